@@ -5,6 +5,7 @@ mod upkeep;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    ops::Bound,
     sync::Arc,
 };
 
@@ -14,7 +15,12 @@ use offhook_engine::{
 };
 
 use super::{durable::Durable, forgotten::Forgotten, recent::Recent, stream::Stream};
-use crate::{broker::WorkerId, lineage::fresh_epoch, mailbox::Mailbox};
+use crate::{
+    broker::WorkerId,
+    changes::{Changes, ChannelChange},
+    lineage::fresh_epoch,
+    mailbox::Mailbox,
+};
 
 pub(crate) use self::upkeep::{SLICE, shrink};
 
@@ -23,7 +29,7 @@ pub(crate) use self::upkeep::{SLICE, shrink};
 const MAX_FILTERS: usize = 100_000;
 
 /// About what the bus holds for a name that somebody follows.
-const FOLLOWED: usize = 160;
+const FOLLOWED: usize = 200;
 
 /// About what the bus holds for a stream on disk that it has at hand, its lineage included.
 const VIEW: usize = 512;
@@ -37,6 +43,9 @@ pub(crate) struct Bus {
     mailboxes: BTreeMap<WorkerId, Arc<Mailbox>>,
     next_worker: u64,
     followers: HashMap<ChannelName, Vec<WorkerId>>,
+    /// The same names in order, for lists of them.
+    followed: BTreeSet<ChannelName>,
+    observer: Option<Arc<Changes>>,
     filters: FilterTrie<Vec<WorkerId>>,
     /// The filters that each worker follows.
     filters_of: BTreeMap<WorkerId, BTreeSet<Filter>>,
@@ -74,6 +83,8 @@ impl Bus {
             mailboxes: BTreeMap::new(),
             next_worker: 1,
             followers: HashMap::new(),
+            followed: BTreeSet::new(),
+            observer: None,
             streams: HashMap::new(),
             upkeep: VecDeque::new(),
             filters: FilterTrie::new(),
@@ -136,10 +147,17 @@ impl Bus {
 
     pub(crate) fn detach(&mut self, worker: WorkerId) {
         self.mailboxes.remove(&worker);
-        self.followers.retain(|_, followers| {
+        let mut vacated = Vec::new();
+        self.followers.retain(|channel, followers| {
             followers.retain(|follower| *follower != worker);
+            if followers.is_empty() {
+                vacated.push(channel.clone());
+            }
             !followers.is_empty()
         });
+        for channel in vacated {
+            self.vacated(channel);
+        }
         for filter in self.filters_of.remove(&worker).into_iter().flatten() {
             self.remove_filter(worker, &filter);
         }
@@ -335,10 +353,46 @@ impl Bus {
     }
 
     pub(crate) fn follow(&mut self, worker: WorkerId, channel: ChannelName) {
-        let followers = self.followers.entry(channel).or_default();
+        let followers = self.followers.entry(channel.clone()).or_default();
+        let is_first = followers.is_empty();
         if !followers.contains(&worker) {
             followers.push(worker);
         }
+        if is_first {
+            self.followed.insert(channel.clone());
+            self.tell_observer(ChannelChange::Occupied(channel));
+        }
+    }
+
+    pub(crate) fn observe(&mut self, changes: Arc<Changes>) {
+        self.observer = Some(changes);
+    }
+
+    pub(crate) fn tell_observer(&self, change: ChannelChange) {
+        if let Some(observer) = &self.observer {
+            observer.put(change);
+        }
+    }
+
+    fn vacated(&mut self, channel: ChannelName) {
+        self.followed.remove(&channel);
+        self.tell_observer(ChannelChange::Vacated(channel));
+    }
+
+    /// Names that are followed and start with a prefix, after a name, in order.
+    pub(crate) fn followed(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Vec<ChannelName> {
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            Some(_) | None => Bound::Included(prefix),
+        };
+        let names = self.followed.range::<str, _>((from, Bound::Unbounded));
+        let names = names.take_while(|name| name.as_str().starts_with(prefix));
+        names.take(limit).cloned().collect()
     }
 
     pub(crate) fn unfollow(&mut self, worker: WorkerId, channel: &ChannelName) {
@@ -348,6 +402,7 @@ impl Bus {
         followers.retain(|follower| *follower != worker);
         if followers.is_empty() {
             self.followers.remove(channel);
+            self.vacated(channel.clone());
         }
     }
 

@@ -32,7 +32,8 @@ pub(crate) use self::{
     sessions::{Change, Saved},
 };
 use crate::{
-    broker::{Held, WorkerId},
+    broker::{Held, Occupied, WorkerId},
+    changes::{Changes, ChannelChange},
     mailbox::Mailbox,
 };
 
@@ -92,6 +93,25 @@ impl Hub {
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn observe(&self, changes: Arc<Changes>) {
+        self.bus().observe(changes);
+    }
+
+    pub(crate) fn occupied(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Vec<Occupied> {
+        let registry = self.registry();
+        let names = self.bus().followed(prefix, after, limit);
+        let occupied = names.into_iter().map(|channel| Occupied {
+            members: registry.members.count(&channel),
+            channel,
+        });
+        occupied.collect()
     }
 
     pub(crate) fn attach(&self, mailbox: Arc<Mailbox>) -> WorkerId {
@@ -440,8 +460,11 @@ impl Hub {
     fn tell_changes(&self, changes: impl IntoIterator<Item = PresenceChange>) {
         for change in changes {
             let channel = change.channel.clone();
-            let event = BrokerEvent::Presence(Arc::new(change));
-            self.bus().tell_followers(&channel, &event);
+            let change = Arc::new(change);
+            let event = BrokerEvent::Presence(Arc::clone(&change));
+            let bus = self.bus();
+            bus.tell_observer(ChannelChange::Member(change));
+            bus.tell_followers(&channel, &event);
         }
     }
 }

@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-
 use crate::{
     ask::{AskRule, CallerId, Wish},
     channel_name::ChannelName,
@@ -11,7 +9,6 @@ use crate::{
     delivery::{ConnectionId, Reply},
     error::{ErrorCode, Refusal},
     grant::Verbs,
-    publication::Format,
     rules::{Access, ChannelRules},
     session::Identity,
     subscription::Target,
@@ -185,7 +182,18 @@ impl Engine {
                 data,
                 format,
                 within,
-            } => self.call(asker, method, data, format, within),
+                key,
+            } => {
+                let c = self.connections.get(connection.into()).ok_or_else(gone)?;
+                let identity = Arc::clone(&c.identity);
+                let wish = Wish::Call {
+                    method,
+                    data,
+                    format,
+                    key,
+                };
+                self.call(asker, Some(&identity), wish, within)
+            }
             Command::Ping => {
                 self.reply(connection, Some(id), Reply::Pong);
                 Ok(())
@@ -282,7 +290,16 @@ impl Engine {
                 data,
                 format,
                 within,
-            } => self.call(asker, method, data, format, within),
+                key,
+            } => {
+                let wish = Wish::Call {
+                    method,
+                    data,
+                    format,
+                    key,
+                };
+                self.call(asker, identity, wish, within)
+            }
             Command::Ping => {
                 self.answer(asker, Reply::Pong);
                 Ok(())
@@ -337,12 +354,21 @@ impl Engine {
     fn call(
         &mut self,
         asker: Asker,
-        method: Box<str>,
-        data: Bytes,
-        format: Format,
+        identity: Option<&Arc<Identity>>,
+        wish: Wish,
         within: Option<Duration>,
     ) -> Result<(), Refusal> {
-        self.within_size(&data)?;
+        if let Wish::Call { method, data, .. } = &wish {
+            self.within_size(data)?;
+            let access = self.rules.call_access();
+            if let Some(identity) = identity
+                && !identity.may_call(access, method)
+            {
+                let who = named(identity);
+                let detail = format!("{who} may not call {method}");
+                return Err(Refusal::new(ErrorCode::Forbidden, detail));
+            }
+        }
         if self.asks.len() >= self.limits.requests {
             return Err(too_many_questions());
         }
@@ -355,11 +381,6 @@ impl Engine {
         let rule = AskRule {
             within: within.unwrap_or(limit).min(limit),
             ..AskRule::default()
-        };
-        let wish = Wish::Call {
-            method,
-            data,
-            format,
         };
         self.ask(Asked::Call { asker }, rule, connection, wish);
         Ok(())
@@ -391,10 +412,14 @@ pub(super) fn gone() -> Refusal {
 }
 
 pub(super) fn forbidden(what: &str, target: &Target, identity: &Identity) -> Refusal {
-    let who = match &*identity.user {
-        "" => "a client without a user name".to_owned(),
-        user => format!("user {user}"),
-    };
+    let who = named(identity);
     let detail = format!("{who} may not {what} {target}");
     Refusal::new(ErrorCode::Forbidden, detail)
+}
+
+fn named(identity: &Identity) -> String {
+    match &*identity.user {
+        "" => "a client without a user name".to_owned(),
+        user => format!("user {user}"),
+    }
 }

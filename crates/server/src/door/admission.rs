@@ -106,6 +106,11 @@ impl Place {
         self.counted
     }
 
+    /// Where the client is.
+    pub(crate) const fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// Whether it exceeds the limit, and only exists to be told so.
     pub(crate) const fn is_over(&self) -> bool {
         self.over

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     auth::{TwoTokens, presented},
     tokens::random_bytes,
-    worker::{Guest, Pressure, Worker, now},
+    worker::{Approach, Guest, Pressure, Worker, now},
 };
 
 /// An accepted WebSocket, still to be made from its stream.
@@ -56,6 +56,9 @@ pub(crate) fn upgrade(
             return Err(decision.reject(refusal));
         }
     };
+    let asks = worker.shared.backend.as_ref();
+    let approach = asks.filter(|backend| backend.asks_about_clients());
+    let approach = approach.map(|_| Box::new(approach_of(worker, &decision, place)));
     let accepted = decision.accept();
     Ok(Upgrade {
         response: accepted.response,
@@ -63,6 +66,7 @@ pub(crate) fn upgrade(
         guest: Guest {
             speaker: (spoken.begin)(),
             identity,
+            approach,
         },
     })
 }
@@ -115,6 +119,18 @@ fn check(
     Ok((spoken, by_token(worker, decision)?))
 }
 
+/// What the backend is told of a client.
+fn approach_of(worker: &Worker, decision: &ServerDecision, place: &Place) -> Approach {
+    let request = decision.request();
+    let token = presented(request, &worker.shared.config).ok().flatten();
+    let token = token.filter(|_| worker.shared.passes_tokens_on());
+    Approach {
+        token: token.map(str::to_owned),
+        origin: request.origin().map(str::to_owned),
+        address: Some(place.address()),
+    }
+}
+
 /// Whom the token in a handshake says that the client is; none without one.
 fn by_token(worker: &Worker, decision: &ServerDecision) -> Result<Option<Arc<Identity>>, No> {
     let token = presented(decision.request(), &worker.shared.config);
@@ -122,7 +138,7 @@ fn by_token(worker: &Worker, decision: &ServerDecision) -> Result<Option<Arc<Ide
         let sentence = "there are two tokens in this handshake; send one";
         ("token", sentence.to_owned(), refusal(400, sentence))
     })?;
-    let Some(token) = token else {
+    let Some(token) = token.filter(|_| !worker.shared.passes_tokens_on()) else {
         return Ok(None);
     };
     let identity = worker.shared.auth.identity(token, now().unix_ms);

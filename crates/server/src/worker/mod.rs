@@ -22,6 +22,7 @@ mod websocket;
 use std::{
     cell::{Cell, RefCell},
     fmt, io,
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
     thread::JoinHandle,
@@ -49,7 +50,7 @@ use crate::{
 use callers::Callers;
 use expiring::Expiries;
 pub(crate) use memory::{Memory, Pressure};
-pub(crate) use orders::{Errand, Order, Orders};
+pub(crate) use orders::{Errand, Goodbye, Order, Orders};
 use outboxes::Outboxes;
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
@@ -89,6 +90,18 @@ pub(crate) struct Guest {
     pub(crate) speaker: Speaker,
     /// The identity in the handshake's token; none without a token.
     pub(crate) identity: Option<Arc<Identity>>,
+    /// What the backend is told of the client, if it is asked about each.
+    pub(crate) approach: Option<Box<Approach>>,
+}
+
+/// How a client came here.
+#[derive(Debug, Default)]
+pub(crate) struct Approach {
+    /// The handshake's token, where only the backend can tell what it means.
+    pub(crate) token: Option<String>,
+    /// The page's origin.
+    pub(crate) origin: Option<String>,
+    pub(crate) address: Option<IpAddr>,
 }
 
 /// The state used in a turn of the event loop.

@@ -190,3 +190,64 @@ async fn the_rules_are_explained_and_the_specification_is_served_to_all() {
     assert_eq!(status, 405);
     assert!(head.contains("allow: post"), "{head}");
 }
+
+#[tokio::test]
+async fn occupied_channels_are_listed_by_prefix_in_pages() {
+    let hall = hall().await;
+    let (mut one, mut two) = (hall.caller().await, hall.caller().await);
+    for name in ["room/1", "room/2", "room/3", "hall"] {
+        one.subscribe(name, json!("now")).await;
+    }
+    two.subscribe("room/2", json!("now")).await;
+    let page = get(&hall, "channels?prefix=room/&limit=2").await;
+    let listed = |name: &str, members| json!({ "channel": name, "members": members });
+    assert_eq!(
+        page,
+        json!({ "channels": [listed("room/1", 1), listed("room/2", 2)], "next": "room/2" })
+    );
+    let rest = get(&hall, "channels?prefix=room/&limit=2&after=room/2").await;
+    assert_eq!(rest, json!({ "channels": [listed("room/3", 1)] }));
+    let all = get(&hall, "channels").await;
+    assert_eq!(all["channels"].as_array().unwrap().len(), 4);
+    hall.set_api_keys(vec![ApiKey::of_everything("another")]);
+    let (status, _, problem) = hall.api(KEY, "GET /api/v1/channels", "").await;
+    assert_eq!(status, 401, "a key that was taken out: {problem}");
+    let (status, ..) = hall.api("another", "GET /api/v1/channels", "").await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn a_backend_closes_connections_with_a_code_and_a_reason_of_its_own() {
+    let hall = hall().await;
+    for (body, code, reason) in [
+        (json!({}), 4002, "disconnected"),
+        (json!({ "reason": "go away" }), 4002, "go away"),
+        (
+            json!({ "code": 4100, "reason": "moved: come back" }),
+            4100,
+            "moved: come back",
+        ),
+    ] {
+        let mut ann = hall.dial().await;
+        ann.ask(json!({ "type": "connect", "token": of("ann") }))
+            .await;
+        let mut body = body;
+        body["user"] = "ann".into();
+        assert_eq!(post(&hall, "disconnect", body).await["sessions"], 1);
+        let (heard, closed) = ann.end().await;
+        assert_eq!(heard.last().unwrap()["reason"], "disconnected");
+        assert_eq!((closed.code.get(), &*closed.reason), (code, reason));
+    }
+    for wrong in [
+        json!({ "code": 1000 }),
+        json!({ "code": 4003 }),
+        json!({ "reason": "x".repeat(124) }),
+    ] {
+        let mut body = wrong;
+        body["user"] = "ann".into();
+        let (status, _, problem) = hall
+            .api(KEY, "POST /api/v1/disconnect", &body.to_string())
+            .await;
+        assert_eq!((status, &problem["code"]), (400, &"bad_request".into()));
+    }
+}

@@ -7,6 +7,7 @@
 
 mod admission;
 mod api;
+mod asked;
 mod attacks;
 mod authentication;
 mod bad_input;
@@ -29,4 +30,5 @@ mod slow_connection;
 mod starting;
 mod stopping;
 mod tls;
+mod webhooks;
 mod windows;
