@@ -24,7 +24,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All of them.
+    /// All algorithms.
     pub const ALL: [Self; 7] = [
         Self::Hs256,
         Self::Hs384,
@@ -35,7 +35,7 @@ impl Algorithm {
         Self::EdDsa,
     ];
 
-    /// As a token's header has it.
+    /// The name in a token's header.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -49,13 +49,14 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm that a token's header names.
+    /// The algorithm with this name in a token's header.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.name() == name)
     }
 
-    /// The HMAC, and the shortest secret: as long as its hash (RFC 7518 §3.2). None for the others.
+    /// The HMAC, and the minimum length of a secret, which is that of its hash (RFC 7518 §3.2).
+    /// None for the others.
     pub(crate) const fn hmac(self) -> Option<(hmac::Algorithm, usize)> {
         match self {
             Self::Hs256 => Some((hmac::HMAC_SHA256, 32)),
@@ -80,7 +81,7 @@ impl FromStr for Algorithm {
         let mut known = known.filter(|known| known.name().eq_ignore_ascii_case(text));
         known.next().ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
-            format!("{text:?} is no algorithm of a token here; there are {names}")
+            format!("{text:?} is not a supported algorithm; expected one of {names}")
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Keys of the backend's requests to the HTTP API.
+//! API keys, with which a backend uses the HTTP API.
 
 use std::{fmt, str::FromStr};
 
@@ -10,16 +10,16 @@ use aws_lc_rs::{
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
 use offhook_engine::{ChannelName, Pattern};
 
-/// What an API key is for.
+/// What an API key may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// To publish.
     Publish,
     /// To read history, state, presence, channels and receipts.
     Read,
-    /// To reach sessions: list, tell, subscribe, unsubscribe, disconnect, revoke.
+    /// To act on sessions: list, tell, subscribe, unsubscribe, disconnect, revoke.
     Sessions,
-    /// To see statistics and have rules explained.
+    /// To see statistics, and to explain rules.
     Admin,
 }
 
@@ -31,10 +31,10 @@ const SCOPES: [(&str, Scope); 4] = [
 ];
 
 impl Scope {
-    /// All of them.
+    /// All scopes.
     pub const ALL: [Self; 4] = [Self::Publish, Self::Read, Self::Sessions, Self::Admin];
 
-    /// The word in settings and errors.
+    /// The name in settings and errors.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl Scope {
     }
 }
 
-/// What a key is known by: its hash, and what it is for.
+/// An entry for an API key: its hash and its scopes.
 ///
 /// As text: scopes or `*`, optionally a pattern of channels, and the SHA-256 of the key in
 /// hexadecimal: `publish+read chat/* sha256:9f86…`.
@@ -57,7 +57,8 @@ pub struct ApiKey {
     hash: [u8; 32],
 }
 
-/// A text that is no API key's entry. The text is not repeated: somebody may have put the key itself.
+/// A text that is not an entry for an API key. The text is not repeated, since it may be the key
+/// itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidApiKey(&'static str);
 
@@ -70,7 +71,7 @@ impl fmt::Display for InvalidApiKey {
 impl std::error::Error for InvalidApiKey {}
 
 impl ApiKey {
-    /// A key for everything.
+    /// An entry for everything.
     #[must_use]
     pub fn of_everything(key: &str) -> Self {
         Self {
@@ -80,25 +81,25 @@ impl ApiKey {
         }
     }
 
-    /// Whether it is for this.
+    /// Whether it has this scope.
     #[must_use]
     pub fn is_for(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
     }
 
-    /// Whether it reaches a channel.
+    /// Whether it includes a channel.
     #[must_use]
     pub fn reaches(&self, channel: &ChannelName) -> bool {
         self.channels.matches(channel)
     }
 
-    /// Whether it reaches every channel.
+    /// Whether it includes every channel.
     #[must_use]
     pub fn reaches_all(&self) -> bool {
         self.channels.as_str() == "*"
     }
 
-    /// What it is known by in logs: the first bytes of its hash.
+    /// Its name in logs: the first bytes of its hash.
     #[must_use]
     pub fn name(&self) -> String {
         HEXLOWER.encode(&self.hash[..4])
@@ -116,7 +117,7 @@ impl FromStr for ApiKey {
             [..] => {
                 return Err(InvalidApiKey(
                     "expected scopes, maybe a pattern of channels, and the key's hash, like \
-                     \"publish+read chat/* sha256:9f86...\"; `offhook token --api-key` makes one",
+                     \"publish+read chat/* sha256:9f86...\"; `offhook token --api-key` creates one",
                 ));
             }
         };
@@ -125,7 +126,7 @@ impl FromStr for ApiKey {
         } else {
             let scope = |name: &str| {
                 let known = SCOPES.iter().find(|(known, _)| *known == name);
-                let unknown = "a scope is unknown; there are publish, read, sessions, admin and *";
+                let unknown = "unknown scope; expected publish, read, sessions, admin or *";
                 known.map(|(_, scope)| *scope).ok_or(InvalidApiKey(unknown))
             };
             scopes.split('+').map(scope).collect::<Result<_, _>>()?
@@ -153,7 +154,7 @@ impl fmt::Display for ApiKey {
     }
 }
 
-/// Without the hash.
+/// Omits the hash.
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiKey")
@@ -163,27 +164,27 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// The keys that the HTTP API takes.
+/// The keys that the HTTP API accepts.
 #[derive(Clone, Debug, Default)]
 pub struct ApiKeys(Vec<ApiKey>);
 
 impl ApiKeys {
-    /// These keys.
+    /// A set of these keys.
     #[must_use]
     pub fn new(keys: Vec<ApiKey>) -> Self {
         Self(keys)
     }
 
-    /// Whether there are none.
+    /// Whether there are no keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The key that a request has.
+    /// The entry for the key in a request.
     ///
-    /// What is compared is hashes, in constant time, and always with all keys: how long it takes says
-    /// nothing of how near a guess was, nor of which key it was.
+    /// Hashes are compared, in constant time, and always with all entries: the time reveals neither
+    /// how close a guess was nor which key it was.
     #[must_use]
     pub fn find(&self, presented: &str) -> Option<&ApiKey> {
         let hash = hash_of(presented);
@@ -197,14 +198,14 @@ impl ApiKeys {
     }
 }
 
-/// A key has 256 random bits, so that a hash without salt and stretching is enough.
+/// A key has 256 random bits, so a hash without salt and stretching is sufficient.
 fn hash_of(key: &str) -> [u8; 32] {
     let hash = digest(&SHA256, key.as_bytes());
     <[u8; 32]>::try_from(hash.as_ref()).expect("SHA-256 has 32 bytes")
 }
 
-/// A new API key; none if the system has no randomness. It begins with `ohk_`, so that scanners of
-/// repositories find one that was committed.
+/// Creates an API key; none if the system has no random bytes. It begins with `ohk_`, so that
+/// secret scanners find one that was committed to a repository.
 #[must_use]
 pub fn new_api_key() -> Option<String> {
     let mut bytes = [0; 32];

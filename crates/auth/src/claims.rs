@@ -1,4 +1,4 @@
-//! What a token says, once it is verified.
+//! The claims of a verified token.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,18 @@ use crate::{
     token_error::TokenError,
 };
 
-/// The longest name of a user, in bytes: it travels with each of the user's publications.
+/// The longest name of a user, in bytes: it is sent with each of the user's publications.
 pub const MAX_USER: usize = 256;
-/// The longest `info`, in bytes: what the native dialect allows clients, too.
+/// The longest `info`, in bytes: the same limit as for clients in the native dialect.
 pub const MAX_INFO: usize = 256;
-/// The most grants of one token. 128: as many as a session may have subscriptions.
+/// The maximum number of grants in one token. 128: as many as a session may have subscriptions.
 pub const MAX_GRANTS: usize = 128;
 
-/// The claims that count here. Others are not read.
+/// The end of a grant by a subscription token that has none. A grant with an end is one by such a token:
+/// a newer token replaces it, and sessions may have so many of them.
+const NO_END: u64 = u64::MAX - 1;
+
+/// The claims that are used. Others are ignored.
 #[derive(Deserialize)]
 pub(crate) struct Payload<'a> {
     pub(crate) sub: Option<String>,
@@ -52,7 +56,7 @@ impl Audience {
     }
 }
 
-/// Verbs as a text (`"publish+subscribe"`) or a list.
+/// Verbs as a string (`"publish+subscribe"`) or a list.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Can {
@@ -70,7 +74,7 @@ struct Stated<'a> {
     expires_in: Option<u64>,
 }
 
-/// What a verified token says.
+/// The content of a verified token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
     user: String,
@@ -82,7 +86,7 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// From claims whose times, audience and issuer have been checked.
+    /// From claims whose times, audience and issuer were checked.
     pub(crate) fn new(
         payload: Payload<'_>,
         ends_ms: Option<u64>,
@@ -105,7 +109,7 @@ impl Claims {
             let reason = format!("is {} bytes; the limit is {MAX_USER}", user.len());
             return Err(claim("sub", reason));
         }
-        // Names with control characters are those of sessions without a user.
+        // Names with control characters are reserved for sessions without a user.
         if user.chars().any(char::is_control) {
             return Err(claim("sub", "has a control character".to_owned()));
         }
@@ -174,25 +178,25 @@ impl Claims {
         &self.user
     }
 
-    /// The channel of a subscription token; none in a token that says who connects.
+    /// The channel of a subscription token; none in a token that identifies a client.
     #[must_use]
     pub fn channel(&self) -> Option<&ChannelName> {
         self.channel.as_ref()
     }
 
-    /// When it ends, in milliseconds since 1970.
+    /// When it expires, in milliseconds since 1970.
     #[must_use]
     pub fn ends_ms(&self) -> Option<u64> {
         self.ends_ms
     }
 
-    /// When it was made, in milliseconds since 1970, if it says so.
+    /// When it was issued, in milliseconds since 1970, if it says so.
     #[must_use]
     pub fn issued_ms(&self) -> Option<u64> {
         self.issued_ms
     }
 
-    /// Who connects with it: its own grants, and those that every user has.
+    /// The identity of a client with this token: its own grants, and those of every user.
     #[must_use]
     pub fn identity(&self, of_users: &[UserGrant]) -> Identity {
         let of_users = of_users.iter().filter(|_| !self.user.is_empty());
@@ -206,18 +210,16 @@ impl Claims {
         }
     }
 
-    /// What a subscription token grants: to subscribe to its channel and to read it, until it ends.
+    /// The grant in a subscription token: to subscribe to its channel and to read it, until it
+    /// expires.
     #[must_use]
     pub fn subscription(&self) -> Option<Grant> {
         let grant = Grant::new(self.channel.as_ref()?.as_str(), Verbs::READ);
-        Some(match self.ends_ms {
-            Some(ends_ms) => grant.until(ends_ms),
-            None => grant,
-        })
+        Some(grant.until(self.ends_ms.unwrap_or(NO_END)))
     }
 }
 
-/// A token taken apart by [`inspect`], with nothing verified.
+/// A decoded token, from [`inspect`]; nothing is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unverified {
     /// The header, as JSON.
@@ -226,14 +228,16 @@ pub struct Unverified {
     pub claims: String,
 }
 
-/// Takes a token apart for people to look at. It says nothing about who made it.
+/// Decodes a token for people to read. This does not verify who made it.
 ///
 /// # Errors
 /// It is not three parts in base64url that hold JSON.
 pub fn inspect(token: &str) -> Result<Unverified, TokenError> {
     let parts: Vec<&str> = token.split('.').collect();
     let [header, claims, _signature] = parts[..] else {
-        return Err(TokenError::Malformed("it has not three parts between dots"));
+        return Err(TokenError::Malformed(
+            "it does not have three parts between dots",
+        ));
     };
     let json = |part: &str| {
         let bytes = BASE64URL_NOPAD.decode(part.as_bytes());

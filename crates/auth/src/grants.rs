@@ -1,17 +1,17 @@
-//! Grants as they are written: in a token, and in the server's settings for every user.
+//! The notation of grants: in a token, and in the server's settings for every user.
 
 use std::{fmt, str::FromStr};
 
 use offhook_engine::{Grant, MAX_CHANNEL_NAME, Verbs};
 
-/// What stands for the user's name in a pattern.
+/// The placeholder for the user's name in a pattern.
 const USER: &str = "{user}";
 
-/// A grant that every user has: `publish+subscribe private/{user}/*`.
+/// A grant of every user: `publish+subscribe private/{user}/*`.
 ///
-/// `{user}` stands for the name of the user. In a name, what means something in a pattern or parts a
-/// channel's name (`%`, `/`, `*`, `+`, `#`) stands as its percent-encoding, so that no name reaches
-/// into another user's channels: `a/b` is `a%2Fb`.
+/// `{user}` is replaced by the user's name. Characters of the name with a meaning in patterns or
+/// channel names (`%`, `/`, `*`, `+`, `#`) are percent-encoded, so that no name gives access to
+/// another user's channels: `a/b` becomes `a%2Fb`.
 ///
 /// ```
 /// use offhook_auth::UserGrant;
@@ -26,7 +26,7 @@ pub struct UserGrant {
     verbs: Verbs,
 }
 
-/// A text that is no grant.
+/// A text that is not a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidGrant(pub(crate) String);
 
@@ -39,7 +39,7 @@ impl fmt::Display for InvalidGrant {
 impl std::error::Error for InvalidGrant {}
 
 impl UserGrant {
-    /// The grant of one user.
+    /// The grant for one user.
     #[must_use]
     pub fn of(&self, user: &str) -> Grant {
         Grant::new(&for_user(&self.pattern, user), self.verbs)
@@ -71,7 +71,7 @@ impl fmt::Display for UserGrant {
     }
 }
 
-/// The pattern with a user's name in it.
+/// The pattern with a user's name inserted.
 pub(crate) fn for_user(pattern: &str, user: &str) -> String {
     if !pattern.contains(USER) {
         return pattern.to_owned();
@@ -103,7 +103,7 @@ pub(crate) fn verbs_of<'a>(names: impl Iterator<Item = &'a str>) -> Result<Verbs
         verbs = verbs | verb;
     }
     if verbs.is_empty() {
-        return Err(InvalidGrant("no verb says what is granted".to_owned()));
+        return Err(InvalidGrant("the verbs are missing".to_owned()));
     }
     Ok(verbs)
 }
@@ -111,7 +111,7 @@ pub(crate) fn verbs_of<'a>(names: impl Iterator<Item = &'a str>) -> Result<Verbs
 pub(crate) fn pattern_of(pattern: &str) -> Result<&str, InvalidGrant> {
     if pattern.is_empty() || pattern.len() > MAX_CHANNEL_NAME {
         return Err(InvalidGrant(format!(
-            "a pattern has {} bytes, and may have 1 to {MAX_CHANNEL_NAME}",
+            "a pattern is {} bytes; the limit is 1 to {MAX_CHANNEL_NAME}",
             pattern.len()
         )));
     }

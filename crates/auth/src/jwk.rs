@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::{algorithm::Algorithm, key::Key};
 
-/// One key of a set. Fields that no public key here has are not read.
+/// One key of a set. Fields that no supported public key has are ignored.
 #[derive(Deserialize)]
 pub(crate) struct Jwk {
     kty: String,
@@ -21,12 +21,12 @@ pub(crate) struct Jwk {
     y: Option<String>,
 }
 
-/// Longest name of a key. Issuers use hashes and UUIDs.
+/// The longest name of a key. Issuers use hashes and UUIDs.
 const MAX_KID: usize = 256;
 
 impl Jwk {
-    /// The key, if it verifies signatures by an algorithm that is known here. A secret (`oct`) is
-    /// never taken: what everybody can fetch is no secret.
+    /// The key, if it verifies signatures with a supported algorithm. A secret (`oct`) is never
+    /// accepted: what anyone can fetch is not secret.
     pub(crate) fn key(&self) -> Option<Key> {
         if self
             .purpose

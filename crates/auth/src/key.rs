@@ -1,4 +1,4 @@
-//! A key that verifies tokens, bound to the algorithms it may be used with.
+//! A key that verifies tokens, tied to the algorithms that it may be used with.
 
 use std::fmt;
 
@@ -15,8 +15,8 @@ use crate::{algorithm::Algorithm, pem};
 
 /// A key that verifies tokens.
 ///
-/// What it is made of decides which algorithms it takes: a secret one HMAC, an RSA key RS256 and
-/// PS256, a P-256 key ES256, an Ed25519 key EdDSA. A token cannot make it do anything else.
+/// Its kind determines the algorithms: one HMAC for a secret, RS256 and PS256 for an RSA key, ES256
+/// for a P-256 key, EdDSA for an Ed25519 key. A token cannot change that.
 #[derive(Clone)]
 pub struct Key {
     id: Option<Box<str>>,
@@ -26,11 +26,11 @@ pub struct Key {
 #[derive(Clone)]
 enum Material {
     Secret(Algorithm, Box<hmac::Key>),
-    /// Each algorithm with the key as parsed for it.
+    /// Each algorithm, with the key parsed for it.
     Public(Vec<(Algorithm, ParsedPublicKey)>),
 }
 
-/// What was given is no key that could verify tokens. The key itself is never in the message.
+/// The input is not a key that could verify tokens. The key itself is never part of the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidKey(pub(crate) String);
 
@@ -49,13 +49,13 @@ impl Key {
     /// The secret is shorter than the algorithm's hash, or the algorithm is no HMAC.
     pub fn hmac(algorithm: Algorithm, secret: &[u8]) -> Result<Self, InvalidKey> {
         let Some((hmac, least)) = algorithm.hmac() else {
-            return Err(InvalidKey(format!("{algorithm} takes no secret")));
+            return Err(InvalidKey(format!("{algorithm} does not use a secret")));
         };
         if secret.len() < least {
             // RFC 7518 §3.2: a shorter one can be guessed from a single token.
             return Err(InvalidKey(format!(
                 "the secret has {} bytes, and {algorithm} needs at least {least}; \
-                 `openssl rand -hex {least}` makes one",
+                 `openssl rand -hex {least}` creates one",
                 secret.len()
             )));
         }
@@ -68,7 +68,7 @@ impl Key {
     /// # Errors
     /// It is no PEM, has no public key, or one of a kind that no algorithm here takes.
     pub fn from_pem(text: &str) -> Result<Vec<Self>, InvalidKey> {
-        let broken = || InvalidKey("a PEM block is broken".to_owned());
+        let broken = || InvalidKey("a PEM block is invalid".to_owned());
         let blocks = pem::blocks(text).ok_or_else(broken)?;
         if blocks.is_empty() {
             let detail = "no PEM block: expected -----BEGIN PUBLIC KEY-----";
@@ -85,7 +85,7 @@ impl Key {
         keys.collect()
     }
 
-    /// A public key as DER: a `SubjectPublicKeyInfo` (RFC 5280 §4.1), or of RSA also an
+    /// A public key in DER: a `SubjectPublicKeyInfo` (RFC 5280 §4.1), or for RSA also an
     /// `RSAPublicKey` (RFC 8017 §A.1.1).
     ///
     /// # Errors
@@ -109,14 +109,13 @@ impl Key {
             .filter_map(|(algorithm, key)| Some((algorithm, key?)))
             .collect();
         if rsa.is_empty() {
-            let detail =
-                "the public key is of none of the kinds RSA (2048 to 8192 bits), P-256 and Ed25519";
+            let detail = "the public key is neither RSA (2048 to 8192 bits), P-256 nor Ed25519";
             return Err(InvalidKey(detail.to_owned()));
         }
         Ok(Self::public(rsa))
     }
 
-    /// An Ed25519 key: its 32 bytes.
+    /// An Ed25519 key of 32 bytes.
     pub(crate) fn ed25519(x: &[u8]) -> Option<Self> {
         let key = ParsedPublicKey::new(&ED25519, x).ok()?;
         (x.len() == ED25519_RAW).then(|| Self::public(vec![(Algorithm::EdDsa, key)]))
@@ -150,14 +149,14 @@ impl Key {
         }
     }
 
-    /// The same, with the name that tokens call it by (`kid`).
+    /// The same key, with the name that tokens refer to (`kid`).
     #[must_use]
     pub fn named(mut self, id: &str) -> Self {
         self.id = Some(id.into());
         self
     }
 
-    /// The same for one of its algorithms only; none if it is not one of them.
+    /// The same key for only one of its algorithms; none if it does not support that.
     pub(crate) fn only(self, algorithm: Algorithm) -> Option<Self> {
         let material = match self.material {
             Material::Secret(own, key) if own == algorithm => Material::Secret(own, key),
@@ -173,13 +172,13 @@ impl Key {
         Some(Self { material, ..self })
     }
 
-    /// The name that tokens call it by.
+    /// The name that tokens refer to.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
         self.id.as_deref()
     }
 
-    /// Whether it may verify tokens of this algorithm.
+    /// Whether it may verify tokens with this algorithm.
     #[must_use]
     pub fn takes(&self, algorithm: Algorithm) -> bool {
         match &self.material {
@@ -188,7 +187,7 @@ impl Key {
         }
     }
 
-    /// Whether it signed `message`, by an algorithm that it takes.
+    /// Whether it signed `message`, with a supported algorithm.
     pub(crate) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         match &self.material {
             // Compared in constant time.
@@ -203,13 +202,14 @@ impl Key {
     }
 }
 
-/// Bytes of an Ed25519 key, of a point on P-256, and of RSA moduli: 2048 to 8192 bits.
+/// The number of bytes of an Ed25519 key, of a point on P-256, and of RSA moduli: 2048 to 8192
+/// bits.
 const ED25519_RAW: usize = 32;
 const P256_POINT: usize = 65;
 const RSA_LEAST: usize = 256;
 const RSA_MOST: usize = 1024;
 
-/// Without the key.
+/// Omits the key.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let takes: Vec<_> = Algorithm::ALL

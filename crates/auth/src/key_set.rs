@@ -1,4 +1,4 @@
-//! The keys that tokens are verified with.
+//! The keys with which tokens are verified.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -9,11 +9,11 @@ use crate::{
     key::{InvalidKey, Key},
 };
 
-/// The most keys in a set. 100: issuers publish two or three, and a token without `kid` is tried
-/// against each that takes its algorithm.
+/// The maximum number of keys in a set. 100: issuers publish two or three, and a token without
+/// `kid` is tried with each key of its algorithm.
 pub const MAX_KEYS: usize = 100;
 
-/// The keys that tokens are verified with.
+/// The keys with which tokens are verified.
 #[derive(Clone, Debug, Default)]
 pub struct KeySet(Vec<Key>);
 
@@ -24,20 +24,20 @@ struct Jwks<'a> {
 }
 
 impl KeySet {
-    /// These keys.
+    /// A set of these keys.
     #[must_use]
     pub fn new(keys: Vec<Key>) -> Self {
         Self(keys)
     }
 
-    /// The keys of a JSON Web Key Set (RFC 7517 §5). Keys of other kinds and uses are left out, as
-    /// the standard asks; so are secrets.
+    /// The keys of a JSON Web Key Set (RFC 7517 §5). Keys of other kinds and uses are ignored, as
+    /// the RFC requires, and so are secrets.
     ///
     /// # Errors
     /// It is no set, has more than [`MAX_KEYS`], or none that could verify a token.
     pub fn from_jwks(json: &[u8]) -> Result<Self, InvalidKey> {
         let set: Jwks<'_> = serde_json::from_slice(json)
-            .map_err(|error| InvalidKey(format!("no JSON Web Key Set: {error}")))?;
+            .map_err(|error| InvalidKey(format!("not a JSON Web Key Set: {error}")))?;
         let count = set.keys.len();
         if count > MAX_KEYS {
             let detail = format!("the set has {count} keys; the limit is {MAX_KEYS}");
@@ -57,27 +57,27 @@ impl KeySet {
         Ok(Self(keys))
     }
 
-    /// These and those.
+    /// The union of both sets.
     #[must_use]
     pub fn and(mut self, others: &Self) -> Self {
         self.0.extend(others.0.iter().cloned());
         self
     }
 
-    /// How many there are.
+    /// The number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The keys that may have signed a token with such a header: those that it names, or, without
-    /// such, those without a name; in any case only those that take its algorithm.
+    /// The keys that may have signed a token with such a header: those with the name in it, or, if
+    /// it has none, those without a name; in any case only those with its algorithm.
     pub(crate) fn candidates<'a>(
         &'a self,
         id: Option<&'a str>,

@@ -1,20 +1,23 @@
-//! Who may connect to the Offhook server and do what: tokens and API keys, verified without I/O.
+//! Authentication and authorisation for the Offhook server: tokens and API keys, verified without
+//! I/O.
 //!
-//! A [`Verifier`] checks JSON Web Tokens (RFC 7519) against its [`KeySet`], and says whose they are:
-//! [`Claims`], which make an [`Identity`](offhook_engine::Identity) for the engine. A [`Signer`]
-//! makes tokens. [`Refetching`] decides when keys are fetched from a URL; whoever drives it does the
-//! fetching. An [`ApiKeys`] tells which of the backend's keys a request has.
+//! A [`Verifier`] checks JSON Web Tokens (RFC 7519) with its [`KeySet`], and returns their
+//! [`Claims`], from which an [`Identity`](offhook_engine::Identity) for the engine is made. A
+//! [`Signer`] creates tokens. [`Refetching`] decides when keys are fetched from a URL; its driver
+//! does the fetching. [`ApiKeys`] finds the entry for the API key in a request.
 //!
-//! The time is an argument everywhere, in milliseconds since 1970. The cryptography is AWS-LC's.
+//! The time is always an argument, in milliseconds since 1970. The cryptography is that of AWS-LC.
 //!
-//! What keeps a forged token out:
+//! Forged tokens are rejected by these rules:
 //!
-//! - **A key has its algorithms, and a token chooses among keys only.** A token's `alg` never decides
-//!   how a key is used: a public key cannot serve as the secret of an HMAC, and there is no `none`.
-//! - Only three parts, only base64url without padding, only one JSON object each, no name twice.
-//! - A header with `crit` is refused: nothing that it could name is understood here.
-//! - `kid` is compared with the names of known keys and is never a path, a URL or a query. `jwk`, `jku`,
-//!   `x5c` and `x5u`, with which a token brings its own key, are not read.
+//! - **A key determines its algorithms; a token can only choose a key.** A token's `alg` never
+//!   decides how a key is used: a public key cannot serve as the secret of an HMAC, and there is no
+//!   `none`.
+//! - Exactly three parts, each base64url without padding; header and claims are one JSON object
+//!   each, without repeated names.
+//! - A header with `crit` is refused, because no critical extension is supported.
+//! - `kid` is compared with the names of known keys, and never used as a path, a URL or a query.
+//!   `jwk`, `jku`, `x5c` and `x5u`, with which a token would supply its own key, are ignored.
 //!
 //! ```
 //! use offhook_auth::{Algorithm, Claims, Key, KeySet, Signer, Verifier};

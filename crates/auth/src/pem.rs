@@ -2,13 +2,13 @@
 
 use data_encoding::BASE64;
 
-/// One block: its label, and what is in it.
+/// One block: its label and its content.
 pub(crate) struct Block {
     pub(crate) label: String,
     pub(crate) der: Vec<u8>,
 }
 
-/// The blocks of a text; none if one is broken.
+/// The blocks of a text; none if one is invalid.
 pub(crate) fn blocks(text: &str) -> Option<Vec<Block>> {
     let mut blocks = Vec::new();
     let mut rest = text;

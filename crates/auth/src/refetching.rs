@@ -1,18 +1,18 @@
-//! When keys are fetched from a URL, without I/O: whoever drives this does the fetching.
+//! Decides when keys are fetched from a URL, without I/O: the driver does the fetching.
 
 use crate::{key::InvalidKey, key_set::KeySet};
 
-/// The limits of fetching, all in milliseconds.
+/// The limits of fetching, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefetchLimits {
-    /// Keys are fetched again when they are this old. Default 10 min: a key that its issuer takes
-    /// out is gone within that.
+    /// The age at which keys are fetched again. Default 10 min: a key that its issuer removes is
+    /// rejected after that.
     pub refresh_ms: u64,
-    /// The shortest time between two fetches, whatever asks for them. Default 30 s: tokens that
-    /// name unknown keys make no load at the issuer.
+    /// The minimum time between two fetches, whatever requests them. Default 30 s: tokens that name
+    /// unknown keys cause no load at the issuer.
     pub pause_ms: u64,
-    /// Keys are used this long while they can't be fetched. Default 24 h: an issuer's bad day is
-    /// no outage here, and a key that was taken out is not good for ever.
+    /// How long keys are used while they cannot be fetched. Default 24 h: an outage of the issuer
+    /// is not an outage here, and a removed key is not accepted forever.
     pub keep_ms: u64,
 }
 
@@ -26,7 +26,7 @@ impl Default for RefetchLimits {
     }
 }
 
-/// The state of keys that come from a URL.
+/// The state of keys from a URL.
 ///
 /// ```text
 /// due ──begin──▶ under way ──fetched──▶ fresh ──refresh_ms, or wanted and pause_ms──▶ due
@@ -40,7 +40,7 @@ pub struct Refetching {
     tried_ms: Option<u64>,
     under_way: bool,
     failed: bool,
-    /// A token named a key that is not here.
+    /// A token named an unknown key.
     wanted: bool,
 }
 
@@ -59,7 +59,7 @@ impl Refetching {
         }
     }
 
-    /// When to fetch next; none while a fetch is under way.
+    /// When to fetch next; none while a fetch is in progress.
     #[must_use]
     pub fn due_ms(&self) -> Option<u64> {
         if self.under_way {
@@ -78,14 +78,14 @@ impl Refetching {
         Some(tried.saturating_add(after))
     }
 
-    /// A fetch begins now.
+    /// A fetch starts now.
     pub fn begin(&mut self, now_ms: u64) {
         self.under_way = true;
         self.wanted = false;
         self.tried_ms = Some(now_ms);
     }
 
-    /// The fetch brought this, which replaces what was there if it is a key set.
+    /// The fetch has returned this, which replaces the keys if it is a key set.
     ///
     /// # Errors
     /// It is none; the keys that were there stay.
@@ -104,7 +104,7 @@ impl Refetching {
         }
     }
 
-    /// The fetch failed. The keys stay for as long as the limits say.
+    /// The fetch failed. The keys stay for as long as the limits allow.
     pub fn failed(&mut self, now_ms: u64) {
         (self.under_way, self.failed) = (false, true);
         self.forget_old(now_ms);
@@ -121,8 +121,8 @@ impl Refetching {
         }
     }
 
-    /// A token names a key that is not here: fetch again, if the last fetch is long enough ago.
-    /// Returns whether a fetch will come of it that could bring the key soon: within the pause.
+    /// A token names an unknown key: fetch again, if the last fetch is long enough ago. Returns
+    /// whether that may soon provide the key: within the minimum time.
     pub fn want(&mut self, now_ms: u64) -> bool {
         if self.under_way || self.fetched_ms.is_none() {
             self.wanted = !self.under_way;
@@ -132,13 +132,13 @@ impl Refetching {
         self.due_ms().is_some_and(|due| due <= now_ms)
     }
 
-    /// Whether keys are here, also older ones.
+    /// Whether there are keys, even old ones.
     #[must_use]
     pub fn has_keys(&self) -> bool {
         self.fetched_ms.is_some()
     }
 
-    /// The keys that count now.
+    /// The keys to use now.
     #[must_use]
     pub fn keys(&self) -> &KeySet {
         &self.keys

@@ -1,4 +1,4 @@
-//! Makes tokens.
+//! Creates tokens.
 
 use std::fmt;
 
@@ -34,7 +34,7 @@ enum Material {
     Ed(Box<Ed25519KeyPair>),
 }
 
-/// A token could not be made.
+/// Why a token could not be created.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SignError {
@@ -47,7 +47,7 @@ pub enum SignError {
 impl fmt::Display for SignError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Claims(error) => write!(f, "the claims are no JSON: {error}"),
+            Self::Claims(error) => write!(f, "the claims are not JSON: {error}"),
             Self::Signature => f.write_str("the token could not be signed"),
         }
     }
@@ -72,7 +72,7 @@ impl Signer {
         Key::hmac(algorithm, secret)?;
         let (hmac, _) = algorithm
             .hmac()
-            .ok_or_else(|| InvalidKey(format!("{algorithm} takes no secret")))?;
+            .ok_or_else(|| InvalidKey(format!("{algorithm} does not use a secret")))?;
         Ok(Self {
             algorithm,
             id: None,
@@ -80,14 +80,14 @@ impl Signer {
         })
     }
 
-    /// Signs with a private key in PEM: PKCS #8, and of RSA also PKCS #1. Without an algorithm it is
-    /// RS256, ES256 or EdDSA, by the kind of the key.
+    /// With a private key in PEM: PKCS #8, and for RSA also PKCS #1. Without an algorithm, RS256,
+    /// ES256 or EdDSA is used, depending on the key.
     ///
     /// # Errors
     /// It is no such key, or does not fit the algorithm.
     pub fn from_pem(text: &str, algorithm: Option<Algorithm>) -> Result<Self, InvalidKey> {
         let wrong = |what: &str| InvalidKey(what.to_owned());
-        let blocks = pem::blocks(text).ok_or_else(|| wrong("a PEM block is broken"))?;
+        let blocks = pem::blocks(text).ok_or_else(|| wrong("a PEM block is invalid"))?;
         let private = |label: &str| matches!(label, "PRIVATE KEY" | "RSA PRIVATE KEY");
         let block = blocks.iter().find(|block| private(&block.label));
         let missing = "no private key: expected -----BEGIN PRIVATE KEY-----";
@@ -95,7 +95,7 @@ impl Signer {
         Self::from_der(&block.der, algorithm)
     }
 
-    /// As [`from_pem`](Self::from_pem), of the key itself.
+    /// As [`from_pem`](Self::from_pem), with the key in DER.
     ///
     /// # Errors
     /// As there.
@@ -107,7 +107,7 @@ impl Signer {
             (Material::Ec(Box::new(key)), &[Algorithm::Es256])
         } else {
             let key = KeyPair::from_pkcs8(der).or_else(|_| KeyPair::from_der(der));
-            let none = "the private key is of none of the kinds RSA, P-256 and Ed25519";
+            let none = "the private key is neither RSA, P-256 nor Ed25519";
             let key = key.map_err(|_| InvalidKey(none.to_owned()))?;
             let takes = &[Algorithm::Rs256, Algorithm::Ps256];
             (Material::Rsa(Box::new(key)), takes)
@@ -124,14 +124,14 @@ impl Signer {
         })
     }
 
-    /// The same, naming the key in each token (`kid`).
+    /// The same signer, which names the key in each token (`kid`).
     #[must_use]
     pub fn named(mut self, id: &str) -> Self {
         self.id = Some(id.to_owned());
         self
     }
 
-    /// Makes a token of these claims, which are whatever the caller says.
+    /// Creates a token with these claims, which are not checked.
     ///
     /// # Errors
     /// The claims are no JSON, or the system has no randomness.
@@ -177,7 +177,7 @@ impl Signer {
     }
 }
 
-/// Without the key.
+/// Omits the key.
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Signer")

@@ -4,47 +4,47 @@ use std::fmt;
 
 use crate::algorithm::Algorithm;
 
-/// Why a token is refused. No part of the token is in it but what its header says in plain text, and
-/// that shortened.
+/// Why a token is refused. Contains no part of the token except for fields of its header,
+/// shortened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenError {
     /// It is longer than a token may be.
     TooLong {
-        /// Its bytes.
+        /// Its length in bytes.
         found: usize,
         /// The limit.
         limit: usize,
     },
     /// It is not three parts in base64url.
     Malformed(&'static str),
-    /// Its header or its claims are no JSON object of the kind they should be.
+    /// Its header or its claims are not a JSON object as expected.
     Unreadable {
         /// `header` or `claims`.
         part: &'static str,
         /// What is wrong and where.
         reason: String,
     },
-    /// Its algorithm is not known here; `none` is such a one.
+    /// Its algorithm is not supported; `none` is not either.
     Algorithm(String),
-    /// Its header demands an extension (`crit`) that is not known here.
+    /// Its header requires an unsupported extension (`crit`).
     Extension,
-    /// No key that is known takes its algorithm and has the name that it gives.
+    /// No known key has its algorithm and the name in its header.
     NoKey {
-        /// How it is signed.
+        /// Its algorithm.
         algorithm: Algorithm,
-        /// The key that it names, shortened.
+        /// The name of the key, shortened.
         kid: Option<String>,
     },
-    /// The keys are to come from a URL, and did not come yet: it may be good.
+    /// The keys come from a URL and have not been fetched yet: the token may be valid.
     KeysAway,
-    /// None of the keys that could have signed it did.
+    /// It was signed by none of the keys that could have signed it.
     Signature,
-    /// A claim that has to be there is missing.
+    /// A required claim is missing.
     Missing(&'static str),
-    /// A claim is not what it should be.
+    /// A claim is invalid.
     Claim {
-        /// Which.
+        /// The claim.
         name: &'static str,
         /// What is wrong.
         reason: String,
@@ -56,19 +56,19 @@ pub enum TokenError {
     },
     /// It is not valid yet.
     NotYet {
-        /// For how long, in seconds.
+        /// When it becomes valid, in seconds from now.
         seconds: u64,
     },
-    /// It is for somebody else.
+    /// It is for another audience.
     Audience,
-    /// It was made by somebody else.
+    /// It is from another issuer.
     Issuer,
     /// It was revoked.
     Revoked,
 }
 
 impl TokenError {
-    /// Whether the same token may be good a little later.
+    /// Whether the same token may be valid slightly later.
     #[must_use]
     pub const fn may_pass_later(&self) -> bool {
         matches!(self, Self::KeysAway)
@@ -82,17 +82,17 @@ impl fmt::Display for TokenError {
             Self::TooLong { found, limit } => {
                 write!(f, "is {found} bytes; the limit is {limit}")
             }
-            Self::Malformed(what) => write!(f, "is no JSON Web Token: {what}"),
-            Self::Unreadable { part, reason } => write!(f, "its {part} can't be read: {reason}"),
+            Self::Malformed(what) => write!(f, "is not a JSON Web Token: {what}"),
+            Self::Unreadable { part, reason } => write!(f, "its {part} cannot be read: {reason}"),
             Self::Algorithm(name) => {
                 let names = Algorithm::ALL.map(Algorithm::name).join(", ");
                 write!(
                     f,
-                    "its algorithm {name:?} is not accepted; there are {names}"
+                    "its algorithm {name:?} is not accepted; expected one of {names}"
                 )
             }
             Self::Extension => {
-                f.write_str("its header demands an extension (crit); there are none")
+                f.write_str("its header requires an extension (crit), and none is supported")
             }
             Self::NoKey { algorithm, kid } => {
                 write!(f, "the server has no key for {algorithm}")?;
@@ -111,7 +111,7 @@ impl fmt::Display for TokenError {
             Self::NotYet { seconds } => write!(f, "is not valid for another {seconds} s"),
             Self::Audience => f.write_str("is for another audience (aud)"),
             Self::Issuer => f.write_str("was made by another issuer (iss)"),
-            Self::Revoked => f.write_str("was revoked; have a new one made"),
+            Self::Revoked => f.write_str("was revoked; get a new one"),
         }
     }
 }

@@ -10,25 +10,25 @@ use crate::{
     token_error::TokenError,
 };
 
-/// The longest token, in bytes: half of what the head of a handshake may be.
+/// The maximum length of a token, in bytes: half of the limit for the head of a handshake.
 pub const MAX_TOKEN: usize = 8 * 1024;
 
-/// The longest part of a header that an error repeats.
+/// The maximum length of a header's field that an error repeats.
 const SHOWN: usize = 64;
 
-/// What a token has to say beside being signed.
+/// What a token must contain apart from a valid signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Names of this server, of which a token's `aud` has to have one. Without any, a token that
-    /// has an `aud` is for somebody else (RFC 7519 §4.1.3).
+    /// Names of this server, one of which must be in a token's `aud`. Without names, a token with
+    /// an `aud` is refused as that of somebody else (RFC 7519 §4.1.3).
     pub audiences: Vec<String>,
-    /// Whose tokens are taken (`iss`). Without any, everybody's who has a key.
+    /// The accepted issuers (`iss`). Without any, every issuer with a key is accepted.
     pub issuers: Vec<String>,
-    /// How far clocks may differ, in milliseconds. Default 30 s: machines without a time service
-    /// are off by that.
+    /// How far clocks may differ, in milliseconds. Default 30 s: the error of machines without a
+    /// time service.
     pub leeway_ms: u64,
-    /// Whether a token has to have an end (`exp`). Default: it has to, since one that leaks would be
-    /// good for ever.
+    /// Whether a token must expire (`exp`). Default: it must, since a leaked one would be valid
+    /// forever.
     pub needs_end: bool,
 }
 
@@ -43,14 +43,14 @@ impl Default for Rules {
     }
 }
 
-/// Verifies tokens by keys and rules.
+/// Verifies tokens with keys and rules.
 #[derive(Clone, Debug)]
 pub struct Verifier {
     keys: KeySet,
     rules: Rules,
 }
 
-/// Fields that would bring a key along are not read.
+/// Fields that would supply a key are ignored.
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -89,10 +89,13 @@ impl Verifier {
         let (header, claims) = signed
             .split_once('.')
             .filter(|(_, claims)| !claims.contains('.'))
-            .ok_or(TokenError::Malformed("it has not three parts between dots"))?;
+            .ok_or(TokenError::Malformed(
+                "it does not have three parts between dots",
+            ))?;
         let header = decoded(header)?;
         self.check_signature(&header, signed, &decoded(signature)?)?;
-        // Nothing that is not signed has been looked at beyond this line but the header.
+        // Up to this line, only the header has been read: everything else is used after its
+        // signature was verified.
         let claims = decoded(claims)?;
         let payload: Payload<'_> =
             serde_json::from_slice(&claims).map_err(|error| unreadable("claims", &error))?;
@@ -109,7 +112,7 @@ impl Verifier {
     ) -> Result<(), TokenError> {
         let header: Header =
             serde_json::from_slice(header).map_err(|error| unreadable("header", &error))?;
-        // RFC 7515 §4.1.11: what has to be understood and is not makes the token invalid.
+        // RFC 7515 §4.1.11: an unsupported critical extension makes the token invalid.
         if header.crit.is_some() || header.b64.is_some() {
             return Err(TokenError::Extension);
         }
@@ -127,7 +130,7 @@ impl Verifier {
         Err(TokenError::Signature)
     }
 
-    /// Checks times, audience and issuer; gives the end.
+    /// Checks times, audience and issuer; returns the expiry.
     fn check(&self, payload: &Payload<'_>, now_ms: u64) -> Result<Option<u64>, TokenError> {
         let Rules {
             audiences,
@@ -139,7 +142,7 @@ impl Verifier {
         if ends_ms.is_none() && *needs_end {
             return Err(TokenError::Missing("exp"));
         }
-        // With the leeway it goes on to hold as long as it would be accepted.
+        // With the leeway, it stays valid for as long as it would be accepted.
         let ends_ms = ends_ms.map(|ends| ends.saturating_add(*leeway_ms));
         if let Some(ends) = ends_ms
             && now_ms >= ends
@@ -182,7 +185,7 @@ fn shown(text: &str) -> String {
     text.chars().take(SHOWN).collect()
 }
 
-/// Seconds since 1970, also with a fraction (RFC 7519 §2), as milliseconds.
+/// Seconds since 1970, possibly with a fraction (RFC 7519 §2), as milliseconds.
 fn moment(
     name: &'static str,
     number: Option<&serde_json::Number>,
@@ -198,7 +201,7 @@ fn moment(
         Some(seconds) if (0.0..9e12).contains(&seconds) => Ok(Some((seconds * 1000.0) as u64)),
         _out_of_range => Err(TokenError::Claim {
             name,
-            reason: "is no time in seconds since 1970".to_owned(),
+            reason: "is not a time in seconds since 1970".to_owned(),
         }),
     }
 }

@@ -1,4 +1,5 @@
-//! How many publications a second each broker acknowledges, by how many are under way at once.
+//! Measures acknowledged publications per second for each broker, depending on how many are in
+//! flight.
 //!
 //! `cargo run --release -p offhook-brokers --example append_rate [DIRECTORY [BROKER]]`
 //!
@@ -65,7 +66,7 @@ impl TestWorker {
         }
     }
 
-    /// Waits until something is there.
+    /// Waits until an event arrives.
     fn take(&self) -> Result<Vec<BrokerEvent>, Failure> {
         loop {
             let events = self.mailbox.take();
@@ -77,7 +78,7 @@ impl TestWorker {
     }
 }
 
-/// Acknowledged publications a second, and the median and 99th percentile of the wait in µs.
+/// Acknowledged publications per second, and the median and 99th percentile of the latency in µs.
 fn publish(
     worker: &TestWorker,
     channels: usize,
@@ -123,7 +124,7 @@ fn publish(
     Ok((rate, waits[waits.len() / 2], waits[waits.len() * 99 / 100]))
 }
 
-/// Publications read a second, in pages of 512 through all channels.
+/// Publications read per second, in pages of 512 through all channels.
 fn read(worker: &TestWorker, channels: usize) -> Result<f64, Failure> {
     let (began, mut read, mut turn) = (Instant::now(), 0, 0);
     while began.elapsed() < RUN {

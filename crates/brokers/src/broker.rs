@@ -29,17 +29,18 @@ impl Health {
     }
 }
 
-/// What a broker may hold, whatever strangers do. Each bound says its default and why.
+/// What a broker may hold, whatever its clients do. Each limit states its default and the reason.
 ///
-/// What loses when memory is short, in this order: the oldest idempotency keys of channels in memory,
-/// then their oldest history (a gap says so), then their state, each in the channel that is published in
-/// and, with the ticks, in all others; then channels that are new, which are refused as
-/// [`TooManyChannels`](offhook_engine::BrokerFailure::TooManyChannels). Channels on disk lose nothing.
+/// When memory is short, the broker frees, in this order: the oldest idempotency keys of channels
+/// in memory, then their oldest history (reported as a gap), then their state. It does so in the
+/// channel that is published to and, with the ticks, in all others. After that, new channels are
+/// refused as [`TooManyChannels`](offhook_engine::BrokerFailure::TooManyChannels). Channels on disk
+/// lose nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Bytes of memory for channels: names that somebody follows, members, sessions' states, and the
-    /// keys, history and state of channels that live in memory. Default 512 MiB: a million names, and
-    /// as much again for what is in them.
+    /// Bytes of memory for channels: the names of followed channels, members, the states of
+    /// sessions, and the keys, history and state of channels in memory. Default 512 MiB: a million
+    /// names, and as much again for their content.
     pub memory_bytes: usize,
     /// Channels on disk. A name that was published in once stays, so that its positions do. Default
     /// 1,000,000: some 200 MB of disk.
@@ -82,8 +83,8 @@ pub struct Occupied {
     pub members: u64,
 }
 
-/// What every broker does; the words are in [`BrokerRequest`] and
-/// [`BrokerEvent`](offhook_engine::BrokerEvent), and so is the order that is kept.
+/// The interface of all brokers. [`BrokerRequest`] and [`BrokerEvent`](offhook_engine::BrokerEvent)
+/// define the requests, the events, and their order.
 ///
 /// In addition:
 ///
@@ -107,14 +108,15 @@ pub trait Broker: Send + Sync + Debug {
     /// before this returns.
     fn submit(&self, worker: WorkerId, request: BrokerRequest);
 
-    /// Tells the time. A wall clock that steps forward is followed at a bounded speed, so that one that is
-    /// wrong for a moment takes nothing away. Then leases run out, old publications go, what failed is tried again. Call it
-    /// about once a second, from anywhere.
+    /// Passes the current time to the broker. A wall clock that steps forward is followed at a
+    /// limited speed, so that a clock that is wrong for a moment causes no loss. Then the broker
+    /// expires leases, removes old publications and retries failed operations. Call it about once a
+    /// second, from any thread.
     fn tick(&self, now: Now);
 
-    /// Exchanges the rules of channels while it runs. What is retained is trimmed by the new ones from
-    /// the next ticks on. A channel that moves between memory and disk begins a stream of its own there;
-    /// who had positions in the other one is told of a gap.
+    /// Replaces the rules of channels at runtime. Retained publications are trimmed by the new
+    /// rules from the next ticks on. A channel that moves between memory and disk starts a new
+    /// stream there; subscribers with positions in the old stream get a gap.
     fn set_rules(&self, rules: Arc<RuleBook>);
 
     /// How the broker is, for health checks and for people.

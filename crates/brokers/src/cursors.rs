@@ -18,7 +18,7 @@ pub(crate) fn is_of_session(scope: &[u8]) -> bool {
     scope.first() == Some(&0)
 }
 
-/// A consumer's place, and when it came there.
+/// A consumer's position, and when it was acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
     pub(crate) position: Position,
@@ -31,8 +31,8 @@ impl Cursor {
         self.time_ms.saturating_add(OF_SESSION_MS) < now_ms
     }
 
-    /// Where a consumer is after it acknowledged `position`: acknowledgements may come late and
-    /// twice, within an epoch it never goes back.
+    /// The position of a consumer after it acknowledged `position`. Acknowledgements may arrive
+    /// late or twice, so within an epoch the position never decreases.
     pub(crate) fn advanced(before: Option<Self>, position: Position, time_ms: u64) -> Self {
         let late = before.filter(|before| {
             before.position.epoch == position.epoch && before.position.offset > position.offset

@@ -6,7 +6,7 @@
 //! - A worker attaches with a [`Mailbox`] and passes its engine's requests to [`Broker::submit`],
 //!   which never waits for a disk.
 //! - Answers and updates arrive in the mailbox, whose wake function wakes the worker's event loop.
-//! - The server calls [`Broker::tick`] about once a second: brokers have no clock of their own.
+//! - The server calls [`Broker::tick`] about once a second: brokers do not read a clock.
 //!
 //! There is no async runtime here: a mailbox is a bounded queue, and the log uses plain threads.
 //!

@@ -10,8 +10,8 @@ use offhook_engine::{Epoch, Now, Position, ReadFrom, ReadStart, Resolution};
 /// the positions of a year. Older ones are answered as unknown.
 const MAX_EPOCHS: usize = 4096;
 
-/// How many epochs of a channel are remembered although none of their publications are retained.
-/// They tell a late reader what was trimmed and what diverged.
+/// How many epochs of a channel are remembered without a retained publication. They tell a late
+/// reader what was trimmed and what diverged.
 const SPARE: usize = 16;
 
 /// The range in which epochs are randomised, in microseconds: about one second. Two logs restored
@@ -223,7 +223,8 @@ impl Lineage {
     }
 }
 
-/// The newest offset that a read before a position may bring, by how that was resolved.
+/// The newest offset that a read before a position may return, depending on how the position was
+/// resolved.
 pub(crate) fn backward(resolved: (Resolution, u64), head: u64) -> (Resolution, u64) {
     match resolved {
         (Resolution::Continuous, offset) => (Resolution::Continuous, offset.saturating_sub(1)),

@@ -12,7 +12,7 @@ struct Entry<Value> {
     value: Value,
 }
 
-/// The values of a state, in the order of publication. Each broker chooses what it stores for a
+/// The values of a state, in the order of publication. Each broker chooses what it stores as a
 /// value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Values<Value> {
@@ -86,13 +86,13 @@ impl<Value> Values<Value> {
         gone
     }
 
-    /// About how many bytes all take, with so many for each beside its weight.
+    /// Approximate bytes of all values, with a fixed number for each in addition to its weight.
     pub(crate) fn weight(&self, each: usize) -> usize {
         let bytes = usize::try_from(self.bytes).unwrap_or(usize::MAX);
         bytes.saturating_add(self.entries.len() * each)
     }
 
-    /// Takes the oldest value away; says whether there was one.
+    /// Removes the oldest value; returns whether there was one.
     pub(crate) fn drop_oldest(&mut self) -> bool {
         let Some((_, oldest)) = self.entries.pop_first() else {
             return false;

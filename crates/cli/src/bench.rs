@@ -245,14 +245,16 @@ impl Bench {
 
     fn show_beside(&self, before: &Runs, after: &Runs) -> Result<(), Failure> {
         let mut worse = Vec::new();
+        let mut compared = 0;
         for report in &after.runs {
             let Some(before) = compare::partner(before, report) else {
-                let name = report.name.clone().unwrap_or_default();
                 screen::tell(&format!(
-                    "{name}: the earlier result has no run of this name"
+                    "{}: the earlier result has no run of this name",
+                    report.title()
                 ));
                 continue;
             };
+            compared += 1;
             let text = compare::text(before, report);
             if self.json {
                 screen::tell(text.trim_end());
@@ -264,6 +266,12 @@ impl Bench {
             }
         }
         self.write_page(after, Some(before))?;
+        if compared == 0 {
+            return Err(Failure::Failed(format!(
+                "nothing can be compared: the earlier result has {}",
+                before.titles()
+            )));
+        }
         if !worse.is_empty() {
             return Err(Failure::Failed(format!(
                 "worse than before\n{}",

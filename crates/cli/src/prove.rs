@@ -19,13 +19,14 @@ use crate::{
 
 /// Prove that nothing is lost: cut, freeze, kill and restore everything, and count.
 ///
-/// Starts this program's server on a log of its own, with publishers and subscribers in other
-/// processes. While they run, connections are cut and frozen, processes and the server frozen, the
-/// server killed, restarted, backed up and restored from an older backup, its clock stepped and its
-/// fsyncs failed, as the seed says; its budget for memory is small, and its rates are run into. In the
-/// end every subscriber must have everything that was acknowledged, once, in one order; what a backup
-/// does not have must have been announced; every channel must have exactly its members; and the server
-/// must have given its memory back.
+/// Starts this program's server on a new log, with publishers and subscribers in other processes.
+/// While they run, the proof injects faults, as determined by the seed: connections are cut and
+/// frozen; processes and the server are frozen; the server is killed, restarted, backed up and
+/// restored from an older backup; its clock is stepped, and its fsyncs fail. The server has a small
+/// budget for memory, and publishers exceed its rates. In the end, every subscriber must have
+/// received everything that was acknowledged, once and in one order; what a backup does not contain
+/// must have been announced; every channel must have exactly its members; and the server must have
+/// freed its memory.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Prove {

@@ -1,4 +1,4 @@
-//! `offhook token`: makes tokens and API keys for development, and takes tokens apart.
+//! `offhook token`: creates tokens and API keys for development, and decodes tokens.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -9,10 +9,10 @@ use serde_json::{Map, Value};
 
 use crate::{failure::Failure, screen};
 
-/// Make a token, make an API key, or see what a token says.
+/// Create a token or an API key, or show what a token contains.
 ///
-/// Signs a JSON Web Token with a secret (--secret, or `OFFHOOK_TOKEN_SECRET`) or a private key in PEM
-/// (--key), for development and for scripts. A backend makes its tokens with a JWT library of its own.
+/// Signs a JSON Web Token with a secret (--secret, or `OFFHOOK_TOKEN_SECRET`) or a private key in
+/// PEM (--key), for development and for scripts. A backend creates its tokens with a JWT library.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Token {
@@ -20,8 +20,8 @@ pub(crate) struct Token {
     #[arg(value_name = "USER", required_unless_present_any = ["inspect", "api_key", "channel"])]
     user: Option<String>,
 
-    /// The secret to sign with, as in auth.secrets. A secret in the command line is seen by other users
-    /// of the machine: prefer the variable `OFFHOOK_TOKEN_SECRET`.
+    /// The secret to sign with, as in auth.secrets. Other users of the machine can see a secret on
+    /// the command line: prefer the variable `OFFHOOK_TOKEN_SECRET`.
     #[arg(long, value_name = "SECRET", conflicts_with = "key")]
     secret: Option<String>,
 
@@ -29,8 +29,8 @@ pub(crate) struct Token {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 
-    /// How to sign: HS256, HS384 or HS512 with a secret; RS256, PS256, ES256 or EdDSA with a key
-    /// [default: HS256, or what fits the key].
+    /// The algorithm: HS256, HS384 or HS512 with a secret; RS256, PS256, ES256 or EdDSA with a key
+    /// [default: HS256, or according to the key].
     #[arg(long, value_name = "ALG")]
     algorithm: Option<Algorithm>,
 
@@ -38,35 +38,35 @@ pub(crate) struct Token {
     #[arg(long, value_name = "NAME")]
     kid: Option<String>,
 
-    /// How long the token is good.
+    /// How long the token is valid.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = time)]
     expires: Duration,
 
-    /// What it grants: verbs and a pattern, like "publish+subscribe chat/*". Several times.
+    /// A grant: verbs and a pattern, such as "publish+subscribe chat/*". May be repeated.
     #[arg(long = "grant", value_name = "GRANT")]
     grants: Vec<String>,
 
-    /// Make a subscription token for this channel.
+    /// Create a subscription token for this channel.
     #[arg(long, value_name = "CHANNEL")]
     channel: Option<String>,
 
-    /// For whom it is (`aud`), as in auth.audiences.
+    /// The audience (`aud`), as in auth.audiences.
     #[arg(long, value_name = "NAME")]
     audience: Option<String>,
 
-    /// Who makes it (`iss`), as in auth.issuers.
+    /// The issuer (`iss`), as in auth.issuers.
     #[arg(long, value_name = "NAME")]
     issuer: Option<String>,
 
-    /// What members see of the user: a JSON value.
+    /// What other members see of the user: a JSON value.
     #[arg(long, value_name = "JSON")]
     info: Option<String>,
 
-    /// Take this token apart, without verifying it.
+    /// Decode this token, without verifying it.
     #[arg(long, value_name = "TOKEN", conflicts_with_all = ["user", "secret", "key", "api_key"])]
     inspect: Option<String>,
 
-    /// Make a key for the HTTP API, and its entry for api.keys.
+    /// Create a key for the HTTP API, and its entry for api.keys.
     #[arg(long, conflicts_with_all = ["user", "secret", "key"])]
     api_key: bool,
 }
@@ -112,10 +112,9 @@ impl Token {
             .clone()
             .or_else(|| std::env::var(SECRET_VARIABLE).ok());
         let secret = secret.ok_or_else(|| {
-            let missing =
-                format!("what to sign with is missing: {SECRET_VARIABLE}, --secret or --key");
+            let missing = format!("no key to sign with: give {SECRET_VARIABLE}, --secret or --key");
             Failure::usage(missing)
-                .hint("`openssl rand -hex 32` makes a secret; the server's is auth.secrets")
+                .hint("`openssl rand -hex 32` creates a secret; the server's is auth.secrets")
         })?;
         let secret: offhook_server::config::TokenSecret = secret
             .parse()
@@ -150,7 +149,7 @@ impl Token {
         }
         let mut grants = Map::new();
         for grant in &self.grants {
-            // Checked as the server's settings are, and written as tokens have it.
+            // Checked like the server's settings, and written as in tokens.
             let checked: Result<offhook_auth::UserGrant, _> = grant.parse();
             checked.map_err(|error| Failure::usage(format!("--grant: {error}")))?;
             if let Some((verbs, pattern)) = grant.trim().split_once(' ') {
@@ -170,7 +169,7 @@ fn time(text: &str) -> Result<Duration, String> {
 
 fn api_key() -> Result<(), Failure> {
     let key = new_api_key();
-    let key = key.ok_or_else(|| Failure::usage("the system has no randomness to give"))?;
+    let key = key.ok_or_else(|| Failure::usage("the system cannot provide random bytes"))?;
     let entry = ApiKey::of_everything(&key).to_string();
     let hash = entry.rsplit_once(' ').map_or("", |(_, hash)| hash);
     Ok(screen::print(&format!(

@@ -1,6 +1,6 @@
-//! A ticker that survives everything: publishes a price a second, follows it, and tells what
-//! happens to the connection. Stop the server while it runs, and start it again: no tick is lost, none
-//! comes twice.
+//! A ticker that survives restarts: publishes a price every second, follows it, and prints the
+//! events of the connection. Stop the server while it runs, and start it again: no tick is lost or
+//! repeated.
 //!
 //! ```sh
 //! cargo run --release -- serve
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Error> {
     }
 }
 
-/// A tick a second, whether there is a connection or not: what can't go out waits.
+/// A tick every second, with or without a connection: ticks that cannot be sent wait.
 async fn publish(client: &Client) -> Result<(), Error> {
     let mut clock = interval(Duration::from_secs(1));
     for number in 0_u64.. {

@@ -46,15 +46,15 @@ pub struct History {
     pub publications: Vec<Publication>,
     /// The position of the newest publication at the time of the read.
     pub head: Position,
-    /// Why publications between the position that was asked for and the nearest of these are missing,
-    /// if any are.
+    /// Why publications between the requested position and the nearest of these are missing, if any
+    /// are.
     pub gap: Option<GapReason>,
-    /// Whether older publications are kept; only for a history that was read
+    /// Whether older publications are retained; only for a history that was read
     /// [backward](crate::ReadHistory::before).
     pub more: bool,
 }
 
-/// What a channel's state holds, or a page of it.
+/// A channel's state, or a page of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct State {

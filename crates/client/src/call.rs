@@ -69,9 +69,9 @@ impl IntoFuture for Call {
     type Output = Result<Data, Error>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
-    /// Calls and waits for the answer. It is sent once, as soon as there is a connection: when that is
-    /// lost before the answer, the call fails with [`Error::Unanswered`], and nobody knows whether it
-    /// was carried out. Dropping it forgets the answer.
+    /// Calls and waits for the answer. The call is sent once, as soon as there is a connection. If
+    /// the connection is lost before the answer, it fails with [`Error::Unanswered`], and it is
+    /// unknown whether it was carried out. Dropping it discards the answer.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.call())
     }

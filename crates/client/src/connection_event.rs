@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
+use crate::data::Data;
 use crate::error::Error;
 
 /// An event of the connection between a client and its server.
@@ -36,7 +37,14 @@ pub enum ConnectionEvent {
         /// When the next attempt starts.
         pause: Duration,
     },
-    /// A publication was refused temporarily. It and those behind it are sent again after a delay.
+    /// The server's backend sent something to this session alone. It is not stored: a session without
+    /// a connection does not get it.
+    Told {
+        /// What it sent.
+        data: Data,
+    },
+    /// A publication was refused temporarily. It and the following ones are sent again after a
+    /// delay.
     Held {
         /// The reason.
         cause: Error,

@@ -1,12 +1,13 @@
 //! The events of a subscription.
 
 use std::fmt;
+use std::sync::Arc;
 
 use offhook_dialects::native::client::{self as wire, Position};
 
 use crate::data::Data;
 
-/// An event of a subscription. Events come in order.
+/// An event of a subscription. Events are delivered in order.
 ///
 /// For each publication one of three things is certain: it was delivered, it will be delivered, or
 /// a [`Gap`](Self::Gap) said that it will not be, and why.
@@ -15,10 +16,10 @@ use crate::data::Data;
 pub enum Event {
     /// A publication.
     Publication(Publication),
-    /// A value of the channel's state: the newest publication of one value of the tag `key`. All of
-    /// them come one after the other, and then a [`Gap`](Self::Gap) with the reason
-    /// [`State`](GapReason::State): together they replace what was known of the channel. They come
-    /// again after a reconnect that came before the end of them.
+    /// A value of the channel's state: the newest publication of one value of the tag `key`. All
+    /// values are delivered one after the other, followed by a [`Gap`](Self::Gap) with the reason
+    /// [`State`](GapReason::State): together they replace what was known of the channel. They are
+    /// delivered again after a reconnect that happened before the last of them.
     Value(Publication),
     /// A publication of this client's own, in a subscription
     /// [without them](crate::Subscribe::without_echo).
@@ -26,7 +27,8 @@ pub enum Event {
         /// Its place in the channel's stream.
         position: Position,
     },
-    /// Everything that was missing has come. From here on publications come as they are made.
+    /// Everything that was missing has been delivered. From here on, publications are delivered as
+    /// they are made.
     Live {
         /// The newest position.
         position: Position,
@@ -50,8 +52,13 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Publication {
+    /// The channel.
+    pub channel: Arc<str>,
     /// Its position in the channel's stream.
     pub position: Position,
+    /// In a subscription to a [filter](crate::Client::subscribe_filter): the subscription's position
+    /// after it, to continue from.
+    pub at: Option<Position>,
     /// The data.
     pub data: Data,
     /// The publisher's session; `None` for the server itself.
@@ -74,10 +81,20 @@ impl Publication {
         Some(&found.1)
     }
 
-    pub(crate) fn read(message: wire::Message<'_>) -> Self {
+    pub(crate) fn read_all(messages: Vec<wire::Message<'_>>, channel: &str) -> Vec<Self> {
+        let channel: Arc<str> = channel.into();
+        let messages = messages.into_iter();
+        messages
+            .map(|message| Self::read(message, Arc::clone(&channel)))
+            .collect()
+    }
+
+    pub(crate) fn read(message: wire::Message<'_>, channel: Arc<str>) -> Self {
         let tags = message.tags.into_iter();
         Self {
+            channel,
             position: message.position,
+            at: message.at,
             data: Data::read(message.payload),
             session: message.session.map(Into::into),
             user: message.user.map(Into::into),
@@ -94,6 +111,9 @@ impl Publication {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gap {
+    /// The channel. `None` for a gap of a subscription to a filter as a whole, whose positions are
+    /// the subscription's.
+    pub channel: Option<Arc<str>>,
     /// The publications after this position are missing.
     pub from: Position,
     /// The last missing publication is at this position.
@@ -135,7 +155,7 @@ pub enum GapReason {
     Dropped,
     /// The connection was too slow; the newest publication of each value of the tag `key` follows.
     Conflated,
-    /// The [values](Event::Value) of the channel's state, which came before, stand for them.
+    /// The [values](Event::Value) of the channel's state, delivered before, replace them.
     State,
     /// A reason this version does not know, by its name.
     Other(Box<str>),
@@ -211,7 +231,7 @@ impl Member {
     }
 }
 
-/// Bytes counted for each queued event besides its contents.
+/// Bytes counted for each queued event in addition to its content.
 const OVERHEAD: usize = 128;
 
 impl Event {

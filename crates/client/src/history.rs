@@ -114,7 +114,7 @@ impl Asking {
         Self::asked(handle, handle.shared.question(command, Repeat::Yes)?)
     }
 
-    /// A request that is sent once: nobody knows what a lost one has done.
+    /// A request that is sent once: it is unknown whether a lost one was carried out.
     pub(crate) fn once(handle: &Arc<Handle>, command: Command) -> Result<Self, Error> {
         Self::asked(handle, handle.shared.question(command, Repeat::No)?)
     }

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::random;
 use crate::shared::Awaited;
 
-/// Bytes counted for each queued publication besides its data.
+/// Bytes counted for each queued publication in addition to its data.
 const OVERHEAD: usize = 256;
 /// The longest type, id, channel and key, with the JSON around them.
 const ENVELOPE: usize = 2_200;

@@ -16,7 +16,7 @@ pub enum Since {
     /// With the channel's state: the newest publication of each value of the tag `key`, then what
     /// follows. For channels that keep state, and not for histories.
     State,
-    /// With the publication after this position. A gap tells what is no longer kept.
+    /// With the publication after this position. A gap reports those that are no longer retained.
     After(Position),
 }
 

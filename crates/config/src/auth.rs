@@ -1,4 +1,4 @@
-//! Settings of who may connect and do what: tokens, and keys of the HTTP API.
+//! Settings of authentication: tokens, and keys of the HTTP API.
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
@@ -16,41 +16,43 @@ const SECRET_ALGORITHMS: &[(&str, Algorithm)] = &[
 ];
 
 group! {
-    /// Who connects: JSON Web Tokens, and the keys that they are verified with. Without any key
-    /// everyone is anonymous, and a token is refused.
+    /// Authentication of clients: JSON Web Tokens, and the keys to verify them with. Without keys,
+    /// every client is anonymous, and tokens are refused.
     pub struct Auth {
-        /// Secrets that tokens are signed with by HMAC, each as it stands, or after `base64:` in
-        /// base64. Several, so that one can be exchanged: a token may be signed with any.
+        /// Secrets with which tokens are signed by HMAC, each as plain text, or in base64 after
+        /// `base64:`. There may be several, so that one can be replaced: a token may be signed with
+        /// any of them.
         ///
         /// A first try needs no users.
         secrets: Vec<TokenSecret> = Vec::new() => Many(Parsed::new("a secret of at least 32 bytes", "SECRET").secret());
 
-        /// What tokens are signed with a secret by.
+        /// The HMAC algorithm of tokens that are signed with a secret.
         ///
-        /// What every library does without being asked.
+        /// The default of all JWT libraries.
         secret_algorithm: Algorithm = Algorithm::Hs256 => Choice(SECRET_ALGORITHMS);
 
-        /// Files with public keys that tokens are verified with: PEM, or a JSON Web Key Set.
+        /// Files with public keys to verify tokens with: PEM, or a JSON Web Key Set.
         ///
         /// A first try needs no users.
         key_files: Vec<PathBuf> = Vec::new() => Many(File);
 
-        /// Where the issuer of tokens publishes its public keys as a JSON Web Key Set. Redirects are not
-        /// followed. Plain `http` is taken from this machine only.
+        /// The URL at which the issuer of tokens publishes its public keys as a JSON Web Key Set.
+        /// Redirects are not followed. Plain `http` is allowed only for this machine.
         ///
         /// A first try needs no users.
         jwks_url: Option<JwksUrl> = None => Or("none", Parsed::new("a URL like \"https://login.example.com/.well-known/jwks.json\"", "URL"));
 
-        /// How old keys from there become before they are fetched again. A token that names an
-        /// unknown key has them fetched sooner, once in 30 s at most.
+        /// The age at which keys from the URL are fetched again. A token that names an unknown key
+        /// causes an earlier fetch, at most once in 30 s.
         ///
-        /// A key that the issuer takes out is gone within that.
+        /// A key that the issuer removes is rejected after that.
         jwks_refresh: Duration = Duration::from_secs(600) => time();
 
-        /// How long keys from there are used while they can't be fetched. Then tokens are
-        /// refused until they can be.
+        /// How long keys from the URL are used while they cannot be fetched. After that, tokens are
+        /// refused until a fetch succeeds.
         ///
-        /// An issuer's bad day is no outage here, and a key that was taken out is not good for ever.
+        /// An outage of the issuer is not an outage here, and a removed key is not accepted
+        /// forever.
         jwks_keep: Duration = Duration::from_secs(24 * 3600) => time();
 
         /// How long a fetch may take, from looking up the name to the last byte.
@@ -58,54 +60,55 @@ group! {
         /// Issuers answer within a second.
         jwks_timeout: Duration = Duration::from_secs(5) => time();
 
-        /// Names of this server: a token's `aud` has to have one of them. Without any, a token with
-        /// an `aud` is refused, since it is for somebody else.
+        /// Names of this server: a token's `aud` must contain one of them. Without names, a token
+        /// with an `aud` is refused, since it is meant for another server.
         ///
         /// Only you know what your tokens are for.
         audiences: Vec<String> = Vec::new() => Many(Parsed::new("a name like \"chat.example.com\"", "NAME"));
 
-        /// Whose tokens are taken: the `iss` that they have to have. Without any, that of everybody who
-        /// has a key.
+        /// The accepted issuers: one of them must be a token's `iss`. Without any, every issuer
+        /// with a key is accepted.
         ///
-        /// Who has the key is whom you trust.
+        /// Whoever has the key is trusted.
         issuers: Vec<String> = Vec::new() => Many(Parsed::new("a name like \"https://login.example.com/\"", "NAME"));
 
-        /// How far clocks may be apart when `exp` and `nbf` are looked at.
+        /// How far clocks may differ when `exp` and `nbf` are checked.
         ///
-        /// Machines without a time service are off by that.
+        /// The error of machines without a time service.
         leeway: Duration = Duration::from_secs(30) => time().or_none();
 
-        /// Whether a token has to have an end (`exp`).
+        /// Whether a token must expire (`exp`).
         ///
-        /// One that leaks would be good for ever.
+        /// A leaked token would be valid forever.
         require_expiry: bool = true => Switch;
 
-        /// Whether clients without a token may connect, as nobody in particular. `auto`: as long as
-        /// there is no key to verify tokens with.
+        /// Whether clients without a token may connect anonymously. `auto`: as long as there is no
+        /// key to verify tokens with.
         ///
-        /// A first try needs no users; whoever configures keys wants to know who connects.
+        /// A first try needs no users; a server with keys should identify its clients.
         anonymous: Option<bool> = None => Or("auto", Switch);
 
-        /// A cookie that holds a token. It counts only for pages of the server's own origin.
+        /// A cookie that contains a token. It is accepted only from pages of the server's own
+        /// origin.
         ///
-        /// Nothing is read that nobody asked for.
+        /// No cookie is read unless you ask for it.
         cookie: Option<String> = None => Or("none", Parsed::new("the name of a cookie", "NAME"));
 
-        /// Whether a token may stand in the URL, as `?token=`.
+        /// Whether a token may be part of the URL, as `?token=`.
         ///
-        /// URLs land in logs, of proxies too.
+        /// URLs are logged, also by proxies.
         query: bool = false => Switch;
 
-        /// What every user may do where a channel asks for grants, beside what the token grants: verbs
-        /// (publish, subscribe, history, presence, state, call, read, *) and a pattern, in which
-        /// `{user}` stands for the user's name.
+        /// What every user may do where a channel requires grants, in addition to the token's
+        /// grants: verbs (publish, subscribe, history, presence, state, call, read, *) and a
+        /// pattern, in which `{user}` stands for the user's name.
         ///
-        /// Nobody may anything that nobody granted.
+        /// Nothing is permitted unless you grant it.
         grants: Vec<UserGrant> = Vec::new() => Many(Parsed::new("a grant like \"publish+subscribe private/{user}/*\"", "GRANT"));
 
         /// How long before its token expires a client is told, so that it can refresh it.
         ///
-        /// Time to ask a busy backend for a new one, twice.
+        /// Enough time to get a new one from a busy backend, twice.
         notice: Duration = Duration::from_secs(60) => time();
     }
 }
@@ -125,13 +128,14 @@ impl Auth {
 }
 
 group! {
-    /// The HTTP API below `/api/v1/`, with which a backend publishes. Without a key it is not there.
+    /// The HTTP API below `/api/v1/`, with which a backend publishes. Without a key, it is
+    /// disabled.
     pub struct Api {
-        /// The keys that requests may have: what each is for (publish, read, sessions, admin, or `*`;
-        /// several with `+`), maybe a pattern of channels, and the key's SHA-256.
-        /// `offhook token --api-key` makes a key and its entry.
+        /// The accepted keys: the scopes of each (publish, read, sessions, admin, or `*`; several
+        /// with `+`), optionally a pattern of channels, and the key's SHA-256. `offhook token
+        /// --api-key` creates a key and its entry.
         ///
-        /// Nothing is open that nobody opened. The key itself is kept by the backend alone.
+        /// Nothing is accessible unless you open it. Only the backend stores the key itself.
         keys: Vec<ApiKey> = Vec::new() => Many(Parsed::new("an entry like \"publish+read chat/* sha256:9f86...\"", "KEY").secret());
 
         /// The longest body of a request.
@@ -139,14 +143,14 @@ group! {
         /// A batch of a hundred publications of 10 KiB.
         max_body: usize = 1 << 20 => Bytes::new();
 
-        /// How long a request may take to come in whole.
+        /// How long a request may take until it is complete.
         ///
-        /// A megabyte over a bad network; who sends slower holds a connection for nothing.
+        /// A megabyte over a bad network; a slower client only holds a connection open.
         body_timeout: Duration = Duration::from_secs(10) => time();
     }
 }
 
-/// A secret that tokens are signed with, never shown.
+/// A secret with which tokens are signed, never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenSecret(pub Vec<u8>);
 
@@ -166,7 +170,7 @@ impl FromStr for TokenSecret {
     }
 }
 
-/// Without the secret.
+/// Omits the secret.
 impl fmt::Display for TokenSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(not shown)")

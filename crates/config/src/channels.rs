@@ -82,8 +82,8 @@ group! {
 
         /// What happens to a connection that does not keep up in a channel without history: the
         /// oldest publications are dropped and a gap says how many (`drop_oldest`), only the newest
-        /// publication with the same tag `key` is kept (`latest_by_key`), the connection is closed
-        /// (`disconnect`), or it gets the channel's state (`state`).
+        /// publication with the same tag `key` is delivered (`latest_by_key`), the connection is
+        /// closed (`disconnect`), or it gets the channel's state (`state`).
         ///
         /// Suits most channels; `latest_by_key` suits prices.
         slow => Choice(SLOW);
@@ -130,12 +130,12 @@ group! {
     /// of it: a price for each symbol, a cursor for each person. A publication whose data is `null`
     /// removes its key.
     for State {
-        /// Values kept; 0: none.
+        /// Values retained; 0: none.
         ///
         /// Most channels are conversations, not tables.
         count => count();
 
-        /// Bytes kept; 0: none.
+        /// Bytes retained; 0: none.
         ///
         /// As much as the history may have.
         bytes => Bytes::new();

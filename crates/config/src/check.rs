@@ -109,7 +109,8 @@ fn budget(loaded: &Loaded) -> Vec<Problem> {
     let Config {
         messages, memory, ..
     } = &loaded.config;
-    // Two full outboxes in the half that channels leave: one that is slow must not be all there is.
+    // Two full outboxes in the half that channels leave: a single slow connection must not use all
+    // of it.
     let needed = messages.outbox_bytes.saturating_mul(4);
     if memory.bytes >= needed {
         return Vec::new();
@@ -122,7 +123,7 @@ fn budget(loaded: &Loaded) -> Vec<Problem> {
     vec![Problem::new(place, message)]
 }
 
-/// A lease is renewed three times in its life, by a tick that comes twice a second.
+/// A lease is renewed three times before it expires, by a tick that happens twice a second.
 fn lease(loaded: &Loaded) -> Vec<Problem> {
     const LEAST: Duration = Duration::from_secs(3);
     if loaded.config.limits.presence_lease >= LEAST {

@@ -72,9 +72,11 @@ group! {
         /// One second of a 2 Mbit/s phone.
         outbox_bytes: usize = 256 * 1024 => Bytes::new();
 
-        /// From the first byte of a client's message to its last. Then the connection is closed with 1008.
+        /// The time limit from the first byte of a client's message to its last. After that, the
+        /// connection is closed with 1008.
         ///
-        /// The longest message over a link of 35 kbit/s; otherwise each connection could hold one for ever.
+        /// The longest message over a link of 35 kbit/s; without a limit, each connection could
+        /// hold an incomplete message forever.
         receive_within: Duration = Duration::from_secs(60) => time();
 
         /// Compress with permessage-deflate where clients offer it.

@@ -167,7 +167,7 @@ group! {
         /// `outbox_bytes` are not settings: the server takes them from `connections` and
         /// `messages`.
         limits: Limits;
-        /// The budget for what strangers can make the process hold.
+        /// The budget for the memory that clients can make the process use.
         memory: Memory;
         /// The queues and memory of the log.
         storage: Storage;
@@ -219,8 +219,8 @@ impl Config {
     }
 }
 
-/// Who is writing in the chat matters only at present: the configured rule, without history. If the
-/// configuration allows no such channels, there are none.
+/// Who is writing in the chat matters only at the moment, so these channels have the configured
+/// rule, without history. If the configuration allows no such channels, there are none.
 fn typing_rule(configured: &RuleBook) -> Option<ChannelRule> {
     let lobby = ChannelName::new("talk-typing:lobby").expect("a name without a star");
     let rules = configured.rules(&lobby)?;
@@ -234,8 +234,9 @@ fn typing_rule(configured: &RuleBook) -> Option<ChannelRule> {
     })
 }
 
-/// What moves in the examples matters only at present, and only the newest publication of each
-/// value of the tag `key`. If the configuration allows no such channels, there are none.
+/// Movement in the examples matters only at the moment, so these channels have no history and
+/// deliver only the newest publication of each value of the tag `key` to slow connections. If the
+/// configuration allows no such channels, there are none.
 fn examples_rule(configured: &RuleBook) -> Option<ChannelRule> {
     let ticker = ChannelName::new("examples-live:ticker").expect("a name without a star");
     let rules = configured.rules(&ticker)?;

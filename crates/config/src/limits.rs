@@ -6,15 +6,15 @@ use super::group::group;
 use super::kind::{Bytes, count, some, time};
 
 group! {
-    /// The budget for what strangers can make the process hold, whatever they do. The log's queues and
-    /// cache (`storage`) and what an idle connection takes come on top.
+    /// The budget for the memory that clients can make the process use. The log's queues and cache
+    /// (`storage`) and the cost of idle connections are additional.
     pub struct Memory {
-        /// What may wait to be sent, be under way from clients, and be held for channels in memory, all
-        /// together. From half of it on, connections fall back to reading from the log sooner; from three
-        /// quarters on, nobody new is accepted; beyond it the connections with the largest unfinished
-        /// messages are closed, then the slowest, and can resume. Channels in memory take half of it at
-        /// most: their oldest idempotency keys go first, then their oldest history, and then new channels
-        /// are refused.
+        /// The total of unsent output, of incomplete messages from clients, and of what is held for
+        /// channels in memory. From half of it on, connections fall back to reading from the log
+        /// earlier; from three quarters on, new connections are refused; beyond it, the connections
+        /// with the largest incomplete messages are closed, then the slowest ones, and can resume.
+        /// Channels in memory take at most half of it: their oldest idempotency keys are removed
+        /// first, then their oldest history, and then new channels are refused.
         ///
         /// A quarter of a small machine's memory: 4,000 connections that do not read at all.
         bytes: usize = 1 << 30 => Bytes::new();
@@ -22,8 +22,8 @@ group! {
 }
 
 group! {
-    /// What one session may do, and what the engine may hold. Rates are refilled all the time; a
-    /// burst is what may come at once after a pause.
+    /// What one session may do, and how much the engine may hold. Rates are refilled continuously;
+    /// a burst is what is allowed at once after a pause.
     for Limits {
         /// Subscriptions of one session.
         ///
@@ -32,7 +32,7 @@ group! {
 
         /// Channels and filters of one worker with a subscription.
         ///
-        /// About 500 MB, and as many as there can be connections.
+        /// About 500 MB, and as many as the maximum number of connections.
         channels => some();
 
         /// Unacknowledged publications of one acknowledged subscription.
@@ -62,12 +62,12 @@ group! {
 
         /// Publications at once.
         ///
-        /// What was queued offline.
+        /// What a client queues while it is offline.
         publish_burst => some();
 
         /// Consecutive refusals for exceeding the rate that close the connection.
         ///
-        /// A client that respects the first ones never comes near.
+        /// A client that respects the first ones never reaches it.
         flood => some();
 
         /// How long a member stays after its connection was lost.
@@ -133,12 +133,12 @@ group! {
 
         /// How outdated the broker's copy of a durable session may be.
         ///
-        /// A busy subscriber is saved once a second and not with each acknowledgement.
+        /// A busy subscriber is saved once per second rather than with each acknowledgement.
         save_after => time();
 
         /// Delay before a failed history read is retried.
         ///
-        /// Short enough not to be noticed, long enough for a disk in trouble.
+        /// Short enough not to be noticed, long enough for an overloaded disk.
         read_again_after => time();
     }
 }

@@ -38,7 +38,7 @@ impl Group for Option<TlsFiles> {
 }
 
 group! {
-    /// Resuming without asking the backend again.
+    /// Resuming without authenticating again.
     pub struct Resume {
         /// The secret that seals resume tokens: 32 random bytes in hexadecimal or base64. Nodes
         /// that share it accept each other's tokens.
@@ -46,11 +46,11 @@ group! {
         /// One is generated, and stored with the data.
         key: Option<ResumeKey> = None => Or("none", Secret);
 
-        /// Keys that were in use before. They open tokens but do not seal any, so that a key can be
-        /// replaced without disconnecting clients: put the new one into `key` and the old one here,
-        /// and remove it after `expiry`.
+        /// Earlier keys. They open tokens but do not seal any, so that a key can be replaced
+        /// without disconnecting clients: put the new one into `key` and the old one here, and
+        /// remove it after `expiry`.
         ///
-        /// At first there is no older key.
+        /// At first there is no earlier key.
         older_keys: Vec<ResumeKey> = Vec::new() => Many(Secret);
 
         /// How long a token is valid.
@@ -93,22 +93,23 @@ group! {
         /// A worker that is busy for a second does not fall behind.
         mailbox_bytes: usize = 64 << 20 => Bytes::new();
 
-        /// Channels in the log. A name that was published in once stays, so that its positions are good;
-        /// publications in more are refused with `busy`.
+        /// The maximum number of channels in the log. A name that was published to once stays, so
+        /// that its positions stay valid; publications to further channels are refused with `busy`.
         ///
-        /// Some 200 MB of disk. Otherwise a stranger who makes names up fills it.
+        /// Some 200 MB of disk. Without a limit, a client could fill it by inventing names.
         channels: u32 = 1_000_000 => some();
 
-        /// What the log may take of the disk; then publications are refused with `storage_full` until it
-        /// takes less. The newest journal counts with the 64 MiB that it may grow to.
+        /// How much of the disk the log may use; beyond that, publications are refused with
+        /// `storage_full` until it uses less. The newest journal counts as 64 MiB, the size to
+        /// which it may grow.
         ///
-        /// Where the log has a disk of its own, the disk is the bound.
+        /// If the log has its own disk, the disk is the limit.
         disk_bytes: Option<u64> = None => Or("none", Bytes::new());
 
-        /// Start with a log that has lost acknowledged publications, and announce a gap to every
+        /// Start with a log that has lost acknowledged publications, and report a gap to every
         /// subscriber.
         ///
-        /// An operator should decide that, once, after looking into it.
+        /// An operator should decide that, once, after examining it.
         accept_loss: bool = false => Switch;
     }
 }

@@ -1,4 +1,4 @@
-//! The interface between the server and the languages of its clients.
+//! The interface between the server and the protocols of its clients.
 
 use std::{
     fmt,
@@ -46,7 +46,7 @@ impl From<String> for Payload {
     }
 }
 
-/// Something that a client's message asks for. A message may contain none of these, or several.
+/// A request in a client's message. A message may contain none, or several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Intent {
     /// Identifies the connection, and starts or resumes its session.
@@ -58,31 +58,31 @@ pub enum Intent {
         /// What to do.
         command: Command,
     },
-    /// A command that a token for it comes with, such as a subscription token.
+    /// A command with a token that permits it, such as a subscription token.
     Granted {
-        /// The number to answer under.
+        /// The id of the answer.
         id: CommandId,
-        /// What allows it.
+        /// The token.
         token: String,
         /// What to do.
         command: Command,
     },
-    /// A new token of the session's user, before the one before ends.
+    /// A newer token of the session's user, before the present one expires.
     Refresh {
-        /// The number to answer under.
+        /// The id of the answer.
         id: CommandId,
         /// For the server's authentication.
         token: String,
     },
-    /// The message can't be understood. The refusal is sent by [`Dialect::refused`] or as a
-    /// [`Notice`], and costs the client what a command does.
+    /// The message is invalid. The refusal is sent by [`Dialect::refused`] or as a [`Notice`], and
+    /// counts as a command.
     Refuse {
         /// The id of the answer, if the message had one.
         id: Option<CommandId>,
         /// What is wrong with it.
         refusal: Refusal,
     },
-    /// Send this at once: the answer to a dialect's own ping, or a step of its own handshake.
+    /// Sends this immediately: the answer to a dialect's own ping, or a step of its own handshake.
     Say(Payload),
     /// The client is leaving: its session is no longer present once the connection ends.
     Leave,
@@ -124,7 +124,7 @@ pub struct Welcome<'a> {
     pub user: &'a str,
     /// The sealed session to resume with; empty if there is none.
     pub resume: &'a str,
-    /// When what says who the session is ends; none if it does not.
+    /// When the session's identity expires; none if it does not.
     pub expires_in: Option<Duration>,
 }
 
@@ -178,7 +178,7 @@ pub struct Recipient {
     /// How often the publication was delivered to this subscription before, if its flow is
     /// acknowledged.
     pub redelivered: u16,
-    /// It is given as a value of the channel's state.
+    /// It is delivered as a value of the channel's state.
     pub state: bool,
 }
 
@@ -199,7 +199,7 @@ pub enum Head {
     None,
     /// Bytes to insert at [`Shared::head`].
     Insert(Vec<u8>),
-    /// A message of its own.
+    /// A separate message.
     Whole(Payload),
 }
 
@@ -220,29 +220,31 @@ pub trait Encoding: fmt::Debug + Send + Sync {
     fn presence(&self, change: &PresenceChange) -> Option<Shared>;
 }
 
-/// The language of one connection: a translator with the state of that connection and without I/O.
+/// The protocol of one connection: a translator with the state of that connection and without I/O.
 /// It does not depend on the transport.
 ///
-/// [`receive`](Self::receive) turns what came into [`Intent`]s, and so does
-/// [`handle_timeout`](Self::handle_timeout) with the passing of time. Everything else turns what the
-/// server has to say into [`Payload`]s, pushed to `out` in the order in which they are sent.
+/// [`receive`](Self::receive) decodes received data into [`Intent`]s, and
+/// [`handle_timeout`](Self::handle_timeout) creates those caused by the passing of time. All other
+/// functions encode the server's output into [`Payload`]s, pushed to `out` in the order in which
+/// they are sent.
 pub trait Dialect: fmt::Debug {
     /// The encoding of publications for this connection. Called once, for the [`Intent::Connect`]
     /// that was accepted.
     fn encoding(&self, connect: &Connect) -> &'static dyn Encoding;
 
-    /// Takes what a transport has received.
+    /// Decodes data received by a transport.
     fn receive(&mut self, incoming: Incoming<'_>, now: Instant, intents: &mut Vec<Intent>);
 
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called: a heartbeat is due, or the client
-    /// has been silent for too long. None while there is nothing to wait for. Asked after every other
-    /// call, once the connection is connected.
+    /// When to call [`handle_timeout`](Self::handle_timeout): a heartbeat is due, or the client has
+    /// been silent for too long. None if there is nothing to wait for. Queried after every other
+    /// call, once the client is connected.
     fn poll_timeout(&self) -> Option<Instant> {
         None
     }
 
-    /// The time of [`poll_timeout`](Self::poll_timeout) has come, up to half a second ago. What is due
-    /// goes to `intents`; [`Intent::Leave`] and [`Intent::Connect`] mean nothing here.
+    /// The time of [`poll_timeout`](Self::poll_timeout) has passed, up to half a second ago. Due
+    /// actions are pushed to `intents`; [`Intent::Leave`] and [`Intent::Connect`] have no effect
+    /// here.
     fn handle_timeout(&mut self, _now: Instant, _intents: &mut Vec<Intent>) {}
 
     /// The head of this recipient's copy of a publication, or of a join or leave. Not called for a
@@ -261,7 +263,7 @@ pub trait Dialect: fmt::Debug {
     /// resuming ignore it.
     fn token(&mut self, _resume: &str, _out: &mut Vec<Payload>) {}
 
-    /// The session's new token is good, and ends after this time; none if it does not.
+    /// The session's new token is valid, and expires after this time; none if it does not expire.
     fn refreshed(
         &mut self,
         _id: CommandId,
@@ -270,11 +272,11 @@ pub trait Dialect: fmt::Debug {
     ) {
     }
 
-    /// What says who the session is ends after this time, and the connection with it. Dialects that
-    /// know no refresh ignore it.
+    /// The session's identity expires after this time, and the connection is closed then. Dialects
+    /// without a refresh ignore it.
     fn expiring(&mut self, _expires_in: Duration, _out: &mut Vec<Payload>) {}
 
-    /// Everything else that the engine says to one connection.
+    /// All other output of the engine to one connection.
     fn notice(&mut self, notice: &Notice, out: &mut Vec<Payload>);
 
     /// The code with which the connection is closed.

@@ -1,14 +1,13 @@
-//! Dialects: the languages spoken on Offhook's connections.
+//! Dialects: the protocols of Offhook's connections.
 //!
 //! A dialect is a translator without I/O: wire messages become the engine's
 //! [`Command`](offhook_engine::Command)s, and its deliveries become wire messages. It depends on
 //! neither transport nor clock. All dialects share the same channels, positions, members and
 //! history.
 //!
-//! [`Dialect`] is what the server knows of a dialect: the state of one connection, with an
-//! [`Encoding`] that it may share with any number of others. [`native`] is Offhook's own,
-//! specified in `docs/protocol.md`; [`jsonrpc`] is JSON-RPC 2.0, and [`mqtt`]
-//! is MQTT 3.1.1 and 5.0.
+//! [`Dialect`] is the server's interface to a dialect: the state of one connection, with an
+//! [`Encoding`] that it may share with any number of others. [`native`] is Offhook's own, specified
+//! in `docs/protocol.md`; [`jsonrpc`] is JSON-RPC 2.0, and [`mqtt`] is MQTT 3.1.1 and 5.0.
 #![cfg_attr(
     not(test),
     deny(

@@ -4,9 +4,9 @@
 //! handles [`BrokerEvent`]s. A broker must keep this order for each worker:
 //!
 //! - Requests of one worker about one channel take effect in the order they were given.
-//! - [`BrokerEvent::Followed`] comes before every publication after its head. Those come in order,
-//!   each naming the one before as its `previous`, until `Unfollow`, or until a `Lagged` says that
-//!   some were dropped because the worker did not take them fast enough.
+//! - [`BrokerEvent::Followed`] precedes every publication after its head. Those are delivered in
+//!   order, each naming the one before as its `previous`, until `Unfollow`, or until a `Lagged`
+//!   reports that some were dropped because the worker did not take them fast enough.
 //! - A publication can be read by `History` before any worker receives it.
 //! - Every request with an id is answered exactly once.
 
@@ -166,8 +166,8 @@ pub enum BrokerRequest {
         /// The maximum number of members.
         limit: u32,
     },
-    /// Record a consumer's position; answered by `Acked` once that is as durable as a publication.
-    /// Within an epoch it never goes back.
+    /// Records a consumer's position; answered by `Acked` once that is as durable as a publication.
+    /// Within an epoch, the position never decreases.
     Ack {
         /// The id of the answer.
         id: RequestId,
@@ -180,8 +180,8 @@ pub enum BrokerRequest {
         /// The position; none only queries it.
         position: Option<Position>,
     },
-    /// Ask all workers who has received a publication; answered by `Receipts`, or fails with
-    /// [`BrokerFailure::UnknownPosition`] where there is none at this position.
+    /// Asks all workers who has received a publication; answered by `Receipts`, or fails with
+    /// [`BrokerFailure::UnknownPosition`] if there is none at this position.
     Receipts {
         /// The id of the answer.
         id: RequestId,
@@ -209,7 +209,8 @@ pub enum BrokerRequest {
 pub struct StreamState {
     /// The position of the newest publication; offset 0 before the first.
     pub head: Position,
-    /// The offset of the oldest one retained; one more than that of `head` when there is none.
+    /// The offset of the oldest retained publication; one more than that of `head` if there is
+    /// none.
     pub first: u64,
     /// Why publications before `first` were trimmed.
     pub trimmed: Trimmed,

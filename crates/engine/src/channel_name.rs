@@ -127,8 +127,8 @@ impl Pattern {
     }
 
     pub(crate) fn fits(&self, name: &str) -> bool {
-        // The leftmost match of each piece between stars suffices: time is linear in the name for
-        // every piece, never exponential.
+        // The leftmost match of each piece between stars is sufficient, so the time is linear in
+        // the name for every piece, never exponential.
         let mut pieces = self.0.split('*');
         let first = pieces.next().unwrap_or_default();
         let Some(mut rest) = name.strip_prefix(first) else {

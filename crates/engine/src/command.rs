@@ -88,7 +88,7 @@ pub enum Command {
         channel: ChannelName,
         /// The position; the publication at it is not read.
         before: Position,
-        /// At most so many; the engine's page limits hold too.
+        /// The maximum number; the engine's page limits apply too.
         limit: u32,
     },
     /// Read a channel's state, once.
@@ -97,7 +97,7 @@ pub enum Command {
         channel: ChannelName,
         /// Only values that were published after this position: to read on after a page.
         after: Option<Position>,
-        /// At most so many; the engine's page limits hold too.
+        /// The maximum number; the engine's page limits apply too.
         limit: u32,
     },
     /// Query the members of a channel.

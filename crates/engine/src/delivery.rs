@@ -41,8 +41,8 @@ pub enum Delivery<'a> {
     Broadcast {
         /// The publication.
         publication: Arc<Publication>,
-        /// Its place in what they subscribe to: its position or, for a filter, its place in the
-        /// broker's own order.
+        /// Its place in the subscription: its position or, for a filter, its place in the broker's
+        /// order.
         place: Position,
         /// The filter they subscribe to; none if they subscribe to the channel.
         filter: Option<&'a Target>,
@@ -62,7 +62,7 @@ pub enum Delivery<'a> {
         subscription: SubscriptionName,
         /// The publication.
         publication: Arc<Publication>,
-        /// Its place in what is subscribed to, as in a broadcast.
+        /// Its place in the subscription, as in a broadcast.
         place: Position,
         /// How many times it was delivered to the session, this time included, if the flow is
         /// acknowledged: more than 1 is a redelivery. 0 if it is pushed.
@@ -113,8 +113,8 @@ impl Delivery<'_> {
 /// A message for one connection that is not a publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// The reply to a command. Without an id, a message the engine sends by itself: a resumed
-    /// subscription, or the list of members after changes could not be delivered.
+    /// The reply to a command. Without an id, the engine sends it unasked: a resumed subscription,
+    /// or the list of members after changes could not be delivered.
     Reply {
         /// The id of the command.
         id: Option<CommandId>,
@@ -131,8 +131,8 @@ pub enum Notice {
         to: Position,
         /// The reason.
         reason: GapReason,
-        /// For [`GapReason::Diverged`]: up to here the client has what the stream has. What it
-        /// has beyond is not part of the stream.
+        /// For [`GapReason::Diverged`]: the last position that the client has in common with the
+        /// stream. What the client received after it is not part of the stream.
         agreed: Option<Position>,
     },
     /// Publications of one channel are missing from a filter's subscription, for this reason.
@@ -148,7 +148,7 @@ pub enum Notice {
         /// The reason.
         reason: GapReason,
     },
-    /// A publication of the session itself, in a subscription that does not want it: delivery
+    /// A publication of the session itself, in a subscription that excludes its own: delivery
     /// continues after it.
     Own {
         /// The subscription.
@@ -162,7 +162,7 @@ pub enum Notice {
     CatchingUp {
         /// The subscription. If it is to a filter, positions are the broker's sequence.
         subscription: SubscriptionName,
-        /// The position after which it reads.
+        /// The position after which it continues.
         position: Position,
     },
     /// Everything was delivered; from here on the subscription is live.
@@ -317,7 +317,7 @@ pub enum Reply {
         head: Position,
         /// The publications, oldest first.
         publications: Vec<Arc<Publication>>,
-        /// What is missing between the position that was asked for and the nearest of them.
+        /// What is missing between the requested position and the nearest of these publications.
         gap: Option<GapReason>,
         /// After [`Command::HistoryBefore`](crate::Command): older ones are retained.
         more: bool,

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 /// Whether and when the same request can succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// Not as it is: change the request or the configuration first.
+    /// Never in this form: change the request or the configuration first.
     Never,
     /// Later, after a delay; publishers use the same key.
     Later,
@@ -63,9 +63,9 @@ codes! {
     BadTags = "bad_tags", Never;
     /// The resume token cannot be used; connect without it and subscribe with positions.
     BadToken = "bad_token", Never;
-    /// What says who the client is, a token, is missing, wrong or has expired.
+    /// The token that identifies the client is missing, invalid or expired.
     Unauthenticated = "unauthenticated", Never;
-    /// No rule of the configuration allows such a channel.
+    /// The configuration has no rule for this channel.
     UnknownChannel = "unknown_channel", Never;
     /// This session is not permitted to do that.
     Forbidden = "forbidden", Never;

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The maximum number of levels in a filter. 32: deeper than names are in practice. Matching a name
-/// takes at most as many steps as filters share.
+/// takes at most as many steps as the filters share levels.
 pub const MAX_FILTER_LEVELS: usize = 32;
 
 /// A pattern over channel names by levels, separated by `/`: `+` matches any one level, and `#`, as

@@ -1,4 +1,4 @@
-//! What a session may do where a rule asks for a grant.
+//! What a session may do where a rule requires a grant.
 
 use std::fmt;
 
@@ -30,12 +30,11 @@ impl Verbs {
     pub const NONE: Self = Self(0);
     /// To publish.
     pub const PUBLISH: Self = Self(1);
-    /// To subscribe, and to go on after a disconnect from where the subscription was; with it to
-    /// acknowledge, and to ask for receipts.
+    /// To subscribe, and to continue after a disconnect. Includes acknowledgements and receipts.
     pub const SUBSCRIBE: Self = Self(2);
     /// To read history without subscribing.
     pub const HISTORY: Self = Self(4);
-    /// To ask who is there.
+    /// To query the members.
     pub const PRESENCE: Self = Self(8);
     /// To read the state without subscribing.
     pub const STATE: Self = Self(16);
@@ -65,7 +64,7 @@ impl Verbs {
         self.0 & other.0 == other.0
     }
 
-    /// Whether there are none.
+    /// Whether there are no grants.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -99,7 +98,7 @@ impl fmt::Display for Verbs {
     }
 }
 
-/// What a session may do in the channels that a pattern fits.
+/// What a session may do in the channels that match a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// Where.

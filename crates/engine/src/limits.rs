@@ -10,12 +10,12 @@ pub struct Limits {
     /// Subscriptions of one session. Default 128: every room and feed of one page. More cost
     /// memory, but no time.
     pub subscriptions: usize,
-    /// Subscriptions of a connection that has gone which end at once; of more, so many with each
-    /// [`Engine::leave_on`](crate::Engine::leave_on). Default 256: some hundred microseconds, with what
-    /// the broker is told of each.
+    /// The number of subscriptions of a closed connection that end immediately; of the others, as
+    /// many end with each [`Engine::leave_on`](crate::Engine::leave_on). Default 256: some hundred
+    /// microseconds, including the requests to the broker.
     pub leave_at_once: usize,
-    /// Channels and filters of one worker that somebody subscribes to. Default 1,000,000: some 500
-    /// MB, and as many as there may be connections.
+    /// Channels and filters of one worker with subscribers. Default 1,000,000: some 500 MB, and as
+    /// many as the maximum number of connections.
     pub channels: usize,
     /// Unacknowledged publications of one acknowledged subscription. Default 1,024: those to
     /// redeliver after a reconnect must fit into a session's state.
@@ -30,11 +30,11 @@ pub struct Limits {
     /// Publications per second of one connection. Default 50: a mouse pointer at half the display
     /// rate.
     pub publishes_per_second: u32,
-    /// Publications that one connection may send at once after a pause. Default 200: what was
-    /// queued offline.
+    /// Publications that one connection may send at once after a pause. Default 200: what a client
+    /// queues while offline.
     pub publish_burst: u32,
     /// Consecutive refusals for exceeding the rate that close the connection. Default 1,000: a
-    /// client that respects the first ones never comes near.
+    /// client that respects the first ones never reaches it.
     pub flood: u32,
     /// Unanswered requests of one connection to the broker. Default 256: covers the publish burst,
     /// and one connection cannot fill the broker's queue.
@@ -68,7 +68,7 @@ pub struct Limits {
     /// requests.
     pub call_within: Duration,
     /// How outdated the broker's copy of a durable session may be. Default 1 s: a busy subscriber
-    /// is saved once a second and not with each acknowledgement.
+    /// is saved once per second rather than with each acknowledgement.
     pub save_after: Duration,
     /// Delay before a failed history read is retried. Default 500 ms.
     pub read_again_after: Duration,

@@ -134,7 +134,7 @@ pub struct Draft {
     pub tags: Tags,
     /// The publisher; none for the server itself.
     pub publisher: Option<Publisher>,
-    /// The idempotency key, if the publisher wants to be able to try again.
+    /// The idempotency key, if the publisher wants to be able to retry.
     pub key: Option<Key>,
     /// The time at which the server accepted it, in wall-clock milliseconds since 1970.
     pub time_ms: u64,

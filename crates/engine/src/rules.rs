@@ -66,14 +66,14 @@ pub struct State {
 }
 
 impl State {
-    /// No state is kept.
+    /// No state.
     pub const NONE: Self = Self {
         count: 0,
         bytes: 0,
         age: None,
     };
 
-    /// Whether any state is kept.
+    /// Whether the channel has state.
     #[must_use]
     pub fn is_kept(&self) -> bool {
         self.count > 0 && self.bytes > 0

@@ -52,12 +52,12 @@ pub struct Identity {
     pub user: Arc<str>,
     /// What other members see: one JSON value, or nothing.
     pub info: Bytes,
-    /// Authentication gave `info`: the client itself may not change it.
+    /// Authentication provided `info`: the client itself may not change it.
     pub info_is_fixed: bool,
-    /// What it may do where [`Access::Granted`] asks.
+    /// Its permissions where [`Access::Granted`] applies.
     pub grants: Vec<Grant>,
-    /// When it ends, in milliseconds since 1970; none: never. The engine reads no clock for it: the
-    /// caller closes the connection then.
+    /// When it expires, in milliseconds since 1970; none: never. The engine does not check this:
+    /// the caller closes the connection then.
     pub ends_ms: Option<u64>,
 }
 
@@ -87,8 +87,8 @@ impl Identity {
         self
     }
 
-    /// What keys and consumers of this session belong to: its user, or, without one, the session
-    /// itself, which survives its reconnects. No user has such a name.
+    /// The owner of this session's keys and consumers: its user, or, without one, the session
+    /// itself, which survives reconnects. No user has such a name.
     pub(crate) fn scope(&self, session: SessionId) -> Arc<str> {
         if self.user.is_empty() {
             return format!("\0{session}").into();
@@ -127,7 +127,7 @@ impl Identity {
         grants.filter(move |grant| grant.verbs.contains(verb))
     }
 
-    /// Whether it may do something in a channel where `access` is asked for.
+    /// Whether it may do something in a channel with this `access`.
     #[must_use]
     pub fn may(&self, access: Access, verb: Verbs, channel: &ChannelName) -> bool {
         match access {
@@ -136,7 +136,7 @@ impl Identity {
             Access::Granted => self
                 .grants_of(verb)
                 .any(|grant| grant.pattern.matches(channel)),
-            // Nobody has been asked yet.
+            // The permission was not queried yet.
             Access::Asked | Access::Nobody => false,
         }
     }
@@ -218,7 +218,7 @@ pub struct SessionSnapshot {
     pub identity: Arc<Identity>,
     /// Its subscriptions.
     pub subscriptions: Vec<SubscriptionSnapshot>,
-    /// The time at which it was taken, in wall-clock milliseconds, for the seal's expiry.
+    /// When it was taken, in wall-clock milliseconds, for the seal's expiry.
     pub time_ms: u64,
 }
 
@@ -234,7 +234,7 @@ pub struct Arrival {
     /// The number of the session's connection: higher than that of every earlier one, on any
     /// worker. If the session is already known to this engine, the engine ensures that itself.
     pub generation: u64,
-    /// How long the session is kept after this connection has ended; none if it is not.
+    /// How long the session is kept after this connection has ended; none if it is not kept.
     pub durable: Option<Duration>,
 }
 

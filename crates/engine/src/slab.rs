@@ -127,6 +127,21 @@ impl<T> Slab<T> {
         place.tenant.as_mut().filter(|_| ours)
     }
 
+    /// The entry of a slot that must exist, such as a subscription's feed. A slot without an entry
+    /// is a defect of the engine: debug builds panic, others continue without the entry.
+    pub(crate) fn known(&self, slot: Slot) -> Option<&T> {
+        let entry = self.get(slot);
+        debug_assert!(entry.is_some(), "{slot:?} has no entry");
+        entry
+    }
+
+    /// As [`known`](Self::known).
+    pub(crate) fn known_mut(&mut self, slot: Slot) -> Option<&mut T> {
+        let entry = self.get_mut(slot);
+        debug_assert!(entry.is_some(), "{slot:?} has no entry");
+        entry
+    }
+
     /// The entry at an index, for a caller who knows that it is the right one.
     pub(crate) fn at(&self, index: u32) -> Option<(Slot, &T)> {
         let place = self.place(index)?;

@@ -8,7 +8,7 @@ use crate::{channel_name::ChannelName, command::Since, delivery::ConnectionId, f
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriptionId(pub u32);
 
-/// What a session subscribes to.
+/// The target of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
     /// One channel.
@@ -234,7 +234,7 @@ impl<'a> Recipients<'a> {
         self.connections.len()
     }
 
-    /// Whether there are none.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.connections.is_empty()

@@ -19,7 +19,7 @@ pub(crate) enum Fault {
     KillServer { time: Duration, keeps_key: bool },
     /// The server is stopped in an orderly way, and started again.
     RestartServer,
-    /// The server's wall clock is so many seconds ahead from now on.
+    /// Moves the server's wall clock this many seconds ahead.
     SetClock { ahead: i64 },
     /// One fsync of the log fails.
     FailFsync,
@@ -46,8 +46,8 @@ const DOWN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_mi
 /// Longer than the leases that the server is started with.
 const SERVER_FROZEN: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(7));
 
-/// How far the server's clock is from the right one at most. A step is at most twice as long: less than
-/// the hour for which idempotency keys are kept, which counts by that clock.
+/// The maximum error of the server's clock. A step is at most twice as long: less than the hour for
+/// which idempotency keys are kept, which is measured by that clock.
 const CLOCK: usize = 900;
 
 fn clock(random: &mut Random) -> i64 {

@@ -48,12 +48,12 @@ pub struct Findings {
     pub lost: u64,
     /// Publications received again.
     pub duplicated: u64,
-    /// That came again from another session of their publisher: its session was lost together with the
-    /// key of resume tokens, and idempotency keys of anonymous publishers belong to the session. At most
-    /// one for each publisher and lost session, since a client awaits each answer: others are
-    /// `duplicated`.
+    /// Repeated by another session of the publisher: its first session was lost together with the
+    /// key of resume tokens, and idempotency keys of anonymous publishers belong to the session. At
+    /// most one for each publisher and lost session, since a client waits for each answer; other
+    /// repetitions are `duplicated`.
     pub anew: u64,
-    /// That came after a later one of the same publisher.
+    /// Received after a later one of the same publisher.
     pub reordered: u64,
     /// Publications that gaps announced as missing.
     pub announced: u64,
@@ -79,7 +79,8 @@ impl Findings {
         }
     }
 
-    /// Whether everything came once and in order, and what was taken back was announced.
+    /// Whether everything was received once and in order, and withdrawn publications were
+    /// announced.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let once = self.lost == 0 && self.duplicated == 0;
@@ -157,7 +158,7 @@ impl Ledger {
     }
 }
 
-/// FNV-1a: tells sessions apart.
+/// FNV-1a, to distinguish sessions.
 fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
         (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -168,7 +169,7 @@ fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
 #[derive(Clone, Debug, Default)]
 struct Numbers {
     next: u64,
-    /// Numbers below `next` that were never seen.
+    /// Numbers below `next` that were not received.
     missing: BTreeSet<u64>,
     /// The sessions that published each.
     sessions: BTreeMap<u64, Vec<u64>>,

@@ -1,8 +1,8 @@
 //! The loss proof: hundreds of subscribers and some publishers use a real server while faults are
-//! injected: connections are cut and frozen, client processes and the server are frozen (SIGSTOP), the
-//! server is killed (SIGKILL), restarted, and restored from an older backup, its fsyncs fail and its
-//! clock is stepped. In the end the proof counts what was lost, repeated, out of order, or replaced
-//! without a gap, and looks whether the server gives its memory back.
+//! injected. Connections are cut and frozen; client processes and the server are frozen (SIGSTOP);
+//! the server is killed (SIGKILL), restarted, and restored from an older backup; its fsyncs fail,
+//! and its clock is stepped. In the end, the proof counts what was lost, repeated, out of order, or
+//! replaced without a gap, and checks that the server has freed its memory.
 //!
 //! Everything is real: the server is the `offhook` program with its durable log, clients are
 //! separate processes using `offhook-client`, and connections are TCP through a proxy that breaks

@@ -36,8 +36,8 @@ pub struct Broken {
     pub has_system: bool,
 }
 
-/// What the server's process may have grown by in the end: the cache of blocks (64 MiB), a memtable of
-/// each keyspace of the log (5 times 16 MiB), and 48 MiB for what an allocator keeps.
+/// The permitted growth of the server's process: the cache of blocks (64 MiB), a memtable for each
+/// keyspace of the log (5 times 16 MiB), and 48 MiB that the allocator may keep.
 const GROWTH: u64 = 192 << 20;
 
 /// The server's memory.
@@ -52,7 +52,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Whether it came back.
+    /// Whether the memory was freed.
     #[must_use]
     pub fn is_back(&self) -> bool {
         let (began, ended) = (self.began.unwrap_or(0), self.ended.unwrap_or(0));

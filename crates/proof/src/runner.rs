@@ -74,7 +74,7 @@ struct Runner<'a> {
     broken: Broken,
     progress: Vec<Progress>,
     show: &'a mut dyn FnMut(Status),
-    /// What is frozen, and until when.
+    /// Frozen processes and connections, and when to resume them.
     frozen: Vec<(Instant, Resume)>,
 }
 
@@ -260,7 +260,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Faults are over: everything that was published has to come to everybody.
+    /// The faults are over: every subscriber must receive everything that was published.
     async fn settle(mut self) -> io::Result<Report> {
         self.stage = Stage::Settling;
         let began = Instant::now();

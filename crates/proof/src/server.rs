@@ -22,9 +22,9 @@ const STARTED_WITHIN: Duration = Duration::from_secs(30);
 /// Longer than an orderly stop takes, which is 10 s at most.
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
-/// Several workers, so that a session resumes on another one; leases and grace that a frozen server
-/// outlives, so that presence has to heal.
-/// A small budget for memory: a crowd that comes back all at once uses it up.
+/// Several workers, so that a session resumes on another one. Leases and grace are shorter than the
+/// server is frozen, so that presence has to recover. The budget for memory is small enough for all
+/// clients together to exceed it when they reconnect.
 const SETTINGS: [&str; 4] = [
     "--workers=3",
     "--limits-presence-lease=3s",
@@ -32,7 +32,8 @@ const SETTINGS: [&str; 4] = [
     "--memory-bytes=8MiB",
 ];
 
-/// Rates that a publisher keeps below, and runs into whenever it publishes what it could not for a while.
+/// Rates that a publisher normally stays below, and exceeds when it publishes what it could not
+/// publish for a while.
 fn rates(plan: &Plan) -> [String; 2] {
     let (burst, rate) = (
         plan.rate.ceil().max(5.0),
@@ -112,7 +113,7 @@ impl Server {
         Some(kib * 1024)
     }
 
-    /// SIGKILL: the server finishes nothing and tells nobody.
+    /// SIGKILL: the server finishes nothing and notifies nobody.
     pub(crate) async fn kill(mut self) -> io::Result<()> {
         self.child.kill().await
     }
@@ -127,7 +128,7 @@ impl Server {
         children::signal(&self.child, Signal::CONT);
     }
 
-    /// SIGTERM, as an operator does it: clients are told when to come back.
+    /// SIGTERM, as from an operator: clients are told when to reconnect.
     pub(crate) async fn stop(mut self) -> io::Result<()> {
         children::signal(&self.child, Signal::TERM);
         match timeout(STOPPED_WITHIN, self.child.wait()).await {
@@ -137,7 +138,7 @@ impl Server {
     }
 }
 
-/// Where it listens, as it tells on stdout.
+/// The address that the server prints on stdout.
 async fn address(said: &mut StdoutLines) -> io::Result<SocketAddr> {
     while let Some(line) = said.next_line().await? {
         let Some((_, url)) = line.split_once("ws://") else {
@@ -151,7 +152,7 @@ async fn address(said: &mut StdoutLines) -> io::Result<SocketAddr> {
     ))
 }
 
-/// Bytes that a server holds for its connections: what it has not sent, and messages under way.
+/// Bytes that a server holds for its connections: unsent output and incomplete messages.
 pub(crate) async fn held(address: SocketAddr) -> io::Result<u64> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -166,7 +167,7 @@ pub(crate) async fn held(address: SocketAddr) -> io::Result<u64> {
     Ok(unsent + unfinished)
 }
 
-/// Deletes the key that seals resume tokens: nobody can resume by token.
+/// Deletes the key that seals resume tokens, so that no client can resume by token.
 pub(crate) fn delete_resume_key(directory: &Path) -> io::Result<()> {
     match fs::remove_file(directory.join("data").join("resume.key")) {
         // A server that keeps everything in memory has none.

@@ -1,6 +1,6 @@
-//! The system below the server: its disk and its clock, which can be made to fail. A small library does
-//! that, which is compiled for the proof and loaded before the system's; without a C compiler, or on
-//! another system than Linux, neither fails, and the report says so.
+//! The disk and the clock of the server, which can be made to fail. This is done by a small library
+//! that is compiled for the proof and loaded before the system's. Without a C compiler, or on a
+//! system other than Linux, neither fails, and the report says so.
 
 use std::{
     fs::{self, File},
@@ -65,20 +65,20 @@ impl FaultySystem {
         }))
     }
 
-    /// Puts it below a program that is yet to be started. The variable is none of the server's settings, which
-    /// begin with `OFFHOOK_`.
+    /// Loads the library into a program about to be started. The environment variable is not one of
+    /// the server's settings, which begin with `OFFHOOK_`.
     pub(crate) fn below(&self, program: &mut Command) {
         program
             .env("LD_PRELOAD", &self.library)
             .env("LOSS_PROOF_FAULTS", &self.control);
     }
 
-    /// The wall clock is so many seconds ahead from now on.
+    /// Moves the wall clock this many seconds ahead.
     pub(crate) fn set_clock(&self, ahead: i64) -> io::Result<()> {
         self.write(CLOCK_SECONDS, ahead)
     }
 
-    /// So many of the next fsyncs of a journal fail.
+    /// Makes this many of the next fsyncs of a journal fail.
     pub(crate) fn fail_fsyncs(&self, count: i64) -> io::Result<()> {
         self.write(FAILING, count)
     }

@@ -1,4 +1,4 @@
-//! An echo server on blocking sockets, a thread a connection: what a driver has to do, and no more.
+//! An echo server on blocking sockets, with one thread per connection: a minimal driver.
 //!
 //! `cargo run --release -p offhook-protocol --example blocking_echo -- 127.0.0.1:9001`
 #![expect(

@@ -67,7 +67,8 @@ registry! {
 }
 
 impl CloseCode {
-    /// Makes a code of any number. [`is_sendable`](Self::is_sendable) tells whether it may be sent.
+    /// Makes a code of any number. [`is_sendable`](Self::is_sendable) returns whether it may be
+    /// sent.
     #[must_use]
     pub const fn new(code: u16) -> Self {
         Self(code)

@@ -40,7 +40,7 @@ pub enum PeerError {
     NotMasked,
     /// A masked frame from a server.
     Masked,
-    /// A continuation frame without a message under way.
+    /// A continuation frame without an incomplete message.
     UnexpectedContinuation,
     /// A new message before the fragmented one before it ended.
     MessageInterrupted,

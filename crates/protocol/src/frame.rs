@@ -5,7 +5,7 @@ use crate::error::PeerError;
 /// The type of a frame (RFC 6455 §5.2, §11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OpCode {
-    /// The next fragment of the message under way.
+    /// The next fragment of the incomplete message.
     Continuation,
     /// A text message, or its first fragment.
     Text,
@@ -110,7 +110,7 @@ impl FrameHeader {
         let fin = first & FIN != 0;
         let short_len = second & 0x7f;
         if opcode.is_control() {
-            // RFC 6455 §5.5: 125 bytes or less, never fragmented.
+            // RFC 6455 §5.5: at most 125 bytes, never fragmented.
             if !fin {
                 return Err(PeerError::FragmentedControl);
             }

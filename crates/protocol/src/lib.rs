@@ -33,8 +33,8 @@ pub use connection::{
 /// The two halves of a [`Connection`], for drivers that read and write in different places. For
 /// example, a driver can hand out messages without the lock that its senders share.
 ///
-/// Take them apart with [`Connection::into_halves`]. Then, whenever bytes came, tell the outbound
-/// half [`heard`](halves::Outbound::heard); give every result of
+/// Take them apart with [`Connection::into_halves`]. After that, call the outbound half's
+/// [`heard`](halves::Outbound::heard) whenever bytes arrived; pass every result of
 /// [`Inbound::receive`](halves::Inbound::receive) other than a message to
 /// [`Outbound::react`](halves::Outbound::react), and call [`received`](halves::Outbound::received)
 /// when messages arrived. Once [`Outbound::is_over`](halves::Outbound::is_over) returns `true`,

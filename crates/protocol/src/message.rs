@@ -92,8 +92,8 @@ pub struct Outgoing<'a> {
 
 /// Types that can be sent: text or bytes, borrowed, owned or shared.
 ///
-/// A short message is copied behind its header directly; only a long one is converted to an
-/// [`Outgoing`] and kept.
+/// A short message is copied directly after its header; only a long one is converted to an
+/// [`Outgoing`] and stored.
 ///
 /// Sealed: text must be UTF-8, and only the types here are known to guarantee that.
 pub trait Sendable<'a>: Into<Outgoing<'a>> + sealed::Sealed {

@@ -13,7 +13,8 @@ pub(crate) struct Utf8Stream {
 
 impl Utf8Stream {
     /// Validates the next piece. Returns the character that it completes, if one was incomplete,
-    /// and the valid text after it. An incomplete character at the end is kept for the next piece.
+    /// and the valid text after it. An incomplete character at the end is stored until the next
+    /// piece.
     pub(crate) fn feed<'a>(
         &mut self,
         piece: &'a [u8],
@@ -33,12 +34,12 @@ impl Utf8Stream {
         Ok((completed, text))
     }
 
-    /// The number of bytes kept of an incomplete character.
+    /// The number of stored bytes of an incomplete character.
     pub(crate) const fn carried(&self) -> usize {
         self.len as usize
     }
 
-    /// The bytes kept of an incomplete character.
+    /// The stored bytes of an incomplete character.
     pub(crate) fn carry(&self) -> &[u8] {
         self.carry.get(..self.carried()).unwrap_or_default()
     }
@@ -48,7 +49,7 @@ impl Utf8Stream {
         self.len == 0
     }
 
-    /// Appends bytes to the kept ones until the character is complete or the piece is used up.
+    /// Appends bytes to the stored ones until the character is complete or the piece is used up.
     fn complete<'a>(&mut self, piece: &'a [u8]) -> Result<(Option<char>, &'a [u8]), PeerError> {
         let mut bytes = [0; 4];
         let mut len = usize::from(self.len);

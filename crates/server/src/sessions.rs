@@ -27,13 +27,13 @@ impl Sessions {
         Self { directory, orders }
     }
 
-    /// Whether a session is on a connection of this process.
+    /// Whether a session has a connection in this process.
     #[must_use]
     pub fn is_connected(&self, session: SessionId) -> bool {
         self.directory.find(session).is_some()
     }
 
-    /// Sends them data outside of any channel. It is not stored.
+    /// Sends them data outside of any channel. The data is not stored.
     pub async fn tell(&self, whom: Whom, data: Bytes, format: Format) -> usize {
         self.all(whom, &Errand::Tell { data, format }).await
     }
@@ -90,7 +90,7 @@ impl Sessions {
         sessions
     }
 
-    /// Asks the worker that has the session, or all workers if there may be several.
+    /// Asks the session's worker, or all workers if there may be several sessions.
     async fn all(&self, whom: Whom, errand: &Errand) -> usize {
         let workers = match &whom {
             Whom::Session(session) => match self.directory.find(*session) {

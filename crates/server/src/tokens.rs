@@ -3,10 +3,10 @@
 //! A token is `v3.` and, in base64url: which key sealed it (4 bytes), a nonce (12 bytes), and the
 //! sealed [bytes of the snapshot](SessionSnapshot::to_bytes). It ends with the identity in it.
 //!
-//! The token of a session whose subscriptions are so many that it would be longer than [`LONGEST`], or
-//! of which one has a window of unacknowledged messages, begins with `r3.` and holds the session
-//! without them: they are kept by the broker, which is told of each change. Where the broker has them
-//! no longer, the session comes back without subscriptions, and its client makes them again.
+//! The token of a session with so many subscriptions that it would be longer than [`LONGEST`], or
+//! with a window of unacknowledged messages, begins with `r3.` and contains the session without
+//! them: they are stored by the broker, which is told of each change. If the broker does not have
+//! them any more, the session resumes without subscriptions, and its client subscribes again.
 //!
 //! AES-256-GCM-SIV (RFC 8452): nonces are random, many nodes seal with one key for years, and this
 //! cipher stays secure even if two nonces are ever equal.
@@ -27,17 +27,17 @@ use offhook_engine::{ErrorCode, Flow, Refusal, SessionSnapshot, SubscriptionSnap
 
 use crate::config::ResumeKey;
 
-/// The longest token that holds a session's subscriptions. 8 KiB: those of the 128 subscriptions that a
-/// session may have by default, so that only larger sessions cost the server anything; and far below
-/// the longest message, in which a token has to come back.
+/// The longest token that contains a session's subscriptions. 8 KiB: enough for the 128
+/// subscriptions that a session may have by default, so that only larger sessions cost the server
+/// anything; and far below the longest message, in which a token has to be sent back.
 pub(crate) const LONGEST: usize = 8 * 1024;
 
-/// A token that holds its session.
+/// A token that contains its session.
 const WHOLE: Form = Form {
     version: "v3.",
     purpose: b"offhook resume v3",
 };
-/// A token whose session's subscriptions are kept by the broker.
+/// A token whose session's subscriptions are stored by the broker.
 const REFERENCE: Form = Form {
     version: "r3.",
     purpose: b"offhook resume reference v3",
@@ -48,7 +48,7 @@ const KEY_ID: usize = 4;
 #[derive(Clone, Copy)]
 struct Form {
     version: &'static str,
-    /// A key may one day seal something else, which must not pass for a token.
+    /// If a key seals something else one day, that must not be accepted as a token.
     purpose: &'static [u8],
 }
 
@@ -56,17 +56,17 @@ struct Form {
 #[derive(Debug)]
 pub(crate) struct Token {
     pub(crate) text: String,
-    /// What the broker has to keep of the session for as long as the token is good: the bytes of a
-    /// snapshot. None where the token holds everything.
+    /// What the broker has to store of the session for as long as the token is valid: the bytes of
+    /// a snapshot. None if the token contains everything.
     pub(crate) kept: Option<Bytes>,
 }
 
-/// What a token says.
+/// The content of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Opened {
     /// The session.
     Whole(SessionSnapshot),
-    /// The session without its subscriptions, which the broker keeps.
+    /// The session without its subscriptions, which the broker stores.
     Reference(SessionSnapshot),
 }
 
@@ -82,7 +82,7 @@ struct Key {
 }
 
 impl Sealer {
-    /// The first key seals; all of them open. Tokens of other keys are refused.
+    /// The first key seals; all of them open. Tokens sealed with other keys are refused.
     pub(crate) fn new(keys: &[ResumeKey], expiry: Duration) -> Self {
         Self {
             keys: RwLock::new(keys.iter().map(Key::new).collect()),
@@ -106,10 +106,10 @@ impl Sealer {
     }
 
     /// The token of a session; none if there is no key, the session is too large for the bytes of a
-    /// snapshot, or the system has no randomness. Its client then comes back with its positions.
+    /// snapshot, or the system has no random bytes. Its client then reconnects with its positions.
     pub(crate) fn seal(&self, session: &SessionSnapshot) -> Option<Token> {
         let bytes = session.to_bytes()?;
-        // What is acknowledged changes too often for a token.
+        // Acknowledgements change too often for a token.
         let has_window = |s: &SubscriptionSnapshot| s.flow != Flow::Pushed;
         let is_whole = !session.subscriptions.iter().any(has_window);
         if is_whole && token_len(bytes.len()) <= LONGEST {
@@ -140,7 +140,7 @@ impl Sealer {
         Some(token)
     }
 
-    /// What a token says.
+    /// Opens a token.
     pub(crate) fn open(&self, token: &str, now_ms: u64) -> Result<Opened, Refusal> {
         if token.starts_with(REFERENCE.version) {
             let session = self.open_as(REFERENCE, token, now_ms)?;
@@ -179,7 +179,7 @@ impl Sealer {
     }
 }
 
-/// How long the token of so many bytes is.
+/// The length of the token for this many bytes.
 fn token_len(bytes: usize) -> usize {
     let parts = KEY_ID + NONCE_LEN + bytes + AES_256_GCM_SIV.tag_len();
     WHOLE.version.len() + BASE64URL_NOPAD.encode_len(parts)
@@ -189,7 +189,7 @@ impl Key {
     fn new(key: &ResumeKey) -> Self {
         let unbound = UnboundKey::new(&AES_256_GCM_SIV, &key.0)
             .expect("this cipher's keys have 32 bytes, as many as a ResumeKey");
-        // The first bytes of a hash: they name the key and say nothing about it.
+        // The first bytes of a hash: they identify the key and reveal nothing about it.
         let hash = digest(&SHA256, &[WHOLE.purpose, &key.0].concat());
         let mut id = [0; KEY_ID];
         id.iter_mut()

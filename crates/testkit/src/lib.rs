@@ -2,7 +2,7 @@
 //! ([`Talk`]), and two connections ([`Pair`]) over a [`Link`] that delays, splits and fails, all on
 //! a simulated [`Clock`].
 //!
-//! Nothing here waits or is random by itself: a test that fails once fails again.
+//! Nothing in this crate waits or is random: a test that fails once fails again.
 
 mod agreement;
 mod clock;

@@ -70,7 +70,7 @@ impl Upgrade {
     }
 
     /// Accepts: serves the WebSocket in a task of its own and closes it when the handler returns,
-    /// as [`Server::serve`](crate::Server::serve) does. To end it differently, or to see errors,
+    /// as [`Server::serve`](crate::Server::serve) does. To close it differently, or to see errors,
     /// use [`accept`](Self::accept).
     #[must_use = "return the response"]
     pub fn on_upgrade<H, F>(self, handler: H) -> Response
@@ -81,7 +81,7 @@ impl Upgrade {
         self.0.on_upgrade(handler)
     }
 
-    /// Accepts: gives the response to return, and the WebSocket it opens, to be
+    /// Accepts: returns the response, and the WebSocket that it opens, to be
     /// [served](Opening::serve) or awaited in a task of its own.
     #[must_use = "return the response, and serve the opening in a task"]
     pub fn accept(self) -> (Response, Opening) {

@@ -18,7 +18,7 @@ use crate::connect::ProxyError;
 pub enum Error {
     /// Caller: the URL cannot be used for a WebSocket.
     Url(UrlError),
-    /// Caller: the request cannot be sent as it is.
+    /// Caller: the request cannot be sent in this form.
     Request(InvalidRequest),
     /// Caller: this message cannot be sent; the connection stays open.
     Send(SendError),

@@ -46,7 +46,7 @@ use crate::socket::WebSocket;
 use crate::trace::Span;
 use crate::transport::Transport;
 
-/// Accepts any valid request: gives the response to return, and the WebSocket it opens.
+/// Accepts any valid request: returns the response, and the WebSocket that it opens.
 ///
 /// ```
 /// # type Body = http_body_util::Full<bytes::Bytes>;
@@ -180,7 +180,7 @@ impl Upgrade {
         &mut self.decision
     }
 
-    /// The subprotocols spoken; of those the client offers, the first in its own order is chosen,
+    /// The supported subprotocols; the first one in the client's order that is supported is chosen,
     /// or none.
     pub fn protocols<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         let spoken: Vec<&str> = names.into_iter().collect();
@@ -204,9 +204,9 @@ impl Upgrade {
         Ok(self)
     }
 
-    /// Says yes: the WebSocket is served in a task of its own, and closed when the handler returns,
-    /// as [`Server::serve`](crate::Server::serve) does. For another end, or to hear of errors, there
-    /// is [`accept`](Self::accept).
+    /// Accepts: the WebSocket is served in a task of its own, and closed when the handler returns,
+    /// as [`Server::serve`](crate::Server::serve) does. To close it differently, or to see errors,
+    /// use [`accept`](Self::accept).
     ///
     /// # Panics
     ///
@@ -219,12 +219,12 @@ impl Upgrade {
         F: Future<Output = HandlerResult> + Send + 'static,
     {
         let (response, opening) = self.accept();
-        // An error has ended the connection; the handler can tell of it itself.
+        // An error has ended the connection; the handler can report it.
         tokio::spawn(opening.serve(handler));
         response
     }
 
-    /// Accepts: gives the response to return, and the WebSocket it opens.
+    /// Accepts: returns the response, and the WebSocket that it opens.
     #[must_use = "return the response, and await the WebSocket in a task of its own"]
     pub fn accept<R: From<Vec<u8>>>(self) -> (Response<R>, Opening) {
         let Accepted {
@@ -316,8 +316,8 @@ async fn open(
     let upgraded = upgraded.map_err(|error| Error::Lost(io::Error::other(error)))?;
     let (transport, unread) = transport(upgraded);
     if let Transport::Tcp(stream) = &transport {
-        // Output is corked in this library and never held back, so Nagle's algorithm is not needed.
-        // If this fails, the connection is lost, which the first read reports.
+        // This library collects output itself and never delays it, so Nagle's algorithm is not
+        // needed. If this fails, the connection is lost, which the first read reports.
         let _slower = stream.set_nodelay(true);
     }
     Ok(WebSocket::server_in(

@@ -89,7 +89,7 @@ impl Message {
 }
 
 impl fmt::Display for Message {
-    /// Formats text as it is, and binary by its length.
+    /// Formats text unchanged, and binary by its length.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => f.pad(text),

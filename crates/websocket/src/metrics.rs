@@ -8,17 +8,18 @@ use offhook_protocol::Closed;
 
 use crate::error::Error;
 
-/// Is told what connections do, to count it: the bridge to whatever collects a program's metrics.
+/// Receives numbers about connections: the bridge to a program's metrics.
 ///
 /// Give it to [`Server::metrics`](crate::Server::metrics),
-/// [`Acceptor::metrics`](crate::Acceptor::metrics), [`Connect::metrics`](crate::Connect::metrics) or
-/// [`Settings::metrics`](crate::Settings::metrics). One value may serve any number of connections;
-/// to tell a server's connections from a client's, give each its own. Every method does nothing
-/// unless it is implemented, and without a `Metrics` nothing is counted.
+/// [`Acceptor::metrics`](crate::Acceptor::metrics), [`Connect::metrics`](crate::Connect::metrics)
+/// or [`Settings::metrics`](crate::Settings::metrics). One value may serve any number of
+/// connections; to distinguish a server's connections from a client's, give each its own. Every
+/// method does nothing unless it is implemented, and without a `Metrics` nothing is counted.
 ///
-/// The methods are called from the task that does the work, but never under a lock of the library's.
-/// They should be quick: add to a counter. Calls for one connection may come from several threads at
-/// once, so [`transferred`](Self::transferred) may come after [`closed`](Self::closed).
+/// The methods are called from the task that does the work, but never under a lock of the
+/// library's. They should be fast: increment a counter, for example. Calls for one connection may
+/// come from several threads at the same time, so [`transferred`](Self::transferred) may be called
+/// after [`closed`](Self::closed).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -59,8 +60,8 @@ pub trait Metrics: Send + Sync + 'static {
         let _ = error;
     }
 
-    /// A connection has moved this much since it was last told: the result of one turn, so a busy
-    /// connection is not told for each message.
+    /// A connection has transferred this much since the last call: the result of one turn, so that
+    /// it is not called for each message.
     fn transferred(&self, traffic: &Traffic) {
         let _ = traffic;
     }
@@ -79,16 +80,16 @@ pub trait Metrics: Send + Sync + 'static {
     }
 }
 
-/// What a connection has moved; see [`Metrics::transferred`]. Bytes are those of the WebSocket's
-/// frames, above TLS, without the opening handshake.
+/// What a connection has transferred; see [`Metrics::transferred`]. Bytes are those of the
+/// WebSocket's frames, above TLS, without the opening handshake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Traffic {
-    /// Bytes that came.
+    /// Received bytes.
     pub bytes_received: u64,
     /// Bytes that left.
     pub bytes_sent: u64,
-    /// Messages that came whole.
+    /// Completely received messages.
     pub messages_received: u64,
     /// Messages that were queued to be sent.
     pub messages_sent: u64,
@@ -99,7 +100,7 @@ pub struct Traffic {
 pub(crate) struct Counter(pub(crate) Option<Arc<dyn Metrics>>);
 
 impl Counter {
-    /// Tells of a connection that did not open.
+    /// Reports a connection that did not open.
     pub(crate) fn failed(&self, error: &Error) {
         if let Some(metrics) = &self.0 {
             metrics.failed(error);

@@ -1,6 +1,6 @@
 //! Randomness of the operating system.
 
-/// Fills with bytes that nobody can foresee.
+/// Fills the buffer with unpredictable bytes.
 #[expect(
     clippy::expect_used,
     reason = "without randomness no connection is safe"

@@ -29,7 +29,9 @@ use crate::writer::MessageWriter;
 /// | [`send_urgent`](Self::send_urgent) | waits | a message that must overtake queued ones |
 /// | [`send_stream`](Self::send_stream) | waits | a message that is too long to hold, or not complete yet |
 /// | [`try_send`](Self::try_send) | fails with [`Error::Full`] | a message that is worthless if it is late |
-/// | [`put`](Self::put), [`put_prepared`](Self::put_prepared) | queues, and returns how much is unsent | code that cannot wait, or sends to many and must not wait for one; then mind the bound, with [`room`](Self::room) |
+/// | [`put`](Self::put), [`put_prepared`](Self::put_prepared) | queues, and returns the number of
+/// unsent bytes | code that cannot wait, or sends to many and must not wait for one of them; limit
+/// the unsent bytes yourself, with [`room`](Self::room) |
 /// | [`write_prepared`](Self::write_prepared) | as `put_prepared` | broadcasts to thousands: writes at once, so that output does not wait in a buffer per connection |
 #[derive(Clone)]
 pub struct Sender {
@@ -248,8 +250,8 @@ impl Sender {
         self.driver.lock().outbound.buffered_amount()
     }
 
-    /// Bytes of memory that a received message takes of which the end has not come yet; 0 if there is
-    /// none. A server that bounds what all its clients may make it hold adds these up.
+    /// Bytes of memory that an incompletely received message takes; 0 if there is none. A server
+    /// that limits what all its clients together may make it hold adds these up.
     #[must_use]
     pub fn incomplete_bytes(&self) -> usize {
         self.driver.lock().incomplete_bytes()

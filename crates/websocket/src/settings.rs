@@ -77,14 +77,14 @@ impl Settings {
         self
     }
 
-    /// Tells `metrics` what connections do.
+    /// Reports connections to `metrics`.
     #[must_use]
     pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
         self.counter = Counter(Some(metrics));
         self
     }
 
-    /// Tells of a request that became no connection.
+    /// Reports a request that did not become a connection.
     pub(crate) fn failed_request(&self, peer: Option<SocketAddr>, error: &Error) {
         self.counter.failed(error);
         trace::failed_request(peer, error);

@@ -118,7 +118,7 @@ impl WebSocket {
     }
 
     /// Receives the next message. Returns `None` once the connection is closed;
-    /// [`closed`](Sender::closed) then tells the code, the reason, and which side closed it.
+    /// [`closed`](Sender::closed) then returns the code, the reason, and which side closed it.
     ///
     /// Pings, pongs and the closing handshake are handled internally. Cancel-safe: a message is
     /// returned or stays for the next call.
@@ -195,8 +195,8 @@ impl WebSocket {
         Turns::new(driver, |cx| driver.poll_each(cx, &mut handle)).await
     }
 
-    /// Sends a ping and returns the round-trip time. Messages that arrive before the pong are kept
-    /// for [`recv`](Self::recv).
+    /// Sends a ping and returns the round-trip time. Messages that arrive before the pong are
+    /// stored for [`recv`](Self::recv).
     ///
     /// # Errors
     /// The connection has ended, or ends before the pong. [`Error::Unread`] if more than the

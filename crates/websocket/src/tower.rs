@@ -18,9 +18,8 @@
 //! ```
 //!
 //! The server must serve connections with upgrades, and HTTP/2 with extended CONNECT enabled; see
-//! [`hyper`](crate::hyper). A request that is no valid handshake is answered with the status that
-//! says what is wrong. Route other requests past this service: by path, or by their `Upgrade`
-//! header.
+//! [`hyper`](crate::hyper). An invalid handshake is answered with a status that says what is wrong.
+//! Route other requests past this service: by path, or by their `Upgrade` header.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -34,8 +33,8 @@ use tower_service::Service;
 use crate::hyper::Upgrade;
 use crate::server::Acceptor;
 
-/// A service that answers opening handshakes: each valid one is given to a handler, which accepts
-/// or refuses it and gives the response to return.
+/// A service that answers opening handshakes: each valid one is passed to a handler, which accepts
+/// or refuses it and returns the response.
 #[derive(Clone)]
 pub struct Upgrades<H> {
     handler: H,
@@ -43,7 +42,7 @@ pub struct Upgrades<H> {
 }
 
 impl<H> Upgrades<H> {
-    /// Gives each handshake to `handler`, a function from an [`Upgrade`] to the future of a
+    /// Passes each handshake to `handler`, a function from an [`Upgrade`] to the future of a
     /// response.
     pub const fn new<F>(handler: H) -> Self
     where
@@ -112,7 +111,7 @@ enum Answer<F, R> {
     Rejected(Ready<Response<R>>),
 }
 
-/// Nothing is pinned in it but what has a box of its own.
+/// Its only fields that would need pinning are boxed.
 impl<F, R> Unpin for Answering<F, R> {}
 
 impl<F: Future<Output = Response<R>>, R> Future for Answering<F, R> {

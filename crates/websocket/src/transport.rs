@@ -2,6 +2,7 @@
 //! parameter and a plain TCP connection needs no indirection.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -147,6 +148,39 @@ impl Transport {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Boxed(stream, _) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+/// For a transport that has no driver yet.
+impl Transport {
+    /// Waits for data and reads it; 0 at the end of the stream.
+    pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(buffer);
+        poll_fn(|cx| self.poll_read(cx, &mut buffer)).await?;
+        Ok(buffer.filled().len())
+    }
+
+    /// Fills the buffer; an earlier end of the stream is an error.
+    pub(crate) async fn read_exact(&mut self, mut buffer: &mut [u8]) -> io::Result<()> {
+        while !buffer.is_empty() {
+            match self.read(buffer).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => buffer = &mut buffer[count..],
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all bytes and flushes.
+    pub(crate) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let written = poll_fn(|cx| self.poll_write(cx, &[IoSlice::new(bytes)])).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            bytes = &bytes[written..];
+        }
+        poll_fn(|cx| self.poll_flush(cx)).await
     }
 }
 

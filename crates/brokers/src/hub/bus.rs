@@ -28,10 +28,10 @@ pub(crate) use self::upkeep::{SLICE, shrink};
 /// matches.
 const MAX_FILTERS: usize = 100_000;
 
-/// About what the bus holds for a name that somebody follows.
+/// Approximate bytes for the name of a followed channel.
 const FOLLOWED: usize = 200;
 
-/// About what the bus holds for a stream on disk that it has at hand, its lineage included.
+/// Approximate bytes for a cached stream on disk, including its lineage.
 const VIEW: usize = 512;
 
 /// Sequence numbers left free while a batch is made durable. 65,536: more than is published without
@@ -58,15 +58,15 @@ pub(crate) struct Bus {
     /// The epoch of this broker, and the newest sequence number delivered to any follower.
     began: Epoch,
     sequence: u64,
-    /// While a batch is made durable and told: the last number that is free for what is told
-    /// meanwhile. The batch has those above.
+    /// While a batch is being made durable and delivered: the last sequence number available for
+    /// publications without history. Higher numbers belong to the batch.
     free_until: Option<u64>,
     /// Numbers that a batch leaves free before each of its slices.
     room: u64,
     pub(crate) recent: Recent,
     /// Streams in memory that were forgotten.
     forgotten: Forgotten,
-    /// What is known of streams on disk, as of the last commit.
+    /// The state of streams on disk, as of the last commit.
     pub(crate) durable: HashMap<ChannelName, Durable>,
     now: Now,
     /// Bytes of memory that channels may take, and about how many the streams in memory do.
@@ -75,9 +75,9 @@ pub(crate) struct Bus {
 }
 
 impl Bus {
-    /// A bus of this epoch, whose publications come after this sequence number.
+    /// A bus with this epoch, whose publications get higher sequence numbers than this one.
     pub(crate) fn new(began: Epoch, sequence: u64, budget: usize, now: Now) -> Self {
-        // Never that of streams on disk: a channel may move from memory to there.
+        // Never an epoch of streams on disk, because a channel may move from memory to disk.
         let epoch = fresh_epoch(Some(began), now);
         Self {
             mailboxes: BTreeMap::new(),
@@ -123,7 +123,7 @@ impl Bus {
         self.held() < self.budget
     }
 
-    /// Counts what a stream in memory takes now.
+    /// Updates the count of the memory that a stream takes.
     fn count(&mut self, channel: &ChannelName) {
         if let Some(stream) = self.streams.get_mut(channel) {
             let now = stream.weight();
@@ -198,8 +198,8 @@ impl Bus {
         self.tell_to(self.followers(&publication.channel), publication);
     }
 
-    /// Delivers a publication only to workers that follow it by filter: followers of its channel
-    /// have it before the head that they are told.
+    /// Delivers a publication only to workers that follow by filter. Followers of its channel find
+    /// it before the head they are given.
     pub(crate) fn tell_by_filter(&self, publication: &Arc<Publication>) {
         self.tell_to(&[], publication);
     }
@@ -224,8 +224,8 @@ impl Bus {
         }
     }
 
-    /// Follows all channels that match. Everything that is told later has a higher sequence number
-    /// than the head that this gives.
+    /// Follows all channels that match. All later publications have a higher sequence number than
+    /// the returned head.
     pub(crate) fn follow_filter(
         &mut self,
         worker: WorkerId,
@@ -268,8 +268,8 @@ impl Bus {
         }
     }
 
-    /// The number of a publication that is told at once: higher than all that were told, and lower
-    /// than those that are being made durable.
+    /// The sequence number of a publication that is delivered immediately: higher than all
+    /// delivered ones, and lower than those being made durable.
     fn next_sequence(&mut self) -> Result<u64, BrokerFailure> {
         let next = self.sequence + 1;
         if self.free_until.is_some_and(|last| next > last) {
@@ -280,14 +280,14 @@ impl Bus {
         Ok(next)
     }
 
-    /// A batch of publications is being made durable. Returns the newest number, and how many
-    /// numbers the batch has to leave free before each slice that is told under one lock.
+    /// Starts to make a batch of publications durable. Returns the newest sequence number, and how
+    /// many numbers the batch must leave free before each slice that is delivered under one lock.
     pub(crate) fn begin_batch(&mut self) -> (u64, u64) {
         self.free_until = Some(self.sequence + self.room);
         (self.sequence, self.room)
     }
 
-    /// A publication of a batch that leaves so much room is told.
+    /// Publishes one publication of a batch, after this many free numbers.
     pub(crate) fn reach(&mut self, sequence: u64, room: u64) {
         self.sequence = self.sequence.max(sequence);
         self.free_until = Some(self.sequence + room);
@@ -299,8 +299,8 @@ impl Bus {
         self.sequence = self.sequence.max(sequence);
     }
 
-    /// What was published in a channel in memory after a place and can't be read any longer, with the
-    /// sequence number of the newest of it.
+    /// Publications in a channel in memory after a position that cannot be read any more, with the
+    /// sequence number of the newest of them.
     pub(crate) fn missed(
         &self,
         channel: &ChannelName,
@@ -319,7 +319,7 @@ impl Bus {
         self.forgotten.missed(channel, after)
     }
 
-    /// What was published after a sequence number in streams that match and were forgotten.
+    /// Publications after a sequence number in matching streams that were forgotten.
     pub(crate) fn forgotten_gaps(
         &self,
         filter: &Filter,

@@ -1,9 +1,10 @@
 //! The wall clock as retention believes it: a step forward is followed at a bounded speed.
 //!
-//! A clock that is a month ahead for one tick would take a week's history of every channel, and all
-//! idempotency keys, for good. So it is believed as far as the monotonic clock says that time has
-//! passed; what it is ahead beyond that, the process has slept or the clock was stepped, is caught up
-//! at [`CATCH_UP`] times the speed of time. A step back is followed at once: it takes nothing away.
+//! A clock that is a month ahead for one tick would remove a week's history of every channel, and
+//! all idempotency keys. The wall clock is therefore trusted only as far as the monotonic clock
+//! confirms that time has passed. If it is further ahead, the process was asleep or the clock was
+//! stepped; that difference is caught up at [`CATCH_UP`] times the normal speed. A step back is
+//! followed immediately, since it removes nothing.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use offhook_engine::Now;
 /// an hour.
 const CATCH_UP: u32 = 60;
 
-/// What a clock may be ahead without being doubted: it is slewed, and ticks are late.
+/// How far a clock may be ahead without being distrusted: clocks are slewed, and ticks are late.
 const SLACK: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -28,7 +29,7 @@ impl Clock {
         Self { instant, unix_ms }
     }
 
-    /// The time that is believed when this one is told.
+    /// The trusted time, given this wall-clock time.
     pub(super) fn tell(&mut self, told: Now) -> Now {
         let passed = told.instant.saturating_duration_since(self.instant);
         self.instant = self.instant.max(told.instant);
@@ -70,7 +71,7 @@ mod tests {
             1_102_000,
             "a little ahead"
         );
-        // A month ahead: a second brings a minute and itself.
+        // A month ahead: one second advances the trusted time by a minute and a second.
         let month = 30 * 24 * 3600;
         assert_eq!(clock.tell(at(102, month)).unix_ms, 1_163_000);
         assert_eq!(clock.tell(at(103, month)).unix_ms, 1_224_000);

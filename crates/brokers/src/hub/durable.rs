@@ -1,5 +1,5 @@
-//! What is cached in memory of a stream on disk: enough to follow it and to start a read without
-//! the threads that write and read.
+//! The cached state of a stream on disk: enough to follow it and to start a read without the writer
+//! and reader threads.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -22,7 +22,7 @@ pub(crate) enum Durable {
     Open(View),
 }
 
-/// A stream as of the last commit, which is what followers were told.
+/// A stream as of the last commit, which is the state that followers know.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
     /// The channel's number in keys.

@@ -1,5 +1,5 @@
-//! Streams in memory that were forgotten: a reader by filter that was away meanwhile is told that it
-//! missed something in them.
+//! Streams in memory that were forgotten. A reader by filter that was away is told that it missed
+//! something in them.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,8 +7,8 @@ use offhook_engine::{ChannelGap, ChannelName, Position};
 
 use super::stream::Stream;
 
-/// Forgotten streams that are remembered by name. 16,384: two megabytes. Who was away while more of them
-/// came and went is not told of the oldest.
+/// The maximum number of forgotten streams remembered by name. 16,384: two megabytes. A reader that
+/// was away while more of them were forgotten is not told of the oldest.
 const REMEMBERED: usize = 16_384;
 
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub(super) struct Forgotten {
     order: VecDeque<ChannelName>,
 }
 
-/// What is known of a stream that was forgotten.
+/// The remembered part of a forgotten stream.
 #[derive(Debug)]
 struct Ended {
     /// The number of the newest publication, and its position.
@@ -47,7 +47,7 @@ impl Forgotten {
         self.order.iter()
     }
 
-    /// What was published in a forgotten stream after a sequence number, with the newest of them.
+    /// The publications of a forgotten stream after a sequence number, with the newest of them.
     pub(super) fn missed(&self, channel: &ChannelName, after: u64) -> Option<(u64, ChannelGap)> {
         let ended = self.streams.get(channel)?;
         let gap = ChannelGap {

@@ -25,14 +25,14 @@ use offhook_engine::{ChannelName, Member, PresenceChange, SessionId};
 use super::shrink;
 use crate::broker::WorkerId;
 
-/// The most time that one tick counts for. Ticks come about once a second.
+/// The maximum time that one tick counts for. Ticks happen about once a second.
 const MAX_STEP: Duration = Duration::from_secs(2);
 
 /// A lease ends only after this many ticks without a renewal, however short it is: after a pause of
 /// the process, its workers are running again by then.
 const MISSED_TICKS: u8 = 3;
 
-/// About what a member of a channel takes beside its info.
+/// Approximate bytes of a member of a channel, without its info.
 const CLAIM: usize = 256;
 
 #[derive(Debug)]
@@ -57,13 +57,13 @@ pub(crate) struct Members {
     /// Members whose grace period starts with the next tick: until then the current time is not
     /// known exactly, and a grace period must not be shortened.
     leaving: Vec<(ChannelName, SessionId, Duration)>,
-    /// Members that told something else of themselves since the last tick: watchers hear it once a tick
-    /// at most, however often it changes.
+    /// Members whose info changed since the last tick: watchers are told at most once per tick,
+    /// however often it changes.
     changed: BTreeSet<(ChannelName, SessionId)>,
-    /// Bytes of what members tell of themselves, and how many members of channels there are.
+    /// Bytes of the members' info, and the total number of members.
     info_bytes: usize,
     claims: usize,
-    /// The clock of this part, and what the last tick told.
+    /// This part's clock, and the time of the last tick.
     now: Instant,
     told: Instant,
 }
@@ -213,7 +213,7 @@ impl Members {
         );
     }
 
-    /// Everyone whose time has come leaves, and who changed is told.
+    /// Removes every member whose lease or grace has ended, and reports changed info.
     pub(crate) fn tick(&mut self, told: Instant) -> Vec<PresenceChange> {
         self.now += told.saturating_duration_since(self.told).min(MAX_STEP);
         self.told = told;
@@ -241,7 +241,7 @@ impl Members {
         changes
     }
 
-    /// Those who told something else of themselves, as they are now.
+    /// The members whose info changed, with their current info.
     fn tell_changed(&mut self) -> Vec<PresenceChange> {
         let changed = std::mem::take(&mut self.changed).into_iter();
         let changes = changed.filter_map(|(channel, session)| {

@@ -46,8 +46,8 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    /// A hub of this epoch, whose publications come after this sequence number, and whose channels
-    /// may take so many bytes of memory.
+    /// A hub with this epoch, whose publications get higher sequence numbers than this one, and
+    /// whose channels may take this many bytes of memory.
     pub(crate) fn new(
         rules: Arc<RuleBook>,
         began: Epoch,
@@ -72,8 +72,8 @@ impl Hub {
         self.rules().rules(channel).cloned()
     }
 
-    /// Other rules hold from now on. Streams in memory that `belongs_elsewhere` says are not for memory
-    /// any more are forgotten, and all workers look up what they know of their channels.
+    /// Applies new rules. Streams in memory for which `belongs_elsewhere` returns true are
+    /// forgotten, and all workers look up their channels again.
     pub(crate) fn set_rules(
         &self,
         rules: &Arc<RuleBook>,
@@ -140,7 +140,7 @@ impl Hub {
         }
     }
 
-    /// Does in memory what is asked.
+    /// Handles a request in memory.
     pub(crate) fn handle(&self, worker: WorkerId, request: BrokerRequest) {
         match request {
             BrokerRequest::Publish { id, draft } => self.publish(worker, id, draft),
@@ -282,13 +282,13 @@ impl Hub {
         self.registry().sessions.tick(now.unix_ms)
     }
 
-    /// The time that counts for what is kept, when this one is told.
+    /// The time that applies to retention, given this wall-clock time.
     pub(crate) fn believe(&self, told: Now) -> Now {
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         clock.tell(told)
     }
 
-    /// Tells the time; what has to be looked at is done in slices, so that nobody waits long.
+    /// Passes the time on; periodic checks are done in slices, so that no request waits long.
     pub(crate) fn tick(&self, now: Now) {
         let mut registry = self.registry();
         let left = registry.members.tick(now.instant);
@@ -502,7 +502,7 @@ fn by_sequence(
             next.push(Reverse((later.sequence, of)));
         }
     }
-    // A gap comes in its place in the order: told once, when the reader has come past it.
+    // A gap is delivered in order: once, when the reader has passed its position.
     let reached = page.last().map_or(after, |last| last.sequence);
     gaps.retain(|(sequence, _)| is_all || *sequence <= reached);
     let gaps = gaps.into_iter().map(|(_, gap)| gap).collect();

@@ -1,12 +1,12 @@
-//! Where something was published lately, in the broker's own order: a reader by filter that is not far
-//! behind looks at these channels only, instead of at all.
+//! The channels with recent publications, in the broker's order. A reader by filter that is not far
+//! behind examines only these instead of all.
 
 use std::collections::{HashSet, VecDeque};
 
 use offhook_engine::{ChannelName, Filter};
 
-/// Publications that are remembered at most; several in a row in one channel count once. 16,384: a
-/// second of a busy server, and half a megabyte.
+/// The maximum number of publications remembered; consecutive ones in one channel count once.
+/// 16,384: a second of a busy server, and half a megabyte.
 const REMEMBERED: usize = 16_384;
 
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Recent {
         Some(matching.map(|(_, channel)| channel.clone()).collect())
     }
 
-    /// Forgets everything: what came up to this number may never have been pushed.
+    /// Forgets everything: publications up to this number may never have been added.
     pub(crate) fn reset(&mut self, sequence: u64) {
         self.published.clear();
         self.after = self.after.max(sequence);

@@ -79,7 +79,7 @@ impl Sessions {
         true
     }
 
-    /// Bytes of all that are kept.
+    /// Bytes of all stored states.
     pub(crate) const fn weight(&self) -> usize {
         self.bytes
     }

@@ -20,16 +20,17 @@ use crate::{
 /// The maximum number of keys remembered for one channel, whatever the window: they cost memory.
 const MAX_KEYS: usize = 100_000;
 
-/// About what a stream takes in memory that holds nothing, its name's entries in the bus's tables and a
-/// name of some 20 bytes included.
+/// Approximate bytes of an empty stream in memory, including the entries in the bus's tables and a
+/// name of some 20 bytes.
 const STREAM: usize = 640;
-/// About what a key takes: twice in tables that may be half empty.
+/// Approximate bytes of a key: two entries in tables that may be half empty.
 const KEY: usize = 96;
-/// About what a retained publication takes beside its weight.
+/// Approximate bytes of a retained publication in addition to its weight.
 const RETAINED: usize = 16;
-/// About what a value of the state takes beside its weight: its key twice, and places in two tables.
+/// Approximate bytes of a value of the state in addition to its weight: its key twice, and entries
+/// in two tables.
 const VALUE: usize = 192;
-/// About what a consumer's cursor takes.
+/// Approximate bytes of a consumer's cursor.
 const CURSOR: usize = 160;
 
 /// How often it is looked which consumers have ended: once an hour.
@@ -103,8 +104,8 @@ impl Stream {
             + self.consumers * CURSOR
     }
 
-    /// Lets go of about so many bytes: first the oldest keys, then the oldest of the history, which is
-    /// a gap for those who come later, then the oldest of the state.
+    /// Frees about so many bytes: first the oldest keys, then the oldest history, which later
+    /// readers get as a gap, then the oldest values of the state.
     pub(crate) fn shed(&mut self, bytes: usize) {
         let target = self.weight().saturating_sub(bytes);
         while self.weight() > target {
@@ -241,7 +242,7 @@ impl Stream {
         self.shrink();
     }
 
-    /// Gives memory back that keys and history had taken.
+    /// Frees memory that keys and history had taken.
     fn shrink(&mut self) {
         if self.keys.capacity() > 4 * self.keys.len().max(16) {
             self.keys.shrink_to_fit();
@@ -337,7 +338,7 @@ impl Stream {
         self.dropped_sequence
     }
 
-    /// What is retained with a higher sequence number, and what is missing of that.
+    /// The retained publications with a higher sequence number, and what is missing of them.
     pub(crate) fn after_sequence(
         &self,
         channel: &ChannelName,

@@ -15,8 +15,8 @@ use super::{
     store::Store,
 };
 
-/// Publications that can't be read, one after the other, before the search for one that can be is
-/// given up. 4,096: as many as forward reading tries one by one.
+/// How many unreadable publications in a row are tried before the search for a readable one is
+/// given up. 4,096: as many as forward reading tries individually.
 const DAMAGED: u64 = 4096;
 
 /// What stands at an offset.
@@ -28,8 +28,8 @@ enum Found {
     Trimmed,
 }
 
-/// Reads the newest publications up to where the job begins, oldest first, without a hole. What is
-/// damaged there is left out: the page then ends before it.
+/// Reads the newest publications up to the start of the job, oldest first, without a hole. The page
+/// ends before damaged publications.
 pub(super) fn read(
     store: &Store,
     job: &ReadJob,

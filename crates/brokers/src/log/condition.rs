@@ -27,7 +27,7 @@ struct Found {
     suspended: Option<String>,
     /// The log is larger than it may be.
     over_budget: Option<String>,
-    /// What an operator has to mend before anything can be stored again.
+    /// What an operator must fix before anything can be stored again.
     broken: Option<String>,
     /// Damage by channel.
     damaged: BTreeMap<ChannelName, String>,

@@ -10,7 +10,7 @@ use super::{
     store::Store,
 };
 
-/// How many publications are tried one by one: more than a damaged block of 4 KiB holds.
+/// How many publications are tried individually: more than a damaged block of 4 KiB holds.
 const ONE_BY_ONE: u64 = 4096;
 /// How many publications are read individually before reading in sequence is tried again.
 const SINGLE_READS: usize = 64;

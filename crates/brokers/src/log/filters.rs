@@ -1,11 +1,13 @@
 //! Reads all channels that match a filter, in the order of publication.
 //!
-//! Nothing on disk is indexed by that order: sequence numbers rise within each channel, so a search by
-//! halves finds where to begin in it, and the channels are merged one publication at a time.
+//! Nothing on disk is indexed by that order. Sequence numbers rise within each channel, so a binary
+//! search finds the first publication to read in each, and the channels are merged one publication
+//! at a time.
 //!
-//! Which channels have something is found by looking at all that match, a few at a time, so that other
-//! reads go on meanwhile. A reader that is not far behind looks only at those in which something was
-//! published lately. One that reads page after page goes on with its merge: it is kept between pages.
+//! Channels with new publications are found by examining all that match, a few at a time, so that
+//! other reads continue meanwhile. For a reader that is not far behind, only channels with recent
+//! publications are examined. A reader that reads page after page continues its merge, which is
+//! kept between pages.
 
 use std::{
     cmp::Reverse,
@@ -23,10 +25,10 @@ use super::{
 };
 use crate::{lineage::Lineage, mailbox::Mailbox};
 
-/// Channels that are looked at before others have their turn: a millisecond.
+/// The number of channels examined before other reads get their turn; takes about a millisecond.
 const SLICE: usize = 64;
 
-/// Merges that are kept between pages, and channels in all of them together: a few megabytes.
+/// Merges kept between pages, and the number of channels in all of them together: a few megabytes.
 const KEPT: usize = 32;
 const KEPT_SOURCES: usize = 65_536;
 
@@ -36,13 +38,13 @@ pub(super) struct FilterJob {
     pub(super) filter: Filter,
     pub(super) after: Position,
     pub(super) limit: ReadLimit,
-    /// How far it has come.
+    /// The reader's position.
     pub(super) merge: Option<Box<Merge>>,
 }
 
-/// What becomes of a job after a slice of it.
+/// The result of one slice of a job.
 pub(super) enum Progress {
-    /// It goes on when others had their turn.
+    /// The job continues after others had their turn.
     More,
     Done(BrokerEvent),
 }
@@ -54,45 +56,45 @@ struct Source {
     lineage: Arc<Lineage>,
     next: u64,
     head: u64,
-    /// It is among those that are merged.
+    /// Whether it is among the merged channels.
     offered: bool,
 }
 
-/// Channels that are yet to be looked at.
+/// Channels that are not examined yet.
 enum Names {
-    /// These.
+    /// A list of channels.
     These(VecDeque<ChannelName>),
-    /// All on disk behind this name, or from it on.
+    /// All channels on disk after this name, or from it on.
     OnDisk { from: String, inclusive: bool },
 }
 
-/// The channels of one reader, merged.
+/// The merged channels of one reader.
 pub(super) struct Merge {
     filter: Filter,
-    /// What was asked, and what became of it.
+    /// The request, and its progress.
     asked: Position,
     resolution: Resolution,
-    /// Publications after this number up to that place.
+    /// Publications after this number, up to this position.
     after: u64,
     head: Position,
-    /// How often the store was opened again when it began.
+    /// How often the store had been reopened when the merge began.
     reopened: u64,
     names: VecDeque<Names>,
     sources: Vec<Source>,
     index: HashMap<ChannelName, usize>,
-    /// The number of the next publication of each source.
+    /// The sequence number of the next publication of each source.
     next: BinaryHeap<Reverse<(u64, usize)>>,
-    /// What can't be read any longer, with the number of the newest of it. Each is told with the page
-    /// that comes past it: so it is told once.
+    /// Publications that cannot be read any more, with the number of the newest of them. Each is
+    /// reported with the page that passes it, hence once.
     gaps: Vec<(u64, ChannelGap)>,
 }
 
-/// Merges of readers that may ask for another page.
+/// Merges of readers that may request another page.
 #[derive(Default)]
 pub(super) struct Merges(VecDeque<Box<Merge>>);
 
 impl Merges {
-    /// The merge of a reader of this filter that has come so far.
+    /// The merge of a reader of this filter at this position.
     fn take(&mut self, filter: &Filter, after: Position) -> Option<Box<Merge>> {
         let mut all = self.0.iter();
         let at = all.position(|merge| merge.asked == after && merge.filter == *filter)?;
@@ -113,7 +115,7 @@ impl Merges {
     }
 }
 
-/// Does a slice of a job.
+/// Performs a slice of a job.
 pub(super) fn step(
     shared: &Shared,
     store: &Store,
@@ -147,7 +149,7 @@ pub(super) fn step(
     if let Some(last) = last
         && !merge.next.is_empty()
     {
-        // The reader goes on from here.
+        // The position at which the reader continues.
         merge.after = last;
         merge.asked = Position {
             epoch: merge.head.epoch,
@@ -159,7 +161,7 @@ pub(super) fn step(
     Ok(Progress::Done(event))
 }
 
-/// Goes on with a merge, or begins one.
+/// Continues a merge, or begins one.
 fn begin(shared: &Shared, merges: &mut Merges, job: &FilterJob) -> Box<Merge> {
     let filter = &job.filter;
     let reopened = shared.reopened.load(Ordering::SeqCst);
@@ -203,7 +205,7 @@ fn begin(shared: &Shared, merges: &mut Merges, job: &FilterJob) -> Box<Merge> {
 }
 
 impl Merge {
-    /// Looks at some of the channels; says whether there are more.
+    /// Examines some of the channels; returns whether there are more.
     fn look(&mut self, shared: &Shared, store: &Store) -> Result<bool, BrokerFailure> {
         let mut left = SLICE;
         while let Some(names) = self.names.pop_front() {
@@ -256,7 +258,7 @@ impl Merge {
         Ok(false)
     }
 
-    /// Takes a channel in, or looks again at one that is.
+    /// Adds a channel, or examines an added one again.
     fn add(
         &mut self,
         shared: &Shared,
@@ -316,7 +318,7 @@ impl Merge {
         self.offer(shared, store, index)
     }
 
-    /// The first offset whose sequence number is higher, from this one on.
+    /// The first offset, from this one on, with a higher sequence number.
     fn first_after(
         &self,
         store: &Store,
@@ -339,7 +341,8 @@ impl Merge {
         Ok(low)
     }
 
-    /// What can't be read counts as newer: it is told as a gap when it is met.
+    /// A publication that cannot be read counts as newer: it is reported as a gap when the search
+    /// meets it.
     fn is_newer(
         &self,
         store: &Store,
@@ -351,7 +354,7 @@ impl Merge {
         Ok(sequence.is_none_or(|sequence| sequence > self.after))
     }
 
-    /// The number of the newest that was before the oldest that is retained, if it is newer.
+    /// The number of the newest publication before the oldest retained one, if it is newer.
     fn missing_before(
         &self,
         store: &Store,
@@ -367,7 +370,7 @@ impl Merge {
         Ok((sequence > self.after).then_some(sequence))
     }
 
-    /// Puts the next publication of a source among those that are merged.
+    /// Adds the next publication of a source to the merge.
     fn offer(&mut self, shared: &Shared, store: &Store, index: usize) -> Result<(), BrokerFailure> {
         let Some(source) = self.sources.get_mut(index).filter(|source| !source.offered) else {
             return Ok(());
@@ -375,14 +378,14 @@ impl Merge {
         while source.next <= source.head {
             let sequence = store.sequence_at(source.number, source.next);
             if let Some(sequence) = sequence.map_err(|error| failure_of(&error))? {
-                // Those that are newer than the head are told as they come.
+                // Publications newer than the head are delivered live.
                 if sequence <= self.head.offset {
                     source.offered = true;
                     self.next.push(Reverse((sequence, index)));
                 }
                 return Ok(());
             }
-            // It was trimmed since this channel was looked at, or it is damaged.
+            // It was trimmed since this channel was examined, or it is damaged.
             let now = retained(shared, store, &source.channel)?;
             let trimmed = now.filter(|now| now.first() > source.next);
             let (next, reason) = match &trimmed {
@@ -396,14 +399,14 @@ impl Merge {
                 to: at(next - 1),
                 reason: GapReason::from(reason),
             };
-            // Told with the page that is made now.
+            // Reported with the page that is built now.
             self.gaps.push((0, gap));
             source.next = next;
         }
         Ok(())
     }
 
-    /// The next publications, and the gaps that they come past.
+    /// The next publications, and the gaps before them.
     fn page(
         &mut self,
         shared: &Shared,
@@ -421,7 +424,7 @@ impl Merge {
             let place = (at(source.next - 1), at(source.next));
             let record = store.record(source.number, source.next);
             let record = record.map_err(|error| failure_of(&error))?;
-            // One that is gone is for `offer` to tell.
+            // A missing publication is reported by `offer`.
             if let Some(record) = record {
                 if let Some(publication) = decode(&source.channel, place, &record) {
                     bytes += publication.weight();
@@ -454,7 +457,7 @@ impl Merge {
     }
 }
 
-/// What is retained of a channel as of now.
+/// The retained range of a channel at this moment.
 fn retained(
     shared: &Shared,
     store: &Store,
@@ -471,7 +474,7 @@ fn retained(
     Ok(Some(retained))
 }
 
-/// What every name that matches begins with.
+/// The common prefix of all names that match.
 fn literal_prefix(filter: &Filter) -> &str {
     let text = filter.as_str();
     let wild = text.find(['+', '#']).unwrap_or(text.len());

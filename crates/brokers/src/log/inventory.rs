@@ -62,7 +62,7 @@ pub(super) fn check_files(
 /// Keyspaces of a log of the versions before the manifest: the store's own, and ours.
 const OLDER_KEYSPACES: u64 = 5;
 
-/// Looks whether all files of a log of an earlier version are there, before the store is opened.
+/// Checks that all files of a log of an earlier version are present, before the store is opened.
 pub(super) fn check_older_files(directory: &Path) -> Result<(), OpenError> {
     let check = Check {
         directory,
@@ -116,7 +116,7 @@ impl Check<'_> {
         Err(self.corrupt(found))
     }
 
-    /// The folder of a keyspace, whose version is there.
+    /// The folder of a keyspace whose version file is present.
     fn keyspace_files(&self, number: u64) -> Result<PathBuf, OpenError> {
         let folder = Path::new(STORE).join(KEYSPACES).join(number.to_string());
         let current = folder.join("current");

@@ -20,7 +20,7 @@ const NOWHERE: Position = Position {
     offset: 0,
 };
 
-/// What is retained of a channel; none if nothing was ever published in it.
+/// The retained range of a channel; none if it never had a publication.
 pub(super) fn load(
     store: &Store,
     channel: &ChannelName,
@@ -58,7 +58,7 @@ pub(super) fn load(
             // The writer has trimmed it meanwhile: that is no damage.
             return load(store, channel, rules, epochs, condition);
         }
-        // Publications go on behind what is damaged: at an offset that none of them had.
+        // Publications continue after the damaged ones, at an offset that was never used.
         condition.damaged(channel, format!("damaged at offset {next}"));
         let number = retained.id;
         let last = last_offset(store, number).unwrap_or(0).max(known).max(next);

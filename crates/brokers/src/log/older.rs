@@ -1,9 +1,10 @@
-//! Logs of the versions before the manifest: taken over if everything that is there fits together.
+//! Logs of versions without a manifest: accepted if all present files are consistent.
 //!
-//! Such a log has the same store and a witness of 16 bytes: the newest acknowledged batch, and the same
-//! with every bit flipped. Nothing in it says which files belong to it, so what can be compared is:
-//! all keyspaces are there with the versions that they name, journals are numbered in a row, the store
-//! has what the witness says, and the channels' entries agree with their number and with what is kept.
+//! Such a log has the same store and a witness of 16 bytes: the newest acknowledged batch, and the
+//! same with every bit inverted. It does not list its files, so other facts are checked: all
+//! keyspaces exist with the versions that they name, journals are numbered consecutively, the store
+//! contains the batch in the witness, and the channels' entries agree with the channels' count and
+//! with what is retained.
 
 use std::{fs, io, path::Path};
 
@@ -19,7 +20,7 @@ use crate::lineage::Epochs;
 /// Channels whose names are read at once.
 const NAMES: usize = 256;
 
-/// What the witness of such a log says; none if there is no such witness.
+/// The batch in the witness of such a log; none if there is no such witness.
 fn older_witness(directory: &Path) -> io::Result<Option<u64>> {
     let bytes = match fs::read(directory.join(witness::FILE)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -84,7 +85,7 @@ pub(super) fn take_over(options: &LogOptions) -> Result<Option<(Manifest, Testim
     Ok(Some((manifest, testimony)))
 }
 
-/// Counts the channels whose entries agree with what is kept of them.
+/// Counts the channels whose entries agree with their retained publications.
 fn check_channels(store: &Store, epochs: &Epochs) -> Result<u32, String> {
     let (mut count, mut after) = (0, String::new());
     loop {

@@ -27,7 +27,7 @@ pub enum OpenError {
     Corrupt {
         /// The directory.
         path: PathBuf,
-        /// What was found.
+        /// The found value.
         found: String,
     },
     /// A part of the log is missing.
@@ -41,7 +41,7 @@ pub enum OpenError {
     Foreign {
         /// The directory.
         path: PathBuf,
-        /// What was found.
+        /// The found value.
         found: String,
     },
     /// Acknowledged publications are missing.

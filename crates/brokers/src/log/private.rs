@@ -73,7 +73,7 @@ pub(super) fn options() -> OpenOptions {
     options
 }
 
-/// Replaces a file as a whole: after a power failure, either the old or the new one is there.
+/// Replaces a file atomically: after a power failure, it has either the old or the new content.
 pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     let unfinished = path.with_extension("unfinished");
     let mut file = options().truncate(true).open(&unfinished)?;

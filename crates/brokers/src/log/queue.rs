@@ -35,7 +35,7 @@ pub(super) enum Job {
     /// A session to be saved with the next batch.
     Session(Change),
     Tick(Now),
-    /// Other rules hold: what is known of channels was made by the old ones.
+    /// The rules changed: cached channels were loaded with the old ones.
     NewRules,
     Stop,
 }

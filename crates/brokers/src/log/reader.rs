@@ -68,11 +68,11 @@ pub(super) enum Load {
     ForBus(ChannelName),
     /// A channel that is published in.
     ForWriter(ChannelName),
-    /// Some of all channels, to find old publications in those that are not in use.
+    /// Some channels, to find old publications in those that are not in use.
     Sweep,
 }
 
-/// The reader's queue. Loads come before reads, because more depends on them.
+/// The reader's queue. Loads are served before reads, because more depends on them.
 #[derive(Default)]
 pub(super) struct ReadQueue {
     waiting: Mutex<Waiting>,
@@ -286,7 +286,7 @@ impl Reader {
         Ok(values)
     }
 
-    /// Does a slice of a read by filter: it goes on behind all others.
+    /// Performs a slice of a read by filter, which then continues after all other jobs.
     fn answer_filter(&self, mut job: FilterJob) {
         let merges = &mut *self.merges.borrow_mut();
         let found = catch_unwind(AssertUnwindSafe(|| {
@@ -395,7 +395,7 @@ impl Reader {
             if failure != BrokerFailure::StorageCorrupt {
                 return Err(failure);
             }
-            // What was trimmed since the job was made is no damage.
+            // Publications trimmed since the job was created are not damaged.
             let now = self.shared.retained_now(&job.channel);
             if let Some(now) = now.filter(|now| now.first > offset) {
                 if page.publications.is_empty() {
@@ -408,8 +408,8 @@ impl Reader {
             self.condition
                 .damaged(&job.channel, format!("damaged at offset {offset}"));
             if page.publications.is_empty() {
-                // Readable publications after the damage follow; those before it came with an
-                // earlier page.
+                // Readable publications follow the damage; those before it were part of an earlier
+                // page.
                 let next = damage::next_readable(&store, &job.channel, job.number, offset, head);
                 let next = next.unwrap_or(head + 1);
                 page = read_page(&store, job, next);
@@ -420,9 +420,9 @@ impl Reader {
         Ok(self.paged(job, stream, page))
     }
 
-    /// A page with what is known of its stream.
+    /// A page with the state of its stream.
     fn paged(&self, job: &ReadJob, mut stream: StreamState, page: Page) -> Read {
-        // What was trimmed since the job was made is no longer there, and said so.
+        // Publications trimmed since the job was created are missing, and were reported.
         let first = stream.first.max(page.first_found.unwrap_or(0));
         stream.first = first;
         let after = job.start.after.offset.max(first.saturating_sub(1));

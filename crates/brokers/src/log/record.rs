@@ -264,10 +264,10 @@ pub(super) fn read_value(channel: &ChannelName, mut value: &[u8]) -> Option<Publ
     decode(channel, (previous, Position::new(epoch, offset)), value)
 }
 
-/// What the keys of offsets begin with that are to be removed, in the `node` keyspace.
+/// The prefix of the entries for offsets to be removed, in the `node` keyspace.
 const REMOVAL: u8 = 3;
 
-/// Where it lies in the `node` keyspace which offsets of a channel are to be removed.
+/// The key in the `node` keyspace for the offsets of a channel to be removed.
 pub(super) fn removal_key(channel: u32) -> [u8; 5] {
     let mut key = [REMOVAL; 5];
     if let Some(number) = key.get_mut(1..) {

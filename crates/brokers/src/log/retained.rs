@@ -1,4 +1,4 @@
-//! What is retained of one channel on disk: an index of a few buckets instead of one entry per
+//! The retained range of one channel on disk: an index of a few buckets instead of one entry per
 //! publication, so that a thousand long channels cost little memory and trimming is done in larger
 //! steps.
 
@@ -12,7 +12,7 @@ use crate::{
     values::Values,
 };
 
-/// Limits are kept with this precision: to about one part in 16.
+/// Limits are observed with this precision: to about one part in 16.
 const BUCKETS: u64 = 16;
 
 /// Flags of a channel's entry.
@@ -109,7 +109,7 @@ impl Retained {
             .map_or(self.first, |bucket| bucket.last + 1)
     }
 
-    /// Counts a publication that is not kept.
+    /// Counts a publication that is not stored.
     pub(super) fn pass(&mut self, offset: u64, sequence: u64) {
         self.head = offset;
         self.first = offset + 1;
@@ -152,7 +152,7 @@ impl Retained {
         }
     }
 
-    /// Removes the oldest buckets that need not be kept; returns the removed offsets.
+    /// Removes the oldest buckets that need not be retained; returns the removed offsets.
     pub(super) fn trim(&mut self, history: &History, now_ms: u64) -> Option<RangeInclusive<u64>> {
         let from = self.first;
         let age = history.age.map_or(u64::MAX, |age| age.as_millis() as u64);

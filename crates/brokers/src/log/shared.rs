@@ -139,8 +139,8 @@ impl Shared {
         }
     }
 
-    /// Whether a position is a place in a stream that is in use; true of those that are not, which
-    /// nobody here subscribes to.
+    /// Whether a position is valid in a stream that is in use. Also true for streams that are not
+    /// in use, to which no client here is subscribed.
     fn has(&self, channel: &ChannelName, position: Position) -> bool {
         let bus = self.hub.bus();
         let Some(Durable::Open(view)) = bus.durable.get(channel) else {
@@ -325,7 +325,7 @@ impl Shared {
         }
     }
 
-    /// What is retained of a channel as of now, if the bus knows it.
+    /// The current retained range of a channel, if the bus knows it.
     pub(super) fn retained_now(&self, channel: &ChannelName) -> Option<StreamState> {
         match self.hub.bus().durable.get(channel)? {
             Durable::Open(view) => Some(view.stream),

@@ -94,8 +94,9 @@ impl SharedStore {
         written
     }
 
-    /// Closes the store and opens it again, quietly without its own work. What is newer than the batch that was confirmed is
-    /// made durable first: an fsync that failed leaves it readable, and nothing more.
+    /// Closes the store and opens it again, if `quietly` without its background work. Data newer
+    /// than the confirmed batch is made durable first: after a failed fsync it is readable, but not
+    /// durable.
     pub(super) fn reopen(&self, confirmed: u64, quietly: bool) -> fjall::Result<Arc<Store>> {
         let open = if quietly {
             Store::open_quietly

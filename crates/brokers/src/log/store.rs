@@ -45,7 +45,7 @@ use crate::{
 const THREADS: usize = 2;
 /// A journal is flushed when a memtable has this many bytes.
 pub(super) const MEMTABLE: u64 = 16 << 20;
-/// What a memtable holds at least when it is [flushed](Store::flush) out of turn.
+/// The minimum size of a memtable that is [flushed](Store::flush) early.
 const WORTH_FLUSHING: u64 = 1 << 20;
 /// Journals on disk; fjall's smallest useful value, since replaying them is what a restart does.
 const JOURNALS: u64 = 128 << 20;
@@ -59,7 +59,7 @@ const CHANNELS: &str = "channels";
 /// An entry in every keyspace: to which log it belongs. Sorted after all other keys, and not the
 /// name of a channel.
 const OWNER: [u8; 16] = [0xFF; 16];
-/// The start of its value: in `keys` it is the time of an entry that never expires.
+/// The start of its value: in `keys`, the time of an entry that never expires.
 const NEVER_OLD: [u8; 16] = [0xFF; 16];
 
 pub(super) struct Store {
@@ -80,8 +80,8 @@ impl Store {
         Self::open_with(options, THREADS)
     }
 
-    /// Opens the store to look at it, or to go on while its own work fails: nothing is flushed or
-    /// compacted, no journal deleted.
+    /// Opens the store to examine it, or to continue while its background work fails: nothing is
+    /// flushed or compacted, and no journal is deleted.
     pub(super) fn open_quietly(options: &LogOptions) -> fjall::Result<Self> {
         Self::open_with(options, 0)
     }
@@ -302,7 +302,7 @@ impl Store {
         Ok(all)
     }
 
-    /// Offsets that are to be removed, by channel.
+    /// Offsets to be removed, by channel.
     pub(super) fn removals(&self) -> fjall::Result<BTreeMap<u32, RangeInclusive<u64>>> {
         let mut all = BTreeMap::new();
         for guard in self.node.range(removal_keys()) {
@@ -320,7 +320,7 @@ impl Store {
         most.unwrap_or(0)
     }
 
-    /// Has what is only in journals written into tables, and waits for that at most so long.
+    /// Writes data that is only in journals into tables, and waits for that for a limited time.
     pub(super) fn flush(&self, within: Duration) -> fjall::Result<()> {
         for keyspace in self.keyspaces() {
             if keyspace.tree.active_memtable().size() > WORTH_FLUSHING {

@@ -21,7 +21,7 @@ use offhook_engine::*;
 use super::{Log, LogOptions, store::Size};
 use crate::{Broker, Mailbox, WorkerId};
 
-/// Called before each fsync, with what it carries.
+/// Called before each fsync, with the group's size.
 pub(super) type Gate = Arc<dyn Fn(Size) + Send + Sync>;
 
 /// Called before each page of history is read.
@@ -42,7 +42,7 @@ pub(super) fn gate() -> Option<Gate> {
     GATE.take()
 }
 
-/// Longer than anything takes: what has not arrived by then never will.
+/// Longer than anything in a test takes: what has not arrived by then never will.
 const NEVER: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
@@ -312,7 +312,7 @@ fn a_channel_that_is_loaded_for_a_follower_while_it_is_published_in_has_no_hole_
     let log = open(directory.path(), &fsyncs);
     let mut publisher = TestWorker::new(&log);
     let mut worker = TestWorker::new(&log);
-    // A follower by filter gets everything, no matter what is loaded when.
+    // A follower by filter receives everything, whatever is loaded when.
     let mut by_filter = TestWorker::new(&log);
     let id = by_filter.id();
     let filter = Filter::new("#").unwrap();
@@ -321,8 +321,8 @@ fn a_channel_that_is_loaded_for_a_follower_while_it_is_published_in_has_no_hole_
     let mut heads = std::collections::HashMap::new();
     for n in 0..50 {
         let name = format!("channel {n}");
-        // Three publications around a follow: the race decides which of them the follower is told
-        // of.
+        // Three publications around a follow request: the race decides which of them the follower
+        // receives.
         publisher.publish(&name);
         let id = worker.id();
         let channel = channel(&name);

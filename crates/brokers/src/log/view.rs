@@ -159,8 +159,8 @@ impl LogView {
         }
     }
 
-    /// Calls `each` with what is retained of a channel, from this offset on, until it returns that
-    /// it has enough. `false` if the channel does not exist.
+    /// Calls `each` with the retained publications of a channel, from this offset on, until it
+    /// returns `false`. Returns `false` if the channel does not exist.
     pub fn read(&self, name: &ChannelName, from: u64, mut each: impl FnMut(Entry) -> bool) -> bool {
         let Some(retained) = self.retained(name) else {
             return false;

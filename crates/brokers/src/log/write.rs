@@ -1,4 +1,4 @@
-//! What the writer is asked for.
+//! Requests to the writer.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ pub(super) struct Write {
     pub(super) what: What,
 }
 
-/// What is to be made durable.
+/// The data to make durable.
 #[derive(Debug)]
 pub(super) enum What {
     Publish(Draft),

@@ -10,7 +10,7 @@ use crate::test_worker::{TestWorker, at, channel, every_broker, kept, open_log};
 /// The longest a consumer without acknowledgements keeps its place when others need it.
 const MONTH_MS: u64 = 30 * 24 * 3600 * 1000;
 
-/// Acknowledges as this user's consumer, or asks for its position.
+/// Acknowledges as this user's consumer, or queries its position.
 fn ack(worker: &mut TestWorker, user: &str, consumer: &str, offset: Option<u64>) -> BrokerEvent {
     let id = worker.id();
     let epoch = worker.follow("a").head.epoch;
@@ -87,7 +87,7 @@ fn acknowledgements_survive_a_restart() {
     }
 }
 
-/// Asks who has the first publication, or one that nobody has if there is none.
+/// Queries who has received the first publication, or, if there is none, a position without one.
 fn ask(worker: &mut TestWorker) -> RequestId {
     let first = worker.all("a").first().map(|first| first.position);
     let position = first.unwrap_or(Position::new(1, 1));
@@ -208,7 +208,7 @@ fn an_answer_that_nobody_asked_for_changes_nothing() {
     });
 }
 
-/// A stranger's consumers were kept for ever, a hundred a second.
+/// Before, consumers of anonymous sessions were kept forever, a hundred per second.
 #[test]
 fn consumers_of_sessions_without_a_user_end_a_week_after_their_last_acknowledgement() {
     const WEEK_MS: u64 = 7 * 24 * 3600 * 1000;

@@ -1,4 +1,4 @@
-//! What a broker holds is bounded, whatever strangers ask for, and what they leave comes back.
+//! The memory of a broker is limited, whatever its clients do, and is freed when they leave.
 
 use std::{path::Path, sync::Arc};
 
@@ -91,7 +91,7 @@ fn names_that_were_subscribed_to_and_left_give_their_memory_back() {
             worker.unfollow(&format!("flow/{n}"));
             worker.unfollow(&format!("kept/{n}"));
         }
-        // Each tick looks at an eighth of what is left.
+        // Each tick checks an eighth of the remaining streams.
         for round in 0..6 {
             tick(broker, &mut worker, 1 + round * ROUNDS);
         }
@@ -192,7 +192,7 @@ fn channels_that_nobody_publishes_in_give_memory_to_those_that_are_new() {
         for n in 0..5_000 {
             worker.publish_keyed("flow/large", "x", Some(&n.to_string()));
         }
-        // New ones come up to the budget.
+        // New channels are accepted up to the budget.
         let mut n = 0;
         while worker.try_follow(&format!("flow/{n}")).is_ok() {
             n += 1;
@@ -222,7 +222,7 @@ fn history_in_memory_goes_from_its_oldest_end_and_its_going_says_so() {
     assert!(page.len() > 100, "{} are kept", page.len());
     assert_eq!(stream.first, 1_001 - page.len() as u64);
     assert_eq!(stream.trimmed, Trimmed::BySize);
-    // A single one that is larger than all there is passes, and is not kept.
+    // A single info that is larger than the budget is delivered, but not stored.
     worker.follow("a");
     worker.publish("a", &"x".repeat(BUDGET));
     assert!(matches!(worker.next(), BrokerEvent::Publication(_)));

@@ -1,5 +1,5 @@
-//! The log's process is killed at random moments under load; everything acknowledged is there,
-//! once, in order. The test runs itself again as the process that is killed.
+//! The log's process is killed at random moments under load; everything acknowledged is present
+//! afterwards, once and in order. The test runs itself again as the process that is killed.
 
 use std::{
     collections::BTreeMap,

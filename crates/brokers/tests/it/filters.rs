@@ -314,7 +314,8 @@ fn a_filter_that_is_followed_while_it_is_published_to_has_no_hole_and_no_double(
     });
 }
 
-/// A channel without history is forgotten ten minutes after it was used, and with it what was missed.
+/// A channel without history is forgotten ten minutes after it was last used, and with it what a
+/// reader missed.
 #[test]
 fn what_was_missed_in_a_channel_that_was_forgotten_meanwhile_is_a_gap_too() {
     every_broker(&kept(100), |broker| {
@@ -337,7 +338,7 @@ fn what_was_missed_in_a_channel_that_was_forgotten_meanwhile_is_a_gap_too() {
     });
 }
 
-/// Five publications in each of twenty channels; each says its offset.
+/// Five publications in each of twenty channels; the content is the offset.
 fn publish_round(publisher: &mut TestWorker, round: u64) {
     let mut sent = Vec::new();
     for n in 0..100 {

@@ -1,4 +1,4 @@
-//! The mailbox by itself.
+//! The mailbox without a broker.
 
 use std::sync::{
     Arc,

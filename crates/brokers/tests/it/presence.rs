@@ -62,7 +62,7 @@ impl TestWorker {
         }
     }
 
-    /// Joins (true) and leaves (false) told since the last call.
+    /// Joins (true) and leaves (false) delivered since the last call.
     fn told(&mut self) -> Vec<bool> {
         let mut told = Vec::new();
         for event in self.rest() {
@@ -121,7 +121,7 @@ fn a_member_that_does_not_come_back_leaves_exactly_once_and_never_before_its_gra
         let mut worker = watcher(broker);
         worker.join(1, 10);
         worker.barrier();
-        // It leaves when the latest tick is almost a second ago.
+        // It leaves almost a second after the latest tick.
         broker.tick(at(1_000));
         worker.leave(1, 10, 5_000);
         worker.leave(1, 10, 5_000);

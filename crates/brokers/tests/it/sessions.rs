@@ -118,7 +118,7 @@ fn a_session_is_written_with_the_next_publication_and_survives_a_kill_after_that
     let mut worker = TestWorker::new(&open_log(&live, kept(10)));
     worker.save(1, "state", 60);
     worker.publish("a", "x");
-    // What a process that is killed now leaves on disk.
+    // The state on disk if the process were killed now.
     crate::lineage::copy(&live, &killed);
     drop(worker);
     let mut worker = TestWorker::new(&open_log(&killed, kept(10)));

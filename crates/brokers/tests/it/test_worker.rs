@@ -140,7 +140,7 @@ impl TestWorker {
         }
     }
 
-    /// The answer to a request; news that arrive before it are kept for later.
+    /// The answer to a request; updates that arrive before it are kept for later.
     pub(crate) fn answer(&mut self, id: RequestId) -> BrokerEvent {
         let mut news = VecDeque::new();
         let answer = loop {
@@ -276,9 +276,9 @@ impl TestWorker {
         self.answer(id);
     }
 
-    /// Waits until a broker's writer has done what it was told before.
+    /// Waits until the broker's writer has handled all earlier requests.
     pub(crate) fn writer_barrier(&mut self) {
-        // The first may share a batch with what was told before, the second does not.
+        // The first may share a batch with earlier requests, the second does not.
         for _ in 0..2 {
             let id = self.id();
             self.submit(BrokerRequest::Ack {

@@ -24,6 +24,14 @@ pub(super) struct Runs {
     pub(super) runs: Vec<Report>,
 }
 
+impl Runs {
+    /// What the runs are called.
+    pub(super) fn titles(&self) -> String {
+        let titles: Vec<_> = self.runs.iter().map(Report::title).collect();
+        titles.join(", ")
+    }
+}
+
 /// The result of a run.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Report {
@@ -110,6 +118,15 @@ const BUSY: f64 = 0.9;
 const LATE: f64 = 1_000.0;
 
 impl Report {
+    /// What the run is called, for people.
+    pub(super) fn title(&self) -> String {
+        let name = self.name.as_ref();
+        name.map_or_else(
+            || "a run without a name".to_owned(),
+            |name| format!("{name:?}"),
+        )
+    }
+
     pub(super) fn new(
         plan: &Plan,
         found: &Found,

@@ -146,6 +146,10 @@ fn system() -> Result<Arc<dyn ServerCertVerifier>, Failure> {
     Ok(Arc::new(verifier))
 }
 
+/// What to do about a certificate without names.
+const NAMELESS: &str = "clients look for the name in subjectAltName, not in the subject: make it with \
+                        `openssl req -x509 … -addext subjectAltName=DNS:NAME`";
+
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "rustls has many reasons and may add more"
@@ -175,6 +179,10 @@ fn distrusted(
             failed(text).advice("check the clocks, here and on the machine that made it")
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            if fields.names.is_empty() {
+                return failed(format!("it names no host, so it is not valid for {host}"))
+                    .advice(NAMELESS);
+            }
             let names = fields.names.join(", ");
             failed(format!("it is valid for {names}, not for {host}"))
                 .advice("get a certificate that includes this name, or connect by one of its names")

@@ -16,7 +16,7 @@ pub(super) mod tls;
 
 pub(super) use self::streams::{Chunk, Stream};
 
-/// What a capture file holds.
+/// The content of a capture file.
 #[derive(Debug, Default)]
 pub(super) struct Capture<'a> {
     pub(super) packets: Vec<Packet<'a>>,

@@ -14,7 +14,7 @@ pub(super) struct Data<'a> {
     pub(super) bytes: Cow<'a, [u8]>,
 }
 
-/// What a TCP connection carries.
+/// The protocol that a TCP connection carries.
 pub(super) enum Carried<'a> {
     /// A WebSocket.
     WebSocket { data: Vec<Data<'a>>, is_tls: bool },

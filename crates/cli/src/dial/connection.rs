@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use offhook::protocol::{CloseCode, Closed, ClosedBy};
 use offhook::{Connect, Error, Message, WebSocket};
 use tokio::sync::{mpsc::Receiver, watch};
+use tokio_rustls::rustls::{self, CertificateError};
 
 use super::Dial;
 use super::input::Typed;
@@ -45,10 +46,15 @@ pub(super) fn refused(error: &Error) -> Failure {
         return Failure::usage(error);
     }
     let failure = Failure::failed(error);
-    if matches!(error, Error::Tls { .. }) {
-        return failure.hint(
-            "--ca FILE trusts the certificate in FILE or its authority, --insecure any certificate",
-        );
+    if let Error::Tls { source, .. } = error {
+        let reason = source.get_ref().and_then(|reason| reason.downcast_ref());
+        return failure.hint(if reason.is_some_and(is_for_another_name) {
+            "a certificate is trusted only for the names in it. One for localhost: openssl req -x509 \
+             -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 30 -subj /CN=localhost \
+             -addext subjectAltName=DNS:localhost"
+        } else {
+            "--ca FILE trusts the certificate in FILE or its authority, --insecure any certificate"
+        });
     }
     let Error::Refused(refused) = error else {
         return failure;
@@ -63,6 +69,16 @@ pub(super) fn refused(error: &Error) -> Failure {
         403 => failure.hint("an origin that the server accepts may help: --origin URL"),
         _ => failure,
     }
+}
+
+/// Whether the server's certificate is for other names, or for none.
+fn is_for_another_name(reason: &rustls::Error) -> bool {
+    matches!(
+        reason,
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+        )
+    )
 }
 
 fn greeting(url: &str, socket: &WebSocket) -> String {

@@ -103,6 +103,7 @@ pub(super) async fn serve(
         output: Arc::clone(&output),
         clients: Mutex::default(),
         received,
+        present: watch::channel(0).0,
     });
     let serving = {
         let hub = Arc::clone(&hub);
@@ -150,6 +151,8 @@ struct Hub {
     output: Arc<Output>,
     clients: Mutex<Clients>,
     received: watch::Sender<u64>,
+    /// How many clients are connected.
+    present: watch::Sender<usize>,
 }
 
 #[derive(Default)]
@@ -170,13 +173,14 @@ impl Hub {
             clients.next += 1;
             let number = clients.next;
             clients.open.push((number, socket.sender()));
+            self.present.send_replace(clients.open.len());
             number
         };
         let from = socket.peer_addr();
         let from = from.map_or_else(String::new, |address| format!(" from {address}"));
         self.note(number, &format!("connected{from}"));
         let ended = self.receive(number, &mut socket).await;
-        self.clients().open.retain(|(other, _)| *other != number);
+        self.left(number);
         let how = match (&ended, socket.sender().closed()) {
             (Err(error), _) => error.to_string(),
             (Ok(()), Some(closed)) => how(&closed),
@@ -184,6 +188,18 @@ impl Hub {
         };
         self.note(number, &how);
         ended
+    }
+
+    fn left(&self, number: u64) {
+        let mut clients = self.clients();
+        clients.open.retain(|(other, _)| *other != number);
+        self.present.send_replace(clients.open.len());
+    }
+
+    /// Waits until a client is connected.
+    async fn somebody(&self) {
+        // The sender is ours, so that it is not gone.
+        let _ = self.present.subscribe().wait_for(|count| *count > 0).await;
     }
 
     async fn receive(&self, number: u64, socket: &mut WebSocket) -> Result<(), Error> {
@@ -264,6 +280,14 @@ async fn input(
             Entry::Message(text) if hub.output.is_interactive() => text,
             Entry::Message(_) | Entry::Command { .. } => &line,
         };
+        if !hub.output.is_interactive() {
+            // What is piped in is for somebody.
+            hub.somebody().await;
+        } else if *hub.present.borrow() == 0 {
+            hub.output
+                .note("no client is connected, and nothing was sent");
+            continue;
+        }
         if hub.is_hex {
             let bytes = digits::parse(text).map_err(|word| {
                 Failure::usage(format!("expected bytes in hexadecimal, found {word:?}"))

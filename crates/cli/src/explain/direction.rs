@@ -61,7 +61,7 @@ pub(super) struct Direction {
     /// The offset at which `buffer` starts.
     at: u64,
     number: u64,
-    /// For a frame that is too long to be kept: how much of it is outstanding.
+    /// For a frame that is too long to be stored: the number of outstanding bytes.
     skipped: u64,
     messages: Messages,
     last_key: Option<[u8; 4]>,
@@ -126,7 +126,7 @@ impl Direction {
         let from = self.searched.saturating_sub(3);
         let Some(end) = head::end(&self.buffer[from..]).map(|end| from + end) else {
             self.searched = self.buffer.len();
-            // A longer head is not one: it is read as frames, which report what is wrong.
+            // A longer head is not valid: it is parsed as frames, which report what is wrong.
             if self.buffer.len() > head::LONGEST {
                 self.state = DirectionState::Frames;
             }

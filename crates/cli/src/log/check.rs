@@ -82,7 +82,7 @@ fn json(report: &CheckReport) -> String {
     text
 }
 
-/// A summary of what was read, on one line.
+/// A summary of the check, on one line.
 pub(super) fn summary(report: &CheckReport) -> String {
     let lost: u64 = report
         .damaged

@@ -72,7 +72,7 @@ fn an_open_loop_asks_as_often_as_it_was_told_to() {
     let (result, ended) = bench(&[&url, "-c", "3", "--rate", "1000", "--binary", "--deflate"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(no_faults(&result), "{result:#}");
-    // What was due in the window is measured, however late it was sent and answered.
+    // Messages due in the window are measured, however late they are sent and answered.
     let timed = result["answers"]["latency_us"]["of"]
         .as_u64()
         .expect("a count");
@@ -342,6 +342,28 @@ fn two_results_are_shown_beside_each_other_and_a_worse_one_fails_when_told_so() 
     );
     let ended = compare(&result, &Value::from("nothing"), &[]);
     assert_eq!(ended.code, Some(2));
+}
+
+#[test]
+fn results_that_have_no_run_in_common_are_no_success() {
+    let url = echo_server();
+    let (result, _) = bench(&[&url, "-c", "1", "--rate", "100"]);
+    let mut steady = result.clone();
+    steady["name"] = "steady".into();
+    let scenario = serde_json::json!({ "runs": [steady, steady] });
+    let ended = offhook(&["bench", "--compare", "before.json", "after.json"])
+        .file("before.json", scenario.to_string())
+        .file("after.json", result.to_string())
+        .run();
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("a run without a name")
+            && ended
+                .stderr
+                .contains("the earlier result has \"steady\", \"steady\""),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]

@@ -399,6 +399,25 @@ fn a_certificate_for_another_name() {
 }
 
 #[test]
+fn a_certificate_without_names() {
+    let (server, port, cert) = secure_with(|params| {
+        *params = rcgen::CertificateParams::new(Vec::new()).expect("no names");
+    });
+    let url = format!("wss://localhost:{port}/ws");
+    let ended = offhook(&["check", "--json", "--idle", "0s", "--ca", "ca.pem", &url])
+        .file("ca.pem", cert)
+        .run();
+    let report: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    let text = found(&report, "certificate", "failed");
+    assert!(
+        text.contains("it names no host, so it is not valid for localhost"),
+        "{text}"
+    );
+    assert!(ended.stdout.contains("subjectAltName"), "{}", ended.stdout);
+    drop(server);
+}
+
+#[test]
 fn what_makes_no_sense_has_code_2() {
     for url in ["a.example", "ftp://a.example/", "ws://"] {
         assert_eq!(offhook(&["check", url]).run().code, Some(2), "{url}");

@@ -12,7 +12,7 @@ use crate::peer::field;
 use crate::program::{Running, offhook};
 use crate::serve::serving;
 
-/// A server that answers every connection by this, on threads. Gives where it is.
+/// A server that answers every connection with this function, on threads. Returns its address.
 pub(crate) fn server(answer: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
@@ -50,7 +50,7 @@ pub(crate) fn refusing(answer: &'static str) -> String {
 /// How a server that opens WebSockets misbehaves.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Habits {
-    /// Header lines besides those that must be.
+    /// Header lines in addition to the required ones.
     pub(crate) more: &'static str,
     pub(crate) wrong_accept: bool,
     pub(crate) no_upgrade: bool,
@@ -61,7 +61,7 @@ pub(crate) struct Habits {
     pub(crate) no_close: bool,
     /// The longest message, and the code with which longer ones are refused.
     pub(crate) longest: Option<(u64, Option<u16>)>,
-    /// What it says first.
+    /// The first bytes that it sends.
     pub(crate) says: &'static [u8],
     /// It ends the connection after this, in the middle of nothing.
     pub(crate) cut_after: Option<Duration>,

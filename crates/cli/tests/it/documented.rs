@@ -96,7 +96,7 @@ fn tools(folder: &Path) -> String {
     format!("{}:{path}", tools.display())
 }
 
-/// A shell that runs this, in a process group of its own.
+/// A shell that runs this command, in its own process group.
 fn shell(command: &str, folder: &Path, path: &str) -> Command {
     let mut shell = Command::new("bash");
     shell.args(["-e", "-o", "pipefail", "-c", command]);

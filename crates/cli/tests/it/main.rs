@@ -1,4 +1,4 @@
-//! The real program: what it prints, where, and with which exit code.
+//! Tests of the real program: its output and its exit code.
 
 mod bench;
 mod check;

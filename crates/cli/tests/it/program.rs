@@ -170,6 +170,14 @@ impl Program {
         Ended::from(output)
     }
 
+    /// What it reads from stdin, up to the end.
+    pub(crate) fn input(self, text: &str) -> Self {
+        let mut program = self.file("input", text);
+        let file = std::fs::File::open(program.directory.path().join("input"));
+        program.command.stdin(file.expect("written"));
+        program
+    }
+
     pub(crate) fn start(mut self) -> Running {
         let streams = self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = streams.spawn().expect("it starts");

@@ -60,6 +60,29 @@ fn a_server_is_a_pipe_between_its_input_and_its_clients() {
 }
 
 #[test]
+fn what_is_piped_into_a_server_waits_for_a_client() {
+    let program = offhook(&["dial", "--listen", "0", "--linger", "5s"]).input("for you\n");
+    let (_server, url) = listening(program);
+    let ended = offhook(&["dial", &url, "-n", "1"]).run();
+    assert_eq!(
+        (ended.stdout.as_str(), ended.code),
+        ("for you\n", Some(0)),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn what_is_typed_into_a_server_without_clients_is_not_sent_and_that_is_said() {
+    let mut server = offhook(&["dial", "--listen", "0"]).start_in_a_terminal();
+    server.see("ws://127.0.0.1:");
+    server.enter("hello");
+    server.see("no client is connected, and nothing was sent");
+    server.enter("/close");
+    assert_eq!(server.end(), Some(0));
+}
+
+#[test]
 fn a_page_of_another_site_may_not_connect_unless_it_is_named() {
     let other = ["--origin", "https://a.example"];
     let dial = |url: &str| {

@@ -5,6 +5,7 @@
 //! what users must be told are [`Signal`]s.
 
 mod connection;
+mod group;
 mod handshake;
 mod inbox;
 mod incoming;
@@ -22,7 +23,9 @@ use std::time::{Duration, Instant};
 
 use offhook::Backoff;
 use offhook_dialects::native::Request;
-use offhook_dialects::native::client::{ChannelName, Command, CommandId, encode_request};
+use offhook_dialects::native::client::{
+    Command, CommandId, SubscriptionKey as Name, Target, encode_request,
+};
 
 use crate::answer::Answer;
 use crate::connection_event::ConnectionEvent;
@@ -64,8 +67,8 @@ pub struct Heartbeat {
     /// Send a ping when nothing was received for this long. 25 s: below the idle timeouts of common
     /// proxies and NATs, and before the WebSocket's own ping.
     pub every: Duration,
-    /// Give up the connection when nothing came for this long after a ping or after `connect`.
-    /// 20 s: a phone that changes cells is back within it.
+    /// Give up the connection if nothing was received for this long after a ping or after
+    /// `connect`. 20 s: a phone that changes cells is back within that time.
     pub within: Duration,
 }
 
@@ -94,7 +97,7 @@ pub(crate) enum Step {
     End,
 }
 
-/// Something that a user must be told.
+/// Something to tell a user.
 #[derive(Debug)]
 pub(crate) enum Signal {
     /// A subscription has an event for its reader.
@@ -115,7 +118,7 @@ pub(crate) enum Signal {
 enum Asked {
     Connect,
     Subscribe(SubscriptionKey),
-    Unsubscribe(ChannelName),
+    Unsubscribe(Name),
     /// The members of a channel, for a subscription with presence.
     Members(SubscriptionKey),
     Publish(Ticket),
@@ -127,7 +130,7 @@ enum Asked {
 #[derive(Clone, Debug)]
 enum Todo {
     Subscribe(SubscriptionKey),
-    Unsubscribe(ChannelName),
+    Unsubscribe(Name),
     Members(SubscriptionKey),
     /// Check whether a subscription was restored in time.
     Missing(SubscriptionKey),
@@ -213,21 +216,23 @@ impl Core {
     fn perform(&mut self, todo: Todo) -> Option<String> {
         match todo {
             Todo::Subscribe(key) => self.ask_to_subscribe(key),
-            Todo::Unsubscribe(channel) => {
-                if !self.subscriptions.ask_to_leave(&channel) {
+            Todo::Unsubscribe(name) => {
+                if !self.subscriptions.ask_to_leave(&name) {
                     return None;
                 }
                 let command = Command::Unsubscribe {
-                    subscription: channel.clone().into(),
+                    subscription: name.clone(),
                 };
-                Some(self.request(Asked::Unsubscribe(channel), command))
+                Some(self.request(Asked::Unsubscribe(name), command))
             }
             Todo::Members(key) => {
                 let entry = self.subscriptions.get(key)?;
-                if !matches!(entry.state, SubscriptionState::Active) {
+                let (SubscriptionState::Active, Target::Channel(channel)) =
+                    (&entry.state, &entry.target)
+                else {
                     return None;
-                }
-                let channel = entry.channel.clone();
+                };
+                let channel = channel.clone();
                 Some(self.request(Asked::Members(key), Command::Presence { channel }))
             }
             Todo::Missing(key) => {
@@ -315,7 +320,7 @@ impl Core {
         self.again.insert(at, todo);
     }
 
-    /// The next thing that users must be told.
+    /// The next thing to tell users.
     pub(crate) fn poll_signal(&mut self) -> Option<Signal> {
         self.signals.pop_front()
     }

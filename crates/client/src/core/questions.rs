@@ -14,7 +14,7 @@ const WINDOW: usize = 16;
 pub(crate) enum Repeat {
     /// It only reads, or does the same however often it is done.
     Yes,
-    /// Nobody knows what it has done.
+    /// It is unknown whether it was carried out.
     No,
 }
 
@@ -26,7 +26,7 @@ struct Entry {
     refusals: u32,
 }
 
-/// Unanswered requests are sent again, but for those that must not be.
+/// Unanswered requests are sent again, except those that must be sent only once.
 #[derive(Debug, Default)]
 pub(super) struct Questions {
     entries: BTreeMap<Ticket, Entry>,
@@ -84,7 +84,7 @@ impl Questions {
         }
     }
 
-    /// Gives those that were sent and must not be sent again.
+    /// Removes and returns those that were sent and must not be sent again.
     pub(super) fn connection_lost(&mut self) -> Vec<Ticket> {
         self.under_way = 0;
         let is_spent = |entry: &Entry| entry.under_way && entry.repeat == Repeat::No;

@@ -9,15 +9,15 @@ use offhook_client::{
     Backoff, Builder, Client, ConnectionEvent, ConnectionEvents, Event, Recovery, Subscription,
 };
 use offhook_server::config::{Config, Sources, load};
-use offhook_server::{Running, Server};
+use offhook_server::{Running, Server, Sessions};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
 /// Longer than anything in a test takes: what has not arrived within it never will.
 const NEVER: Duration = Duration::from_secs(60);
 
-/// Everything is kept, and nothing is limited; `fleeting/*` keeps nothing, `short/*` little, and
-/// nobody may use `closed/*`.
+/// Everything is retained, and nothing is limited; `fleeting/*` retains nothing, `short/*` little,
+/// and nobody may use `closed/*`.
 const CONFIG: &str = r#"
 listen = "127.0.0.1:0"
 workers = 1
@@ -74,6 +74,10 @@ impl TestServer {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.running.addresses()[0]
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        self.running.sessions()
     }
 
     /// Stops like a process that is killed, without closing connections.

@@ -126,7 +126,7 @@ impl Kind for Secret {
     type Value = ResumeKey;
 
     fn expected(&self) -> String {
-        "32 random bytes in hexadecimal or base64 (`openssl rand -hex 32` makes some)".to_owned()
+        "32 random bytes in hexadecimal or base64 (`openssl rand -hex 32` creates them)".to_owned()
     }
 
     fn placeholder(&self) -> String {

@@ -1,4 +1,4 @@
-//! Values that know by themselves how they are read and written.
+//! Values with their own parser and formatter.
 
 use std::{fmt::Display, marker::PhantomData, str::FromStr};
 
@@ -6,17 +6,17 @@ use super::Kind;
 use crate::given::{Given, Misfit};
 use crate::toml_text::quoted;
 
-/// A value that is read by `FromStr` and written by `Display`.
+/// A value that is parsed by `FromStr` and written by `Display`.
 pub(crate) struct Parsed<T> {
     expected: &'static str,
     placeholder: &'static str,
-    /// Whether it must not be seen, nor repeated in errors.
+    /// Whether it is secret, and must not be repeated in errors.
     secret: bool,
     value: PhantomData<T>,
 }
 
 impl<T> Parsed<T> {
-    /// With what is expected in words, and in one.
+    /// With the description of accepted values, in words and in one word.
     pub(crate) const fn new(expected: &'static str, placeholder: &'static str) -> Self {
         Self {
             expected,

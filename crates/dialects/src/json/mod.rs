@@ -1,4 +1,4 @@
-//! JSON, for the dialects that speak it: writing objects, and the depth that data may have.
+//! JSON for the dialects that use it: writing objects, and the maximum nesting of data.
 
 mod nesting;
 mod object;

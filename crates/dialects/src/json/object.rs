@@ -7,7 +7,7 @@ use offhook_engine::Position;
 pub(crate) struct Object(String);
 
 impl Object {
-    /// `{"type":"kind"`: every message begins with it.
+    /// `{"type":"kind"`, with which every message begins.
     pub(crate) fn new(kind: &str) -> Self {
         Self::with_capacity(kind, 96)
     }
@@ -20,17 +20,17 @@ impl Object {
         Self(text)
     }
 
-    /// An object without a type: a part of another.
+    /// An object without a type, as part of another.
     pub(crate) fn part() -> Self {
         Self(String::from("{"))
     }
 
-    /// A field of ours, with a name that needs no escaping.
+    /// A field with a name of ours, which needs no escaping.
     pub(crate) fn raw(self, name: &str, json: impl Display) -> Self {
         self.field(format_args!("\"{name}\""), json)
     }
 
-    /// A field with a name from outside.
+    /// A field with a name from the outside.
     pub(crate) fn foreign(self, name: &str, text: &str) -> Self {
         self.field(json(name), json(text))
     }
@@ -73,6 +73,6 @@ impl Object {
 
 /// A text as a JSON string.
 pub(crate) fn json(text: &str) -> String {
-    // A text can't fail to be JSON.
+    // A text can always be written as JSON.
     serde_json::to_string(text).unwrap_or_default()
 }

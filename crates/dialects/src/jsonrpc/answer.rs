@@ -1,4 +1,4 @@
-//! Writes answers, failures and what is pushed. JSON-RPC 2.0, section 5.
+//! Encodes answers, failures and notifications (JSON-RPC 2.0 §5).
 
 use std::{borrow::Cow, fmt::Display};
 
@@ -17,10 +17,10 @@ pub(super) const PARSE_ERROR: i32 = -32_700;
 const INVALID_REQUEST: i32 = -32_600;
 const METHOD_NOT_FOUND: i32 = -32_601;
 const INVALID_PARAMS: i32 = -32_602;
-/// Of the range that is left to servers: a request that is understood and refused.
+/// In the range reserved for servers: a valid request that is refused.
 const REFUSED: i32 = -32_000;
 
-/// What stands before the subscription's number in whatever is pushed to many.
+/// The text before the subscription's number in notifications with many recipients.
 const BEFORE_NUMBER: &str = r#"{"jsonrpc":"2.0","method":"subscription","params":{"subscription":"#;
 const BEFORE_RESULT: &str = r#","result":"#;
 const BEHIND_RESULT: &str = "}}";
@@ -53,16 +53,16 @@ impl Failure {
 
     pub(super) fn method_not_found(method: &str, there_are: &str) -> Self {
         let shown: String = method.chars().take(40).collect();
-        let message = format!("there is no method {shown:?}; there are {there_are}");
+        let message = format!("unknown method {shown:?}; expected one of {there_are}");
         Self::new(METHOD_NOT_FOUND, message)
     }
 
-    /// An answer that is larger than it may be.
+    /// An answer that exceeds its limit.
     pub(super) fn too_large(message: impl Into<Cow<'static, str>>) -> Self {
         Self::refused(&Refusal::new(ErrorCode::TooLarge, message))
     }
 
-    /// What the engine refuses; names, keys and tags that break its rules are invalid parameters.
+    /// A refusal of the engine; names, keys and tags that violate its rules are invalid parameters.
     pub(super) fn refused(refusal: &Refusal) -> Self {
         #[expect(
             clippy::wildcard_enum_match_arm,
@@ -108,7 +108,7 @@ fn refusal_data(refusal: &Refusal) -> String {
     }
 }
 
-/// The answer to the request with this id, which is JSON as its result is.
+/// The answer to the request with this id, which is JSON like its result.
 pub(super) fn answer(id: &str, result: &Result<String, Failure>) -> String {
     let object = Object::part().text("jsonrpc", "2.0");
     let object = match result {
@@ -118,7 +118,7 @@ pub(super) fn answer(id: &str, result: &Result<String, Failure>) -> String {
     object.raw("id", id).end()
 }
 
-/// A notification of ours.
+/// A notification.
 pub(super) fn push(method: &str, params: Object) -> String {
     Object::part()
         .text("jsonrpc", "2.0")
@@ -127,7 +127,7 @@ pub(super) fn push(method: &str, params: Object) -> String {
         .end()
 }
 
-/// A notification as rpc-websockets expects it of an event that `rpc.on` asked for.
+/// A notification in the format that rpc-websockets expects for an event subscribed by `rpc.on`.
 pub(super) fn event(event: &str, result: &str) -> String {
     Object::part()
         .text("notification", event)
@@ -135,7 +135,7 @@ pub(super) fn event(event: &str, result: &str) -> String {
         .end()
 }
 
-/// What is pushed to many: the subscription's number is inserted.
+/// A notification with many recipients: the subscription's number is inserted for each.
 pub(super) fn shared(result: &str) -> Shared {
     let message = [BEFORE_NUMBER, BEFORE_RESULT, result, BEHIND_RESULT].concat();
     Shared {
@@ -144,7 +144,7 @@ pub(super) fn shared(result: &str) -> Shared {
     }
 }
 
-/// The result in what [`shared`] wrote.
+/// The result in the output of [`shared`].
 pub(super) fn result_of(shared: &str) -> &str {
     let behind_number = shared.strip_prefix(BEFORE_NUMBER).unwrap_or_default();
     let result = behind_number
@@ -153,7 +153,7 @@ pub(super) fn result_of(shared: &str) -> &str {
     result.strip_suffix(BEHIND_RESULT).unwrap_or_default()
 }
 
-/// A publication, whether pushed or read.
+/// A publication, in a notification or a result.
 pub(super) fn publication(publication: &Publication) -> String {
     let channel = publication.channel.as_str();
     let object = Object::part().text("channel", channel);
@@ -207,7 +207,7 @@ fn list(parts: impl Iterator<Item = String>) -> String {
     format!("[{}]", parts.join(","))
 }
 
-/// Data under a name that says what it is.
+/// Data in a field named after its format.
 pub(super) fn content(object: Object, data: &[u8], format: Format) -> Object {
     match format {
         Format::Json => object.raw("data", String::from_utf8_lossy(data)),
@@ -216,19 +216,20 @@ pub(super) fn content(object: Object, data: &[u8], format: Format) -> Object {
     }
 }
 
-/// An epoch is a text, to be compared and not reckoned with.
+/// An epoch is a string, since it is only compared.
 pub(super) fn position(object: Object, position: Position) -> Object {
     object
         .text("epoch", &position.epoch.0.to_string())
         .raw("offset", position.offset)
 }
 
-/// A position by itself.
+/// A position.
 pub(super) fn place(at: Position) -> impl Display {
     position(Object::part(), at).end()
 }
 
-/// The result of a command. Subscriptions are answered by the dialect, which knows their numbers.
+/// The result of a command. The dialect itself answers subscriptions, because it knows their
+/// numbers.
 pub(super) fn result(reply: &Reply) -> Result<String, Failure> {
     Ok(match reply {
         Reply::Published {

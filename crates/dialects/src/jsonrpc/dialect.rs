@@ -1,4 +1,4 @@
-//! The state of one connection that speaks JSON-RPC.
+//! The state of one JSON-RPC connection.
 
 use std::{
     collections::HashMap,
@@ -25,37 +25,36 @@ use crate::{
     native,
 };
 
-/// JSON-RPC 2.0 over one connection. Memory is bounded by what a client may have unanswered, and by
-/// the subscriptions it may have.
+/// JSON-RPC 2.0 over one connection. Its memory is limited by the numbers of unanswered requests
+/// and of subscriptions that a client may have.
 #[derive(Debug, Default)]
 pub struct Rpc {
     login: Login,
     pending: Pending,
     /// The number of the next subscription.
     next_subscription: u32,
-    /// Channels that `rpc.on` asked for, and the numbers of their subscriptions.
+    /// Channels subscribed by `rpc.on`, and the numbers of their subscriptions.
     events: HashMap<ChannelName, u32>,
     /// The same, by number.
     channels: HashMap<u32, ChannelName>,
 }
 
-/// Whether the session has begun. A client that asks for something without `rpc.login` is a
-/// stranger.
+/// Whether the session has begun. A client that sends a request without `rpc.login` is anonymous.
 #[derive(Debug, Default)]
 enum Login {
     #[default]
     NotYet,
-    /// Asked for by this request, or by the first that needs a session.
+    /// Requested by this request, or by the first one that needs a session.
     Asked {
         connect: CommandId,
         by: Option<CallId>,
     },
     Done,
-    /// Refused. Whatever came in the same message is refused, too.
+    /// Refused. The rest of the same message is refused, too.
     Refused(Refusal),
 }
 
-/// The same message for all, but for the number of the subscription.
+/// The same message for all recipients, except for the number of the subscription.
 #[derive(Debug)]
 struct Pushed;
 
@@ -191,7 +190,7 @@ impl Dialect for Rpc {
 }
 
 impl Rpc {
-    /// Takes a request, alone or of a batch.
+    /// Handles a request, alone or in a batch.
     fn take(
         &mut self,
         request: Result<Request<'_>, Invalid>,
@@ -218,8 +217,8 @@ impl Rpc {
         }
     }
 
-    /// What the engine has no word for is refused by way of the engine all the same, so that it
-    /// counts like any other command.
+    /// Requests that have no command are refused by the engine as well, so that they count like any
+    /// other command.
     fn refuse(&mut self, call: CallId, failure: Failure, intents: &mut Vec<Intent>) {
         let id = self.pending.command(call, Purpose::Nothing(failure));
         let refusal = Refusal::new(ErrorCode::BadRequest, "no request");
@@ -235,12 +234,11 @@ impl Rpc {
             let id = self.pending.command(call, Purpose::Refresh);
             return intents.push(Intent::Refresh { id, token });
         }
-        let detail =
-            "rpc.login: without a token it has to come before anything else on a connection";
+        let detail = "rpc.login: without a token, it must be the first request on a connection";
         self.refuse(call, Failure::invalid_request(detail), intents);
     }
 
-    /// Begins the session, unless it has begun.
+    /// Starts the session, unless it has been started.
     fn begin(&mut self, by: Option<CallId>, token: Option<String>, intents: &mut Vec<Intent>) {
         if !matches!(self.login, Login::NotYet) {
             return;
@@ -328,9 +326,9 @@ impl Rpc {
         intents.extend(out.into_iter().map(Intent::Say));
     }
 
-    /// A number for a subscription; clients see it.
+    /// The number of a subscription, which clients see.
     fn number(&mut self) -> u32 {
-        // The last number is not the engine's.
+        // The last number is not available in the engine.
         self.next_subscription = self.next_subscription.checked_add(1).unwrap_or(1);
         self.next_subscription.min(u32::MAX.saturating_sub(1))
     }
@@ -369,7 +367,7 @@ impl Rpc {
                 return self.pending.event(call, channel, true, out);
             }
             Purpose::Nothing(failure) => {
-                // A client that sends too much is told that instead.
+                // A client that sends too much receives that error instead.
                 if let Reply::Refused(refusal) = reply
                     && refusal.code != ErrorCode::BadRequest
                 {
@@ -382,7 +380,7 @@ impl Rpc {
         self.pending.answer(call, &result, out);
     }
 
-    /// What the engine says unasked in the form of a reply.
+    /// Output that the engine sends unasked in the form of a reply.
     fn unasked(&self, reply: &Reply, out: &mut Vec<Payload>) {
         if let Reply::Members {
             channel,

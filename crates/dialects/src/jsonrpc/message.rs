@@ -1,4 +1,4 @@
-//! Reads requests, alone and in batches. JSON-RPC 2.0, sections 4 and 6.
+//! Parses requests, alone and in batches (JSON-RPC 2.0 §4 and §6).
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
@@ -10,15 +10,16 @@ use serde_json::value::RawValue;
 
 use super::answer::Failure;
 
-/// Requests that one batch may hold. 64: the answers of a batch are held until the last is there.
+/// The maximum number of requests in a batch. 64: the answers of a batch are held until the last
+/// one is complete.
 pub const MAX_BATCH: usize = 64;
-/// Bytes of a request's id, which is held until the request is answered.
+/// The maximum length of a request's id in bytes; it is stored until the request is answered.
 const MAX_ID: usize = 256;
 
-/// What a client has sent.
+/// A client's message.
 #[derive(Debug)]
 pub(super) enum Message<'a> {
-    /// One request, or what should have been one.
+    /// One request, or an invalid one.
     One(Result<Request<'a>, Invalid>),
     /// Several in an array.
     Batch(Vec<Result<Request<'a>, Invalid>>),
@@ -33,7 +34,7 @@ pub(super) struct Request<'a> {
     pub(super) params: Params<'a>,
 }
 
-/// Something that is no request, with its id as JSON where that can be read.
+/// An invalid request, with its id as JSON if that can be read.
 #[derive(Debug)]
 pub(super) struct Invalid {
     pub(super) id: String,
@@ -58,7 +59,7 @@ struct Fields<'a> {
     method: Option<&'a RawValue>,
     #[serde(borrow)]
     params: Option<&'a RawValue>,
-    /// `null` is an id like any other; only a request without one is a notification.
+    /// `null` is a valid id; only a request without an id is a notification.
     #[serde(borrow, default, deserialize_with = "present")]
     id: Option<&'a RawValue>,
 }
@@ -67,7 +68,7 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, 
     <&RawValue>::deserialize(from).map(Some)
 }
 
-/// The elements of a batch, and whether there were more than it may have.
+/// The elements of a batch, and whether there were more than allowed.
 struct Elements<'a> {
     first: Vec<&'a RawValue>,
     are_too_many: bool,
@@ -120,7 +121,7 @@ pub(super) fn read(text: &str) -> Message<'_> {
         Err(error) => return Message::One(Err(nameless(not_json(&error)))),
     };
     if elements.are_too_many {
-        let detail = format!("the batch holds more than {MAX_BATCH} requests; send several");
+        let detail = format!("the batch has more than {MAX_BATCH} requests; split it");
         return Message::One(Err(nameless(Failure::invalid_request(detail))));
     }
     if elements.first.is_empty() {
@@ -133,9 +134,9 @@ pub(super) fn read(text: &str) -> Message<'_> {
 
 fn request(text: &str) -> Result<Request<'_>, Invalid> {
     let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| {
-        // Whether it is JSON at all: an array or a number is, and is no request.
+        // Whether it is JSON at all: an array or a number is JSON, but not a request.
         nameless(match serde_json::from_str::<IgnoredAny>(text) {
-            Ok(_) => Failure::invalid_request(format!("no request: {error}")),
+            Ok(_) => Failure::invalid_request(format!("not a request: {error}")),
             Err(error) => not_json(&error),
         })
     })?;
@@ -149,15 +150,17 @@ fn request(text: &str) -> Result<Request<'_>, Invalid> {
         failure: Failure::invalid_request(detail.to_owned()),
     };
     if fields.jsonrpc.as_deref() != Some("2.0") {
-        return Err(invalid("jsonrpc: has to be \"2.0\""));
+        return Err(invalid("jsonrpc: expected \"2.0\""));
     }
     let method = fields.method.map(|raw| serde_json::from_str(raw.get()));
     let Some(Ok(method)) = method else {
-        return Err(invalid("method: a string is missing"));
+        return Err(invalid("method: is missing"));
     };
     let params = match fields.params {
         None => Params::None,
-        Some(raw) => params(raw.get()).ok_or_else(|| invalid("params: an object or an array"))?,
+        Some(raw) => {
+            params(raw.get()).ok_or_else(|| invalid("params: expected an object or an array"))?
+        }
     };
     Ok(Request { id, method, params })
 }

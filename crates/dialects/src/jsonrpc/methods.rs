@@ -1,4 +1,4 @@
-//! The methods: from a request's parameters to what is asked.
+//! The methods: from a request's parameters to commands.
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
@@ -17,34 +17,34 @@ use super::{
 };
 use crate::json::{MAX_NESTING, is_shallow};
 
-/// Events that one `rpc.on` or `rpc.off` may name, each a channel.
+/// The maximum number of events in one `rpc.on` or `rpc.off`; each is a channel.
 pub(super) const MAX_EVENTS: usize = 64;
 /// Bytes of a backend method's name.
 const MAX_METHOD: usize = 200;
-/// What `history` brings when it does not say how many.
+/// The default limit of `history`.
 const HISTORY: u32 = 100;
 
 const METHODS: &str = "subscribe, unsubscribe, publish, history, state, presence, ack, receipts, \
                        call, ping, rpc.login, rpc.on and rpc.off";
 
-/// What a request asks for.
+/// The meaning of a request.
 #[derive(Debug)]
 pub(super) enum Ask {
     /// One command.
     Do(Command),
-    /// A subscription, which is yet to be numbered, and the token that allows it, if one is needed.
+    /// A subscription without a number yet, and the token for it, if there is one.
     Subscribe(Subscribe, Option<String>),
-    /// The end of the subscription with this number.
+    /// Ends the subscription with this number.
     Unsubscribe(u32),
-    /// Publications of these channels as events of rpc-websockets.
+    /// Subscribes to these channels as events of rpc-websockets.
     On(Vec<ChannelName>),
-    /// No more of these.
+    /// Ends these.
     Off(Vec<ChannelName>),
-    /// Who the client is.
+    /// The client's identity.
     Login(Option<String>),
 }
 
-/// Reads a request's method and parameters.
+/// Decodes a request's method and parameters.
 pub(super) fn read(request: &Request<'_>) -> Result<Ask, Failure> {
     let params = &request.params;
     Ok(match &*request.method {
@@ -101,7 +101,7 @@ fn subscribe(params: &Params<'_>) -> Result<Subscribe, Failure> {
 fn publish(params: &Params<'_>) -> Result<Command, Failure> {
     let channel = channel(params)?;
     let (data, format) = data(params, 1)?
-        .ok_or_else(|| Failure::invalid_params("data: is missing, and base64 is, too"))?;
+        .ok_or_else(|| Failure::invalid_params("data and base64: both are missing"))?;
     let key = optional_key(params, 2)?;
     let tags: Option<BTreeMap<Cow<'_, str>, Cow<'_, str>>> = optional(params, "tags", 3)?;
     let tags = tags.iter().flatten();
@@ -135,7 +135,7 @@ fn call(params: &Params<'_>) -> Result<Command, Failure> {
     let method: Cow<'_, str> = required(params, "method", 0)?;
     if method.is_empty() || method.len() > MAX_METHOD {
         let len = method.len();
-        let detail = format!("method: has {len} bytes, and may have 1 to {MAX_METHOD}");
+        let detail = format!("method: {len} bytes; the limit is 1 to {MAX_METHOD}");
         return Err(Failure::invalid_params(detail));
     }
     let (data, format) = data(params, 1)?.unwrap_or_default();
@@ -173,11 +173,13 @@ fn data(params: &Params<'_>, index: usize) -> Result<Option<(Bytes, Format)>, Fa
 /// The channels of `["a", "b"]`.
 fn events(params: &Params<'_>) -> Result<Vec<ChannelName>, Failure> {
     let Params::List(events) = params else {
-        return Err(Failure::invalid_params("params: an array of channels"));
+        return Err(Failure::invalid_params(
+            "params: expected an array of channels",
+        ));
     };
     if events.is_empty() || events.len() > MAX_EVENTS {
         let count = events.len();
-        let detail = format!("params: name {count} channels, and may name 1 to {MAX_EVENTS}");
+        let detail = format!("params: {count} channels; the limit is 1 to {MAX_EVENTS}");
         return Err(Failure::invalid_params(detail));
     }
     let names = events.iter().map(|raw| {
@@ -210,7 +212,7 @@ fn place(
         None => Ok(None),
         Some(Since::Position(position)) => Ok(Some(position)),
         Some(Since::Now | Since::Start | Since::State | Since::Last(_)) => Err(
-            Failure::invalid_params(format!("{name}: an epoch and an offset")),
+            Failure::invalid_params(format!("{name}: expected an epoch and an offset")),
         ),
     }
 }
@@ -257,8 +259,8 @@ fn since(params: &Params<'_>, name: &'static str, index: usize) -> Result<Option
     }))
 }
 
-/// A parameter by its name, or by its place in a list. `null` stands for one that is left out,
-/// except for data.
+/// A parameter by its name, or by its position in a list. `null` counts as missing, except for
+/// data.
 fn find<'a>(params: &Params<'a>, name: &str, index: usize) -> Option<&'a RawValue> {
     let found = match params {
         Params::None => None,

@@ -1,8 +1,8 @@
 //! JSON-RPC 2.0, specified in `docs/dialects/jsonrpc.md`.
 //!
-//! [`Rpc`] holds the state of one connection: which answer belongs to which request, and which
-//! batch it completes. A subscription's publications are notifications of the method
-//! `subscription`; they differ between recipients only in the subscription's number.
+//! [`Rpc`] holds the state of one connection: which request and which batch an answer belongs to. A
+//! subscription's publications are notifications of the method `subscription`; they differ between
+//! recipients only in the subscription's number.
 
 mod answer;
 mod dialect;

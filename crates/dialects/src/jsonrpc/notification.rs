@@ -1,12 +1,12 @@
-//! Notifications: what the server says unasked.
+//! Notifications: messages that the server sends unasked.
 
 use offhook_engine::{Notice, Reply, SubscriptionId, SubscriptionName, Target};
 
 use super::answer;
 use crate::{dialect::Payload, json::Object};
 
-/// The position that a client keeps before the first publication. Where history is to come first, the
-/// engine says it itself when that has come.
+/// The position that a client stores before the first publication. If history is delivered first,
+/// the engine announces the position after that.
 pub(super) fn live_at_once(reply: &Reply) -> Option<Payload> {
     let Reply::Subscribed {
         subscription,
@@ -22,7 +22,7 @@ pub(super) fn live_at_once(reply: &Reply) -> Option<Payload> {
     })
 }
 
-/// Which subscription a notification is about.
+/// The subscription that a notification concerns.
 pub(super) fn named(subscription: &SubscriptionName) -> Object {
     let object = match subscription.id {
         Some(SubscriptionId(number)) => Object::part().raw("subscription", number),
@@ -94,7 +94,7 @@ pub(super) fn push(notice: &Notice) -> Option<Payload> {
             let params = Object::part().raw("after_ms", after.as_millis());
             ("reconnect", params)
         }
-        // Sessions are not resumed here, and the rest is no notification.
+        // Sessions are not resumed in this dialect, and the other variants are not notifications.
         Notice::Restored
         | Notice::Reply { .. }
         | Notice::Unsubscribed { .. }

@@ -1,4 +1,4 @@
-//! Requests that are not answered yet, and the batches that their answers complete.
+//! Unanswered requests, and the batches that their answers complete.
 
 use std::collections::HashMap;
 
@@ -7,11 +7,11 @@ use offhook_engine::{ChannelName, CommandId};
 use super::answer::{Failure, answer};
 use crate::{dialect::Payload, json::Object};
 
-/// Bytes of answers that a batch holds. 1 MiB: as much as a message may have. What would exceed it
-/// is to be asked for outside of a batch.
+/// The maximum size of a batch's answers. 1 MiB: as much as a message may have. Requests beyond it
+/// must be sent outside of a batch.
 const MAX_HELD: usize = 1024 * 1024;
 
-/// What a command was for.
+/// The purpose of a command.
 #[derive(Debug)]
 pub(super) enum Purpose {
     /// Its reply is the answer.
@@ -26,36 +26,36 @@ pub(super) enum Purpose {
     Off(ChannelName, u32),
     /// A newer token of the session's user.
     Refresh,
-    /// Nothing: the request was wrong in a way that the engine has no word for.
+    /// Refuses a request that has no command.
     Nothing(Failure),
 }
 
-/// A request that is not answered yet.
+/// An unanswered request.
 #[derive(Debug)]
 struct Call {
     /// None for a notification.
     id: Option<String>,
     batch: Option<u64>,
-    /// Commands that it still waits for.
+    /// The number of commands that it still waits for.
     left: usize,
-    /// For `rpc.on` and `rpc.off`: what became of each channel.
+    /// For `rpc.on` and `rpc.off`: the result of each channel.
     events: Vec<(ChannelName, bool)>,
 }
 
-/// The requests of an array, whose answers go into one.
+/// The requests of an array, which are answered together.
 #[derive(Debug, Default)]
 struct Batch {
-    /// Requests that are not answered yet.
+    /// The number of unanswered requests.
     left: usize,
     answers: Vec<String>,
     bytes: usize,
 }
 
-/// Names a request that is not answered yet.
+/// Identifies an unanswered request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct CallId(u64);
 
-/// Names a batch.
+/// Identifies a batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BatchId(u64);
 
@@ -73,7 +73,7 @@ impl Pending {
         self.next
     }
 
-    /// A batch of so many requests.
+    /// A batch with this many requests.
     pub(super) fn batch(&mut self, requests: usize) -> BatchId {
         let number = self.number();
         let batch = Batch {
@@ -107,17 +107,18 @@ impl Pending {
         id
     }
 
-    /// A number for a command whose reply nobody waits for.
+    /// The number of a command whose reply is ignored.
     pub(super) fn unanswered(&mut self) -> CommandId {
         CommandId(self.number())
     }
 
-    /// What a command was for, once its reply has come.
+    /// The purpose of a command, once its reply has arrived.
     pub(super) fn replied(&mut self, id: CommandId) -> Option<(CallId, Purpose)> {
         self.commands.remove(&id)
     }
 
-    /// What became of one of the channels of `rpc.on` or `rpc.off`; answered with the last.
+    /// Records the result of one of the channels of `rpc.on` or `rpc.off`; the last one completes
+    /// the answer.
     pub(super) fn event(
         &mut self,
         call: CallId,
@@ -133,7 +134,7 @@ impl Pending {
         self.complete(call, out);
     }
 
-    /// Answers `rpc.on` or `rpc.off` if it waits for nothing more.
+    /// Answers `rpc.on` or `rpc.off` if no result is outstanding.
     pub(super) fn complete(&mut self, call: CallId, out: &mut Vec<Payload>) {
         let Some(state) = self.calls.get(&call) else {
             return;
@@ -149,7 +150,7 @@ impl Pending {
         self.answer(call, &Ok(result.end()), out);
     }
 
-    /// A channel of `rpc.on` that needs no command.
+    /// Records a channel of `rpc.on` that needs no command.
     pub(super) fn noted(&mut self, call: CallId, channel: ChannelName) {
         if let Some(state) = self.calls.get_mut(&call) {
             state.events.push((channel, true));
@@ -196,7 +197,7 @@ impl Batch {
             text
         } else {
             let detail = format!(
-                "the answers of the batch exceed {MAX_HELD} bytes; ask for this one by itself"
+                "the answers of the batch exceed {MAX_HELD} bytes; send this request separately"
             );
             answer(id, &Err(Failure::too_large(detail)))
         };

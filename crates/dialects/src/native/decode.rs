@@ -12,9 +12,10 @@ use serde::Deserialize;
 use super::fields::{Message, after, at, bad, channel, data, info, position, since};
 use crate::dialect::Connect;
 
-/// Positions one `connect` may bring: more than fit into the longest message of a server's default.
+/// The maximum number of positions in one `connect`: more than fit into the longest message with
+/// the default limit.
 pub const MAX_POSITIONS: usize = 16_384;
-/// Channels that one `subscribe` may name: as many as commands may come at once.
+/// The maximum number of channels in one `subscribe`: as many as the burst of commands.
 pub const MAX_CHANNELS: usize = 256;
 /// The maximum window of unacknowledged messages; a server's own limit may be lower.
 pub const MAX_WINDOW: u16 = 10_000;
@@ -23,7 +24,7 @@ pub const MAX_METHOD: usize = 200;
 /// The maximum length in bytes of a session's info: enough for a name and a colour. It is sent in
 /// each join and leave, and once per member in each list.
 pub const MAX_INFO: usize = 256;
-/// What `history` and `state` bring when they do not say how many.
+/// The default limit of `history` and `state`.
 const HISTORY: u32 = 100;
 /// Numbers above this lose their last digits in JavaScript.
 const MAX_ID: u64 = (1 << 53) - 1;
@@ -37,23 +38,23 @@ pub enum Request {
     Command {
         /// The id of the answer.
         id: CommandId,
-        /// What.
+        /// The command.
         command: Command,
     },
     /// A `subscribe` with several channels.
     SubscribeAll(SubscribeAll),
-    /// Something for the engine, with a token that allows it.
+    /// A command for the engine, with a token that permits it.
     Granted {
-        /// To be answered under this number.
+        /// The id of the answer.
         id: CommandId,
-        /// What allows it.
+        /// The token that permits it.
         token: String,
-        /// What.
+        /// The command.
         command: Command,
     },
-    /// A new token, before the one before ends.
+    /// A newer token, before the present one expires.
     Refresh {
-        /// To be answered under this number.
+        /// The id of the answer.
         id: CommandId,
         /// The token.
         token: String,
@@ -71,6 +72,8 @@ pub struct SubscribeAll {
     pub since: Since,
     /// Whether to report joins and leaves.
     pub presence: bool,
+    /// Whether the session gets its own messages.
+    pub echo: bool,
 }
 
 impl SubscribeAll {
@@ -81,12 +84,14 @@ impl SubscribeAll {
             channels,
             since,
             presence,
+            echo,
         } = self;
         let numbered = (id.0..).map(CommandId).zip(channels);
         numbered.map(move |(id, (channel, position))| {
             let since = position.map_or(since, Since::Position);
             let wish = Subscribe {
                 presence,
+                echo,
                 ..Subscribe::new(channel, since)
             };
             (id, Command::Subscribe(wish))
@@ -332,6 +337,18 @@ fn subscribe_to_several(message: &Message<'_>, id: CommandId) -> Result<Request,
             "token: is for one channel; subscribe to each with its own",
         ));
     }
+    // Each of these is for one subscription, which it identifies.
+    for (name, is_given) in [
+        ("filter", message.filter.is_some()),
+        ("subscription", message.subscription.is_some()),
+        ("window", message.window.is_some()),
+    ] {
+        if is_given {
+            return Err(bad(format!(
+                "{name} and channels: only one of them is allowed"
+            )));
+        }
+    }
     let names = message.channels.as_deref().unwrap_or_default();
     if names.is_empty() || names.len() > MAX_CHANNELS {
         let count = names.len();
@@ -356,6 +373,7 @@ fn subscribe_to_several(message: &Message<'_>, id: CommandId) -> Result<Request,
         channels: names.iter().map(channel).collect::<Result<_, Refusal>>()?,
         since: since(message, Since::Now)?,
         presence: message.presence.unwrap_or(false),
+        echo: message.echo.unwrap_or(true),
     }))
 }
 

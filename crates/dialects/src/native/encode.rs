@@ -30,7 +30,7 @@ pub fn encode_refreshed(id: CommandId, ends: Option<Duration>) -> String {
     expires_in(object, ends).end()
 }
 
-/// What says who the session is ends soon.
+/// The session's identity expires soon.
 #[must_use]
 pub fn encode_expiring(ends: Duration) -> String {
     expires_in(Object::new("expiring"), Some(ends)).end()

@@ -1,5 +1,5 @@
-//! Whatever arrives: an error that says what is wrong and where, never a panic, and never more
-//! memory than the message itself justifies.
+//! Whatever arrives, the result is an error that says what is wrong and where, never a panic, and
+//! never more memory than the message itself justifies.
 
 use offhook_dialects::{
     json::MAX_NESTING,

@@ -1,4 +1,4 @@
-//! JSON-RPC 2.0: what is asked, what is answered, what is pushed.
+//! JSON-RPC 2.0: requests, responses and notifications.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use proptest::prelude::*;
 
 use crate::native_encode::sometime;
 
-/// A connection, with an engine that answers as told.
+/// A connection, with an engine that answers as instructed.
 #[derive(Default)]
 struct Client {
     rpc: Rpc,
     asked: Vec<(CommandId, Command)>,
-    /// What the engine was told to refuse.
+    /// Requests that the engine refuses.
     refused: Vec<(Option<CommandId>, Refusal)>,
     connects: Vec<Option<String>>,
     refreshes: Vec<(CommandId, String)>,

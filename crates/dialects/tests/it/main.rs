@@ -1,4 +1,4 @@
-//! The dialects' behaviour: what is accepted, what is refused, what is written.
+//! The dialects' behaviour: accepted and refused messages, and output.
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod hostile;

@@ -1,4 +1,4 @@
-//! What is written can be read by any JSON parser, whatever was published.
+//! Output can be parsed by any JSON parser, whatever was published.
 
 use std::{sync::Arc, time::Instant};
 

@@ -1,4 +1,4 @@
-//! Where a history read begins, how that was resolved, and how much it may bring.
+//! Where a history read starts, how that was resolved, and how much it may return.
 
 use crate::{delivery::GapReason, position::Position};
 
@@ -9,24 +9,24 @@ pub enum ReadFrom {
     Start,
     /// With the publication after this position, or the oldest that is still there.
     After(Position),
-    /// With the newest so many.
+    /// The newest publications, up to this number.
     Last(u64),
-    /// With the newest before this position: as many as the limit allows, oldest first. The answer's
-    /// [`ReadStart::agreed`] is the place of the newest that there may be, and [`ReadStart::after`] the
-    /// place before the oldest that was read. Where the newest that was read is not at `agreed`,
-    /// those between are damaged. A position that is no place in the stream begins where both
-    /// streams agree, or at the head.
+    /// The newest publications before this position: as many as the limit allows, oldest first. The
+    /// answer's [`ReadStart::agreed`] is the position of the newest publication that can exist
+    /// there, and [`ReadStart::after`] the position before the oldest one that was read. If the
+    /// newest one that was read is not at `agreed`, those in between are damaged. If the position
+    /// is not valid in the stream, the read starts where both streams agree, or at the head.
     Before(Position),
 }
 
-/// Whether a position that a read began with is a place in the stream as it is now.
+/// Whether the start position of a read is valid in the present stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Resolution {
     /// It is.
     #[default]
     Continuous,
-    /// Its epoch ended before this offset: what came after [`ReadStart::agreed`] under such
-    /// positions is not part of the stream.
+    /// Its epoch ended before this offset: publications after [`ReadStart::agreed`] in that epoch
+    /// are not part of the stream.
     Diverged,
     /// Its epoch is unknown, so nothing is known to be shared.
     UnknownEpoch,
@@ -35,7 +35,7 @@ pub enum Resolution {
 }
 
 impl Resolution {
-    /// The gap that a subscriber who came with such a position has to be told of.
+    /// The gap to report to a subscriber that continues from such a position.
     #[must_use]
     pub fn gap(self) -> Option<GapReason> {
         match self {
@@ -71,7 +71,7 @@ impl ReadStart {
     }
 }
 
-/// How much a history read may bring; at least one publication comes if there is one.
+/// How much a history read may return; at least one publication is returned if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadLimit {
     /// Publications.

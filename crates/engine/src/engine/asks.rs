@@ -26,7 +26,7 @@ use super::{
 pub(super) struct Asks {
     pending: Slab<Question>,
     due: BTreeSet<(Instant, VerdictId)>,
-    /// Those that the caller has not taken; some may be answered or forgotten.
+    /// Questions that the caller has not taken; some may be answered or forgotten.
     queue: VecDeque<Ask>,
 }
 
@@ -65,7 +65,7 @@ impl Asks {
         self.take(id);
     }
 
-    /// Nobody waits any more for the answers to a connection's calls.
+    /// Forgets the calls of a connection that nothing waits for any more.
     pub(super) fn forget_calls(&mut self, connection: ConnectionId) {
         let of_it = |question: &Question| matches!(question.asked, Asked::Call { asker: Asker::Connection(by, _) } if by == connection);
         let calls = self.pending.iter();
@@ -78,7 +78,7 @@ impl Asks {
         }
     }
 
-    /// The next that somebody still waits for.
+    /// The next question that still needs an answer.
     fn next(&mut self) -> Option<Ask> {
         loop {
             let ask = self.queue.pop_front()?;
@@ -118,8 +118,8 @@ impl Engine {
     }
 
     /// Asks whether a client may connect, before there is a connection: checks a token or calls a
-    /// webhook. `identity` is what is known so far. The caller gets [`CallerReply::Admitted`], or a
-    /// refusal. Without an answer in time, [`NoAnswer::Allow`] admits the client with that identity.
+    /// webhook. `identity` is what is known so far. The caller receives [`CallerReply::Admitted`], or
+    /// a refusal. Without an answer in time, [`NoAnswer::Allow`] admits the client with that identity.
     pub fn handle_connect(
         &mut self,
         caller: CallerId,
@@ -240,7 +240,7 @@ impl Engine {
         if let State::Opening(opening) = &mut s.state {
             opening.asked = None;
         }
-        if self.feeds.get(s.feed).is_some_and(|f| f.tail.is_some()) {
+        if self.feeds.known(s.feed).is_some_and(|f| f.tail.is_some()) {
             self.items.push_back(Item::Begin { subscription: slot });
         }
     }

@@ -35,7 +35,7 @@ enum Move {
     ReadState,
     /// Hand out the next value of the channel's state.
     GiveState,
-    /// Wait until this worker hears of what the subscription has already.
+    /// Wait until this worker receives what the subscription already has.
     AwaitStream,
 }
 
@@ -44,7 +44,7 @@ impl Engine {
         let s = self.subscriptions.get_mut(slot)?;
         let connection = self.connections.get(s.connection.into())?;
         let feed = s.feed;
-        let f = self.feeds.get_mut(feed)?;
+        let f = self.feeds.known_mut(feed)?;
         let tail = f.tail?;
         let full_window = s.window.as_ref().is_some_and(|window| !window.has_room());
         let behind = s.behind()?;
@@ -58,7 +58,7 @@ impl Engine {
             && behind.cursor.epoch != tail.epoch
             && !f.rules.history.is_kept()
         {
-            // Nothing can be read that would tell what became of that epoch.
+            // Without history, no read can tell what became of that epoch.
             let epoch = tail.epoch;
             behind.skip(GapReason::EpochChanged, Position { epoch, offset: 0 });
             unreadable = true;
@@ -75,7 +75,7 @@ impl Engine {
             Move::GoLive => return self.caught_up(slot, tail),
             Move::HandOut(_) if full_window => {
                 if let Some(behind) = self.behind(slot) {
-                    // Nobody knows for how long: what was read is read again then.
+                    // For an unknown time: the page is read again afterwards.
                     (behind.waits, behind.page) = (Waits::Done, None);
                 }
             }
@@ -139,7 +139,7 @@ impl Engine {
         let Some(feed) = self.subscriptions.get(slot).map(|s| s.feed) else {
             return;
         };
-        if let Some(f) = self.feeds.get_mut(feed) {
+        if let Some(f) = self.feeds.known_mut(feed) {
             f.catching_up().ahead.push(slot);
         }
     }
@@ -150,7 +150,7 @@ impl Engine {
         let Some(feed) = self.subscriptions.get(slot).map(|s| s.feed) else {
             return;
         };
-        // In a filter's order, perhaps nothing more comes: other channels have moved it on.
+        // In a filter's order, nothing more may follow: other channels have advanced it.
         if self
             .feeds
             .get(feed)
@@ -181,7 +181,7 @@ impl Engine {
             subscription: self.name_of(slot)?,
             position: tail,
         };
-        // A connection that was full briefly and missed nothing need not be told.
+        // A connection that was full only briefly and missed nothing need not be told.
         knows.then_some(Step::Notice { connection, notice })
     }
 
@@ -194,8 +194,8 @@ impl Engine {
             return before;
         }
         let s = self.subscriptions.get(slot)?;
-        let hidden = self.feeds.get(s.feed)?.is_filter() && !self.may_see(s, &next.channel);
-        let place = self.feeds.get(s.feed)?.place_of(&next);
+        let hidden = self.feeds.known(s.feed)?.is_filter() && !self.may_see(s, &next.channel);
+        let place = self.feeds.known(s.feed)?.place_of(&next);
         let connection = s.connection;
         let own = !s.echo
             && next
@@ -290,7 +290,7 @@ impl Engine {
     /// The name of a subscription for its client.
     pub(super) fn name_of(&self, slot: Slot) -> Option<SubscriptionName> {
         let s = self.subscriptions.get(slot)?;
-        let target = self.feeds.get(s.feed)?.target.clone();
+        let target = self.feeds.known(s.feed)?.target.clone();
         Some(SubscriptionName { target, id: s.id() })
     }
 }
@@ -321,7 +321,7 @@ fn next_move(behind: &mut Behind, f: &Feed, tail: Position, credit: usize) -> Mo
         return Move::AwaitStream;
     }
     if ahead {
-        // Or the client invented its position: a read will tell.
+        // Or the client invented its position: a read resolves that.
         return Move::Read;
     }
     if f.rules.history.is_kept() {
@@ -336,7 +336,7 @@ fn next_move(behind: &mut Behind, f: &Feed, tail: Position, credit: usize) -> Mo
     else {
         return Move::SkipToTail;
     };
-    // Beyond the bounds not even the newest of each key is kept.
+    // Beyond the limits, not even the newest of each key is kept.
     let dropped = recent.is_some_and(|recent| recent.has_dropped_after(behind.cursor.offset));
     let conflated = f.rules.slow == SlowPolicy::LatestByKey && !dropped;
     let reason = if conflated {

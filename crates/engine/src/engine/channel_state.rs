@@ -58,7 +58,7 @@ impl Engine {
         let Some(feed) = self.subscriptions.get(slot).map(|s| s.feed) else {
             return;
         };
-        let Some(f) = self.feeds.get_mut(feed) else {
+        let Some(f) = self.feeds.known_mut(feed) else {
             return;
         };
         let Some(channel) = f.target.channel().cloned() else {
@@ -115,12 +115,12 @@ impl Engine {
         })
     }
 
-    /// The state is there: its values are handed out one by one, as the outbox has room, and the
-    /// stream goes on after it.
+    /// Delivers a state that was read: its values one by one, as the outbox has room, and then the
+    /// stream after it.
     ///
-    /// A slow connection keeps the values as they were until it has them all: what follows the state
-    /// can be told only to whoever has all of it. Connections that began together share them, and
-    /// the channel's rules bound their bytes.
+    /// A slow connection holds the values as they were until it has received them all, because the
+    /// stream after the state makes sense only to a client that has all of it. Connections that
+    /// started together share the values, and the channel's rules limit their bytes.
     fn begin_to_give(&mut self, slot: Slot, head: Position, page: &Arc<[Arc<Publication>]>) {
         let Some(behind) = self
             .subscriptions

@@ -54,8 +54,8 @@ impl Engine {
     }
 
     /// Handles a command from a caller without a connection: the HTTP API, a webhook's answer,
-    /// another node. It has the permissions of `identity`, or all permissions if that is none, and
-    /// publishes in the server's name. Its one reply comes from
+    /// another node. It has the permissions of `identity`, or all permissions without one, and
+    /// publishes in the server's name. Its single reply is returned by
     /// [`poll_caller_reply`](Self::poll_caller_reply).
     pub fn handle_caller(
         &mut self,

@@ -98,7 +98,7 @@ impl Engine {
     /// `Subscribe` without an id, and [`Notice::Restored`] follows the last.
     ///
     /// The caller chooses the class, how long the session is kept, and the generation, which must
-    /// be at least the one after the snapshot's.
+    /// be at least one more than the snapshot's.
     ///
     /// # Errors
     /// As [`handle_connection_opened`](Self::handle_connection_opened).
@@ -198,7 +198,7 @@ impl Engine {
             let Some(s) = self.subscriptions.get(slot) else {
                 continue;
             };
-            let Some(f) = self.feeds.get(s.feed) else {
+            let Some(f) = self.feeds.known(s.feed) else {
                 continue;
             };
             let impatient = f.rules.slow == SlowPolicy::Disconnect && !f.rules.history.is_kept();
@@ -291,7 +291,7 @@ impl Engine {
         let s = self.subscriptions.get(slot)?;
         let (position, mut unacknowledged) = match &s.state {
             State::Live { .. } => (self.handed_out(slot)?, None),
-            // A state that has not come, or not wholly, is asked for again by the client.
+            // A state that was not delivered completely is requested again by the client.
             State::Behind(behind) if behind.is_given_state() => return None,
             // A gap that was not announced yet is announced later.
             State::Behind(behind) => (behind.gap.map_or(behind.cursor, |gap| gap.from), None),
@@ -324,8 +324,8 @@ impl Engine {
         })
     }
 
-    /// The server is going away: no new connections, and each connection is told a pause of its own before it
-    /// comes back elsewhere, spread evenly. `random` gives 32 random bits a call.
+    /// The server is going away: it accepts no new connections, and tells each connection a delay
+    /// before it reconnects elsewhere, spread evenly. `random` returns 32 random bits per call.
     pub fn handle_drain(&mut self, spread: Duration, mut random: impl FnMut() -> u32) {
         self.draining = true;
         for (slot, _) in self.connections.iter() {

@@ -12,8 +12,8 @@ use super::{
 };
 
 impl Engine {
-    /// Keeps a session for so long after its connection has ended, as the broker keeps it; or no
-    /// longer.
+    /// Keeps a session for this long after its connection has ended, as the broker stores it;
+    /// `None` to stop.
     pub fn set_durable(&mut self, connection: ConnectionId, expiry: Option<Duration>) {
         let Some(c) = self.connections.get_mut(connection.into()) else {
             return;
@@ -46,7 +46,7 @@ impl Engine {
             .push_back(BrokerRequest::LoadSession { id, session });
     }
 
-    /// What is known of a session has changed: if it is durable, the broker is told soon.
+    /// The state of a session has changed: if it is durable, the broker is told soon.
     pub(super) fn session_changed(&mut self, connection: ConnectionId) {
         let extra = self
             .connections
@@ -62,7 +62,7 @@ impl Engine {
         }
     }
 
-    /// Tells the broker of the durable sessions that have changed.
+    /// Stores the durable sessions that have changed at the broker.
     pub(super) fn save_sessions(&mut self) {
         self.save_at = None;
         for connection in std::mem::take(&mut self.stale_sessions) {

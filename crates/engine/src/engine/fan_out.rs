@@ -1,4 +1,5 @@
-//! Publications of followed channels: broadcast to live subscribers, kept for others.
+//! Publications of followed channels: broadcast to live subscribers, and buffered for those that
+//! are behind.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use super::{
     state::{Behind, Kind, State, Subscription, Waits, live_place},
 };
 
-/// A broadcast under way: its recipients are taken in parts.
+/// A broadcast in progress: its recipients are taken in parts.
 #[derive(Debug)]
 pub(super) struct Underway {
     feed: Slot,
@@ -36,8 +37,8 @@ pub(super) struct Underway {
 }
 
 impl Engine {
-    /// A publication came: it goes to its channel's subscribers, then to those of each filter that
-    /// its channel matches.
+    /// A publication arrived: it is delivered to its channel's subscribers, then to those of each
+    /// filter that matches its channel.
     pub(super) fn publication(&mut self, publication: Arc<Publication>) {
         if !self.filters.is_empty() {
             let items = &mut self.items;
@@ -53,7 +54,7 @@ impl Engine {
         }
     }
 
-    /// Gives a publication to the subscribers of a feed.
+    /// Delivers a publication to the subscribers of a feed.
     pub(super) fn fan_out(&mut self, feed: Slot, publication: Arc<Publication>) {
         // A feed that is not open yet will know this publication from `Followed`.
         let Some((f, tail)) = self.feeds.get_mut(feed).and_then(|f| Some((&*f, f.tail?))) else {
@@ -63,8 +64,8 @@ impl Engine {
         if place.epoch == tail.epoch && place.offset <= tail.offset {
             return;
         }
-        // The order of a filter has holes where other channels publish: the broker tells of what it
-        // left out by `Lagged` alone.
+        // The order of a filter has holes where other channels publish: only a `Lagged` reports
+        // that the broker left something out.
         let is_filter = f.is_filter();
         let follows = match is_filter {
             true => place.epoch == tail.epoch && !f.lagged,
@@ -142,8 +143,8 @@ impl Engine {
         connection.identity.may(rules.subscribe, verb, channel)
     }
 
-    /// The next part of the broadcast that is under way, with at most so many recipients. The last part
-    /// takes the publication along.
+    /// The next part of the broadcast in progress, with at most this many recipients. The last part
+    /// takes the publication.
     pub(super) fn next_recipients(&mut self, limit: usize) -> Option<Step> {
         loop {
             let underway = self.underway.as_mut()?;
@@ -186,7 +187,7 @@ impl Engine {
         }
     }
 
-    /// How far the next recipients of the broadcast that is under way can all be told the same.
+    /// How many of the next recipients of the broadcast in progress can receive the same message.
     fn until_an_exception(&self, until: usize, own: Option<crate::ConnectionId>) -> usize {
         let Some(underway) = &self.underway else {
             return 0;
@@ -206,7 +207,7 @@ impl Engine {
         (told..until).find(is_exception).unwrap_or(until)
     }
 
-    /// Passes over the next recipient: it published this itself, or may not see it and is not told.
+    /// Skips the next recipient, which published this itself or may not see it.
     fn pass_over(&mut self, own: Option<crate::ConnectionId>) -> Option<Step> {
         let underway = self.underway.as_mut()?;
         let (feed, at, told) = (underway.feed, underway.audience, underway.told);
@@ -224,7 +225,7 @@ impl Engine {
         let s = self.subscriptions.get(slot)?;
         let notice = crate::Notice::Own {
             subscription: self.name_of(slot)?,
-            position: self.feeds.get(s.feed)?.place_of(publication),
+            position: self.feeds.known(s.feed)?.place_of(publication),
             previous: publication.previous,
         };
         let connection = s.connection;
@@ -273,7 +274,7 @@ impl Engine {
         }
     }
 
-    /// The stream continues elsewhere: every live subscriber reads what is between.
+    /// The stream continues elsewhere: every live subscriber reads what is in between.
     fn stream_jumped(&mut self, feed: Slot, was: Position) {
         let Some(f) = self.feeds.get_mut(feed) else {
             return;
@@ -311,8 +312,7 @@ impl Engine {
         let (Some(kind), feed) = (self.kind_of(s), s.feed) else {
             return;
         };
-        let Some(f) = self.feeds.get_mut(feed) else {
-            debug_assert!(false, "a subscription has no feed");
+        let Some(f) = self.feeds.known_mut(feed) else {
             return;
         };
         if matches!(s.state, State::Behind(_)) {
@@ -357,7 +357,7 @@ impl Engine {
         };
         let was_behind = matches!(s.state, State::Behind(_));
         debug_assert!(!was_behind, "it is behind already");
-        if let Some(f) = self.feeds.get_mut(s.feed) {
+        if let Some(f) = self.feeds.known_mut(s.feed) {
             f.behind += 1;
             behind.jumps = f.jumps;
         }
@@ -386,7 +386,7 @@ impl Engine {
             State::Behind(behind) => return Some(behind.cursor),
             State::Live { place } => *place as usize,
         };
-        let f = self.feeds.get(s.feed)?;
+        let f = self.feeds.known(s.feed)?;
         let Some(underway) = self.underway.as_ref().filter(|u| u.feed == s.feed) else {
             return f.tail;
         };

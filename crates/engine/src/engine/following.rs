@@ -60,7 +60,7 @@ impl Engine {
             if let Some(f) = self.feeds.get_mut(feed) {
                 f.lagged = true;
             }
-            // A head that is asked for already is told after this.
+            // If a head was already requested, its answer is newer than the lag.
             if self.feeds.get(feed).is_some_and(|f| !f.following) {
                 self.follow_again(feed);
             }

@@ -15,8 +15,8 @@ pub(super) struct Leaving {
 }
 
 impl Engine {
-    /// Ends the subscriptions of a connection. Nothing is delivered for any of them from now on; if they
-    /// are many, feeds and broker are told a part at a time by [`leave_on`](Self::leave_on).
+    /// Ends the subscriptions of a connection. Nothing is delivered to any of them from now on. If
+    /// there are many, feeds and broker are updated in parts by [`leave_on`](Self::leave_on).
     pub(super) fn unsubscribe_all(&mut self, connection: ConnectionId, grace: Duration) {
         let slots = self.subscriptions_of(connection);
         if slots.len() <= self.limits.leave_at_once {
@@ -48,7 +48,7 @@ impl Engine {
             self.asks.forget(ask);
         }
         s.state = State::Ended;
-        if let Some(f) = self.feeds.get_mut(s.feed) {
+        if let Some(f) = self.feeds.known_mut(s.feed) {
             f.behind -= u32::from(was_behind);
             f.settle();
         }
@@ -62,7 +62,7 @@ impl Engine {
     }
 
     /// Ends the next part of the subscriptions of connections that have gone, as
-    /// [`Limits::leave_at_once`](crate::Limits) says. Says whether there are more: look after others
+    /// [`Limits::leave_at_once`](crate::Limits) says. Returns whether there are more: do other work
     /// first, then call it again. [`handle_timeout`](Self::handle_timeout) does the same.
     pub fn leave_on(&mut self) -> bool {
         let Some(Leaving { connection, grace }) = self.leaving.pop_front() else {
@@ -82,8 +82,8 @@ impl Engine {
         self.is_leaving()
     }
 
-    /// A session comes back: what is left of its earlier connections here ends first, since the broker
-    /// is told in order.
+    /// A session reconnects: the remaining subscriptions of its earlier connections to this worker
+    /// are ended first, because the broker is told in order.
     pub(super) fn finish_leaving(&mut self, session: SessionId) {
         let mine = |engine: &Self, leaving: &Leaving| {
             let c = engine.connections.get(leaving.connection.into());

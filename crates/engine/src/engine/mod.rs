@@ -65,7 +65,7 @@ use state::{Again, Connection, Feed, Item, Subscription};
 ///   [`handle_receipt`](Self::handle_receipt), [`handle_connection_lost`](Self::handle_connection_lost),
 ///   [`handle_connection_closed`](Self::handle_connection_closed), [`handle_timeout`](Self::handle_timeout),
 ///   [`leave_on`](Self::leave_on), [`handle_drain`](Self::handle_drain), [`admit_command`](Self::admit_command).
-/// - What the server's side does with sessions: [`subscribe_for`](Self::subscribe_for),
+/// - Actions of the server on sessions: [`subscribe_for`](Self::subscribe_for),
 ///   [`unsubscribe_for`](Self::unsubscribe_for), [`tell`](Self::tell),
 ///   [`disconnect`](Self::disconnect), [`replace_identity`](Self::replace_identity),
 ///   [`set_durable`](Self::set_durable), [`set_rules`](Self::set_rules),
@@ -195,7 +195,7 @@ impl Engine {
 
     /// As [`poll_delivery`](Self::poll_delivery), with at most this many recipients of a broadcast;
     /// the next calls return the others. Use it to do other work in between; no recipient is
-    /// skipped or told twice because of that.
+    /// skipped or served twice because of that.
     pub fn poll_delivery_within(&mut self, recipients: usize) -> Option<Delivery<'_>> {
         let step = self.next_step(recipients)?;
         Some(match step {
@@ -296,7 +296,7 @@ impl Engine {
         all.into_iter().flatten().min()
     }
 
-    /// Does what is due.
+    /// Handles everything that is due.
     pub fn handle_timeout(&mut self, now: Now) {
         self.set_now(now);
         self.renew_lease();
@@ -365,7 +365,7 @@ impl Engine {
                 };
                 self.request_failed(id, &pending, &failure.into());
             }
-            // In its place among what was told before and after it.
+            // In order with the events before and after it.
             BrokerEvent::Lagged => self.items.push_back(Item::Lagged),
             BrokerEvent::FilterHistory {
                 id,

@@ -44,8 +44,7 @@ impl Engine {
             return;
         };
         let (connection, feed) = (s.connection, s.feed);
-        let Some(c) = self.connections.get_mut(connection.into()) else {
-            debug_assert!(false, "a subscription has a connection");
+        let Some(c) = self.connections.known_mut(connection.into()) else {
             return;
         };
         let first = c.subscriptions.joined(feed, &self.subscriptions) == 0;
@@ -84,8 +83,7 @@ impl Engine {
             return;
         };
         let (connection, feed) = (s.connection, s.feed);
-        let Some(c) = self.connections.get_mut(connection.into()) else {
-            debug_assert!(false, "a subscription has a connection");
+        let Some(c) = self.connections.known_mut(connection.into()) else {
             return;
         };
         c.subscriptions
@@ -176,7 +174,7 @@ impl Engine {
         }
     }
 
-    /// The next audience of the presence change under way.
+    /// The next audience of the presence change in progress.
     pub(super) fn next_watchers(&mut self) -> Option<Step> {
         loop {
             let (feed, change, audience) = self.telling.as_mut()?;
@@ -215,7 +213,7 @@ impl Engine {
         let Some(kind) = self.watcher_kind(s) else {
             return;
         };
-        if let Some(f) = self.feeds.get_mut(s.feed) {
+        if let Some(f) = self.feeds.known_mut(s.feed) {
             let place = f.watchers.get_or_insert_default().add(kind, slot, s);
             if let Some(s) = self.subscriptions.get_mut(slot) {
                 s.set_watching(Some(place));
@@ -230,7 +228,7 @@ impl Engine {
         let (Some(place), Some(kind)) = (s.watching(), self.watcher_kind(s)) else {
             return;
         };
-        let Some(f) = self.feeds.get_mut(s.feed) else {
+        let Some(f) = self.feeds.known_mut(s.feed) else {
             return;
         };
         let Some(watchers) = &mut f.watchers else {
@@ -302,9 +300,9 @@ impl Engine {
         }
     }
 
-    /// Gives a subscription that watches the whole list, unasked. The lists that a connection is owed
-    /// come one after the other, and only while its outbox has room: many subscriptions to a channel
-    /// of many members are megabytes.
+    /// Sends the whole list of members to a subscription that watches, unasked. A connection
+    /// receives its pending lists one after the other, and only while its outbox has room: many
+    /// subscriptions to a channel with many members amount to megabytes.
     pub(super) fn tell_members(&mut self, slot: Slot) {
         if self.presence_channel(slot).is_none() {
             return;
@@ -322,7 +320,7 @@ impl Engine {
         self.ask_owed(connection);
     }
 
-    /// Asks for the next list of members that a connection is owed, if it has room for that.
+    /// Requests the next pending list of members of a connection, if it has room for it.
     pub(super) fn ask_owed(&mut self, connection: ConnectionId) {
         while let Some((subscription, channel)) = self.next_owed(connection) {
             let Some(channel) = channel else { continue };
@@ -394,7 +392,7 @@ impl Engine {
         }
     }
 
-    /// A list that a connection is owed has come.
+    /// A pending list of a connection has arrived.
     fn members_owed(
         &mut self,
         connection: ConnectionId,
@@ -422,7 +420,7 @@ impl Engine {
         self.ask_owed(connection);
     }
 
-    /// The members could not be told: they are still owed.
+    /// The list could not be read: it stays pending.
     pub(super) fn members_failed(&mut self, connection: ConnectionId, subscription: Slot) {
         if let Some(c) = self.connections.get_mut(connection.into()) {
             c.extra().members_asked = false;
@@ -432,7 +430,7 @@ impl Engine {
     }
 }
 
-/// About how many bytes a member takes in a list.
+/// Approximate bytes of a member in a list.
 fn weight(member: &Member) -> usize {
     member.user.len() + member.info.len() + 64
 }

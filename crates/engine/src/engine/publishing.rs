@@ -22,8 +22,9 @@ use super::{
     state::{Asker, Pending},
 };
 
-/// How long publishes of a connection wait for an earlier one, refused for its rate, to be sent
-/// again: 5 s after the delay it was told. A client that has not sent it by then has given it up.
+/// How long publishes of a connection wait for an earlier one that was refused because of its rate
+/// to be sent again: 5 s after the delay that was given. A client that has not sent it by then has
+/// given it up.
 const COMES_AGAIN_WITHIN: Duration = Duration::from_secs(5);
 
 /// A publish as received from a client.

@@ -54,7 +54,7 @@ impl Engine {
         })
     }
 
-    /// Reads a page of history for whoever asked.
+    /// Reads a page of history for a request.
     fn read_once(
         &mut self,
         asker: Asker,

@@ -1,5 +1,5 @@
-//! Pages of history for subscriptions that are behind: few reads at a time, shared by those that
-//! need the same.
+//! Pages of history for subscriptions that are behind: few reads at a time, shared by subscriptions
+//! that need the same.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ impl Engine {
             return;
         };
         let after = behind.cursor;
-        let Some(f) = self.feeds.get_mut(feed) else {
+        let Some(f) = self.feeds.known_mut(feed) else {
             return;
         };
         let reads = &mut f.catching_up().reads;
@@ -123,7 +123,7 @@ impl Engine {
         let Some(s) = self.subscriptions.get_mut(slot) else {
             return;
         };
-        let Some(f) = self.feeds.get(s.feed) else {
+        let Some(f) = self.feeds.known(s.feed) else {
             return;
         };
         let waits_for_it =
@@ -171,7 +171,7 @@ impl Engine {
         self.queue_advance(slot);
     }
 
-    /// Tells a filter's subscriber what is missing from the channels that it matches.
+    /// Reports to a filter's subscriber what is missing from the channels that it matches.
     fn tell_channel_gaps(&mut self, slot: Slot, gaps: &[ChannelGap]) {
         for gap in gaps {
             let Some(s) = self.subscriptions.get(slot) else {

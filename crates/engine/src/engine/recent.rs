@@ -1,6 +1,6 @@
-//! The newest publications of a channel, kept only while a connection is behind.
+//! The newest publications of a channel, kept only while a subscription is behind.
 //!
-//! They connect what a history read returned with what was broadcast meanwhile, and are the only
+//! They close the hole between a history read and the broadcasts in the meantime, and are the only
 //! source for slow connections in channels without history.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -22,7 +22,7 @@ pub(super) struct Recent {
 #[derive(Debug)]
 struct Entry {
     place: Position,
-    /// The position after which it comes.
+    /// The position before it.
     previous: Position,
     publication: Arc<Publication>,
 }

@@ -52,7 +52,7 @@ impl Engine {
     }
 
     /// Subscribes sessions, regardless of their own permissions. A session that already has such a
-    /// subscription keeps it; one that cannot have it is told.
+    /// subscription keeps it; a session that cannot have it is told why.
     pub fn subscribe_for(&mut self, whom: &Whom, wish: &Subscribe, now: Now) -> usize {
         self.set_now(now);
         let connections = self.connections_of(whom);
@@ -113,8 +113,8 @@ impl Engine {
         connections.len()
     }
 
-    /// Gives sessions another identity: a grant was revoked, or a token renewed. Subscriptions that
-    /// it does not allow end, and the client is told `why`.
+    /// Replaces the identity of sessions: a grant was revoked, or a token renewed. Subscriptions
+    /// that it does not allow end, and the client is told `why`.
     pub fn replace_identity(
         &mut self,
         whom: &Whom,
@@ -149,7 +149,7 @@ impl Engine {
             return;
         };
         let (connection, vouched) = (s.connection, s.vouched);
-        let Some(target) = self.feeds.get(s.feed).map(|f| f.target.clone()) else {
+        let Some(target) = self.feeds.known(s.feed).map(|f| f.target.clone()) else {
             return;
         };
         if vouched {
@@ -225,7 +225,7 @@ impl Engine {
         true
     }
 
-    /// Replaces the limits. What exceeds a new limit stays until it ends by itself.
+    /// Replaces the limits. What exceeds a new limit stays until it ends.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }

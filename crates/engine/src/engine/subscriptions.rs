@@ -93,7 +93,7 @@ impl Engine {
         let (rules, asked) = match by {
             Wished::Server => (self.rules_of_target(&wish.target)?, false),
             Wished::Client(_) => self.may_subscribe(connection, &wish.target)?,
-            // Somebody outside has allowed it, or the server's side has made it.
+            // It was allowed from the outside, or made by the server.
             Wished::Restored { vouched: true, .. } => (self.rules_of_target(&wish.target)?, false),
             Wished::Restored { .. } => self.may_subscribe(connection, &wish.target)?,
         };
@@ -264,7 +264,7 @@ impl Engine {
     pub(super) fn begin(&mut self, slot: Slot) -> Option<Step> {
         let s = self.subscriptions.get_mut(slot)?;
         let (connection, feed) = (s.connection, s.feed);
-        let f = self.feeds.get(feed)?;
+        let f = self.feeds.known(feed)?;
         let tail = f.tail?;
         let history = f.rules.history.is_kept();
         let State::Opening(opening) = &mut s.state else {
@@ -299,7 +299,7 @@ impl Engine {
             self.restored_one(connection);
         }
         if command.is_none() {
-            // Somebody may have left while the session was away.
+            // Members may have left while the session was away.
             self.tell_members(slot);
         }
         self.settle(feed);
@@ -366,12 +366,10 @@ impl Engine {
         }
         let s = self.subscriptions.remove(slot)?;
         self.without_echo -= usize::from(!s.echo);
-        let f = self.feeds.get_mut(s.feed);
-        debug_assert!(f.is_some(), "a subscription has a feed");
-        let f = f?;
+        let f = self.feeds.known_mut(s.feed)?;
         match &s.state {
             State::Behind(_) => f.behind -= 1,
-            // Its place among those who wait to begin stays: beginning finds nobody.
+            // Its entry among the opening ones stays: beginning finds no subscription.
             State::Opening(_) | State::Live { .. } | State::Ended => {}
         }
         f.subscribers -= 1;

@@ -1,5 +1,5 @@
-//! Asking the application: verdicts that arrive, arrive late, or never arrive; and callers that are
-//! not connections.
+//! Questions to the application: verdicts that arrive, arrive late, or never arrive; and callers
+//! that are not connections.
 
 use std::{sync::Arc, time::Duration};
 

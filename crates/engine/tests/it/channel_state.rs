@@ -43,7 +43,7 @@ fn a_subscription_since_the_state_gets_the_newest_of_each_value_and_then_what_fo
     assert!(world.clients[0].to("state/g").live);
 }
 
-/// What the first client was told of the channel, in order.
+/// What the first client received of the channel, in order.
 fn came(world: &World) -> Vec<String> {
     let text = |wire: &Wire| match wire {
         Wire::Publication(_, publication, handed) => {
@@ -88,7 +88,7 @@ fn a_large_state_is_given_as_the_outbox_has_room_and_is_of_one_moment() {
     world.settle();
     world.subscribe(0, "state/g", Since::State);
     world.settle_broker();
-    // It has read nothing yet, and what it was given fits its outbox.
+    // It has read nothing yet, and what was delivered fits its outbox.
     assert!(world.clients[0].outbox_bytes() <= OUTBOX + 200);
     world.publish_with(1, "state/g", "changed", None, "19");
     world.settle_broker();

@@ -356,7 +356,7 @@ fn a_lag_is_not_forgotten_by_what_was_told_before_it() {
             _ => {}
         }
     }
-    // 9 may only come after a read has brought what is between.
+    // 9 may only be delivered after a read has returned what is in between.
     assert!(
         reads > 0 && !all.contains(&"message 9".to_owned()),
         "{all:#?} reads {reads}"

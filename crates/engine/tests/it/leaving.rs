@@ -1,4 +1,4 @@
-//! A connection that goes with many subscriptions holds up nobody.
+//! A connection that ends with many subscriptions delays no other.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::world::{World, channel, rules, tight_limits};
 
 const MANY: usize = 10_000;
 
-/// A session with ten thousand subscriptions, on an engine that lets go of 256 at once.
+/// A session with ten thousand subscriptions, on an engine that ends 256 at a time.
 fn with_many() -> World {
     let limits = Limits {
         subscriptions: MANY,
@@ -70,7 +70,7 @@ fn a_connection_that_is_leaving_is_told_nothing_more_and_does_not_leave_twice() 
     let (worker, connection) = world.clients[0].connection.unwrap();
     world.cut(0);
     world.workers[worker].handle_connection_closed(connection);
-    // Whoever delivers to it is told that the connection is gone.
+    // A deliverer is told that the connection is gone.
     for name in ["kept/0", "kept/9999"] {
         world.publish(1, name, "after it went");
     }

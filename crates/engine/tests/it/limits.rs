@@ -1,4 +1,4 @@
-//! Refusals: what was refused, why, and whether to retry.
+//! Refusals: the reason, and whether to retry.
 
 use std::{sync::Arc, time::Duration};
 

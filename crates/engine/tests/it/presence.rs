@@ -1,4 +1,4 @@
-//! Members: present at once, kept over a reconnect, and left exactly once.
+//! Members: present immediately, kept over a reconnect, and removed exactly once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -289,7 +289,7 @@ fn a_lease_of_a_second_is_renewed_before_it_ends() {
     }
 }
 
-/// The lists of members that are asked for now.
+/// The pending lists of members.
 fn lists_asked(engine: &mut Engine) -> Vec<RequestId> {
     bare::told(engine);
     let mut lists = Vec::new();

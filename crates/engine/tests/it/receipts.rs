@@ -115,7 +115,7 @@ fn receipts_of_another_life_of_the_stream_do_not_count() {
     assert_eq!(counted(&mut world, 2).0, 3);
     world.broker.new_epoch(&channel("kept/a"));
     world.settle();
-    // Neither what is lost nor what was not published yet is a place in the stream.
+    // Neither a lost nor a future position is valid in the stream.
     for position in [Position::new(1, 1), Position::new(2, 1)] {
         let reply = receipts(&mut world, 0, position);
         let refused = matches!(&reply, Reply::Refused(r) if r.code == ErrorCode::BadRequest);

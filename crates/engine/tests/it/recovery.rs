@@ -270,7 +270,7 @@ fn a_history_query_says_what_is_missing_before_its_first_publication() {
     assert_eq!(*head, Position::new(1, 10));
 }
 
-/// What reading backward gives: offsets, the gap, and whether there is more.
+/// The result of reading backward: offsets, the gap, and whether there is more.
 fn read_before(world: &mut World, before: Position) -> (Vec<u64>, Option<GapReason>, bool) {
     let channel = channel("kept/a");
     let history = Command::HistoryBefore {

@@ -23,7 +23,7 @@ fn a_session_is_subscribed_and_unsubscribed_by_the_server() {
     let mut world = connected(2);
     let wish = Subscribe::new(channel("kept/a"), Since::Now);
     let whom = session(&world, 0);
-    // The test client accepts only what it asked for, so it is told of the subscription first.
+    // The test client accepts only what it requested, so it is told of the subscription first.
     world.clients[0].expects(&wish);
     assert_eq!(world.workers[0].subscribe_for(&whom, &wish, world.now), 1);
     world.pump(0);

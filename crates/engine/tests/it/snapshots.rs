@@ -1,4 +1,4 @@
-//! What a resume token contains, and what a damaged one does.
+//! The content of a resume token, and the handling of a damaged one.
 
 use std::sync::Arc;
 

@@ -155,7 +155,7 @@ fn two_classes(world: &mut World, each: u8) {
     drain(world);
 }
 
-/// Takes everything the engine has to give out, and ignores it.
+/// Takes all output of the engine, and ignores it.
 fn drain(world: &mut World) {
     for _ in 0..3 {
         while world.workers[0].poll_delivery().is_some() {}
@@ -228,7 +228,7 @@ fn a_large_audience_is_told_in_parts_and_whoever_goes_meanwhile_is_neither_lost_
             }
             if left.is_none() && told.len() >= 5 {
                 let connections: Vec<_> = told.clone();
-                // Either the one that was told, or the one that was not.
+                // Either the one that was served, or the one that was not.
                 let all = 16;
                 let candidate = connections.get(gone % all).copied();
                 let candidate = candidate.unwrap_or(connections[0]);
@@ -264,7 +264,7 @@ fn who_falls_behind_before_it_was_told_reads_what_it_was_not_told() {
             others.push(recipients.connections()[0]);
         }
     }
-    // Again; all but the first fall behind before they are told.
+    // Again; all but the first fall behind before they are served.
     world.workers[0].handle_broker(BrokerEvent::Publication(publication(2)), world.now);
     let told = match world.workers[0].poll_delivery_within(1) {
         Some(Delivery::Broadcast { recipients, .. }) => recipients.connections()[0],

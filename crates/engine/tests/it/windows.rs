@@ -167,7 +167,7 @@ fn what_a_restored_log_goes_on_with_is_not_taken_for_done() {
     world.settle();
     world.cut(0);
     world.clients[0].read.clear();
-    // An older copy is restored that has 1, and the stream goes on elsewhere.
+    // An older copy with 1 is restored, and the stream continues elsewhere.
     world.broker.restart(&channel("kept/a"), 2);
     for other in ["other 2", "other 3", "other 4"] {
         world.publish(1, "kept/a", other);

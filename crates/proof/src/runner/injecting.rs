@@ -1,4 +1,4 @@
-//! Does what the plan of faults says.
+//! Injects the planned faults.
 
 use std::{fs, io, time::Duration};
 

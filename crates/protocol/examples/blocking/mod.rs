@@ -46,7 +46,7 @@ pub(crate) fn echo(mut stream: TcpStream, config: Config) -> Result<(), Box<dyn 
     loop {
         let mut input = Input::new(&mut buffer[unread], Instant::now());
         while let Some(event) = connection.receive(&mut input).transpose() {
-            // A failure has queued its Close frame: write it, then the connection wants to end.
+            // A failure has queued its Close frame: write it, and then the connection wants to end.
             if let Ok(Event::Message(message)) = event {
                 connection.send(message)?;
             }
@@ -78,8 +78,8 @@ fn write_output(connection: &mut Connection, stream: &mut TcpStream) -> Result<(
     Ok(())
 }
 
-/// Reads until bytes come, and lets the connection act when its time has come instead. `None`
-/// when the connection is over.
+/// Reads until bytes arrive, and lets the connection act when its timeout has expired. `None` when
+/// the connection has ended.
 fn read(
     connection: &mut Connection,
     stream: &mut TcpStream,
@@ -97,7 +97,7 @@ fn read(
                 connection.handle_timeout(Instant::now())?;
                 write_output(connection, stream)?;
             }
-            // The end of the stream, or a reset: `Connection::closed` tells whether it was clean.
+            // The end of the stream, or a reset: `Connection::closed` says whether it was clean.
             Ok(_) | Err(_) => {
                 connection.handle_transport_closed(Instant::now());
                 return Ok(None);

@@ -34,7 +34,7 @@ pub(crate) async fn echo(
     loop {
         let mut input = Input::new(&mut buffer[unread], Instant::now());
         while let Some(event) = connection.receive(&mut input).transpose() {
-            // A failure has queued its Close frame: write it, then the connection wants to end.
+            // A failure has queued its Close frame: write it, and then the connection wants to end.
             if let Ok(Event::Message(message)) = event {
                 connection.send(message)?;
             }
@@ -58,8 +58,8 @@ pub(crate) async fn echo(
     Ok(())
 }
 
-/// Reads the request: the decision on it, and where in the buffer what came behind it lies. `None`
-/// if the peer went away.
+/// Reads the request. Returns the decision on it, and the position in the buffer of the bytes after
+/// it; `None` if the peer closed the connection.
 async fn handshake(
     stream: &mut TcpStream,
     buffer: &mut [u8],
@@ -98,8 +98,8 @@ async fn write_output(
     Ok(())
 }
 
-/// Reads until bytes come, and lets the connection act when its time has come instead. `None` when
-/// the connection is over.
+/// Reads until bytes arrive, and lets the connection act when its timeout has expired. `None` when
+/// the connection has ended.
 async fn read(
     connection: &mut Connection,
     stream: &mut TcpStream,
@@ -121,7 +121,7 @@ async fn read(
                 connection.handle_timeout(Instant::now())?;
                 write_output(connection, stream).await?;
             }
-            // The end of the stream, or a reset: `Connection::closed` tells whether it was clean.
+            // The end of the stream, or a reset: `Connection::closed` says whether it was clean.
             Some(Ok(_) | Err(_)) => {
                 connection.handle_transport_closed(Instant::now());
                 return Ok(None);

@@ -249,12 +249,12 @@ impl Assembly {
         self.backlog_ends = last;
     }
 
-    /// Whether a kept compressed piece is not fully consumed.
+    /// Whether a stored compressed piece is not fully consumed.
     pub(crate) fn has_backlog(&self) -> bool {
         self.backlog_ends || self.inflated < self.backlog.len()
     }
 
-    /// Inflates at most one chunk from the kept compressed bytes.
+    /// Inflates at most one chunk from the stored compressed bytes.
     pub(crate) fn inflate_chunk(
         &mut self,
         decompressor: &mut Decompressor,
@@ -374,8 +374,8 @@ fn reserve(held: usize, capacity: usize, arrived: usize, coming: u64, more: impl
 mod tests {
     use super::*;
 
-    /// How many times memory was allocated for 1 MiB received in pieces of the given size, each a
-    /// frame of its own or all in one frame.
+    /// How many times memory was allocated for 1 MiB received in pieces of the given size, each in
+    /// a separate frame or all in one frame.
     fn growths(piece: usize, one_frame: bool) -> usize {
         const WHOLE: usize = 1024 * 1024;
         let (mut capacity, mut growths) = (0, 0);

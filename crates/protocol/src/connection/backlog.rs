@@ -40,7 +40,7 @@ impl Backlog {
         self.queue.is_empty() && self.behind.is_empty() && self.pong.is_none()
     }
 
-    /// Appends a message; an urgent one goes before those that give way.
+    /// Appends a message; an urgent one goes before those that are not urgent.
     pub(crate) fn put(&mut self, queued: Queued) {
         self.bytes = self.bytes.saturating_add(queued.len());
         insert(&mut self.queue, queued);
@@ -53,7 +53,7 @@ impl Backlog {
         insert(&mut self.behind, queued);
     }
 
-    /// The message written piece by piece has ended: the ones behind it join the queue.
+    /// The message written piece by piece has ended: the messages after it join the queue.
     pub(crate) fn release(&mut self) {
         self.bytes_behind = 0;
         self.queue.append(&mut self.behind);
@@ -73,7 +73,7 @@ impl Backlog {
     }
 }
 
-/// Appends an entry; an urgent one goes before those that give way.
+/// Appends an entry; an urgent one goes before those that are not urgent.
 fn insert(queue: &mut VecDeque<Queued>, queued: Queued) {
     let place = if queued.is_urgent() {
         queue.iter().position(Queued::gives_way)

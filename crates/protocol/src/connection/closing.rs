@@ -21,11 +21,11 @@ use crate::{CloseCode, Shown};
 /// [handshake](crate::handshake).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReadyState {
-    /// The opening handshake is under way.
+    /// The opening handshake is in progress.
     Connecting,
     /// Messages can be sent and received.
     Open,
-    /// The closing handshake is under way, or the connection has failed.
+    /// The closing handshake is in progress, or the connection has failed.
     Closing,
     /// The transport is closed.
     Closed,
@@ -99,7 +99,7 @@ pub enum ClosedBy {
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closed {
-    /// The code of the peer's Close frame, or 1006 if none came (RFC 6455 §7.1.5).
+    /// The code of the peer's Close frame, or 1006 if there was none (RFC 6455 §7.1.5).
     pub code: CloseCode,
     /// The reason in the peer's Close frame (RFC 6455 §7.1.6).
     pub reason: Box<str>,
@@ -175,7 +175,7 @@ impl Outbound {
     /// afterwards. Messages that the peer sent before its own Close are still received.
     ///
     /// [`CloseCode::NO_STATUS`] sends an empty Close frame. A second close is not an error: the
-    /// first one stands.
+    /// first one takes effect.
     ///
     /// # Errors
     /// The code must not be sent, or the reason is longer than 123 bytes. The connection stays

@@ -1,4 +1,4 @@
-//! Reading directly into the message under way, so that a long one is not copied.
+//! Reads directly into the incomplete message, so that a long one is not copied.
 
 use bytes::buf::Limit;
 

@@ -115,11 +115,11 @@ impl Inbound {
         self.control = None;
     }
 
-    /// Bytes of memory that a message takes of which the end has not come yet; 0 if there is none.
+    /// Bytes of memory that an incomplete message takes; 0 if there is none.
     #[must_use]
     pub fn incomplete_bytes(&self) -> usize {
         let assembly = self.assembly.as_ref();
-        // What has begun is there, also while it takes no memory.
+        // A message that has begun counts as one byte even if it takes no memory yet.
         assembly.map_or(0, |assembly| assembly.capacity().max(1))
     }
 
@@ -171,8 +171,8 @@ impl Inbound {
     }
 
     /// Whether `input` continues with a control frame, as far as its first byte tells, or is inside
-    /// one. A driver that must not take messages yet, because the application is not asking for
-    /// any, can still answer pings that precede them: [`receive`](Self::receive) returns no message
+    /// one. A driver that must not take messages yet, because the application does not request any,
+    /// can still answer pings that precede them: [`receive`](Self::receive) returns no message
     /// then.
     #[must_use]
     pub fn control_comes_next(&self, input: &Input<'_>) -> bool {
@@ -191,10 +191,10 @@ impl Inbound {
         }
     }
 
-    /// How messages are handed out from now on. When switching to chunks, a message under way is
-    /// handed out in chunks from here on, starting with the part already received. When switching
-    /// to whole messages, the change applies after the message under way if a chunk of it was
-    /// already handed out.
+    /// How messages are returned from now on. When switching to chunks, an incomplete message is
+    /// returned in chunks from here on, starting with the part already received. When switching to
+    /// whole messages, an incomplete message continues in chunks if a chunk of it was already
+    /// returned.
     #[inline]
     pub fn set_receive_mode(&mut self, mode: ReceiveMode) {
         self.receive_mode = mode;

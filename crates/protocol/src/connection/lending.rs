@@ -1,12 +1,12 @@
 //! Lending a connection the buffer that it corks its output in.
 //!
-//! Functions, and not methods: a [`Connection`](crate::Connection) is used by whoever speaks the
-//! protocol, and this is only for a driver of many connections.
+//! These are functions rather than methods, because most users of a
+//! [`Connection`](crate::Connection) do not need them: they are for drivers of many connections.
 
 use super::Outbound;
 
-/// Lends a connection a buffer to cork its output in, so that one buffer a thread serves every
-/// connection. Gives the buffer back if the connection has one already, or if something is in it.
+/// Lends a connection a buffer for its output, so that one buffer per thread serves every
+/// connection. Returns the buffer if the connection already has one, or if the buffer is not empty.
 pub fn lend(outbound: &mut Outbound, buffer: Vec<u8>) -> Option<Vec<u8>> {
     outbound.wire.lend(buffer)
 }

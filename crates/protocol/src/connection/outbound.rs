@@ -46,7 +46,7 @@ pub struct Outbound {
     /// `Some` from the first Close, failure or loss of the transport.
     pub(super) closing: Option<Box<Closing>>,
     pub(super) liveness: Liveness,
-    /// How many messages were sent, modulo 2^32: there is room for no more beside `stream`.
+    /// The number of messages sent, modulo 2^32; a larger counter would not fit next to `stream`.
     messages: u32,
 }
 
@@ -328,8 +328,7 @@ impl Outbound {
         });
     }
 
-    /// Queues a message behind those that wait, and behind one that is being written piece by
-    /// piece.
+    /// Queues a message after those that wait, and after one that is being written piece by piece.
     fn enqueue(&mut self, queued: Queued) {
         let backlog = self.backlog.get_or_insert_default();
         match self.stream {

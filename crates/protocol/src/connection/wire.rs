@@ -216,7 +216,7 @@ impl Wire {
         step
     }
 
-    /// Prevents written bytes from piling up before the unwritten ones on a slow connection.
+    /// Prevents written bytes from accumulating before the unwritten ones on a slow connection.
     /// Amortised: each move is paid for by at least as many bytes written.
     fn compact(&mut self) {
         let rest = self.cork.len().saturating_sub(self.sent);

@@ -10,25 +10,25 @@ use super::window::Window;
 /// The bytes that end every flushed stream; RFC 7692 §7.2.1 removes them.
 pub(super) const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
-/// zlib's `MIN_LOOKAHEAD`: its compressors never reach back further than the
-/// window less this, so that nothing older needs to be kept for them. It also
-/// makes a window of 9 bits (250 bytes of reach) fit an agreement on 8 (256).
+/// zlib's `MIN_LOOKAHEAD`: its compressors never refer back further than the window minus this, so
+/// that nothing older needs to be stored. It also makes a window of 9 bits (250 bytes of reach)
+/// suitable for an agreement on 8 (256).
 const LOOK_AHEAD: usize = 262;
 
 /// The most by which the output grows at a time.
 const STEP: usize = 16 * 1024;
 
-/// How many bytes a compressed message may be longer than the original where a context is kept:
-/// room for the headers of stored blocks. Later messages can refer to a message that grew.
+/// How many bytes a compressed message may be longer than the original if context is kept: room for
+/// the headers of stored blocks. Later messages can refer to a message that grew.
 const GROWTH: usize = 16;
 
 /// The longest message that may grow in order to be remembered in a kept window. A longer message
-/// that does not shrink by itself is not text: it would only push out what other messages refer to.
+/// that does not shrink is not text: it would only displace what other messages refer to.
 const SHORT: usize = 256;
 
 /// How many bytes may be spent on growth before anything was saved. It is enough to start a stream
-/// of short messages that shrink only in each other's context, and it is all that a stream which
-/// never shrinks ever costs.
+/// of short messages that shrink only in each other's context, and it is the total cost of a stream
+/// that never shrinks.
 const ADVANCE: usize = 64;
 
 /// The most savings that are credited.
@@ -50,13 +50,13 @@ pub struct Compressor {
     credit: usize,
 }
 
-/// What is kept from one message to the next.
+/// The state between one message and the next.
 #[derive(Debug)]
 enum Keeps {
     Nothing,
     /// The bytes a borrowed codec needs to continue.
     Window(Window),
-    /// The codec itself, and whether it continues or starts afresh.
+    /// The codec, and whether it continues or starts anew.
     Codec {
         idle: Option<LentDeflate>,
         context_takeover: bool,
@@ -96,11 +96,11 @@ impl Compressor {
     /// Compresses one whole message and appends it to `out`. Returns `false`, with `out` unchanged,
     /// if the message is short or would not shrink: send it uncompressed then.
     ///
-    /// Where context is kept, a message may come out up to 16 bytes longer. Short messages that are
-    /// alike shrink only in each other's context, so the first must be sent compressed for the next
-    /// to refer to; and a dedicated codec cannot forget one message without forgetting everything.
-    /// The growth is paid for by earlier savings and an initial credit of 64 bytes, so a stream
-    /// that never shrinks is soon sent uncompressed.
+    /// Where context is kept, a message may come out up to 16 bytes longer. Similar short messages
+    /// shrink only in each other's context, so the first must be sent compressed for the next to
+    /// refer to; and a dedicated codec cannot forget one message without forgetting everything. The
+    /// growth is paid for by earlier savings and an initial credit of 64 bytes, so a stream that
+    /// never shrinks is soon sent uncompressed.
     ///
     /// Never writes more to `out` than the length of the message plus 20 bytes, even while trying.
     #[must_use = "a message that was not compressed is sent without RSV1"]
@@ -127,7 +127,7 @@ impl Compressor {
     }
 
     /// Compresses the next piece of a message and appends it to `out`; `last` ends the message. The
-    /// output for a piece may come with a later one.
+    /// output for a piece may follow with a later one.
     ///
     /// A message started this way is compressed to its end, whatever its size.
     pub fn compress_chunk(&mut self, piece: &[u8], last: bool, out: &mut Vec<u8>) {
@@ -162,14 +162,14 @@ impl Compressor {
                 idle: Some(codec),
                 context_takeover: true,
             } => {
-                // Allowed on a raw stream between blocks, which is where a flush leaves it. If it
-                // failed, starting afresh would be correct too: a stream without back-references
+                // Allowed on a raw stream between blocks, which is the state after a flush. If it
+                // failed, starting anew would be correct too: a stream without back-references
                 // needs no shared context.
                 if codec.stream.set_dictionary(message).is_err() {
                     codec.stream.reset();
                 }
             }
-            // Without a codec nothing was sent before. Context that only the peer has is never
+            // Without a codec, nothing was sent before, and context that only the peer has is never
             // referred to.
             Keeps::Codec { .. } | Keeps::Nothing => {}
         }
@@ -193,7 +193,7 @@ impl Compressor {
         if may_grow { self.credit.min(GROWTH) } else { 0 }
     }
 
-    /// Credits what a message saved, or charges what it grew by.
+    /// Credits the bytes that a message saved, or charges the bytes by which it grew.
     fn settle(&mut self, before: usize, after: usize) {
         self.credit = self
             .credit
@@ -309,8 +309,8 @@ fn run(
         out.resize(start.saturating_add(room), 0);
         let (fed, given) = (stream.total_in(), stream.total_out());
         let target = out.get_mut(start..).unwrap_or_default();
-        // zlib reports a lack of room or of work as an error, but the stream stays valid: the
-        // totals tell how far it got.
+        // zlib reports a lack of room or of input as an error, but the stream stays valid: the
+        // totals show its progress.
         let _ = stream.compress(input, target, flush);
         let fed = difference(stream.total_in(), fed);
         let given = difference(stream.total_out(), given);

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::handshake::is_token_byte;
+
 /// The maximum number of extensions in one head. Browsers offer one or two.
 pub const MAX_EXTENSIONS: usize = 16;
 
@@ -244,30 +246,6 @@ fn push_token_byte(value: &mut String, byte: u8, at: usize) -> Result<(), Extens
     }
     value.push(char::from(byte));
     Ok(())
-}
-
-/// RFC 2616 §2.2: any CHAR except CTLs or separators.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic()
-        && !matches!(
-            byte,
-            b'(' | b')'
-                | b'<'
-                | b'>'
-                | b'@'
-                | b','
-                | b';'
-                | b':'
-                | b'\\'
-                | b'"'
-                | b'/'
-                | b'['
-                | b']'
-                | b'?'
-                | b'='
-                | b'{'
-                | b'}'
-        )
 }
 
 #[cfg(test)]

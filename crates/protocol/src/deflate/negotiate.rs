@@ -90,7 +90,7 @@ struct Element {
     client_max_window_bits: Option<ClientWindow>,
 }
 
-/// In an offer, `client_max_window_bits` may come without a value.
+/// In an offer, `client_max_window_bits` may have no value.
 #[derive(Debug, Clone, Copy)]
 enum ClientWindow {
     AsYouLike,

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use data_encoding::BASE64;
-
 use super::authority::Authority;
+use super::basic::basic_credentials;
 use super::client::ClientHandshake;
 use super::head::HeadLimits;
 use super::headers::{Headers, InvalidHeader, name};
@@ -13,8 +12,8 @@ use super::request::is_target_text;
 use super::subprotocol::{self, InvalidSubprotocol};
 use crate::deflate::DeflateConfig;
 
-/// How much of a refusal's body is kept by default: enough for a message or a JSON error to show to
-/// a person.
+/// How much of a refusal's body is stored by default: enough for a message or a JSON error to show
+/// to a person.
 const BODY_LIMIT: usize = 16 * 1024;
 
 /// Builds a client's request. Each part is validated when it is added, so that starting cannot
@@ -190,13 +189,8 @@ impl ClientRequest {
     ///
     /// [`InvalidRequest::Credentials`] if they contain characters that are not allowed.
     pub fn basic_auth(mut self, user: &str, password: &str) -> Result<Self, InvalidRequest> {
-        let has_control = |text: &str| text.chars().any(char::is_control);
-        if user.contains(':') || has_control(user) || has_control(password) {
-            return Err(InvalidRequest::Credentials);
-        }
-        let credentials = BASE64.encode(format!("{user}:{password}").as_bytes());
-        self.extra
-            .append(name::AUTHORIZATION, format!("Basic {credentials}"))?;
+        let credentials = basic_credentials(user, password)?;
+        self.extra.append(name::AUTHORIZATION, credentials)?;
         Ok(self)
     }
 
@@ -221,7 +215,7 @@ impl ClientRequest {
         self
     }
 
-    /// How much of a refusal's body is kept; 16 KiB by default.
+    /// How much of a refusal's body is stored; 16 KiB by default.
     #[must_use]
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.limits.body = bytes;

@@ -65,7 +65,7 @@ pub enum HandshakeFailure {
     SubprotocolMissing,
     /// The extensions in the answer violate the grammar.
     Extensions(ExtensionsError),
-    /// The extensions in the answer are not what was offered.
+    /// The extensions in the answer do not match the offer.
     Negotiation(NegotiationError),
 }
 

@@ -1,15 +1,15 @@
-//! What a trusted proxy says of how the client reached it: `X-Forwarded-Proto`, or `Forwarded`
-//! (RFC 7239).
+//! How the client reached a trusted proxy, according to the proxy: `X-Forwarded-Proto`, or
+//! `Forwarded` (RFC 7239).
 
 use super::headers::{Headers, trim_space};
 use super::origin::Scheme;
 
-/// The scheme by which the client reached the proxy that sent this request. `None` where it says
-/// nothing, or something else than a browser's schemes.
+/// The scheme by which the client reached the proxy that sent this request. `None` if the proxy
+/// does not say, or names a scheme that browsers do not use.
 ///
-/// Each proxy on the way appends to these fields, and passes on what came before, from the client
-/// too: the last entry is the word of the proxy that we trust. `X-Forwarded-Proto` goes first: a
-/// proxy that writes that field may pass on a `Forwarded` that it knows nothing of.
+/// Each proxy on the way appends to these fields, and passes on earlier entries, including those of
+/// the client: the last entry is from the trusted proxy. `X-Forwarded-Proto` takes precedence,
+/// because a proxy that writes it may pass on a `Forwarded` field that it does not process.
 pub(super) fn scheme(headers: &Headers) -> Option<Scheme> {
     let last = |name| {
         let field = headers.get_all(name).last()?;

@@ -6,14 +6,14 @@ use std::ops::Range;
 
 use super::headers::{Field, Headers, InvalidHeader};
 
-/// The most fields a head may have, whatever [`HeadLimits`] says: the parser's table is on the
-/// stack.
+/// The maximum number of fields in a head, whatever [`HeadLimits`] says: the parser's table is on
+/// the stack.
 const MOST_HEADERS: usize = 128;
 
 /// The maximum size of a peer's head.
 ///
-/// A head that arrives slowly within these limits is not stopped here, because there is no clock
-/// here: the driver gives the whole handshake a deadline.
+/// A head that arrives slowly within these limits is not stopped here, because this code has no
+/// clock: the driver gives the whole handshake a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadLimits {
     /// Bytes from the start line to the empty line. 16 KiB: room for a browser's cookies (4 KiB

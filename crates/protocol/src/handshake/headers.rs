@@ -174,7 +174,7 @@ impl Headers {
         self.fields.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no fields.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
@@ -308,7 +308,8 @@ pub(crate) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|&byte| is_token_byte(byte))
 }
 
-fn is_token_byte(byte: u8) -> bool {
+/// A byte of a token.
+pub(crate) fn is_token_byte(byte: u8) -> bool {
     matches!(byte,
         b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z'
         | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*'

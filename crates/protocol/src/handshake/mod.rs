@@ -8,8 +8,8 @@
 //! [`ServerDecision::from_extended_connect`].
 //!
 //! Bytes may arrive in any split. Bytes after the head in the same read belong to the frames:
-//! `consumed` says where they start. There is no clock here: give the handshake a deadline in the
-//! driver, against heads that arrive slowly.
+//! `consumed` says where they start. The handshake has no clock: give it a deadline in the driver,
+//! in case a head arrives slowly.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -40,6 +40,7 @@
 //! ```
 
 mod authority;
+mod basic;
 mod client;
 mod client_request;
 mod extended_connect;
@@ -57,11 +58,13 @@ mod rules;
 mod server;
 mod subprotocol;
 
+pub use basic::basic_credentials;
 pub use client::{ClientHandshake, ClientStep, Opened};
 pub use client_request::{ClientRequest, InvalidRequest};
 pub use extended_connect::{ConnectHandshake, ConnectOutcome, ConnectRequest};
 pub use failure::{Culprit, HandshakeFailure};
 pub use head::{HeadLimits, MalformedHead};
+pub(crate) use headers::is_token_byte;
 pub use headers::{Headers, InvalidHeader};
 pub use key::accept_for_key;
 pub use origin::{InvalidOrigin, Origin, OriginPolicy, Scheme};

@@ -34,9 +34,9 @@ pub struct ServerConfig {
     pub require_origin: bool,
     /// The scheme under which browsers reach this server, for [`OriginPolicy::SameOrigin`].
     pub scheme: Scheme,
-    /// Whether `X-Forwarded-Proto` or `Forwarded` (RFC 7239), if a request has one, takes the place
-    /// of [`scheme`](Self::scheme). `false` by default, because a client can send these fields: set
-    /// it for requests that come from a proxy of yours.
+    /// Whether `X-Forwarded-Proto` or `Forwarded` (RFC 7239), if present, overrides
+    /// [`scheme`](Self::scheme). `false` by default, because a client can send these fields: set it
+    /// for requests from a proxy of yours.
     pub trust_forwarded: bool,
     /// The supported subprotocols. By default none: offers are ignored.
     pub subprotocols: Subprotocols,

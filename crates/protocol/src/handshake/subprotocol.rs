@@ -11,7 +11,7 @@ pub enum Preference {
     /// The client's. RFC 6455 §4.1 point 10: it lists them in order of preference.
     #[default]
     Client,
-    /// The server's: it takes the first of its own that the client offers.
+    /// The server's: the first of its own subprotocols that the client offers.
     Server,
 }
 

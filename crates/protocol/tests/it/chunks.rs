@@ -1,5 +1,5 @@
-//! Messages received in chunks: any length in constant memory, text cut between characters, and
-//! changes of mind in the middle.
+//! Messages received in chunks: any length in constant memory, text split between characters, and
+//! changes of the receive mode within a message.
 
 use offhook_protocol::{Config, Error, Event, Input, LimitError, Limits, PeerError, ReceiveMode};
 use offhook_testkit::frames::{binary, close, ping, pong, rest, text};
@@ -23,8 +23,8 @@ fn only(bytes: &str) -> Heard {
     Heard::Chunk(bytes.into(), true, true)
 }
 
-/// Joins chunks into messages; each has exactly one beginning and one end, and text is whole
-/// characters in each chunk.
+/// Joins chunks into messages; each has exactly one beginning and one end, and the text of each
+/// chunk consists of whole characters.
 fn joined(heard: &[Heard]) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
     let mut message: Option<Vec<u8>> = None;
@@ -56,7 +56,7 @@ fn frames_come_as_chunks_with_a_first_and_a_last() {
     }
 }
 
-/// An empty fragment in the middle is nothing to tell; at the end it is the end.
+/// An empty fragment in the middle causes no event; an empty last fragment causes the last chunk.
 #[test]
 fn empty_fragments_are_told_only_at_the_end() {
     for role in ROLES {
@@ -132,8 +132,8 @@ fn a_message_in_chunks_may_be_longer_than_the_message_limit() {
     assert_eq!(joined(&heard), [[7; 1000]]);
 }
 
-/// A 10 GB message at our own fragment size has more frames than `Limits::fragments`: in chunks
-/// it is only frames that bring nothing that are limited.
+/// A 10 GB message at our own fragment size has more frames than `Limits::fragments`. In chunk
+/// mode, only frames without data are limited.
 #[test]
 fn a_message_in_chunks_may_have_any_number_of_frames_that_bring_something() {
     let few = || {
@@ -190,7 +190,7 @@ fn a_message_begun_whole_goes_on_in_chunks_with_what_was_held_first() {
     }
 }
 
-/// The change may also come in the middle of one frame.
+/// The mode may also change in the middle of a frame.
 #[test]
 fn a_frame_begun_whole_goes_on_in_chunks_at_every_byte() {
     for role in ROLES {
@@ -229,8 +229,8 @@ fn a_message_begun_in_chunks_ends_in_chunks_and_the_next_is_whole() {
     }
 }
 
-/// What was admitted as a chunked message is not held to the limit of whole ones, and the other
-/// way round the limit ends with the change.
+/// A message that was admitted in chunk mode is not held to the limit of whole messages;
+/// conversely, the limit no longer applies after the change.
 #[test]
 fn the_message_limit_is_that_of_the_mode_a_message_is_received_in() {
     let limited = || {
@@ -257,8 +257,8 @@ fn the_message_limit_is_that_of_the_mode_a_message_is_received_in() {
     assert_eq!(talk.hears([binary([0; 11])]), [Heard::Error(error.into())]);
 }
 
-/// The limit holds where bytes are added: what a header promised while chunks were asked for was
-/// not looked at, and what came of it then was not given out.
+/// The limit is checked where bytes are added: the length in a header was not checked in chunk
+/// mode, and the bytes that followed were not returned.
 #[test]
 fn a_message_that_goes_on_as_a_whole_before_its_first_chunk_keeps_the_limit() {
     let error = Error::from(LimitError::MessageTooLong { limit: 1_000 });
@@ -272,7 +272,7 @@ fn a_message_that_goes_on_as_a_whole_before_its_first_chunk_keeps_the_limit() {
                 ..Config::default()
             });
             let mut bytes = talk.encode([frame.clone()]);
-            // The header's last byte, so that nothing of the message was given out in chunks.
+            // The last byte of the header, so that no part of the message was returned in chunks.
             let header = bytes.len() - 5_000 - (1 - seen);
             talk.connection.set_receive_mode(ReceiveMode::Chunks);
             let now = talk.clock.now();
@@ -287,7 +287,8 @@ fn a_message_that_goes_on_as_a_whole_before_its_first_chunk_keeps_the_limit() {
     }
 }
 
-/// A character that is cut in two is whole again whatever mode its halves came in.
+/// A character that is split in two is complete again, whatever the mode in which its halves
+/// arrived.
 #[test]
 fn a_character_cut_by_a_change_of_modes_is_whole() {
     for (before, after) in [

@@ -1,4 +1,4 @@
-//! Long messages read straight to where they belong.
+//! Long messages that are read directly into their buffer.
 
 use bytes::BufMut as _;
 use offhook_protocol::{Error, Event, Input, Message, PeerError, ReceiveMode};
@@ -7,8 +7,9 @@ use offhook_testkit::{Frame, Talk};
 
 const ROLES: [fn() -> Talk; 2] = [Talk::with_server, Talk::with_client];
 
-/// Lets the connection have `wire` as a driver does that reads straight into messages where it is
-/// let to, at most `piece` bytes at a time. Gives the messages, and how many bytes went that way.
+/// Passes `wire` to the connection as a driver does that reads directly into messages where
+/// possible, at most `piece` bytes at a time. Returns the messages, and the number of bytes read
+/// directly.
 fn drive(talk: &mut Talk, mut wire: &[u8], piece: usize) -> (Vec<Vec<u8>>, usize) {
     let now = talk.clock.now();
     let (mut messages, mut direct) = (Vec::new(), 0);
@@ -59,7 +60,7 @@ fn a_long_message_is_the_same_whatever_the_reads_bring() {
                 .collect();
             let (messages, direct) = drive(&mut talk, &wire, piece);
             assert!(messages == [long.clone(), vec![1; 3], long], "{piece}");
-            // The last read that brings all the rest brings what follows as well.
+            // The read that completes a message also returns the bytes after it.
             assert!(piece >= 1 << 20 || direct > 1_200_000, "{piece}: {direct}");
         }
     }
@@ -80,7 +81,7 @@ fn fragments_with_pings_between_them_make_one_message() {
     assert!(direct > 250_000, "{direct}");
 }
 
-/// The beginning of a long frame has come.
+/// The beginning of a long frame has arrived.
 fn begun(talk: &mut Talk, frame: Frame) {
     let mut wire = talk.encode([frame]);
     let mut input = Input::new(&mut wire[..1000], talk.clock.now());
@@ -113,7 +114,7 @@ fn there_is_no_room_for_chunks_nor_for_the_end_of_a_payload() {
     assert!(talk.connection.payload_room().is_none());
 }
 
-/// Characters are cut by the reads, and checked all the same.
+/// Characters are split by the reads, and validated all the same.
 #[test]
 fn a_long_text_is_the_same_whatever_the_reads_bring() {
     let long = "€uro, 🦀 and plain ".repeat(20_000);

@@ -1,4 +1,4 @@
-//! Every input that fuzzing found worth keeping, through the same function as when it was found.
+//! Replays every input of the fuzzing corpora through the same function as when it was found.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ fn every_committed_input_keeps_its_targets_promises() {
         let mut inputs = 0;
         for entry in corpus {
             let path = entry.expect(name).path();
-            // Said only when it fails: which input it was.
+            // Printed only when it fails: the name of the input.
             println!("{}", path.display());
             target(&fs::read(&path).expect(name));
             inputs += 1;

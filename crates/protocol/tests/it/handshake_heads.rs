@@ -23,7 +23,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// The handshake of RFC 6455 §1.2 as a browser's page of the same site sends it.
+    /// The handshake of RFC 6455 §1.2, as sent by a browser's page of the same site.
     pub(crate) fn request() -> Self {
         Self::new("GET /chat HTTP/1.1")
             .add("Host", "server.example.com")
@@ -87,7 +87,7 @@ impl Head {
     }
 }
 
-/// What a server makes of a whole head.
+/// How a server handles a complete head.
 pub(crate) fn decide(config: ServerConfig, bytes: &[u8]) -> Result<ServerDecision, Rejection> {
     match ServerHandshake::new(Arc::new(config)).receive(bytes)? {
         ServerStep::Request { decision, consumed } => {
@@ -98,22 +98,22 @@ pub(crate) fn decide(config: ServerConfig, bytes: &[u8]) -> Result<ServerDecisio
     }
 }
 
-/// What a server with the default configuration makes of a head.
+/// How a server with the default configuration handles a head.
 pub(crate) fn decision(head: &Head) -> ServerDecision {
     decide(ServerConfig::default(), &head.bytes()).expect("a valid request")
 }
 
-/// A server with the default configuration takes this head for a handshake.
+/// A server with the default configuration accepts this head as a handshake.
 pub(crate) fn assert_accepted(head: &Head) {
     assert_eq!(decision(head).accept().response.status(), 101, "{head:?}");
 }
 
-/// Why a server with the default configuration rejects a head.
+/// The error with which a server with the default configuration rejects a head.
 pub(crate) fn rejection(head: &Head) -> Rejection {
     decide(ServerConfig::default(), &head.bytes()).expect_err("a request to reject")
 }
 
-/// The answer a server with the default configuration writes.
+/// The answer of a server with the default configuration.
 pub(crate) fn answer(head: &Head) -> String {
     let response = match decide(ServerConfig::default(), &head.bytes()) {
         Ok(decision) => decision.accept().response,
@@ -127,7 +127,7 @@ pub(crate) fn client_request() -> ClientRequest {
     ClientRequest::new("server.example.com", "/chat").expect("a valid request")
 }
 
-/// A client that sent its request and waits.
+/// A client that has sent its request and waits.
 pub(crate) fn client() -> ClientHandshake {
     client_request().start(NONCE).1
 }

@@ -1,4 +1,4 @@
-//! The handshake under any bytes, in any split, with any configuration.
+//! The handshake with any bytes, in any split, with any configuration.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use proptest::sample::{Index, subsequence};
 
 use crate::handshake_heads::{Head, client};
 
-/// What a side ends with, comparable; and how many bytes it took in all.
+/// The comparable outcome of a side, and the number of bytes it consumed.
 #[derive(Debug, PartialEq)]
 enum End {
     Waits,
@@ -67,7 +67,7 @@ fn connect<'a>(
     (End::Waits, taken)
 }
 
-/// Cuts bytes at these places.
+/// Splits bytes at these places.
 fn split<'a>(bytes: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
     let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
     places.extend([0, bytes.len()]);
@@ -78,7 +78,7 @@ fn split<'a>(bytes: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
         .collect()
 }
 
-/// A head that is nearly right: a few bytes replaced, removed or put in.
+/// A nearly valid head: a few bytes replaced, removed or inserted.
 fn damaged(head: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
     let bytes = prop_oneof![
         any::<u8>(),

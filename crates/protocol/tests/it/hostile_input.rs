@@ -1,5 +1,5 @@
-//! A peer that means harm: floods, promises, nonsense, in any split. What it may cost is bounded,
-//! and what it gets is one Close with the right code.
+//! A hostile peer: floods, announced lengths and invalid bytes, in any split. Its cost is bounded,
+//! and it receives one Close with the right code.
 
 use allocation_counter::measure;
 use offhook_protocol::{Config, Error, Event, Input, LimitError, ReadyState};
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 const ROLES: [fn() -> Talk; 2] = [Talk::with_server, Talk::with_client];
 
-/// Hears bytes without keeping what they say; counts the events and gives the error.
+/// Receives bytes without storing the events; counts the events and returns the error.
 fn drain(talk: &mut Talk, bytes: &mut [u8]) -> (usize, Option<Error>) {
     let mut input = Input::new(bytes, talk.clock.now());
     let mut events = 0;
@@ -25,7 +25,7 @@ fn drain(talk: &mut Talk, bytes: &mut [u8]) -> (usize, Option<Error>) {
     }
 }
 
-/// Nothing leaves in the meantime: the peer does not read.
+/// Nothing is written in the meantime: the peer does not read.
 #[test]
 fn a_flood_of_pings_holds_seventeen_answers_and_no_more() {
     for role in ROLES {
@@ -91,7 +91,7 @@ fn a_control_frame_that_never_ends_holds_no_more_than_it_may_carry() {
     }
 }
 
-/// A peer that does not read may make us hold what we send, never what it sends.
+/// A peer that does not read may make us hold what we send, but not what it sends.
 #[test]
 fn garbage_after_a_failure_is_dropped_unread() {
     for role in ROLES {
@@ -104,7 +104,7 @@ fn garbage_after_a_failure_is_dropped_unread() {
     }
 }
 
-/// Frames right and wrong, as a careless or hostile peer might mix them.
+/// Valid and invalid frames, as a careless or hostile peer might mix them.
 fn any_frame() -> impl Strategy<Value = Frame> {
     let payload = || prop::collection::vec(any::<u8>(), 0..140);
     prop_oneof![
@@ -124,8 +124,8 @@ fn any_frame() -> impl Strategy<Value = Frame> {
     ]
 }
 
-/// Everything heard and said, with pongs left out of what is said: how many of them are merged
-/// depends on when output leaves.
+/// All events and output, without pongs: how many of them are merged depends on when output is
+/// written.
 fn conversation(mut talk: Talk, bytes: &[u8], sizes: &[usize]) -> (Vec<Heard>, Vec<Frame>, Talk) {
     let (mut heard, mut said) = (Vec::new(), Vec::new());
     let mut rest = bytes;
@@ -143,8 +143,8 @@ fn conversation(mut talk: Talk, bytes: &[u8], sizes: &[usize]) -> (Vec<Heard>, V
 }
 
 proptest! {
-    /// Whatever comes: the split changes nothing; there is at most one error, it is the last
-    /// thing told, and it is told to the peer in the one Close; after a Close nothing is said.
+    /// For any input: the split makes no difference; there is at most one error, it is the last
+    /// event, and it is sent to the peer in the one Close; nothing is sent after a Close.
     #[test]
     fn any_input_in_any_split_is_heard_the_same_and_answered_with_one_close_at_most(
         frames in prop::collection::vec(any_frame(), 1..12),
@@ -155,8 +155,8 @@ proptest! {
         let bytes = role().encode(frames);
         let (heard, said, mut talk) = conversation(role(), &bytes, &[]);
         let (heard_cut, said_cut, _) = conversation(role(), &bytes, &sizes);
-        // A message over the limit and broken text in one frame: whole, the header is judged
-        // first either way. So every split tells the same.
+        // A message over the limit and invalid text in one frame: if the frame is complete, the
+        // header is checked first. So every split has the same result.
         prop_assert_eq!(&heard, &heard_cut);
         prop_assert_eq!(&said, &said_cut);
 
@@ -181,7 +181,7 @@ proptest! {
         }
     }
 
-    /// Bytes without any sense.
+    /// Random bytes.
     #[test]
     fn noise_is_refused_or_waited_for_and_never_held(
         mut noise in prop::collection::vec(any::<u8>(), 0..2000),

@@ -40,7 +40,7 @@ fn a_connection_without_messages_closes_with_1001_when_its_idle_time_is_over() {
         assert_eq!(talk.pass(1), Err(idle()));
         assert_eq!(talk.says(), [close(1001, idle().to_string())]);
         assert_eq!(talk.connection.ready_state(), ReadyState::Closing);
-        // It was no breach: the peer may answer.
+        // This is not a violation: the peer may answer.
         let answer = close(1001, idle().to_string());
         assert_eq!(
             talk.hears([answer]),
@@ -71,7 +71,7 @@ fn messages_in_either_direction_begin_the_idle_time_anew() {
     }
 }
 
-/// A connection kept alive by pings is idle nevertheless.
+/// A connection kept alive by pings is still idle.
 #[test]
 fn pings_and_pongs_are_no_messages() {
     for role in ROLES {
@@ -159,7 +159,7 @@ fn the_close_deadline_runs_from_the_first_close_and_ends_the_waiting() {
     }
 }
 
-/// The peer's time to answer begins when our Close has left, not when it was asked for.
+/// The peer's time to answer starts when our Close was written, not when it was requested.
 #[test]
 fn a_close_behind_much_else_is_waited_for_while_that_leaves_and_then_as_long_as_any() {
     for role in ROLES {

@@ -1,5 +1,5 @@
-//! Keepalive and round trips: pings after a silence, a deadline for the answer, on simulated
-//! time and at both ends.
+//! Keepalive and round trips: pings after silence and a deadline for the answer, on simulated time
+//! and at both ends.
 
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ fn a_peer_that_answers_is_pinged_again_an_interval_later_for_ever() {
     }
 }
 
-/// Any sign of life will do: a peer that is busy sending need not have seen our ping yet.
+/// Any input is a sign of life: a peer that is busy sending may not have read our ping yet.
 #[test]
 fn a_peer_that_speaks_without_answering_is_alive() {
     for role in ROLES {
@@ -131,7 +131,7 @@ fn a_peer_that_stays_silent_is_given_up_at_the_deadline_once() {
     }
 }
 
-/// Who measures round trips every few seconds must not blind the keepalive by that.
+/// Measuring round trips every few seconds must not disable the keepalive.
 #[test]
 fn pings_of_the_users_do_not_put_the_deadline_off() {
     for role in ROLES {
@@ -147,7 +147,7 @@ fn pings_of_the_users_do_not_put_the_deadline_off() {
     }
 }
 
-/// A quiet peer on a slow link gets the ping late: its time begins when the ping has left.
+/// An idle peer on a slow link receives the ping late: its time starts when the ping was written.
 #[test]
 fn a_ping_behind_a_long_message_waits_for_its_answer_from_when_it_has_left() {
     for role in ROLES {
@@ -179,7 +179,7 @@ fn a_ping_that_does_not_leave_at_all_is_not_waited_for_any_longer() {
     }
 }
 
-/// What goes out behind the ping says nothing of the peer: it may be in our own system's buffers.
+/// Output after the ping says nothing about the peer: it may be in our own system's buffers.
 #[test]
 fn what_leaves_after_the_ping_does_not_put_the_deadline_off() {
     for role in ROLES {
@@ -195,7 +195,7 @@ fn what_leaves_after_the_ping_does_not_put_the_deadline_off() {
     }
 }
 
-/// Without a keepalive it is the user who judges what a missing pong means.
+/// Without a keepalive, the user decides what a missing pong means.
 #[test]
 fn without_a_keepalive_there_is_no_deadline_for_anything() {
     for role in ROLES {
@@ -271,7 +271,7 @@ fn the_round_trip_is_the_time_from_ping_to_pong() {
     }
 }
 
-/// §5.5.3: of several pings the peer may answer just the latest; its pong tells which.
+/// §5.5.3: the peer may answer only the latest of several pings; the pong identifies it.
 #[test]
 fn a_pong_tells_which_ping_it_answers() {
     for role in ROLES {

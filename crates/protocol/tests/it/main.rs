@@ -1,5 +1,5 @@
-//! Conversations with the protocol, one module for each part of the specifications, so that this
-//! list is an index of them.
+//! Tests of the protocol, one module for each part of the specifications, so that this list is an
+//! index of them.
 
 mod rfc6455_1_9_subprotocols;
 mod rfc6455_4_1_client_request;
@@ -34,7 +34,7 @@ mod rfc7692_7_2_examples;
 mod rfc8441_extended_connect;
 mod rfc9112_heads;
 
-// What no specification asks for.
+// What no specification requires.
 mod chunks;
 mod direct_reads;
 mod fuzz_corpora;

@@ -1,4 +1,4 @@
-//! What a connection costs: its size, its heap memory, its allocations, counted.
+//! The cost of a connection: its size, its heap memory, and its allocations, counted.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use offhook_testkit::{Clock, Frame, Talk};
 
 const ROLES: [fn() -> Talk; 2] = [Talk::with_server, Talk::with_client];
 
-/// Hears bytes and drops the events, without the copies that the test kit makes.
+/// Receives bytes and drops the events, without the copies that the test kit makes.
 fn hear(talk: &mut Talk, bytes: &mut [u8]) -> AllocationInfo {
     measure(|| {
         let mut input = Input::new(bytes, talk.clock.now());
@@ -65,7 +65,7 @@ fn receiving_a_message_that_lies_whole_in_the_input_allocates_nothing() {
     }
 }
 
-/// Also where a read ends inside a header: that is kept in the connection itself.
+/// Also if a read ends inside a header, which is stored in the connection itself.
 #[test]
 fn a_header_that_is_cut_allocates_nothing() {
     for role in ROLES {
@@ -81,7 +81,7 @@ fn a_header_that_is_cut_allocates_nothing() {
     }
 }
 
-/// Whatever it went through, an idle connection has given all memory back.
+/// Whatever happened before, an idle connection has freed all memory.
 #[test]
 fn an_idle_connection_owns_no_heap_memory_after_any_traffic() {
     for role in ROLES {
@@ -153,7 +153,7 @@ fn an_echo_through_a_lent_buffer_allocates_nothing() {
     }
 }
 
-/// A promise costs at most 64 KiB before the bytes come, however large it is.
+/// An announced length costs at most 64 KiB before the bytes arrive, however large it is.
 #[test]
 fn a_length_that_was_only_promised_takes_no_memory() {
     let unlimited = Config {
@@ -175,7 +175,7 @@ fn a_length_that_was_only_promised_takes_no_memory() {
     }
 }
 
-/// What is held is at most a small factor of what has come.
+/// The memory held is at most a small multiple of the bytes that arrived.
 #[test]
 fn a_message_that_comes_slowly_costs_in_proportion_to_what_has_come() {
     for frame in [binary(vec![b'x'; 1_000_000]), text("x".repeat(1_000_000))] {
@@ -230,7 +230,7 @@ fn assembling_a_message_from_many_pieces_copies_a_constant_number_of_times() {
     }
 }
 
-/// A message of any length in chunks: nothing is held but an unfinished character.
+/// A message of any length in chunks: only an incomplete character is stored.
 #[test]
 fn chunks_are_received_in_constant_memory() {
     for role in ROLES {
@@ -250,7 +250,7 @@ fn chunks_are_received_in_constant_memory() {
     }
 }
 
-/// What was assembled is handed over, not copied.
+/// An assembled message is handed over, not copied.
 #[test]
 fn an_assembled_message_is_the_users_alone() {
     let mut talk = Talk::with_server();

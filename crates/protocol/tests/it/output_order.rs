@@ -1,5 +1,5 @@
-//! What goes out before what: control frames and urgent messages overtake messages that wait,
-//! between the frames of a long one, and the rest keeps its order.
+//! The order of output: control frames and urgent messages overtake messages that wait, between the
+//! frames of a long one, and the rest keeps its order.
 //!
 //! RFC 6455 §5.4: "Control frames MAY be injected in the middle of a fragmented message"; "if
 //! control frames could not be interjected, the latency of a ping, for example, would be very
@@ -12,7 +12,7 @@ use offhook_testkit::{Frame, Talk};
 const BULK: usize = 1 << 18;
 const ROLES: [fn(Config) -> Talk; 2] = [Talk::with_server_of, Talk::with_client_of];
 
-/// What may be committed ahead of a control frame, and a frame that was begun.
+/// What may be committed ahead of a control frame, plus a frame that was begun.
 const AHEAD: usize = 256 * 1024 + 65 * 1024;
 
 fn backed_up(role: fn(Config) -> Talk) -> Talk {
@@ -24,7 +24,7 @@ fn backed_up(role: fn(Config) -> Talk) -> Talk {
     talk
 }
 
-/// The payload bytes that go out before this frame.
+/// The payload bytes that precede this frame.
 fn before(said: &[Frame], frame: &Frame) -> usize {
     let index = said
         .iter()
@@ -114,7 +114,7 @@ fn urgent_messages_overtake_those_that_have_not_begun_in_their_own_order() {
     }
 }
 
-/// A stream of pieces is a message: urgent ones come before it or after it, never inside.
+/// A message written in pieces is one message: urgent ones come before or after it, never inside.
 #[test]
 fn urgent_messages_overtake_pieces_that_have_not_begun_but_do_not_split_others() {
     for role in ROLES {
@@ -172,8 +172,8 @@ fn a_long_message_gives_way_again_and_again() {
     }
 }
 
-/// Of the pings that come while nothing can leave, the first sixteen are answered, because their
-/// answers are on their way, and the latest.
+/// Of the pings that arrive while nothing can be written, the first sixteen are answered, because
+/// their answers are already committed, and the latest one.
 #[test]
 fn at_most_sixteen_pongs_are_unsent_and_one_waits() {
     for role in ROLES {
@@ -224,7 +224,7 @@ fn fragments_are_of_the_configured_size() {
     }
 }
 
-/// Fragments are there to let others in between: where nothing else is to be sent, they only cost.
+/// Fragments let other messages in between: where nothing else is to be sent, they only cost.
 #[test]
 fn a_long_message_is_one_frame_while_nothing_else_waits() {
     for (role, longest) in [

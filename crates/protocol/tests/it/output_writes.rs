@@ -1,4 +1,5 @@
-//! How bytes leave: corked into few writes, long payloads by reference, in writes of any length.
+//! How output is written: collected into few writes, long payloads by reference, in writes of any
+//! length.
 
 use std::io::IoSlice;
 
@@ -10,7 +11,7 @@ use offhook_testkit::frames::{binary, ping, pong, text};
 
 const ROLES: [fn() -> Talk; 2] = [Talk::with_server, Talk::with_client];
 
-/// How many slices one write would have, and their bytes.
+/// The number of slices in one write, and their bytes.
 fn look(connection: &mut Connection) -> Vec<Vec<u8>> {
     let mut slices = [IoSlice::new(&[]); 64];
     let filled = connection.transmit(&mut slices);
@@ -77,7 +78,7 @@ fn a_prepared_message_is_written_from_the_one_place_it_is_in() {
     }
 }
 
-/// A transport takes as many bytes as it likes, and the peer reads the same.
+/// A transport may accept any number of bytes, and the peer reads the same.
 #[test]
 fn writes_of_every_length_make_the_same_stream() {
     for role in ROLES {
@@ -145,7 +146,8 @@ fn few_slices_mean_several_writes_not_lost_bytes() {
     assert!(frames == expected);
 }
 
-/// The peer reads slowly and we go on sending: the stream stays whole, what was sent is let go.
+/// The peer reads slowly while we continue to send: the stream is complete, and sent output is
+/// freed.
 #[test]
 fn sending_while_partly_written_keeps_the_stream_whole() {
     for role in ROLES {
@@ -164,7 +166,7 @@ fn sending_while_partly_written_keeps_the_stream_whole() {
     }
 }
 
-/// The same with more than is kept in front: corked bytes that have left are let go while
+/// The same with more than is kept at the front: collected bytes are freed once written, while
 /// payloads by reference wait behind them.
 #[test]
 fn what_has_left_is_let_go_without_moving_the_payloads_between() {
@@ -250,7 +252,7 @@ fn a_buffer_with_something_in_it_is_not_taken() {
     }
 }
 
-/// Whatever is lent when, the stream is the same.
+/// Whenever buffers are lent, the stream is the same.
 #[test]
 fn one_buffer_lent_to_every_connection_in_turn_mixes_nothing_up() {
     let mut buffer = Vec::with_capacity(100);

@@ -60,7 +60,7 @@ fn messages_sent_while_pieces_are_written_follow_them_and_control_frames_do_not_
     }
 }
 
-/// RFC 6455 §5.5.1 knows no message that must be ended before a Close.
+/// RFC 6455 §5.5.1 does not require a message to be ended before a Close.
 #[test]
 fn a_close_may_end_a_message_in_the_middle_of_its_pieces() {
     for role in ROLES {
@@ -128,7 +128,7 @@ fn a_prepared_message_is_the_same_message_on_every_connection() {
     }
 }
 
-/// So that pings and pongs get in between (RFC 6455 §5.4); a client masks each frame as well.
+/// So that pings and pongs can be sent in between (RFC 6455 §5.4); a client also masks each frame.
 #[test]
 fn a_long_prepared_message_is_cut_like_others() {
     let prepared = Prepared::new(vec![9; 600_000]);

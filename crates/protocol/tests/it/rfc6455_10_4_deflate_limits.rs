@@ -1,4 +1,4 @@
-//! RFC 6455 §10.4 under permessage-deflate: bombs. What is limited is what comes out.
+//! RFC 6455 §10.4 with permessage-deflate: decompression bombs. The output is limited.
 
 use allocation_counter::measure;
 use offhook_protocol::deflate::{DeflateConfig, DeflatePool, compress_once};
@@ -8,7 +8,7 @@ use offhook_testkit::{Frame, Heard, Talk, deflates, fails_whatever_the_cut};
 
 const MIB: usize = 1 << 20;
 
-/// Zeros without end, a thousandth of their length.
+/// An endless stream of zeros, compressed to a thousandth of its length.
 fn zeros(len: usize) -> Vec<u8> {
     let mut out = Vec::new();
     let pool = DeflatePool::default();
@@ -76,7 +76,7 @@ fn a_message_that_grows_by_more_than_the_ratio_fails() {
     assert!(talk.hears([bomb(4 * MIB)]) == [Heard::binary(vec![0; 4 * MIB])]);
 }
 
-/// In chunks there is no limit to a message, but each chunk is small and one at a time.
+/// In chunk mode a message has no limit, but each chunk is small, and there is one at a time.
 #[test]
 fn in_chunks_a_long_message_inflates_piece_by_piece_in_constant_memory() {
     let mut talk = server_of(1000, None).chunked();
@@ -97,7 +97,7 @@ fn in_chunks_a_long_message_inflates_piece_by_piece_in_constant_memory() {
     assert!(used.bytes_max < 400_000, "{used:?}");
 }
 
-/// What waits to be inflated is bounded too, however much one read brings.
+/// The input waiting to be inflated is limited too, however much one read returns.
 #[test]
 fn in_chunks_a_long_read_of_compressed_data_is_taken_bit_by_bit() {
     let mut payload = Vec::new();
@@ -165,10 +165,11 @@ fn a_compressed_message_begun_whole_may_go_on_in_chunks() {
     }
 }
 
-/// A message of nothing but empty blocks makes no bytes, only work: as much as it has bytes.
+/// A message of only empty blocks causes no output, only work: in proportion to its bytes.
 #[test]
 fn millions_of_empty_blocks_are_an_empty_message() {
-    // An empty stored block is five bytes; the last one's tail was taken off (RFC 7692 §7.2.1).
+    // An empty stored block takes five bytes; the tail of the last one was removed (RFC 7692
+    // §7.2.1).
     let mut blocks = [0x00, 0x00, 0x00, 0xff, 0xff].repeat(50_000);
     blocks.push(0x00);
     let mut talk = server_of(10, None);
@@ -178,7 +179,7 @@ fn millions_of_empty_blocks_are_an_empty_message() {
     assert_eq!(heard, [Heard::Chunk(vec![], true, true)]);
 }
 
-/// No quadratic work, however small the pieces: a constant number of copies of what comes out.
+/// No quadratic work, however small the pieces: a constant number of copies of the output.
 #[test]
 fn inflating_a_message_from_many_pieces_takes_memory_in_proportion() {
     let firsts: [fn(&[u8]) -> Frame; 2] = [|bytes| binary(bytes), |bytes| text(bytes)];

@@ -43,7 +43,7 @@ fn a_message_one_byte_over_the_limit_fails_with_1009() {
     }
 }
 
-/// The header says it all: there is no need to wait for the bytes.
+/// The header is sufficient: there is no need to wait for the bytes.
 #[test]
 fn a_header_that_promises_too_much_fails_before_the_payload_comes() {
     for promised in [11, 125, 126, 65_535, 65_536, 1 << 40, u64::MAX >> 1] {
@@ -83,7 +83,7 @@ fn a_message_in_more_frames_than_the_limit_fails_with_1008() {
     fails_whatever_the_cut(limited(10, 5), &fragments(7), &[], error);
 }
 
-/// Control frames are of no message.
+/// Control frames are not part of a message.
 #[test]
 fn control_frames_do_not_count_as_fragments() {
     let frames = [text("a").more(), ping("1"), pong("2"), pong("3"), rest("b")];

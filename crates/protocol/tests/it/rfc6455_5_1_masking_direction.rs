@@ -1,4 +1,4 @@
-//! RFC 6455 §5.1: a client masks every frame, a server none, and each insists on it.
+//! RFC 6455 §5.1: a client masks every frame, a server none, and each end enforces it.
 
 use offhook_protocol::PeerError;
 use offhook_testkit::frames::{binary, close, ping, pong, raw, rest, text};

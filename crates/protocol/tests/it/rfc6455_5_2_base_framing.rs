@@ -106,7 +106,7 @@ fn a_64_bit_length_with_its_top_bit_set_fails_the_connection() {
     }
 }
 
-/// The same of what we send: each length in its shortest form, in one frame of our making.
+/// The same for what we send: each length in its shortest form, in one frame.
 #[test]
 fn what_is_sent_uses_the_shortest_length_form() {
     for role in ROLES {
@@ -132,7 +132,7 @@ fn what_is_sent_uses_the_shortest_length_form() {
     }
 }
 
-/// A reserved opcode is refused as soon as it is seen: not after the promised payload.
+/// A reserved opcode is refused as soon as it is received, not after the announced payload.
 #[test]
 fn what_a_header_alone_forbids_fails_before_the_payload_comes() {
     for role in ROLES {

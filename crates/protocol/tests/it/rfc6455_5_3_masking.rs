@@ -9,7 +9,7 @@ use offhook_protocol::{Config, Connection, FrameHeader};
 use offhook_testkit::frames::{ping, raw, rest, text};
 use offhook_testkit::{Clock, Frame, Heard, Talk, whatever_the_cut};
 
-/// A client's payload under a key of the test's choice.
+/// A client's payload, masked with a key of the test's choice.
 fn masked_text(payload: &str, key: [u8; 4]) -> Frame {
     let bytes = payload.as_bytes().iter().zip(key.iter().cycle());
     let masked: Vec<u8> = bytes.map(|(byte, key)| byte ^ key).collect();
@@ -28,7 +28,7 @@ fn any_key_unmasks_wherever_a_frame_is_cut() {
     }
 }
 
-/// Each frame brings its own key, and begins anew with its first octet.
+/// Each frame has its own key, and starts with its first octet.
 #[test]
 fn fragments_under_different_keys_make_one_message() {
     let first = raw({
@@ -45,8 +45,8 @@ fn fragments_under_different_keys_make_one_message() {
     whatever_the_cut(Talk::with_server, &[first, last], &heard, &[]);
 }
 
-/// "The masking key needs to be unpredictable"; "a fresh masking key MUST be used for each
-/// frame": each frame, of every kind, takes one from the source it was given.
+/// "The masking key needs to be unpredictable"; "a fresh masking key MUST be used for each frame":
+/// each frame, of every kind, takes one from the given source.
 #[test]
 fn a_client_takes_a_fresh_key_for_each_frame() {
     let count = Arc::new(AtomicU32::new(1));
@@ -90,7 +90,7 @@ fn a_client_takes_a_fresh_key_for_each_frame() {
     );
 }
 
-/// Masking never touches what the caller lent or shares.
+/// Masking never modifies what the caller lent or shares.
 #[test]
 fn what_a_client_sends_by_reference_is_left_as_it_was() {
     let shared = bytes::Bytes::from(vec![0x11; 100_000]);

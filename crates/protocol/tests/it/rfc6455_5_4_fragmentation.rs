@@ -32,7 +32,7 @@ fn a_message_in_any_number_of_fragments_is_its_payloads_joined_in_order() {
     }
 }
 
-/// "A sender MAY create fragments of any size for non-control messages", none included.
+/// "A sender MAY create fragments of any size for non-control messages", including empty ones.
 #[test]
 fn empty_fragments_are_fragments_like_others() {
     let sentences = [
@@ -69,7 +69,7 @@ fn a_new_message_inside_a_fragmented_one_fails_the_connection() {
     }
 }
 
-/// A continuation continues something.
+/// A continuation frame needs a message to continue.
 #[test]
 fn a_continuation_of_nothing_fails_the_connection() {
     for role in ROLES {
@@ -97,8 +97,8 @@ fn a_fragmented_control_frame_fails_the_connection() {
     }
 }
 
-/// "An endpoint MUST be capable of handling control frames in the middle of a fragmented
-/// message", a Close too: it is answered, and what came of the message is no message.
+/// "An endpoint MUST be capable of handling control frames in the middle of a fragmented message",
+/// also a Close: it is answered, and the incomplete message is discarded.
 #[test]
 fn a_close_between_fragments_ends_the_conversation_cleanly() {
     let frames = [text("Hel").more(), close(1001, "going"), rest("lo")];
@@ -133,7 +133,7 @@ fn a_long_message_goes_out_as_a_well_formed_row_of_fragments() {
     }
 }
 
-/// A fragment size of 0 makes no sense; it must not make an endless row of nothing.
+/// A fragment size of 0 makes no sense; it must not cause an endless sequence of empty frames.
 #[test]
 fn a_fragment_size_of_zero_sends_bytes_one_by_one() {
     let mut talk = Talk::with_server_of(Config {

@@ -85,7 +85,7 @@ fn nothing_can_be_sent_after_our_close() {
     }
 }
 
-/// Between our Close and the peer's, its messages still arrive: it may not have heard ours yet.
+/// Between our Close and the peer's, its messages still arrive: it may not have received ours yet.
 #[test]
 fn what_the_peer_says_before_its_own_close_still_arrives() {
     for role in ROLES {
@@ -109,8 +109,8 @@ fn what_the_peer_says_before_its_own_close_still_arrives() {
     }
 }
 
-/// §5.5.1: "If an endpoint receives a Close frame": what follows it is not looked at, however
-/// wrong it is.
+/// §5.5.1: "If an endpoint receives a Close frame": what follows it is ignored, however invalid it
+/// is.
 #[test]
 fn whatever_follows_the_peers_close_is_ignored() {
     let frames = [
@@ -179,8 +179,8 @@ fn closing_twice_says_one_close_the_first() {
     }
 }
 
-/// "An endpoint MAY delay sending a Close frame until its current message is sent": ours goes
-/// out behind all that was sent before it.
+/// "An endpoint MAY delay sending a Close frame until its current message is sent": ours is sent
+/// after everything sent before it.
 #[test]
 fn our_close_waits_for_the_messages_before_it() {
     for role in ROLES {
@@ -200,7 +200,7 @@ fn our_close_waits_for_the_messages_before_it() {
 }
 
 /// "There is no guarantee that the endpoint that has already sent a Close frame will continue to
-/// process data": so the answer does not wait for what nobody listens to.
+/// process data": so the answer does not wait for messages that are ignored.
 #[test]
 fn the_answer_to_a_close_overtakes_what_is_queued() {
     for role in ROLES {
@@ -217,7 +217,7 @@ fn the_answer_to_a_close_overtakes_what_is_queued() {
     }
 }
 
-/// The same where our own Close waits behind those messages: one Close goes out, an answer now.
+/// The same if our own Close waits behind those messages: only one Close is sent, now as an answer.
 #[test]
 fn a_close_of_ours_that_waits_becomes_the_answer_when_the_peer_closes_too() {
     for role in ROLES {

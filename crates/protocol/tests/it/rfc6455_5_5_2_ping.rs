@@ -1,10 +1,10 @@
-//! RFC 6455 §5.5.2: pings are answered, once each, unless a Close came before.
+//! RFC 6455 §5.5.2: pings are answered once each, unless a Close was received before.
 
 use offhook_protocol::{PeerError, SendError};
 use offhook_testkit::frames::{close, ping, pong, raw, text};
 use offhook_testkit::{Frame, Heard, Talk, fails_whatever_the_cut, whatever_the_cut};
 
-/// How many answers may be unsent before one stands for all that come.
+/// How many answers may be unsent before one answers all following pings.
 const UNSENT: u8 = 16;
 
 const ROLES: [fn() -> Talk; 2] = [Talk::with_server, Talk::with_client];
@@ -59,7 +59,7 @@ fn no_pong_follows_a_close() {
     }
 }
 
-/// A pong that waits for an earlier one is dropped by the Close that overtakes it.
+/// A pong that waits behind an earlier one is dropped by the Close that overtakes it.
 #[test]
 fn a_pong_that_still_waits_does_not_follow_the_close() {
     for role in ROLES {
@@ -72,8 +72,8 @@ fn a_pong_that_still_waits_does_not_follow_the_close() {
     }
 }
 
-/// "A Ping frame may serve either as a keepalive or as a means to verify that the remote
-/// endpoint is still responsive": ours carries what was asked.
+/// "A Ping frame may serve either as a keepalive or as a means to verify that the remote endpoint
+/// is still responsive": ours carries the requested payload.
 #[test]
 fn a_ping_of_ours_carries_its_payload_up_to_125_bytes() {
     for role in ROLES {
@@ -108,7 +108,7 @@ fn pings_that_come_faster_than_answers_leave_are_answered_by_the_first_ones_and_
     }
 }
 
-/// An answer that waited is not said any more behind the answer to a later ping.
+/// An answer that waited is not sent after the answer to a later ping.
 #[test]
 fn answers_never_go_back_in_time() {
     for role in ROLES {

@@ -1,4 +1,4 @@
-//! RFC 6455 §5.5.3: pongs: answers, and heartbeats that nobody asked for.
+//! RFC 6455 §5.5.3: pongs: answers, and unsolicited heartbeats.
 
 use offhook_protocol::SendError;
 use offhook_testkit::frames::{pong, rest, text};

@@ -1,4 +1,4 @@
-//! RFC 6455 §5.7: its examples, byte for byte, heard and said.
+//! RFC 6455 §5.7: its examples, byte for byte, received and sent.
 
 use std::sync::Arc;
 

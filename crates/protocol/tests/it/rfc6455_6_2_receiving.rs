@@ -1,5 +1,5 @@
 //! RFC 6455 §6.2: receiving data: "the endpoint MUST listen on the underlying connection" and
-//! take every frame in it, however many one read brings and however it cuts them.
+//! process every frame, however many are in one read and however they are split.
 
 use offhook_protocol::{Event, Input, Message};
 use offhook_testkit::frames::{binary, close, ping, pong, rest, text};
@@ -31,7 +31,7 @@ fn a_whole_conversation_reads_the_same_in_every_cut() {
     }
 }
 
-/// What lies whole in the bytes that were read is borrowed from them, not copied.
+/// A message that is complete in the bytes of a read is borrowed from them, not copied.
 #[test]
 fn a_message_that_lies_whole_in_the_input_is_borrowed_from_it() {
     for mut talk in [Talk::with_server(), Talk::with_client()] {

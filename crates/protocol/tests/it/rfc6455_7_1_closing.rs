@@ -1,5 +1,5 @@
-//! RFC 6455 §7.1: the words of closing: who closes the transport, what is clean, whose code and
-//! reason count.
+//! RFC 6455 §7.1: the terms of closing: who closes the transport, what is clean, whose code and
+//! reason apply.
 
 use std::time::Duration;
 
@@ -121,7 +121,7 @@ fn a_close_from_either_end_is_clean_and_both_know_who_began_and_why() {
     }
 }
 
-/// Both begin at once: each has sent and received a Close, that is all it takes; each is told
+/// Both ends close at once: each has sent and received a Close, which is sufficient; each receives
 /// the other's code.
 #[test]
 fn a_simultaneous_close_is_clean_and_each_end_is_told_the_others_code() {
@@ -191,7 +191,7 @@ fn a_close_of_ours_that_was_never_answered_is_not_clean() {
     }
 }
 
-/// What stands in a buffer when the transport ends was not said.
+/// Output that was not written when the transport ended was not sent.
 #[test]
 fn a_close_that_never_left_does_not_count_as_sent() {
     for mut talk in [Talk::with_server(), Talk::with_client()] {
@@ -208,7 +208,7 @@ fn a_close_that_never_left_does_not_count_as_sent() {
 
 /// §7.1.7: "Certain algorithms and specifications require an endpoint to _Fail the WebSocket
 /// Connection_": a Close "with an appropriate status code", no waiting, nothing processed after.
-/// §5.1: the other end hears what it did.
+/// §5.1: the other end is told what it did.
 #[test]
 fn a_failed_connection_tells_the_peer_why_and_both_disconnect() {
     let mut pair = pair();
@@ -233,7 +233,7 @@ fn a_failed_connection_tells_the_peer_why_and_both_disconnect() {
     assert_eq!((of_client.by, of_client.error), (ClosedBy::Remote, None));
 }
 
-/// The Close of a failure comes once, also where our own Close waits behind messages, or is out.
+/// The Close of a failure is sent once, even if our own Close waits behind messages, or was sent.
 #[test]
 fn a_failure_while_closing_says_at_most_one_close() {
     for mut talk in [Talk::with_server(), Talk::with_client()] {
@@ -267,7 +267,7 @@ fn a_failure_while_closing_says_at_most_one_close() {
     }
 }
 
-/// A peer that never answers our Close is given up.
+/// A peer that never answers our Close is abandoned.
 #[test]
 fn a_close_that_is_not_answered_in_time_ends_with_a_timeout() {
     let mut pair = pair();

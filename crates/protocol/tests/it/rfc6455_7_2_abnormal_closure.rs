@@ -1,4 +1,4 @@
-//! RFC 6455 §7.2: abnormal closure: the transport goes away, in either role, at any byte.
+//! RFC 6455 §7.2: abnormal closure: the transport is lost, in either role, at any byte.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use offhook_testkit::frames::{binary, close, ping, rest, text};
 use offhook_testkit::{Heard, Pair, Talk};
 
 /// §7.2.1: "If at any point the underlying transport layer connection is unexpectedly lost, the
-/// client MUST _Fail the WebSocket Connection_"; wherever in a frame it is lost, what was not
-/// whole is not told, and the end is 1006.
+/// client MUST _Fail the WebSocket Connection_"; wherever in a frame it is lost, an incomplete
+/// message is not returned, and the code is 1006.
 #[test]
 fn a_transport_lost_at_any_byte_gives_what_was_whole_and_then_1006() {
     for role in [Talk::with_server, Talk::with_client] {
@@ -43,7 +43,8 @@ fn a_transport_lost_at_any_byte_gives_what_was_whole_and_then_1006() {
     }
 }
 
-/// The end comes between a Close and its answer: who began stays who began.
+/// The transport is lost between a Close and its answer: the end that began the close stays
+/// recorded.
 #[test]
 fn a_transport_lost_while_closing_keeps_who_began_it() {
     for role in [Talk::with_server, Talk::with_client] {
@@ -60,7 +61,7 @@ fn a_transport_lost_while_closing_keeps_who_began_it() {
     }
 }
 
-/// A connection that dies without a word is noticed by the keepalive, on both sides.
+/// A connection that is lost silently is detected by the keepalive, on both sides.
 #[test]
 fn a_line_that_dies_silently_is_noticed_within_interval_and_deadline() {
     let mut pair = Pair::new(Config::default(), Config::default());
@@ -82,7 +83,7 @@ fn a_line_that_dies_silently_is_noticed_within_interval_and_deadline() {
     }
 }
 
-/// What is left over when the connection is given up is not held, nor heard.
+/// Remaining input and output of an abandoned connection is neither stored nor processed.
 #[test]
 fn a_connection_that_was_given_up_is_deaf_and_mute() {
     for mut talk in [Talk::with_server(), Talk::with_client()] {

@@ -1,6 +1,6 @@
-//! RFC 6455 §7.4: all 65,536 status codes, heard and said.
+//! RFC 6455 §7.4: all 65,536 status codes, received and sent.
 //!
-//! Which may travel: 1000–1003 and 1007–1011 (§7.4.1), 1012–1014 (registered with IANA since),
+//! Which may be sent: 1000–1003 and 1007–1011 (§7.4.1), 1012–1014 (registered with IANA since),
 //! 3000–3999 (registered by libraries) and 4000–4999 (private, §7.4.2). The others must not:
 //! 0–999 are not used, 1004 is reserved, 1005, 1006 and 1015 "MUST NOT be set as a status code in
 //! a Close control frame by an endpoint", 1016–2999 belong to future versions, and past 4999
@@ -45,7 +45,7 @@ fn each_code_that_may_travel_can_be_said_and_each_other_is_refused() {
             if may_travel(code) {
                 assert_eq!((result, talk.says()), (Ok(()), vec![close(code, "why")]));
             } else if code == 1005 {
-                // No code at all, which is what 1005 stands for (§7.4.1): an empty frame.
+                // Without a code, which is what 1005 means (§7.4.1): an empty frame.
                 assert_eq!((result, talk.says()), (Ok(()), vec![close_body("")]));
             } else {
                 let refused = SendError::CloseCode(CloseCode::new(code));
@@ -55,7 +55,7 @@ fn each_code_that_may_travel_can_be_said_and_each_other_is_refused() {
     }
 }
 
-/// §7.4.1, for each error this endpoint can find, the code that fits it.
+/// §7.4.1: the right code for each error that this endpoint can detect.
 #[test]
 fn every_breach_is_told_with_the_code_that_the_rfc_gives_it() {
     let protocol_errors = [

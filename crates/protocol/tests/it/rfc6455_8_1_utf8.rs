@@ -1,6 +1,6 @@
-//! RFC 6455 §8.1: "When an endpoint is to interpret a byte stream as UTF-8 but finds that the
-//! byte stream is not, in fact, a valid UTF-8 stream, that endpoint MUST _Fail the WebSocket
-//! Connection_." Ours does so at the first byte that no text can have there.
+//! RFC 6455 §8.1: "When an endpoint is to interpret a byte stream as UTF-8 but finds that the byte
+//! stream is not, in fact, a valid UTF-8 stream, that endpoint MUST _Fail the WebSocket
+//! Connection_." Ours does so at the first byte that cannot be part of a valid text.
 
 use offhook_protocol::{Error, PeerError, ReceiveMode};
 use offhook_testkit::frames::{ping, rest, text};
@@ -8,14 +8,14 @@ use offhook_testkit::{Frame, Heard, Talk, fails_whatever_the_cut, whatever_the_c
 
 const ROLES: [fn() -> Talk; 2] = [Talk::with_server, Talk::with_client];
 
-/// How many bytes of it can begin a text: the standard library is the judge.
+/// How many of its bytes can begin a text, according to the standard library.
 fn possible(bytes: &[u8]) -> usize {
     match std::str::from_utf8(bytes) {
         Ok(_) => bytes.len(),
         Err(error) => match error.error_len() {
             // Incomplete at the end: all of it can begin a text.
             None => bytes.len(),
-            // The impossible byte is the first that makes the prefix an error.
+            // The invalid byte is the first that makes the prefix an error.
             Some(_) => (0..bytes.len())
                 .find(|len| {
                     std::str::from_utf8(&bytes[..=*len])
@@ -26,7 +26,7 @@ fn possible(bytes: &[u8]) -> usize {
     }
 }
 
-/// Says the bytes of a text one by one, and gives the index of the one that failed it.
+/// Sends the bytes of a text one by one, and returns the index of the byte that caused the failure.
 fn failed_at(mut talk: Talk, segments: &[Vec<u8>]) -> Option<usize> {
     let failure = Heard::Error(Error::Peer(PeerError::InvalidUtf8));
     segments
@@ -34,7 +34,7 @@ fn failed_at(mut talk: Talk, segments: &[Vec<u8>]) -> Option<usize> {
         .position(|segment| talk.hears_bytes(segment).contains(&failure))
 }
 
-/// One frame whose payload comes byte by byte, with a thousand more promised.
+/// One frame whose payload arrives byte by byte, with a thousand more announced.
 fn byte_by_byte(talk: &Talk, bytes: &[u8]) -> Vec<Vec<u8>> {
     let wire = talk.encode([text(bytes).promising(1000)]);
     let header = wire.len() - bytes.len();
@@ -97,14 +97,14 @@ fn text_fails_at_the_first_impossible_byte_not_later() {
         b"\xed\xa0\x80",
         b"\xed\xbf\xbf",
         b"\xed\xa0\x80\xed\xb0\x80",
-        // Past U+10FFFF, and bytes that are in no text.
+        // Beyond U+10FFFF, and bytes that never occur in text.
         b"\xf4\x90\x80\x80",
         b"\xf5\x80\x80\x80",
         b"\xf8\x88\x80\x80\x80",
         b"\xfc\x84\x80\x80\x80\x80",
         b"\xfe",
         b"\xff",
-        // Autobahn 6.3: a surrogate in the middle of good Greek.
+        // Autobahn 6.3: a surrogate in the middle of valid Greek.
         b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited",
         // Autobahn 6.4: fails inside the four-byte sequence, before its end.
         b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xf4\x90\x80\x80edited",
@@ -169,7 +169,7 @@ fn good_text_passes_in_every_cut_and_every_fragmentation() {
     }
 }
 
-/// A message may not end inside a character; the next message begins afresh.
+/// A message may not end inside a character; the next message starts anew.
 #[test]
 fn text_that_ends_inside_a_character_fails_the_connection() {
     for role in ROLES {

@@ -1,5 +1,5 @@
-//! RFC 6455 §9.1: extensions in the handshake. What permessage-deflate makes of
-//! its parameters is tested beside it.
+//! RFC 6455 §9.1: extensions in the handshake. Unit tests cover how permessage-deflate interprets
+//! its parameters.
 #![expect(
     clippy::panic_in_result_fn,
     reason = "the result is what is tested, the assertions are the test's"

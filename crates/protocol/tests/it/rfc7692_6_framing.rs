@@ -84,7 +84,7 @@ fn the_other_reserved_bits_have_no_meaning_with_deflate_either() {
     }
 }
 
-/// What is checked about text is checked about what was decompressed: RFC 6455 §8.1.
+/// Decompressed text is validated like any other: RFC 6455 §8.1.
 #[test]
 fn compressed_text_that_is_not_utf_8_fails_with_1007() {
     // A stored block (§7.2.3.3) of one byte, 0xff.
@@ -112,8 +112,8 @@ fn data_that_does_not_decompress_fails_with_1007() {
     }
 }
 
-/// What we compress is one message with RSV1 on its first frame, whatever its length, and the
-/// other end reads it.
+/// What we compress is one message with RSV1 on its first frame, whatever its length, and the other
+/// end can read it.
 #[test]
 fn a_long_compressed_message_goes_out_as_a_well_formed_row_of_fragments() {
     let config = DeflateConfig::default().threshold(0);
@@ -171,7 +171,7 @@ fn pieces_are_compressed_as_one_message() {
     }
 }
 
-/// Below the threshold, and where it would not shrink, a message goes out as it is, unless it is
+/// Below the threshold, and if it would not shrink, a message is sent uncompressed, unless it is
 /// short and may grow a little to be remembered; the windows of both ends stay the same.
 #[test]
 fn messages_that_compression_does_not_pay_for_go_out_plain_and_desynchronise_nothing() {
@@ -210,7 +210,7 @@ fn messages_that_compression_does_not_pay_for_go_out_plain_and_desynchronise_not
     }
 }
 
-/// §8: what is secret must not be compressed beside what an attacker chose.
+/// §8: secrets must not be compressed together with data chosen by an attacker.
 #[test]
 fn a_message_prepared_without_compression_goes_out_as_it_is_and_stays_out_of_the_context() {
     let config = DeflateConfig::default();

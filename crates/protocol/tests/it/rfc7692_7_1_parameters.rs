@@ -1,4 +1,4 @@
-//! RFC 7692 §7.1: what each parameter promises holds on the wire, in every memory mode.
+//! RFC 7692 §7.1: the guarantees of each parameter hold on the wire, in every memory mode.
 
 use offhook_protocol::deflate::{DeflateConfig, DeflateMemory};
 use offhook_protocol::{Config, Prepared};
@@ -51,8 +51,8 @@ fn says_ticks(talk: &mut Talk, count: u32) -> Vec<Frame> {
         .collect()
 }
 
-/// §7.1.1: "the peer server doesn't use context takeover": each message can be read by who has
-/// read none before it.
+/// §7.1.1: "the peer server doesn't use context takeover": each message can be decompressed without
+/// the ones before it.
 #[test]
 fn without_context_takeover_each_message_can_be_read_alone() {
     for memory in MEMORIES {
@@ -72,13 +72,14 @@ fn without_context_takeover_each_message_can_be_read_alone() {
     }
 }
 
-/// With context takeover later messages are shorter for it, which is its purpose.
+/// With context takeover, later messages are shorter because of it, which is its purpose.
 #[test]
 fn with_context_takeover_a_message_that_looks_like_the_last_is_short() {
     for memory in &MEMORIES[..4] {
         let config = DeflateConfig::default().memory(*memory).threshold(0);
         let mut server = Talk::with_server().deflating(deflates(&config, &config).1);
-        // One that shrinks by itself, so that it goes out compressed and into the context.
+        // A message that shrinks without context, so that it is sent compressed and becomes
+        // context.
         server.connection.send(tick(0).repeat(3)).expect("open");
         server.says();
         for frame in says_ticks(&mut server, 10) {
@@ -88,8 +89,8 @@ fn with_context_takeover_a_message_that_looks_like_the_last_is_short() {
     }
 }
 
-/// §7.1.2: whatever window was agreed on, no message of ours reaches back further. A decompressor
-/// with just that window is the judge: it fails what exceeds it.
+/// §7.1.2: whatever window was negotiated, no message of ours refers back further. A decompressor
+/// with exactly that window checks this: it fails if the window is exceeded.
 #[test]
 fn no_message_exceeds_the_window_that_was_agreed_on() {
     for bits in 9..=15 {
@@ -109,7 +110,7 @@ fn no_message_exceeds_the_window_that_was_agreed_on() {
             })
             .take((1 << bits) + 300)
             .collect();
-            // Repetitions just out of, and just within, the window.
+            // Repetitions just outside of, and just within, the window.
             let message = [&block[..], &block[..], &block[200..1 << 9]].concat();
             for _ in 0..2 {
                 pair.server.connection.send(&*message).expect("open");

@@ -47,7 +47,7 @@ fn sharing_lz77_sliding_window() {
     assert_heard(&wire, &[hello(), hello()]);
 }
 
-/// §7.1.1: without context takeover that same reference reaches back to nothing.
+/// §7.1.1: without context takeover, the same reference has nothing to refer to.
 #[test]
 fn without_context_takeover_no_message_refers_to_the_one_before() {
     let mut talk = server_without_context();
@@ -66,7 +66,7 @@ fn using_a_deflate_block_with_no_compression() {
     assert_heard(&wire, &[hello()]);
 }
 
-/// §7.2.3.4: the final block is followed by the 0x00 that the sender put there.
+/// §7.2.3.4: the final block is followed by the 0x00 that the sender added.
 #[test]
 fn using_a_deflate_block_with_bfinal_set_to_1() {
     let wire = [0xc1, 0x08, 0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00];
@@ -83,8 +83,8 @@ fn two_deflate_blocks_in_one_message() {
     assert_heard(&wire, &[hello()]);
 }
 
-/// §7.2.3.6: an empty last fragment, behind a first one that ends with a whole flush, and a
-/// message that is nothing else.
+/// §7.2.3.6: an empty last fragment, after a first one that ends with a complete flush, and a
+/// message that consists of nothing else.
 #[test]
 fn generating_an_empty_fragment() {
     assert_heard(&[0xc1, 0x01, 0x00], &[Heard::text("")]);
@@ -96,8 +96,8 @@ fn generating_an_empty_fragment() {
     assert_heard(&wire, &[hello()]);
 }
 
-/// §7.2.3.1 and §7.2.3.2 again, as we say them. As pieces: a whole message that short would not
-/// shrink and would go out as it is.
+/// §7.2.3.1 and §7.2.3.2 again, as sent by us. In pieces: such a short whole message would not
+/// shrink and would be sent uncompressed.
 #[test]
 fn our_own_hello_is_that_of_the_rfc() {
     let config = DeflateConfig::default().memory(DeflateMemory::Dedicated);

@@ -1,4 +1,4 @@
-//! Fetches keys from the issuer's URL, on a thread of its own.
+//! Fetches keys from the issuer's URL, in a thread of its own.
 
 use std::{fmt, io, sync::Arc, thread::JoinHandle, time::Duration};
 
@@ -46,24 +46,24 @@ impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => write!(f, "the connection failed: {error}"),
-            Self::Http(error) => write!(f, "the answer is no HTTP: {error}"),
+            Self::Http(error) => write!(f, "the answer is not HTTP: {error}"),
             Self::Tls(error) => write!(f, "TLS failed: {error}"),
             Self::Status(status) if status.is_redirection() => {
                 write!(
                     f,
-                    "the answer is {status}; redirects are not followed, name the place itself"
+                    "the answer is {status}; redirects are not followed; configure the final URL"
                 )
             }
             Self::Status(status) => write!(f, "the answer is {status}"),
-            Self::TooLarge => write!(f, "the answer has more than {MAX_BODY} bytes"),
-            Self::TimedOut => f.write_str("no whole answer came in time"),
+            Self::TooLarge => write!(f, "the answer is longer than {MAX_BODY} bytes"),
+            Self::TimedOut => f.write_str("the answer was not complete in time"),
             Self::NoKeys(reason) => f.write_str(reason),
         }
     }
 }
 
-/// Fetches once, before anybody is served. Without success the server serves all the same, and tries
-/// again.
+/// Fetches once, before connections are accepted. If it fails, the server starts all the same, and
+/// tries again.
 pub(crate) fn first_fetch(auth: &Authenticator) -> io::Result<()> {
     if auth.settings.jwks_url.is_some() {
         runtime()?.block_on(fetch(auth));
@@ -71,7 +71,7 @@ pub(crate) fn first_fetch(auth: &Authenticator) -> io::Result<()> {
     Ok(())
 }
 
-/// Fetches whenever it is time, until the server stops.
+/// Fetches whenever it is due, until the server stops.
 pub(crate) fn keep_fetching(
     auth: Arc<Authenticator>,
     mut phase: watch::Receiver<Phase>,
@@ -104,7 +104,7 @@ async fn forever(auth: &Authenticator) {
         let wait = due.map_or(0, |due| due.saturating_sub(now().unix_ms));
         tokio::select! {
             () = sleep(Duration::from_millis(wait)) => fetch(auth).await,
-            // It may be due sooner now.
+            // It may now be due sooner.
             () = auth.wanted.notified() => {}
         }
     }
@@ -135,11 +135,11 @@ async fn fetch(auth: &Authenticator) {
         Some(Err(error)) => {
             let has_keys = auth.fetched().is_some_and(|fetched| fetched.has_keys());
             let then = if has_keys {
-                "those that are here are used on"
+                "the present keys stay in use"
             } else {
-                "tokens of theirs are refused until they come"
+                "tokens signed with them are refused until they are fetched"
             };
-            tracing::warn!(%url, %error, "keys for tokens can't be fetched; {then}");
+            tracing::warn!(%url, %error, "keys for tokens cannot be fetched; {then}");
         }
         Some(Ok(())) | None => tracing::debug!(%url, "keys for tokens fetched"),
     }
@@ -204,7 +204,7 @@ where
     tokio::pin!(answer, connection);
     tokio::select! {
         answer = &mut answer => answer,
-        // The last of the answer may still be there when the connection has ended.
+        // The last part of the answer may still be unread when the connection has ended.
         ended = &mut connection => {
             ended.map_err(FetchError::Http)?;
             answer.await

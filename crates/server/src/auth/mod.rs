@@ -1,4 +1,4 @@
-//! Who connects: tokens verified by the server's keys, and what was revoked.
+//! Authentication: tokens verified with the server's keys, and revocations.
 
 mod fetching;
 mod presented;
@@ -26,10 +26,11 @@ pub(crate) use fetching::{first_fetch, keep_fetching, tls_client};
 pub(crate) use presented::{TwoTokens, presented};
 use revoked::Revoked;
 
-/// How soon a client whose token waits for keys should try again: a fetch takes less.
+/// How soon a client whose token waits for keys should try again: longer than a fetch takes.
 const KEYS_COME: Duration = Duration::from_secs(1);
 
-/// Grants by subscription tokens that one session may have. 128: as many as subscriptions.
+/// The maximum number of grants by subscription tokens for one session. 128: as many as
+/// subscriptions.
 const MAX_SUBSCRIPTION_GRANTS: usize = 128;
 
 /// Verifies tokens for all workers.
@@ -55,7 +56,7 @@ impl Authenticator {
         let mut keys = Vec::new();
         for secret in &settings.secrets {
             let key = Key::hmac(settings.secret_algorithm, &secret.0);
-            // The configuration has checked it where it was loaded.
+            // The configuration was checked when it was loaded.
             keys.push(key.map_err(|error| StartError::Secret(error.to_string()))?);
         }
         let mut own_keys = KeySet::new(keys);
@@ -87,7 +88,7 @@ impl Authenticator {
         })
     }
 
-    /// What every user is granted.
+    /// The grants of every user.
     fn of_users(&self) -> &[UserGrant] {
         &self.settings.grants
     }
@@ -107,8 +108,8 @@ impl Authenticator {
             .unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
-    /// What is known of a user without a token: the grants that every user has. Nobody, where the
-    /// name is empty.
+    /// The identity of a user without a token, with the grants that every user has. Anonymous if
+    /// the name is empty.
     pub(crate) fn known_of(&self, user: &str) -> Identity {
         let mut identity = Identity::user(user);
         if !user.is_empty() {
@@ -122,17 +123,17 @@ impl Authenticator {
         self.settings.allows_anonymous()
     }
 
-    /// Whom a token says that the client is.
+    /// The identity in a token.
     pub(crate) fn identity(&self, token: &str, now_ms: u64) -> Result<Identity, Refusal> {
         let claims = self.verify(token, now_ms)?;
         if claims.channel().is_some() {
-            let detail = "token: is a subscription token (channel), and does not say who connects";
+            let detail = "token: this is a subscription token (claim channel), which does not identify a client";
             return Err(Refusal::new(ErrorCode::Unauthenticated, detail));
         }
         Ok(claims.identity(self.of_users()))
     }
 
-    /// What a subscription token grants to a session.
+    /// The grant in a subscription token.
     pub(crate) fn subscription_grant(
         &self,
         token: &str,
@@ -143,14 +144,16 @@ impl Authenticator {
         let claims = self.verify(token, now_ms)?;
         let refused = |detail: String| Refusal::new(ErrorCode::Unauthenticated, detail);
         let Some(grant) = claims.subscription() else {
-            let detail = "token: is no subscription token: the claim channel is missing";
+            let detail = "token: this is not a subscription token: the claim channel is missing";
             return Err(refused(detail.to_owned()));
         };
         if claims.user() != &*identity.user {
-            return Err(refused("token: is of another user (sub)".to_owned()));
+            return Err(refused(
+                "token: it belongs to another user (sub)".to_owned(),
+            ));
         }
         if target.channel() != claims.channel() {
-            return Err(refused(format!("token: is not for {target}")));
+            return Err(refused(format!("token: it is not for {target}")));
         }
         let many = identity
             .grants
@@ -184,7 +187,8 @@ impl Authenticator {
         Ok(claims)
     }
 
-    /// A token names a key that is not here: has it fetched, and says whether that may help soon.
+    /// A token names a key that is not present: requests a fetch, and returns whether that may soon
+    /// help.
     fn may_come(&self, now_ms: u64) -> bool {
         let Some(mut fetched) = self.fetched() else {
             return false;
@@ -197,11 +201,11 @@ impl Authenticator {
 
     fn fetched(&self) -> Option<MutexGuard<'_, Refetching>> {
         let fetched = self.fetched.as_ref()?;
-        // Each change is whole before anything that could panic.
+        // Each change is complete before anything that could panic.
         Some(fetched.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Verifies with the keys that were fetched from now on.
+    /// Verifies with the fetched keys from now on.
     fn use_fetched(&self) {
         let Some(fetched) = self.fetched() else {
             return;
@@ -215,22 +219,21 @@ impl Authenticator {
             .unwrap_or_else(PoisonError::into_inner) = verifier;
     }
 
-    /// Everything that was given to a user up to now is good no longer: tokens, and the resume
-    /// tokens of sessions.
+    /// Revokes everything given to a user until now: tokens, and the resume tokens of sessions.
     pub(crate) fn revoke(&self, user: &str, now_ms: u64) {
         let mut revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
         revoked.add(user, now_ms);
     }
 
-    /// Whether something that was given to a user at this time has been revoked; what does not say
-    /// when it was given counts as older.
+    /// Whether something given to a user at this time has been revoked; without a time it counts as
+    /// older.
     pub(crate) fn is_revoked(&self, user: &str, given_ms: Option<u64>) -> bool {
         let revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
         revoked.covers(user, given_ms)
     }
 }
 
-/// What a client is told of a token that is not good.
+/// The answer to a client whose token is invalid.
 fn refusal(error: &TokenError) -> Refusal {
     if error.may_pass_later() {
         return Refusal::new(ErrorCode::Busy, error.to_string()).after(KEYS_COME);
@@ -258,7 +261,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Without any key.
+/// Without a key.
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authenticator").finish_non_exhaustive()

@@ -1,20 +1,20 @@
-//! The token that a handshake brings, wherever it stands.
+//! The token in a handshake, wherever it is.
 
 use offhook::protocol::handshake::Request;
 
 use crate::config::Config;
 
-/// What a subprotocol entry with a token begins with. Browsers can set no header in a handshake,
-/// but subprotocols, and a token has only characters that such an entry may have.
+/// The prefix of a subprotocol entry with a token. Browsers cannot set header fields in a
+/// handshake, only subprotocols, and a token contains only characters that are allowed there.
 const TOKEN_SUBPROTOCOL: &str = "offhook.token.";
 
 const BEARER: &str = "bearer ";
 
-/// Two tokens in one handshake: whose would count?
+/// Two tokens in one handshake: it is unclear which one counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TwoTokens;
 
-/// The token that a handshake brings, if it brings one.
+/// The token in a handshake, if there is one.
 pub(crate) fn presented<'a>(
     request: &'a Request,
     config: &Config,
@@ -32,7 +32,7 @@ pub(crate) fn presented<'a>(
     Ok(first.or_else(|| cookie(request, config)))
 }
 
-/// Other schemes are a proxy's affair.
+/// Other schemes may be meant for a proxy.
 fn authorization(request: &Request) -> impl Iterator<Item = &str> {
     let values = request.headers().get_all("authorization");
     let values = values.filter_map(|value| std::str::from_utf8(value).ok());
@@ -42,8 +42,8 @@ fn authorization(request: &Request) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Browsers send cookies along from any page: this one counts only for pages of the server's own
-/// origin, also where others may connect.
+/// Browsers send cookies with requests from any page: the cookie counts only for pages of the
+/// server's own origin, even if others may connect.
 fn cookie<'a>(request: &'a Request, config: &Config) -> Option<&'a str> {
     let name = config.auth.cookie.as_deref()?;
     let own = format!("{}://{}", config.scheme().as_str(), request.authority());

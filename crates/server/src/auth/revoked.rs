@@ -1,16 +1,16 @@
-//! Whose tokens were revoked, and up to when they had been given.
+//! The users whose tokens were revoked, and when.
 
 use std::collections::{HashMap, VecDeque};
 
-/// Users that are remembered. 65,536, in some 8 MB; the oldest are forgotten, whose tokens have
-/// mostly expired.
+/// The maximum number of remembered users. 65,536, in some 8 MB; the oldest are forgotten, whose
+/// tokens have mostly expired.
 const REMEMBERED: usize = 65_536;
 
-/// Whose tokens were revoked. In memory: a restart forgets it, which the documentation says.
+/// The users whose tokens were revoked. Only in memory: a restart forgets them, as documented.
 #[derive(Debug, Default)]
 pub(super) struct Revoked {
     up_to_ms: HashMap<Box<str>, u64>,
-    /// In the order of revoking; some were revoked again since.
+    /// In the order of revocation; some were revoked again since.
     order: VecDeque<(Box<str>, u64)>,
 }
 
@@ -32,7 +32,7 @@ impl Revoked {
         let Some(up_to) = self.up_to_ms.get(user) else {
             return false;
         };
-        // `iat` has whole seconds: what was given in the second of the revocation is covered.
+        // `iat` has whole seconds: a token given in the second of the revocation counts as revoked.
         given_ms.is_none_or(|given| given <= *up_to)
     }
 }

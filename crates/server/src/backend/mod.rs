@@ -258,12 +258,16 @@ impl Asking {
         let telling = spawn_local(self.clone().tell_events());
         let free = Arc::new(Semaphore::new(self.link.settings.concurrency));
         loop {
-            let question = tokio::select! {
-                question = asked.recv() => question,
+            let next = async {
+                let permit = Arc::clone(&free).acquire_owned().await.ok()?;
+                Some((permit, asked.recv().await?))
+            };
+            let next = tokio::select! {
+                next = next => next,
+                // Also while every request hangs.
                 () = self.link.ends.notified() => None,
             };
-            let Some(question) = question else { break };
-            let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
+            let Some((permit, question)) = next else {
                 break;
             };
             let asking = self.clone();

@@ -50,7 +50,7 @@ impl Admission {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// A place for a connection; it may be one only for telling the client that there is no room.
+    /// A place for a connection, which may exist only to tell the client that there is no room.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let address = customer(address);
         let before = self.open.fetch_add(1, Ordering::Relaxed);
@@ -74,7 +74,7 @@ impl Admission {
         })
     }
 
-    /// Whether this address may make another handshake now.
+    /// Whether this address may perform another handshake now.
     pub(crate) fn handshake(&self, address: IpAddr, now: Instant) -> bool {
         lock(&self.handshakes).take(address, now)
     }
@@ -92,7 +92,7 @@ pub(crate) struct Place {
     admission: Arc<Admission>,
     address: IpAddr,
     over: bool,
-    /// Whether its handshake was counted already, before TLS.
+    /// Whether its handshake was already counted, before TLS.
     counted: bool,
 }
 

@@ -52,7 +52,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
             Ok((stream, address)) => {
                 let Some(place) = worker.shared.admission.take(address.ip()) else {
                     // Not even read: there are too many to answer.
-                    worker.note_refused("connection", "there are too many connections");
+                    worker.note_refused("connection", "too many connections");
                     continue;
                 };
                 spawn_local(receive(Rc::clone(&worker), stream, address, place));
@@ -70,7 +70,7 @@ async fn receive(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, mut
     // TLS costs more than everything after it, so excess connections are closed before it. Without
     // TLS the answer is a 503, which says when to return.
     if worker.shared.tls.is_some() && !place.handshake(Instant::now()) {
-        return worker.note_refused("handshakes", "too many come at once");
+        return worker.note_refused("handshakes", "too many handshakes at once");
     }
     // An error of the client's socket will be noticed by reading from it.
     let _best_effort = stream.set_nodelay(true);
@@ -82,7 +82,7 @@ async fn receive(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, mut
     });
     match Box::pin(heard).await {
         Ok(Ok((stream, heard))) => show(worker, stream, heard, place).await,
-        Ok(Err(error)) => tracing::debug!(%address, %error, "lost before it was heard"),
+        Ok(Err(error)) => tracing::debug!(%address, %error, "lost before the request was complete"),
         Err(_) => worker.note_refused("handshake", "it timed out"),
     }
 }

@@ -6,7 +6,6 @@ use offhook::{
     Settings, Transport, WebSocket,
     protocol::handshake::{Negotiated, Refusal, Response, ServerDecision},
 };
-use offhook_engine::Identity;
 
 use super::{
     Place, hosts, refusal,
@@ -15,7 +14,7 @@ use super::{
 use crate::{
     auth::{TwoTokens, presented},
     tokens::random_bytes,
-    worker::{Approach, Guest, Pressure, Worker, now},
+    worker::{Approach, Guest, Pressure, Verified, Worker, now},
 };
 
 /// An accepted WebSocket, still to be made from its stream.
@@ -39,7 +38,7 @@ impl Way {
 pub(crate) struct Upgrade {
     pub(crate) response: Response,
     pub(crate) negotiated: Negotiated,
-    /// Who is let in, and the dialect of the connection.
+    /// The client's identity, and the dialect of the connection.
     pub(crate) guest: Guest,
 }
 
@@ -77,7 +76,7 @@ fn check(
     worker: &Worker,
     decision: &mut ServerDecision,
     place: &mut Place,
-) -> Result<(Spoken, Option<Arc<Identity>>), No> {
+) -> Result<(Spoken, Option<Verified>), No> {
     let no = |kind, status, sentence: String| {
         let refusal = refusal(status, &sentence);
         Err((kind, sentence, refusal))
@@ -108,12 +107,11 @@ fn check(
         return Err(busy(worker, "connections", sentence));
     }
     if worker.shared.memory.pressure() >= Pressure::Severe {
-        let sentence =
-            "the server's memory is taken by the connections and channels that there are";
+        let sentence = "the server's memory is in use by existing connections and channels";
         return Err(busy(worker, "memory", sentence));
     }
     if !place.handshake(Instant::now()) {
-        return Err(busy(worker, "handshakes", "too many come at once"));
+        return Err(busy(worker, "handshakes", "too many handshakes at once"));
     }
     // Last: verifying a signature costs more than all the other checks.
     Ok((spoken, by_token(worker, decision)?))
@@ -131,17 +129,18 @@ fn approach_of(worker: &Worker, decision: &ServerDecision, place: &Place) -> App
     }
 }
 
-/// Whom the token in a handshake says that the client is; none without one.
-fn by_token(worker: &Worker, decision: &ServerDecision) -> Result<Option<Arc<Identity>>, No> {
+/// The identity in a handshake's token; none without a token.
+fn by_token(worker: &Worker, decision: &ServerDecision) -> Result<Option<Verified>, No> {
     let token = presented(decision.request(), &worker.shared.config);
     let token = token.map_err(|TwoTokens| {
-        let sentence = "there are two tokens in this handshake; send one";
+        let sentence = "the handshake has two tokens; send one";
         ("token", sentence.to_owned(), refusal(400, sentence))
     })?;
     let Some(token) = token.filter(|_| !worker.shared.passes_tokens_on()) else {
         return Ok(None);
     };
-    let identity = worker.shared.auth.identity(token, now().unix_ms);
+    let at_ms = now().unix_ms;
+    let identity = worker.shared.auth.identity(token, at_ms);
     let identity = identity.map_err(|no| {
         let sentence = no.detail.into_owned();
         if let Some(pause) = no.retry_after {
@@ -157,7 +156,10 @@ fn by_token(worker: &Worker, decision: &ServerDecision) -> Result<Option<Arc<Ide
             .expect("a valid field value");
         ("token", sentence, refusal)
     })?;
-    Ok(Some(Arc::new(identity)))
+    Ok(Some(Verified {
+        identity: Arc::new(identity),
+        at_ms,
+    }))
 }
 
 /// RFC 9110 §10.2.3: when to return, at a different time for each client.

@@ -25,7 +25,7 @@ struct Report<'a> {
     unsent_bytes: usize,
     /// Bytes of messages that have begun to arrive, over all connections.
     unfinished_bytes: usize,
-    /// What channels take in memory: names, members, and the keys and history of those without a disk.
+    /// Memory of channels: names, members, and the keys and history of those in memory.
     channel_bytes: usize,
     /// How much of the budget for these three is used: `low`, `high`, `severe` or `exceeded`.
     memory: &'a str,

@@ -1,4 +1,4 @@
-//! The identity of a connection, from the tokens of its client: at the connection's start, and later.
+//! The identity of a connection, from its client's tokens: when it connects, and later.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -9,7 +9,7 @@ use offhook_engine::{
 };
 
 use super::{
-    Worker,
+    Verified, Worker,
     expiring::{expires_in, without_ended},
 };
 use crate::tokens::bad as bad_token;
@@ -18,7 +18,7 @@ impl Worker {
     /// The identity in the tokens of a client's handshake and `connect`; none without a token.
     pub(super) fn by_token(
         &self,
-        handshake: Option<&Arc<Identity>>,
+        handshake: Option<&Verified>,
         connect: &Connect,
         now: Now,
     ) -> Result<Option<Arc<Identity>>, Refusal> {
@@ -27,18 +27,27 @@ impl Worker {
         let given = given.filter(|_| !self.shared.passes_tokens_on());
         let given = given.map(|token| auth.identity(token, now.unix_ms));
         let given = given.transpose()?.map(Arc::new);
-        let Some(handshake) = handshake else {
+        let Some(Verified {
+            identity: handshake,
+            at_ms,
+        }) = handshake
+        else {
             return Ok(given);
         };
+        // The handshake was not a connection yet that revoking could have closed.
+        if auth.is_revoked(&handshake.user, Some(*at_ms)) {
+            let detail = "token: that of the handshake was revoked since; connect anew";
+            return Err(unauthenticated(detail));
+        }
         if handshake.ends_ms.is_some_and(|ends| ends <= now.unix_ms) {
-            let detail = "token: that of the handshake has expired since; connect anew";
+            let detail = "token: the handshake's token has expired; open a new connection";
             return Err(unauthenticated(detail));
         }
         match given {
             None => Ok(Some(Arc::clone(handshake))),
             Some(given) if given.user == handshake.user => Ok(Some(given)),
             Some(_) => {
-                let detail = "token: is of another user than the one in the handshake";
+                let detail = "token: it belongs to another user than the one in the handshake";
                 Err(unauthenticated(detail))
             }
         }
@@ -64,7 +73,8 @@ impl Worker {
         }))
     }
 
-    /// The identity of a resumed session: that of the token, if there is one, else the session's.
+    /// The identity of a resumed session: that of the token, if there is one, otherwise the
+    /// session's.
     pub(super) fn returner(
         &self,
         by_token: Option<Arc<Identity>>,
@@ -83,14 +93,14 @@ impl Worker {
             return Ok(Arc::new(without_ended(before, now.unix_ms)));
         };
         if newer.user != before.user {
-            return Err(bad_token("is of another user than the token"));
+            return Err(bad_token("belongs to another user than the token"));
         }
         Ok(Arc::new(succeeding(&newer, before, now.unix_ms)))
     }
 }
 
-/// The identity that a newer token gives a session: what the token says, with what the session has
-/// shown of itself to others, and its grants by subscription tokens.
+/// The identity that a newer token gives a session: that of the token, with the session's info as
+/// visible to others, and its grants by subscription tokens.
 fn succeeding(newer: &Identity, before: &Identity, now_ms: u64) -> Identity {
     let mut identity = newer.clone();
     if !before.info.is_empty() {
@@ -104,7 +114,7 @@ fn succeeding(newer: &Identity, before: &Identity, now_ms: u64) -> Identity {
 }
 
 impl Worker {
-    /// The client of a connection brings a newer token of its user.
+    /// The client of a connection presents a newer token of its user.
     pub(super) fn refresh(
         self: &Rc<Self>,
         connection: ConnectionId,
@@ -127,7 +137,8 @@ impl Worker {
         let before = self.admit(connection, now)?;
         let newer = self.shared.auth.identity(token, now.unix_ms)?;
         if newer.user != before.user {
-            let detail = "token: is of another user than the session; connect anew with it";
+            let detail =
+                "token: it belongs to another user than the session; open a new connection with it";
             return Err(unauthenticated(detail));
         }
         let identity = succeeding(&newer, &before, now.unix_ms);
@@ -143,7 +154,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Carries out a command that comes with a token for it.
+    /// Carries out a command that has a token.
     pub(super) fn with_token(
         self: &Rc<Self>,
         connection: ConnectionId,
@@ -167,7 +178,7 @@ impl Worker {
     ) -> Result<(), Refusal> {
         let before = self.admit(connection, now)?;
         let Command::Subscribe(wish) = command else {
-            let detail = "token: only a subscribe takes one";
+            let detail = "token: only a subscribe may have one";
             return Err(Refusal::new(ErrorCode::BadRequest, detail));
         };
         let mut identity = without_ended(&before, now.unix_ms);
@@ -183,7 +194,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Counts a token as a command, since verifying it costs more than one. Returns the identity.
+    /// Counts a token as a command, since verifying it costs more than a command. Returns the
+    /// identity.
     fn admit(
         self: &Rc<Self>,
         connection: ConnectionId,
@@ -214,6 +226,6 @@ fn unauthenticated(detail: &'static str) -> Refusal {
 }
 
 fn token_is_missing() -> Refusal {
-    let detail = "token: is missing; this server asks who connects";
+    let detail = "token: is missing; this server requires one";
     Refusal::new(ErrorCode::Unauthenticated, detail)
 }

@@ -1,5 +1,5 @@
-//! Callers that are no connections, such as requests to the HTTP API: each waits for one reply of the
-//! engine.
+//! Callers that are not connections, such as requests to the HTTP API: each waits for one reply of
+//! the engine.
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 
 use super::{Worker, now};
 
-/// Callers waiting for a reply. The engine replies to each of them in time, so that none stays here.
+/// Callers waiting for a reply. The engine replies to each of them in time, so that none stays here
+/// forever.
 #[derive(Debug, Default)]
 pub(super) struct Callers {
     waiting: HashMap<CallerId, oneshot::Sender<CallerReply>>,
@@ -24,7 +25,7 @@ impl Callers {
         (caller, replied)
     }
 
-    /// Passes on the replies that the engine has.
+    /// Passes on the engine's replies.
     pub(super) fn reply(&mut self, engine: &mut Engine) {
         while let Some((caller, reply)) = engine.poll_caller_reply() {
             if let Some(waiting) = self.waiting.remove(&caller) {
@@ -36,7 +37,8 @@ impl Callers {
 }
 
 impl Worker {
-    /// Asks the engine something for a caller that is no connection. The receiver gets the reply.
+    /// Sends the engine a question for a caller that is not a connection. The receiver gets the
+    /// reply.
     pub(super) fn call(
         self: &Rc<Self>,
         ask: impl FnOnce(&mut Engine, CallerId, Now),

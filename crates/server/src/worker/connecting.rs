@@ -11,7 +11,7 @@ use offhook_engine::{
 use tokio::sync::oneshot::{self, error::RecvError};
 
 use super::{
-    Approach, Guest, State, Worker, connection::Connection, expiring::expires_in, now,
+    Approach, Guest, State, Verified, Worker, connection::Connection, expiring::expires_in, now,
     outlet::Outlet, speaker::Speaker,
 };
 use crate::{
@@ -28,7 +28,7 @@ const ATTEMPTS: u32 = 16;
 pub(super) struct Connecting {
     outlet: Outlet,
     /// The identity in the handshake's token.
-    identity: Option<Arc<Identity>>,
+    identity: Option<Verified>,
     approach: Option<Box<Approach>>,
     /// None once it has moved into the connection.
     speaker: Option<Speaker>,
@@ -40,10 +40,10 @@ pub(super) struct Connecting {
 pub(super) enum Connected {
     /// The client has not identified itself yet.
     NotYet,
-    /// The engine knows the connection. Intents that followed the `connect` in the same message are
-    /// still to be carried out.
+    /// The engine knows the connection. Intents after the `connect` in the same message are still
+    /// to be carried out.
     Yes(Connection, Vec<Intent>),
-    /// Somebody is asked: give [`Connecting::go_on`] the answer.
+    /// An answer is awaited: pass it to [`Connecting::go_on`].
     Awaits(Box<Loading>),
 }
 
@@ -51,10 +51,10 @@ pub(super) enum Connected {
 #[derive(Debug)]
 pub(super) struct Loading {
     connect: Connect,
-    /// A session that comes back, and whose subscriptions the broker keeps: as the token has it,
-    /// without subscriptions. None for a new client that the backend is asked about.
+    /// The session that is being resumed, from the token, without its subscriptions, which the broker
+    /// stores. None for a new client that the backend is asked about.
     session: Option<SessionSnapshot>,
-    /// What came in the same message, behind the `connect`.
+    /// The rest of the message after the `connect`.
     behind: Vec<Intent>,
     reply: oneshot::Receiver<CallerReply>,
 }
@@ -116,7 +116,7 @@ impl Connecting {
         self.take(worker, intents)
     }
 
-    /// Goes on once the broker has answered.
+    /// Continues once the broker has answered.
     pub(super) async fn go_on(
         &mut self,
         worker: &Rc<Worker>,
@@ -191,7 +191,7 @@ impl Connecting {
                 }
                 Intent::Command { id, .. }
                 | Intent::Granted { id, .. }
-                | Intent::Refresh { id, .. } => (Some(id), bad("connect comes first")),
+                | Intent::Refresh { id, .. } => (Some(id), bad("send connect first")),
                 Intent::Refuse { id, refusal } => (id, refusal),
                 Intent::Say(message) => {
                     self.outlet.put(message).map_err(|_| Ended::Lost)?;
@@ -261,7 +261,8 @@ impl Connecting {
         })))
     }
 
-    /// Begins a session, or resumes this one. `admitted` is whom the backend says that a new client is.
+    /// Starts a session, or resumes this one. `admitted` is the identity that the backend gave a new
+    /// client.
     fn connect(
         &mut self,
         worker: &Rc<Worker>,
@@ -364,14 +365,14 @@ impl Connecting {
                 id: connect.id,
                 session: name,
                 user: &user,
-                // Without a token the client comes back with its positions.
+                // Without a token, the client reconnects with its positions.
                 resume: token.as_ref().map_or("", |token| &token.text),
                 expires_in: expires_in(&session.identity, now.unix_ms),
             };
             let mut out: Vec<Payload> = Vec::new();
             speaker.with(|dialect| dialect.welcome(&welcome, &mut out));
             for message in out {
-                // A closing connection gets nothing, and ends by itself.
+                // A closing connection gets nothing, and ends without this.
                 let _unsent = self.outlet.put(message);
             }
         }
@@ -384,13 +385,13 @@ impl Connecting {
 }
 
 impl Worker {
-    /// What the token of a session that comes back says; none for a new session.
+    /// The session in the token; none for a new session.
     fn opened(&self, connect: &Connect) -> Result<Option<Opened>, Refusal> {
         let open = |token: &String| self.shared.sealer.open(token, now().unix_ms);
         connect.resume.as_ref().map(open).transpose()
     }
 
-    /// Asks the broker for what it keeps of a session.
+    /// Asks the broker for the stored part of a session.
     fn load(self: &Rc<Self>, session: &SessionSnapshot) -> oneshot::Receiver<CallerReply> {
         let session = session.session;
         self.call(|engine, caller, now| engine.handle_load_session(caller, session, now))
@@ -398,7 +399,7 @@ impl Worker {
 }
 
 fn older() -> Refusal {
-    bad_token("is older than the token of a newer connection of the session")
+    bad_token("is older than that of a newer connection of the session")
 }
 
 fn no_session(_no_randomness: std::io::Error) -> Refusal {

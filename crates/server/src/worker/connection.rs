@@ -112,7 +112,7 @@ impl Drop for Connection {
 }
 
 impl Worker {
-    /// Does what a connection's dialect asks for, because of a message or because of the time.
+    /// Carries out a request of a connection's dialect, caused by a message or by a timeout.
     pub(super) fn carry_out_intent(
         self: &Rc<Self>,
         connection: ConnectionId,
@@ -148,7 +148,7 @@ impl Worker {
                 let mut state = self.state.borrow_mut();
                 state.outboxes.say(connection, |_, out| out.push(message));
             }
-            // Whoever has the connection knows it.
+            // Forgets the connection, since its transport has ended.
             Intent::Leave => {}
             Intent::Close { code, reason } => {
                 let mut state = self.state.borrow_mut();
@@ -170,8 +170,8 @@ impl Worker {
         });
     }
 
-    /// Lets the dialects of connections do what is due: heartbeats, and closing the connections of
-    /// clients that have been silent for too long.
+    /// Calls the dialects of connections whose timeouts have expired: for heartbeats, and to close
+    /// the connections of silent clients.
     pub(super) fn keep_dialects_time(self: &Rc<Self>, now: Now) {
         let due = self.state.borrow_mut().outboxes.take_due(now.instant);
         for connection in due {
@@ -207,7 +207,7 @@ impl Worker {
         }
     }
 
-    /// Waits until the large answers that a connection has asked for were put, or never will be.
+    /// Waits until the large answers requested by a connection were put, or never will be.
     pub(super) async fn answered(&self, connection: ConnectionId) {
         loop {
             let awaited = self.state.borrow().outboxes.awaited(connection);

@@ -1,4 +1,4 @@
-//! Identities and the grants of subscription tokens that end at a given time.
+//! Identities and grants of subscription tokens that expire.
 
 use std::{collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
 
@@ -6,21 +6,21 @@ use offhook_engine::{CloseReason, ConnectionId, Identity, Whom};
 
 use super::{State, Worker, now};
 
-/// The steps ahead for connections, ordered by their time in milliseconds since 1970.
+/// Future steps for connections, ordered by their time in milliseconds since 1970.
 #[derive(Debug, Default)]
 pub(super) struct Expiries(BTreeSet<(u64, ConnectionId, Step)>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
-    /// The client is told that its identity ends soon.
+    /// The client is told that its identity expires soon.
     Notice,
-    /// A grant ends.
+    /// A grant expires.
     Grant,
-    /// The identity ends.
+    /// The identity expires.
     End,
 }
 
-/// The steps ahead for one connection.
+/// The future steps for one connection.
 fn steps(
     connection: ConnectionId,
     identity: &Identity,
@@ -51,7 +51,7 @@ impl Worker {
         u64::try_from(notice.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Remembers when the identity of a connection and its grants end.
+    /// Schedules the expiry of a connection's identity and grants.
     pub(super) fn watch_end(&self, state: &mut State, connection: ConnectionId) {
         if let Some(identity) = state.engine.identity(connection) {
             let steps = steps(connection, identity, self.notice_ms());
@@ -59,8 +59,8 @@ impl Worker {
         }
     }
 
-    /// Forgets these times: the connection is about to end, or to get another identity. Must be called while
-    /// the engine still has the old identity.
+    /// Cancels these steps, because the connection is about to end, or to get another identity.
+    /// Must be called while the engine still has the old identity.
     pub(super) fn forget_end(&self, state: &mut State, connection: ConnectionId) {
         if let Some(identity) = state.engine.identity(connection) {
             for step in steps(connection, identity, self.notice_ms()) {
@@ -69,8 +69,8 @@ impl Worker {
         }
     }
 
-    /// Gives a connection another identity. Subscriptions that it does not allow end, and the client is
-    /// told why.
+    /// Replaces the identity of a connection. Subscriptions that it does not allow end, and the
+    /// client is told why.
     pub(super) fn exchange_identity(
         self: &Rc<Self>,
         connection: ConnectionId,
@@ -136,7 +136,7 @@ impl Worker {
     }
 }
 
-/// The identity without grants that have ended.
+/// The identity without expired grants.
 pub(super) fn without_ended(identity: &Identity, now_ms: u64) -> Identity {
     let mut left = identity.clone();
     left.grants
@@ -144,7 +144,7 @@ pub(super) fn without_ended(identity: &Identity, now_ms: u64) -> Identity {
     left
 }
 
-/// How long an identity is still valid.
+/// How long an identity remains valid.
 pub(super) fn expires_in(identity: &Identity, now_ms: u64) -> Option<Duration> {
     let ends = identity.ends_ms?;
     Some(Duration::from_millis(ends.saturating_sub(now_ms)))

@@ -1,25 +1,25 @@
-//! The budget for what strangers can make the process hold: what waits to be sent, messages that have
-//! begun to arrive, and what the broker holds for channels in memory.
+//! The budget for the memory that clients can make the process use: unsent output, incomplete
+//! messages, and what the broker holds for channels in memory.
 //!
-//! Who loses what, in this order:
+//! When memory is short, it is freed in this order:
 //!
-//! 1. From half of it on, the buffers of the slowest connections: they read on from the history instead,
-//!    and keep their cursor.
-//! 2. From three quarters on, new connections, which are refused.
-//! 3. Beyond it, the connections with the largest unfinished messages: they are closed, resume, and
+//! 1. From half of the budget on, the buffers of the slowest connections: they continue from
+//!    history, and keep their cursor.
+//! 2. From three quarters on, new connections are refused.
+//! 3. Beyond it, the connections with the largest incomplete messages are closed; they resume, and
 //!    send the message again.
-//! 4. Then the connections with the most unsent bytes: they are closed, and resume.
+//! 4. Then the connections with the most unsent bytes are closed, and resume.
 //!
-//! Channels in memory may take half of the budget; within that the broker decides who loses what (see
-//! [`offhook_brokers::Budget`]).
+//! Channels in memory may take half of the budget; within that, the broker decides what to free
+//! (see [`offhook_brokers::Budget`]).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The budget, and what each worker uses of it.
+/// The budget, and how much each worker uses of it.
 #[derive(Debug)]
 pub(crate) struct Memory {
     limit: usize,
-    /// By the workers' numbers; each writes its own.
+    /// By the workers' numbers; each worker writes its own.
     workers: Box<[Part]>,
     /// What the broker holds.
     channels: AtomicUsize,
@@ -31,12 +31,12 @@ struct Part {
     unfinished: AtomicUsize,
 }
 
-/// What connections hold: those of one worker, or all.
+/// The memory of connections: those of one worker, or all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Connections {
-    /// What waits to be sent.
+    /// Unsent output.
     pub(crate) unsent: usize,
-    /// Messages that have begun to arrive.
+    /// Incomplete messages.
     pub(crate) unfinished: usize,
 }
 
@@ -50,7 +50,7 @@ pub(crate) enum Pressure {
     /// More than three quarters: outboxes are limited to a sixteenth, and no connections are
     /// accepted.
     Severe,
-    /// All of it: unfinished messages and the slowest connections are closed.
+    /// All of it: connections with incomplete messages and the slowest connections are closed.
     Exceeded,
 }
 
@@ -63,7 +63,7 @@ impl Memory {
         }
     }
 
-    /// What all connections hold.
+    /// The memory of all connections.
     pub(crate) fn connections(&self) -> Connections {
         let mut all = Connections::default();
         for part in &self.workers {
@@ -73,7 +73,7 @@ impl Memory {
         all
     }
 
-    /// Everything that counts.
+    /// The total that counts against the budget.
     pub(crate) fn used(&self) -> usize {
         let Connections { unsent, unfinished } = self.connections();
         unsent + unfinished + self.channels.load(Ordering::Relaxed)
@@ -96,12 +96,12 @@ impl Memory {
         }
     }
 
-    /// The broker holds so much now.
+    /// Records how much the broker holds now.
     pub(super) fn note_channels(&self, held: usize) {
         self.channels.store(held, Ordering::Relaxed);
     }
 
-    /// A worker holds so much now. Returns what it has to free.
+    /// Records how much a worker holds now. Returns what it has to free.
     pub(super) fn note(&self, worker: u16, held: Connections) -> Connections {
         if let Some(part) = self.workers.get(usize::from(worker)) {
             part.unsent.store(held.unsent, Ordering::Relaxed);
@@ -118,7 +118,7 @@ impl Memory {
     }
 }
 
-/// The part of `too_much` that falls to a worker with `held` of `all`.
+/// The part of `too_much` that a worker with `held` of `all` has to free.
 fn part(too_much: usize, held: usize, all: usize) -> usize {
     let part = too_much as u128 * held as u128 / all.max(1) as u128;
     usize::try_from(part).unwrap_or(usize::MAX)

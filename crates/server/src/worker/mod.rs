@@ -65,7 +65,7 @@ pub(crate) struct Worker {
     number: u16,
     /// Its number at the broker.
     id: WorkerId,
-    /// What makes handshakes.
+    /// The acceptor of handshakes.
     pub(crate) handshake: Arc<ServerConfig>,
     /// The settings of WebSockets.
     pub(crate) settings: Settings,
@@ -89,9 +89,17 @@ pub(crate) struct Guest {
     /// The dialect of the connection.
     pub(crate) speaker: Speaker,
     /// The identity in the handshake's token; none without a token.
-    pub(crate) identity: Option<Arc<Identity>>,
+    pub(crate) identity: Option<Verified>,
     /// What the backend is told of the client, if it is asked about each.
     pub(crate) approach: Option<Box<Approach>>,
+}
+
+/// The identity in a token that was verified.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(crate) identity: Arc<Identity>,
+    /// When, in milliseconds since 1970. What is revoked later covers it.
+    pub(crate) at_ms: u64,
 }
 
 /// How a client came here.
@@ -112,7 +120,7 @@ struct State {
     expiries: Expiries,
     mailbox: Arc<Mailbox>,
     callers: Callers,
-    /// For what a client's message asks for; empty between messages.
+    /// Intents of the present message; empty between messages.
     intents: Vec<Intent>,
 }
 

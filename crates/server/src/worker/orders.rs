@@ -36,7 +36,7 @@ pub(crate) enum Order {
     },
 }
 
-/// An action of the server's side on sessions.
+/// An action of the server on sessions.
 #[derive(Clone, Debug)]
 pub(crate) enum Errand {
     Tell {
@@ -63,11 +63,11 @@ pub(crate) struct Goodbye {
 #[derive(Debug)]
 pub(crate) struct Orders(Box<[Inbox]>);
 
-/// What one worker has been asked and has not done yet. It is bounded by what there is to do: each
-/// order is about a connection of the worker, or answers a question of its engine.
+/// Requests that one worker has not handled yet. Their number is limited, since each request
+/// concerns a connection of the worker, or answers a question of its engine.
 #[derive(Debug)]
 struct Inbox {
-    /// None once the worker has ended: an order that is dropped tells who waits for it.
+    /// None once the worker has ended: dropping a request informs its sender.
     orders: Mutex<Option<Vec<Order>>>,
     wake: Arc<Notify>,
 }
@@ -100,14 +100,14 @@ impl Orders {
         }
     }
 
-    /// The worker has ended: what it was asked and what it will be asked is dropped.
+    /// The worker has ended: present and future requests are dropped.
     pub(super) fn close(&self, worker: u16) {
         if let Some(inbox) = self.0.get(usize::from(worker)) {
             drop(inbox.orders().take());
         }
     }
 
-    /// How many workers there are.
+    /// The number of workers.
     pub(crate) fn workers(&self) -> u16 {
         u16::try_from(self.0.len()).unwrap_or(u16::MAX)
     }
@@ -169,7 +169,7 @@ impl Worker {
         })
     }
 
-    /// Closes the older connection of a session, wherever it is.
+    /// Closes the older connection of a session, whichever worker it is on.
     pub(super) fn close_replaced(self: &Rc<Self>, older: Place) {
         if older.worker == self.number {
             self.replace(older.connection);
@@ -183,8 +183,8 @@ impl Worker {
         self.close_connection(connection, CloseReason::Replaced);
     }
 
-    /// Closes a connection. Its session has moved on or is to resume: anything else this connection
-    /// sends is ignored.
+    /// Closes a connection. Its session has moved to another one or is to resume: anything else
+    /// that this connection sends is ignored.
     pub(super) fn close_connection(self: &Rc<Self>, connection: ConnectionId, reason: CloseReason) {
         // One that was replaced has not ended: its session is on another connection.
         if reason != CloseReason::Replaced {

@@ -7,8 +7,8 @@ use tokio::time::sleep;
 
 use super::{Worker, outlet::Outlet};
 
-/// How long a connection waits that has more unsent than it may have while memory is short. 100 ms: it
-/// is slow anyway.
+/// How long a connection waits if it has more unsent bytes than allowed while memory is short. 100
+/// ms: it is slow anyway.
 const WHILE_MEMORY_IS_SHORT: Duration = Duration::from_millis(100);
 
 /// Hands out more until the connection wants no more. This task exists only while a connection is
@@ -21,7 +21,7 @@ pub(super) async fn refill(worker: Rc<Worker>, connection: ConnectionId, outlet:
         let half = worker.state.borrow().outboxes.bound() / 2;
         let unsent = outlet.unsent();
         if unsent > half {
-            // There is room by the configured bound, but not by the one that holds now.
+            // There is room by the configured limit, but not by the present one.
             sleep(WHILE_MEMORY_IS_SHORT).await;
             continue;
         }

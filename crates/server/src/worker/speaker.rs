@@ -10,7 +10,8 @@ use offhook_dialects::{Dialect, native::Native};
 pub(crate) enum Speaker {
     /// The native dialect.
     Native,
-    /// Any other, boxed twice so that a connection that speaks native does not hold room for it.
+    /// Any other dialect, boxed twice so that a connection with the native one does not reserve
+    /// room for it.
     Other(Box<Box<dyn Dialect>>),
 }
 
@@ -23,7 +24,7 @@ impl Speaker {
         }
     }
 
-    /// When the dialect wants to be called because of the time; none for a dialect that never does.
+    /// When the dialect wants to be called next; none for a dialect without timeouts.
     pub(crate) fn timeout(&self) -> Option<Option<Instant>> {
         match self {
             Self::Native => None,

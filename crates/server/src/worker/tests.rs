@@ -44,7 +44,7 @@ fn worker() -> (Rc<Worker>, watch::Sender<Phase>) {
     let sealer = Arc::new(Sealer::new(&keys, config.resume.expiry));
     let routes = Routes::new(&config);
     let auth = Arc::new(Authenticator::open(&config).unwrap());
-    let orders = Arc::new(Orders::new(config.workers.get()));
+    let orders = Arc::new(super::Orders::new(config.workers.get()));
     let shared = Shared::new(config, broker, sealer, auth, orders, None, None, routes);
     let shared = Arc::new(shared);
     let (phase, serving) = watch::channel(Phase::Open);

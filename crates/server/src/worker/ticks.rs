@@ -17,14 +17,15 @@ use super::{
 };
 use crate::tokens::Token;
 
-/// Twice a second: often enough for deadlines of seconds, and few enough tokens for a client that
-/// subscribes to many channels one by one.
+/// Twice a second: often enough for deadlines of seconds, and rare enough for few tokens if a
+/// client subscribes to many channels one by one.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Tokens that are sealed before others have a turn. 128: about a millisecond.
+/// The number of tokens sealed before other tasks run. 128: takes about a millisecond.
 pub(super) const SEALS: usize = 128;
 
-/// Ticks between two looks at which tokens have lived half of their life: a minute.
+/// The number of ticks between two checks for tokens that are past half of their lifetime: a
+/// minute.
 const TICKS_A_LOOK: u32 = 120;
 
 impl Worker {
@@ -62,7 +63,7 @@ impl Worker {
         });
     }
 
-    /// Sends marks that had to wait for this moment, and looks which tokens are old.
+    /// Sends marks that had to wait, and checks for old tokens.
     fn mark(&self, look: bool) {
         let outboxes = &mut self.state.borrow_mut().outboxes;
         outboxes.mark_again();
@@ -73,7 +74,7 @@ impl Worker {
         }
     }
 
-    /// Sends the tokens that are due to some of the connections.
+    /// Sends outdated tokens anew to some of the connections.
     pub(super) fn seal_stale(&self, stale: &[ConnectionId]) {
         let now = now();
         let State {
@@ -84,7 +85,7 @@ impl Worker {
         });
     }
 
-    /// Gives the broker what clients have acknowledged.
+    /// Stores what clients have acknowledged at the broker.
     fn keep_unsaved(&self) {
         let mut state = self.state.borrow_mut();
         for connection in state.outboxes.take_unsaved() {
@@ -92,7 +93,7 @@ impl Worker {
         }
     }
 
-    /// Counts what connections and channels hold, and keeps it within the budget of the process.
+    /// Measures what connections and channels hold, and keeps it within the budget of the process.
     fn mind_memory(self: &Rc<Self>) {
         let memory = &self.shared.memory;
         memory.note_channels(self.shared.broker.held().memory_bytes);
@@ -117,8 +118,8 @@ impl Worker {
         }
     }
 
-    /// The resume token of a session; none if it can't have one. What the token does not hold is given
-    /// to the broker.
+    /// The resume token of a session; none if it cannot have one. What the token does not contain
+    /// is stored by the broker.
     pub(super) fn seal(&self, session: &SessionSnapshot) -> Option<SealedToken> {
         let Token { text, kept } = self.shared.sealer.seal(session)?;
         let kept = kept.map(|bytes| {
@@ -129,7 +130,7 @@ impl Worker {
         Some(SealedToken { text, kept })
     }
 
-    /// Gives the broker a session to keep as long as its token is good.
+    /// Stores a session at the broker for as long as its token is valid.
     fn keep(&self, session: SessionId, bytes: Bytes) {
         let expiry = self.shared.sealer.expiry();
         let save = BrokerRequest::SaveSession {
@@ -140,12 +141,12 @@ impl Worker {
         self.shared.broker.submit(self.id, save);
     }
 
-    /// Gives the broker a session as it is now, if the broker keeps it.
+    /// Stores the present state of a session, if the broker has a copy.
     pub(super) fn keep_again(&self, state: &State, connection: ConnectionId) {
         if !state.outboxes.is_kept(connection) {
             return;
         }
-        // A connection that is being closed was kept before that.
+        // A connection that is being closed was stored before.
         let session = state.engine.snapshot(connection, now());
         let bytes = session.as_ref().and_then(SessionSnapshot::to_bytes);
         if let (Some(session), Some(bytes)) = (session, bytes) {
@@ -153,9 +154,9 @@ impl Worker {
         }
     }
 
-    /// A subscription of a large session has ended: what the broker keeps of the session is forgotten
-    /// at once, and kept again with the next token. To keep it anew with each subscription that
-    /// ends would cost as much as there are subscriptions, each time.
+    /// A subscription of a large session has ended: the broker's copy of the session is deleted at
+    /// once, and stored again with the next token. Storing it with each subscription that ends
+    /// would cost as much as there are subscriptions, each time.
     pub(super) fn forget_kept(&self, outboxes: &mut Outboxes, connection: ConnectionId) {
         if let Some(session) = outboxes.forget_kept(connection) {
             let drop = BrokerRequest::DropSession { session };

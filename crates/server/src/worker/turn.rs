@@ -25,7 +25,7 @@ impl Worker {
         self.tell(|engine| tell(engine, now))
     }
 
-    /// As [`turn`](Self::turn), for a caller who has looked at the clock already.
+    /// As [`turn`](Self::turn), for a caller that has already read the clock.
     pub(super) fn tell<R>(self: &Rc<Self>, tell: impl FnOnce(&mut Engine) -> R) -> R {
         let mut state = self.state.borrow_mut();
         let told = tell(&mut state.engine);
@@ -33,8 +33,8 @@ impl Worker {
         told
     }
 
-    /// Takes what the broker has for this worker, whenever the mailbox wakes this task, puts
-    /// broadcasts into outboxes, and lets those leave who have gone with many subscriptions.
+    /// Takes the broker's events for this worker whenever the mailbox wakes this task, puts
+    /// broadcasts into outboxes, and ends the subscriptions of closed connections.
     pub(super) async fn take_mail(self: Rc<Self>) {
         loop {
             self.mail.notified().await;
@@ -50,7 +50,7 @@ impl Worker {
                 }
                 yield_now().await;
             }
-            // Connections that have gone with many subscriptions leave a part at a time.
+            // The subscriptions of closed connections end in parts.
             while self.turn(|engine, _| engine.leave_on()) {
                 yield_now().await;
             }
@@ -137,7 +137,7 @@ impl Worker {
             };
             match delivery {
                 Delivery::Connection { connection, notice } if ends_subscription(&notice) => {
-                    // Ahead of the notice: whoever has that does not come back with the
+                    // Before the notice: a client that has received that does not resume with the
                     // subscription.
                     if outboxes.is_kept(connection) {
                         self.forget_kept(outboxes, connection);

@@ -1,5 +1,5 @@
-//! Messages that clients have begun to send and not finished: how many bytes they take together, and
-//! how long each may take.
+//! Messages that clients have begun to send and not completed: their total size, and how long each
+//! may take.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,25 +10,25 @@ use std::{
 
 use offhook::{Sender, WebSocket, protocol::CloseCode};
 
-/// The unfinished messages of one worker.
+/// The incomplete messages of one worker.
 #[derive(Debug, Default)]
 pub(super) struct Unfinished(RefCell<Vec<Rc<Entry>>>);
 
-/// One connection's message that is not whole yet.
+/// The incomplete message of one connection.
 #[derive(Debug)]
 pub(super) struct Entry {
     sender: Sender,
-    /// When it was first seen. None once it is whole.
+    /// When it was first seen. None once it is complete.
     since: Cell<Option<Instant>>,
-    /// Whether it is among those of the worker.
+    /// Whether it is listed among those of the worker.
     listed: Cell<bool>,
-    /// The connection was closed: its task is to let go of it, and of what the message takes, without
-    /// waiting for the client.
+    /// The connection was closed: its task must drop it, and free the message, without waiting for
+    /// the client.
     cut: Cell<bool>,
     task: RefCell<Waker>,
 }
 
-/// What a connection's task knows of its message; an idle connection owns nothing.
+/// A task's record of its connection's message; an idle connection owns nothing.
 #[derive(Debug, Default)]
 pub(super) struct Receiving(Option<Rc<Entry>>);
 
@@ -38,14 +38,14 @@ impl Receiving {
         self.0.as_ref().is_some_and(|entry| entry.cut.get())
     }
 
-    /// A message is whole.
+    /// A message is complete.
     pub(super) fn message(&self) {
         if let Some(entry) = &self.0 {
             entry.since.set(None);
         }
     }
 
-    /// Nothing more has come for now: perhaps a part of a message has.
+    /// Nothing more has arrived for now: part of a message may have.
     pub(super) fn pause(&mut self, socket: &WebSocket, all: &Unfinished, cx: &Context<'_>) {
         if socket.incomplete_bytes() == 0 {
             return;
@@ -75,7 +75,7 @@ impl Entry {
     }
 
     fn close(&self, reason: &str) {
-        // It may be closing already: then that stands.
+        // It may already be closing: then the first close stands.
         drop(self.sender.close(CloseCode::POLICY_VIOLATION, reason));
         self.cut.set(true);
         self.task.borrow().wake_by_ref();
@@ -83,8 +83,8 @@ impl Entry {
 }
 
 impl Unfinished {
-    /// Counts the bytes of all, and closes the connections whose message takes too long. Returns the
-    /// bytes that are left, and how many connections were closed.
+    /// Measures all, and closes the connections whose message takes too long. Returns the remaining
+    /// bytes, and how many connections were closed.
     pub(super) fn count(&self, now: Instant, within: Duration) -> (usize, usize) {
         let (mut bytes, mut late) = (0, 0);
         self.0.borrow_mut().retain(|entry| {
@@ -108,7 +108,7 @@ impl Unfinished {
         (bytes, late)
     }
 
-    /// Closes the connections with the largest unfinished messages, until so many bytes are free.
+    /// Closes the connections with the largest incomplete messages, until this many bytes are free.
     /// Returns how many were closed.
     pub(super) fn shed(&self, bytes: usize) -> usize {
         if bytes == 0 {

@@ -6,6 +6,7 @@ use offhook_auth::ApiKey;
 use serde_json::{Value, json};
 
 use crate::{
+    caller::Caller,
     hall::Hall,
     issuer::{of, with_tokens},
 };
@@ -170,6 +171,24 @@ async fn what_is_revoked_does_not_come_back_by_token_nor_by_session() {
 }
 
 #[tokio::test]
+async fn what_is_revoked_between_handshake_and_connect_does_not_come_in() {
+    let hall = hall().await;
+    let header = format!("Bearer {}", of("ann"));
+    let open = hall.number().header("Authorization", header).open().await;
+    let mut ann = Caller::new(open.unwrap());
+    assert_eq!(
+        post(&hall, "revoke", json!({ "user": "ann" })).await,
+        json!({ "sessions": 0 })
+    );
+    let refused = ann.refused(json!({ "type": "connect" })).await;
+    assert_eq!(refused["code"], "unauthenticated", "{refused}");
+    assert!(
+        refused["message"].as_str().unwrap().contains("revoked"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
 async fn the_rules_are_explained_and_the_specification_is_served_to_all() {
     let hall = hall().await;
     let open = get(&hall, "explain?channel=chat&verb=publish").await;
@@ -195,18 +214,22 @@ async fn the_rules_are_explained_and_the_specification_is_served_to_all() {
 async fn occupied_channels_are_listed_by_prefix_in_pages() {
     let hall = hall().await;
     let (mut one, mut two) = (hall.caller().await, hall.caller().await);
-    for name in ["room/1", "room/2", "room/3", "hall"] {
+    for name in ["chat/room/1", "chat/room/2", "chat/room/3", "chats"] {
         one.subscribe(name, json!("now")).await;
     }
-    two.subscribe("room/2", json!("now")).await;
-    let page = get(&hall, "channels?prefix=room/&limit=2").await;
+    two.subscribe("chat/room/2", json!("now")).await;
+    let page = get(&hall, "channels?prefix=chat/room/&limit=2").await;
     let listed = |name: &str, members| json!({ "channel": name, "members": members });
     assert_eq!(
         page,
-        json!({ "channels": [listed("room/1", 1), listed("room/2", 2)], "next": "room/2" })
+        json!({ "channels": [listed("chat/room/1", 1), listed("chat/room/2", 2)], "next": "chat/room/2" })
     );
-    let rest = get(&hall, "channels?prefix=room/&limit=2&after=room/2").await;
-    assert_eq!(rest, json!({ "channels": [listed("room/3", 1)] }));
+    let rest = get(
+        &hall,
+        "channels?prefix=chat/room/&limit=2&after=chat/room/2",
+    )
+    .await;
+    assert_eq!(rest, json!({ "channels": [listed("chat/room/3", 1)] }));
     let all = get(&hall, "channels").await;
     assert_eq!(all["channels"].as_array().unwrap().len(), 4);
     hall.set_api_keys(vec![ApiKey::of_everything("another")]);

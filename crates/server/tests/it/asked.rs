@@ -79,22 +79,43 @@ impl TestBackend {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// The next request.
+    /// The next question.
     pub(crate) async fn next(&mut self) -> Request {
+        loop {
+            let request = self.next_of_all().await;
+            if request.body["type"] != "events" {
+                return request;
+            }
+        }
+    }
+
+    /// The next batch of events.
+    pub(crate) async fn events(&mut self) -> Value {
+        loop {
+            let request = self.next_of_all().await;
+            if request.body["type"] == "events" {
+                return request.body;
+            }
+        }
+    }
+
+    async fn next_of_all(&mut self) -> Request {
         let request = timeout(NEVER, self.requests.recv()).await;
         request.expect("the backend is asked").unwrap()
     }
 
-    /// The requests that are here already.
+    /// The questions that are here already.
     pub(crate) fn heard(&mut self) -> Vec<Request> {
-        std::iter::from_fn(|| self.requests.try_recv().ok()).collect()
+        let all = std::iter::from_fn(|| self.requests.try_recv().ok());
+        all.filter(|request| request.body["type"] != "events")
+            .collect()
     }
 
     /// The next event of this kind, whatever comes before it.
     pub(crate) async fn event(&mut self, kind: &str) -> Value {
         loop {
-            let request = self.next().await.body;
-            let events = request["events"].as_array().cloned().unwrap_or_default();
+            let batch = self.events().await;
+            let events = batch["events"].as_array().cloned().unwrap_or_default();
             if let Some(event) = events.into_iter().find(|event| event["type"] == kind) {
                 return event;
             }

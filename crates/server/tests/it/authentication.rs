@@ -1,5 +1,6 @@
 //! Who connects: tokens in every place, and what they allow, for as long as they hold.
 
+use offhook_auth::{Algorithm, Signer};
 use offhook_engine::{Access, ChannelRules};
 use offhook_server::{Config, config::ChannelRule};
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     caller::Caller,
     hall::Hall,
-    issuer::{now, of, token, with_tokens},
+    issuer::{SECRET, now, of, token, with_tokens},
 };
 
 /// Channels below `private/` ask for grants.
@@ -219,6 +220,33 @@ async fn a_subscription_token_opens_one_channel_until_it_expires() {
         .refused(json!({ "type": "subscribe", "channel": "private/7" }))
         .await;
     assert_eq!(refused["code"], "forbidden");
+}
+
+#[tokio::test]
+async fn a_subscription_token_without_an_end_is_replaced_by_a_newer_one_and_stays_after_a_refresh()
+{
+    let hall = Hall::open(granted(with_tokens(|auth| auth.require_expiry = false))).await;
+    let (mut ann, _) = connected(&hall, &of("ann")).await;
+    let endless = |channel: &str| {
+        Signer::hmac(Algorithm::Hs256, SECRET)
+            .unwrap()
+            .sign(&json!({ "sub": "ann", "channel": channel }))
+            .unwrap()
+    };
+    let subscribe = |channel: &str| json!({ "type": "subscribe", "channel": channel, "token": endless(channel) });
+    // More often than a session may have grants by such tokens.
+    for _ in 0..130 {
+        let subscribed = ann.ask(subscribe("private/7")).await;
+        assert_eq!(subscribed["type"], "subscribed", "{subscribed}");
+        ann.ask(json!({ "type": "unsubscribe", "channel": "private/7" }))
+            .await;
+    }
+    ann.ask(json!({ "type": "refresh", "token": of("ann") }))
+        .await;
+    let subscribed = ann
+        .ask(json!({ "type": "subscribe", "channel": "private/7" }))
+        .await;
+    assert_eq!(subscribed["type"], "subscribed", "{subscribed}");
 }
 
 #[tokio::test]

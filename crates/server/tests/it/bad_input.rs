@@ -1,5 +1,5 @@
-//! Bad input gets an error that says what is wrong and where, and the connection stays open; floods
-//! and violations of the protocol close it, with a reason.
+//! Invalid input causes an error that says what is wrong and where, and the connection stays open;
+//! floods and violations of the protocol close it, with a reason.
 
 use std::time::Duration;
 
@@ -245,7 +245,7 @@ async fn before_connect_nothing_else_goes_and_not_for_long() {
         error["message"]
             .as_str()
             .unwrap()
-            .contains("connect comes first")
+            .contains("send connect first")
     );
     caller.connect().await;
 

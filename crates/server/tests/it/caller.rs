@@ -66,7 +66,7 @@ impl Caller {
         self.next_id
     }
 
-    /// The next message that is neither a token nor `restored`; both are kept.
+    /// The next message that is neither a token nor `restored`; both are stored.
     pub(crate) async fn hear(&mut self) -> Value {
         serde_json::from_str(&self.hear_text().await).unwrap()
     }
@@ -162,7 +162,7 @@ impl Caller {
 
     /// Drops the connection without a closing handshake.
     pub(crate) fn cut(self) {
-        // The peer is told 1001, which a page that is reloaded sends, too.
+        // The peer receives 1001, which is also sent by a page that is reloaded.
         drop(self.socket);
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     hall::{Hall, config, on_disk},
 };
 
-/// Channels under `prices` keep state beside their history.
+/// Channels under `prices` have state and history.
 fn with_state(mut config: Config) -> Config {
     let rules = ChannelRules {
         state: State {

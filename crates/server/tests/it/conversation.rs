@@ -214,12 +214,12 @@ async fn a_consumer_goes_on_where_it_acknowledged() {
     let mut back = hall.dial().await;
     back.resume(&token, json!({})).await;
     assert_eq!(back.ask(ask.clone()).await["position"], position);
-    // Issue 10, point 14: one stranger stopped everybody's "billing".
+    // Before this was fixed, one stranger stopped everybody's "billing".
     let acked = hall.caller().await.ask(ask).await;
     assert_eq!(acked.get("position"), None, "a stranger's is its own");
 }
 
-/// Issue 10, point 14: such a cursor could never be taken back, and stopped its consumer for good.
+/// Before, such a cursor could never be moved back, and stopped its consumer permanently.
 #[tokio::test]
 async fn an_acknowledgement_beyond_the_head_is_refused_and_moves_nothing() {
     let directory = tempfile::tempdir().unwrap();
@@ -253,7 +253,7 @@ async fn an_acknowledgement_beyond_the_head_is_refused_and_moves_nothing() {
     }
 }
 
-/// Issue 10, point 17: messages 3 and 5 were published, and 4 after them.
+/// Before this was fixed, messages 3 and 5 were published, and 4 after them.
 #[tokio::test]
 async fn pipelined_publishes_keep_their_order_when_one_is_rate_limited() {
     let mut slow = config();
@@ -266,7 +266,7 @@ async fn pipelined_publishes_keep_their_order_when_one_is_rate_limited() {
     let mut caller = hall.caller().await;
     let publish =
         |n: u64| json!({"type": "publish", "channel": "chat", "data": n, "key": n.to_string()});
-    // All at once; what is refused is sent again in its order, all at once again.
+    // All at once; refused ones are sent again in order, all at once again.
     let mut left: Vec<u64> = (0..12).collect();
     let mut refusals = 0;
     while !left.is_empty() {
@@ -294,7 +294,7 @@ async fn pipelined_publishes_keep_their_order_when_one_is_rate_limited() {
     hall.close().await;
 }
 
-/// Issue 10, point 15: the second message vanished, acknowledged.
+/// Before this was fixed, the second message vanished, acknowledged.
 #[tokio::test]
 async fn two_anonymous_clients_with_the_same_key_publish_two_messages() {
     let hall = Hall::open(config()).await;

@@ -1,4 +1,4 @@
-//! What is served besides WebSockets, on the same port.
+//! Ordinary HTTP requests on the same port.
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

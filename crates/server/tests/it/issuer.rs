@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::hall::config;
 
-const SECRET: &[u8] = b"a secret of thirty-two bytes....";
+pub(crate) const SECRET: &[u8] = b"a secret of thirty-two bytes....";
 
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {

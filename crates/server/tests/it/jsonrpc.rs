@@ -1,4 +1,4 @@
-//! JSON-RPC over a real socket, beside a native client in the same channel.
+//! JSON-RPC over a real socket, together with a native client in the same channel.
 
 use offhook::WebSocket;
 use serde_json::{Value, json};

@@ -13,7 +13,7 @@ use crate::{
     hall::{Hall, NEVER, on_disk},
 };
 
-/// The longest message that this server takes; none of its own answers here may be longer.
+/// The longest message that this server accepts; none of its own answers here may be longer.
 const LONGEST_MESSAGE: usize = 256 * 1024;
 
 fn roomy(directory: &Path) -> Config {
@@ -28,7 +28,7 @@ fn roomy(directory: &Path) -> Config {
     }
 }
 
-/// Subscribes to so many channels, as many at once as a message may name.
+/// Subscribes to this many channels, with as many in one message as it may name.
 async fn subscribe_to(caller: &mut Caller, count: usize) {
     let names: Vec<String> = (0..count).map(|n| format!("chat/room/{n}")).collect();
     for (n, part) in names.chunks(256).enumerate() {
@@ -41,7 +41,7 @@ async fn subscribe_to(caller: &mut Caller, count: usize) {
     }
 }
 
-/// Comes back with a token; gives the channels that were restored.
+/// Reconnects with a token; returns the restored channels.
 async fn come_back(hall: &Hall, token: &str) -> (Caller, BTreeSet<String>) {
     let mut caller = hall.dial().await;
     let connect = json!({"type": "connect", "id": 1, "resume": token, "lineage": true});
@@ -72,7 +72,7 @@ async fn come_back(hall: &Hall, token: &str) -> (Caller, BTreeSet<String>) {
     }
 }
 
-/// Issue 10, point 22: every resume of such a session died with 1009.
+/// Before, every resume of such a session ended with 1009.
 #[tokio::test]
 async fn a_session_with_thousands_of_subscriptions_comes_back_with_a_short_token_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();

@@ -14,7 +14,7 @@ use tracing::{
 
 use crate::hall::{Hall, config};
 
-/// Keeps what is logged as text.
+/// Stores log output as text.
 #[derive(Clone, Default)]
 struct Journal(Arc<Mutex<Vec<String>>>);
 

@@ -23,7 +23,7 @@ fn frame(text: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// All of a text message of so many bytes but its end.
+/// A text message of this many bytes without its end.
 fn unfinished(bytes: usize) -> Vec<u8> {
     let mut frame = vec![0x01];
     match u16::try_from(bytes) {
@@ -62,7 +62,7 @@ async fn next_frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
     }
 }
 
-/// Reads frames until a Close, and gives its code.
+/// Reads frames until a Close, and returns its code.
 async fn until_closed(stream: &mut TcpStream) -> u16 {
     timeout(NEVER, async {
         loop {
@@ -119,8 +119,8 @@ async fn a_connection_that_always_has_some_message_under_way_is_not_closed_for_t
     let mut stream = connected(&hall).await;
     let mut other = connected(&hall).await;
     other.write_all(&unfinished(1_000)).await.unwrap();
-    // The end of one message and the beginning of the next, again and again, until the one that is
-    // never finished has run out of time. Each is answered with an error, which paces this.
+    // The end of one message and the beginning of the next, repeatedly, until the unfinished
+    // message has timed out. Each is answered with an error, which paces this.
     let mut closed = Box::pin(until_closed(&mut other));
     stream.write_all(&unfinished(1_000)).await.unwrap();
     let end_and_beginning = [END.to_vec(), unfinished(1_000)].concat();
@@ -138,7 +138,7 @@ async fn a_connection_that_always_has_some_message_under_way_is_not_closed_for_t
         }
     }
     drop(closed);
-    // It is open: what it began is finished and answered.
+    // The connection is open: its unfinished message is completed and answered.
     stream.write_all(END).await.unwrap();
     let answer = next_text(&mut stream).await;
     assert!(answer.contains("bad_request"), "{answer}");
@@ -213,7 +213,7 @@ async fn channels_in_memory_count_and_new_ones_are_refused_beyond_their_half() {
         health["channel_bytes"].as_u64().unwrap() >= 128 << 10,
         "{health}"
     );
-    // Those that are there go on.
+    // The existing connections continue.
     let again = json!({"type": "publish", "id": 9, "channel": "fleeting/0", "data": "x"});
     assert_eq!(caller.ask(again).await["type"], "published");
     hall.close().await;

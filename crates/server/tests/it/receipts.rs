@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::hall::{Hall, config};
 
-/// Issue 10, point 12: they were counted and named, although they never got it.
+/// Before, they were counted and named, although they never received it.
 #[tokio::test]
 async fn who_subscribes_later_is_not_among_those_who_received() {
     let hall = Hall::open(config()).await;
@@ -16,7 +16,7 @@ async fn who_subscribes_later_is_not_among_those_who_received() {
     early.subscribe("chat", json!("now")).await;
     let position = publisher.publish("chat", json!("read me")).await;
     early.hear_a("message").await;
-    // One that begins behind it, and one that reads it back.
+    // One that starts after it, and one that reads it from history.
     let (mut late, mut reader) = (hall.caller().await, hall.caller().await);
     late.subscribe("chat", json!("now")).await;
     reader.subscribe("chat", json!("start")).await;

@@ -107,7 +107,7 @@ async fn a_session_that_comes_back_while_its_old_connection_is_open_replaces_it(
     assert_eq!(new.ask(json!({"type": "ping"})).await["type"], "pong");
 }
 
-/// Issue 10, point 13: a connection cut within half a second undid the unsubscribe.
+/// Before, a connection cut within half a second undid the unsubscribe.
 #[tokio::test]
 async fn a_subscription_that_was_ended_does_not_come_back_however_soon_the_connection_breaks() {
     let hall = Hall::open(config()).await;
@@ -125,7 +125,7 @@ async fn a_subscription_that_was_ended_does_not_come_back_however_soon_the_conne
     assert_eq!(back.ask(json!({"type": "ping"})).await["type"], "pong");
 }
 
-/// Connections of one client reach any worker. Issue 10, point 7: 11 of 20 stayed open.
+/// Connections of one client reach any worker. Before this was fixed, 11 of 20 stayed open.
 #[tokio::test]
 async fn a_session_that_comes_back_on_another_worker_replaces_its_older_connection_there() {
     let hall = Hall::open(Config {
@@ -155,7 +155,7 @@ async fn a_session_that_comes_back_on_another_worker_replaces_its_older_connecti
     }
 }
 
-/// Issue 10, point 8: the newer connection was displaced permanently.
+/// Before this was fixed, the newer connection was displaced permanently.
 #[tokio::test]
 async fn a_connect_that_comes_late_with_an_older_token_does_not_displace_the_newer_connection() {
     let hall = Hall::open(config()).await;
@@ -333,7 +333,7 @@ async fn a_restart_on_the_same_data_loses_nothing_and_is_no_gap() {
                     "the key outlived the restart: {welcome}"
                 );
                 caller.hear_a("subscribed").await;
-                // What was published while it was away.
+                // Publications made while it was disconnected.
                 for data in caught_up(&mut caller).await {
                     assert_eq!(data, expected);
                     expected += 1;

@@ -42,7 +42,7 @@ async fn connections_are_served_in_tls_and_pages_of_https_are_of_the_same_origin
     caller.subscribe("chat", json!("now")).await;
     caller.fresh_token().await;
 
-    // A client that speaks plain HTTP here gets no plain answer.
+    // A client that uses plain HTTP here gets no plain answer.
     let plain = hall.number().open().await;
     assert!(plain.is_err());
 }

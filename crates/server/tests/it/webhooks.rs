@@ -284,7 +284,7 @@ async fn channels_and_members_are_told_in_order_over_all_workers() {
     config.workers = NonZeroUsize::new(2).unwrap();
     config.backend.connections = true;
     let hall = Hall::open(config).await;
-    assert_eq!(backend.next().await.body["events"][0]["type"], "started");
+    assert_eq!(backend.events().await["events"][0]["type"], "started");
     let mut caller = hall.caller().await;
     caller.subscribe("asked/a", json!("now")).await;
     let leave = json!({ "type": "unsubscribe", "channel": "asked/a" });
@@ -293,7 +293,7 @@ async fn channels_and_members_are_told_in_order_over_all_workers() {
     caller.subscribe("chat", json!("now")).await;
     let mut kinds = Vec::new();
     while !kinds.contains(&json!("vacated")) {
-        let body = backend.next().await.body;
+        let body = backend.events().await;
         for event in body["events"].as_array().into_iter().flatten() {
             assert_eq!(event["channel"], "asked/a");
             kinds.push(event["type"].clone());
@@ -337,7 +337,7 @@ async fn events_that_a_backend_never_takes_are_dropped_and_the_number_is_told() 
     }
     open.send(()).unwrap();
     let dropped = loop {
-        let dropped = backend.next().await.body["dropped"].as_u64().unwrap_or(0);
+        let dropped = backend.events().await["dropped"].as_u64().unwrap_or(0);
         if dropped > 0 {
             break dropped;
         }

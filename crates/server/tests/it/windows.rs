@@ -29,14 +29,14 @@ async fn five(hall: &Hall, target: Value) -> Caller {
     caller
 }
 
-/// Acknowledges the message that comes next; gives its data.
+/// Acknowledges the next message; returns its data.
 async fn handle(caller: &mut Caller) -> Value {
     let message = caller.hear_a("message").await;
     let position = &message["position"];
     let done = json!({"type": "done", "subscription": 7, "position": position});
     let id = caller.send(done).await;
     let mut answer = caller.hear().await;
-    // With the last one everything has come.
+    // With the last one, everything has been delivered.
     if answer["type"] == "live" {
         answer = caller.hear().await;
     }
@@ -44,7 +44,8 @@ async fn handle(caller: &mut Caller) -> Value {
     message["data"].clone()
 }
 
-/// Comes back, and gives what comes before it is live: the data, and how often it came before.
+/// Reconnects, and returns what is delivered before it is live: the data, and how often it was
+/// delivered before.
 async fn come_back(hall: &Hall, token: &str) -> Vec<(Value, Value)> {
     let mut caller = hall.dial().await;
     assert_eq!(caller.resume(token, json!({})).await["type"], "welcome");

@@ -20,7 +20,7 @@ pub fn round_trip(data: &[u8]) {
     let mut choices = Choices(data);
     let mut pair = pair(&mut choices);
     let mut sent = Sent::default();
-    // As many as fit at a time.
+    // As many as fit at the same time.
     for _ in 0..64 {
         if choices.rest().is_empty() {
             break;

@@ -1,4 +1,4 @@
-//! What one can ask for before connecting, in a browser.
+//! Configuration of a connection in a browser.
 
 #[path = "../connect/proxy/failure.rs"]
 mod failure;
@@ -17,10 +17,10 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// What may be unsent before senders wait. 256 KiB: it fills a fast connection for as long as a
 /// sender needs to look again.
 const SEND_BUFFER: u32 = 256 * 1024;
-/// The longest message received. 1 MiB: what a message usually stays well under.
+/// The longest message received. 1 MiB: most messages are well below it.
 const MESSAGE_SIZE: u64 = 1024 * 1024;
-/// What may have come and not been received. 16 MiB: a browser can't be told to read slower, so
-/// whoever receives too slowly has to lose the connection at some point, before the page its memory.
+/// The limit of unreceived messages. 16 MiB: a browser cannot be told to read more slowly, so a
+/// receiver that is too slow must lose the connection before the page runs out of memory.
 const UNREAD: u64 = 16 * 1024 * 1024;
 
 /// Opens a connection to a `ws://` or `wss://` URL, with the defaults of [`Connect`].
@@ -94,8 +94,8 @@ impl Connect {
         self
     }
 
-    /// How many bytes may have come and not been received; then the connection is closed, and
-    /// [`recv`](WebSocket::recv) ends with [`Error::Unread`]. 16 MiB if this is not said.
+    /// Sets how many bytes of messages may wait to be received. Beyond that, the connection is
+    /// closed, and [`recv`](WebSocket::recv) fails with [`Error::Unread`]. Default: 16 MiB.
     pub fn receive_buffer(mut self, bytes: u64) -> Self {
         self.limits.unread = bytes;
         self
@@ -105,8 +105,8 @@ impl Connect {
     ///
     /// # Errors
     ///
-    /// [`Error::Url`] if the browser does not take the URL or a subprotocol; [`Error::Connect`] if
-    /// the connection did not open: browsers do not tell a page why; [`Error::Timeout`].
+    /// [`Error::Url`] if the browser rejects the URL or a subprotocol; [`Error::Connect`] if the
+    /// connection did not open, since browsers do not tell a page why; [`Error::Timeout`].
     pub async fn open(&self) -> Result<WebSocket, Error> {
         browser::open(self).await
     }

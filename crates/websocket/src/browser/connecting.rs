@@ -16,7 +16,7 @@ use crate::sender::Sender;
 use crate::socket::WebSocket;
 use crate::time::sleep;
 
-/// Asks the browser for a connection. Dropping the future closes what it opened.
+/// Requests a connection from the browser. Dropping the future closes what it opened.
 pub(crate) async fn open(connect: &Connect) -> Result<WebSocket, Error> {
     let shared = Arc::new(Shared::new(connect.limits));
     let socket = begin(connect, &shared)?;
@@ -49,8 +49,8 @@ fn begin(connect: &Connect, shared: &Arc<Shared>) -> Result<WebSocket, Error> {
         .map(|name| JsValue::from_str(name))
         .collect();
     let socket = web_sys::WebSocket::new_with_str_sequence(&connect.url, &protocols);
-    // The browser throws for a URL it does not take, for a name of a subprotocol that is no token
-    // or stands there twice, and for ws:// in a page that came by https://.
+    // The browser throws for an invalid URL, for a subprotocol that is not a token or is repeated,
+    // and for ws:// in a page loaded by https://.
     let socket = socket.map_err(|_| {
         Error::Url(UrlError {
             url: without_query(&connect.url).into(),

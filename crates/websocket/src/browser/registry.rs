@@ -14,7 +14,7 @@ use super::Shared;
 use super::state::{PASSED, PASSED_REASON};
 use crate::message::Message;
 
-/// A socket's key; never used twice, so that a thread that does not have it finds nothing.
+/// A socket's key; never used twice, so that a thread without the socket finds nothing.
 pub(crate) type Key = usize;
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -23,7 +23,7 @@ thread_local! {
     static LIVE: RefCell<BTreeMap<Key, Live>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// A socket and what listens to it, for as long as somebody holds it.
+/// A socket and its event listeners, kept while a handle to it exists.
 struct Live {
     socket: web_sys::WebSocket,
     _opened: Closure<dyn FnMut(Event)>,
@@ -53,7 +53,7 @@ pub(super) fn keep(socket: web_sys::WebSocket, shared: &Arc<Shared>) -> Key {
     });
     socket.set_onopen(Some(opened.as_ref().unchecked_ref()));
     socket.set_onmessage(Some(received.as_ref().unchecked_ref()));
-    // Nothing is told by `error` that `close` does not tell better.
+    // `error` carries no information that `close` does not carry too.
     socket.set_onclose(Some(closed.as_ref().unchecked_ref()));
     let key = NEXT.fetch_add(1, Ordering::Relaxed);
     let live = Live {

@@ -66,8 +66,8 @@ impl Sender {
         self.put(message).map(drop)
     }
 
-    /// Sends a message without waiting, whatever is unsent, and gives how many bytes are unsent
-    /// now.
+    /// Sends a message without waiting, however much is unsent, and returns the number of unsent
+    /// bytes.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -76,7 +76,7 @@ impl Sender {
             return Err(self.shared.lock().closed_error());
         }
         let sent = registry::with(self.key, |socket| match message.kind() {
-            // What says that it is text is UTF-8.
+            // Text is always valid UTF-8.
             Kind::Text => {
                 let text = std::str::from_utf8(message.as_bytes()).unwrap_or_default();
                 socket.send_with_str(text)
@@ -97,7 +97,7 @@ impl Sender {
         self.until_less(self.high_water / 2 + 1).await
     }
 
-    /// Waits until everything sent so far has left for the network.
+    /// Waits until everything sent so far was passed to the network.
     ///
     /// # Errors
     /// The connection ended before.
@@ -116,7 +116,7 @@ impl Sender {
         }
     }
 
-    /// Begins the closing handshake and returns; what was sent before goes out first.
+    /// Starts the closing handshake and returns; messages sent before are sent first.
     ///
     /// # Errors
     /// The code must not be sent, or the reason is longer than 123 bytes: the connection goes on.
@@ -147,7 +147,7 @@ impl Sender {
         });
     }
 
-    /// Waits until the connection has ended, and gives how.
+    /// Waits until the connection has ended, and returns how.
     pub async fn ended(&self) -> Closed {
         poll_fn(|cx| self.shared.lock().poll_closed(cx)).await
     }
@@ -174,7 +174,7 @@ impl Sender {
         self.unsent_now() as usize
     }
 
-    /// How many bytes are unsent. After the end browsers go on counting what they were given.
+    /// The number of unsent bytes. After the end, browsers still count what is passed to them.
     #[must_use]
     pub fn unsent(&self) -> usize {
         self.buffered_amount()

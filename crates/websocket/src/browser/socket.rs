@@ -27,7 +27,7 @@ impl WebSocket {
         Self { sender }
     }
 
-    /// Checks what was agreed on.
+    /// Checks what was negotiated.
     pub(crate) fn agreed(self, connect: &Connect) -> Result<Self, Error> {
         if connect.subprotocol_required && self.protocol().is_none() {
             let failure = offhook_protocol::handshake::HandshakeFailure::SubprotocolMissing;
@@ -36,8 +36,9 @@ impl WebSocket {
         Ok(self)
     }
 
-    /// Receives the next message. `None` once the connection is closed;
-    /// [`closed`](Sender::closed) then tells code, reason, and who closed. Cancel-safe.
+    /// Receives the next message. Returns `None` once the connection is closed;
+    /// [`closed`](Sender::closed) then returns the code, the reason, and which side closed it.
+    /// Cancel-safe.
     ///
     /// # Errors
     /// Once, if the connection was lost, or a limit was passed.
@@ -54,8 +55,8 @@ impl WebSocket {
         self.sender.shared().lock().poll_recv(cx)
     }
 
-    /// Closes the connection with the whole closing handshake, within the browser's own time.
-    /// Messages that still come are thrown away.
+    /// Closes the connection with a complete closing handshake, within the browser's own timeout.
+    /// Messages that arrive in the meantime are discarded.
     ///
     /// # Errors
     /// The code must not be sent, or the reason is longer than 123 bytes: the connection goes on.

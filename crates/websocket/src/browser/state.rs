@@ -1,4 +1,4 @@
-//! What is known of a connection, shared by the browser's events and whoever waits for them.
+//! The state of a connection, shared by the browser's events and the tasks that wait for them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,7 +26,7 @@ pub(crate) struct State {
     /// What this end said in its Close.
     said: Option<CloseFrame>,
     pub(crate) closed: Option<Closed>,
-    /// How it ended, until the receiver was told.
+    /// How it ended, until that was returned by the receiver.
     fault: Option<Error>,
     /// Whether it was open.
     was_open: bool,
@@ -39,16 +39,16 @@ pub(crate) struct State {
 pub(crate) struct Limits {
     /// The longest message.
     pub(crate) message_size: u64,
-    /// How many bytes may have come and not been received. The browser can't be told to read
-    /// slower.
+    /// How many bytes of messages may wait to be received. The browser cannot be told to read more
+    /// slowly.
     pub(crate) unread: u64,
 }
 
-/// What a connection is closed with when the peer has passed a limit: pages can't send 1009.
+/// The code for a connection whose peer has exceeded a limit: pages cannot send 1009.
 pub(super) const PASSED: CloseCode = CloseCode::new(4009);
 pub(super) const PASSED_REASON: &str = "too much was sent";
 
-/// What a message costs besides its bytes.
+/// The cost of a message in addition to its bytes.
 const OVERHEAD: u64 = size_of::<Message>() as u64;
 
 impl Shared {
@@ -71,7 +71,7 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state, and wakes whoever waits when the lock is released.
+    /// Changes the state, and wakes waiting tasks when the lock is released.
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);
@@ -90,14 +90,15 @@ impl Shared {
         });
     }
 
-    /// A message has come. `false` if it passes a limit: the browser's socket is to be closed.
+    /// A message has arrived. `false` if it exceeds a limit, in which case the browser's socket is
+    /// to be closed.
     pub(super) fn received(&self, message: Message) -> bool {
         let mut within = true;
         self.change(|state| within = state.take(message));
         within
     }
 
-    /// The connection has ended, as the browser tells it.
+    /// The connection has ended, as reported by the browser.
     pub(super) fn closed(&self, code: u16, reason: &str, was_clean: bool) {
         self.change(|state| state.end(CloseCode::new(code), reason, was_clean));
     }
@@ -115,7 +116,7 @@ impl Shared {
         });
     }
 
-    /// This end does not wait for the browser to tell how it ended.
+    /// Ends the connection without waiting for the browser to report how it ended.
     pub(crate) fn abandon(&self) {
         self.change(|state| {
             state.said.get_or_insert(CloseFrame {
@@ -216,7 +217,7 @@ impl State {
         Poll::Ready(self.was_open)
     }
 
-    /// What a sender is told that comes too late.
+    /// The error for a sender after the end.
     pub(crate) fn closed_error(&self) -> Error {
         match &self.closed {
             Some(closed) => Error::Closed(Box::new(closed.clone())),

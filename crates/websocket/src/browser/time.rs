@@ -33,7 +33,7 @@ impl Instant {
 #[derive(Debug)]
 pub(crate) struct Sleep {
     shared: Arc<Mutex<Alarm>>,
-    /// What `setTimeout` gave; a number in browsers.
+    /// The value returned by `setTimeout`; a number in browsers.
     timer: Option<f64>,
 }
 
@@ -43,7 +43,7 @@ struct Alarm {
     waker: Option<Waker>,
 }
 
-/// The longest time that `setTimeout` takes: what is longer would be over at once.
+/// The longest time that `setTimeout` supports: a longer one would elapse immediately.
 const LONGEST: f64 = i32::MAX as f64;
 
 /// Waits. Rounded up to whole milliseconds, as browsers count.

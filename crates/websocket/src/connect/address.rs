@@ -213,7 +213,7 @@ async fn connect_one(address: SocketAddr, bind: Option<IpAddr>) -> io::Result<Tc
             socket.connect(address).await?
         }
     };
-    // Output is corked in this library and never held back: Nagle's algorithm would only add a
+    // This library collects output itself and never delays it: Nagle's algorithm would only add a
     // round trip to every small message.
     stream.set_nodelay(true)?;
     Ok(stream)

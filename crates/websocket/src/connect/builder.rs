@@ -222,7 +222,7 @@ impl Connect {
         self
     }
 
-    /// Tells `metrics` what connections do: part of the [`settings`](Self::settings).
+    /// Reports the connections to `metrics`: part of the [`settings`](Self::settings).
     pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
         self.settings = self.settings.metrics(metrics);
         self
@@ -400,7 +400,7 @@ impl Connect {
         }
     }
 
-    /// Tells whoever wants to hear of it if a connection did not open.
+    /// Reports that a connection did not open.
     pub(super) fn tell_failure<T>(&self, span: &Span, opened: &Result<T, Error>) {
         if let Err(error) = opened {
             self.settings.counter.failed(error);

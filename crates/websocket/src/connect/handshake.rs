@@ -6,7 +6,6 @@ use std::time::Duration;
 use offhook_protocol::handshake::{ClientHandshake, ClientRequest, ClientStep, Opened, Refused};
 
 use super::deadline::Deadline;
-use super::exchange::{read, write_all};
 use crate::Transport;
 use crate::error::{Error, Phase};
 
@@ -41,7 +40,7 @@ pub(super) async fn upgrade(
     })?;
     let (bytes, handshake) = request.start(key);
     let ask = async {
-        write_all(transport, &bytes).await.map_err(Error::Lost)?;
+        transport.write_all(&bytes).await.map_err(Error::Lost)?;
         answer(transport, handshake, to).await
     };
     deadline.within(Phase::Handshake, to, ask).await
@@ -54,7 +53,7 @@ async fn answer(
 ) -> Result<Answer, Error> {
     let mut buffer = vec![0; BUFFER];
     loop {
-        let count = read(transport, &mut buffer).await.map_err(Error::Lost)?;
+        let count = transport.read(&mut buffer).await.map_err(Error::Lost)?;
         if count == 0 {
             return Err(Error::Lost(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
@@ -91,7 +90,7 @@ pub(super) async fn read_body(
     let mut buffer = vec![0; BUFFER];
     let body = async {
         while !refused.body_is_complete() {
-            match read(transport, &mut buffer).await {
+            match transport.read(&mut buffer).await {
                 Ok(0) | Err(_) => break,
                 Ok(count) => refused.receive_body(&buffer[..count]),
             }

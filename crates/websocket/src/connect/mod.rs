@@ -9,7 +9,6 @@
 mod address;
 mod builder;
 mod deadline;
-mod exchange;
 #[cfg(feature = "http")]
 mod from_http;
 mod handshake;

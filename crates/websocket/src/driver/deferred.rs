@@ -1,9 +1,9 @@
 //! What happens once a lock is released, because it runs code that is not ours.
 //!
-//! A waker may do anything, such as ask the connection for its state: under the connection's lock it
-//! would wait for itself for ever. Two things wake while a lock is held:
+//! A waker may run any code, for example query the connection's state: under the connection's lock,
+//! that would be a deadlock. There are two cases in which a waker is woken while a lock is held:
 //!
-//! - A turn that ends somebody's wait. It collects the wakers in [`Later`].
+//! - A turn that ends a task's wait. It collects the wakers in [`Later`].
 //! - A user's stream, which is polled under the lock. An in-memory pipe, for example, wakes the
 //!   reader at its other end from within a write. Such a stream is therefore not given the reader's
 //!   own waker, but one that is [`Deferring`].
@@ -19,8 +19,8 @@ use super::waiters::Wakers;
 use crate::Transport;
 
 thread_local! {
-    /// How many locks of connections over a user's stream this thread holds. More than one if such a
-    /// stream is itself carried by a connection.
+    /// The number of locks of connections over users' streams that this thread holds. More than one
+    /// if such a stream is itself carried by a connection.
     static HELD: Cell<u32> = const { Cell::new(0) };
     /// Wakers to wake when `HELD` is 0 again.
     static KEPT: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
@@ -42,7 +42,7 @@ fn wake(waker: Waker) {
     }
 }
 
-/// Says that this thread holds the lock of a connection, if its stream is a user's.
+/// Records that this thread holds the lock of a connection, if its stream is a user's.
 #[must_use]
 pub(super) struct LockHeld(bool);
 
@@ -75,8 +75,8 @@ fn release() {
     }
 }
 
-/// What is to be done after the lock is released. Boxed, because most turns leave nothing to do, and
-/// pay for a look at a pointer.
+/// What to do after the lock is released. Boxed, because most turns leave nothing to do, and then
+/// cost one check of a pointer.
 #[derive(Default)]
 pub(super) struct Later(Option<Box<Work>>);
 
@@ -101,7 +101,7 @@ impl Later {
         }
     }
 
-    /// Lets go of a closed transport.
+    /// Drops a closed transport.
     pub(super) fn shut(&mut self, shut: Shut) {
         self.work().shut = Some(shut);
     }
@@ -159,7 +159,7 @@ impl Wake for Deferring {
     }
 }
 
-/// The task that waits for a message, or did so last: kept, so that its waker need not be cloned
+/// The task that waits for a message, or waited last: stored, so that its waker need not be cloned
 /// each time.
 #[derive(Debug)]
 pub(super) enum Reader {

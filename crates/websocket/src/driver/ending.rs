@@ -127,7 +127,7 @@ impl Locked<'_> {
         self.wake_waiters();
     }
 
-    /// Records that the transport ended by itself.
+    /// Records that the transport has ended.
     pub(super) fn lose(&mut self, error: Option<io::Error>) {
         if let Some(transport) = self.state.transport.take() {
             self.later.shut(Shut::now(transport));
@@ -201,7 +201,7 @@ impl Drop for Shut {
 }
 
 impl Locked<'_> {
-    /// The transport is gone: tells both halves, which drop what they hold, and the observer.
+    /// The transport has ended: informs both halves, which free what they hold, and the observer.
     fn note_end(&mut self) {
         let state = &mut *self.state;
         state.note_unsent();

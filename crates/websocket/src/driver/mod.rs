@@ -74,7 +74,7 @@ pub(crate) struct Driver {
     called: AtomicBool,
     tasks: Arc<Tasks>,
     agreement: Option<Box<Agreement>>,
-    /// `None` if nobody wants to hear of this connection.
+    /// `None` if there is neither a `Metrics` nor a subscriber for this connection.
     observer: Option<Box<Observer>>,
 }
 
@@ -100,9 +100,9 @@ pub(crate) struct State {
     unsent: u32,
     /// Whether a message is being written piece by piece.
     streaming: bool,
-    /// Whether the last message was so long that part of it was read to its place.
+    /// Whether the last message was so long that part of it was read directly into it.
     after_long: bool,
-    /// Whether the connection goes on when its [`WebSocket`](crate::WebSocket) is dropped.
+    /// Whether the connection continues when its [`WebSocket`](crate::WebSocket) is dropped.
     kept: Kept,
     /// How the connection ended, until it was reported.
     fault: Option<Box<Fault>>,
@@ -134,14 +134,14 @@ enum Receiver {
 enum Unread {
     Nothing,
     Bytes(Box<ReadBuffer>),
-    /// It was read directly into the message under way.
+    /// It was read directly into the incomplete message.
     Payload,
 }
 
 /// The state of writing.
 #[derive(Debug)]
 enum Output {
-    /// The transport accepts bytes and passes them on by itself.
+    /// The transport accepts bytes and passes them on without being flushed.
     Open,
     /// A layer below may hold bytes back until it is flushed.
     Unflushed,
@@ -270,7 +270,7 @@ impl Driver {
             self.flush(&mut state);
         }
         if state.outbound.ready_state() == ReadyState::Closing {
-            // The peer's Close may have come while nobody receives: it has a deadline.
+            // The peer's Close may have arrived while no task receives: it has a deadline.
             self.set_timer(&mut state);
         }
         state.settle();
@@ -463,7 +463,7 @@ impl State {
         self.unsent = self.unsent.max(self.buffered());
     }
 
-    /// What an unfinished message takes; 0 while a handler has the receiving half.
+    /// The memory of an incomplete message; 0 while a handler has the receiving half.
     pub(crate) fn incomplete_bytes(&self) -> usize {
         self.inbound.as_ref().map_or(0, Inbound::incomplete_bytes)
     }

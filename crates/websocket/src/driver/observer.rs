@@ -1,5 +1,5 @@
-//! What is told of a connection: to [`Metrics`](crate::Metrics), and as events of the feature
-//! `tracing`. Connections that nobody wants to hear of have no observer.
+//! Reports a connection to [`Metrics`](crate::Metrics), and as events of the feature `tracing`. A
+//! connection without either has no observer.
 //!
 //! Counting is done under the connection's lock; telling runs code that is not ours, and is done
 //! when the lock has been released.
@@ -13,7 +13,7 @@ use super::now;
 use crate::metrics::{Counter, Traffic};
 use crate::trace::Span;
 
-/// Who is told of one connection, and what has not been told yet.
+/// The receivers of one connection's reports, and what has not been reported yet.
 #[derive(Debug)]
 pub(super) struct Observer {
     counter: Counter,
@@ -27,7 +27,7 @@ pub(super) struct Observer {
     sent_so_far: AtomicU32,
 }
 
-/// A number that only grows, and how much of it was told.
+/// A number that only grows, and how much of it was reported.
 #[derive(Debug, Default)]
 struct Count {
     total: AtomicU64,
@@ -39,7 +39,7 @@ impl Count {
         self.total.fetch_add(more, Relaxed);
     }
 
-    /// Takes what was not told; two who come at once do not take the same.
+    /// Takes what was not reported; two threads at the same time do not take the same.
     fn take(&self) -> u64 {
         let total = self.total.load(Relaxed);
         total.saturating_sub(self.told.fetch_max(total, Relaxed))
@@ -51,7 +51,7 @@ impl Count {
 }
 
 impl Observer {
-    /// Begins to observe a connection that has opened, if anybody wants to hear of it.
+    /// Starts to observe a connection that has opened, if there is a receiver.
     pub(super) fn begin(counter: &Counter, span: Span) -> Option<Box<Self>> {
         if counter.0.is_none() && !span.is_heard() {
             return None;
@@ -94,7 +94,7 @@ impl Observer {
         self.messages_received.add(messages);
     }
 
-    /// Takes the number of messages sent so far, modulo 2^32, under the connection's lock.
+    /// Records the number of messages sent so far, modulo 2^32, under the connection's lock.
     #[cold]
     pub(super) fn sent_so_far(&self, messages: u32) {
         let before = self.sent_so_far.swap(messages, Relaxed);
@@ -137,7 +137,7 @@ impl Observer {
     }
 }
 
-/// What was noticed under the lock, told when this is dropped: after the lock.
+/// What was recorded under the lock; reported on drop, after the lock is released.
 pub(super) struct Told<'d> {
     pub(super) observer: Option<&'d Observer>,
     news: Option<Box<News>>,

@@ -25,7 +25,7 @@ impl Ready {
 
     /// Returns the list if it is empty.
     pub(super) fn rest(&mut self) {
-        // It is longer only if messages were kept while waiting for a pong.
+        // It is longer only if messages were stored while waiting for a pong.
         if self.is_empty()
             && let Some(queue) = self.0.take()
             && queue.0.capacity() <= 2 * BATCH
@@ -47,7 +47,7 @@ impl Ready {
         self.0.as_ref().map_or(0, |queue| queue.0.len())
     }
 
-    /// Whether there are none.
+    /// Whether it is empty.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0

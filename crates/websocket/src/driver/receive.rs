@@ -16,7 +16,7 @@ use super::{Driver, Fault, Locked, Ready, Receiver, State, Unread, buffers, now}
 use crate::Transport;
 use crate::error::Error;
 
-/// A future that takes turns at receiving. If it is dropped while it waits, it tells the driver,
+/// A future that takes turns at receiving. If it is dropped while it waits, it informs the driver,
 /// and the flush task handles input from then on.
 #[must_use = "futures do nothing unless polled"]
 pub(crate) struct Turns<'d, F> {
@@ -65,8 +65,8 @@ impl Driver {
     /// Passes events to `take` until it returns a value, or the connection has ended: `None` if it
     /// was closed; an error, once, if it was lost or failed.
     ///
-    /// Events come from the read buffer. When it is used up, all output queued in the meantime is
-    /// written at once, and only then more is read.
+    /// Takes events from the read buffer. When it is used up, all output queued in the meantime is
+    /// written at once, and only then is more read.
     #[inline]
     pub(crate) fn poll_turn<R>(
         self: &Arc<Self>,
@@ -145,7 +145,7 @@ impl Driver {
         }
     }
 
-    /// Reads once, and gives how much; nothing at the end of the stream.
+    /// Reads once, and returns the number of bytes; 0 at the end of the stream.
     #[inline]
     fn poll_read(
         self: &Arc<Self>,
@@ -174,7 +174,7 @@ impl Driver {
             Receiver::Waiting
         };
         state.note_reader(cx.waker());
-        // A close under way has a deadline.
+        // A closing handshake in progress has a deadline.
         if state.outbound.ready_state() == ReadyState::Closing {
             self.set_timer(state);
         }
@@ -193,7 +193,8 @@ impl Locked<'_> {
         }
     }
 
-    /// Reads once, for the task that is polled, and gives how much; nothing at the end of the stream.
+    /// Reads once, for the task that is polled, and returns the number of bytes; 0 at the end of
+    /// the stream.
     #[inline]
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Self { state, later, .. } = self;
@@ -305,7 +306,7 @@ impl State {
         self.inbound = Some(inbound);
     }
 
-    /// Reads once, and gives how much; nothing at the end of the stream.
+    /// Reads once, and returns the number of bytes; 0 at the end of the stream.
     #[inline]
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let (Some(transport), Some(inbound)) = (&mut self.transport, &mut self.inbound) else {
@@ -322,8 +323,8 @@ impl State {
         }
         let mut buffer = buffers::take_read();
         let mut read = if self.after_long && inbound.is_between_messages() {
-            // The next message may be as long: what this read brings of it is copied, and the rest
-            // is read to its place.
+            // The next message may be as long: the part of it in this read is copied, and the rest
+            // is read directly into it.
             self.after_long = false;
             ReadBuf::new(buffer.get_mut(..AHEAD).unwrap_or_default())
         } else {

@@ -251,7 +251,7 @@ impl Driver {
         self.flush(&mut state);
         self.set_timer(&mut state);
         if state.receiver == Receiver::Away {
-            // Somebody has to notice the peer's answer.
+            // A task must receive the peer's answer.
             self.call();
         }
         // The receiver now has a deadline, and perhaps nothing more to wait for; senders that wait

@@ -1,4 +1,4 @@
-//! What a turn takes: one event, or all messages of one read.
+//! What a turn returns: one event, or all messages of one read.
 
 use offhook_protocol::{Event, ReceiveMode};
 
@@ -77,8 +77,8 @@ impl<R, F: FnMut(Event<'_>) -> Option<R>> Take for Each<'_, F> {
     }
 }
 
-/// The messages of one read. A Close or a protocol violation after them waits: the messages are to
-/// be answered first.
+/// The messages of one read. A Close or a protocol violation after them is processed later, so that
+/// the messages can be answered first.
 pub(super) struct Batch<'a> {
     ready: &'a mut Ready,
     bytes: usize,

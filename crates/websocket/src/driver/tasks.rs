@@ -109,7 +109,7 @@ impl Tasks {
         })
     }
 
-    /// Asks for a connection to be handled. `false` if there is no runtime to do it.
+    /// Requests that a connection be handled. `false` if there is no runtime for it.
     pub(super) fn call(&self, driver: Arc<Driver>) -> bool {
         let mut work = self.0.lock();
         if matches!(work.flush, Task::None) {
@@ -129,7 +129,7 @@ impl Tasks {
         true
     }
 
-    /// Asks for a connection to be handled at this time or a little later, replacing the time set
+    /// Requests that a connection be handled at this time or slightly later, replacing the time set
     /// under this key before.
     pub(super) fn call_at(&self, key: Option<Key>, driver: &Weak<Driver>, at: Instant) -> Key {
         let mut work = self.0.lock();
@@ -237,7 +237,7 @@ struct FlushTask {
     calls: Vec<Arc<Driver>>,
 }
 
-/// The capacity up to which a list is kept after a larger turn.
+/// The capacity up to which a list is reused after a larger turn.
 const CALLS: usize = 1024;
 
 impl Drop for FlushTask {

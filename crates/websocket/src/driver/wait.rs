@@ -40,7 +40,7 @@ impl Driver {
         }
         state.wait(|waiters| &mut waiters.end, cx.waker());
         if state.receiver == Receiver::Away {
-            // Somebody has to notice the end, and perhaps nobody has ever received.
+            // A task must notice the end, and perhaps no task has ever received.
             self.call();
         }
         Poll::Pending

@@ -71,7 +71,8 @@ const fn slot_of(tick: u64) -> u16 {
 }
 
 impl Wheel {
-    /// Sets when a connection wants to be called, replacing any earlier time for this key.
+    /// Sets the time at which a connection is to be called, replacing any earlier time for this
+    /// key.
     pub(crate) fn set(
         &mut self,
         key: Option<Key>,
@@ -105,7 +106,7 @@ impl Wheel {
         self.entries.try_remove(key.index());
     }
 
-    /// Removes and returns the connections whose time has come.
+    /// Removes and returns the connections whose time has passed.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<Weak<Driver>> {
         let mut due = Vec::new();
         let Some(origin) = self.origin else {

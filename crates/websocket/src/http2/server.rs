@@ -130,7 +130,7 @@ impl Streams {
                 self.busy = true;
                 Poll::Ready(Some(self.decide(request, respond)))
             }
-            // A client that closes its end after our GOAWAY has done what was asked.
+            // A client that closes its end after our GOAWAY has complied.
             Some(Err(error)) if !(self.stopping && error.is_io()) => {
                 Poll::Ready(self.end(io_error(error)))
             }

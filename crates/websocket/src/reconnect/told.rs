@@ -1,4 +1,4 @@
-//! What the feature `tracing` tells of a connection that comes back; nothing without it.
+//! The events of the feature `tracing` for a reconnecting connection; nothing without the feature.
 #![cfg_attr(
     not(feature = "tracing"),
     expect(unused_variables, reason = "there is nobody to tell")

@@ -52,7 +52,7 @@ use crate::transport::Transport;
 pub struct Acceptor {
     config: Arc<ServerConfig>,
     proxies: Proxies,
-    /// `config` for what comes from one of the proxies, made when it is first needed.
+    /// `config` for requests from one of the proxies, created when it is first needed.
     behind_proxy: OnceLock<Arc<ServerConfig>>,
     settings: Settings,
     timeout: Duration,
@@ -96,7 +96,7 @@ impl Acceptor {
         self
     }
 
-    /// Tells `metrics` what connections do: part of the [settings](Self::settings), which replace
+    /// Reports the connections to `metrics`: part of the [settings](Self::settings), which replace
     /// it.
     #[must_use]
     pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
@@ -248,7 +248,7 @@ impl Acceptor {
         read.inspect_err(|error| self.settings.failed_request(peer, error))
     }
 
-    /// To change what is agreed on in handshakes.
+    /// The configuration of handshakes, to be changed.
     fn config_mut(&mut self) -> &mut ServerConfig {
         self.behind_proxy = OnceLock::new();
         Arc::make_mut(&mut self.config)
@@ -273,7 +273,7 @@ impl Acceptor {
         (&self.config, &self.settings, self.connections.as_ref())
     }
 
-    /// The peer's address, if it is told should the request fail.
+    /// The peer's address, if it is to be reported in case the request fails.
     fn peer_of(&self, transport: &Transport) -> Option<SocketAddr> {
         trace::hears_failed_requests()
             .then(|| transport.peer_addr())

@@ -45,11 +45,11 @@ impl Connections {
     /// including handshakes, and [`serve`](super::Server::serve) returns without waiting for
     /// handlers that are still running.
     ///
-    /// A WebSocket that opens later, because its handshake was under way or hyper's server is still
-    /// running, is closed at once with 1001.
+    /// A WebSocket that opens later, because its handshake was in progress or hyper's server is
+    /// still running, is closed immediately with 1001.
     pub async fn shutdown(&self, code: CloseCode, deadline: Duration) {
         for driver in self.registry.enter(ServerState::Stopping) {
-            // A connection that is already closing ends by itself.
+            // A connection that is already closing ends without this.
             let _closing = driver.begin_close(code, "");
         }
         if tokio::time::timeout(deadline, self.registry.emptied())

@@ -1,7 +1,6 @@
 //! A client that waits for an answer.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -128,9 +127,7 @@ impl Incoming {
         let (transport, unread) = match way {
             Way::Upgrade(mut transport, unread) => {
                 let head = response.into_bytes();
-                write_all(&mut transport, &head)
-                    .await
-                    .map_err(Error::Lost)?;
+                transport.write_all(&head).await.map_err(Error::Lost)?;
                 (transport, unread)
             }
             #[cfg(feature = "http2")]
@@ -169,20 +166,8 @@ impl Incoming {
 
 /// Writes the last bytes of a connection and shuts it down.
 pub(super) async fn say_and_shut(transport: &mut Transport, bytes: &[u8]) -> Result<(), Error> {
-    write_all(transport, bytes).await.map_err(Error::Lost)?;
+    transport.write_all(bytes).await.map_err(Error::Lost)?;
     // It does not matter if the peer is already gone.
     let _ended = poll_fn(|cx| transport.poll_shutdown(cx)).await;
     Ok(())
-}
-
-async fn write_all(transport: &mut Transport, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let slices = [IoSlice::new(bytes)];
-        let written = poll_fn(|cx| transport.poll_write(cx, &slices)).await?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        bytes = bytes.get(written..).unwrap_or_default();
-    }
-    poll_fn(|cx| transport.poll_flush(cx)).await
 }

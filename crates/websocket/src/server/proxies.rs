@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::transport::Transport;
 
-/// Proxies by address, network, or as whoever connects by a Unix socket.
+/// Proxies: addresses, networks, or all peers on a Unix socket.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Proxies {
     networks: Vec<Network>,
@@ -19,7 +19,8 @@ struct Network {
     bits: u32,
 }
 
-/// What was to name a proxy names none, from [`Acceptor::trust_proxies`](super::Acceptor::trust_proxies).
+/// A text given to [`Acceptor::trust_proxies`](super::Acceptor::trust_proxies) is neither an
+/// address, a network nor `unix`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidProxy(String);
 

@@ -110,8 +110,8 @@ impl Server {
         self
     }
 
-    /// Tells `metrics` what its connections do: part of the [settings](Self::settings), which
-    /// replace it.
+    /// Reports the connections to `metrics`: part of the [settings](Self::settings), which replace
+    /// it.
     #[must_use]
     pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
         self.acceptor = self.acceptor.metrics(metrics);
@@ -286,7 +286,7 @@ struct Shared<H> {
 /// The address has reached its limit of connections.
 struct TooMany;
 
-/// What a client asks for.
+/// A client's request.
 enum Asked {
     /// One WebSocket.
     One(Box<Incoming>),

@@ -1,7 +1,7 @@
-//! What the feature `tracing` tells: a span for each connection, and events of its life.
+//! The feature `tracing`: a span for each connection, and its events.
 //!
-//! Of what a peer or a URL says, only the path is told, with control characters escaped: queries
-//! and headers may hold secrets.
+//! Of what a peer or a URL contains, only the path is logged, with control characters escaped:
+//! query strings and header fields may contain secrets.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ pub(crate) struct Span {
 impl Span {
     /// For a request that a server has received.
     pub(crate) fn request(peer: impl FnOnce() -> Option<SocketAddr>, request: &Request) -> Self {
-        // The socket is asked for its peer only if somebody wants to know.
+        // The peer's address is queried only if a subscriber is interested.
         if !tracing::span_enabled!(target: "offhook", Level::INFO) {
             return Self {
                 span: tracing::Span::none(),
@@ -64,7 +64,7 @@ impl Span {
         Self { span, is_server }
     }
 
-    /// Whether anybody may want to hear of this connection.
+    /// Whether a subscriber may be interested in this connection.
     pub(crate) fn is_heard(&self) -> bool {
         !self.span.is_disabled() || tracing::enabled!(target: "offhook", Level::WARN)
     }
@@ -128,8 +128,8 @@ impl Span {
         }
     }
 
-    /// A handler has returned an error. The end of its own connection is told by
-    /// [`closed`](Self::closed) already.
+    /// A handler has returned an error. The end of its own connection was already reported by
+    /// [`closed`](Self::closed).
     pub(crate) fn handler_failed(&self, error: &BoxError) {
         if error.is::<Error>() {
             tracing::debug!(target: "offhook", parent: &self.span, %error, "handler failed");
@@ -147,7 +147,7 @@ pub(crate) fn failed_request(peer: Option<SocketAddr>, error: &Error) {
     );
 }
 
-/// Whether [`failed_request`] is heard, and should be told who the peer is.
+/// Whether a subscriber receives [`failed_request`], which needs the peer's address.
 pub(crate) fn hears_failed_requests() -> bool {
     tracing::enabled!(target: "offhook", Level::DEBUG)
 }

@@ -1,4 +1,4 @@
-//! The feature `tracing` is off: nothing is told, and nothing is held for it.
+//! The feature `tracing` is off: nothing is logged or stored for it.
 
 use std::future::Future;
 use std::net::SocketAddr;

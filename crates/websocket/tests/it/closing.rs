@@ -251,7 +251,7 @@ async fn a_peer_that_closes_and_reads_no_more_is_waited_for_as_long_as_was_said(
         let ended = match how {
             0 => client.recv().await.map(drop),
             1 => client.each(|_, _| Ok(())).await,
-            // Nobody receives: the flush task hears the Close.
+            // No task receives: the flush task receives the Close.
             _ => {
                 let closed = client.ended().await;
                 Err(Error::Peer(closed.error.unwrap()))

@@ -140,7 +140,10 @@ async fn a_proxy_that_hangs_up_is_a_loss() {
 #[tokio::test]
 async fn a_password_that_http_cannot_carry_is_the_callers_mistake() {
     let error = refused("a%3Ab:c@", "").await;
-    assert!(matches!(why(&error), ProxyError::Unsayable(_)), "{error:?}");
+    assert!(
+        matches!(why(&error), ProxyError::NotRepresentable(_)),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

@@ -224,7 +224,10 @@ async fn what_does_not_fit_into_255_bytes_is_the_callers_mistake() {
     let long = "a".repeat(256);
     for user in [format!("{long}:b@"), format!("b:{long}@")] {
         let error = refused(&user, vec![(4, vec![5, 2])]).await;
-        assert!(matches!(why(&error), ProxyError::Unsayable(_)), "{error:?}");
+        assert!(
+            matches!(why(&error), ProxyError::NotRepresentable(_)),
+            "{error:?}"
+        );
         assert!(!error.is_retryable());
     }
 }

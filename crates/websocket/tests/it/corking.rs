@@ -129,7 +129,7 @@ async fn past_the_send_buffer_a_sender_writes_by_itself() {
     let settings = Settings::default().send_buffer(10_000);
     let (_client, server, _link, count) = counted_pair(&settings);
     for _ in 0..10 {
-        // Never pending, so no other task runs.
+        // The future is never pending, so no other task runs.
         server.send(vec![0; 6_000]).await.unwrap();
     }
     assert_eq!(count.writes(), 5);

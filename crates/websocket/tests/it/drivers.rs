@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::scripted::to;
 
-/// Serves one connection, and says when it is done.
+/// Serves one connection, and reports when it is done.
 type Driver = fn(TcpStream, Config);
 
 fn on_a_thread(stream: TcpStream, config: Config) {
@@ -43,7 +43,8 @@ fn serve_one(driver: Driver, config: Config) -> (SocketAddr, JoinHandle<()>) {
 async fn echoes(socket: &mut WebSocket, message: impl Into<offhook::Message>) {
     let message = message.into();
     let (sender, sent) = (socket.sender(), message.clone());
-    // A blocking driver writes an echo before it reads on: somebody has to receive meanwhile.
+    // A blocking driver writes an echo before it reads more, so the peer has to receive in the
+    // meantime.
     let sending = tokio::spawn(async move { sender.send(sent).await });
     let received = socket.recv().await.unwrap();
     assert!(received == Some(message), "it came back changed");

@@ -71,7 +71,7 @@ async fn the_same_by_compression_and_in_many_streams_at_once() {
     }
 }
 
-/// A stream that counts what is written.
+/// A stream that counts written bytes.
 struct Counted<S> {
     stream: S,
     written: Arc<AtomicUsize>,

@@ -47,7 +47,7 @@ fn an_idle_connection_holds_no_buffer_fresh_or_after_a_burst() {
     let settings = Settings::default();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let burst = vec![7; 64 * 1024];
-    // What a thread holds for all its connections is allocated from here on.
+    // The shared memory of a thread's connections is allocated from here on.
     let mut first = connect(&runtime, &listener, &settings);
     echo(&runtime, &mut first, &burst);
 

@@ -1,4 +1,4 @@
-//! What is counted of connections, and that counting is told outside of every lock.
+//! What is counted, and that counting happens outside of every lock.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-/// Remembers all that it was told.
+/// Records all calls.
 #[derive(Default)]
 struct Counts {
     told: Mutex<Told>,
@@ -83,7 +83,7 @@ async fn echo(mut socket: WebSocket) -> HandlerResult {
     Ok(())
 }
 
-/// Both ends of a pair, and what is counted at each.
+/// Both ends of a pair, and the counters of each.
 fn counted_pair() -> (WebSocket, WebSocket, Arc<Counts>, Arc<Counts>) {
     let (near, far) = (Arc::new(Counts::default()), Arc::new(Counts::default()));
     let pair = Pair::new()
@@ -246,7 +246,7 @@ async fn every_connection_that_opened_is_closed_once_however_it_ends() {
     assert_eq!((told.opened, told.closed.len()), (3, 3));
 }
 
-/// Asks its connection for something whenever it is told anything.
+/// Uses its connection whenever it is called.
 #[derive(Default)]
 struct Curious(OnceLock<Sender>);
 

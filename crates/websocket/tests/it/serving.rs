@@ -239,7 +239,7 @@ async fn a_handler_that_returns_has_all_that_it_sent_delivered_and_the_connectio
     }
 }
 
-/// A peer that does not read what a handler sent is waited for no longer than the close timeout.
+/// A peer that does not read what a handler sent is waited for until the close timeout at most.
 #[tokio::test]
 async fn a_peer_that_takes_nothing_is_given_up_when_the_handler_has_returned() {
     let settings = Settings::default().config(Config {
@@ -420,7 +420,7 @@ async fn a_named_proxy_says_by_which_scheme_a_page_was_loaded_and_nobody_else_do
         ("127.0.0.2", "X-Forwarded-Proto", "https", "https", false),
         ("unix", "X-Forwarded-Proto", "https", "https", false),
     ] {
-        // The names count in whatever order the acceptor is told of them.
+        // The names have the same effect in whatever order the acceptor is configured.
         let acceptor = Acceptor::default().trust_proxies([proxies]).unwrap();
         let acceptor = acceptor.subprotocols(["chat"]).unwrap();
         let server = running(|server| server.acceptor(acceptor)).await;

@@ -1,4 +1,4 @@
-//! What the feature `tracing` tells, at which level, and what it never tells.
+//! The events of the feature `tracing`, their levels, and what is never logged.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -74,7 +74,7 @@ async fn echo(mut socket: WebSocket) -> HandlerResult {
     Ok(())
 }
 
-/// Serves until it is shut down, and gives its address and how to do that.
+/// Serves until it is shut down, and returns its address and a way to shut it down.
 async fn serve() -> (std::net::SocketAddr, offhook::Connections) {
     let server = Server::bind("127.0.0.1:0").await.unwrap();
     let (address, connections) = (server.local_addr().unwrap(), server.connections());
@@ -140,7 +140,7 @@ async fn what_a_handler_logs_carries_the_connections_span() {
         .find(|line| line.contains("a message of the application's"))
         .unwrap();
     assert!(line.contains("path=/room/7"), "{line}");
-    // At this level nothing else was told.
+    // Nothing else was logged at this level.
     assert_eq!(log.lines(), [""; 0]);
 }
 

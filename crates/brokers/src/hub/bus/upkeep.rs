@@ -1,4 +1,4 @@
-//! What the bus forgets: streams and views that nobody needs any longer, a slice at a time.
+//! Forgets streams and views that are not needed any more, a slice at a time.
 
 use std::collections::HashMap;
 
@@ -7,21 +7,21 @@ use offhook_engine::{ChannelName, RuleBook};
 use super::{super::durable::Durable, Bus};
 use crate::lineage::fresh_epoch;
 
-/// How long a stream that had publications and holds nothing is remembered, so that positions in
-/// it stay good: longer than a client that lost its network takes to come back.
+/// How long an empty stream that had publications is remembered, so that positions in it stay
+/// valid: longer than a client that lost its network takes to reconnect.
 const FORGET_AFTER_MS: u64 = 10 * 60 * 1000;
 
-/// Streams on disk that are kept at hand although nobody follows them. 65,536: all channels of most
-/// servers. Of more, those that were not used within the last round go.
+/// The maximum number of streams on disk that are cached without a follower. 65,536: all channels
+/// of most servers. Beyond that, streams that were not used within the last round are evicted.
 const UNFOLLOWED_VIEWS: usize = 65_536;
 
-/// One stream in so many parts goes with each look at it while memory is short.
+/// While memory is short, each check of the streams evicts one in so many.
 const SHED: usize = 4;
 
-/// Streams that one slice of upkeep looks at under the lock: well below a millisecond.
+/// The number of streams that one slice checks under the lock: takes well below a millisecond.
 pub(crate) const SLICE: usize = 512;
 
-/// A tick looks at one part in so many of all streams.
+/// A tick checks one in so many of all streams.
 const ROUND: usize = 8;
 
 impl Bus {
@@ -39,8 +39,8 @@ impl Bus {
         }
     }
 
-    /// Forgets a stream on disk in which nothing was ever published and that nobody follows: it cost
-    /// a look, and costs no memory.
+    /// Forgets a stream on disk without publications or followers, so that looking it up costs no
+    /// memory.
     pub(crate) fn forget_empty(&mut self, channel: &ChannelName) {
         if let Some(Durable::Open(view)) = self.durable.get(channel)
             && view.stream.head.offset == 0
@@ -50,7 +50,7 @@ impl Bus {
         }
     }
 
-    /// Forgets what is known of streams on disk: it has to be read again.
+    /// Forgets the cached state of streams on disk, which must be read again.
     pub(crate) fn forget_durable(&mut self) {
         // What waits to be loaded still does.
         self.durable
@@ -59,7 +59,7 @@ impl Bus {
         self.upkeep.retain(|name| streams.contains_key(name));
     }
 
-    /// How many streams one tick looks at.
+    /// The number of streams that one tick checks.
     pub(crate) fn due(&self) -> usize {
         self.upkeep.len().div_ceil(ROUND)
     }
@@ -78,7 +78,8 @@ impl Bus {
                 && stream.state().head.offset > 0
             {
                 self.forgotten.push(channel, &stream);
-                // The stream may begin anew: what is published then is told apart by its epoch.
+                // The stream may start again later; its new publications are distinguished by their
+                // epoch.
                 self.epoch = fresh_epoch(Some(self.epoch), self.now);
             }
         }
@@ -92,7 +93,7 @@ impl Bus {
 
     fn is_kept(&mut self, rules: &RuleBook, channel: &ChannelName) -> bool {
         if let Some(Durable::Open(view)) = self.durable.get(channel) {
-            // It is only remembered to be at hand; the disk has it.
+            // It is only cached; the disk has it.
             let crowded = self.durable.len() > UNFOLLOWED_VIEWS || !self.has_room();
             let patience = if crowded { 0 } else { FORGET_AFTER_MS };
             let idle = view.used_ms.saturating_add(patience) < self.now.unix_ms;
@@ -118,7 +119,7 @@ impl Bus {
     }
 }
 
-/// Gives memory back after a crowd has left.
+/// Frees memory after a peak.
 pub(crate) fn shrink<Value>(map: &mut HashMap<ChannelName, Value>) {
     if map.capacity() > 4 * map.len().max(SLICE) {
         map.shrink_to(2 * map.len());

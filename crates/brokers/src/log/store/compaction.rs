@@ -1,4 +1,4 @@
-//! What is left out when blocks are rewritten anyway: entries whose time is over.
+//! Omits expired entries when blocks are rewritten.
 
 use std::sync::{
     Arc,

@@ -23,7 +23,7 @@ pub(in crate::log) struct Group {
     store: Arc<Store>,
     /// Keys that are only in this group so far.
     keys: HashMap<Vec<u8>, u64>,
-    /// Cursors that are only in this group so far; none for one that made room.
+    /// Cursors that are only in this group so far; none for one that was evicted.
     cursors: HashMap<Vec<u8>, Option<Cursor>>,
     /// The buffer in which each record is encoded.
     record: Vec<u8>,
@@ -164,7 +164,7 @@ impl Group {
         }
     }
 
-    /// Remembers which offsets of a channel are yet to be removed, if any are.
+    /// Stores which offsets of a channel remain to be removed.
     pub(in crate::log) fn remember_removal(
         &mut self,
         channel: u32,

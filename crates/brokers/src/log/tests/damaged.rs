@@ -30,8 +30,7 @@ fn open(path: &Path) -> Arc<Log> {
     Arc::new(Log::open(LogOptions::new(path), rules, now()).unwrap())
 }
 
-/// Writes what is in memory of a log that is closed into tables, and flips a bit in each table of a
-/// keyspace.
+/// Writes the memory of a closed log into tables, and flips a bit in each table of a keyspace.
 fn damage(path: &Path, keyspace: u64) {
     let store = Store::open(&LogOptions::new(path)).unwrap();
     for keyspace in store.keyspaces() {
@@ -55,7 +54,7 @@ fn damage(path: &Path, keyspace: u64) {
     assert!(count > 0, "no table was written");
 }
 
-/// Ticks until the log says that something is damaged.
+/// Ticks until the log reports damage.
 fn until_told(log: &Arc<Log>) -> String {
     let end = std::time::Instant::now() + NEVER;
     loop {
@@ -162,8 +161,8 @@ fn a_compaction_that_meets_a_damaged_block_is_told_and_publishing_goes_on() {
     damage(directory.path(), 1);
     let log = open(directory.path());
     let mut worker = TestWorker::new(&log);
-    // Tables pile up, each with all channels, until they are merged. What is refused is published
-    // again after a tick, as a client does.
+    // Tables accumulate, each with all channels, until they are merged. A refused publication is
+    // published again after a tick, as a client does.
     let (mut n, mut refused, mut behind) = (0, 0, 0);
     let end = std::time::Instant::now() + NEVER;
     while behind < 500 {
@@ -210,7 +209,7 @@ fn a_compaction_that_meets_a_damaged_block_is_told_and_publishing_goes_on() {
     let log = open(directory.path());
     let mut worker = TestWorker::new(&log);
     let position = loop {
-        // The merge is tried again at a start, and fails as soon as it is at the block.
+        // The merge is tried again when the log is opened, and fails when it reaches the block.
         worker.publish(&name(n));
         match worker.published() {
             Ok((position, _)) => break position,

@@ -109,7 +109,7 @@ fn a_log_without_a_manifest_whose_witness_saw_more_is_refused() {
     fs::write(&path, witness).unwrap();
     let text = refused(directory.path());
     assert!(text.contains("acknowledged was 1000000"), "{text}");
-    // What is no witness of that version says nothing.
+    // A file that is not a witness of that version is ignored.
     fs::write(&path, [0; 16]).unwrap();
     let text = refused(directory.path());
     assert!(text.contains("manifest is missing"), "{text}");

@@ -1,4 +1,4 @@
-//! Reads that wait for the reader while the writer trims, and reads by filter beside others.
+//! Reads that wait for the reader while the writer trims, and reads by filter alongside others.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
     log::{Log, LogOptions},
 };
 
-/// A log that keeps so many of each channel, and whose reads are held.
+/// A log that retains so many publications of each channel, and whose reads are held back.
 fn open(path: &std::path::Path, count: u64, held: &Arc<Fsyncs>) -> Arc<Log> {
     let held = Arc::clone(held);
     READ_GATE.set(Some(Arc::new(move || held.pass())));
@@ -58,7 +58,7 @@ impl TestWorker {
     }
 }
 
-/// It was told as damage, and `/healthz` was red for an hour.
+/// Before, this was reported as damage, and `/healthz` failed for an hour.
 #[test]
 fn what_is_trimmed_while_a_read_waits_is_a_gap_by_size_and_no_damage() {
     let directory = tempfile::tempdir().unwrap();
@@ -88,7 +88,7 @@ fn what_is_trimmed_while_a_read_waits_is_a_gap_by_size_and_no_damage() {
         panic!()
     };
     assert_eq!(id, asked);
-    // Up to the head of the moment at which it was asked; 17 to 20 went meanwhile.
+    // Up to the head at the time of the request; 17 to 20 were trimmed in between.
     let offsets: Vec<_> = publications.iter().map(|p| p.position.offset).collect();
     assert_eq!(offsets, (21..=30).collect::<Vec<_>>());
     assert_eq!(start.agreed, positions[15]);
@@ -112,12 +112,12 @@ fn a_read_by_filter_over_many_channels_lets_others_read_in_between() {
         }
         worker.follow("channel 0")
     };
-    // After a restart it has to look at all of them.
+    // After a restart, it has to examine all of them.
     let log = open(directory.path(), 20, &held);
     let (mut worker, mut reader) = (TestWorker::new(&log), TestWorker::new(&log));
     worker.ask_history("channel 1", ReadFrom::Start);
     assert!(matches!(worker.next(), BrokerEvent::History { .. }));
-    // A history read holds the reader until both wait behind it.
+    // A history read occupies the reader until both wait behind it.
     held.hold();
     worker.ask_history("channel 1", ReadFrom::Start);
     held.wait_for_one();

@@ -63,7 +63,7 @@ fn a_bucket_of_thousands_goes_a_few_with_each_batch_and_goes_whole() {
         }
     };
     publish(&mut worker, KEPT + 2_000);
-    // One at a time: what goes does so beside them.
+    // One at a time: the removals happen alongside them.
     for _ in 0..10 {
         worker.publish("a");
         worker.published().unwrap();

@@ -1,11 +1,11 @@
 //! The store's own work, flushing and compacting, and what becomes of it when that fails.
 //!
-//! A compaction that meets a damaged block ends with an error, and the store takes no writes from then
-//! on until it is opened again, where the next compaction meets the same block. So after such an end
-//! the store is opened without that work, and publishing goes on. What is written meanwhile stays in
-//! journals and in memory: after some of it the store is opened with its work for as long as a flush
-//! takes. Now and then it is tried whether the work goes again, because the disk was full and is not
-//! any more, say.
+//! A compaction that meets a damaged block ends with an error. From then on, the store accepts no
+//! writes until it is opened again, and the next compaction meets the same block. After such an
+//! error the store is therefore opened without background work, and publishing continues. Data
+//! written in the meantime stays in journals and in memory; after a certain amount, the store is
+//! opened with background work for the duration of a flush. From time to time, the background work
+//! is tried again, since the disk may only have been full.
 //!
 //! ```text
 //!          a thread of the store failed
@@ -103,7 +103,7 @@ impl Writer {
         let Ok(store) = self.store.reopen(self.batch, false) else {
             return;
         };
-        // What it says is told by the next write.
+        // The next write reports its error.
         let _flushed = store.flush(FLUSH);
         if again {
             self.background.until = None;

@@ -91,7 +91,7 @@ pub(super) struct Writer {
     upkeep: VecDeque<ChannelName>,
     parked: Parked,
     condition: Arc<Condition>,
-    /// Why there is no store, while there is none.
+    /// Why there is no store, if there is none.
     failure: BrokerFailure,
     /// The wall-clock time of the latest tick, in milliseconds.
     now_ms: u64,
@@ -102,12 +102,12 @@ pub(super) struct Writer {
     ticks: u64,
     /// The newest sequence number of a publication on disk.
     sequence: u64,
-    /// Numbers that are left free before each slice of the batch, for what is published without
-    /// history meanwhile.
+    /// Sequence numbers left free before each slice of the batch, for publications without history
+    /// in the meantime.
     room: u64,
     /// Publications of the batch so far.
     staged: usize,
-    /// What is to be remembered of sessions with the next batch.
+    /// States of sessions to be saved with the next batch.
     sessions: BTreeMap<SessionId, Change>,
     /// The log is being dropped.
     stopping: bool,
@@ -236,7 +236,7 @@ impl Writer {
         if ticked {
             self.tick();
         }
-        // Parked requests came before the end, and are published first.
+        // Parked requests arrived before the end, and are published first.
         !last
     }
 

@@ -104,7 +104,7 @@ impl Writer {
     }
 }
 
-/// What was put into the group last becomes the value of its key, or removes it.
+/// The last publication in the group becomes the value of its key, or removes it.
 fn set_value(
     group: &mut Group,
     retained: &mut Retained,
@@ -132,7 +132,7 @@ fn set_value(
     }
 }
 
-/// What was published with this key before, in this group or within the key's window.
+/// The publication that already has this key, in this group or within the key's window.
 fn published_before(
     group: &Group,
     channel: &Channel,

@@ -1,21 +1,21 @@
-//! Publications that are no longer kept leave the disk a few with each batch: a long channel may lose
-//! ten thousands at once, and whoever publishes meanwhile is not to wait for that. Which ones are left
-//! is on disk, too, so that a restart forgets none.
+//! Publications that are no longer retained are removed from the disk a few with each batch: a long
+//! channel may lose tens of thousands at once, and other publications should not wait for that. The
+//! remaining ones are recorded on disk as well, so that a restart forgets none.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use super::Writer;
 use crate::log::store::Group;
 
-/// Publications that a batch removes, beside two for each that it publishes: a millisecond's work, and
-/// more than are published.
+/// Publications that a batch removes, in addition to two for each that it publishes: takes about a
+/// millisecond, and is more than are published.
 pub(in crate::log) const A_BATCH: u64 = 512;
 
-/// What is to be removed, by the channel's number.
+/// Offsets to remove, by the channel's number.
 pub(super) type Removals = BTreeMap<u32, RangeInclusive<u64>>;
 
 impl Writer {
-    /// These offsets of a channel are no longer kept: they go with this batch and the next ones.
+    /// Schedules offsets of a channel for removal with this batch and the next ones.
     pub(super) fn remove_later(
         &mut self,
         group: &mut Group,

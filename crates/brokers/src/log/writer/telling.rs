@@ -7,7 +7,8 @@ use offhook_engine::{BrokerEvent, Draft, Place, StreamState};
 use super::{Answer, Outcome, Writer};
 use crate::hub::{Bus, Durable};
 
-/// Publications that are told under one lock: well below a millisecond, and then others have a turn.
+/// Publications that are delivered under one lock: takes well below a millisecond, after which
+/// other threads get the lock.
 pub(super) const SLICE: usize = 256;
 
 impl Writer {
@@ -16,8 +17,8 @@ impl Writer {
         loop {
             let mut bus = self.shared.hub.bus();
             let mut told = 0;
-            // What is published without history between two slices has a number between theirs, so
-            // a slice ends where the batch left room.
+            // Publications without history between two slices have sequence numbers between those
+            // of the slices, so a slice ends where the batch left numbers free.
             while told < SLICE
                 && let Some(answer) = answers.next()
             {
@@ -57,7 +58,7 @@ impl Writer {
     }
 
     /// Moves the head and delivers the publication to followers under one lock, so that a follower
-    /// gets everything after the head that it is told, and nothing before.
+    /// receives everything after the head it was given, and nothing before.
     fn publish(&self, bus: &mut Bus, draft: Draft, place: Place) {
         bus.reach(place.sequence, self.room);
         bus.recent.push(place.sequence, &draft.channel);
@@ -72,7 +73,7 @@ impl Writer {
         }
     }
 
-    /// Moves the head that the bus knows. `false` if followers of the channel are told a head that
+    /// Moves the head that the bus knows. `false` if followers of the channel are given a head that
     /// includes the publication.
     fn move_head(&self, bus: &mut Bus, draft: &Draft, place: Place) -> bool {
         let offset = place.position.offset;

@@ -60,7 +60,7 @@ impl Writer {
         store.forget_cursors_at(now_ms);
         self.tend(&store);
         self.tend_background(store);
-        // Channels that nobody uses are on disk only: the reader looks through them.
+        // Channels that are not in use are only on disk: the reader searches them.
         self.shared.reads.load(Load::Sweep);
     }
 
@@ -89,7 +89,7 @@ impl Writer {
             }
         };
         self.shared.reopened.fetch_add(1, Ordering::SeqCst);
-        // What was read in the meantime lacked the latest writes.
+        // The state that was read does not include the latest writes.
         self.channels.clear();
         self.upkeep.clear();
         let acknowledged = self.batch;
@@ -104,9 +104,9 @@ impl Writer {
             return None;
         }
         self.opened_again();
-        // Says whether it takes writes again, without waiting for somebody to publish.
+        // Reports whether the store accepts writes again, without waiting for a publication.
         self.commit(store.group()).ok()?;
-        // What was written but not acknowledged is there now: followers look it up.
+        // Data that was written but not acknowledged is now present: followers look it up.
         let newest = store.newest().map_or(u64::MAX, |newest| newest.sequence);
         let mut bus = self.shared.hub.bus();
         bus.recent.reset(newest);

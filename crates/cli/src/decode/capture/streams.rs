@@ -17,7 +17,7 @@ pub(crate) struct Stream<'a> {
     pub(crate) is_whole: bool,
     /// Chunks in the order in which they became readable.
     pub(crate) chunks: Vec<Chunk<'a>>,
-    /// What is missing, as text.
+    /// A description of what is missing.
     pub(crate) notes: Vec<String>,
 }
 

@@ -22,13 +22,13 @@ fn a_state_comes_value_by_value_and_ends_with_its_gap() {
     let [first, second] = values;
     assert_eq!(harness.taken(prices), [first, second, gap, at(10), live]);
 
-    // After that it goes on from its position as any other.
+    // After that, it continues from its position like any other.
     harness.is_lost();
     harness.come_online("r2");
     assert_eq!(harness.sent_one("subscribe")["since"], at(10));
 }
 
-/// The server accepts, and gives two values.
+/// The server accepts, and sends two values.
 fn begin_state(harness: &mut Harness, asked: &Value) {
     harness.says(json!({
         "type": "subscribed", "id": asked["id"], "channel": "prices", "position": at(9),
@@ -62,7 +62,7 @@ fn a_state_that_was_not_given_wholly_is_asked_for_again() {
 fn without_echo_its_own_publications_only_count_for_continuity() {
     let mut harness = Harness::online("r1");
     let chat = harness.subscribe_as(Subscribe {
-        channel: channel("chat"),
+        target: channel("chat").into(),
         since: Since::Now,
         presence: false,
         echo: false,

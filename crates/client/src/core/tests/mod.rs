@@ -6,6 +6,7 @@
 
 mod asking;
 mod connections;
+mod filters;
 mod hostile;
 mod model;
 mod model_server;
@@ -133,7 +134,7 @@ impl Harness {
         }
     }
 
-    /// All messages that are to be sent now.
+    /// All messages to send now.
     pub(super) fn sent(&mut self) -> Vec<Value> {
         let mut sent = Vec::new();
         while let Some(text) = self.core.poll_transmit() {
@@ -142,7 +143,7 @@ impl Harness {
         sent
     }
 
-    /// The only message that is to be sent now.
+    /// The only message to send now.
     pub(super) fn sent_one(&mut self, kind: &str) -> Value {
         let mut sent = self.sent();
         assert_eq!(sent.len(), 1, "{sent:?}");
@@ -152,7 +153,7 @@ impl Harness {
 
     pub(super) fn subscribe(&mut self, name: &str, since: Since) -> SubscriptionKey {
         self.subscribe_as(Subscribe {
-            channel: channel(name),
+            target: channel(name).into(),
             since,
             presence: false,
             echo: true,
@@ -223,7 +224,7 @@ impl Harness {
 /// From now on.
 pub(super) fn wish(name: &str, presence: bool) -> Subscribe {
     Subscribe {
-        channel: channel(name),
+        target: channel(name).into(),
         since: Since::Now,
         presence,
         echo: true,

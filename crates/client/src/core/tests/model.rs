@@ -1,8 +1,8 @@
-//! Random histories of a client: connections that are cut at any time, a server that refuses,
-//! trims, and loses sealed sessions and data, and readers that come and go and may be slow.
+//! Random histories of a client: connections are cut at any time, the server refuses, trims, and
+//! loses sealed sessions and data, and readers start, end and may be slow.
 //!
-//! Whatever happens: each reader gets each publication once and in order, or is told of the gap;
-//! each publication is made once, in the order of its channel, and answered once.
+//! In every history, each reader receives each publication once and in order, or a gap; each
+//! publication is published once, in the order of its channel, and answered once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;

@@ -39,7 +39,7 @@ pub(in crate::engine) struct Connection {
     pub(in crate::engine) full: bool,
     /// A `Close` was queued: nothing more is sent or handled.
     pub(in crate::engine) closing: bool,
-    /// It has ended, and some of its subscriptions are yet to.
+    /// The connection has ended, but not all of its subscriptions.
     pub(in crate::engine) gone: bool,
     /// What few connections have, and most only for a while.
     pub(in crate::engine) extra: Option<Box<Extra>>,
@@ -52,16 +52,16 @@ pub(in crate::engine) struct Extra {
     pub(in crate::engine) parked: Vec<Slot>,
     /// Subscriptions that receive joins and leaves again once there is room; some may be gone.
     pub(in crate::engine) unwatched: Vec<Slot>,
-    /// Subscriptions that are owed the list of members, which they are given one by one, as the outbox
-    /// has room; some may have gone since.
+    /// Subscriptions with a pending list of members. They receive it one by one, as the outbox has
+    /// room; some may have ended since.
     pub(in crate::engine) owed: VecDeque<Slot>,
-    /// One of the lists is asked for.
+    /// One of the lists was requested.
     pub(in crate::engine) members_asked: bool,
-    /// So many subscriptions are still to be restored before the client is told that all are.
+    /// The number of subscriptions to restore before the client is told that all are restored.
     pub(in crate::engine) restoring: u32,
     /// Publishes that keep their order while one of them waits.
     pub(in crate::engine) ordered: Ordered,
-    /// Set if the session is kept while it has no connection.
+    /// Set if the session is kept after its connection ends.
     pub(in crate::engine) durable: Option<Durable>,
 }
 
@@ -84,8 +84,8 @@ impl Connection {
     }
 }
 
-/// A session's subscriptions. Finding one costs the same with ten thousand as with ten. A single
-/// subscription, which is what most sessions have, needs no memory of its own here.
+/// A session's subscriptions. Finding one takes the same time with ten thousand as with ten. A
+/// single subscription, which is what most sessions have, needs no memory here.
 #[derive(Debug, Default)]
 pub(in crate::engine) enum Subscriptions {
     #[default]

@@ -1,4 +1,4 @@
-//! A session that is kept while it has no connection.
+//! A session that is kept after its connection ends.
 
 use std::time::Duration;
 

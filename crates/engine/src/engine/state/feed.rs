@@ -23,7 +23,8 @@ pub(in crate::engine) struct Feed {
     pub(in crate::engine) tail: Option<Position>,
     /// Subscriptions that get publications at once.
     pub(in crate::engine) live: Audiences,
-    /// Subscriptions that want joins and leaves and have room for them; none if there are none.
+    /// Subscriptions that want joins and leaves and have room for them; none if there are no such
+    /// subscriptions.
     pub(in crate::engine) watchers: Option<Box<Audiences>>,
     pub(in crate::engine) subscribers: u32,
     /// The broker dropped something, and has not reported the head since.
@@ -127,7 +128,7 @@ pub(in crate::engine) struct Audiences(Vec<Audience>);
 pub(in crate::engine) struct Audience {
     pub(in crate::engine) kind: Kind,
     connections: Vec<ConnectionId>,
-    /// The subscriptions' indices in the table of all: as many as connections.
+    /// The subscriptions' indices in the table of all; as many as connections.
     places: Vec<u32>,
     /// The subscriptions' ids: as many as connections, or none.
     ids: Vec<u32>,
@@ -139,7 +140,7 @@ pub(in crate::engine) struct Kind {
     pub(in crate::engine) class: Class,
     /// Whether each has an id that its message must carry.
     pub(in crate::engine) numbered: bool,
-    /// Whether they want their own publications.
+    /// Whether they receive their own publications.
     pub(in crate::engine) echo: bool,
 }
 
@@ -240,9 +241,9 @@ impl Audiences {
         self.0[at].push(s.connection, slot.index, s.id().map(|id| id.0))
     }
 
-    /// Removes the subscription at a place: the last one of its audience takes the place. `told`:
-    /// this many at the start of the audience were told something that the others are still to be
-    /// told, and stay separate from them. Reports the new places of those that moved.
+    /// Removes the subscription at a place; the last one of its audience takes the place. `told`:
+    /// this many at the start of the audience have already received a message that the others are
+    /// still to receive, and stay separate from them. Reports the new places of those that moved.
     pub(in crate::engine) fn remove(
         &mut self,
         audience: usize,

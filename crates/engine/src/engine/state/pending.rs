@@ -120,13 +120,13 @@ pub(in crate::engine) enum Item {
     Advance {
         subscription: Slot,
     },
-    /// Ask this connection what it has received.
+    /// Queries what this connection has received.
     Mark {
         connection: ConnectionId,
     },
     /// The broker left something out here.
     Lagged,
-    /// The broker told the stream's head again.
+    /// The broker reported the stream's head again.
     Head {
         feed: Slot,
         stream: StreamState,

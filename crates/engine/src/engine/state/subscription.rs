@@ -123,8 +123,8 @@ impl Subscription {
 /// ```
 /// From each of them it becomes `Ended` when its connection goes with many others.
 ///
-/// A subscription whose flow is acknowledged never becomes `Live`: with everything handed out it
-/// waits, still `Behind`, for the next publication or acknowledgement.
+/// A subscription with acknowledged flow never becomes `Live`: with everything handed out it waits,
+/// still `Behind`, for the next publication or acknowledgement.
 #[derive(Debug)]
 pub(in crate::engine) enum State {
     /// The feed's stream is not known yet, or a permission is pending.
@@ -133,20 +133,21 @@ pub(in crate::engine) enum State {
     Live { place: u32 },
     /// Reads on from `cursor` at its own pace.
     Behind(Box<Behind>),
-    /// Its connection has gone, and nothing is delivered for it: feed and broker are to be told.
+    /// Its connection has gone, and nothing is delivered to it; feed and broker are not updated
+    /// yet.
     Ended,
 }
 
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Opening {
-    /// The command that is answered when it starts; none if the client did not ask for it.
+    /// The command that is answered when it starts; none if the client did not request it.
     pub(in crate::engine) command: Option<CommandId>,
     /// The session had it on an earlier connection.
     pub(in crate::engine) restored: bool,
     pub(in crate::engine) since: Since,
-    /// The question to somebody outside whether it may be, while that is not answered.
+    /// The pending question to the outside whether it is allowed.
     pub(in crate::engine) asked: Option<VerdictId>,
-    /// What an earlier connection was not done with, if its flow is acknowledged.
+    /// What an earlier connection had not acknowledged, if its flow is acknowledged.
     pub(in crate::engine) earlier: Option<Unacknowledged>,
 }
 
@@ -189,24 +190,24 @@ pub(in crate::engine) enum Why {
         /// Whether the client was told.
         told: bool,
         /// Whether the stream is known to continue from the cursor. If not, it may have continued
-        /// elsewhere, and a read must tell.
+        /// elsewhere, which a read must resolve.
         confirmed: bool,
     },
     /// It reads the channel's state, and continues after it.
     ReadsState {
-        /// Whether it fell behind while live and the client was not told yet.
+        /// Whether it fell behind while live and the client has not been told.
         slow: bool,
     },
-    /// It is handed out the channel's state, which is its page, and goes on after that.
+    /// It receives the channel's state, which is its page, and then continues after it.
     GivesState {
         /// The state is of everything up to here.
         head: Position,
-        /// So many values have been handed out.
+        /// The number of values handed out.
         given: usize,
         /// The stream went on elsewhere meanwhile.
         jumped: bool,
     },
-    /// Its flow is acknowledged, and it once had everything: the client need not be told again.
+    /// Its flow is acknowledged, and it was up to date once: the client need not be told again.
     Paced,
 }
 
@@ -237,7 +238,7 @@ impl Behind {
         Self::at(cursor, Why::Slow { told, confirmed })
     }
 
-    /// The stream continued elsewhere: a read must tell where.
+    /// The stream continued elsewhere, which a read must resolve.
     pub(in crate::engine) fn jumped(cursor: Position) -> Self {
         let (told, confirmed) = (false, false);
         Self::at(cursor, Why::Slow { told, confirmed })
@@ -255,7 +256,7 @@ impl Behind {
         }
     }
 
-    /// Continues after `to`; the first reason is kept until the gap is announced.
+    /// Continues after `to`; the first reason is kept until the gap is reported.
     pub(in crate::engine) fn skip(&mut self, reason: GapReason, to: Position) {
         let from = self.cursor;
         self.gap.get_or_insert(Missing {
@@ -307,7 +308,7 @@ impl Behind {
         matches!(self.why, Why::ReadsState { .. } | Why::GivesState { .. })
     }
 
-    /// The client is not told twice that it is behind. Says whether it has to be told now.
+    /// Marks the client as told that it is behind. Returns whether it has to be told now.
     pub(in crate::engine) fn is_told(&mut self) -> bool {
         match &mut self.why {
             Why::Slow { told, .. } => !std::mem::replace(told, true),

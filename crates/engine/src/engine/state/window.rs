@@ -15,7 +15,7 @@ pub(in crate::engine) use crate::session::Unacknowledged;
 /// ```
 #[derive(Debug)]
 pub(in crate::engine) struct Window {
-    /// At most so many are unacknowledged.
+    /// The maximum number of unacknowledged publications.
     size: u16,
     /// The client has acknowledged everything up to here.
     low: Position,
@@ -25,11 +25,11 @@ pub(in crate::engine) struct Window {
     unacknowledged: u16,
     /// The newest position handed out or skipped.
     newest: Position,
-    /// The newest that was handed out of a stream that is not this one any more: its client may
-    /// acknowledge it before it hears of that.
+    /// The newest position handed out of an earlier stream: its client may acknowledge it before it
+    /// learns of the new one.
     cut: Option<Position>,
-    /// What an earlier connection was handed out, in order: it says what is delivered again and
-    /// what was done already. Forgotten as it is passed.
+    /// What an earlier connection was handed out, in order. It determines what is delivered again
+    /// and what was already acknowledged. Entries are removed as they are passed.
     before: VecDeque<Earlier>,
     /// The position up to which the earlier connection was handed out.
     before_until: Option<Position>,
@@ -43,14 +43,14 @@ struct HandedOut {
     done: bool,
 }
 
-/// What was handed out is remembered up to so many times the window, and at least for
-/// [`REMEMBERED`]: a client that never acknowledges the oldest stops getting more then. 4: whoever
-/// works in parallel finishes out of order, and not by more than that.
+/// Positions that were handed out are remembered up to this multiple of the window, and at least
+/// [`REMEMBERED`] of them. A client that never acknowledges the oldest one receives no more after
+/// that. 4: a client that works in parallel finishes out of order, but not by more than that.
 const SIZES: usize = 4;
-/// At least so many are remembered, whatever the window.
+/// The minimum number remembered, whatever the window.
 const REMEMBERED: usize = 64;
 
-/// What is to be done with a publication that comes next.
+/// What to do with the next publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Next {
     /// Deliver it, for this many times in total.
@@ -102,7 +102,7 @@ impl Window {
         self.low
     }
 
-    /// A gap was announced, after which the subscription continues here. If that precedes what was
+    /// A gap was reported, after which the subscription continues here. If that precedes what was
     /// handed out, the rest belongs to another stream and need not be acknowledged.
     pub(in crate::engine) fn skip_to(&mut self, position: Position) {
         while let Some(out) = self
@@ -121,8 +121,8 @@ impl Window {
         self.newest = position;
     }
 
-    /// The stream has diverged from the one that an earlier connection knew: nothing is known of what
-    /// comes beyond the place that both share, or of anything where there is none.
+    /// The stream has diverged from the one that an earlier connection knew: nothing is known after
+    /// the position that both share, or at all if there is none.
     pub(in crate::engine) fn diverged(&mut self, agreed: Option<Position>) {
         let Some(until) = &mut self.before_until else {
             return;
@@ -138,8 +138,8 @@ impl Window {
             .retain(|earlier| earlier.position.offset <= agreed.offset);
     }
 
-    /// The order that positions are of goes on in another epoch, as that of a filter does when the
-    /// broker begins one: what an earlier connection knew has the same places in it.
+    /// The order of positions continues in another epoch, as that of a filter does when the broker
+    /// begins one: positions of an earlier connection have the same places in it.
     pub(in crate::engine) fn goes_on_in(&mut self, epoch: Epoch) {
         let earlier = self.before.iter_mut().map(|earlier| &mut earlier.position);
         for position in earlier.chain(&mut self.before_until) {
@@ -155,7 +155,8 @@ impl Window {
             (self.before_until, self.before) = (None, VecDeque::new());
             return Next::Deliver(1);
         }
-        // What is not known to be done is not done: the earlier connection never heard of this epoch.
+        // What is not known to be acknowledged counts as unacknowledged: the earlier connection
+        // never received this epoch.
         if position.epoch.0 > until.epoch.0 {
             return Next::Deliver(1);
         }
@@ -191,8 +192,8 @@ impl Window {
             .out
             .binary_search_by_key(&position.offset, |out| out.position.offset);
         let Some(at) = found.ok().filter(|at| self.out[*at].position == position) else {
-            // Acknowledging twice is no mistake, nor is what was handed out of a stream that is not
-            // this one any more.
+            // Acknowledging twice is not an error, nor is acknowledging what was handed out of an
+            // earlier stream.
             let was_cut = self.cut.is_some_and(|cut| {
                 position.epoch.0 <= cut.epoch.0 && position.offset <= cut.offset
             });

@@ -1,4 +1,4 @@
-//! An engine by itself, where a test plays the broker.
+//! An engine alone, with a test in place of the broker.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(crate) fn session(n: u8) -> SessionId {
     SessionId::from_bytes([n; 16])
 }
 
-/// What is handed out: the numbers of messages, and the beginnings of notices.
+/// The numbers of delivered messages, and the beginnings of notices.
 pub(crate) fn told(engine: &mut Engine) -> Vec<String> {
     let mut told = Vec::new();
     while let Some(delivery) = engine.poll_delivery() {

@@ -19,15 +19,15 @@ pub(crate) struct ModelBroker {
     pub(crate) sessions: BTreeMap<SessionId, (bytes::Bytes, std::time::Duration)>,
     /// By worker: requests that the broker has not handled yet.
     pub(crate) requests: Vec<VecDeque<BrokerRequest>>,
-    /// By worker: events that the worker was not told yet, in order.
+    /// By worker: events that were not delivered to the worker yet, in order.
     events: Vec<VecDeque<BrokerEvent>>,
-    /// By worker: answers to history reads, which another thread gives at any later time.
+    /// By worker: answers to history reads, which another thread delivers at any later time.
     reads: Vec<VecDeque<BrokerEvent>>,
     followers: Vec<BTreeSet<ChannelName>>,
     /// The claim of each member, and whether it has left and its return is awaited.
     pub(crate) members: BTreeMap<(ChannelName, SessionId), (u64, bool)>,
     cursors: HashMap<(ChannelName, String, Key), Option<Position>>,
-    /// Questions to all workers, and the answers so far.
+    /// Questions to all workers, and the answers received so far.
     asked: Vec<(usize, RequestId, Receipts)>,
     answered: BTreeMap<AskId, usize>,
     /// The next answers fail with this.
@@ -409,8 +409,8 @@ impl ModelBroker {
         }
     }
 
-    /// Reads may overtake everything and be overtaken. Here they come first only when nothing else
-    /// waits, or when asked for.
+    /// Reads may overtake everything and be overtaken. Here they are delivered first only if
+    /// nothing else waits, or if requested.
     pub(crate) fn next_event(&mut self, worker: usize) -> Option<BrokerEvent> {
         self.events[worker]
             .pop_front()
@@ -421,7 +421,7 @@ impl ModelBroker {
         self.reads[worker].pop_back()
     }
 
-    /// The worker's mailbox overflows: publications in it are lost, and the worker is told of a lag
+    /// The worker's mailbox overflows: publications in it are lost, and the worker receives a lag
     /// in their place.
     pub(crate) fn lag(&mut self, worker: usize) {
         for event in &mut self.events[worker] {
@@ -438,7 +438,7 @@ impl ModelBroker {
         stream.first = stream.first.max((head + 1).saturating_sub(keep));
     }
 
-    /// Everything is lost, including the list of epochs; workers are told as they are of a lag.
+    /// Everything is lost, including the list of epochs; workers are notified with a lag.
     pub(crate) fn new_epoch(&mut self, channel: &ChannelName) {
         self.restart(channel, u64::MAX);
         let stream = self.stream(channel);

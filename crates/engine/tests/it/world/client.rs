@@ -23,7 +23,7 @@ pub(crate) struct Handed {
     pub(crate) state: bool,
 }
 
-/// What a connection carries to a client.
+/// Output of a connection to a client.
 #[derive(Clone, Debug)]
 pub(crate) enum Wire {
     Publication(SubscriptionKey, Arc<Publication>, Handed),
@@ -48,7 +48,7 @@ impl Wire {
 pub(crate) struct Client {
     pub(crate) session: SessionId,
     pub(crate) connection: Option<(usize, ConnectionId)>,
-    /// The number of connections so far, as a directory of all workers counts them.
+    /// The number of connections so far, as counted by a directory of all workers.
     pub(crate) generation: u64,
     pub(crate) outbox: VecDeque<Wire>,
     pub(crate) subscriptions: BTreeMap<SubscriptionKey, Seen>,
@@ -63,7 +63,7 @@ pub(crate) struct Client {
     next_command: u64,
     /// The server sent a `Close`.
     pub(crate) closed: bool,
-    /// A subscription may have ended, or never begun, without the client knowing of it when it sent
+    /// A subscription may have ended, or never started, without the client knowing it when it sent
     /// its commands.
     pub(crate) may_have_ended: bool,
 }
@@ -140,7 +140,7 @@ impl Client {
         CommandId(id)
     }
 
-    /// The server is going to subscribe this session by itself.
+    /// The server is about to subscribe this session on its own.
     pub(crate) fn expects(&mut self, wish: &Subscribe) {
         let new = Seen::new(wish.clone(), None, None);
         self.subscriptions.insert(wish.name().key(), new);
@@ -173,7 +173,8 @@ impl Client {
             .collect()
     }
 
-    /// What the server restores by itself: it follows the snapshot, not the client's memory.
+    /// The subscriptions that the server restores: it follows the snapshot, not the client's
+    /// memory.
     pub(crate) fn resumed(&mut self, snapshot: &SessionSnapshot) {
         for old in &snapshot.subscriptions {
             let wish = Subscribe {
@@ -190,7 +191,7 @@ impl Client {
         }
     }
 
-    /// What the server did not restore by itself.
+    /// The subscriptions that the server did not restore.
     pub(crate) fn to_subscribe_again(&self, restored: &[SubscriptionSnapshot]) -> Vec<Subscribe> {
         let is_restored =
             |key: &SubscriptionKey| restored.iter().any(|old| old.name().key() == *key);

@@ -1,4 +1,4 @@
-//! What a client has read so far.
+//! The messages that a client has read so far.
 
 use std::sync::Arc;
 

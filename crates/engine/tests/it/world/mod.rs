@@ -1,4 +1,4 @@
-//! Workers, a broker that answers when it is told to, and clients that check what they receive.
+//! Workers, a broker that answers on command, and clients that check what they receive.
 
 pub(crate) mod bare;
 pub(crate) mod broker;
@@ -52,7 +52,7 @@ pub(crate) fn tight_limits() -> Limits {
 }
 
 /// `kept/*` has history, `flow/*` drops, `price/*` conflates, `strict/*` disconnects, `asked/*` has
-/// history and asks the application, `state/*` keeps state and no history.
+/// history and asks the application, `state/*` has state and no history.
 pub(crate) fn rules() -> RuleBook {
     let none = |slow| ChannelRules {
         history: History::NONE,
@@ -392,7 +392,7 @@ impl World {
         }
     }
 
-    /// Connections that have gone with many subscriptions leave a bit more. Says whether there is more.
+    /// Ends some more subscriptions of closed connections. Returns whether there are more.
     pub(crate) fn leave_on(&mut self, worker: usize) -> bool {
         let more = self.workers[worker].leave_on();
         self.pump(worker);
@@ -410,9 +410,9 @@ impl World {
         }
     }
 
-    /// Lets everything come to rest: the broker answers, clients read, time passes.
+    /// Runs until nothing is pending: the broker answers, clients read, time passes.
     pub(crate) fn settle(&mut self) {
-        // What failed is retried after a pause: everything is settled only when pauses bring
+        // Failed requests are retried after a pause: everything is settled only when pauses cause
         // nothing new.
         let (mut pauses, mut rounds) = (0, 0);
         while pauses < 6 {
@@ -438,7 +438,7 @@ impl World {
     }
 }
 
-/// An arbitrary instant to count from: the engine only looks at differences.
+/// An arbitrary start instant: the engine only uses differences.
 trait NowForTests {
     fn now_for_tests() -> Self;
 }

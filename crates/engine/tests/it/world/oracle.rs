@@ -1,4 +1,4 @@
-//! What a client may be refused, and which gaps are correct.
+//! The refusals that a client may receive, and the correct gaps.
 
 use offhook_engine::*;
 

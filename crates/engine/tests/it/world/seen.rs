@@ -7,26 +7,27 @@ use offhook_engine::*;
 /// One subscription as the client sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    /// `None` until `Subscribed` told the first position.
+    /// `None` until `Subscribed` has named the first position.
     pub(crate) position: Option<Position>,
     pub(crate) wish: Subscribe,
     pub(crate) confirmed: bool,
     pub(crate) live: bool,
     /// The command that made it; `None` for a resumed one.
     pub(crate) by: Option<u64>,
-    /// For a filter: what was delivered, and what was named as missing, by channel.
+    /// For a filter: what was delivered, and what was reported missing, by channel.
     pub(crate) came: BTreeMap<ChannelName, Came>,
-    /// For a filter: the place after which it began.
+    /// For a filter: the position after which it started.
     pub(crate) began: Option<Position>,
-    /// For an acknowledged flow: what was not acknowledged, each with what was delivered before it.
+    /// For an acknowledged flow: unacknowledged publications, each with what was delivered before
+    /// it.
     pub(crate) undone: BTreeMap<u64, (Position, Position)>,
-    /// What was acknowledged: epoch and offset.
+    /// Acknowledged positions: epoch and offset.
     pub(crate) done: BTreeSet<(u64, u64)>,
-    /// What was delivered on this connection and not acknowledged.
+    /// Publications delivered on this connection and not acknowledged.
     pub(crate) on_this_connection: BTreeSet<u64>,
     /// The newest offset delivered on this connection.
     pub(crate) last: u64,
-    /// Values of the channel's state that came and are not ended by their gap yet.
+    /// Values of the channel's state that were delivered, without the gap that ends them.
     pub(crate) values: Vec<Position>,
 }
 

@@ -27,7 +27,7 @@ impl Stream {
         self.at(self.line.len() as u64)
     }
 
-    /// The position at an offset of the stream as it is now.
+    /// The position at an offset of the present stream.
     pub(crate) fn at(&self, offset: u64) -> Position {
         let before = offset.checked_sub(1);
         let before = before.and_then(|index| self.line.get(index as usize));

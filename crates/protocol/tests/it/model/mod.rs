@@ -1,9 +1,10 @@
-//! Two ends do random things over a random link, and a small model says what must come of it.
+//! Two ends perform random operations over a random link, and a small model predicts the result.
 //!
-//! The model of one direction: what was sent arrives once, whole, in order; an urgent message may
-//! overtake others that are not; if the link is lost, or the receiver closes first, what arrives
-//! ends early, but has no holes. Of the closing: who called `close` while open began it, each end
-//! reads the code that the other says it sent, and the end is clean unless the link was lost.
+//! The model of one direction: what was sent arrives once, completely and in order; an urgent
+//! message may overtake others that are not; if the link is lost, or the receiver closes first, the
+//! received messages end early, but have no holes. For closing: the end that called `close` while
+//! open began it, each end reads the code that the other sent, and the end is clean unless the link
+//! was lost.
 
 mod ops;
 mod run;
@@ -15,11 +16,11 @@ use proptest::prelude::*;
 use run::{Run, Sent};
 use std::time::Duration;
 
-/// Longer than the slowest link takes for all that one run sends.
+/// Longer than the slowest link takes for everything that one run sends.
 const LONG: Duration = Duration::from_secs(1500);
 
-/// Longer than both ends wait for each other's Close: twice the close timeout, as what left after a
-/// deadline was set is noted when it comes.
+/// Longer than both ends wait for each other's Close: twice the close timeout, since output written
+/// after a deadline was set is recorded when the deadline expires.
 const THE_END: Duration = run::CLOSE_TIMEOUT.saturating_mul(2).saturating_add(LONG);
 
 proptest! {
@@ -47,7 +48,7 @@ fn check(setup: &Setup, ops: Vec<Op>) -> Result<(), TestCaseError> {
     check_closed(&run)
 }
 
-/// All that was sent has arrived, all that was asked is answered, nothing waits.
+/// Everything sent has arrived, everything requested is answered, nothing waits.
 fn check_open(run: &Run) -> Result<(), TestCaseError> {
     for side in Side::BOTH {
         let (end, peer) = (run.end(side), run.end(side.other()));
@@ -72,7 +73,8 @@ fn check_open(run: &Run) -> Result<(), TestCaseError> {
             answered.all(|pong| asked.any(|ping| ping == pong)),
             "in order"
         );
-        // Of several pings the latest is answered for all, and that may be a timed one.
+        // The answer to the latest of several pings answers them all, and the latest may be a timed
+        // one.
         let latest = pongs.last().copied();
         prop_assert!(latest.is_some() || pings.is_empty());
         prop_assert!(
@@ -131,7 +133,7 @@ fn check_closed(run: &Run) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// What arrived, against what was sent.
+/// Compares the received messages with those that were sent.
 fn check_arrival(sent: &[Sent], heard: &[Heard], all: bool) -> Result<(), TestCaseError> {
     let arrived = arrived(heard)?;
     let mut order = Vec::new();
@@ -174,10 +176,10 @@ fn check_arrival(sent: &[Sent], heard: &[Heard], all: bool) -> Result<(), TestCa
     Ok(())
 }
 
-/// A message that arrived: whether it is text, where that was told, and what it says.
+/// A received message: whether it is text, if that is known, and its content.
 type Arrived = (Option<bool>, Vec<u8>);
 
-/// The messages in what was heard. One that never ended is none.
+/// The messages among the events. One that never ended does not count.
 fn arrived(heard: &[Heard]) -> Result<Vec<Arrived>, TestCaseError> {
     let mut messages = Vec::new();
     let mut open: Option<Vec<u8>> = None;

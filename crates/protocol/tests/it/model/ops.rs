@@ -1,4 +1,4 @@
-//! What the two ends may do, and what the link between them may be like.
+//! The operations of both ends, and the properties of the link between them.
 
 use proptest::prelude::*;
 
@@ -34,7 +34,7 @@ pub(super) enum Op {
     Lose,
 }
 
-/// What the link and the ends are like.
+/// The properties of the link and the ends.
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     pub(super) links: [LinkSetup; 2],
@@ -50,10 +50,10 @@ pub(super) struct LinkSetup {
     pub(super) capacity: usize,
 }
 
-/// What both ends want of permessage-deflate.
+/// What both ends offer for permessage-deflate.
 #[derive(Clone, Debug)]
 pub(super) struct Deflating {
-    /// 0 is shared, 9 to 12 pooled, more dedicated.
+    /// 0 is shared, 9 to 12 pooled, higher values dedicated.
     pub(super) memory: [u8; 2],
     pub(super) server_no_context: bool,
     pub(super) client_no_context: bool,
@@ -104,7 +104,7 @@ fn link() -> impl Strategy<Value = LinkSetup> {
 pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
     let bulk = (side(), 300_000..500_000_usize).prop_map(|(side, size)| Op::Send(side, size));
     let ops = prop::collection::vec(op(), 1..40);
-    // One time in ten the link is backed up from the beginning.
+    // In one of ten cases, the link is congested from the start.
     (prop::option::weighted(0.1, bulk), ops)
         .prop_map(|(bulk, ops)| bulk.into_iter().chain(ops).collect())
 }

@@ -1,4 +1,4 @@
-//! Doing what the operations say, and noting what was promised by that.
+//! Performs the operations, and records what they promise.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use offhook_testkit::{End, Pair, Segments, deflates};
 
 use super::ops::{Deflating, Op, Setup, Side};
 
-/// What a pong carries that answers nothing.
+/// The payload of a pong that answers nothing.
 pub(super) const UNASKED: &[u8] = b"nobody asked";
 
-/// Patient enough for the slowest link.
+/// Longer than the slowest link needs.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2000);
 
 /// A message that was accepted for sending.
@@ -29,12 +29,12 @@ pub(super) struct Run {
     /// The code of the `close` that each end called while it was open.
     pub(super) closes: [Option<u16>; 2],
     pub(super) lost: bool,
-    /// What was written piece by piece so far.
+    /// What was written of the current message so far.
     streams: [Option<Sent>; 2],
-    /// What was sent while a message was being written piece by piece: it follows that one.
+    /// Messages sent while another one was being written piece by piece: they follow it.
     behind: [Vec<Sent>; 2],
     deflate: Option<(DeflateConfig, DeflatePool)>,
-    /// Makes every payload another one.
+    /// Makes every payload different.
     count: usize,
 }
 
@@ -188,7 +188,7 @@ impl Run {
             urgent: false,
         });
         let connection = &mut self.end_mut(side).connection;
-        // The type is the first piece's, so a text may only go on with text.
+        // The first piece determines the type, so a text continues only with text.
         let text = stream
             .text
             .then(|| format!("ü{}", self_describing(&piece.payload)));
@@ -237,7 +237,7 @@ impl Run {
         }
     }
 
-    /// A message like no other; every other one text, some parts of it compress well.
+    /// A unique message; every other one is text, and some parts of it compress well.
     fn message(&mut self, size: usize, urgent: bool) -> Sent {
         self.count += 1;
         let text = self.count.is_multiple_of(2);
@@ -265,7 +265,7 @@ fn self_describing(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Both ends with what a handshake would have agreed on.
+/// Both ends, with what a handshake would have negotiated.
 fn agree(pair: Pair, wanted: &Deflating) -> (Pair, DeflateConfig) {
     let config = |memory: u8| {
         DeflateConfig::default()

@@ -57,7 +57,7 @@ impl Handshakes {
         self.turn_window(now);
         let key = self.key(address);
         let addresses = u64::try_from(self.had.len()).unwrap_or(u64::MAX).max(1);
-        // One more than there are: another address may follow.
+        // One more than at present: another address may follow.
         let share = (self.reserve.per_second / (addresses + 1)).max(1);
         let had = self.had.entry(key).or_default();
         let taken = self.all.take(now) || (u64::from(*had) < share && self.reserve.take(now));
@@ -98,7 +98,7 @@ impl Handshakes {
     }
 }
 
-/// What counts as one address: of IPv6 the first 64 bits, which one customer has for themselves.
+/// What counts as one address: for IPv6 the first 64 bits, which belong to one customer.
 pub(super) fn customer(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),

@@ -1,4 +1,4 @@
-//! The body of a request: whole, within limits of size and time.
+//! The body of a request: complete, and within limits of size and time.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::problem::Problem;
 
-/// A body, as it came.
+/// A received body.
 pub(super) struct Body {
     pub(super) bytes: Bytes,
     pub(super) is_json: bool,
@@ -36,13 +36,13 @@ impl Body {
         let kind = kind.split(';').next().unwrap_or_default().trim();
         let is_json = kind.eq_ignore_ascii_case("application/json");
         if text(CONTENT_ENCODING.as_str()).is_some_and(|coding| coding != "identity") {
-            let detail = "the body is compressed (Content-Encoding); send it as it is";
+            let detail = "the body is compressed (Content-Encoding); send it uncompressed";
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return Err(Problem::new(status, "bad_request", detail));
         }
         let idempotency_key = text("idempotency-key").map(str::to_owned);
         let too_large = || {
-            let detail = format!("the body has more than {limit} bytes (api.max_body)");
+            let detail = format!("the body is longer than {limit} bytes (api.max_body)");
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
         };
         let body = request.into_body();
@@ -51,13 +51,14 @@ impl Body {
         }
         let whole = timeout(limit_time, collect(body, limit)).await;
         let whole = whole.map_err(|_| {
-            let detail = format!("the body did not come within {limit_time:?} (api.body_timeout)");
+            let detail =
+                format!("the body was not complete within {limit_time:?} (api.body_timeout)");
             Problem::new(StatusCode::REQUEST_TIMEOUT, "timed_out", detail)
         })?;
         let bytes = match whole {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Err(too_large()),
-            Err(error) => return Err(Problem::bad(format!("the body is broken: {error}"))),
+            Err(error) => return Err(Problem::bad(format!("the body is incomplete: {error}"))),
         };
         Ok(Self {
             bytes,
@@ -66,7 +67,7 @@ impl Body {
         })
     }
 
-    /// What a JSON body says.
+    /// Parses a JSON body.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         if !self.is_json {
             let detail = "expected a body of Content-Type: application/json";
@@ -77,7 +78,7 @@ impl Body {
     }
 }
 
-/// None if there is more than may be.
+/// None if it is longer than allowed.
 async fn collect(mut body: Incoming, limit: usize) -> Result<Option<Bytes>, hyper::Error> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {

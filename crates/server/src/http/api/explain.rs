@@ -21,14 +21,14 @@ pub(super) fn stats(call: &Call<'_>) -> Value {
     })
 }
 
-/// Says which rule decides, and what it asks for. Of a user it knows the grants that every user has;
-/// those of a token only the token's holder knows.
+/// Reports the rule that applies, and what it requires. It takes the grants of every user into
+/// account; those in a token are known only to the token's holder.
 pub(super) fn explain(call: &Call<'_>) -> Outcome {
     let verb = call.query.need("verb")?;
     let user = call.query.get("user")?.unwrap_or_default();
     let one = |verbs: &Verbs| !matches!(*verbs, Verbs::ALL | Verbs::READ);
     let verbs = Verbs::named(verb).filter(one).ok_or_else(|| {
-        Problem::bad("verb: there are publish, subscribe, history, presence, state and call")
+        Problem::bad("verb: expected publish, subscribe, history, presence, state or call")
     })?;
     if verbs == Verbs::CALL {
         return explain_call(call, user);
@@ -61,7 +61,7 @@ fn because(access: Access, allowed: bool) -> &'static str {
     match access {
         Access::Everyone => "everyone may",
         Access::Users if allowed => "every user may",
-        Access::Users => "only users may, and nobody is named",
+        Access::Users => "only users may, and no user is named",
         Access::Granted if allowed => "a grant that every user has (auth.grants) allows it",
         Access::Granted => {
             "only by a grant: none that every user has (auth.grants) allows it; \

@@ -1,4 +1,4 @@
-//! Fields that several requests share: channels, positions, whom it is about.
+//! Fields that several requests share: channels, positions, users and sessions.
 
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -12,7 +12,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::problem::Problem;
 
-/// The parameters in a URL.
+/// The parameters of a URL.
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
@@ -28,12 +28,12 @@ impl Query {
         Self(pairs.collect())
     }
 
-    /// A parameter; one that is there twice is an error, since nobody could say which counts.
+    /// A parameter; a repeated one is an error, since it is unclear which one counts.
     pub(super) fn get(&self, name: &str) -> Result<Option<&str>, Problem> {
         let mut values = self.0.iter().filter(|(own, _)| own == name);
         let value = values.next().map(|(_, value)| value.as_str());
         if values.next().is_some() {
-            return Err(Problem::bad(format!("{name}: is there twice")));
+            return Err(Problem::bad(format!("{name}: given twice")));
         }
         Ok(value)
     }
@@ -53,7 +53,8 @@ impl Query {
     }
 }
 
-/// Percent-encoding, and `+` for a space. Bytes that are no UTF-8 become what no name has.
+/// Percent-encoding, and `+` for a space. Bytes that are not UTF-8 become a character that no name
+/// contains.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -73,11 +74,11 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A channel that the key reaches.
+/// A channel that the key may access.
 pub(super) fn channel(name: &str, key: &ApiKey) -> Result<ChannelName, Problem> {
     let channel = ChannelName::new(name)?;
     if !key.reaches(&channel) {
-        let detail = format!("this API key does not reach channel {channel}; see api.keys");
+        let detail = format!("this API key is not for channel {channel}; see api.keys");
         return Err(Refusal::new(ErrorCode::Forbidden, detail).into());
     }
     Ok(channel)
@@ -98,7 +99,7 @@ pub(super) fn position(text: &str) -> Result<Position, Problem> {
     Ok(text.parse::<Position>()?)
 }
 
-/// Whom a request is about.
+/// The user or session that a request concerns.
 #[derive(Deserialize)]
 pub(super) struct About {
     pub(super) user: Option<String>,
@@ -147,14 +148,14 @@ pub(super) fn data(
     }
 }
 
-/// A publication, as in an answer.
+/// A publication in an answer.
 pub(super) fn shown(publication: &Publication) -> Value {
     let mut value = json!({
         "position": publication.position.to_string(),
         "time": publication.time_ms,
     });
     match publication.format {
-        // What was published as JSON is JSON.
+        // JSON that was published is JSON.
         Format::Json => {
             value["data"] = serde_json::from_slice(&publication.data).unwrap_or_default()
         }

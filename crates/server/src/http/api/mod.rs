@@ -1,5 +1,5 @@
-//! The HTTP API below `/api/v1/`: what a backend does in its own name. `openapi.json` in this folder
-//! specifies it; the table of routes here is held to it by a test.
+//! The HTTP API below `/api/v1/`, with which a backend acts in its own name. `openapi.json` in this
+//! folder specifies it; a test compares it with the table of routes here.
 
 mod body;
 mod explain;
@@ -25,13 +25,13 @@ use body::Body;
 use fields::Query;
 use problem::Problem;
 
-/// Where the API is.
+/// The path prefix of the API.
 pub(super) const PREFIX: &str = "/api/v1/";
 
-/// The specification, served to whoever asks: it says nothing of this server.
+/// The specification, which is public: it contains nothing about this server.
 const OPENAPI: &str = include_str!("openapi.json");
 
-/// What a route does.
+/// The handler of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Publish,
@@ -52,7 +52,7 @@ enum Action {
     Explain,
 }
 
-/// Path, method, scope that a key needs, what is done.
+/// Path, method, scope that a key needs, and handler.
 const ROUTES: &[(&str, Method, Scope, Action)] = &[
     ("publish", Method::POST, Scope::Publish, Action::Publish),
     ("batch", Method::POST, Scope::Publish, Action::Batch),
@@ -87,7 +87,7 @@ const ROUTES: &[(&str, Method, Scope, Action)] = &[
     ("explain", Method::GET, Scope::Admin, Action::Explain),
 ];
 
-/// One request, let in.
+/// One authorised request.
 struct Call<'a> {
     worker: &'a Rc<Worker>,
     key: &'a ApiKey,
@@ -128,7 +128,7 @@ async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Answe
             _ => Err(Problem::method(&[Method::GET, Method::HEAD])),
         };
     }
-    // Before anything else is said about the path: a stranger learns nothing.
+    // Before anything about the path is revealed.
     let presented = bearer(&request).ok_or_else(Problem::no_key)?;
     let key = keys.find(presented).ok_or_else(Problem::wrong_key)?;
     let at_path = ROUTES.iter().filter(|(route, ..)| *route == path);

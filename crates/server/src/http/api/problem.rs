@@ -39,11 +39,11 @@ impl Problem {
     }
 
     pub(super) fn no_key() -> Self {
-        let detail = "Authorization: Bearer and an API key are missing";
+        let detail = "the header Authorization: Bearer with an API key is missing";
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
     }
 
-    /// The key is not repeated: it may be nearly right.
+    /// The key is not repeated: it may be almost right.
     pub(super) fn wrong_key() -> Self {
         let detail = "the API key is not one of this server's";
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
@@ -56,27 +56,29 @@ impl Problem {
 
     pub(super) fn no_route(path: &str) -> Self {
         let shown: String = path.chars().take(60).collect();
-        let detail = format!("nothing is at {shown:?}; /api/v1/openapi.json says what there is");
+        let detail = format!(
+            "api/v1/openapi.json says what there is/nothing is served at {shown:?}; /api/v1/openapi.json lists what is/api/v1/openapi.json says what there is"
+        );
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
     pub(super) fn method(methods: &[Method]) -> Self {
         let names: Vec<_> = methods.iter().map(Method::as_str).collect();
         let names = names.join(", ");
-        let detail = format!("this takes {names}");
+        let detail = format!("this path supports {names}");
         Self {
             allow: Some(names),
             ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
         }
     }
 
-    /// What is wrong with keys and bodies is the operator's to know; that a channel is unknown is
-    /// the backend's.
+    /// Invalid keys and bodies are logged for the operator; an unknown channel is the backend's
+    /// concern.
     pub(super) fn is_worth_a_log(&self) -> bool {
         self.status == StatusCode::UNAUTHORIZED || self.status == StatusCode::REQUEST_TIMEOUT
     }
 
-    /// As a part of a batch's answer, and the body of an answer.
+    /// As part of a batch's answer, and as the body of an answer.
     pub(super) fn value(&self) -> Value {
         let title = self.status.canonical_reason().unwrap_or("Error");
         let mut value = json!({

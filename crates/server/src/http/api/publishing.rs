@@ -12,7 +12,8 @@ use super::{
     problem::Problem,
 };
 
-/// Publications of one batch, at most. 1,000: each is answered by itself, within one body's limit.
+/// The maximum number of publications in one batch. 1,000: each has its own answer, within the
+/// limit of one body.
 const MAX_BATCH: usize = 1_000;
 
 #[derive(Deserialize)]
@@ -27,7 +28,7 @@ struct Given {
     key: Option<String>,
 }
 
-/// `null` is a value like any other to publish, not a field that is missing.
+/// `null` is a value that can be published, not a missing field.
 fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Box::<RawValue>::deserialize(from).map(Some)
 }
@@ -41,7 +42,7 @@ struct Batch {
 fn command(call: &Call<'_>, given: &Given, key: Option<&str>) -> Result<Command, Problem> {
     let key = match (given.key.as_deref(), key) {
         (Some(_), Some(_)) => {
-            let detail = "key: is in the body and in Idempotency-Key; only one of them";
+            let detail = "key: given in the body and in Idempotency-Key; use one of them";
             return Err(Problem::bad(detail));
         }
         (own, header) => own.or(header),
@@ -71,7 +72,7 @@ fn answer(reply: Reply) -> Outcome {
     Ok(json!({ "position": position.to_string(), "duplicate": duplicate }))
 }
 
-/// Publishes one: as JSON, or any other body as it is, to the channel in the query.
+/// Publishes one: as JSON, or any other body unchanged, to the channel in the query.
 pub(super) async fn publish(call: &Call<'_>) -> Outcome {
     let key = call.body.idempotency_key.as_deref();
     let command = if call.body.is_json {
@@ -89,12 +90,12 @@ pub(super) async fn publish(call: &Call<'_>) -> Outcome {
     replies.pop().map_or_else(|| Ok(Value::Null), answer)
 }
 
-/// Publishes many, each with a result of its own, in the order of the request.
+/// Publishes several, each with its own result, in the order of the request.
 pub(super) async fn batch(call: &Call<'_>) -> Outcome {
     let Batch { publications } = call.body.json()?;
     if publications.is_empty() || publications.len() > MAX_BATCH {
         let count = publications.len();
-        let detail = format!("publications: has {count}, and may have 1 to {MAX_BATCH}");
+        let detail = format!("publications: {count} given; the limit is 1 to {MAX_BATCH}");
         return Err(Problem::bad(detail));
     }
     let header = call.body.idempotency_key.as_deref();

@@ -10,7 +10,7 @@ use super::{
     problem::Problem,
 };
 
-/// Publications of one page when the request does not say how many, as in the native dialect.
+/// The default number of publications in a page, as in the native dialect.
 const PAGE: u32 = 100;
 
 async fn ask(call: &Call<'_>, command: Command) -> Result<Reply, Problem> {
@@ -22,10 +22,10 @@ async fn ask(call: &Call<'_>, command: Command) -> Result<Reply, Problem> {
     }
 }
 
-/// A reply of another kind than the command's. The engine has none.
+/// A reply that does not match the command, which the engine never sends.
 pub(super) fn unexpected(reply: &Reply) -> Problem {
-    tracing::error!(?reply, "an answer of another kind than its question");
-    let detail = "the server gave an answer of another kind";
+    tracing::error!(?reply, "the reply does not match the command");
+    let detail = "the server's reply does not match the request";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
 }
 
@@ -143,7 +143,7 @@ pub(super) async fn receipts(call: &Call<'_>) -> Outcome {
     }))
 }
 
-/// The position of a consumer of the backend itself.
+/// The position of a consumer that belongs to the backend itself.
 pub(super) async fn cursor(call: &Call<'_>) -> Outcome {
     let command = Command::Ack {
         channel: channel(call.query.need("channel")?, call.key)?,

@@ -1,4 +1,4 @@
-//! What is done with sessions: listed, told, subscribed, closed, revoked.
+//! Actions on sessions: list, tell, subscribe, close, revoke.
 
 use std::{ops::RangeInclusive, sync::Arc};
 
@@ -13,10 +13,11 @@ use super::{
 };
 use crate::{sessions::Sessions, worker::now};
 
-/// Sessions are of users and reach every channel: a key for some channels is not for them.
+/// Sessions belong to users and may use every channel, so keys for some channels cannot act on
+/// them.
 fn handle(call: &Call<'_>) -> Result<Sessions, Problem> {
     if !call.key.reaches_all() {
-        let detail = "this API key is for some channels only; sessions need one for all";
+        let detail = "this API key is for some channels only; sessions need a key for all channels";
         return Err(Refusal::new(ErrorCode::Forbidden, detail).into());
     }
     let shared = &call.worker.shared;
@@ -80,7 +81,7 @@ pub(super) async fn list(call: &Call<'_>) -> Outcome {
 
 pub(super) async fn send(call: &Call<'_>) -> Outcome {
     let Told { about } = call.body.json()?;
-    // Apart: raw JSON cannot stand beside flattened fields.
+    // A separate struct: raw JSON cannot be used together with flattened fields.
     let given: ToldData = call.body.json()?;
     let (data, format) = data(given.data.as_deref(), given.base64.as_deref())?;
     let count = handle(call)?.tell(about.whom()?, data, format).await;
@@ -99,7 +100,7 @@ pub(super) async fn subscribe(call: &Call<'_>) -> Outcome {
 pub(super) async fn unsubscribe(call: &Call<'_>) -> Outcome {
     let given: OnChannel = call.body.json()?;
     let channel = channel(&given.channel, call.key)?;
-    let detail = "the server's side has ended the subscription";
+    let detail = "the server has ended the subscription";
     let why = Refusal::new(ErrorCode::Forbidden, detail);
     let key = SubscriptionKey::from(channel);
     let sessions = handle(call)?;
@@ -131,14 +132,14 @@ pub(super) async fn disconnect(call: &Call<'_>) -> Outcome {
     Ok(json!({ "sessions": count }))
 }
 
-/// From now on, all that was given to the user before is good no longer.
+/// From now on, everything given to the user before is invalid.
 pub(super) async fn revoke(call: &Call<'_>) -> Outcome {
     let User { user } = call.body.json()?;
     let sessions = handle(call)?;
     if user.is_empty() {
         return Err(Problem::bad("user: is empty"));
     }
-    // First: whoever is closed comes back at once.
+    // First, because closed clients reconnect immediately.
     call.worker.shared.auth.revoke(&user, now().unix_ms);
     let count = sessions.disconnect(Whom::User(user.as_str().into())).await;
     Ok(json!({ "sessions": count }))

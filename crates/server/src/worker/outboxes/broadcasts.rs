@@ -29,7 +29,7 @@ pub(super) struct Broadcasts(VecDeque<Walk>);
 struct Walk {
     class: Class,
     audience: Vec<ConnectionId>,
-    /// Connections before this index have got everything.
+    /// Connections before this index have received everything.
     next: usize,
     what: What,
 }
@@ -209,7 +209,7 @@ impl Outboxes {
 }
 
 impl Walk {
-    /// A connection of the rest of the walk has got everything.
+    /// A connection in the rest of the walk has received everything.
     fn skip(&mut self, index: usize) {
         self.audience.swap(index, self.next);
         if let What::Each { recipients, .. } = &mut self.what {

@@ -1,4 +1,4 @@
-//! Encodes and frames a publication once for all connections that are told the same.
+//! Encodes and frames a publication once for all connections that receive the same bytes.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(super) struct Framing {
 #[derive(Debug)]
 struct Entry {
     encoding: &'static dyn Encoding,
-    /// The last publication, which connections that catch up together get one after another.
+    /// The last publication, which connections that catch up together receive one after another.
     last: Option<(Arc<Publication>, Framed)>,
 }
 

@@ -41,17 +41,17 @@ pub(super) struct Outboxes {
     marks: Vec<(ConnectionId, u32)>,
     /// Large answers that have to be put before their connections may ask for more.
     awaited: HashMap<ConnectionId, Awaited>,
-    /// Those whose tokens are out of date.
+    /// Connections whose tokens are outdated.
     stale: Vec<ConnectionId>,
-    /// Those whose sessions are too large for their tokens.
+    /// Connections whose sessions are too large for their tokens.
     kept: HashMap<ConnectionId, Kept>,
-    /// Those of `kept` whose clients have acknowledged something since.
+    /// Connections in `kept` whose clients have acknowledged something since.
     unsaved: Vec<ConnectionId>,
     /// Codes and reasons with which connections are closed that the server's side ends.
     goodbyes: HashMap<ConnectionId, Goodbye>,
-    /// For what a dialect has to say; empty between calls.
+    /// A buffer for output of a dialect; empty between calls.
     spoken: Vec<Payload>,
-    /// When dialects want to be called.
+    /// The timeouts of dialects.
     timers: Timers,
 }
 
@@ -210,7 +210,8 @@ impl Outboxes {
                 self.publication(connection, class, &recipient, &framed);
             }
             Delivery::Connection { connection, notice } => {
-                // Acknowledgements may overtake: they come between the publications of a batch.
+                // Acknowledgements may overtake: they would otherwise come between the publications
+                // of a batch.
                 if !is_acknowledgement(&notice) {
                     self.catch_up_walk(connection);
                 }
@@ -283,6 +284,8 @@ impl Outboxes {
         if let Notice::Reply { id: Some(id), .. } = notice {
             self.is_answered(connection, *id);
         }
+        let closes = matches!(notice, Notice::Close { .. });
+        let goodbye = closes.then(|| self.goodbyes.remove(&connection)).flatten();
         let Some(outbox) = self.get(connection) else {
             return;
         };
@@ -308,7 +311,7 @@ impl Outboxes {
             },
             Notice::Close { reason } => {
                 let code = outbox.speaker.with(|dialect| dialect.close_code(*reason));
-                match self.goodbyes.get(&connection) {
+                match goodbye {
                     Some(own) => outbox.outlet.close(CloseCode::new(own.code), &own.reason),
                     None => outbox.outlet.close(CloseCode::new(code), reason.name()),
                 }
@@ -340,7 +343,7 @@ impl Outboxes {
         }
     }
 
-    /// A connection asks for something large: it may ask for more once that was put.
+    /// A connection requests something large: it may request more once that was put.
     pub(super) fn await_answer(&mut self, connection: ConnectionId, id: CommandId) {
         if self.get(connection).is_some() {
             self.awaited.entry(connection).or_default().left.push(id);
@@ -348,7 +351,7 @@ impl Outboxes {
     }
 
     fn is_answered(&mut self, connection: ConnectionId, id: CommandId) {
-        // Nearly always nothing is awaited.
+        // Almost always nothing is awaited.
         if self.awaited.is_empty() {
             return;
         }

@@ -1,4 +1,4 @@
-//! When the dialects of connections want to be called: heartbeats, and clients that are silent.
+//! The timeouts of connections' dialects: heartbeats, and silent clients.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -10,7 +10,7 @@ use offhook_engine::ConnectionId;
 
 use super::Outboxes;
 
-/// The times at which dialects want to be called. The native dialect wants none, so that an idle
+/// The times at which dialects want to be called. The native dialect has none, so that an idle
 /// connection costs nothing here.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
@@ -19,7 +19,7 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// Sets the time of a connection's dialect, instead of the one before.
+    /// Replaces the timeout of a connection's dialect.
     pub(super) fn set(&mut self, connection: ConnectionId, at: Option<Instant>) {
         let before = match at {
             Some(at) => self.of.insert(connection, at),
@@ -48,7 +48,7 @@ impl Timers {
 }
 
 impl Outboxes {
-    /// Asks the dialect of a connection when it wants to be called next.
+    /// Queries the dialect of a connection for its next timeout.
     pub(super) fn note_timeout(&mut self, connection: ConnectionId) {
         let Some(outbox) = self.get(connection) else {
             return;
@@ -58,12 +58,12 @@ impl Outboxes {
         }
     }
 
-    /// Connections whose dialects wanted to be called by now.
+    /// Connections whose dialects' timeouts have expired.
     pub(in crate::worker) fn take_due(&mut self, now: Instant) -> Vec<ConnectionId> {
         self.timers.take_due(now)
     }
 
-    /// Calls the dialect of a connection whose time has come.
+    /// Calls the dialect of a connection whose timeout has expired.
     pub(in crate::worker) fn time_has_come(
         &mut self,
         connection: ConnectionId,

@@ -7,27 +7,28 @@ use offhook_engine::{ConnectionId, SessionId};
 
 use super::Outboxes;
 
-/// A session whose subscriptions the broker keeps is kept anew once in so many seconds for each of so
-/// many bytes: 64 KiB a second at most are written for a client that subscribes to more and more.
+/// How much the broker stores per second for one session: after storing it, the next time waits for
+/// its size divided by this. 64 KiB: limits what is written for a client that subscribes to more
+/// and more channels.
 const KEPT_A_SECOND: usize = 64 * 1024;
 
-/// A token, and what the broker keeps for it.
+/// A token, and what the broker stores for it.
 #[derive(Debug)]
 pub(in crate::worker) struct SealedToken {
     pub(in crate::worker) text: String,
-    /// The session and its bytes at the broker; none where the token holds everything.
+    /// The session and its bytes at the broker; none if the token contains everything.
     pub(in crate::worker) kept: Option<(SessionId, usize)>,
 }
 
-/// What the broker keeps of a connection's session.
+/// What the broker stores of a connection's session.
 #[derive(Debug)]
 pub(super) struct Kept {
     session: SessionId,
-    /// A subscription has ended since, so that it was forgotten.
+    /// A subscription has ended since, so the broker's copy was deleted.
     forgotten: bool,
-    /// It is in `Outboxes::unsaved`.
+    /// It is listed in `Outboxes::unsaved`.
     unsaved: bool,
-    /// When it may be kept anew.
+    /// When it may be stored again, in seconds since the server's start.
     again_s: u32,
 }
 
@@ -41,12 +42,12 @@ impl Outboxes {
         }
     }
 
-    /// The connections whose tokens are out of date, for [`seal_stale`](Self::seal_stale).
+    /// The connections whose tokens are outdated, for [`seal_stale`](Self::seal_stale).
     pub(in crate::worker) fn take_stale(&mut self) -> Vec<ConnectionId> {
         mem::take(&mut self.stale)
     }
 
-    /// Sends new tokens to these connections, unless they got one since.
+    /// Sends new tokens to these connections, unless they have received one since.
     pub(in crate::worker) fn seal_stale(
         &mut self,
         stale: &[ConnectionId],
@@ -54,7 +55,7 @@ impl Outboxes {
         mut seal: impl FnMut(ConnectionId) -> Option<SealedToken>,
     ) {
         for &connection in stale {
-            // Those that got one since are not stale any more.
+            // Connections that received one since are not stale any more.
             if !self.get(connection).is_some_and(|outbox| outbox.stale) {
                 continue;
             }
@@ -67,8 +68,8 @@ impl Outboxes {
         }
     }
 
-    /// Sends a new token to a connection, behind everything that the token counts as delivered: a
-    /// client that comes back with the token does not get that again.
+    /// Sends a new token to a connection, after everything that the token counts as delivered: a
+    /// client that resumes with the token does not receive that again.
     pub(in crate::worker) fn seal(
         &mut self,
         connection: ConnectionId,
@@ -86,7 +87,7 @@ impl Outboxes {
         }
     }
 
-    /// Remembers whether the broker keeps the session of a connection.
+    /// Records whether the broker stores the session of a connection.
     pub(in crate::worker) fn note_kept(
         &mut self,
         connection: ConnectionId,
@@ -109,7 +110,7 @@ impl Outboxes {
         self.kept.insert(connection, kept);
     }
 
-    /// The client of a connection has acknowledged something, which the broker is to keep.
+    /// The client of a connection has acknowledged something, which the broker has to store.
     pub(super) fn is_unsaved(&mut self, connection: ConnectionId) {
         if let Some(kept) = self.kept.get_mut(&connection)
             && !mem::replace(&mut kept.unsaved, true)
@@ -118,7 +119,7 @@ impl Outboxes {
         }
     }
 
-    /// Those whose sessions are to be kept as they are now.
+    /// The connections whose sessions have to be stored in their present state.
     pub(in crate::worker) fn take_unsaved(&mut self) -> Vec<ConnectionId> {
         let unsaved = mem::take(&mut self.unsaved);
         for connection in &unsaved {
@@ -129,12 +130,12 @@ impl Outboxes {
         unsaved
     }
 
-    /// Whether the broker keeps the session of a connection.
+    /// Whether the broker stores the session of a connection.
     pub(in crate::worker) fn is_kept(&self, connection: ConnectionId) -> bool {
         !self.kept.is_empty() && self.kept.contains_key(&connection)
     }
 
-    /// What the broker keeps of a connection's session is out of date and must not be used. Gives the
+    /// The broker's copy of a connection's session is outdated and must not be used. Returns the
     /// session if the broker still has it.
     pub(in crate::worker) fn forget_kept(&mut self, connection: ConnectionId) -> Option<SessionId> {
         let kept = self.kept.get_mut(&connection)?;
@@ -144,7 +145,7 @@ impl Outboxes {
         (!was_forgotten).then_some(session)
     }
 
-    /// Tokens that were sealed before that moment are to be sealed again.
+    /// Makes tokens sealed before that moment outdated.
     pub(in crate::worker) fn age_tokens(&mut self, before_s: u32) {
         let all = self.connections.iter_mut().flatten();
         for outbox in all.filter(|o| o.sealed_s < before_s && !o.stale) {

@@ -11,7 +11,7 @@ pub enum ProxyError {
     Url(&'static str),
     /// User name, password or host name are longer than the 255 bytes that SOCKS5 allows, or
     /// contain characters that HTTP's basic authentication cannot carry.
-    Unsayable(&'static str),
+    NotRepresentable(&'static str),
     /// An HTTP proxy answered CONNECT with a status other than 2xx.
     Status(u16),
     /// An HTTP proxy requires (other) credentials: status 407.
@@ -56,7 +56,7 @@ impl ProxyError {
             Self::Socks(SocksReply(code)) => matches!(code, 1 | 3..=6),
             Self::Lost(_) => true,
             Self::Url(_)
-            | Self::Unsayable(_)
+            | Self::NotRepresentable(_)
             | Self::HttpAuthentication { .. }
             | Self::SocksAuthentication { .. }
             | Self::Malformed(_) => false,
@@ -68,7 +68,7 @@ impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(reason) => write!(f, "invalid proxy URL: {reason}"),
-            Self::Unsayable(reason) => f.write_str(reason),
+            Self::NotRepresentable(reason) => f.write_str(reason),
             Self::Status(status) => write!(f, "it answers CONNECT with status {status}"),
             Self::HttpAuthentication { sent: false }
             | Self::SocksAuthentication { sent: false } => {
@@ -109,7 +109,7 @@ impl std::error::Error for ProxyError {
         match self {
             Self::Lost(source) => Some(source),
             Self::Url(_)
-            | Self::Unsayable(_)
+            | Self::NotRepresentable(_)
             | Self::Status(_)
             | Self::HttpAuthentication { .. }
             | Self::SocksAuthentication { .. }

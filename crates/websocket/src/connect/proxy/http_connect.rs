@@ -1,17 +1,21 @@
 //! CONNECT (RFC 9110 §9.3.6): a tunnel through an HTTP proxy.
 
-use data_encoding::BASE64;
 use httparse::{EMPTY_HEADER, Response, Status};
+use offhook_protocol::handshake::basic_credentials;
 
 use super::ProxyError;
 use crate::Transport;
-use crate::connect::exchange::{read, write_all};
 use crate::connect::url::Credentials;
 
 /// The longest answer accepted from a proxy: eight times what proxies send with their longest Via
 /// and authentication fields.
 const HEAD_LIMIT: usize = 8 * 1024;
 const MOST_HEADERS: usize = 64;
+
+/// RFC 7617 §2.
+const NOT_BASIC: ProxyError = ProxyError::NotRepresentable(
+    "its user name must not contain a colon, and neither it nor the password control characters",
+);
 
 /// Requests a tunnel to `host:port`. When it returns, the transport is the tunnel.
 pub(super) async fn ask(
@@ -21,11 +25,12 @@ pub(super) async fn ask(
 ) -> Result<(), ProxyError> {
     let mut request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
     if let Some(credentials) = credentials {
-        let credentials = basic(credentials)?;
-        request.push_str(&format!("Proxy-Authorization: Basic {credentials}\r\n"));
+        let Credentials { user, password } = credentials;
+        let value = basic_credentials(user, password).map_err(|_| NOT_BASIC)?;
+        request.push_str(&format!("Proxy-Authorization: {value}\r\n"));
     }
     request.push_str("\r\n");
-    write_all(transport, request.as_bytes()).await?;
+    transport.write_all(request.as_bytes()).await?;
     match read_status(transport).await? {
         // RFC 9110 §9.3.6: any 2xx means that the tunnel starts right after the head.
         200..=299 => Ok(()),
@@ -36,23 +41,11 @@ pub(super) async fn ask(
     }
 }
 
-/// RFC 7617 §2.
-fn basic(credentials: &Credentials) -> Result<String, ProxyError> {
-    let Credentials { user, password } = credentials;
-    let has_control = |text: &str| text.chars().any(char::is_control);
-    if user.contains(':') || has_control(user) || has_control(password) {
-        return Err(ProxyError::Unsayable(
-            "its user name must not contain a colon, and neither it nor the password control characters",
-        ));
-    }
-    Ok(BASE64.encode(format!("{user}:{password}").as_bytes()))
-}
-
 async fn read_status(transport: &mut Transport) -> Result<u16, ProxyError> {
     let mut head = vec![0; HEAD_LIMIT];
     let mut filled = 0;
     loop {
-        match read(transport, &mut head[filled..]).await? {
+        match transport.read(&mut head[filled..]).await? {
             0 if filled == HEAD_LIMIT => {
                 return Err(ProxyError::Malformed("its answer is longer than 8 KiB"));
             }

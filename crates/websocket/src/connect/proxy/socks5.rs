@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use super::{ProxyError, SocksReply};
 use crate::Transport;
-use crate::connect::exchange::{read_exact, write_all};
 use crate::connect::url::{Credentials, Host};
 
 const VERSION: u8 = 5;
@@ -33,7 +32,7 @@ pub(super) async fn ask(
 ) -> Result<(), ProxyError> {
     let request = connect_request(host, port)?;
     authenticate(transport, credentials).await?;
-    write_all(transport, &request).await?;
+    transport.write_all(&request).await?;
     receive_reply(transport).await
 }
 
@@ -46,9 +45,9 @@ async fn authenticate(
         Some(_) => &[VERSION, 2, NO_AUTHENTICATION, USER_AND_PASSWORD],
         None => &[VERSION, 1, NO_AUTHENTICATION],
     };
-    write_all(transport, greeting).await?;
+    transport.write_all(greeting).await?;
     let mut chosen = [0; 2];
-    read_exact(transport, &mut chosen).await?;
+    transport.read_exact(&mut chosen).await?;
     match (chosen, credentials) {
         ([VERSION, NO_AUTHENTICATION], _) => Ok(()),
         ([VERSION, USER_AND_PASSWORD], Some(credentials)) => {
@@ -69,9 +68,9 @@ async fn send_credentials(
     let mut request = vec![1];
     push_short(&mut request, &credentials.user, USER_TOO_LONG)?;
     push_short(&mut request, &credentials.password, PASSWORD_TOO_LONG)?;
-    write_all(transport, &request).await?;
+    transport.write_all(&request).await?;
     let mut answer = [0; 2];
-    read_exact(transport, &mut answer).await?;
+    transport.read_exact(&mut answer).await?;
     match answer {
         [_, 0] => Ok(()),
         _ => Err(ProxyError::SocksAuthentication { sent: true }),
@@ -79,7 +78,7 @@ async fn send_credentials(
 }
 
 fn push_short(to: &mut Vec<u8>, text: &str, too_long: &'static str) -> Result<(), ProxyError> {
-    let length = u8::try_from(text.len()).map_err(|_| ProxyError::Unsayable(too_long))?;
+    let length = u8::try_from(text.len()).map_err(|_| ProxyError::NotRepresentable(too_long))?;
     to.push(length);
     to.extend(text.as_bytes());
     Ok(())
@@ -110,26 +109,26 @@ fn connect_request(host: &Host, port: u16) -> Result<Vec<u8>, ProxyError> {
 async fn receive_reply(transport: &mut Transport) -> Result<(), ProxyError> {
     // The version and the reply first: after a failure some proxies send nothing more.
     let mut reply = [0; 2];
-    read_exact(transport, &mut reply).await?;
+    transport.read_exact(&mut reply).await?;
     match reply {
         [VERSION, 0] => {}
         [VERSION, code] => return Err(ProxyError::Socks(SocksReply(code))),
         _ => return Err(NOT_SOCKS5),
     }
     let mut kind = [0; 2];
-    read_exact(transport, &mut kind).await?;
+    transport.read_exact(&mut kind).await?;
     let length = match kind[1] {
         IPV4 => 4,
         IPV6 => 16,
         NAME => {
             let mut length = [0];
-            read_exact(transport, &mut length).await?;
+            transport.read_exact(&mut length).await?;
             usize::from(length[0])
         }
         _ => return Err(NOT_SOCKS5),
     };
     // The address bound by the proxy is not needed.
     let mut bound = [0; 255 + 2];
-    read_exact(transport, &mut bound[..length + 2]).await?;
+    transport.read_exact(&mut bound[..length + 2]).await?;
     Ok(())
 }
