@@ -556,3 +556,26 @@ async fn a_storm_of_sessions_that_resume_asks_the_backend_nothing() {
     }
     assert!(backend.heard().is_empty());
 }
+
+#[tokio::test]
+async fn a_client_of_server_sent_events_or_polling_is_asked_about_too() {
+    let mut backend = TestBackend::new(|request| {
+        Does::Says(json!({ "allow": request.body["token"] == "opaque", "user": "ann" }))
+    })
+    .await;
+    let mut config = impatient(&backend);
+    config.backend.connect = true;
+    let hall = Hall::open(config).await;
+    for path in ["/poll?channel=chat", "/sse?channel=chat"] {
+        let (status, _, body) = hall.get(path).await;
+        assert_eq!(status, 403, "{path}: {body}");
+        let asked = backend.next().await.body;
+        assert_eq!(
+            (&asked["type"], asked.get("token")),
+            (&json!("connect"), None)
+        );
+    }
+    let (status, _, body) = hall.get("/poll?channel=chat&token=opaque").await;
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(backend.next().await.body["token"], "opaque");
+}
