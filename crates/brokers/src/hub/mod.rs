@@ -6,6 +6,7 @@ mod clock;
 mod durable;
 mod forgotten;
 mod members;
+mod observing;
 mod questions;
 mod recent;
 mod registry;
@@ -20,8 +21,8 @@ use std::{
 
 use offhook_engine::{
     BrokerEvent, BrokerFailure, BrokerRequest, ChannelGap, ChannelName, ChannelRules, Draft, Epoch,
-    Filter, Now, Position, PresenceChange, Publication, ReadFrom, ReadLimit, ReadStart, Receipts,
-    RequestId, Resolution, RuleBook, SessionId, StreamState, Trimmed,
+    Filter, Now, Position, Publication, ReadFrom, ReadLimit, ReadStart, Receipts, RequestId,
+    Resolution, RuleBook, SessionId, StreamState, Trimmed,
 };
 
 use self::{bus::Published, clock::Clock, questions::Answer};
@@ -32,7 +33,7 @@ pub(crate) use self::{
     sessions::{Change, Saved},
 };
 use crate::{
-    broker::{Held, Occupied, WorkerId},
+    broker::{Held, WorkerId},
     changes::{Changes, ChannelChange},
     mailbox::Mailbox,
 };
@@ -93,25 +94,6 @@ impl Hub {
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn observe(&self, changes: Arc<Changes>) {
-        self.bus().observe(changes);
-    }
-
-    pub(crate) fn occupied(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Vec<Occupied> {
-        let registry = self.registry();
-        let names = self.bus().followed(prefix, after, limit);
-        let occupied = names.into_iter().map(|channel| Occupied {
-            members: registry.members.count(&channel),
-            channel,
-        });
-        occupied.collect()
     }
 
     pub(crate) fn attach(&self, mailbox: Arc<Mailbox>) -> WorkerId {
@@ -454,18 +436,6 @@ impl Hub {
             position,
         };
         bus.tell_followers(channel, &question);
-    }
-
-    /// Called with the registry's lock held, so that joins and leaves are delivered in order.
-    fn tell_changes(&self, changes: impl IntoIterator<Item = PresenceChange>) {
-        for change in changes {
-            let channel = change.channel.clone();
-            let change = Arc::new(change);
-            let event = BrokerEvent::Presence(Arc::clone(&change));
-            let bus = self.bus();
-            bus.tell_observer(ChannelChange::Member(change));
-            bus.tell_followers(&channel, &event);
-        }
     }
 }
 

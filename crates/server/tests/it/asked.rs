@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, verify};
@@ -204,5 +205,16 @@ pub(crate) fn asking(backend: &TestBackend) -> Config {
     config.backend.url = Some(backend.url().parse().unwrap());
     config.backend.secrets = vec![SECRET.parse().unwrap()];
     config.backend.calls = Access::Everyone;
+    config
+}
+
+/// The same with short deadlines and without repetitions; nothing is told.
+pub(crate) fn impatient(backend: &TestBackend) -> Config {
+    let mut config = asking(backend);
+    for rule in &mut config.channels {
+        rule.rules.notify = false;
+    }
+    config.backend.timeout = Duration::from_millis(500);
+    config.backend.retries = 0;
     config
 }

@@ -33,5 +33,6 @@ mod sse;
 mod starting;
 mod stopping;
 mod tls;
+mod useless_backend;
 mod webhooks;
 mod windows;
