@@ -15,12 +15,7 @@ use offhook_engine::{
 };
 
 use super::{durable::Durable, forgotten::Forgotten, recent::Recent, stream::Stream};
-use crate::{
-    broker::WorkerId,
-    changes::{Changes, ChannelChange},
-    lineage::fresh_epoch,
-    mailbox::Mailbox,
-};
+use crate::{broker::WorkerId, changes::Changes, lineage::fresh_epoch, mailbox::Mailbox};
 
 pub(crate) use self::upkeep::{SLICE, shrink};
 

@@ -34,7 +34,6 @@ pub(crate) use self::{
 };
 use crate::{
     broker::{Held, WorkerId},
-    changes::{Changes, ChannelChange},
     mailbox::Mailbox,
 };
 

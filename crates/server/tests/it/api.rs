@@ -274,3 +274,36 @@ async fn a_backend_closes_connections_with_a_code_and_a_reason_of_its_own() {
         assert_eq!((status, &problem["code"]), (400, &"bad_request".into()));
     }
 }
+
+#[tokio::test]
+async fn what_the_specification_forbids_is_refused() {
+    let hall = hall().await;
+    let session = "0".repeat(32);
+    for (request, body) in [
+        ("GET /api/v1/channels?limit=0", String::new()),
+        (
+            "POST /api/v1/disconnect",
+            json!({ "user": null, "session": session }).to_string(),
+        ),
+        (
+            "POST /api/v1/publish",
+            json!({ "channel": "chat", "data": 1, "key": null }).to_string(),
+        ),
+        (
+            "POST /api/v1/publish",
+            json!({ "channel": "chat", "data": 1, "base64": null }).to_string(),
+        ),
+    ] {
+        let (status, _, problem) = hall.api(KEY, request, &body).await;
+        assert_eq!(status, 400, "{request} {body}: {problem}");
+    }
+    let long = "k".repeat(125);
+    let batch = json!({ "publications": [{ "channel": "chat", "data": 1 }] }).to_string();
+    let request = format!("POST /api/v1/batch HTTP/1.1\r\nIdempotency-Key: {long}\r\nX-Rest:");
+    let (status, _, problem) = hall.api(KEY, &request, &batch).await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (400, &"bad_key".into()),
+        "{problem}"
+    );
+}

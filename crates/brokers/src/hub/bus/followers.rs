@@ -37,7 +37,7 @@ impl Bus {
         }
     }
 
-    fn vacated(&mut self, channel: ChannelName) {
+    pub(super) fn vacated(&mut self, channel: ChannelName) {
         self.followed.remove(&channel);
         self.tell_observer(ChannelChange::Vacated(channel));
     }

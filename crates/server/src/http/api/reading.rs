@@ -113,7 +113,10 @@ const MAX_CHANNELS: u32 = 1_000;
 /// page may have fewer than the limit, or none, and still name a next one.
 pub(super) fn channels(call: &Call<'_>) -> Outcome {
     let prefix = call.query.get("prefix")?.unwrap_or_default();
-    let limit = call.query.number("limit", PAGE)?.clamp(1, MAX_CHANNELS) as usize;
+    let limit = call.query.number("limit", PAGE)?.min(MAX_CHANNELS) as usize;
+    if limit == 0 {
+        return Err(Problem::bad("limit: is 0; at least 1 is needed"));
+    }
     let after = call.query.get("after")?;
     let found = call.worker.shared.broker.occupied(prefix, after, limit);
     let next = (found.len() == limit).then(|| found.last());

@@ -8,7 +8,7 @@ use serde_json::{json, value::RawValue};
 
 use super::{
     Call, Outcome,
-    fields::{About, channel, data, since},
+    fields::{About, channel, data, given, since},
     problem::Problem,
 };
 use crate::{sessions::Sessions, worker::now};
@@ -36,6 +36,7 @@ struct Told {
 #[derive(Deserialize)]
 struct ToldData {
     data: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "given")]
     base64: Option<String>,
 }
 
@@ -50,7 +51,9 @@ const MAX_REASON: usize = 123;
 
 #[derive(Deserialize)]
 struct Disconnect {
+    #[serde(default, deserialize_with = "given")]
     code: Option<u16>,
+    #[serde(default, deserialize_with = "given")]
     reason: Option<String>,
     #[serde(flatten)]
     about: About,
@@ -59,6 +62,7 @@ struct Disconnect {
 #[derive(Deserialize)]
 struct OnChannel {
     channel: String,
+    #[serde(default, deserialize_with = "given")]
     since: Option<String>,
     #[serde(default)]
     presence: bool,
