@@ -260,13 +260,12 @@ impl Engine {
     }
 
     fn publish_decided(&mut self, connection: ConnectionId, ask: VerdictId, verdict: Verdict) {
-        let verdict = match verdict {
-            Verdict::Changed { ref data, .. } => match self.within_size(data) {
-                Ok(()) => verdict,
-                Err(refusal) => Verdict::Refused(refusal),
-            },
-            other => other,
-        };
+        let mut verdict = verdict;
+        if let Verdict::Changed { data, .. } = &verdict
+            && let Err(refusal) = self.within_size(data)
+        {
+            verdict = Verdict::Refused(refusal);
+        }
         let Some(extra) = self
             .connections
             .get_mut(connection.into())

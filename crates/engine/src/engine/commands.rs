@@ -1,6 +1,6 @@
 //! Commands: checked against limits and permissions, then carried out.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use crate::{
     ask::{AskRule, CallerId, Wish},
@@ -177,22 +177,10 @@ impl Engine {
                 self.may_read(connection, Verbs::SUBSCRIBE, &channel)?;
                 self.receipts(asker, channel, position)
             }
-            Command::Call {
-                method,
-                data,
-                format,
-                within,
-                key,
-            } => {
+            call @ Command::Call { .. } => {
                 let c = self.connections.get(connection.into()).ok_or_else(gone)?;
                 let identity = Arc::clone(&c.identity);
-                let wish = Wish::Call {
-                    method,
-                    data,
-                    format,
-                    key,
-                };
-                self.call(asker, Some(&identity), wish, within)
+                self.call(asker, Some(&identity), call)
             }
             Command::Ping => {
                 self.reply(connection, Some(id), Reply::Pong);
@@ -285,21 +273,7 @@ impl Engine {
                 may_read(self, Verbs::SUBSCRIBE, &channel)?;
                 self.receipts(asker, channel, position)
             }
-            Command::Call {
-                method,
-                data,
-                format,
-                within,
-                key,
-            } => {
-                let wish = Wish::Call {
-                    method,
-                    data,
-                    format,
-                    key,
-                };
-                self.call(asker, identity, wish, within)
-            }
+            call @ Command::Call { .. } => self.call(asker, identity, call),
             Command::Ping => {
                 self.answer(asker, Reply::Pong);
                 Ok(())
@@ -355,19 +329,26 @@ impl Engine {
         &mut self,
         asker: Asker,
         identity: Option<&Arc<Identity>>,
-        wish: Wish,
-        within: Option<Duration>,
+        call: Command,
     ) -> Result<(), Refusal> {
-        if let Wish::Call { method, data, .. } = &wish {
-            self.within_size(data)?;
-            let access = self.rules.call_access();
-            if let Some(identity) = identity
-                && !identity.may_call(access, method)
-            {
-                let who = named(identity);
-                let detail = format!("{who} may not call {method}");
-                return Err(Refusal::new(ErrorCode::Forbidden, detail));
-            }
+        let Command::Call {
+            method,
+            data,
+            format,
+            within,
+            key,
+        } = call
+        else {
+            debug_assert!(false, "only calls come here");
+            return Ok(());
+        };
+        self.within_size(&data)?;
+        let access = self.rules.call_access();
+        if let Some(identity) = identity
+            && !identity.may_call(access, &method)
+        {
+            let detail = format!("{} may not call {method}", named(identity));
+            return Err(Refusal::new(ErrorCode::Forbidden, detail));
         }
         if self.asks.len() >= self.limits.requests {
             return Err(too_many_questions());
@@ -381,6 +362,12 @@ impl Engine {
         let rule = AskRule {
             within: within.unwrap_or(limit).min(limit),
             ..AskRule::default()
+        };
+        let wish = Wish::Call {
+            method,
+            data,
+            format,
+            key,
         };
         self.ask(Asked::Call { asker }, rule, connection, wish);
         Ok(())
