@@ -172,9 +172,9 @@ pub(crate) fn start_with(
     let started = backend::start(&config, &rules, Arc::clone(&orders));
     let started = started.map_err(StartError::System)?;
     let (backend, link) = match started {
-        Some((running, link, changes)) => {
-            broker.observe(changes);
-            (Some(running), Some(link))
+        Some(started) => {
+            broker.observe(started.changes);
+            (Some(started.running), Some(started.link))
         }
         None => (None, None),
     };

@@ -76,7 +76,7 @@ impl Events {
         self.queue().events.len()
     }
 
-    pub(super) fn dropped(&self) -> u64 {
+    pub(super) fn all_dropped(&self) -> u64 {
         self.queue().all_dropped
     }
 }

@@ -109,12 +109,19 @@ impl fmt::Debug for Running {
     }
 }
 
+/// A link that has started, and the queue into which the broker is to put what happens to channels.
+pub(crate) struct Started {
+    pub(crate) running: Running,
+    pub(crate) link: Arc<BackendLink>,
+    pub(crate) changes: Arc<Changes>,
+}
+
 /// Starts the link; none if no backend is configured.
 pub(crate) fn start(
     config: &Config,
     rules: &Arc<RuleBook>,
     orders: Arc<Orders>,
-) -> io::Result<Option<(Running, Arc<BackendLink>, Arc<Changes>)>> {
+) -> io::Result<Option<Started>> {
     let settings = config.backend.clone();
     let Some(url) = settings.url.clone() else {
         return Ok(None);
@@ -160,7 +167,11 @@ pub(crate) fn start(
         link: Arc::clone(&link),
         thread,
     };
-    Ok(Some((running, link, changes)))
+    Ok(Some(Started {
+        running,
+        link,
+        changes,
+    }))
 }
 
 impl BackendLink {
@@ -225,7 +236,7 @@ impl BackendLink {
             "failed": count(&self.counts.failed),
             "events_told": count(&self.counts.told),
             "events_waiting": self.events.waiting(),
-            "events_dropped": self.events.dropped(),
+            "events_dropped": self.events.all_dropped(),
             "away": self.breaker().is_open(),
         })
     }
