@@ -154,7 +154,9 @@ fn data(params: &Params<'_>, index: usize) -> Result<Option<(Bytes, Format)>, Fa
     let base64: Option<Cow<'_, str>> = optional(params, "base64", usize::MAX)?;
     match (find(params, "data", index), base64) {
         (None, None) => Ok(None),
-        (Some(_), Some(_)) => Err(Failure::invalid_params("data and base64: only one of them")),
+        (Some(_), Some(_)) => Err(Failure::invalid_params(
+            "data and base64: only one of them is allowed",
+        )),
         (Some(data), None) if is_shallow(data.get()) => {
             let bytes = Bytes::copy_from_slice(data.get().as_bytes());
             Ok(Some((bytes, Format::Json)))

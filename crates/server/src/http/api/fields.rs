@@ -128,7 +128,9 @@ impl About {
         match (&self.user, &self.session) {
             (Some(user), None) if !user.is_empty() => Ok(Whom::User(user.as_str().into())),
             (None, Some(session)) => Ok(Whom::Session(session_id(session)?)),
-            (Some(_), Some(_)) => Err(Problem::bad("user and session: only one of them")),
+            (Some(_), Some(_)) => Err(Problem::bad(
+                "user and session: only one of them is allowed",
+            )),
             (Some(_) | None, None) => Err(Problem::bad("user or session: is missing")),
         }
     }
@@ -160,7 +162,7 @@ pub(super) fn data(
             Ok(bytes) => Ok((bytes.into(), Format::Binary)),
             Err(error) => Err(Problem::bad(format!("base64: {error}"))),
         },
-        (Some(_), Some(_)) => Err(Problem::bad("data and base64: only one of them")),
+        (Some(_), Some(_)) => Err(Problem::bad("data and base64: only one of them is allowed")),
         (None, None) => Err(Problem::bad("data: is missing")),
     }
 }

@@ -33,7 +33,11 @@ pub(super) async fn history(call: &Call<'_>) -> Outcome {
     let limit = call.query.number("limit", PAGE)?;
     let channel = channel(call.query.need("channel")?, call.key)?;
     let command = match (call.query.get("since")?, call.query.get("before")?) {
-        (Some(_), Some(_)) => return Err(Problem::bad("since and before: only one of them")),
+        (Some(_), Some(_)) => {
+            return Err(Problem::bad(
+                "since and before: only one of them is allowed",
+            ));
+        }
         (None, Some(before)) => Command::HistoryBefore {
             channel,
             before: position(before)?,
