@@ -7,6 +7,7 @@ mod clock;
 mod durable;
 mod forgotten;
 mod members;
+mod observing;
 mod page;
 mod questions;
 mod recent;
@@ -18,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use offhook_engine::{
     BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, ChannelRules, Draft, Epoch, Now,
-    Position, PresenceChange, ReadFrom, ReadLimit, Receipts, RequestId, RuleBook, SessionId,
+    Position, ReadFrom, ReadLimit, Receipts, RequestId, RuleBook, SessionId,
 };
 
 use self::{bus::Published, clock::Clock, questions::Answer};
@@ -411,15 +412,6 @@ impl Hub {
             position,
         };
         bus.tell_followers(channel, &question);
-    }
-
-    /// Called with the registry's lock held, so that joins and leaves are delivered in order.
-    fn tell_changes(&self, changes: impl IntoIterator<Item = PresenceChange>) {
-        for change in changes {
-            let channel = change.channel.clone();
-            let event = BrokerEvent::Presence(Arc::new(change));
-            self.bus().tell_followers(&channel, &event);
-        }
     }
 }
 

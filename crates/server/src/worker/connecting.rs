@@ -5,14 +5,14 @@ use std::{cell::RefMut, rc::Rc, sync::Arc};
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Connect, Incoming, Intent, Named, Payload, Welcome};
 use offhook_engine::{
-    Arrival, CallerReply, CommandId, ConnectionId, ErrorCode, Refusal, SessionId, SessionSnapshot,
-    SubscriptionSnapshot,
+    Arrival, CallerReply, CommandId, ConnectionId, ErrorCode, Identity, Refusal, Reply, SessionId,
+    SessionSnapshot, SubscriptionSnapshot,
 };
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::RecvError};
 
 use super::{
-    Guest, State, Verified, Worker, connection::Connection, expiring::expires_in, naming::Found,
-    now, outlet::Outlet, speaker::Speaker,
+    Approach, Guest, State, Verified, Worker, connection::Connection, expiring::expires_in,
+    naming::Found, now, outlet::Outlet, speaker::Speaker,
 };
 use crate::{
     directory::Place,
@@ -29,6 +29,7 @@ pub(super) struct Connecting {
     outlet: Outlet,
     /// The identity in the handshake's token.
     identity: Option<Verified>,
+    approach: Option<Box<Approach>>,
     /// None once it has moved into the connection.
     speaker: Option<Speaker>,
     attempts: u32,
@@ -42,7 +43,7 @@ pub(super) enum Connected {
     /// The engine knows the connection. Intents after the `connect` in the same message are still
     /// to be carried out.
     Yes(Connection, Vec<Intent>),
-    /// The broker was asked for a session: pass its answer to [`Connecting::go_on`].
+    /// An answer is awaited: pass it to [`Connecting::go_on`].
     Awaits(Box<Loading>),
 }
 
@@ -63,28 +64,40 @@ enum Sought {
         session: SessionSnapshot,
         reply: oneshot::Receiver<CallerReply>,
     },
-    /// The session that the client names.
-    Named(Box<Named>),
+    /// What the backend says of a new client.
+    Admission(oneshot::Receiver<CallerReply>),
+    /// The session that the client names, and what the backend says of it, if it is asked.
+    Named(Box<Named>, Option<oneshot::Receiver<CallerReply>>),
 }
 
 /// The session of a connection that begins.
 enum Begins {
-    New,
+    New(Option<Arc<Identity>>),
     Resumed(SessionSnapshot),
     Named(Found),
 }
 
 /// What the broker keeps of a session; nothing where it keeps that no longer.
-async fn subscriptions(
-    session: &SessionSnapshot,
-    reply: oneshot::Receiver<CallerReply>,
+fn subscriptions(
+    session: SessionId,
+    reply: Result<CallerReply, RecvError>,
 ) -> Vec<SubscriptionSnapshot> {
-    match reply.await {
-        Ok(CallerReply::Session(Some(kept))) if kept.session == session.session => {
-            kept.subscriptions
-        }
+    match reply {
+        Ok(CallerReply::Session(Some(kept))) if kept.session == session => kept.subscriptions,
         // The client sees what is missing, and subscribes to it again with its positions.
         Ok(_) | Err(_) => Vec::new(),
+    }
+}
+
+/// Whom the backend says that a new client is.
+fn admitted(reply: Result<CallerReply, RecvError>) -> Result<Arc<Identity>, Refusal> {
+    match reply {
+        Ok(CallerReply::Admitted(identity)) => Ok(identity),
+        Ok(CallerReply::Reply(Reply::Refused(refusal))) => Err(refusal),
+        Ok(CallerReply::Reply(_) | CallerReply::Session(_)) | Err(_) => Err(Refusal::new(
+            ErrorCode::Draining,
+            "the server is going away",
+        )),
     }
 }
 
@@ -110,6 +123,7 @@ impl Connecting {
         Self {
             outlet,
             identity: guest.identity,
+            approach: guest.approach,
             speaker: Some(guest.speaker),
             attempts: 0,
         }
@@ -141,17 +155,14 @@ impl Connecting {
         } = *loading;
         let begins = match what {
             Sought::Subscriptions { session, reply } => {
-                let subscriptions = subscriptions(&session, reply).await;
+                let subscriptions = subscriptions(session.session, reply.await);
                 Ok(Begins::Resumed(SessionSnapshot {
                     subscriptions,
                     ..session
                 }))
             }
-            Sought::Named(named) => {
-                let handshake = self.identity.as_ref();
-                let found = worker.find_named(handshake, &connect, &named).await;
-                found.map(Begins::Named)
-            }
+            Sought::Admission(reply) => admitted(reply.await).map(|who| Begins::New(Some(who))),
+            Sought::Named(named, reply) => self.named(worker, &connect, &named, reply).await,
         };
         let connected = begins.and_then(|begins| self.connect(worker, &connect, begins));
         match connected {
@@ -163,17 +174,45 @@ impl Connecting {
         }
     }
 
+    /// The session that a client names, once the backend has said who the client is, if it is asked.
+    async fn named(
+        &self,
+        worker: &Rc<Worker>,
+        connect: &Connect,
+        named: &Named,
+        reply: Option<oneshot::Receiver<CallerReply>>,
+    ) -> Result<Begins, Refusal> {
+        let now = now();
+        let identity = match reply {
+            Some(reply) => admitted(reply.await)?,
+            None => {
+                let by_token = worker.by_token(self.identity.as_ref(), connect, now)?;
+                worker.newcomer(by_token, connect)?
+            }
+        };
+        let found = worker.find_named(identity, now.unix_ms, named).await;
+        found.map(Begins::Named)
+    }
+
     fn take(&mut self, worker: &Rc<Worker>, intents: Vec<Intent>) -> Result<Connected, Ended> {
         let mut intents = intents.into_iter();
         while let Some(intent) = intents.next() {
             let (id, refusal) = match intent {
                 Intent::Connect(mut connect) => {
                     if let Some(named) = connect.named.take() {
-                        return Ok(Connected::Awaits(Box::new(Loading {
-                            connect,
-                            what: Sought::Named(named),
-                            behind: intents.collect(),
-                        })));
+                        match self.ask_backend(worker, &connect) {
+                            Ok(reply) => {
+                                return Ok(Connected::Awaits(Box::new(Loading {
+                                    connect,
+                                    what: Sought::Named(named, reply),
+                                    behind: intents.collect(),
+                                })));
+                            }
+                            Err(refusal) => {
+                                self.refuse(worker, Some(connect.id), &refusal)?;
+                                continue;
+                            }
+                        }
                     }
                     let begins = match worker.opened(&connect) {
                         Ok(Some(Opened::Reference(session))) => {
@@ -185,7 +224,17 @@ impl Connecting {
                             })));
                         }
                         Ok(Some(Opened::Whole(session))) => Ok(Begins::Resumed(session)),
-                        Ok(None) => Ok(Begins::New),
+                        Ok(None) => match self.ask_backend(worker, &connect) {
+                            Ok(Some(reply)) => {
+                                return Ok(Connected::Awaits(Box::new(Loading {
+                                    connect,
+                                    what: Sought::Admission(reply),
+                                    behind: intents.collect(),
+                                })));
+                            }
+                            Ok(None) => Ok(Begins::New(None)),
+                            Err(refusal) => Err(refusal),
+                        },
                         Err(refusal) => Err(refusal),
                     };
                     let connected =
@@ -243,7 +292,40 @@ impl Connecting {
         Err(Ended::Close(CloseCode::POLICY_VIOLATION, reason))
     }
 
-    /// Starts a session, or resumes this one.
+    /// Asks the backend about a new client; none if it is not to be asked. A session that comes back
+    /// was asked about when it began.
+    fn ask_backend(
+        &self,
+        worker: &Rc<Worker>,
+        connect: &Connect,
+    ) -> Result<Option<oneshot::Receiver<CallerReply>>, Refusal> {
+        let Some(approach) = &self.approach else {
+            return Ok(None);
+        };
+        let by_token = worker.by_token(self.identity.as_ref(), connect, now())?;
+        let known = worker.newcomer(by_token, connect)?;
+        let token = connect.token.as_ref().or(approach.token.as_ref());
+        let token = token.filter(|_| worker.shared.passes_tokens_on());
+        let mut facts = serde_json::Map::new();
+        let address = approach.address.map(|address| address.to_string());
+        for (name, fact) in [
+            ("token", token),
+            ("origin", approach.origin.as_ref()),
+            ("address", address.as_ref()),
+        ] {
+            if let Some(fact) = fact {
+                facts.insert(name.to_owned(), fact.as_str().into());
+            }
+        }
+        let facts = serde_json::Value::from(facts).to_string();
+        let rule = worker.shared.config.backend.ask_rule();
+        Ok(Some(worker.call(|engine, caller, now| {
+            engine.handle_connect(caller, known, facts.into(), rule, now);
+        })))
+    }
+
+    /// Starts a session, or resumes this one. `admitted` is the identity that the backend gave a new
+    /// client.
     fn connect(
         &mut self,
         worker: &Rc<Worker>,
@@ -252,6 +334,11 @@ impl Connecting {
     ) -> Result<Connection, Refusal> {
         let Some(mut speaker) = self.speaker.take() else {
             return Err(bad("this connection is connected already"));
+        };
+        let resumed = match &begins {
+            Begins::New(_) => false,
+            Begins::Resumed(_) => true,
+            Begins::Named(found) => found.snapshot.is_some(),
         };
         match self.begin(worker, connect, begins, &mut speaker) {
             Ok((state, connection, older, named)) => {
@@ -262,6 +349,9 @@ impl Connecting {
                     (connection, named.as_ref()),
                     speaker,
                 );
+                if resumed {
+                    worker.tell_backend("resumed", connection);
+                }
                 if let Some(older) = older {
                     worker.close_replaced(older);
                 }
@@ -331,10 +421,13 @@ impl Connecting {
                     engine.handle_connection_resumed(arrival, snapshot, positions, now)?;
                 (session, generation, connection)
             }
-            Begins::New => {
+            Begins::New(admitted) => {
                 let session = SessionId::from_bytes(random_bytes().map_err(no_session)?);
                 let generation = next(session, None)?;
-                let identity = worker.newcomer(by_token()?, connect)?;
+                let identity = match admitted {
+                    Some(identity) => identity,
+                    None => worker.newcomer(by_token()?, connect)?,
+                };
                 let arrival = Arrival::new(session, identity).of(class);
                 let connection = engine.handle_connection_opened(arrival, now)?;
                 (session, generation, connection)

@@ -5,14 +5,14 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use offhook_dialects::{Connect, Known, Named, Will};
+use offhook_dialects::{Known, Named, Will};
 use offhook_engine::{
     BrokerRequest, CallerReply, CloseReason, ErrorCode, Flow, Identity, Refusal, SessionId,
     SessionSnapshot, Whom,
 };
 use tokio::sync::oneshot;
 
-use super::{Errand, Order, Verified, Worker, now, wills::Bequest};
+use super::{Errand, Order, Worker, wills::Bequest};
 use crate::{directory::Place, tokens::random_bytes};
 
 /// A session that its client named.
@@ -59,13 +59,10 @@ impl Worker {
     /// that what there is of the session is known to the broker.
     pub(super) async fn find_named(
         self: &Rc<Self>,
-        handshake: Option<&Verified>,
-        connect: &Connect,
+        identity: Arc<Identity>,
+        at_ms: u64,
         named: &Named,
     ) -> Result<Found, Refusal> {
-        let now = now();
-        let by_token = self.by_token(handshake, connect, now)?;
-        let identity = self.newcomer(by_token, connect)?;
         let name = match &*named.name {
             "" => HEXLOWER.encode(&random_bytes::<16>().map_err(no_name)?),
             name => name.to_owned(),
@@ -106,7 +103,7 @@ impl Worker {
         Ok(Found {
             session,
             identity,
-            at_ms: now.unix_ms,
+            at_ms,
             name,
             expiry,
             snapshot,

@@ -88,7 +88,7 @@ impl Worker {
         let now = now();
         state.outboxes.set_time(now.unix_ms);
         loop {
-            refuse_asks(&mut state.engine);
+            self.ask_outside(&mut state.engine);
             self.deliver(&mut state);
             let wishes = state.outboxes.take_wishes();
             if wishes.is_empty() {
@@ -139,6 +139,22 @@ impl Worker {
         }
     }
 
+    /// Passes the engine's questions to the backend. Without one they are refused at once.
+    fn ask_outside(&self, engine: &mut Engine) {
+        while let Some(ask) = engine.poll_ask() {
+            let Some(backend) = &self.shared.backend else {
+                let detail = "this server has no backend to ask";
+                let refusal = Refusal::new(ErrorCode::Forbidden, detail);
+                engine.handle_verdict(ask.id, Verdict::Refused(refusal), now());
+                continue;
+            };
+            let session = ask.connection.and_then(|of| engine.session(of));
+            if let Err((id, verdict)) = backend.ask(self.number, ask, session) {
+                engine.handle_verdict(id, verdict, now());
+            }
+        }
+    }
+
     /// Puts the engine's deliveries into outboxes; broadcasts may be held.
     fn deliver(&self, state: &mut State) {
         let State {
@@ -173,15 +189,6 @@ impl Worker {
                 | Delivery::Mark { .. }) => outboxes.put(delivery, &self.refused),
             }
         }
-    }
-}
-
-/// There is no backend: questions are answered immediately.
-fn refuse_asks(engine: &mut Engine) {
-    while let Some(ask) = engine.poll_ask() {
-        let detail = "this server has no backend to ask";
-        let refusal = Refusal::new(ErrorCode::Forbidden, detail);
-        engine.handle_verdict(ask.id, Verdict::Refused(refusal), now());
     }
 }
 

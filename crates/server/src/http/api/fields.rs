@@ -108,8 +108,19 @@ pub(super) fn position(text: &str) -> Result<Position, Problem> {
 /// The user or session that a request concerns.
 #[derive(Deserialize)]
 pub(super) struct About {
+    #[serde(default, deserialize_with = "given")]
     pub(super) user: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     pub(super) session: Option<String>,
+}
+
+/// A field that may be missing, but is not `null`, as the specification has it.
+pub(super) fn given<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    T::deserialize(from).map(Some)
 }
 
 impl About {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use offhook_engine::{Command, Format, Key, Reply, Tags};
+use offhook_engine::{Command, ErrorCode, Format, Key, MAX_KEY, Refusal, Reply, Tags};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
     Call, Outcome,
-    fields::{channel, data},
+    fields::{channel, data, given},
     problem::Problem,
 };
 
@@ -16,15 +16,20 @@ use super::{
 /// limit of one body.
 const MAX_BATCH: usize = 1_000;
 
+/// What a batch's key leaves for a dot and three digits.
+const MAX_BATCH_KEY: usize = MAX_KEY - 4;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Given {
     channel: String,
     #[serde(default, deserialize_with = "present")]
     data: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "given")]
     base64: Option<String>,
     #[serde(default)]
     tags: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "given")]
     key: Option<String>,
 }
 
@@ -99,6 +104,12 @@ pub(super) async fn batch(call: &Call<'_>) -> Outcome {
         return Err(Problem::bad(detail));
     }
     let header = call.body.idempotency_key.as_deref();
+    // With the number of each publication behind it, it has to be a key still.
+    if let Some(key) = header.filter(|key| key.is_empty() || key.len() > MAX_BATCH_KEY) {
+        let len = key.len();
+        let detail = format!("Idempotency-Key: is {len} bytes; 1 to {MAX_BATCH_KEY} are allowed");
+        return Err(Refusal::new(ErrorCode::BadKey, detail).into());
+    }
     let (mut results, mut commands) = (Vec::new(), Vec::new());
     for (number, given) in publications.iter().enumerate() {
         let key = header.map(|key| format!("{key}.{number}"));
