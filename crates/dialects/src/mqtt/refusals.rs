@@ -12,7 +12,9 @@ pub(super) fn of_connect(code: ErrorCode) -> Reason {
     )]
     match code {
         ErrorCode::Unauthenticated | ErrorCode::BadToken => Reason::BAD_USER_OR_PASSWORD,
-        ErrorCode::Forbidden | ErrorCode::UnknownChannel => Reason::NOT_AUTHORIZED,
+        ErrorCode::Forbidden | ErrorCode::Rejected | ErrorCode::UnknownChannel => {
+            Reason::NOT_AUTHORIZED
+        }
         ErrorCode::TooManyConnections | ErrorCode::Busy | ErrorCode::RateLimited => {
             Reason::SERVER_BUSY
         }
@@ -26,9 +28,10 @@ pub(super) fn of_request(code: ErrorCode) -> Reason {
     match code {
         ErrorCode::BadChannelName => Reason::TOPIC_NAME_INVALID,
         ErrorCode::BadFilter => Reason::TOPIC_FILTER_INVALID,
-        ErrorCode::UnknownChannel | ErrorCode::Forbidden | ErrorCode::Unauthenticated => {
-            Reason::NOT_AUTHORIZED
-        }
+        ErrorCode::UnknownChannel
+        | ErrorCode::Forbidden
+        | ErrorCode::Rejected
+        | ErrorCode::Unauthenticated => Reason::NOT_AUTHORIZED,
         ErrorCode::TooLarge
         | ErrorCode::TooManySubscriptions
         | ErrorCode::TooManyConsumers
@@ -49,6 +52,7 @@ pub(super) fn of_request(code: ErrorCode) -> Reason {
         ErrorCode::TimedOut
         | ErrorCode::StorageFailed
         | ErrorCode::StorageCorrupt
+        | ErrorCode::BackendAway
         | ErrorCode::Draining => Reason::UNSPECIFIED,
     }
 }

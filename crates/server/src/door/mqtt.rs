@@ -5,7 +5,7 @@ use std::{io, rc::Rc, time::Instant};
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{Door, Place, Stream, routes::speak_mqtt};
-use crate::worker::{Guest, Pressure, Worker};
+use crate::worker::{Approach, Guest, Pressure, Worker};
 
 /// Accepts TLS where it is spoken, and passes the connection on.
 pub(super) async fn receive(worker: Rc<Worker>, door: Door, stream: TcpStream, mut place: Place) {
@@ -30,9 +30,18 @@ pub(super) async fn receive(worker: Rc<Worker>, door: Door, stream: TcpStream, m
     });
     match Box::pin(accepted).await {
         Ok(Ok(stream)) => {
+            let backend = worker.shared.backend.as_ref();
+            let asks = backend.is_some_and(|backend| backend.asks_about_clients());
             let guest = Guest {
                 speaker: speak_mqtt(&worker.shared.config),
                 identity: None,
+                approach: asks.then(|| {
+                    Box::new(Approach {
+                        token: None,
+                        origin: None,
+                        address: Some(place.address()),
+                    })
+                }),
             };
             worker.open_stream(stream, guest, place);
         }
