@@ -130,7 +130,7 @@ impl Worker {
         let (done, closed) = oneshot::channel();
         let order = Order::Run {
             whom: Whom::Session(session),
-            errand: Errand::Disconnect(CloseReason::Replaced),
+            errand: Errand::Replace,
             done,
         };
         self.shared.orders.give(older.worker, order);

@@ -50,6 +50,8 @@ pub(crate) enum Errand {
     },
     /// With a code and a reason of the backend's own, or with those of `disconnected`.
     Disconnect(Option<Goodbye>),
+    /// The session moves to another connection.
+    Replace,
 }
 
 /// A code and a reason with which the server's side closes connections.
@@ -166,6 +168,7 @@ impl Worker {
                 engine.unsubscribe_for(whom, subscription, why, now)
             }
             Errand::Disconnect(_) => engine.disconnect(whom, CloseReason::Disconnected, now),
+            Errand::Replace => engine.disconnect(whom, CloseReason::Replaced, now),
         })
     }
 
