@@ -9,7 +9,7 @@ use std::{cell::Cell, convert::Infallible, rc::Rc};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    Method, Request, Response, StatusCode,
+    Method, Request, Response, StatusCode, Version,
     body::Incoming,
     header::{
         ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION,
@@ -39,8 +39,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
         service_fn(move |request| {
             let (worker, place) = (Rc::clone(&worker), Rc::clone(&place));
             async move {
+                if !names_one_host(&request) {
+                    let words = "Host: a request has exactly one";
+                    return Ok::<_, Infallible>(sentence(StatusCode::BAD_REQUEST, words));
+                }
                 if request.uri().path().starts_with(api::PREFIX) {
-                    return Ok::<_, Infallible>(api::serve(&worker, request).await);
+                    return Ok(api::serve(&worker, request).await);
                 }
                 Ok(answer(&worker, request, &place))
             }
@@ -64,6 +68,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
         tracing::debug!(%error, "http connection lost");
     }
     drop(lease);
+}
+
+/// RFC 9112 §3.2: a request without `Host`, or with several, is answered with 400.
+fn names_one_host(request: &Request<Incoming>) -> bool {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    hosts == 1 || hosts == 0 && request.version() < Version::HTTP_11
 }
 
 fn answer(
@@ -160,7 +170,7 @@ fn upgraded(
     let connection = RequestLine {
         method: request.method().as_str(),
         target: &target,
-        version: (1, u8::from(request.version() >= hyper::Version::HTTP_11)),
+        version: (1, u8::from(request.version() >= Version::HTTP_11)),
     };
     let fields = request.headers().iter();
     let fields = fields.map(|(name, value)| (name.as_str(), value.as_bytes()));

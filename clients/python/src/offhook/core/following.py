@@ -178,7 +178,7 @@ class Following:
             self._put(event, size)
             return
         before = self.received
-        place = event.place if isinstance(event, Message) else event.position
+        place = event.place
         if self.wish.window is not None and before is not None and not positions.is_before(before, place):
             # The reader has it already. Unless it is still busy with it, the server has not heard that it is done.
             if place not in self._undone:
@@ -215,7 +215,9 @@ class Following:
         elif isinstance(event, Message):
             if self.wish.window is None and not event.is_state:
                 self.handled = event.place
-        elif isinstance(event, Live | Own) or (isinstance(event, Subscribed) and event.live):
+        elif isinstance(event, Own):
+            self.handled = event.place
+        elif isinstance(event, Live) or (isinstance(event, Subscribed) and event.live):
             self.handled = event.position
         elif isinstance(event, Gap) and not event.is_partial:
             self.handled = event.to

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use offhook_engine::{Command, Format, Key, Reply, Tags};
+use offhook_dialects::json::is_object;
+use offhook_engine::{Command, Format, Key, MAX_KEY, Reply, Tags};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
@@ -15,6 +16,9 @@ use super::{
 /// The maximum number of publications in one batch. 1,000: each has its own answer, within the
 /// limit of one body.
 const MAX_BATCH: usize = 1_000;
+
+/// The longest `Idempotency-Key` of a batch: with a dot and the last number it is as long as a key may be.
+const MAX_BATCH_KEY: usize = MAX_KEY - 4;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,7 +40,15 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Box<RawVa
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Batch {
-    publications: Vec<Given>,
+    publications: Vec<Box<RawValue>>,
+}
+
+/// One publication of a batch: an object, and not an array of its fields.
+fn given(raw: &RawValue) -> Result<Given, Problem> {
+    if !is_object(raw.get()) {
+        return Err(Problem::bad("a publication is a JSON object"));
+    }
+    serde_json::from_str(raw.get()).map_err(|error| Problem::bad(error.to_string()))
 }
 
 fn command(call: &Call<'_>, given: &Given, key: Option<&str>) -> Result<Command, Problem> {
@@ -99,10 +111,18 @@ pub(super) async fn batch(call: &Call<'_>) -> Outcome {
         return Err(Problem::bad(detail));
     }
     let header = call.body.idempotency_key.as_deref();
+    if let Some(key) = header.filter(|key| key.len() > MAX_BATCH_KEY) {
+        let detail = format!(
+            "Idempotency-Key: has {} bytes; of a batch it may have {MAX_BATCH_KEY}, since each \
+             publication's key is this with its number",
+            key.len()
+        );
+        return Err(Problem::bad(detail));
+    }
     let (mut results, mut commands) = (Vec::new(), Vec::new());
-    for (number, given) in publications.iter().enumerate() {
+    for (number, raw) in publications.iter().enumerate() {
         let key = header.map(|key| format!("{key}.{number}"));
-        match command(call, given, key.as_deref()) {
+        match given(raw).and_then(|given| command(call, &given, key.as_deref())) {
             Ok(command) => {
                 commands.push(command);
                 results.push(None);
