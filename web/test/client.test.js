@@ -169,6 +169,11 @@ test('a filter, several on one channel, echo, and several in one request, agains
   assert.ok(some.every(({ at }) => at));
   assert.equal((await next(again, 'message')).data, 'own');
   assert.equal((await next(quiet, 'own', 'message')).position, position);
+  const [mine] = one.subscribe(['mine', 'yours'], { echo: false });
+  const whatIsMine = mine[Symbol.asyncIterator]();
+  await next(whatIsMine, 'subscribed');
+  await one.publish('mine', 1);
+  assert.equal((await next(whatIsMine, 'own', 'message')).type, 'own');
   const rooms = other.subscribe(['sensors/a', 'sensors/b', 'new'], { since: 'start' });
   assert.equal(typeof (await read(rooms[1], 1)).data[0], 'string');
   await assert.rejects(one.call('orders.cancel', 1), { code: 'forbidden' });

@@ -2,12 +2,19 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { stage } from './browser.js';
+import { Server } from './server.js';
+
+// Node before 22 has no WebSocket of its own, and pages can't choose their origin.
+const { WebSocket } = createRequire(import.meta.url)('ws');
 
 const run = promisify(execFile);
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -28,6 +35,36 @@ test('the page of README.md runs in a page that Offhook serves', async (t) => {
   await page.goto(`http://127.0.0.1:${port}/examples/`);
   await page.addScriptTag({ type: 'module', content: code });
   assert.equal((await said).text(), 'message: hi');
+});
+
+test('the package is installed with the command that the README shows', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'offhook-install-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  mkdirSync(join(directory, 'clients'));
+  symlinkSync(CLIENT, join(directory, 'clients', 'js'));
+  writeFileSync(join(directory, 'package.json'), '{ "type": "module" }\n');
+  await run('bash', ['-c', `${shown('npm install ./clients/js')} --offline --no-audit`], { cwd: directory });
+  const { stdout } = await run(process.execPath, ['-e', "import('@offhook/client').then(({ connect }) => console.log(typeof connect))"], { cwd: directory });
+  assert.equal(stdout, 'function\n');
+});
+
+test('pages of the origin that the README allows may connect', async (t) => {
+  const [program, command, ...flags] = shown('offhook serve --origins http://localhost:5173').split(' ');
+  assert.deepEqual([program, command], ['offhook', 'serve']);
+  const server = await Server.start(flags);
+  t.after(() => server.remove());
+  const upgrade = (origin) => new Promise((resolve) => {
+    const socket = new WebSocket(`ws://127.0.0.1:${server.port}/ws`, 'offhook.v1.json', { origin });
+    socket.on('open', () => socket.close(1000));
+    socket.on('close', (code) => resolve(code));
+    socket.on('unexpected-response', (request, { statusCode }) => {
+      request.destroy();
+      resolve(statusCode);
+    });
+    socket.on('error', () => {});
+  });
+  assert.equal(await upgrade('http://localhost:5173'), 1000);
+  assert.equal(await upgrade('http://localhost:5174'), 403);
 });
 
 test('the simulated herd comes back as the README says', async () => {

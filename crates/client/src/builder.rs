@@ -183,6 +183,7 @@ impl Builder {
                 }
                 ConnectionEvent::Connecting { .. }
                 | ConnectionEvent::Moving { .. }
+                | ConnectionEvent::Told { .. }
                 | ConnectionEvent::Held { .. } => {}
             }
         }

@@ -19,6 +19,7 @@ use crate::positions::PositionStore;
 use crate::publish::Publish;
 use crate::shared::Shared;
 use crate::state::ReadState;
+use crate::subscribe_all::SubscribeAll;
 use crate::subscription::Subscribe;
 
 #[doc = include_str!("client.md")]
@@ -71,8 +72,26 @@ impl Client {
     }
 
     /// Subscribes to a channel: `client.subscribe("room").await?`.
-    pub fn subscribe(&self, channel: impl Into<String>) -> Subscribe {
-        Subscribe::new(Arc::clone(&self.handle), channel.into())
+    pub fn subscribe(&self, channel: impl AsRef<str>) -> Subscribe {
+        Subscribe::channel(Arc::clone(&self.handle), channel.as_ref())
+    }
+
+    /// Subscribes to all channels that match a filter, also to those that begin later:
+    /// `client.subscribe_filter("sensors/+").await?`. `+` stands for one part between slashes, `#` at
+    /// the end for all further parts. [`Publication::channel`](crate::Publication::channel) says where
+    /// a publication was made.
+    pub fn subscribe_filter(&self, filter: impl AsRef<str>) -> Subscribe {
+        Subscribe::filter(Arc::clone(&self.handle), filter.as_ref())
+    }
+
+    /// Subscribes to each of several channels with one request:
+    /// `client.subscribe_all(["news", "sport"]).await?` returns a subscription for each.
+    pub fn subscribe_all<C: Into<String>>(
+        &self,
+        channels: impl IntoIterator<Item = C>,
+    ) -> SubscribeAll {
+        let channels = channels.into_iter().map(Into::into).collect();
+        SubscribeAll::new(Arc::clone(&self.handle), channels)
     }
 
     /// Publishes to a channel: `client.publish("room", "hello").await?`.

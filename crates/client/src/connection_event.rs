@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
+use crate::data::Data;
 use crate::error::Error;
 
 /// An event of the connection between a client and its server.
@@ -35,6 +36,12 @@ pub enum ConnectionEvent {
         cause: Error,
         /// When the next attempt starts.
         pause: Duration,
+    },
+    /// The server's backend sent something to this session alone. It is not stored: a session without
+    /// a connection does not get it.
+    Told {
+        /// What it sent.
+        data: Data,
     },
     /// A publication was refused temporarily. It and the following ones are sent again after a
     /// delay.

@@ -24,8 +24,9 @@ pub enum Error {
     Token(Arc<dyn std::error::Error + Send + Sync>),
     /// The server: it refused the request.
     Refused(Box<Refused>),
-    /// The server: it closed the connection with this reason: `too_slow`, `flood`, or `replaced`, when
-    /// the session was resumed on another connection.
+    /// The server: it closed the connection with this reason: `too_slow`, `flood`, `expired` when the
+    /// session's authentication has expired, `replaced` when the session was resumed on another
+    /// connection, or `disconnected` when the server's side does not want the session.
     Closing(Box<str>),
     /// The server: it violated the protocol, so the connection was closed.
     Server(Box<str>),
@@ -47,8 +48,9 @@ impl Error {
             Self::Invalid(_) | Self::Json(_) | Self::AlreadySubscribed(_) | Self::Closed => false,
             Self::Full | Self::Token(_) | Self::Server(_) | Self::Unanswered | Self::Silent => true,
             Self::Refused(refused) => refused.retry() != Retry::Never,
-            // The session is on a newer connection, which reconnecting would replace.
-            Self::Closing(reason) => &**reason != "replaced",
+            // The session is on a newer connection, which reconnecting would replace; or the server's
+            // side does not want it.
+            Self::Closing(reason) => !matches!(&**reason, "replaced" | "disconnected"),
             Self::Connection(error) => error.is_retryable(),
         }
     }

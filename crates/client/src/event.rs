@@ -1,6 +1,7 @@
 //! The events of a subscription.
 
 use std::fmt;
+use std::sync::Arc;
 
 use offhook_dialects::native::client::{self as wire, Position};
 
@@ -51,8 +52,13 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Publication {
+    /// The channel.
+    pub channel: Arc<str>,
     /// Its position in the channel's stream.
     pub position: Position,
+    /// In a subscription to a [filter](crate::Client::subscribe_filter): the subscription's position
+    /// after it, to continue from.
+    pub at: Option<Position>,
     /// The data.
     pub data: Data,
     /// The publisher's session; `None` for the server itself.
@@ -75,10 +81,20 @@ impl Publication {
         Some(&found.1)
     }
 
-    pub(crate) fn read(message: wire::Message<'_>) -> Self {
+    pub(crate) fn read_all(messages: Vec<wire::Message<'_>>, channel: &str) -> Vec<Self> {
+        let channel: Arc<str> = channel.into();
+        let messages = messages.into_iter();
+        messages
+            .map(|message| Self::read(message, Arc::clone(&channel)))
+            .collect()
+    }
+
+    pub(crate) fn read(message: wire::Message<'_>, channel: Arc<str>) -> Self {
         let tags = message.tags.into_iter();
         Self {
+            channel,
             position: message.position,
+            at: message.at,
             data: Data::read(message.payload),
             session: message.session.map(Into::into),
             user: message.user.map(Into::into),
@@ -95,6 +111,9 @@ impl Publication {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gap {
+    /// The channel. `None` for a gap of a subscription to a filter as a whole, whose positions are
+    /// the subscription's.
+    pub channel: Option<Arc<str>>,
     /// The publications after this position are missing.
     pub from: Position,
     /// The last missing publication is at this position.

@@ -18,6 +18,7 @@ mod random;
 mod shared;
 mod since;
 mod state;
+mod subscribe_all;
 mod subscription;
 mod token;
 
@@ -38,4 +39,5 @@ pub use positions::{MemoryPositions, PositionStore};
 pub use publish::{Publish, Publishing};
 pub use since::Since;
 pub use state::ReadState;
+pub use subscribe_all::SubscribeAll;
 pub use subscription::{Subscribe, Subscription};

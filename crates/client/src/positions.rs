@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use offhook_dialects::native::client::Position;
 
-/// Keeps the position of the last handled event of each channel, so that a later client or another
+/// Keeps the position of the last handled event of each channel, and of each filter under a `*` and the
+/// filter, so that a later client or another
 /// process continues from there.
 ///
 /// An event counts as handled when the next one is requested: a program that is killed in between

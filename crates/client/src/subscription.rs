@@ -1,4 +1,4 @@
-//! Subscribing to a channel.
+//! Subscribing to a channel or a filter.
 
 use std::fmt;
 use std::future::{IntoFuture, poll_fn};
@@ -6,30 +6,39 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use offhook_dialects::native::client::{ChannelName, Position};
+use offhook_dialects::native::client::{ChannelName, Filter, Position, Refusal, Target};
 use tokio::task::coop;
 
 use crate::client::Handle;
 use crate::core::{self, SubscriptionKey};
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::{Event, Gap};
 use crate::since::Since;
 
 /// Subscribes when awaited, or when it is [started](Self::start).
 #[must_use = "nothing is subscribed to before `.await` or `start`"]
 pub struct Subscribe {
     handle: Arc<Handle>,
-    channel: String,
+    /// The channel or the filter, or why it is none.
+    target: Result<Target, Refusal>,
     since: Since,
     presence: bool,
     echo: bool,
 }
 
 impl Subscribe {
-    pub(crate) fn new(handle: Arc<Handle>, channel: String) -> Self {
+    pub(crate) fn channel(handle: Arc<Handle>, name: &str) -> Self {
+        Self::to(handle, ChannelName::new(name).map(Target::from))
+    }
+
+    pub(crate) fn filter(handle: Arc<Handle>, filter: &str) -> Self {
+        Self::to(handle, Filter::new(filter).map(Target::from))
+    }
+
+    fn to(handle: Arc<Handle>, target: Result<Target, Refusal>) -> Self {
         Self {
             handle,
-            channel,
+            target,
             since: Since::Now,
             presence: false,
             echo: true,
@@ -42,7 +51,7 @@ impl Subscribe {
         self
     }
 
-    /// Adds presence: the members ([`Event::Members`]), and changes to them.
+    /// Adds presence: the members ([`Event::Members`]), and changes to them. For channels only.
     pub fn presence(mut self) -> Self {
         self.presence = true;
         self
@@ -58,33 +67,51 @@ impl Subscribe {
     /// first [`next`](Subscription::next) returns the error.
     ///
     /// # Errors
-    /// The channel's name is invalid, this client is already subscribed to it, or the client was
-    /// closed.
+    /// The channel's name or the filter is invalid, this client is already subscribed to the channel,
+    /// or the client was closed.
     pub fn start(self) -> Result<Subscription, Error> {
-        let channel = ChannelName::new(&self.channel)?;
-        let stored = self.handle.positions.as_ref();
-        let stored = stored.and_then(|store| store.load(channel.as_str()));
-        let since = stored.map_or(self.since, Since::After);
-        let wish = core::Subscribe {
-            channel: channel.clone(),
-            since,
-            presence: self.presence,
-            echo: self.echo,
-        };
+        let target = self.target?;
+        let wish = wish(
+            &self.handle,
+            target.clone(),
+            self.since,
+            self.presence,
+            self.echo,
+        );
         let key = self.handle.shared.wish(|core| core.subscribe(wish))?;
-        Ok(Subscription {
-            handle: self.handle,
-            key,
-            channel,
-            given: None,
-        })
+        Ok(Subscription::new(self.handle, key, target))
     }
 
     async fn subscribe(self) -> Result<Subscription, Error> {
         let subscription = self.start()?;
-        let shared = &subscription.handle.shared;
-        poll_fn(|cx| shared.poll_begun(subscription.key, cx)).await?;
+        subscription.begun().await?;
         Ok(subscription)
+    }
+}
+
+/// A subscription that begins after the stored position, if there is one.
+pub(crate) fn wish(
+    handle: &Handle,
+    target: Target,
+    since: Since,
+    presence: bool,
+    echo: bool,
+) -> core::Subscribe {
+    let stored = handle.positions.as_ref();
+    let stored = stored.and_then(|store| store.load(&stored_as(&target)));
+    core::Subscribe {
+        since: stored.map_or(since, Since::After),
+        target,
+        presence,
+        echo,
+    }
+}
+
+/// The name of its position in a store. No channel has a `*` in its name.
+fn stored_as(target: &Target) -> Box<str> {
+    match target {
+        Target::Channel(channel) => channel.as_str().into(),
+        Target::Filter(filter) => format!("*{}", filter.as_str()).into(),
     }
 }
 
@@ -102,7 +129,7 @@ impl IntoFuture for Subscribe {
 impl fmt::Debug for Subscribe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscribe")
-            .field("channel", &self.channel)
+            .field("target", &self.target)
             .field("since", &self.since)
             .field("presence", &self.presence)
             .field("echo", &self.echo)
@@ -110,7 +137,7 @@ impl fmt::Debug for Subscribe {
     }
 }
 
-/// A subscription to a channel: each publication is delivered once and in order, over as many
+/// A subscription to a channel or a filter: each publication is delivered once and in order, over as many
 /// connections as necessary, and every gap is reported.
 ///
 /// Events are queued for [`next`](Self::next) up to [a limit](crate::Builder::inbox). When it is
@@ -123,17 +150,33 @@ impl fmt::Debug for Subscribe {
 pub struct Subscription {
     handle: Arc<Handle>,
     key: SubscriptionKey,
-    channel: ChannelName,
+    target: Target,
+    stored_as: Box<str>,
     /// The position of the event returned last. It counts as handled when the next one is
     /// requested.
     given: Option<Position>,
 }
 
 impl Subscription {
-    /// The channel's name.
+    pub(crate) fn new(handle: Arc<Handle>, key: SubscriptionKey, target: Target) -> Self {
+        Self {
+            handle,
+            key,
+            stored_as: stored_as(&target),
+            target,
+            given: None,
+        }
+    }
+
+    /// Waits until the server has accepted it.
+    pub(crate) async fn begun(&self) -> Result<(), Error> {
+        poll_fn(|cx| self.handle.shared.poll_begun(self.key, cx)).await
+    }
+
+    /// The name of the channel, or the filter.
     #[must_use]
-    pub fn channel(&self) -> &str {
-        self.channel.as_str()
+    pub fn name(&self) -> &str {
+        self.target.as_str()
     }
 
     /// The next event. `None` once the client was closed. Cancel-safe.
@@ -146,14 +189,20 @@ impl Subscription {
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Error>> {
         if let (Some(position), Some(store)) = (self.given.take(), &self.handle.positions) {
-            store.save(self.channel.as_str(), position);
+            store.save(&self.stored_as, position);
         }
         // Yield to other tasks, even if events are always ready.
         let turn = ready!(coop::poll_proceed(cx));
         let event = ready!(self.handle.shared.poll_event(self.key, cx))?;
         turn.made_progress();
         self.given = match &event {
-            Some(Event::Publication(publication)) => Some(publication.position),
+            Some(Event::Publication(publication)) => {
+                Some(publication.at.unwrap_or(publication.position))
+            }
+            // A gap of one channel of a filter, which does not move the place among all of them.
+            Some(Event::Gap(Gap {
+                channel: Some(_), ..
+            })) if matches!(self.target, Target::Filter(_)) => None,
             Some(Event::Gap(gap)) => Some(gap.to),
             Some(Event::Live { position } | Event::Own { position }) => Some(*position),
             // Until the gap that ends the state, there is no position to go on from.
@@ -182,7 +231,7 @@ impl Drop for Subscription {
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription")
-            .field("channel", &self.channel)
+            .field("name", &self.name())
             .finish_non_exhaustive()
     }
 }

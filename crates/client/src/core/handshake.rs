@@ -35,10 +35,7 @@ impl Core {
             token: self.connection.token.as_deref().map(str::to_owned),
             resume,
             info: Default::default(),
-            positions: positions
-                .into_iter()
-                .map(|(channel, position)| (channel.into(), position))
-                .collect(),
+            positions,
             lineage: true,
         })))
     }

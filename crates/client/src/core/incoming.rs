@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use offhook_dialects::native::client::{
-    ChannelName, CommandId, Message, Position, Retry, Said, read,
+    About, CommandId, Message, Position, Retry, Said, SubscriptionKey as Name, Target, read,
 };
 
 use super::connection::says_already;
@@ -50,28 +50,26 @@ impl Core {
             } => self.welcomed(id, &session, user.as_deref(), &resume),
             Said::Token { resume } => self.sealed(&resume),
             Said::Message {
-                channel,
+                about,
                 message,
                 state: false,
-            } => self.message(&channel, message),
-            Said::Message {
-                channel, message, ..
-            } => {
-                let value = Event::Value(Publication::read(message));
-                self.deliver(&channel, value);
+            } => self.message(&about, message),
+            Said::Message { about, message, .. } => {
+                let value = Publication::read(message, (&*about.name).into());
+                self.deliver(&about, Event::Value(value));
             }
             Said::Own {
-                channel,
+                about,
                 position,
                 previous,
-            } => self.own(&channel, position, previous),
+            } => self.own(&about, position, previous),
             Said::Restored => self.all_restored(),
             Said::Subscribed {
                 id: None,
-                channel,
+                about,
                 position,
                 live,
-            } => self.restored(&channel, position, live),
+            } => self.restored(&about, position, live),
             Said::Subscribed {
                 id: Some(id),
                 position,
@@ -79,33 +77,35 @@ impl Core {
                 ..
             } => self.subscribed(id, position, live),
             Said::Unsubscribed { id, .. } => self.unsubscribed(id),
-            Said::Ended { channel, refused } => {
-                if let Some(key) = self.subscriptions.named(&channel) {
+            Said::Ended { about, refused } => {
+                if let Some(key) = self.subscriptions.meant(&about) {
                     self.rejected(key, Refused::read(refused));
                 }
             }
-            Said::Live { channel, position } => {
-                if let Some((key, _)) = self.subscriptions.active(&channel) {
+            Said::Live { about, position } => {
+                if let Some((key, _)) = self.subscriptions.active(&about) {
                     self.caught_up(key, position);
                 }
             }
-            Said::CatchingUp { channel, .. } => {
-                if let Some((key, entry)) = self.subscriptions.active(&channel) {
+            Said::CatchingUp { about, .. } => {
+                if let Some((key, entry)) = self.subscriptions.active(&about) {
                     entry.set_live(None);
                     self.delivered(key);
                 }
             }
             Said::Gap {
-                channel,
+                about,
                 from,
                 to,
                 reason,
                 agreed,
             } => {
                 let reason = GapReason::read(&reason);
+                let channel = (!about.is_filter).then(|| (&*about.name).into());
                 self.gap(
-                    &channel,
+                    &about,
                     Gap {
+                        channel,
                         from,
                         to,
                         reason,
@@ -120,13 +120,14 @@ impl Core {
             } => self.published(id, position, duplicate),
             Said::History {
                 id,
+                channel,
                 head,
                 messages,
                 gap,
                 more,
             } => {
                 let history = History {
-                    publications: messages.into_iter().map(Publication::read).collect(),
+                    publications: Publication::read_all(messages, &channel),
                     head,
                     gap: gap.as_deref().map(GapReason::read),
                     more,
@@ -135,11 +136,12 @@ impl Core {
             }
             Said::State {
                 id,
+                channel,
                 head,
                 messages,
                 more,
             } => {
-                let values = messages.into_iter().map(Publication::read).collect();
+                let values = Publication::read_all(messages, &channel);
                 let state = State { values, head, more };
                 self.answer(id, Answer::State(state));
             }
@@ -147,10 +149,10 @@ impl Core {
             Said::InfoUpdated { id } => self.answer(id, Answer::InfoUpdated),
             Said::Members {
                 id,
-                channel,
+                about,
                 members,
                 total,
-            } => self.members(id, &channel, Members::read(members, total)),
+            } => self.members(id, &about, Members::read(members, total)),
             Said::Acked { id, position } => self.answer(id, Answer::Acked(position)),
             Said::Received {
                 id,
@@ -166,11 +168,15 @@ impl Core {
                 };
                 self.answer(id, Answer::Receipts(receipts));
             }
-            Said::Join { channel, member } => {
-                self.deliver(&channel, Event::Joined(Member::read(member)));
+            Said::Join { about, member } => {
+                self.deliver(&about, Event::Joined(Member::read(member)));
             }
-            Said::Leave { channel, member } => {
-                self.deliver(&channel, Event::Left(Member::read(member)));
+            Said::Leave { about, member } => {
+                self.deliver(&about, Event::Left(Member::read(member)));
+            }
+            Said::Told { payload } => {
+                let data = Data::read(payload);
+                self.tell(ConnectionEvent::Told { data });
             }
             Said::Pong { id } => {
                 self.answered(id, Asked::ping);
@@ -193,13 +199,17 @@ impl Core {
         Some(fitting)
     }
 
-    fn message(&mut self, channel: &str, message: Message<'_>) {
-        let Some((key, entry)) = self.subscriptions.active(channel) else {
+    fn message(&mut self, about: &About<'_>, message: Message<'_>) {
+        let Some((key, entry)) = self.subscriptions.active(about) else {
             return;
         };
-        match entry.advance(message.position, message.previous) {
+        let advanced = match entry.target {
+            Target::Channel(_) => entry.advance(message.position, message.previous),
+            Target::Filter(_) => entry.advance_filter(message.at),
+        };
+        match advanced {
             Ok(true) => {
-                let publication = Publication::read(message);
+                let publication = Publication::read(message, entry.channel_of(about));
                 entry.inbox.push(Event::Publication(publication));
                 self.delivered(key);
             }
@@ -209,11 +219,15 @@ impl Core {
     }
 
     /// A publication of this session, in a subscription that does not want it.
-    fn own(&mut self, channel: &str, position: Position, previous: Position) {
-        let Some((key, entry)) = self.subscriptions.active(channel) else {
+    fn own(&mut self, about: &About<'_>, position: Position, previous: Position) {
+        let Some((key, entry)) = self.subscriptions.active(about) else {
             return;
         };
-        match entry.advance(position, Some(previous)) {
+        let advanced = match entry.target {
+            Target::Channel(_) => entry.advance(position, Some(previous)),
+            Target::Filter(_) => entry.advance_filter(Some(position)),
+        };
+        match advanced {
             Ok(true) => {
                 entry.inbox.push(Event::Own { position });
                 self.delivered(key);
@@ -223,11 +237,14 @@ impl Core {
         }
     }
 
-    fn gap(&mut self, channel: &str, gap: Gap) {
-        let Some((key, entry)) = self.subscriptions.active(channel) else {
+    fn gap(&mut self, about: &About<'_>, gap: Gap) {
+        let Some((key, entry)) = self.subscriptions.active(about) else {
             return;
         };
-        entry.position = Some(gap.to);
+        // In a filter, a gap of one channel does not move the place among all of them.
+        if about.is_filter || !entry.is_filter() {
+            entry.position = Some(gap.to);
+        }
         entry.inbox.push(Event::Gap(gap));
         self.delivered(key);
     }
@@ -241,8 +258,8 @@ impl Core {
     }
 
     fn unsubscribed(&mut self, id: CommandId) {
-        if let Some(channel) = self.answered(id, Asked::unsubscribe) {
-            self.left(&channel);
+        if let Some(name) = self.answered(id, Asked::unsubscribe) {
+            self.left(&name);
         }
     }
 
@@ -268,15 +285,15 @@ impl Core {
         }
     }
 
-    fn members(&mut self, id: Option<CommandId>, channel: &str, members: Members) {
+    fn members(&mut self, id: Option<CommandId>, about: &About<'_>, members: Members) {
         let Some(id) = id else {
-            self.deliver(channel, Event::Members(members));
+            self.deliver(about, Event::Members(members));
             return;
         };
         if let Some(ticket) = self.answered(id, Asked::question) {
             self.question_ended(ticket, Ok(Answer::Members(members)));
         } else if self.answered(id, Asked::members).is_some() {
-            self.deliver(channel, Event::Members(members));
+            self.deliver(about, Event::Members(members));
         }
     }
 
@@ -297,7 +314,7 @@ impl Core {
                     self.rejected(key, refused);
                 }
             }
-            Some(Asked::Unsubscribe(channel)) => self.stays(channel, &refused),
+            Some(Asked::Unsubscribe(name)) => self.stays(name, &refused),
             Some(Asked::Publish(ticket)) => self.publish_refused(ticket, refused),
             Some(Asked::Question(ticket)) => self.question_refused(ticket, refused),
             Some(Asked::Members(key)) if refused.retry() == Retry::Later => {
@@ -350,11 +367,11 @@ impl Asked {
         Some(*key)
     }
 
-    fn unsubscribe(&self) -> Option<ChannelName> {
-        let Self::Unsubscribe(channel) = self else {
+    fn unsubscribe(&self) -> Option<Name> {
+        let Self::Unsubscribe(name) = self else {
             return None;
         };
-        Some(channel.clone())
+        Some(name.clone())
     }
 
     fn publish(&self) -> Option<Ticket> {

@@ -5,6 +5,7 @@
 //! what users must be told are [`Signal`]s.
 
 mod connection;
+mod group;
 mod handshake;
 mod inbox;
 mod incoming;
@@ -22,7 +23,9 @@ use std::time::{Duration, Instant};
 
 use offhook::Backoff;
 use offhook_dialects::native::Request;
-use offhook_dialects::native::client::{ChannelName, Command, CommandId, encode_request};
+use offhook_dialects::native::client::{
+    Command, CommandId, SubscriptionKey as Name, Target, encode_request,
+};
 
 use crate::answer::Answer;
 use crate::connection_event::ConnectionEvent;
@@ -115,7 +118,7 @@ pub(crate) enum Signal {
 enum Asked {
     Connect,
     Subscribe(SubscriptionKey),
-    Unsubscribe(ChannelName),
+    Unsubscribe(Name),
     /// The members of a channel, for a subscription with presence.
     Members(SubscriptionKey),
     Publish(Ticket),
@@ -127,7 +130,7 @@ enum Asked {
 #[derive(Clone, Debug)]
 enum Todo {
     Subscribe(SubscriptionKey),
-    Unsubscribe(ChannelName),
+    Unsubscribe(Name),
     Members(SubscriptionKey),
     /// Check whether a subscription was restored in time.
     Missing(SubscriptionKey),
@@ -213,21 +216,23 @@ impl Core {
     fn perform(&mut self, todo: Todo) -> Option<String> {
         match todo {
             Todo::Subscribe(key) => self.ask_to_subscribe(key),
-            Todo::Unsubscribe(channel) => {
-                if !self.subscriptions.ask_to_leave(&channel) {
+            Todo::Unsubscribe(name) => {
+                if !self.subscriptions.ask_to_leave(&name) {
                     return None;
                 }
                 let command = Command::Unsubscribe {
-                    subscription: channel.clone().into(),
+                    subscription: name.clone(),
                 };
-                Some(self.request(Asked::Unsubscribe(channel), command))
+                Some(self.request(Asked::Unsubscribe(name), command))
             }
             Todo::Members(key) => {
                 let entry = self.subscriptions.get(key)?;
-                if !matches!(entry.state, SubscriptionState::Active) {
+                let (SubscriptionState::Active, Target::Channel(channel)) =
+                    (&entry.state, &entry.target)
+                else {
                     return None;
-                }
-                let channel = entry.channel.clone();
+                };
+                let channel = channel.clone();
                 Some(self.request(Asked::Members(key), Command::Presence { channel }))
             }
             Todo::Missing(key) => {

@@ -2,9 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use offhook_dialects::native::client::{self as wire, ChannelName, Command, Position, Retry};
+use offhook_dialects::native::client::{
+    self as wire, About, ChannelName, Command, CommandId, Position, Retry, SubscriptionId,
+    SubscriptionKey as Name, Target,
+};
+use offhook_dialects::native::{Request, SubscribeAll};
 
 use super::connection::Resuming;
+use super::group::Group;
 use super::subscriptions::{Subscription, SubscriptionState};
 use super::{Asked, Blocked, Core, Signal, SubscriptionKey, Todo};
 use crate::error::{Error, Refused};
@@ -19,7 +24,7 @@ const MOST_LEAVING: usize = 16_384;
 /// A user's request to subscribe.
 #[derive(Clone, Debug)]
 pub(crate) struct Subscribe {
-    pub(crate) channel: ChannelName,
+    pub(crate) target: Target,
     pub(crate) since: Since,
     pub(crate) presence: bool,
     /// Whether the session's own publications are wanted.
@@ -37,18 +42,37 @@ pub(crate) enum Taken {
 }
 
 impl Core {
-    /// Adds a subscription to a channel.
+    /// Adds a subscription to a channel or a filter.
     pub(crate) fn subscribe(&mut self, wish: Subscribe) -> Result<SubscriptionKey, Error> {
         if let Some(why) = self.ended() {
             return Err(why.clone());
         }
+        let name = self.subscriptions.name(&wish.target)?;
         let key = SubscriptionKey(self.number());
-        let new = Subscription::new(wish, self.settings.inbox);
-        self.subscriptions.add(key, new)?;
+        let new = Subscription::new(wish, name, self.settings.inbox);
+        self.subscriptions.add(key, new);
         if self.connection.is_online() {
             self.todo.push_back(Todo::Subscribe(key));
         }
         Ok(key)
+    }
+
+    /// Adds several subscriptions, or none of them.
+    pub(crate) fn subscribe_all(
+        &mut self,
+        wishes: Vec<Subscribe>,
+    ) -> Result<Vec<SubscriptionKey>, Error> {
+        let mut keys = Vec::with_capacity(wishes.len());
+        for wish in wishes {
+            match self.subscribe(wish) {
+                Ok(key) => keys.push(key),
+                Err(why) => {
+                    keys.into_iter().for_each(|key| self.unsubscribe(key));
+                    return Err(why);
+                }
+            }
+        }
+        Ok(keys)
     }
 
     /// Removes a subscription.
@@ -59,7 +83,7 @@ impl Core {
         };
         match removed.state {
             SubscriptionState::Asked | SubscriptionState::Restoring | SubscriptionState::Active => {
-                self.leave(removed.channel)
+                self.leave(removed.name)
             }
             SubscriptionState::Wanted | SubscriptionState::Paused | SubscriptionState::Ended(_) => {
             }
@@ -144,21 +168,57 @@ impl Core {
         }
     }
 
+    /// The request for a subscription, together with those behind it that one message can ask for.
     pub(super) fn ask_to_subscribe(&mut self, key: SubscriptionKey) -> Option<String> {
-        let entry = self.subscriptions.get(key)?;
-        let channel = entry.channel.clone();
-        let wanted = matches!(entry.state, SubscriptionState::Wanted);
-        if !wanted || self.subscriptions.is_leaving(&channel) {
+        if !self.subscriptions.is_wanted(key) {
             return None;
         }
-        let entry = self.subscriptions.get(key)?;
-        entry.state = SubscriptionState::Asked;
+        let mut group = Group::new(self.subscriptions.get(key)?, key);
+        while let Some(Todo::Subscribe(next)) = self.todo.front() {
+            let next = *next;
+            if group.keys.contains(&next) || !self.subscriptions.is_wanted(next) {
+                self.todo.pop_front();
+                continue;
+            }
+            if !group.take(self.subscriptions.get(next)?, next) {
+                break;
+            }
+            self.todo.pop_front();
+        }
+        for key in &group.keys {
+            self.subscriptions.get(*key)?.state = SubscriptionState::Asked;
+        }
+        let [only] = group.keys.as_slice() else {
+            return Some(self.ask_for_all(group));
+        };
+        let only = *only;
+        let entry = self.subscriptions.get(only)?;
+        let since = entry.since().into();
         let command = Command::Subscribe(wire::Subscribe {
+            id: match entry.name {
+                Name::Id(id) => Some(id),
+                Name::Target(_) => None,
+            },
             presence: entry.presence,
             echo: entry.echo,
-            ..wire::Subscribe::new(channel, entry.since().into())
+            ..wire::Subscribe::new(entry.target.clone(), since)
         });
-        Some(self.request(Asked::Subscribe(key), command))
+        Some(self.request(Asked::Subscribe(only), command))
+    }
+
+    /// Each is answered by itself, under numbers that count up.
+    fn ask_for_all(&mut self, group: Group) -> String {
+        let id = CommandId(self.last + 1);
+        for key in &group.keys {
+            self.ask(Asked::Subscribe(*key));
+        }
+        super::encode(Request::SubscribeAll(SubscribeAll {
+            id,
+            channels: group.channels,
+            since: group.since.unwrap_or_default().into(),
+            presence: group.presence,
+            echo: group.echo,
+        }))
     }
 
     /// The server accepted or restored it.
@@ -169,6 +229,9 @@ impl Core {
         entry.state = SubscriptionState::Active;
         entry.began = true;
         entry.refusals = 0;
+        if live && entry.is_filter() {
+            entry.position = Some(newest);
+        }
         if entry.presence {
             self.todo.push_back(Todo::Members(key));
         }
@@ -181,24 +244,24 @@ impl Core {
     }
 
     /// The server announces a subscription that it restored.
-    pub(super) fn restored(&mut self, name: &str, newest: Position, live: bool) {
-        let key = self.subscriptions.named(name);
+    pub(super) fn restored(&mut self, about: &About<'_>, newest: Position, live: bool) {
+        let key = self.subscriptions.meant(about);
         let entry = key.and_then(|key| Some((key, self.subscriptions.get(key)?)));
         match entry {
             Some((key, entry)) => match entry.state {
                 SubscriptionState::Wanted
                 | SubscriptionState::Asked
                 | SubscriptionState::Restoring => {
-                    let channel = entry.channel.clone();
-                    if self.subscriptions.is_leaving(&channel) {
+                    let name = entry.name.clone();
+                    if self.subscriptions.is_leaving(&name) {
                         return;
                     }
                     self.began_again(key, newest, live);
                 }
                 SubscriptionState::Active => {}
-                SubscriptionState::Paused | SubscriptionState::Ended(_) => self.unwanted(name),
+                SubscriptionState::Paused | SubscriptionState::Ended(_) => self.unwanted(about),
             },
-            None => self.unwanted(name),
+            None => self.unwanted(about),
         }
     }
 
@@ -230,45 +293,49 @@ impl Core {
     pub(super) fn begin_anew(&mut self, key: SubscriptionKey) {
         if let Some(entry) = self.subscriptions.get(key) {
             entry.state = SubscriptionState::Wanted;
-            let channel = entry.channel.clone();
-            self.leave(channel);
+            let name = entry.name.clone();
+            self.leave(name);
         }
     }
 
     /// The server restored a subscription that is not wanted any more.
-    fn unwanted(&mut self, name: &str) {
-        match ChannelName::new(name) {
-            Ok(channel) if self.subscriptions.leaving() < MOST_LEAVING => self.leave(channel),
+    fn unwanted(&mut self, about: &About<'_>) {
+        let name = match about.number {
+            Some(number) => Ok(Name::Id(SubscriptionId(number))),
+            None => ChannelName::new(&about.name).map(Name::from),
+        };
+        match name {
+            Ok(name) if self.subscriptions.leaving() < MOST_LEAVING => self.leave(name),
             Ok(_) => self.protocol_error("it restored more subscriptions than a session can have"),
             Err(refusal) => self.protocol_error(&refusal.to_string()),
         }
     }
 
-    pub(super) fn leave(&mut self, channel: ChannelName) {
-        if self.connection.is_online() && self.subscriptions.leave(channel.clone()) {
-            self.todo.push_back(Todo::Unsubscribe(channel));
+    pub(super) fn leave(&mut self, name: Name) {
+        if self.connection.is_online() && self.subscriptions.leave(name.clone()) {
+            self.todo.push_back(Todo::Unsubscribe(name));
         }
     }
 
-    /// A channel was unsubscribed from. Subscribe again if it is wanted meanwhile.
-    pub(super) fn left(&mut self, channel: &ChannelName) {
-        self.subscriptions.left(channel);
-        if let Some(key) = self.subscriptions.named(channel.as_str()) {
+    /// A subscription was left. Subscribe again if it is wanted meanwhile.
+    pub(super) fn left(&mut self, name: &Name) {
+        self.subscriptions.left(name);
+        if let Some(key) = self.subscriptions.named(name) {
             self.todo.push_back(Todo::Subscribe(key));
         }
     }
 
     /// The server refused to unsubscribe.
-    pub(super) fn stays(&mut self, channel: ChannelName, refused: &Refused) {
+    pub(super) fn stays(&mut self, name: Name, refused: &Refused) {
         if refused.retry() == Retry::Never {
             // It is not subscribed to.
-            self.left(&channel);
+            self.left(&name);
             return;
         }
-        self.subscriptions.left(&channel);
-        self.subscriptions.leave(channel.clone());
+        self.subscriptions.left(&name);
+        self.subscriptions.leave(name.clone());
         let pause = self.pause(refused, 1);
-        self.after(pause, Todo::Unsubscribe(channel));
+        self.after(pause, Todo::Unsubscribe(name));
     }
 
     /// The server refused or ended a subscription.
@@ -322,8 +389,8 @@ impl Core {
     }
 
     /// Queues an event that has no position.
-    pub(super) fn deliver(&mut self, name: &str, event: Event) {
-        if let Some((key, entry)) = self.subscriptions.active(name) {
+    pub(super) fn deliver(&mut self, about: &About<'_>, event: Event) {
+        if let Some((key, entry)) = self.subscriptions.active(about) {
             entry.inbox.push(event);
             self.delivered(key);
         }
@@ -346,8 +413,8 @@ impl Core {
         };
         if let Some(entry) = self.subscriptions.get(blocked.key) {
             entry.state = SubscriptionState::Paused;
-            let channel = entry.channel.clone();
-            self.leave(channel);
+            let name = entry.name.clone();
+            self.leave(name);
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Subscriptions and their states: wanted, requested, active, set aside, ended.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use offhook_dialects::native::client::{ChannelName, Position};
+use offhook_dialects::native::client::{
+    About, ChannelName, Position, SubscriptionId, SubscriptionKey as Name, Target,
+};
 
 use super::{Subscribe, SubscriptionKey, inbox::Inbox};
 use crate::error::Error;
@@ -38,13 +41,18 @@ pub(super) enum SubscriptionState {
 
 #[derive(Debug)]
 pub(super) struct Subscription {
-    pub(super) channel: ChannelName,
+    pub(super) target: Target,
+    /// What the server calls it: its channel, or a number.
+    pub(super) name: Name,
+    /// The channel's name, shared by its publications.
+    text: Option<Arc<str>>,
     /// Where it starts while there is no position.
     since: Since,
     pub(super) presence: bool,
     /// The session's own publications are wanted.
     pub(super) echo: bool,
-    /// Everything up to here is in the inbox, or was known when the subscription was made.
+    /// Everything up to here is in the inbox, or was known when the subscription was made. For a
+    /// filter, a place among the publications of all channels.
     pub(super) position: Option<Position>,
     pub(super) state: SubscriptionState,
     pub(super) live: bool,
@@ -57,9 +65,9 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    pub(super) fn new(wish: Subscribe, mark: usize) -> Self {
+    pub(super) fn new(wish: Subscribe, name: Name, mark: usize) -> Self {
         let Subscribe {
-            channel,
+            target,
             since,
             presence,
             echo,
@@ -68,8 +76,14 @@ impl Subscription {
             Since::After(position) => Some(position),
             Since::Now | Since::Start | Since::Last(_) | Since::State => None,
         };
+        let text = match &target {
+            Target::Channel(channel) => Some(channel.as_str().into()),
+            Target::Filter(_) => None,
+        };
         Self {
-            channel,
+            target,
+            name,
+            text,
             since,
             presence,
             echo,
@@ -91,6 +105,30 @@ impl Subscription {
     /// Whether a server that restores it continues from the right position.
     pub(super) fn can_be_restored(&self) -> bool {
         self.sealed || self.position.is_some()
+    }
+
+    pub(super) fn is_filter(&self) -> bool {
+        matches!(self.target, Target::Filter(_))
+    }
+
+    /// The channel of a message, shared with the subscription's own if it is the same.
+    pub(super) fn channel_of(&self, about: &About<'_>) -> Arc<str> {
+        match &self.text {
+            Some(text) if **text == *about.name => Arc::clone(text),
+            _ => (&*about.name).into(),
+        }
+    }
+
+    /// Moves to where a filter is after a publication. Only the server knows what lies between two
+    /// places of a filter. `Ok(false)` for a publication that was received before.
+    pub(super) fn advance_filter(&mut self, at: Option<Position>) -> Result<bool, String> {
+        let Some(at) = at else {
+            return Err(format!(
+                "{}: a message does not say where it is",
+                self.target
+            ));
+        };
+        Ok(self.position.replace(at) != Some(at))
     }
 
     /// Handles the next publication's position, and that of the one before it if the server named
@@ -116,7 +154,7 @@ impl Subscription {
             self.position = Some(next);
             return Ok(true);
         }
-        let channel = &self.channel;
+        let channel = self.target.as_str();
         Err(format!(
             "{channel}: {next} came after {before} without a gap"
         ))
@@ -124,11 +162,12 @@ impl Subscription {
 
     /// The server says that this is the newest position and that nothing before it is missing.
     pub(super) fn reach(&mut self, newest: Position) -> Result<(), String> {
+        let is_filter = self.is_filter();
         match *self.position.get_or_insert(newest) {
-            here if here == newest => Ok(()),
+            here if here == newest || is_filter => Ok(()),
             here => Err(format!(
                 "{}: live at {newest}, but nothing came after {here}",
-                self.channel
+                self.target.as_str()
             )),
         }
     }
@@ -144,14 +183,20 @@ impl Subscription {
     }
 }
 
-/// All subscriptions. At most one of each channel has not ended.
+/// All subscriptions. At most one of each channel has not ended; those to filters have numbers.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     entries: BTreeMap<SubscriptionKey, Subscription>,
-    names: HashMap<ChannelName, SubscriptionKey>,
-    /// Channels being unsubscribed from on this connection. Messages of theirs are ignored meanwhile.
-    leaving: HashMap<ChannelName, Leaving>,
+    channels: HashMap<ChannelName, SubscriptionKey>,
+    numbers: HashMap<u32, SubscriptionKey>,
+    /// The number given last.
+    last_number: u32,
+    /// Subscriptions being left on this connection. Messages of theirs are ignored meanwhile.
+    leaving: HashMap<Name, Leaving>,
 }
+
+/// The largest number of a subscription. 2^32 - 2: the protocol's.
+const LARGEST_NUMBER: u32 = u32::MAX - 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaving {
@@ -160,28 +205,72 @@ enum Leaving {
 }
 
 impl Subscriptions {
-    pub(super) fn add(&mut self, key: SubscriptionKey, new: Subscription) -> Result<(), Error> {
-        if self.names.contains_key(&new.channel) {
-            return Err(Error::AlreadySubscribed(new.channel.as_str().into()));
+    /// What the server will call a new subscription.
+    pub(super) fn name(&mut self, target: &Target) -> Result<Name, Error> {
+        if let Target::Channel(channel) = target {
+            if self.channels.contains_key(channel) {
+                return Err(Error::AlreadySubscribed(channel.as_str().into()));
+            }
+            return Ok(channel.clone().into());
         }
-        self.names.insert(new.channel.clone(), key);
+        loop {
+            let next = self.last_number + 1;
+            self.last_number = if next > LARGEST_NUMBER { 0 } else { next };
+            if !self.numbers.contains_key(&self.last_number) {
+                return Ok(Name::Id(SubscriptionId(self.last_number)));
+            }
+        }
+    }
+
+    /// Adds one whose [name](Self::name) is not taken.
+    pub(super) fn add(&mut self, key: SubscriptionKey, new: Subscription) {
+        match (&new.name, &new.target) {
+            (Name::Id(id), _) => self.numbers.insert(id.0, key),
+            (Name::Target(_), Target::Channel(channel)) => {
+                self.channels.insert(channel.clone(), key)
+            }
+            // Filters have numbers.
+            (Name::Target(_), Target::Filter(_)) => None,
+        };
         self.entries.insert(key, new);
-        Ok(())
     }
 
     pub(super) fn get(&mut self, key: SubscriptionKey) -> Option<&mut Subscription> {
         self.entries.get_mut(&key)
     }
 
-    pub(super) fn named(&self, channel: &str) -> Option<SubscriptionKey> {
-        self.names.get(channel).copied()
+    /// The subscription that has this name and has not ended.
+    pub(super) fn named(&self, name: &Name) -> Option<SubscriptionKey> {
+        match name {
+            Name::Id(id) => self.numbers.get(&id.0).copied(),
+            Name::Target(target) => self.channels.get(target.as_str()).copied(),
+        }
     }
 
-    /// The active subscription of a channel.
-    pub(super) fn active(&mut self, channel: &str) -> Option<(SubscriptionKey, &mut Subscription)> {
-        let key = self.named(channel)?;
+    /// The subscription that a message is about.
+    pub(super) fn meant(&self, about: &About<'_>) -> Option<SubscriptionKey> {
+        match about.number {
+            Some(number) => self.numbers.get(&number).copied(),
+            None => self.channels.get(&*about.name).copied(),
+        }
+    }
+
+    /// The subscription that a message is about, if it is active.
+    pub(super) fn active(
+        &mut self,
+        about: &About<'_>,
+    ) -> Option<(SubscriptionKey, &mut Subscription)> {
+        let key = self.meant(about)?;
         let entry = self.entries.get_mut(&key)?;
         matches!(entry.state, SubscriptionState::Active).then_some((key, entry))
+    }
+
+    /// Whether it has to be requested now.
+    pub(super) fn is_wanted(&self, key: SubscriptionKey) -> bool {
+        self.entries.get(&key).is_some_and(|entry| {
+            matches!(entry.state, SubscriptionState::Wanted)
+                && !self.leaving.contains_key(&entry.name)
+        })
     }
 
     pub(super) fn is_asked(&self, key: SubscriptionKey) -> bool {
@@ -195,9 +284,7 @@ impl Subscriptions {
 
     pub(super) fn remove(&mut self, key: SubscriptionKey) -> Option<Subscription> {
         let removed = self.entries.remove(&key)?;
-        if self.names.get(&removed.channel) == Some(&key) {
-            self.names.remove(&removed.channel);
-        }
+        self.free(&removed.name, key);
         Some(removed)
     }
 
@@ -206,13 +293,24 @@ impl Subscriptions {
             return;
         };
         entry.state = SubscriptionState::Ended(why);
-        if self.names.get(&entry.channel) == Some(&key) {
-            self.names.remove(&entry.channel);
+        let name = entry.name.clone();
+        self.free(&name, key);
+    }
+
+    /// Frees the name of a subscription, unless another one has it by now.
+    fn free(&mut self, name: &Name, key: SubscriptionKey) {
+        if self.named(name) != Some(key) {
+            return;
         }
+        match name {
+            Name::Id(id) => self.numbers.remove(&id.0),
+            Name::Target(target) => self.channels.remove(target.as_str()),
+        };
     }
 
     pub(super) fn end_all(&mut self, why: &Error) -> Vec<SubscriptionKey> {
-        self.names.clear();
+        self.channels.clear();
+        self.numbers.clear();
         let told = !matches!(why, Error::Closed);
         for entry in self.entries.values_mut() {
             if !matches!(entry.state, SubscriptionState::Ended(_)) {
@@ -223,13 +321,14 @@ impl Subscriptions {
     }
 
     /// Positions that are newer than those in the resume token.
-    pub(super) fn positions(&self) -> Vec<(ChannelName, Position)> {
-        let open = self.names.values().filter_map(|key| self.entries.get(key));
-        let known = open.filter_map(|entry| Some((entry.channel.clone(), entry.position?)));
+    pub(super) fn positions(&self) -> Vec<(Name, Position)> {
+        let open = self.channels.values().chain(self.numbers.values());
+        let open = open.filter_map(|key| self.entries.get(key));
+        let known = open.filter_map(|entry| Some((entry.name.clone(), entry.position?)));
         // The others continue from the position in the token; repetitions are dropped.
         let mut bytes = 0;
-        let fits = known.take_while(|(channel, _)| {
-            bytes += 2 * channel.as_str().len() + AROUND_POSITION;
+        let fits = known.take_while(|(name, _)| {
+            bytes += bytes_of(name);
             bytes <= POSITIONS_BYTES
         });
         fits.collect()
@@ -270,32 +369,42 @@ impl Subscriptions {
         }
     }
 
-    /// Marks a channel for unsubscribing. False if it is marked already.
-    pub(super) fn leave(&mut self, channel: ChannelName) -> bool {
+    /// Marks a subscription for unsubscribing. False if it is marked already.
+    pub(super) fn leave(&mut self, name: Name) -> bool {
         let mut new = false;
-        self.leaving.entry(channel).or_insert_with(|| {
+        self.leaving.entry(name).or_insert_with(|| {
             new = true;
             Leaving::Wanted
         });
         new
     }
 
-    /// How many channels are being unsubscribed from.
+    /// How many subscriptions are being left.
     pub(super) fn leaving(&self) -> usize {
         self.leaving.len()
     }
 
-    pub(super) fn is_leaving(&self, channel: &ChannelName) -> bool {
-        self.leaving.contains_key(channel)
+    pub(super) fn is_leaving(&self, name: &Name) -> bool {
+        self.leaving.contains_key(name)
     }
 
     /// The `unsubscribe` is about to be sent. False if it was sent before.
-    pub(super) fn ask_to_leave(&mut self, channel: &ChannelName) -> bool {
-        let asked = self.leaving.get_mut(channel);
+    pub(super) fn ask_to_leave(&mut self, name: &Name) -> bool {
+        let asked = self.leaving.get_mut(name);
         asked.is_some_and(|state| std::mem::replace(state, Leaving::Asked) == Leaving::Wanted)
     }
 
-    pub(super) fn left(&mut self, channel: &ChannelName) {
-        self.leaving.remove(channel);
+    pub(super) fn left(&mut self, name: &Name) {
+        self.leaving.remove(name);
     }
+}
+
+/// At most so many bytes are a name and its position in JSON.
+pub(super) fn bytes_of(name: &Name) -> usize {
+    let name = match name {
+        Name::Id(_) => 10,
+        Name::Target(target) => target.as_str().len(),
+    };
+    // A character may need an escape.
+    2 * name + AROUND_POSITION
 }

@@ -6,6 +6,7 @@
 )]
 
 mod conversation;
+mod filters;
 mod pairs;
 mod proxy;
 mod recovery;

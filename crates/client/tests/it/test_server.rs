@@ -9,7 +9,7 @@ use offhook_client::{
     Backoff, Builder, Client, ConnectionEvent, ConnectionEvents, Event, Recovery, Subscription,
 };
 use offhook_server::config::{Config, Sources, load};
-use offhook_server::{Running, Server};
+use offhook_server::{Running, Server, Sessions};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -74,6 +74,10 @@ impl TestServer {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.running.addresses()[0]
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        self.running.sessions()
     }
 
     /// Stops like a process that is killed, without closing connections.

@@ -72,6 +72,8 @@ pub struct SubscribeAll {
     pub since: Since,
     /// Whether to report joins and leaves.
     pub presence: bool,
+    /// Whether the session gets its own messages.
+    pub echo: bool,
 }
 
 impl SubscribeAll {
@@ -82,12 +84,14 @@ impl SubscribeAll {
             channels,
             since,
             presence,
+            echo,
         } = self;
         let numbered = (id.0..).map(CommandId).zip(channels);
         numbered.map(move |(id, (channel, position))| {
             let since = position.map_or(since, Since::Position);
             let wish = Subscribe {
                 presence,
+                echo,
                 ..Subscribe::new(channel, since)
             };
             (id, Command::Subscribe(wish))
@@ -332,6 +336,18 @@ fn subscribe_to_several(message: &Message<'_>, id: CommandId) -> Result<Request,
             "token: is for one channel; subscribe to each with its own",
         ));
     }
+    // Each of these is for one subscription, which it identifies.
+    for (name, is_given) in [
+        ("filter", message.filter.is_some()),
+        ("subscription", message.subscription.is_some()),
+        ("window", message.window.is_some()),
+    ] {
+        if is_given {
+            return Err(bad(format!(
+                "{name} and channels: only one of them is allowed"
+            )));
+        }
+    }
     let names = message.channels.as_deref().unwrap_or_default();
     if names.is_empty() || names.len() > MAX_CHANNELS {
         let count = names.len();
@@ -356,6 +372,7 @@ fn subscribe_to_several(message: &Message<'_>, id: CommandId) -> Result<Request,
         channels: names.iter().map(channel).collect::<Result<_, Refusal>>()?,
         since: since(message, Since::Now)?,
         presence: message.presence.unwrap_or(false),
+        echo: message.echo.unwrap_or(true),
     }))
 }
 

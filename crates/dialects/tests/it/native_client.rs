@@ -6,7 +6,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use offhook_dialects::native::{
     self, Rejection,
-    client::{Member, Message, Payload, Refused, Said, encode_request, read},
+    client::{About, Member, Message, Payload, Refused, Said, encode_request, read},
     decode,
 };
 use offhook_engine::*;
@@ -30,8 +30,8 @@ proptest! {
     #[test]
     fn the_client_reads_what_the_server_publishes(publication in publication()) {
         let text = native::encode_publication(&publication);
-        let Ok(Said::Message { channel, message, .. }) = read(&text) else { panic!("{text}") };
-        prop_assert_eq!(&*channel, publication.channel.as_str());
+        let Ok(Said::Message { about, message, .. }) = read(&text) else { panic!("{text}") };
+        prop_assert_eq!(&*about.name, publication.channel.as_str());
         prop_assert_eq!(message.position, publication.position);
         match message.payload {
             Payload::Json(json) => prop_assert_eq!(json.as_bytes(), &*publication.data),
@@ -75,7 +75,7 @@ fn is_servers(example: &&str) -> bool {
 }
 
 /// Messages that the client for Rust does not request, and ignores.
-const PASSED_OVER: [&str; 4] = ["refreshed", "expiring", "done", "told"];
+const PASSED_OVER: [&str; 3] = ["refreshed", "expiring", "done"];
 
 #[test]
 fn every_server_message_on_the_page_is_understood() {
@@ -93,7 +93,7 @@ fn every_server_message_on_the_page_is_understood() {
         );
         understood += 1;
     }
-    assert_eq!(understood, 29);
+    assert_eq!(understood, 30);
     assert_eq!(examples().count(), 51);
 }
 
@@ -139,7 +139,7 @@ fn answers_come_with_the_number_of_their_question() {
             duplicate: true
         })
     );
-    let channel = Cow::Borrowed("chat");
+    let about = About::channel("chat");
     let text = reply(Reply::Unsubscribed {
         subscription: chat().into(),
     });
@@ -147,7 +147,7 @@ fn answers_come_with_the_number_of_their_question() {
         read(&text),
         Ok(Said::Unsubscribed {
             id,
-            channel: channel.clone()
+            about: about.clone()
         })
     );
     let text = reply(Reply::Subscribed {
@@ -158,7 +158,7 @@ fn answers_come_with_the_number_of_their_question() {
     let subscribed = |id| {
         Ok(Said::Subscribed {
             id,
-            channel: channel.clone(),
+            about: about.clone(),
             position: at(4),
             live: true,
         })
@@ -199,6 +199,7 @@ fn a_history_brings_its_messages_and_why_older_ones_are_missing() {
     let message = Message {
         position: at(8),
         previous: None,
+        at: None,
         payload: Payload::Json("[1]"),
         user: None,
         session: None,
@@ -208,6 +209,7 @@ fn a_history_brings_its_messages_and_why_older_ones_are_missing() {
     };
     let expected = Said::History {
         id: CommandId(3),
+        channel: "chat".into(),
         head: at(9),
         messages: vec![message],
         gap: Some("evicted_by_size".into()),
@@ -239,7 +241,7 @@ fn members_come_with_what_is_known_of_them() {
     assert_eq!(
         read(&text),
         Ok(Said::Leave {
-            channel: "chat".into(),
+            about: About::channel("chat"),
             member: ann.clone()
         })
     );
@@ -318,7 +320,7 @@ fn a_refusal_says_what_to_do() {
     assert_eq!(
         read(&ended),
         Ok(Said::Ended {
-            channel: "chat".into(),
+            about: About::channel("chat"),
             refused
         })
     );
@@ -339,6 +341,30 @@ fn what_a_newer_server_says_is_ignored_unless_it_is_about_what_is_known() {
         panic!()
     };
     assert_eq!((&*refused.code, refused.retry), ("moon", Retry::Never));
+}
+
+#[test]
+fn messages_say_which_subscription_they_are_about() {
+    let numbered = |name: &'static str, is_filter| About {
+        name: name.into(),
+        is_filter,
+        number: Some(7),
+    };
+    let text = r#"{"type":"message","subscription":7,"at":"1.9","channel":"a/b","position":"1.1",
+        "data":1,"time":1}"#;
+    let Ok(Said::Message { about, message, .. }) = read(text) else {
+        panic!()
+    };
+    assert_eq!(
+        (about, message.at),
+        (numbered("a/b", false), Some(Position::new(1, 9)))
+    );
+    let text = r#"{"type":"gap","subscription":7,"filter":"a/+","from":"1.1","to":"1.9",
+        "reason":"epoch_changed"}"#;
+    assert!(matches!(read(text), Ok(Said::Gap { about, .. }) if about == numbered("a/+", true)));
+    let text = r#"{"type":"unsubscribed","id":3,"subscription":7,"filter":"a/+"}"#;
+    let left = read(text);
+    assert!(matches!(left, Ok(Said::Unsubscribed { about, .. }) if about == numbered("a/+", true)));
 }
 
 #[test]
@@ -377,15 +403,15 @@ fn what_can_not_be_read_says_what_and_where() {
 
 #[test]
 fn text_without_escapes_is_borrowed() {
-    let Ok(Said::Live { channel, .. }) = read(r#"{"type":"live","channel":"a","position":"1.2"}"#)
+    let Ok(Said::Live { about, .. }) = read(r#"{"type":"live","channel":"a","position":"1.2"}"#)
     else {
         panic!()
     };
-    assert!(matches!(channel, Cow::Borrowed("a")));
-    let Ok(Said::Live { channel, .. }) =
+    assert!(matches!(about.name, Cow::Borrowed("a")));
+    let Ok(Said::Live { about, .. }) =
         read(r#"{"type":"live","channel":"\u0061","position":"1.2"}"#)
     else {
         panic!()
     };
-    assert!(matches!(&channel, Cow::Owned(name) if name == "a"));
+    assert!(matches!(&about.name, Cow::Owned(name) if name == "a"));
 }

@@ -193,6 +193,26 @@ fn fields_from_the_future_are_ignored() {
 }
 
 #[test]
+fn a_subscribe_with_several_channels_is_without_echo_for_each_of_them() {
+    let text = r#"{"type":"subscribe","id":7,"channels":["a","b"],"echo":false}"#;
+    let Request::SubscribeAll(all) = decode(text).unwrap() else {
+        panic!()
+    };
+    for (_, command) in all.commands() {
+        assert!(matches!(command, Command::Subscribe(wish) if !wish.echo));
+    }
+}
+
+#[test]
+fn a_subscribe_with_several_channels_has_nothing_that_is_for_one_subscription() {
+    for field in [r#""filter":"a/+""#, r#""subscription":1"#, r#""window":2"#] {
+        let text = format!(r#"{{"type":"subscribe","id":7,"channels":["a","b"],{field}}}"#);
+        let refusal = decode(&text).unwrap_err().refusal;
+        assert!(refusal.detail.contains("only one of them"), "{refusal:?}");
+    }
+}
+
+#[test]
 fn a_subscribe_with_several_channels_is_a_command_for_each_under_numbers_that_count_up() {
     let text = r#"{"type":"subscribe","id":7,"channels":["a","b"],"since":"start","positions":{"b":"17.4"}}"#;
     let Request::SubscribeAll(all) = decode(text).unwrap() else {

@@ -25,7 +25,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) async fn read(self, mut subscription: Subscription) -> Ended {
-        let channel = subscription.channel().to_owned();
+        let channel = subscription.name().to_owned();
         loop {
             match subscription.next().await {
                 Ok(Some(event)) => self.show(&channel, &event)?,

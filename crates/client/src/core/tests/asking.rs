@@ -62,7 +62,7 @@ fn a_state_that_was_not_given_wholly_is_asked_for_again() {
 fn without_echo_its_own_publications_only_count_for_continuity() {
     let mut harness = Harness::online("r1");
     let chat = harness.subscribe_as(Subscribe {
-        channel: channel("chat"),
+        target: channel("chat").into(),
         since: Since::Now,
         presence: false,
         echo: false,

@@ -332,6 +332,14 @@ fn a_session_that_came_back_elsewhere_does_not_come_back_here() {
 }
 
 #[test]
+fn a_session_that_the_server_s_side_does_not_want_does_not_come_back() {
+    let mut harness = Harness::online("r1");
+    harness.says(json!({"type": "closing", "reason": "disconnected"}));
+    harness.is_lost();
+    assert_eq!(harness.core.step(), Step::End);
+}
+
+#[test]
 fn a_connection_that_was_too_slow_comes_back() {
     let mut harness = Harness::online("r1");
     harness.says(json!({"type": "closing", "reason": "too_slow"}));

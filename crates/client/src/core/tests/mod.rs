@@ -6,6 +6,7 @@
 
 mod asking;
 mod connections;
+mod filters;
 mod hostile;
 mod model;
 mod model_server;
@@ -152,7 +153,7 @@ impl Harness {
 
     pub(super) fn subscribe(&mut self, name: &str, since: Since) -> SubscriptionKey {
         self.subscribe_as(Subscribe {
-            channel: channel(name),
+            target: channel(name).into(),
             since,
             presence: false,
             echo: true,
@@ -223,7 +224,7 @@ impl Harness {
 /// From now on.
 pub(super) fn wish(name: &str, presence: bool) -> Subscribe {
     Subscribe {
-        channel: channel(name),
+        target: channel(name).into(),
         since: Since::Now,
         presence,
         echo: true,

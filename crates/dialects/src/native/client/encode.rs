@@ -67,6 +67,9 @@ fn encode_subscribe_all(all: &SubscribeAll) -> String {
     if all.presence {
         object = object.raw("presence", true);
     }
+    if !all.echo {
+        object = object.raw("echo", false);
+    }
     let own = all.channels.iter().filter_map(|(name, position)| {
         let position = (*position)?;
         Some((name.as_str().to_owned(), position))

@@ -16,6 +16,9 @@ pub(super) struct Fields<'a> {
     #[serde(borrow)]
     pub(super) channel: Option<Text<'a>>,
     #[serde(borrow)]
+    pub(super) filter: Option<Text<'a>>,
+    pub(super) subscription: Option<u32>,
+    #[serde(borrow)]
     pub(super) session: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) user: Option<Text<'a>>,
@@ -25,6 +28,8 @@ pub(super) struct Fields<'a> {
     pub(super) position: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) previous: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) at: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) agreed: Option<Text<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]

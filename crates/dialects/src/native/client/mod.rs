@@ -24,8 +24,8 @@ mod text;
 pub use encode::encode_request;
 // Types used by both sides, so that a client needs no other crate.
 pub use offhook_engine::{
-    ChannelName, Command, CommandId, ErrorCode, Format, Key, Position, Refusal, Retry, Since,
-    Subscribe, SubscriptionKey, Tags, Target,
+    ChannelName, Command, CommandId, ErrorCode, Filter, Format, Key, Position, Refusal, Retry,
+    Since, Subscribe, SubscriptionId, SubscriptionKey, Tags, Target,
 };
 pub use read::{Unreadable, read};
-pub use said::{Member, Message, Payload, Refused, Said};
+pub use said::{About, Member, Message, Payload, Refused, Said};

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{
     fields::{Fields, Kind, MemberFields, MessageFields},
-    said::{Member, Message, Payload, Refused, Said},
+    said::{About, Member, Message, Payload, Refused, Said},
     text::Text,
 };
 
@@ -24,7 +24,7 @@ impl fmt::Display for Unreadable {
 
 impl std::error::Error for Unreadable {}
 
-const KNOWN: [&str; 24] = [
+const KNOWN: [&str; 25] = [
     "welcome",
     "token",
     "message",
@@ -49,6 +49,7 @@ const KNOWN: [&str; 24] = [
     "error",
     "reconnect",
     "closing",
+    "told",
 ];
 
 /// Decodes a server's message.
@@ -81,21 +82,21 @@ fn said(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
         "message" => message(fields)?,
         "subscribed" => Said::Subscribed {
             id: fields.id.map(CommandId),
-            channel: text(fields.channel, "channel")?,
+            about: about(&mut fields)?,
             position: position(fields.position, "position")?,
             live: fields.live.unwrap_or(false),
         },
         "unsubscribed" => unsubscribed(fields)?,
         "live" => Said::Live {
-            channel: text(fields.channel, "channel")?,
+            about: about(&mut fields)?,
             position: position(fields.position, "position")?,
         },
         "catching_up" => Said::CatchingUp {
-            channel: text(fields.channel, "channel")?,
+            about: about(&mut fields)?,
             position: position(fields.position, "position")?,
         },
         "gap" => Said::Gap {
-            channel: text(fields.channel, "channel")?,
+            about: about(&mut fields)?,
             from: position(fields.from, "from")?,
             to: position(fields.to, "to")?,
             reason: text(fields.reason, "reason")?,
@@ -107,7 +108,7 @@ fn said(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
             duplicate: fields.duplicate.unwrap_or(false),
         },
         "own" => Said::Own {
-            channel: text(fields.channel, "channel")?,
+            about: about(&mut fields)?,
             position: position(fields.position, "position")?,
             previous: position(fields.previous, "previous")?,
         },
@@ -115,6 +116,7 @@ fn said(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
         "history" => history(fields)?,
         "state" => Said::State {
             id: id(fields.id)?,
+            channel: text(fields.channel, "channel")?,
             head: position(fields.head, "head")?,
             messages: messages(fields.messages)?,
             more: fields.more.unwrap_or(false),
@@ -126,7 +128,7 @@ fn said(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
         "presence_updated" => Said::InfoUpdated { id: id(fields.id)? },
         "members" => Said::Members {
             id: fields.id.map(CommandId),
-            channel: text(fields.channel, "channel")?,
+            about: about(&mut fields)?,
             members: listed(fields.members, "members", |m| Ok(member(m)))?,
             total: need(fields.total, "total")?,
         },
@@ -141,12 +143,12 @@ fn said(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
             sessions: listed(fields.sessions, "sessions", |session| Ok(inner(session)))?,
         },
         "join" => {
-            let (channel, member) = came_or_went(fields)?;
-            Said::Join { channel, member }
+            let (about, member) = came_or_went(fields)?;
+            Said::Join { about, member }
         }
         "leave" => {
-            let (channel, member) = came_or_went(fields)?;
-            Said::Leave { channel, member }
+            let (about, member) = came_or_went(fields)?;
+            Said::Leave { about, member }
         }
         "pong" => Said::Pong { id: id(fields.id)? },
         "error" => Said::Error {
@@ -159,17 +161,21 @@ fn said(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
         "closing" => Said::Closing {
             reason: text(fields.reason, "reason")?,
         },
+        "told" => Said::Told {
+            payload: payload(fields.data, fields.base64)?,
+        },
         _ => Said::Unknown,
     })
 }
 
-fn message(fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
+fn message(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
     Ok(Said::Message {
-        channel: text(fields.channel, "channel")?,
+        about: about(&mut fields)?,
         state: fields.state.unwrap_or(false),
         message: Message {
             position: position(fields.position, "position")?,
             previous: fields.previous.map(place("previous")).transpose()?,
+            at: fields.at.map(place("at")).transpose()?,
             payload: payload(fields.data, fields.base64)?,
             user: fields.user.map(inner),
             session: fields.session.map(inner),
@@ -180,16 +186,29 @@ fn message(fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
     })
 }
 
+/// The channel is named in messages about it, also in those to a filter.
+fn about<'a>(fields: &mut Fields<'a>) -> Result<About<'a>, Unreadable> {
+    let (name, is_filter) = match (fields.channel.take(), fields.filter.take()) {
+        (None, Some(filter)) => (inner(filter), true),
+        (channel, _) => (text(channel, "channel")?, false),
+    };
+    Ok(About {
+        name,
+        is_filter,
+        number: fields.subscription,
+    })
+}
+
 /// With an id it is an answer; without one, the server ended the subscription.
 fn unsubscribed(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
-    let channel = text(fields.channel.take(), "channel")?;
+    let about = about(&mut fields)?;
     match fields.id {
         Some(id) => Ok(Said::Unsubscribed {
             id: CommandId(id),
-            channel,
+            about,
         }),
         None => Ok(Said::Ended {
-            channel,
+            about,
             refused: refused(fields)?,
         }),
     }
@@ -198,6 +217,7 @@ fn unsubscribed(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
 fn history(fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
     Ok(Said::History {
         id: id(fields.id)?,
+        channel: text(fields.channel, "channel")?,
         head: position(fields.head, "head")?,
         messages: messages(fields.messages)?,
         gap: fields.gap.map(inner),
@@ -210,6 +230,7 @@ fn messages(fields: Option<Vec<MessageFields<'_>>>) -> Result<Vec<Message<'_>>, 
         Ok(Message {
             position: position(Some(fields.position), "position")?,
             previous: None,
+            at: None,
             payload: payload(fields.data, fields.base64)?,
             user: fields.user.map(inner),
             session: fields.session.map(inner),
@@ -220,13 +241,14 @@ fn messages(fields: Option<Vec<MessageFields<'_>>>) -> Result<Vec<Message<'_>>, 
     })
 }
 
-fn came_or_went(fields: Fields<'_>) -> Result<(Cow<'_, str>, Member<'_>), Unreadable> {
+fn came_or_went(mut fields: Fields<'_>) -> Result<(About<'_>, Member<'_>), Unreadable> {
+    let about = about(&mut fields)?;
     let member = Member {
         session: text(fields.session, "session")?,
         user: fields.user.map(inner),
         info: fields.info.map(RawValue::get),
     };
-    Ok((text(fields.channel, "channel")?, member))
+    Ok((about, member))
 }
 
 fn member(fields: MemberFields<'_>) -> Member<'_> {

@@ -25,8 +25,8 @@ pub enum Said<'a> {
     },
     /// A publication.
     Message {
-        /// The channel.
-        channel: Cow<'a, str>,
+        /// The subscription.
+        about: About<'a>,
         /// The publication.
         message: Message<'a>,
         /// It is a value of the channel's state.
@@ -36,7 +36,7 @@ pub enum Said<'a> {
     /// messages.
     Own {
         /// The subscription.
-        channel: Cow<'a, str>,
+        about: About<'a>,
         /// The message's position.
         position: Position,
         /// The position of the message before it.
@@ -48,8 +48,8 @@ pub enum Said<'a> {
     Subscribed {
         /// The id of the request.
         id: Option<CommandId>,
-        /// The channel.
-        channel: Cow<'a, str>,
+        /// The subscription.
+        about: About<'a>,
         /// The newest message at this time.
         position: Position,
         /// Whether no message is missing.
@@ -59,34 +59,34 @@ pub enum Said<'a> {
     Unsubscribed {
         /// The id of the request.
         id: CommandId,
-        /// The channel.
-        channel: Cow<'a, str>,
+        /// The subscription.
+        about: About<'a>,
     },
     /// The server ended a subscription.
     Ended {
-        /// The channel.
-        channel: Cow<'a, str>,
+        /// The subscription.
+        about: About<'a>,
         /// The reason.
         refused: Refused<'a>,
     },
     /// All retained messages were delivered.
     Live {
-        /// The channel.
-        channel: Cow<'a, str>,
+        /// The subscription.
+        about: About<'a>,
         /// The position up to which messages were delivered.
         position: Position,
     },
     /// The connection did not read fast enough; the messages it missed are delivered from history.
     CatchingUp {
-        /// The channel.
-        channel: Cow<'a, str>,
+        /// The subscription.
+        about: About<'a>,
         /// The position after which they start.
         position: Position,
     },
     /// Messages are missing.
     Gap {
-        /// The channel.
-        channel: Cow<'a, str>,
+        /// The subscription.
+        about: About<'a>,
         /// The position before the first missing message.
         from: Position,
         /// The position of the last missing message.
@@ -109,6 +109,8 @@ pub enum Said<'a> {
     History {
         /// The id of the request.
         id: CommandId,
+        /// The channel.
+        channel: Cow<'a, str>,
         /// The newest message at the time of the read.
         head: Position,
         /// Oldest first.
@@ -122,6 +124,8 @@ pub enum Said<'a> {
     State {
         /// The id of the request.
         id: CommandId,
+        /// The channel.
+        channel: Cow<'a, str>,
         /// The newest message as of the read.
         head: Position,
         /// The newest message of each value of the tag `key`, in the order of their positions.
@@ -145,8 +149,8 @@ pub enum Said<'a> {
     Members {
         /// The id of the request.
         id: Option<CommandId>,
-        /// The channel.
-        channel: Cow<'a, str>,
+        /// The subscription.
+        about: About<'a>,
         /// Some of the members.
         members: Vec<Member<'a>>,
         /// The number of members.
@@ -172,15 +176,15 @@ pub enum Said<'a> {
     },
     /// A member joined.
     Join {
-        /// The channel.
-        channel: Cow<'a, str>,
+        /// The subscription.
+        about: About<'a>,
         /// The member.
         member: Member<'a>,
     },
     /// A member left.
     Leave {
-        /// The channel.
-        channel: Cow<'a, str>,
+        /// The subscription.
+        about: About<'a>,
         /// The member.
         member: Member<'a>,
     },
@@ -206,8 +210,36 @@ pub enum Said<'a> {
         /// The name of the reason.
         reason: Cow<'a, str>,
     },
+    /// Data that the server's backend sends to this session alone.
+    Told {
+        /// The data.
+        payload: Payload<'a>,
+    },
     /// A type unknown to this version, to be ignored.
     Unknown,
+}
+
+/// The subscription that a message is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About<'a> {
+    /// The channel; the filter in a message about a subscription to a filter as a whole.
+    pub name: Cow<'a, str>,
+    /// Whether the name is that of a filter.
+    pub is_filter: bool,
+    /// The subscription's number, if it has one.
+    pub number: Option<u32>,
+}
+
+impl<'a> About<'a> {
+    /// The subscription without a number to this channel.
+    #[must_use]
+    pub fn channel(name: impl Into<Cow<'a, str>>) -> Self {
+        Self {
+            name: name.into(),
+            is_filter: false,
+            number: None,
+        }
+    }
 }
 
 /// A publication, delivered in a channel or read from its history.
@@ -218,6 +250,8 @@ pub struct Message<'a> {
     /// The position of the message before it, unless that is one offset less in the same epoch. Not
     /// present in histories.
     pub previous: Option<Position>,
+    /// In a subscription to a filter: the position of the subscription after this message.
+    pub at: Option<Position>,
     /// The content.
     pub payload: Payload<'a>,
     /// The publisher, unless it is anonymous or the server itself.

@@ -101,13 +101,15 @@ pub(super) fn command() -> impl Strategy<Value = Command> {
 
 pub(super) fn subscribe_all() -> impl Strategy<Value = Request> {
     let channels = prop::collection::btree_map(channel(), prop::option::of(position()), 1..4);
-    (0..1_u64 << 52, channels, since(), any::<bool>()).prop_map(
-        |(id, channels, since, presence)| {
+    let flags = (any::<bool>(), any::<bool>());
+    (0..1_u64 << 52, channels, since(), flags).prop_map(
+        |(id, channels, since, (presence, echo))| {
             Request::SubscribeAll(SubscribeAll {
                 id: CommandId(id),
                 channels: channels.into_iter().collect(),
                 since,
                 presence,
+                echo,
             })
         },
     )
