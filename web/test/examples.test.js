@@ -13,7 +13,7 @@ const require = createRequire(import.meta.url);
 const { WebSocket } = require('ws');
 
 const PATIENCE = 60_000;
-const EXAMPLES = ['ticker', 'cursors', 'tokens', 'text', 'upload', 'game'];
+const EXAMPLES = ['ticker', 'cursors', 'tokens', 'text', 'upload', 'game', 'notifications'];
 
 /** Tries again with each frame that the page draws, until it holds. */
 async function eventually(tab, holds) {
@@ -171,6 +171,20 @@ test('game: a coin is got before and after a loss, by pointer and by keys, and b
   });
 });
 
+test('notifications: an EventSource that is cut comes back and misses nothing', async (t) => {
+  const { a, b, cut } = await together(t, 'notifications');
+  const list = (tab) => tab.page.locator('#list li').allInnerTexts();
+  const send = async (tab, words) => {
+    await tab.page.fill('#words', words);
+    await tab.page.press('#words', 'Enter');
+  };
+  await send(a, 'one');
+  await eventually(b, async () => assert.deepEqual(await list(b), ['one']));
+  await cut();
+  await send(b, 'two');
+  for (const tab of [a, b]) await eventually(tab, async () => assert.deepEqual(await list(tab), ['one', 'two']));
+});
+
 test('every example is at most 150 lines', () => {
   for (const name of EXAMPLES) {
     const lines = ['html', 'js'].map((ending) => readFileSync(new URL(`../examples/${name}.${ending}`, import.meta.url), 'utf8').split('\n').length);
@@ -204,6 +218,11 @@ const PLAYED = {
     await page.waitForSelector('#files li[data-state="whole"]');
   },
   game: (page) => page.waitForFunction(() => document.querySelector('#field').dataset.coin !== undefined),
+  async notifications(page) {
+    await page.fill('#words', 'Your order has shipped.');
+    await page.press('#words', 'Enter');
+    await page.waitForSelector('#list li');
+  },
 };
 
 const SCREENS = { desktop: { width: 1280, height: 800 }, phone: { width: 360, height: 740 } };

@@ -93,7 +93,8 @@ group! {
         /// No cookie is read unless you ask for it.
         cookie: Option<String> = None => Or("none", Parsed::new("the name of a cookie", "NAME"));
 
-        /// Whether a token may be part of the URL, as `?token=`.
+        /// Whether a token may be part of the URL, as `?token=`. At `/sse` and `/poll` one that expires
+        /// within 15 minutes always may.
         ///
         /// URLs are logged, also by proxies.
         query: bool = false => Switch;

@@ -55,7 +55,7 @@ pub fn encode_publication(publication: &Publication) -> String {
     // The data is most of it; names and numbers fit in the rest.
     let capacity = publication.data.len().saturating_add(256);
     let object = Object::with_capacity("message", capacity);
-    fields(
+    publication_fields(
         object.text("channel", publication.channel.as_str()),
         publication,
     )
@@ -82,7 +82,8 @@ pub fn encode_new_epoch(publication: &Publication) -> Option<String> {
     Some(encode_notice(&gap))
 }
 
-fn fields(object: Object, publication: &Publication) -> Object {
+/// Adds the fields of a publication except for its channel.
+pub(crate) fn publication_fields(object: Object, publication: &Publication) -> Object {
     let mut object = object.position("position", publication.position);
     if !publication.follows_in_epoch() {
         object = object.position("previous", publication.previous);
@@ -215,7 +216,7 @@ pub fn encode_notice(notice: &Notice) -> String {
             refusal,
         } => {
             let object = named(Object::new("unsubscribed"), subscription);
-            refused(object, refusal).end()
+            encode_refusal(object, refusal).end()
         }
         Notice::Reconnect { after } => Object::new("reconnect")
             .raw("after_ms", after.as_millis())
@@ -240,7 +241,7 @@ pub fn close_code(reason: CloseReason) -> u16 {
 /// The answer to an invalid message.
 #[must_use]
 pub fn encode_rejection(rejection: &Rejection) -> String {
-    refused(numbered("error", rejection.id), &rejection.refusal).end()
+    encode_refusal(numbered("error", rejection.id), &rejection.refusal).end()
 }
 
 fn encode_reply(id: Option<CommandId>, reply: &Reply) -> String {
@@ -323,7 +324,7 @@ fn encode_reply(id: Option<CommandId>, reply: &Reply) -> String {
             .list("sessions", receipts.sessions.iter().map(quoted))
             .end(),
         Reply::Pong => numbered("pong", id).end(),
-        Reply::Refused(refusal) => refused(numbered("error", id), refusal).end(),
+        Reply::Refused(refusal) => encode_refusal(numbered("error", id), refusal).end(),
     }
 }
 
@@ -334,7 +335,9 @@ fn page(
     head: Position,
     publications: &[Arc<Publication>],
 ) -> Object {
-    let messages = publications.iter().map(|p| fields(Object::part(), p).end());
+    let messages = publications
+        .iter()
+        .map(|p| publication_fields(Object::part(), p).end());
     let object = object.text("channel", channel.as_str());
     object.position("head", head).list("messages", messages)
 }
@@ -353,7 +356,8 @@ fn numbered(kind: &str, id: Option<CommandId>) -> Object {
     }
 }
 
-fn refused(object: Object, refusal: &Refusal) -> Object {
+/// Adds the fields of a refusal.
+pub(crate) fn encode_refusal(object: Object, refusal: &Refusal) -> Object {
     let object = object
         .text("code", refusal.code.name())
         .text("message", &refusal.detail);

@@ -32,6 +32,7 @@ pub use encode::{
     close_code, encode_expiring, encode_new_epoch, encode_notice, encode_presence,
     encode_publication, encode_refreshed, encode_rejection, encode_token, encode_welcome,
 };
+pub(crate) use encode::{encode_refusal, publication_fields};
 
 /// The WebSocket subprotocol of this dialect.
 pub const SUBPROTOCOL: &str = "offhook.v1.json";

@@ -22,7 +22,7 @@ use crate::{
     start_error::StartError,
 };
 pub(crate) use fetching::{first_fetch, keep_fetching};
-pub(crate) use presented::{TwoTokens, presented};
+pub(crate) use presented::{Places, TwoTokens, presented};
 use revoked::Revoked;
 
 /// How soon a client whose token waits for keys should try again: longer than a fetch takes.

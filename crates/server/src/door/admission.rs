@@ -71,6 +71,7 @@ impl Admission {
             address,
             over,
             counted: false,
+            has_requested: false,
         })
     }
 
@@ -94,6 +95,8 @@ pub(crate) struct Place {
     over: bool,
     /// Whether its handshake was already counted, before TLS.
     counted: bool,
+    /// Whether a request has opened a connection to the engine on it.
+    has_requested: bool,
 }
 
 impl Place {
@@ -104,6 +107,15 @@ impl Place {
         }
         self.counted = self.admission.handshake(self.address, now);
         self.counted
+    }
+
+    /// Whether a request on this connection may open a connection to the engine now. Each counts as a
+    /// handshake, as it would on a connection of its own.
+    pub(crate) fn request(&mut self, now: Instant) -> bool {
+        if std::mem::replace(&mut self.has_requested, true) {
+            return self.admission.handshake(self.address, now);
+        }
+        self.handshake(now)
     }
 
     /// Whether it exceeds the limit, and only exists to be told so.

@@ -17,6 +17,18 @@ pub(super) fn is_ours(request: &Request, config: &Config) -> bool {
     is_known(request.authority(), &config.hosts)
 }
 
+/// The same for an ordinary request. Browsers send no `Origin` with a page's requests to its own
+/// origin, so that a page whose host name was made to resolve to this server looks like a program.
+/// It has no token, however: without one, the name has to be ours.
+pub(super) fn is_ours_for_request(request: &Request, has_token: bool, config: &Config) -> bool {
+    if request.origin().is_some() {
+        return is_ours(request, config);
+    }
+    has_token
+        || matches!(config.origins, OriginPolicy::Any)
+        || is_known(request.authority(), &config.hosts)
+}
+
 /// Loopback names and bare addresses cannot belong to others; other names must be configured.
 fn is_known(authority: &str, hosts: &[String]) -> bool {
     if authority.starts_with('[') {

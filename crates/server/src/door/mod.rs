@@ -34,7 +34,7 @@ pub(crate) use routes::Routes;
 pub(crate) use routes::Spoken;
 pub(crate) use stream::{Rewound, Stream};
 pub(crate) use tls::acceptor as tls_acceptor;
-pub(crate) use upgrade::{Upgrade, Way, upgrade};
+pub(crate) use upgrade::{TurnedAway, Upgrade, Way, admit_request, upgrade};
 
 /// How long to wait after an error of accept that does not concern one connection, such as running
 /// out of descriptors: the cause persists, and retrying at once would use a whole core.
@@ -90,7 +90,11 @@ async fn receive(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, mut
 async fn show(worker: Rc<Worker>, mut stream: Stream, heard: Heard, mut place: Place) {
     let response = match heard {
         Heard::Http(unread) => {
-            return Box::pin(http::serve(worker, Rewound::new(stream, unread), place)).await;
+            let keepalive = &worker.shared.config.keepalive;
+            // As long as a WebSocket whose client does not answer.
+            let patience = keepalive.interval.unwrap_or_default() + keepalive.pong_timeout;
+            let stream = Rewound::new(stream, unread, patience);
+            return Box::pin(http::serve(worker, stream, place)).await;
         }
         Heard::Rejected(rejection) => {
             worker.note_refused("handshake", &rejection);

@@ -3,13 +3,15 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use offhook::Transport;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    time::{Sleep, sleep},
 };
 use tokio_rustls::server::TlsStream;
 
@@ -82,15 +84,40 @@ pub(crate) struct Rewound {
     unread: Vec<u8>,
     used: usize,
     stream: Stream,
+    /// How long the client may take nothing of what is being written.
+    patience: Duration,
+    /// Runs while a write waits.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Rewound {
-    pub(crate) const fn new(stream: Stream, unread: Vec<u8>) -> Self {
+    /// A client that takes nothing for `patience` while something is being written to it is given up:
+    /// it cannot be asked whether it is there, as a WebSocket's can.
+    pub(crate) const fn new(stream: Stream, unread: Vec<u8>, patience: Duration) -> Self {
         Self {
             unread,
             used: 0,
             stream,
+            patience,
+            stalled: None,
         }
+    }
+
+    fn wait(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let patience = self.patience;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Returns the stream, and the bytes that were not read again.
@@ -125,7 +152,8 @@ impl AsyncWrite for Rewound {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wait(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use offhook::{
     Settings, Transport, WebSocket,
-    protocol::handshake::{Negotiated, Refusal, Response, ServerDecision},
+    protocol::handshake::{Negotiated, Refusal, Request, Response, ServerDecision},
 };
 
 use super::{
@@ -12,10 +12,14 @@ use super::{
     routes::{NoRoute, Spoken},
 };
 use crate::{
-    auth::{TwoTokens, presented},
+    auth::{Places, TwoTokens, presented},
     tokens::random_bytes,
     worker::{Guest, Pressure, Verified, Worker, now},
 };
+
+/// How long a token in a URL may be valid, unless the configuration lets them stand there. 15 minutes:
+/// whoever reads it in the log of a proxy has that long, and a page makes a new one in time.
+const URL_TOKEN_MS: u64 = 15 * 60 * 1000;
 
 /// An accepted WebSocket, still to be made from its stream.
 pub(crate) struct Way {
@@ -50,9 +54,9 @@ pub(crate) fn upgrade(
 ) -> Result<Upgrade, Response> {
     let (spoken, identity) = match check(worker, &mut decision, place) {
         Ok(checked) => checked,
-        Err((kind, sentence, refusal)) => {
-            worker.note_refused(kind, &sentence);
-            return Err(decision.reject(refusal));
+        Err(away) => {
+            worker.note_refused(away.kind, &away.sentence);
+            return Err(decision.reject(away.refusal()));
         }
     };
     let accepted = decision.accept();
@@ -66,38 +70,107 @@ pub(crate) fn upgrade(
     })
 }
 
-type No = (&'static str, String, Refusal);
+/// Why a client is not let in.
+#[derive(Debug)]
+pub(crate) struct TurnedAway {
+    /// For the log.
+    pub(crate) kind: &'static str,
+    /// The status of the answer.
+    pub(crate) status: u16,
+    /// What is wrong and what to do.
+    pub(crate) sentence: String,
+    /// A further field of the answer.
+    pub(crate) field: Option<(&'static str, String)>,
+}
+
+impl TurnedAway {
+    fn new(kind: &'static str, status: u16, sentence: impl Into<String>) -> Self {
+        Self {
+            kind,
+            status,
+            sentence: sentence.into(),
+            field: None,
+        }
+    }
+
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.field = Some((name, value.into()));
+        self
+    }
+
+    fn refusal(&self) -> Refusal {
+        let refusal = refusal(self.status, &self.sentence);
+        match &self.field {
+            None => refusal,
+            Some((name, value)) => refusal
+                .header(name, value)
+                .expect("numbers and the sentences here are valid field values"),
+        }
+    }
+}
 
 fn check(
     worker: &Worker,
     decision: &mut ServerDecision,
     place: &mut Place,
-) -> Result<(Spoken, Option<Verified>), No> {
-    let no = |kind, status, sentence: String| {
-        let refusal = refusal(status, &sentence);
-        Err((kind, sentence, refusal))
-    };
-    let config = &worker.shared.config;
-    if !hosts::is_ours(decision.request(), config) {
-        let host = decision.request().authority();
-        let sentence = format!(
-            "{host:?} is not a name of this server; if it should be, add it to the setting `hosts`"
-        );
-        // RFC 9110 §15.5.20.
-        return no("host", 421, sentence);
-    }
+) -> Result<(Spoken, Option<Verified>), TurnedAway> {
+    check_host(worker, decision.request())?;
     let spoken = match worker.shared.routes.choose(decision) {
         Ok(spoken) => spoken,
         Err(NoRoute::Path(paths)) => {
             let sentence =
                 format!("no WebSocket is served at this path; the server's is at {paths}");
-            return no("path", 404, sentence);
+            return Err(TurnedAway::new("path", 404, sentence));
         }
         Err(NoRoute::Subprotocol(known)) => {
             let sentence = format!("offer the subprotocol {known} (Sec-WebSocket-Protocol)");
-            return no("subprotocol", 400, sentence);
+            return Err(TurnedAway::new("subprotocol", 400, sentence));
         }
     };
+    let identity = admit(worker, decision.request(), place, Places::Handshake)?;
+    Ok((spoken, identity))
+}
+
+/// Turns a page away that reached the server under a name that is not its own.
+fn check_host(worker: &Worker, request: &Request) -> Result<(), TurnedAway> {
+    if hosts::is_ours(request, &worker.shared.config) {
+        return Ok(());
+    }
+    Err(other_host(request))
+}
+
+/// Whether a client may open a connection with an ordinary request, and who it is.
+pub(crate) fn admit_request(
+    worker: &Worker,
+    request: &Request,
+    place: &mut Place,
+) -> Result<Option<Verified>, TurnedAway> {
+    let config = &worker.shared.config;
+    let token = presented(request, config, Places::Request);
+    let has_token = !matches!(token, Ok(None));
+    if !hosts::is_ours_for_request(request, has_token, config) {
+        return Err(other_host(request));
+    }
+    admit(worker, request, place, Places::Request)
+}
+
+fn other_host(request: &Request) -> TurnedAway {
+    let host = request.authority();
+    let sentence = format!(
+        "{host:?} is not a name of this server; if it should be, add it to the setting `hosts`"
+    );
+    // RFC 9110 §15.5.20.
+    TurnedAway::new("host", 421, sentence)
+}
+
+/// Whether a client may open a connection now, and who it is according to its token; none without
+/// one.
+fn admit(
+    worker: &Worker,
+    request: &Request,
+    place: &mut Place,
+    places: Places,
+) -> Result<Option<Verified>, TurnedAway> {
     if place.is_over() {
         let sentence = "the server has reached its limit of connections";
         return Err(busy(worker, "connections", sentence));
@@ -106,53 +179,63 @@ fn check(
         let sentence = "the server's memory is in use by existing connections and channels";
         return Err(busy(worker, "memory", sentence));
     }
-    if !place.handshake(Instant::now()) {
+    let is_let = match places {
+        Places::Handshake => place.handshake(Instant::now()),
+        Places::Request => place.request(Instant::now()),
+    };
+    if !is_let {
         return Err(busy(worker, "handshakes", "too many handshakes at once"));
     }
     // Last: verifying a signature costs more than all the other checks.
-    Ok((spoken, by_token(worker, decision)?))
+    by_token(worker, request, places)
 }
 
-/// The identity in a handshake's token; none without a token.
-fn by_token(worker: &Worker, decision: &ServerDecision) -> Result<Option<Verified>, No> {
-    let token = presented(decision.request(), &worker.shared.config);
+/// The identity in the token of a handshake or another request; none without a token.
+fn by_token(
+    worker: &Worker,
+    request: &Request,
+    places: Places,
+) -> Result<Option<Verified>, TurnedAway> {
+    let config = &worker.shared.config;
+    let token = presented(request, config, places);
     let token = token.map_err(|TwoTokens| {
         let sentence = "the handshake has two tokens; send one";
-        ("token", sentence.to_owned(), refusal(400, sentence))
+        TurnedAway::new("token", 400, sentence)
     })?;
     let Some(token) = token else {
         return Ok(None);
     };
-    let at_ms = now().unix_ms;
-    let identity = worker.shared.auth.identity(token, at_ms);
+    // RFC 6750 §3.1.
+    let invalid = |sentence: String| {
+        TurnedAway::new("token", 401, sentence)
+            .with("WWW-Authenticate", "Bearer error=\"invalid_token\"")
+    };
+    let now_ms = now().unix_ms;
+    let identity = worker.shared.auth.identity(token.text, now_ms);
     let identity = identity.map_err(|no| {
         let sentence = no.detail.into_owned();
-        if let Some(pause) = no.retry_after {
-            let seconds = pause.as_secs().max(1).to_string();
-            let refusal = refusal(503, &sentence)
-                .header("Retry-After", seconds)
-                .expect("a number is a valid field value");
-            return ("token", sentence, refusal);
-        }
-        // RFC 6750 §3.1.
-        let refusal = refusal(401, &sentence)
-            .header("WWW-Authenticate", "Bearer error=\"invalid_token\"")
-            .expect("a valid field value");
-        ("token", sentence, refusal)
+        let Some(pause) = no.retry_after else {
+            return invalid(sentence);
+        };
+        let seconds = pause.as_secs().max(1).to_string();
+        TurnedAway::new("token", 503, sentence).with("Retry-After", seconds)
     })?;
+    let long = |ends: u64| ends > now_ms.saturating_add(URL_TOKEN_MS);
+    if token.is_in_url && !config.auth.query && identity.ends_ms.is_none_or(long) {
+        let sentence = "token: URLs land in logs, so one in a URL has to expire within 15 minutes; \
+                        make a shorter one, or send it as Authorization: Bearer";
+        return Err(invalid(sentence.to_owned()));
+    }
     Ok(Some(Verified {
         identity: Arc::new(identity),
-        at_ms,
+        at_ms: now_ms,
     }))
 }
 
 /// RFC 9110 §10.2.3: when to return, at a different time for each client.
-fn busy(worker: &Worker, kind: &'static str, sentence: &str) -> No {
+fn busy(worker: &Worker, kind: &'static str, sentence: &str) -> TurnedAway {
     let (least, spread) = worker.shared.admission.come_back(Instant::now());
     let random = random_bytes().map_or(u64::MAX / 2, u64::from_be_bytes);
     let after = (least + random % (spread + 1)).to_string();
-    let refusal = refusal(503, sentence)
-        .header("Retry-After", after)
-        .expect("a number is a valid field value");
-    (kind, sentence.to_owned(), refusal)
+    TurnedAway::new(kind, 503, sentence).with("Retry-After", after)
 }

@@ -1,19 +1,22 @@
-//! Everything other than WebSockets: the API, health, the chat, the examples, the client's files.
+//! Everything other than WebSockets: streams of events and polling, the API, health, the chat, the
+//! examples, the client's files.
 
 mod api;
+mod cors;
+mod events;
 mod files;
 mod health;
 
 use std::{cell::Cell, convert::Infallible, rc::Rc};
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::{
     Method, Request, Response, StatusCode, Version,
     body::Incoming,
     header::{
-        ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION,
-        ORIGIN, UPGRADE,
+        ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderName,
+        HeaderValue, LOCATION, ORIGIN, UPGRADE,
     },
     server::conn::http1,
     service::service_fn,
@@ -25,10 +28,17 @@ use tokio::task::spawn_local;
 
 use crate::{
     door::{Place, Rewound, Upgrade, Way, upgrade},
-    worker::{Lease, Worker},
+    worker::{Lease, Streaming, Worker},
 };
 
 type Answer = Response<Full<Bytes>>;
+
+/// An answer that may be a stream.
+type Streamed = Response<Either<Full<Bytes>, Streaming>>;
+
+/// The most that is held of a connection's output beside what counts as unsent, in bytes. 64 KiB: what
+/// one page of history takes on its way.
+const HELD: usize = 64 * 1024;
 
 /// Serves requests on one connection, until it ends or becomes a WebSocket.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
@@ -41,17 +51,24 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
             async move {
                 if !names_one_host(&request) {
                     let words = "Host: a request has exactly one";
-                    return Ok::<_, Infallible>(sentence(StatusCode::BAD_REQUEST, words));
+                    let answer = sentence(StatusCode::BAD_REQUEST, words);
+                    return Ok::<_, Infallible>(answer.map(Either::Left));
                 }
-                if request.uri().path().starts_with(api::PREFIX) {
-                    return Ok(api::serve(&worker, request).await);
+                let path = request.uri().path();
+                if path.starts_with(api::PREFIX) {
+                    let answer = api::serve(&worker, request).await;
+                    return Ok(answer.map(Either::Left));
                 }
-                Ok(answer(&worker, request, &place))
+                if let Some(form) = events::form(path) {
+                    return Ok(events::serve(&worker, &request, form, &place).await);
+                }
+                Ok(answer(&worker, request, &place).map(Either::Left))
             }
         })
     };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        .max_buf_size(HELD)
         .header_read_timeout(worker.shared.config.connections.handshake_timeout)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
@@ -104,7 +121,7 @@ fn answer(
         "/examples" if config.talk => redirect("/examples/"),
         path if worker.shared.routes.is_websocket(path) => no_websocket(worker, &request),
         path => files::serve(path, request.headers(), config.talk).unwrap_or_else(|| {
-            let there = "nothing is served at this path; available are /healthz, /talk/, /examples/, /client/ and /api/v1/openapi.json";
+            let there = "nothing is served at this path; available are /sse, /poll, /healthz, /talk/, /examples/, /client/ and /api/v1/openapi.json";
             sentence(StatusCode::NOT_FOUND, there)
         }),
     }
@@ -140,24 +157,30 @@ fn no_websocket(worker: &Worker, request: &Request<Incoming>) -> Answer {
 /// The page's origin, if its handshake would be refused because of it.
 fn refused_origin<'a>(worker: &Worker, request: &'a Request<Incoming>) -> Option<&'a str> {
     let origin = request.headers().get(ORIGIN)?.to_str().ok()?;
+    let refused = matches!(as_handshake(worker, request), Err(Rejection::OriginDenied));
+    refused.then_some(origin)
+}
+
+/// The handshake that the client of a request would send from the same page, with the same token: what
+/// it may do is decided as for that.
+fn as_handshake(worker: &Worker, request: &Request<Incoming>) -> Result<ServerDecision, Rejection> {
     let target = request.uri().to_string();
     let line = RequestLine {
         method: "GET",
         target: &target,
         version: (1, 1),
     };
-    // The handshake that the page's WebSocket would send.
     let handshake: [(&str, &[u8]); 4] = [
         ("connection", b"Upgrade"),
         ("upgrade", b"websocket"),
         ("sec-websocket-version", b"13"),
         ("sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA=="),
     ];
-    let own = request.headers().iter();
-    let own = own.filter(|(name, _)| matches!(**name, HOST | ORIGIN));
+    let own = request.headers().iter().filter(|(name, _)| {
+        matches!(**name, HOST | ORIGIN | AUTHORIZATION | COOKIE) || *name == "sec-fetch-site"
+    });
     let own = own.map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let decision = ServerDecision::from_parsed(&worker.handshake, line, own.chain(handshake));
-    matches!(decision, Err(Rejection::OriginDenied)).then_some(origin)
+    ServerDecision::from_parsed(&worker.handshake, line, own.chain(handshake))
 }
 
 /// Handles a handshake that hyper has read.

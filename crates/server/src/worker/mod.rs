@@ -14,6 +14,7 @@ mod refilling;
 mod shared;
 mod speaker;
 mod stopping;
+mod streaming;
 mod ticks;
 mod turn;
 mod unfinished;
@@ -54,6 +55,7 @@ use outboxes::Outboxes;
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
 pub(crate) use stopping::{Lease, Phase};
+pub(crate) use streaming::Streaming;
 use unfinished::Unfinished;
 
 /// One worker, on its own thread.

@@ -22,10 +22,6 @@ pub(crate) enum Outlet {
     /// A WebSocket. It is not behind the trait because a broadcast loops over thousands of them.
     WebSocket(Sender),
     /// Any other transport.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "WebSocket is the only transport so far")
-    )]
     Other(Rc<dyn Transport>),
 }
 

@@ -200,6 +200,18 @@ impl Hall {
         (status, head.to_lowercase(), body.to_owned())
     }
 
+    /// Any bytes of a request, after which the connection ends: the first status, head and the rest.
+    pub(crate) async fn raw(&self, request: &str) -> (u16, String, String) {
+        let mut stream = TcpStream::connect(self.address()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let read = timeout(NEVER, stream.read_to_string(&mut answer)).await;
+        read.unwrap().unwrap();
+        let (head, rest) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_lowercase(), rest.to_owned())
+    }
+
     /// A request to the API: status, the head, and what the body says.
     pub(crate) async fn api(&self, key: &str, request: &str, body: &str) -> (u16, String, Value) {
         let length = body.len();

@@ -69,7 +69,7 @@ async fn the_examples_come_out_of_the_binary() {
     let pages = index.split("href=\"").skip(1);
     let pages = pages.filter_map(|link| link.split('"').next());
     let pages: Vec<_> = pages.filter(|page| page.ends_with(".html")).collect();
-    assert_eq!(pages.len(), 6, "{pages:?}");
+    assert_eq!(pages.len(), 7, "{pages:?}");
     for page in pages {
         assert_eq!(
             hall.get(&format!("/examples/{page}")).await.0,

@@ -13,10 +13,10 @@ use serde_json::{Value, json, value::RawValue};
 use super::problem::Problem;
 
 /// The parameters of a URL.
-pub(super) struct Query(Vec<(String, String)>);
+pub(in crate::http) struct Query(Vec<(String, String)>);
 
 impl Query {
-    pub(super) fn of(query: Option<&str>) -> Result<Self, Problem> {
+    pub(in crate::http) fn of(query: Option<&str>) -> Result<Self, Problem> {
         let pairs = query
             .unwrap_or_default()
             .split('&')
@@ -32,7 +32,7 @@ impl Query {
     }
 
     /// A parameter; a repeated one is an error, since it is unclear which one counts.
-    pub(super) fn get(&self, name: &str) -> Result<Option<&str>, Problem> {
+    pub(in crate::http) fn get(&self, name: &str) -> Result<Option<&str>, Problem> {
         let mut values = self.0.iter().filter(|(own, _)| own == name);
         let value = values.next().map(|(_, value)| value.as_str());
         if values.next().is_some() {
@@ -41,13 +41,19 @@ impl Query {
         Ok(value)
     }
 
+    /// The values of a parameter that may be there several times.
+    pub(in crate::http) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let values = self.0.iter().filter(move |(own, _)| own == name);
+        values.map(|(_, value)| value.as_str())
+    }
+
     pub(super) fn need(&self, name: &str) -> Result<&str, Problem> {
         self.get(name)?
             .ok_or_else(|| Problem::bad(format!("{name}: is missing in the query")))
     }
 
     /// A whole number.
-    pub(super) fn number(&self, name: &str, without: u32) -> Result<u32, Problem> {
+    pub(in crate::http) fn number(&self, name: &str, without: u32) -> Result<u32, Problem> {
         let Some(text) = self.get(name)? else {
             return Ok(without);
         };

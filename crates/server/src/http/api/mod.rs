@@ -22,8 +22,8 @@ use serde_json::Value;
 use super::Answer;
 use crate::worker::Worker;
 use body::Body;
-use fields::Query;
-use problem::Problem;
+pub(super) use fields::Query;
+pub(super) use problem::Problem;
 
 /// The path prefix of the API.
 pub(super) const PREFIX: &str = "/api/v1/";
@@ -183,7 +183,7 @@ fn bearer(request: &Request<Incoming>) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
-fn json_answer(status: StatusCode, mut body: String) -> Answer {
+pub(super) fn json_answer(status: StatusCode, mut body: String) -> Answer {
     if !body.ends_with('\n') {
         body.push('\n');
     }

@@ -14,7 +14,7 @@ use super::{Answer, json_answer};
 
 /// An error of the API.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(in crate::http) struct Problem {
     status: StatusCode,
     /// For programs: the codes of the native dialect, and some of HTTP's own.
     code: &'static str,
@@ -24,7 +24,11 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    pub(in crate::http) fn new(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
         Self {
             status,
             code,
@@ -34,7 +38,7 @@ impl Problem {
         }
     }
 
-    pub(super) fn bad(detail: impl Into<String>) -> Self {
+    pub(in crate::http) fn bad(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
     }
 
@@ -62,7 +66,7 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
-    pub(super) fn method(methods: &[Method]) -> Self {
+    pub(in crate::http) fn method(methods: &[Method]) -> Self {
         let names: Vec<_> = methods.iter().map(Method::as_str).collect();
         let names = names.join(", ");
         let detail = format!("this path supports {names}");
@@ -72,6 +76,17 @@ impl Problem {
         }
     }
 
+    /// When to try again.
+    pub(in crate::http) const fn after(mut self, pause: Option<Duration>) -> Self {
+        self.retry_after = pause;
+        self
+    }
+
+    /// When to try again, if that may help.
+    pub(in crate::http) const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     /// Invalid keys and bodies are logged for the operator; an unknown channel is the backend's
     /// concern.
     pub(super) fn is_worth_a_log(&self) -> bool {
@@ -79,7 +94,7 @@ impl Problem {
     }
 
     /// As part of a batch's answer, and as the body of an answer.
-    pub(super) fn value(&self) -> Value {
+    pub(in crate::http) fn value(&self) -> Value {
         let title = self.status.canonical_reason().unwrap_or("Error");
         let mut value = json!({
             "type": format!("urn:offhook:error:{}", self.code),
@@ -94,7 +109,7 @@ impl Problem {
         value
     }
 
-    pub(super) fn answer(&self) -> Answer {
+    pub(in crate::http) fn answer(&self) -> Answer {
         let mut answer = json_answer(self.status, self.value().to_string());
         let headers = answer.headers_mut();
         let kind = HeaderValue::from_static("application/problem+json");

@@ -1,0 +1,216 @@
+//! Channels over ordinary requests, for clients that are not ours: `GET /sse`, a stream of server-sent
+//! events, and `GET /poll`, which asks once. `docs/transports.md` specifies both.
+
+mod poll;
+mod wanted;
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use http_body_util::Either;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue},
+};
+use offhook::protocol::handshake::Rejection;
+use offhook_dialects::sse::{Parsed, Sse, Wanted};
+use offhook_engine::{ErrorCode, Refusal};
+use serde::Deserialize;
+
+use super::{
+    Streamed,
+    api::{Problem, Query, json_answer},
+    as_handshake, cors, refused_origin,
+};
+use crate::{
+    door::{Place, TurnedAway, admit_request},
+    worker::{Guest, Speaker, Streaming, Verified, Worker},
+};
+
+/// What nginx and others that follow it take as: do not buffer this response.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// How a client gets what is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As a stream of events.
+    Stream,
+    /// With one answer.
+    Poll,
+}
+
+/// The form of what is served at a path.
+pub(super) fn form(path: &str) -> Option<Form> {
+    match path {
+        "/sse" => Some(Form::Stream),
+        "/poll" => Some(Form::Poll),
+        _ => None,
+    }
+}
+
+/// Answers a request.
+pub(super) async fn serve(
+    worker: &Rc<Worker>,
+    request: &Request<Incoming>,
+    form: Form,
+    place: &Cell<Option<Place>>,
+) -> Streamed {
+    let mut answer = match handle(worker, request, form, place).await {
+        Ok(answer) => answer,
+        Err(problem) => {
+            worker.note_refused("request", &problem);
+            refused(request, form, &problem)
+        }
+    };
+    cors::let_read(request.headers(), answer.headers_mut());
+    answer
+}
+
+async fn handle(
+    worker: &Rc<Worker>,
+    request: &Request<Incoming>,
+    form: Form,
+    place: &Cell<Option<Place>>,
+) -> Result<Streamed, Problem> {
+    let decision = as_handshake(worker, request).map_err(|rejection| {
+        let status = StatusCode::FORBIDDEN;
+        match (rejection, refused_origin(worker, request)) {
+            (Rejection::OriginDenied, Some(origin)) => {
+                let detail = format!(
+                    "pages from {origin} may not connect here; add it to the server's setting \
+                     `origins` (--origins {origin})"
+                );
+                Problem::new(status, "forbidden", detail)
+            }
+            (rejection, _) => Problem::bad(rejection.to_string()),
+        }
+    })?;
+    match *request.method() {
+        Method::OPTIONS => return Ok(cors::preflight(&[Method::GET]).map(Either::Left)),
+        Method::GET => {}
+        _ => return Err(Problem::method(&[Method::GET, Method::OPTIONS])),
+    }
+    let query = Query::of(request.uri().query())?;
+    let wanted = wanted::read(worker, &query, request.headers())?;
+    let Some(mut taken) = place.take() else {
+        return Err(Problem::bad("this connection is a WebSocket already"));
+    };
+    let admitted = admit_request(worker, decision.request(), &mut taken);
+    place.set(Some(taken));
+    let identity = admitted.map_err(turned_away)?;
+    match form {
+        Form::Stream => stream(worker, wanted, identity).await,
+        Form::Poll => {
+            let wish = poll::Wish::read(&query, &wanted)?;
+            let body = wish.answer(open(worker, wanted, identity)).await?;
+            Ok(json_answer(StatusCode::OK, body).map(Either::Left))
+        }
+    }
+}
+
+fn open(worker: &Rc<Worker>, wanted: Wanted, identity: Option<Verified>) -> Streaming {
+    let speaker = Speaker::Other(Box::new(Box::new(Sse::new(wanted))));
+    worker.stream(Guest { speaker, identity })
+}
+
+async fn stream(
+    worker: &Rc<Worker>,
+    wanted: Wanted,
+    identity: Option<Verified>,
+) -> Result<Streamed, Problem> {
+    let stream = open(worker, wanted, identity);
+    // The status says whether the client gets what it asks for.
+    let first = stream.first().await;
+    match Parsed::all(&first).next() {
+        Some(event) if event.name == "refused" => return Err(of_event(&event)),
+        Some(_) => {}
+        None => return Err(going_away()),
+    }
+    Ok(streamed(Either::Right(stream)))
+}
+
+fn streamed(body: Either<http_body_util::Full<bytes::Bytes>, Streaming>) -> Streamed {
+    let mut answer = Response::new(body);
+    let headers = answer.headers_mut();
+    let fields = [
+        (CONTENT_TYPE, "text/event-stream; charset=utf-8"),
+        // `no-transform`: a proxy that compresses holds the stream back.
+        (CACHE_CONTROL, "no-store, no-transform"),
+        (X_ACCEL_BUFFERING, "no"),
+    ];
+    for (name, value) in fields {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+/// The answer that says what is wrong.
+///
+/// An `EventSource` never reconnects after an answer with an error. Where a later attempt may succeed it
+/// gets a stream that says when, and ends: otherwise the pages that a busy server turns away would stay
+/// away for good.
+fn refused(request: &Request<Incoming>, form: Form, problem: &Problem) -> Streamed {
+    let accept = request.headers().get(ACCEPT);
+    let is_event_source = accept.is_some_and(|accept| accept == "text/event-stream");
+    match problem.retry_after() {
+        Some(pause) if is_event_source && form == Form::Stream => {
+            let pause = pause.as_millis().max(1000);
+            let problem = problem.value();
+            let text = format!("retry: {pause}\nevent: refused\ndata: {problem}\n\n");
+            streamed(Either::Left(text.into()))
+        }
+        Some(_) | None => problem.answer().map(Either::Left),
+    }
+}
+
+fn turned_away(away: TurnedAway) -> Problem {
+    let code = match away.status {
+        401 => ErrorCode::Unauthenticated.name(),
+        503 => ErrorCode::Busy.name(),
+        _ => ErrorCode::BadRequest.name(),
+    };
+    let pause = match &away.field {
+        Some(("Retry-After", seconds)) => seconds.parse().ok().map(Duration::from_secs),
+        Some(_) | None => None,
+    };
+    let status = StatusCode::from_u16(away.status).unwrap_or(StatusCode::BAD_REQUEST);
+    Problem::new(status, code, away.sentence).after(pause)
+}
+
+/// The refusal in an event of the dialect.
+fn of_event(event: &Parsed) -> Problem {
+    #[derive(Deserialize)]
+    struct Refused {
+        channel: Option<String>,
+        filter: Option<String>,
+        code: String,
+        message: String,
+        retry_after_ms: Option<u64>,
+    }
+    let Ok(refused) = serde_json::from_str::<Refused>(&event.data) else {
+        return going_away();
+    };
+    let code = ErrorCode::ALL
+        .iter()
+        .find(|code| code.name() == refused.code);
+    let code = *code.unwrap_or(&ErrorCode::Busy);
+    let detail = match refused.channel.or(refused.filter) {
+        Some(target) => format!("{target}: {}", refused.message),
+        None => refused.message,
+    };
+    let refusal = Refusal::new(code, detail);
+    let pause = refused.retry_after_ms.map(Duration::from_millis);
+    let later = code.retry() == offhook_engine::Retry::Later;
+    let pause = pause.or_else(|| later.then_some(Duration::from_secs(1)));
+    Problem::from(refusal).after(pause)
+}
+
+fn going_away() -> Problem {
+    let detail = "the server is going away; try again";
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::Draining.name(),
+        detail,
+    )
+    .after(Some(Duration::from_secs(1)))
+}

@@ -1,0 +1,192 @@
+//! `GET /poll`: what was published after a position, at once if there is anything, otherwise as soon as
+//! something comes.
+
+use std::time::Duration;
+
+use offhook_dialects::sse::{Parsed, Wanted};
+use offhook_engine::{Position, Since};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+use tokio::time::{Instant, timeout_at};
+
+use super::{going_away, of_event};
+use crate::{
+    http::api::{Problem, Query},
+    worker::Streaming,
+};
+
+/// The longest wait in seconds: proxies end requests that take longer.
+const LONGEST_WAIT: u32 = 60;
+
+/// What is answered without waiting for more: as much as a page of history.
+const PAGE: usize = 128 * 1024;
+
+/// What one request asks for.
+#[derive(Debug)]
+pub(super) struct Wish {
+    /// Where the client is.
+    position: Option<Position>,
+    /// Whether the client knows where it is; otherwise it is told at once.
+    waits: bool,
+    wait: Duration,
+}
+
+/// What has come for a request.
+#[derive(Debug, Default)]
+struct Page {
+    position: Option<Position>,
+    publications: Vec<Box<RawValue>>,
+    bytes: usize,
+    gap: Option<serde_json::Value>,
+    /// Whether everything kept was read.
+    is_live: bool,
+    /// Whether more is there already.
+    more: bool,
+}
+
+impl Wish {
+    pub(super) fn read(query: &Query, wanted: &Wanted) -> Result<Self, Problem> {
+        let [(_, since)] = &*wanted.targets else {
+            let detail = "channel and filter: one of them is polled at a time; a stream (/sse) has \
+                          several";
+            return Err(Problem::bad(detail));
+        };
+        let wait = query.number("wait", 0)?;
+        if wait > LONGEST_WAIT {
+            let detail = format!("wait: is {wait} s; at most {LONGEST_WAIT}");
+            return Err(Problem::bad(detail));
+        }
+        if *since == Since::State {
+            let detail = "since: a channel's state is read as a stream (/sse), or with the API";
+            return Err(Problem::bad(detail));
+        }
+        Ok(Self {
+            position: match since {
+                Since::Position(position) => Some(*position),
+                Since::Now | Since::Start | Since::Last(_) | Since::State => None,
+            },
+            waits: *since != Since::Now || query.get("since")?.is_some(),
+            wait: Duration::from_secs(wait.into()),
+        })
+    }
+
+    /// Collects an answer from a stream of events.
+    pub(super) async fn answer(self, mut stream: Streaming) -> Result<String, Problem> {
+        let until = Instant::now() + self.wait;
+        let mut page = Page {
+            position: self.position,
+            ..Page::default()
+        };
+        let mut unread = Vec::new();
+        loop {
+            let piece = match page.is_live {
+                // What the server has is answered whatever the client waits.
+                false => stream.take().await,
+                true => match timeout_at(until, stream.take()).await {
+                    Ok(piece) => piece,
+                    Err(_elapsed) => break,
+                },
+            };
+            let Some(piece) = piece else {
+                if page.position.is_none() {
+                    return Err(going_away());
+                }
+                break;
+            };
+            unread.extend_from_slice(&piece);
+            if page.take(&mut unread)? || (page.is_live && (page.has_any() || !self.waits)) {
+                break;
+            }
+        }
+        // Who polls is present while it waits, and no longer.
+        stream.leave();
+        page.write()
+    }
+}
+
+impl Page {
+    fn has_any(&self) -> bool {
+        self.gap.is_some() || !self.publications.is_empty()
+    }
+
+    /// Takes the events that are whole. Returns whether the page ends with them.
+    fn take(&mut self, unread: &mut Vec<u8>) -> Result<bool, Problem> {
+        let whole = unread.windows(2).rposition(|two| two == b"\n\n");
+        let Some(end) = whole.map(|end| end + 2) else {
+            return Ok(false);
+        };
+        let rest = unread.split_off(end);
+        let events = std::mem::replace(unread, rest);
+        for event in Parsed::all(&String::from_utf8_lossy(&events)) {
+            if self.add(&event)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn add(&mut self, event: &Parsed) -> Result<bool, Problem> {
+        #[derive(Deserialize)]
+        struct Subscribed {
+            live: bool,
+        }
+        match &*event.name {
+            "refused" => return Err(of_event(event)),
+            "subscribed" => {
+                let subscribed = serde_json::from_str::<Subscribed>(&event.data);
+                self.is_live = subscribed.is_ok_and(|subscribed| subscribed.live);
+            }
+            // The next request begins before it, and is told of it.
+            "gap" if !self.publications.is_empty() => {
+                self.more = true;
+                return Ok(true);
+            }
+            "gap" => {
+                let gap: serde_json::Value = serde_json::from_str(&event.data).unwrap_or_default();
+                self.gap = Some(json!({
+                    "from": gap["from"], "to": gap["to"], "reason": gap["reason"],
+                    "agreed": gap["agreed"],
+                }));
+            }
+            "live" => self.is_live = true,
+            "" => {
+                self.bytes += event.data.len();
+                if self.bytes > PAGE && !self.publications.is_empty() {
+                    self.more = true;
+                    return Ok(true);
+                }
+                let data = event.data.clone();
+                // What the dialect wrote is JSON.
+                self.publications.extend(RawValue::from_string(data));
+            }
+            _ => return Ok(false),
+        }
+        let id = event.id.as_deref().and_then(|id| id.parse().ok());
+        self.position = id.or(self.position);
+        Ok(false)
+    }
+
+    fn write(&self) -> Result<String, Problem> {
+        let position = self.position.ok_or_else(going_away)?;
+        let publications: Vec<_> = self.publications.iter().map(|p| p.get()).collect();
+        let mut text = format!(
+            "{{\"epoch\":{},\"offset\":{},\"publications\":[{}]",
+            position.epoch.0,
+            position.offset,
+            publications.join(",")
+        );
+        if let Some(serde_json::Value::Object(gap)) = &self.gap {
+            let known: serde_json::Map<_, _> = gap
+                .iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect();
+            text.push_str(&format!(",\"gap\":{}", serde_json::Value::Object(known)));
+        }
+        if self.more {
+            text.push_str(",\"more\":true");
+        }
+        text.push('}');
+        Ok(text)
+    }
+}

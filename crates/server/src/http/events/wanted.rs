@@ -1,0 +1,116 @@
+//! What a request asks for, in its URL and in `Last-Event-ID`.
+
+use std::time::Duration;
+
+use hyper::{HeaderMap, StatusCode};
+use offhook_dialects::sse::{MAX_PADDING, MAX_TARGETS, Wanted};
+use offhook_engine::{ChannelName, Filter, Position, Since, Target};
+
+use crate::{
+    http::api::{Problem, Query},
+    tokens::random_bytes,
+    worker::Worker,
+};
+
+/// How long a client waits at least before it reconnects; up to twice as long, so that those who lost
+/// their streams at the same moment do not all come back together.
+const RETRY_MS: u64 = 1_500;
+
+/// Without keepalive, how often a comment is sent.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+pub(super) fn read(worker: &Worker, query: &Query, headers: &HeaderMap) -> Result<Wanted, Problem> {
+    let mut targets = Vec::new();
+    for name in query.all("channel") {
+        targets.push(Target::from(ChannelName::new(name)?));
+    }
+    for pattern in query.all("filter") {
+        targets.push(Target::from(Filter::new(pattern)?));
+    }
+    if targets.is_empty() || targets.len() > MAX_TARGETS {
+        let count = targets.len();
+        return Err(Problem::bad(format!(
+            "channel and filter: there are {count} together; a stream has 1 to {MAX_TARGETS}. \
+             A filter like news/# brings any number of channels"
+        )));
+    }
+    let starts: Vec<_> = query.all("since").map(since).collect::<Result<_, _>>()?;
+    let starts = match (&*starts, targets.len()) {
+        ([], count) => vec![Since::Now; count],
+        ([since], 1) => vec![*since],
+        ([Since::Position(_)], _) => {
+            let detail = "since: a position is of one channel; give one since for each channel, \
+                          or last_event_id";
+            return Err(Problem::bad(detail));
+        }
+        ([since], count) => vec![*since; count],
+        (starts, count) if starts.len() == count => starts.to_vec(),
+        (starts, count) => {
+            let given = starts.len();
+            return Err(Problem::bad(format!(
+                "since: there are {given} for {count} channels and filters; give one for all, \
+                 or one for each, first those of the channels"
+            )));
+        }
+    };
+    let padding = query.number("padding", 0)?;
+    let padding = usize::try_from(padding).unwrap_or(usize::MAX);
+    if padding > MAX_PADDING {
+        return Err(Problem::bad(format!("padding: at most {MAX_PADDING}")));
+    }
+    let keepalive = worker.shared.config.keepalive.interval;
+    let random = random_bytes().map_or(0, u64::from_be_bytes);
+    Ok(Wanted {
+        targets: targets.into_iter().zip(starts).collect(),
+        presence: switch(query, "presence")?,
+        last_event_id: last_event_id(query, headers)?,
+        retry: Some(Duration::from_millis(RETRY_MS + random % RETRY_MS)),
+        // Half of it, as no answer is waited for.
+        heartbeat: keepalive.map_or(HEARTBEAT, |interval| interval / 2),
+        padding,
+    })
+}
+
+/// The field is newer than the URL, which an `EventSource` never changes.
+fn last_event_id(query: &Query, headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let field = headers.get("last-event-id");
+    // Bytes that are no text are no id of ours, which is said by a gap.
+    let field = field.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let id = match field.filter(|id| !id.is_empty()) {
+        Some(id) => Some(id),
+        None => query.get("last_event_id")?.map(str::to_owned),
+    };
+    Ok(id.filter(|id| !id.is_empty()))
+}
+
+/// `now`, `start`, `state`, `last:50`, or a position: `EPOCH:OFFSET` or `EPOCH.OFFSET`.
+fn since(text: &str) -> Result<Since, Problem> {
+    let wrong = || {
+        Problem::bad(
+            "since: expected now, start, state, last:50, or a position like 1700000000000000:42",
+        )
+    };
+    match text {
+        "now" => return Ok(Since::Now),
+        "start" => return Ok(Since::Start),
+        "state" => return Ok(Since::State),
+        _ => {}
+    }
+    if let Some(count) = text.strip_prefix("last:") {
+        return Ok(Since::Last(count.parse().map_err(|_| wrong())?));
+    }
+    let position = text.replacen(':', ".", 1).parse::<Position>();
+    Ok(Since::Position(position.map_err(|_| wrong())?))
+}
+
+fn switch(query: &Query, name: &str) -> Result<bool, Problem> {
+    match query.get(name)? {
+        None | Some("false" | "0") => Ok(false),
+        Some("true" | "1" | "") => Ok(true),
+        Some(_) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            format!("{name}: expected true or false"),
+        )),
+    }
+}

@@ -1,0 +1,199 @@
+//! The body of an HTTP response as a transport: what is sent to a client that can only read.
+
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    future::poll_fn,
+    mem,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame};
+use offhook::protocol::CloseCode;
+use offhook_dialects::Incoming;
+
+use super::{
+    Guest, Worker,
+    connecting::{Connected, Connecting},
+    connection::Connection,
+    outlet::{Gone, Kind, Outlet, Transport},
+};
+
+/// The most that is handed to the HTTP library at once. 16 KiB: what it holds is not counted as
+/// unsent, and a write of this size costs little more than it has to.
+const PIECE: usize = 16 * 1024;
+
+/// What waits to be written to a response. An idle one holds no buffer.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    inner: RefCell<Inner>,
+    bound: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    bytes: Vec<u8>,
+    /// Nothing more is accepted, and the response ends after these bytes.
+    closed: bool,
+    /// Waits for bytes.
+    reader: Option<Waker>,
+    /// Waits until there is room.
+    room: Option<Waker>,
+}
+
+impl Unsent {
+    pub(super) fn new(bound: usize) -> Rc<Self> {
+        Rc::new(Self {
+            inner: RefCell::default(),
+            bound,
+        })
+    }
+
+    fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
+        let inner = &mut *self.inner.borrow_mut();
+        if inner.bytes.is_empty() {
+            if inner.closed {
+                return Poll::Ready(None);
+            }
+            inner.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let rest = match inner.bytes.len() > PIECE {
+            true => inner.bytes.split_off(PIECE),
+            false => Vec::new(),
+        };
+        let piece = mem::replace(&mut inner.bytes, rest);
+        if inner.bytes.len() <= self.bound / 2
+            && let Some(room) = inner.room.take()
+        {
+            room.wake();
+        }
+        Poll::Ready(Some(piece.into()))
+    }
+
+    /// Ready once something was put, or nothing ever will be.
+    fn poll_put(&self, cx: &Context<'_>) -> Poll<()> {
+        let inner = &mut *self.inner.borrow_mut();
+        if inner.closed || !inner.bytes.is_empty() {
+            return Poll::Ready(());
+        }
+        inner.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn end(&self) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.closed = true;
+        for waiting in [inner.reader.take(), inner.room.take()] {
+            waiting.into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+impl Transport for Unsent {
+    fn put(&self, _kind: Kind, message: &[u8]) -> Result<usize, Gone> {
+        let inner = &mut *self.inner.borrow_mut();
+        if inner.closed {
+            return Err(Gone);
+        }
+        inner.bytes.extend_from_slice(message);
+        if let Some(reader) = inner.reader.take() {
+            reader.wake();
+        }
+        Ok(inner.bytes.len())
+    }
+
+    fn unsent(&self) -> usize {
+        self.inner.borrow().bytes.len()
+    }
+
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        let inner = &mut *self.inner.borrow_mut();
+        if inner.closed {
+            return Poll::Ready(Err(Gone));
+        }
+        if inner.bytes.len() <= self.bound / 2 {
+            return Poll::Ready(Ok(()));
+        }
+        inner.room = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn close(&self, _code: CloseCode, _reason: &str) {
+        self.end();
+    }
+}
+
+/// The body of a response that a connection is told everything in. The connection ends with it.
+#[derive(Debug)]
+pub(crate) struct Streaming {
+    unsent: Rc<Unsent>,
+    connection: Option<Connection>,
+}
+
+impl Worker {
+    /// Makes a connection of a client whose dialect knows already what it asks for. If it is refused,
+    /// the body has only the refusal.
+    pub(crate) fn stream(self: &Rc<Self>, guest: Guest) -> Streaming {
+        let unsent = Unsent::new(self.shared.config.messages.outbox_bytes);
+        let outlet = Outlet::Other(Rc::<Unsent>::clone(&unsent));
+        let mut connecting = Connecting::new(outlet, guest);
+        let connection = match connecting.receive(self, Incoming::Text("")) {
+            Ok(Connected::Yes(mut connection, intents)) => {
+                for intent in intents {
+                    connection.carry_out(intent);
+                }
+                Some(connection)
+            }
+            // Sessions are not resumed here, so that nothing has to be awaited.
+            Ok(Connected::NotYet | Connected::Awaits(_)) | Err(_) => {
+                unsent.end();
+                None
+            }
+        };
+        Streaming { unsent, connection }
+    }
+}
+
+impl Streaming {
+    /// Waits until there is something to send, and returns it. It stays in the body.
+    pub(crate) async fn first(&self) -> String {
+        poll_fn(|cx| self.unsent.poll_put(cx)).await;
+        let inner = self.unsent.inner.borrow();
+        String::from_utf8_lossy(&inner.bytes).into_owned()
+    }
+
+    /// Waits for what is next to be sent, and takes it; none at the end. It may end within an event.
+    pub(crate) async fn take(&self) -> Option<Bytes> {
+        poll_fn(|cx| self.unsent.poll_take(cx)).await
+    }
+
+    /// The client is leaving: it is no longer present from now on.
+    pub(crate) const fn leave(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.leave();
+        }
+    }
+}
+
+impl Body for Streaming {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.unsent.poll_take(cx);
+        piece.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.unsent.end();
+    }
+}
