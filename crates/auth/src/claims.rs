@@ -64,6 +64,16 @@ enum Can {
     List(Vec<String>),
 }
 
+/// What a backend says of a client that connects.
+#[derive(Deserialize)]
+struct Stated<'a> {
+    user: Option<String>,
+    #[serde(borrow)]
+    info: Option<&'a RawValue>,
+    grants: Option<BTreeMap<String, Can>>,
+    expires_in: Option<u64>,
+}
+
 /// The content of a verified token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
@@ -82,6 +92,17 @@ impl Claims {
         ends_ms: Option<u64>,
         issued_ms: Option<u64>,
     ) -> Result<Self, TokenError> {
+        if payload.sub.as_deref().is_none_or(str::is_empty) && payload.channel.is_none() {
+            return Err(TokenError::Missing("sub"));
+        }
+        Self::of(payload, ends_ms, issued_ms)
+    }
+
+    fn of(
+        payload: Payload<'_>,
+        ends_ms: Option<u64>,
+        issued_ms: Option<u64>,
+    ) -> Result<Self, TokenError> {
         let user = payload.sub.unwrap_or_default();
         let claim = |name, reason: String| TokenError::Claim { name, reason };
         if user.len() > MAX_USER {
@@ -95,9 +116,6 @@ impl Claims {
         let channel = payload.channel.as_deref().map(ChannelName::new);
         let channel = channel.transpose();
         let channel = channel.map_err(|refusal| claim("channel", refusal.detail.into_owned()))?;
-        if user.is_empty() && channel.is_none() {
-            return Err(TokenError::Missing("sub"));
-        }
         let info = payload.info.map_or("", RawValue::get);
         if info.len() > MAX_INFO {
             let reason = format!("is {} bytes; the limit is {MAX_INFO}", info.len());
@@ -127,6 +145,33 @@ impl Claims {
         })
     }
 
+    /// What a backend says of a client that connects: JSON with `user`, `info` and `grants` as in a
+    /// token (`user` for `sub`), and `expires_in`, in seconds from now. Without a user it stays
+    /// anonymous. Other fields are not read.
+    ///
+    /// # Errors
+    /// A field is of another type, too long or otherwise wrong.
+    pub fn stated(text: &[u8], now_ms: u64) -> Result<Self, TokenError> {
+        let stated: Stated<'_> = serde_json::from_slice(text).map_err(|_| {
+            TokenError::Malformed("a field of the backend's answer has a wrong type")
+        })?;
+        let ends_ms = stated
+            .expires_in
+            .map(|seconds| now_ms.saturating_add(seconds.saturating_mul(1_000)));
+        let payload = Payload {
+            sub: stated.user,
+            exp: None,
+            nbf: None,
+            iat: None,
+            iss: None,
+            aud: None,
+            channel: None,
+            info: stated.info,
+            grants: stated.grants,
+        };
+        Self::of(payload, ends_ms, None)
+    }
+
     /// The user's name; empty only in a subscription token for an anonymous session.
     #[must_use]
     pub fn user(&self) -> &str {
@@ -154,7 +199,8 @@ impl Claims {
     /// The identity of a client with this token: its own grants, and those of every user.
     #[must_use]
     pub fn identity(&self, of_users: &[UserGrant]) -> Identity {
-        let of_users = of_users.iter().map(|grant| grant.of(&self.user));
+        let of_users = of_users.iter().filter(|_| !self.user.is_empty());
+        let of_users = of_users.map(|grant| grant.of(&self.user));
         Identity {
             info: self.info.clone(),
             info_is_fixed: !self.info.is_empty(),

@@ -2,9 +2,9 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use offhook_engine::{BrokerRequest, Now, RuleBook};
+use offhook_engine::{BrokerRequest, ChannelName, Now, RuleBook};
 
-use crate::mailbox::Mailbox;
+use crate::{changes::Changes, mailbox::Mailbox};
 
 /// Identifies a worker at a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +74,15 @@ pub struct Held {
     pub disk_bytes: u64,
 }
 
+/// A channel that somebody subscribes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Occupied {
+    /// Its name.
+    pub channel: ChannelName,
+    /// The number of its members; 0 in a channel without presence.
+    pub members: u64,
+}
+
 /// The interface of all brokers. [`BrokerRequest`] and [`BrokerEvent`](offhook_engine::BrokerEvent)
 /// define the requests, the events, and their order.
 ///
@@ -112,6 +121,14 @@ pub trait Broker: Send + Sync + Debug {
 
     /// How the broker is, for health checks and for people.
     fn health(&self) -> Health;
+
+    /// Puts what happens to channels into this queue from now on, in the order in which it happens in
+    /// each channel. It replaces an earlier queue.
+    fn observe(&self, changes: Arc<Changes>);
+
+    /// The channels that somebody subscribes to and whose names start with a prefix, in the order of
+    /// their names' bytes, after this name, at most so many. Takes time proportional to their number.
+    fn occupied(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Occupied>;
 
     /// What the broker holds. Cheap enough to be asked several times a second.
     fn held(&self) -> Held;

@@ -38,6 +38,7 @@
 //! ```
 
 mod broker;
+mod changes;
 mod cursors;
 mod hub;
 mod lineage;
@@ -46,7 +47,8 @@ mod mailbox;
 mod memory;
 mod values;
 
-pub use broker::{Broker, Budget, Health, Held, WorkerId};
+pub use broker::{Broker, Budget, Health, Held, Occupied, WorkerId};
+pub use changes::{Changes, ChannelChange};
 pub use log::{
     ChannelSummary, CheckReport, Durability, Entry, Log, LogOptions, LogView, OpenError, Snapshot,
     SnapshotError, private_directory,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use offhook_engine::{BrokerRequest, Now, RuleBook};
 
 use crate::{
-    broker::{Broker, Budget, Health, Held, WorkerId},
+    broker::{Broker, Budget, Health, Held, Occupied, WorkerId},
+    changes::Changes,
     hub::Hub,
     lineage::fresh_epoch,
     mailbox::Mailbox,
@@ -56,6 +57,14 @@ impl Broker for Memory {
 
     fn health(&self) -> Health {
         Health::Good
+    }
+
+    fn observe(&self, changes: Arc<Changes>) {
+        self.0.observe(changes);
+    }
+
+    fn occupied(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Occupied> {
+        self.0.occupied(prefix, after, limit)
     }
 
     fn held(&self) -> Held {

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use offhook_dialects::native::client::Command;
+use offhook_dialects::native::client::{Command, Key};
 
 use crate::answer::Answer;
 use crate::client::Handle;
@@ -21,6 +21,7 @@ pub struct Call {
     method: String,
     data: Data,
     within: Option<Duration>,
+    key: Option<String>,
 }
 
 impl Call {
@@ -30,7 +31,15 @@ impl Call {
             method,
             data,
             within: None,
+            key: None,
         }
+    }
+
+    /// Lets the server ask the backend again when it does not answer: the backend may get the call
+    /// more than once, and tells a repetition by the key. Without a key it gets the call at most once.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
     }
 
     /// How long the backend has for its answer. The server's own limit holds too: 30 s unless
@@ -46,6 +55,7 @@ impl Call {
             format: self.data.format(),
             data: self.data.into_bytes(),
             within: self.within,
+            key: self.key.as_deref().map(Key::new).transpose()?,
         };
         let asking = Asking::once(&self.handle, command)?;
         let Answer::Called(data) = asking.answer().await? else {

@@ -141,6 +141,7 @@ impl From<Refusal> for Error {
             message: (&*refusal.detail).into(),
             retry: refusal.code.retry(),
             retry_after: refusal.retry_after,
+            backend: None,
         }))
     }
 }
@@ -152,6 +153,7 @@ pub struct Refused {
     message: Box<str>,
     retry: Retry,
     retry_after: Option<Duration>,
+    backend: Option<Box<str>>,
 }
 
 impl Refused {
@@ -186,12 +188,20 @@ impl Refused {
         self.retry_after
     }
 
+    /// What the backend said, as it gave it, if it is the one that refused: a JSON object with
+    /// `code`, `message`, and `data` if it gave any.
+    #[must_use]
+    pub fn backend(&self) -> Option<&str> {
+        self.backend.as_deref()
+    }
+
     pub(crate) fn read(refused: wire::Refused<'_>) -> Self {
         Self {
             name: refused.code.into(),
             message: refused.message.into(),
             retry: refused.retry,
             retry_after: refused.retry_after,
+            backend: refused.backend.map(Into::into),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Settings of authentication: tokens, and keys of the HTTP API.
 
-use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use data_encoding::BASE64;
 use offhook_auth::{Algorithm, ApiKey, UserGrant};
 
 use super::group::group;
 use super::kind::{Bytes, Choice, File, Many, Or, Parsed, Switch, time};
+use super::url::HttpUrl;
 
 const SECRET_ALGORITHMS: &[(&str, Algorithm)] = &[
     ("HS256", Algorithm::Hs256),
@@ -183,78 +184,27 @@ impl fmt::Debug for TokenSecret {
     }
 }
 
-/// The URL of keys to fetch.
+/// Where keys are fetched: by `https`, or from this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JwksUrl {
-    /// Whether it uses TLS.
-    pub tls: bool,
-    /// The host, without brackets around an address.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-    /// The path and query.
-    pub target: String,
-    text: String,
-}
+pub struct JwksUrl(pub HttpUrl);
 
 impl FromStr for JwksUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("{text:?} is not a URL for keys: {why}");
-        if !text.bytes().all(|byte| byte.is_ascii_graphic()) || text.contains(['#', '\\']) {
-            return Err(wrong(
-                "it contains characters that are not allowed in a URL",
-            ));
+        let url: HttpUrl = text.parse()?;
+        if url.tls || url.is_local() {
+            return Ok(Self(url));
         }
-        let (tls, rest) = match text.split_once("://") {
-            Some(("https", rest)) => (true, rest),
-            Some(("http", rest)) => (false, rest),
-            Some(_) | None => return Err(wrong("expected https://host/path")),
-        };
-        let (authority, target) = match rest.find(['/', '?']) {
-            Some(at) => rest.split_at(at),
-            None => (rest, "/"),
-        };
-        if target.starts_with('?') || authority.contains('@') {
-            return Err(wrong("expected https://host/path, without a user"));
-        }
-        let port = if tls { 443 } else { 80 };
-        let (host, port) = match authority.strip_prefix('[') {
-            Some(rest) => {
-                let (host, after) = rest.split_once(']').ok_or_else(|| wrong("a [ is open"))?;
-                (host, after.strip_prefix(':').map_or(Ok(port), str::parse))
-            }
-            None => match authority.rsplit_once(':') {
-                Some((host, port)) => (host, port.parse()),
-                None => (authority, Ok(port)),
-            },
-        };
-        let port = port.map_err(|_| wrong("its port is not a number"))?;
-        let local = host == "localhost"
-            || host
-                .parse()
-                .is_ok_and(|address: IpAddr| address.is_loopback());
-        if host.is_empty() {
-            return Err(wrong("the host is missing"));
-        }
-        if !tls && !local {
-            return Err(wrong(
-                "keys fetched by plain http could be forged; use https, or a proxy on this machine",
-            ));
-        }
-        Ok(Self {
-            tls,
-            host: host.to_owned(),
-            port,
-            target: target.to_owned(),
-            text: text.to_owned(),
-        })
+        Err(format!(
+            "{text:?}: keys that come by plain http could be anybody's; use https, or a proxy on \
+             this machine"
+        ))
     }
 }
 
 impl fmt::Display for JwksUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        self.0.fmt(f)
     }
 }

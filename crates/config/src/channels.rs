@@ -37,10 +37,19 @@ impl Group for ChannelRule {
     }
 }
 
-const ACCESS: &[(&str, Access)] = &[
+/// Who may do something by a rule that leaves nothing to the backend.
+pub(crate) const ACCESS: &[(&str, Access)] = &[
     ("everyone", Access::Everyone),
     ("users", Access::Users),
     ("granted", Access::Granted),
+    ("nobody", Access::Nobody),
+];
+
+const CHANNEL_ACCESS: &[(&str, Access)] = &[
+    ("everyone", Access::Everyone),
+    ("users", Access::Users),
+    ("granted", Access::Granted),
+    ("backend", Access::Asked),
     ("nobody", Access::Nobody),
 ];
 
@@ -60,15 +69,16 @@ group! {
         presence => Switch;
 
         /// Who may publish: everyone with a connection, sessions with a user name (`users`), sessions
-        /// whose grants name the channel (`granted`), or only the server's own API (`nobody`).
+        /// whose grants name the channel (`granted`), whom the backend allows each time (`backend`), or
+        /// only the server's own API (`nobody`).
         ///
         /// A first try needs no users.
-        publish => Choice(ACCESS);
+        publish => Choice(CHANNEL_ACCESS);
 
         /// Who may subscribe, and read history and presence.
         ///
         /// A first try needs no users.
-        subscribe => Choice(ACCESS);
+        subscribe => Choice(CHANNEL_ACCESS);
 
         /// What happens to a connection that does not keep up in a channel without history: the
         /// oldest publications are dropped and a gap says how many (`drop_oldest`), only the newest
@@ -77,6 +87,12 @@ group! {
         ///
         /// Suits most channels; `latest_by_key` suits prices.
         slow => Choice(SLOW);
+
+        /// Tell the backend when the channel gets its first subscriber and loses its last and, if it has
+        /// a list of members, when members join and leave.
+        ///
+        /// Nothing is sent to a backend that did not ask for it.
+        notify => Switch;
 
         /// How long an idempotency key is remembered.
         ///

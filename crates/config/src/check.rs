@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use offhook_auth::Key;
+use offhook_engine::Access;
 
 use super::Config;
 use super::channels::ChannelRule;
@@ -16,7 +17,7 @@ const AROUND: usize = 16 * 1024;
 
 /// Settings that contradict each other. A setting that already `failed` is not reported again.
 pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Problem> {
-    let checks: [(&[&str], Check); 8] = [
+    let checks: [(&[&str], Check); 10] = [
         (&["tls.cert", "tls.key"], tls),
         (
             &["messages.max_bytes", "limits.data_bytes"],
@@ -31,6 +32,11 @@ pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Proble
         ),
         (&["auth.secrets", "auth.secret_algorithm"], secrets),
         (&["channels"], unreachable),
+        (
+            &["backend.url", "backend.secrets", "backend.plain_http"],
+            backend,
+        ),
+        (&["backend.url", "channels"], nobody_to_ask),
     ];
     let sound = |(keys, _): &(&[&str], Check)| !keys.iter().any(|key| failed.contains(*key));
     let checks = checks.into_iter().filter(sound);
@@ -146,6 +152,59 @@ fn per_address(loaded: &Loaded) -> Vec<Problem> {
     );
     let place = either(loaded, "connections.max_per_address", "connections.max");
     vec![Problem::new(place, message)]
+}
+
+fn backend(loaded: &Loaded) -> Vec<Problem> {
+    let backend = &loaded.config.backend;
+    let problem = |key, message: String| vec![Problem::new(loaded.place(key), message)];
+    let Some(url) = &backend.url else {
+        let asks = [
+            ("backend.connect", backend.connect),
+            ("backend.connections", backend.connections),
+            ("backend.calls", backend.calls != Access::Nobody),
+        ];
+        let mut asks = asks.into_iter().filter(|(_, asks)| *asks);
+        return asks.next().map_or_else(Vec::new, |(key, _)| {
+            problem(key, format!("{key}: backend.url is missing: who is asked?"))
+        });
+    };
+    if backend.secrets.is_empty() {
+        let message = "backend.secrets is missing beside backend.url: the backend tells by the \
+                       signature that a request comes from this server";
+        return problem("backend.url", message.to_owned());
+    }
+    if !url.tls && !url.is_local() && !backend.plain_http {
+        let message = format!(
+            "backend.url: answers that come by plain http from {} could be anybody's; use https, or \
+             set backend.plain_http if the network is yours",
+            url.host
+        );
+        return problem("backend.url", message);
+    }
+    Vec::new()
+}
+
+/// Rules that ask a backend, where there is none.
+fn nobody_to_ask(loaded: &Loaded) -> Vec<Problem> {
+    if loaded.config.backend.url.is_some() {
+        return Vec::new();
+    }
+    let rules = loaded.config.channels.iter().enumerate();
+    let asks = rules.flat_map(|(position, rule)| {
+        let rules = &rule.rules;
+        let settings = [
+            ("publish", rules.publish == Access::Asked),
+            ("subscribe", rules.subscribe == Access::Asked),
+            ("notify", rules.notify),
+        ];
+        let asking = settings.into_iter().filter(|(_, asks)| *asks);
+        asking.map(move |(name, _)| format!("channels[{position}].{name}"))
+    });
+    let problem = |key: String| {
+        let message = format!("{key}: backend.url is missing: who is asked?");
+        Problem::new(loaded.place(&key), message)
+    };
+    asks.map(problem).collect()
 }
 
 /// The place of the setting that was given explicitly.

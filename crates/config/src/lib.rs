@@ -19,6 +19,7 @@
 //! ```
 
 mod auth;
+mod backend;
 mod catalogue;
 mod channels;
 mod check;
@@ -34,6 +35,7 @@ mod reader;
 mod running;
 mod spelling;
 mod toml_text;
+mod url;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
@@ -41,9 +43,12 @@ use offhook::OriginPolicy;
 use offhook::protocol::Keepalive;
 use offhook::protocol::handshake::Scheme;
 use offhook_brokers::Durability;
-use offhook_engine::{ChannelName, ChannelRules, History, Limits, RuleBook, SlowPolicy};
+use offhook_engine::{
+    Access, AskRule, ChannelName, ChannelRules, History, Limits, RuleBook, SlowPolicy,
+};
 
 pub use self::auth::{Api, Auth, JwksUrl, TokenSecret};
+pub use self::backend::{Backend, SigningSecret};
 pub use self::catalogue::{Setting, settings};
 pub use self::channels::ChannelRule;
 pub use self::connections::{Connections, Messages};
@@ -54,6 +59,7 @@ pub use self::load::{Loaded, Sources, load};
 pub use self::page::{example, reference};
 pub use self::problem::{Problem, Problems};
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};
+pub use self::url::HttpUrl;
 
 use self::group::group;
 use self::kind::{Addresses, Choice, Cores, File, HostName, Many, Origins, Switch, UrlPath, time};
@@ -153,6 +159,8 @@ group! {
         auth: Auth;
         /// The HTTP API for backends.
         api: Api;
+        /// The backend that is asked and told.
+        backend: Backend;
         /// Resuming without asking the backend again.
         resume: Resume;
         /// What one session may do, and how much the engine may hold. Its `connections` and
@@ -179,14 +187,25 @@ impl Config {
     /// The rules for the engine and the broker.
     #[must_use]
     pub fn rule_book(&self) -> RuleBook {
-        let add = |book: RuleBook, rule: &ChannelRule| book.with(&rule.pattern, rule.rules.clone());
+        let add = |book: RuleBook, rule: &ChannelRule| {
+            let mut rules = rule.rules.clone();
+            if rules.ask == AskRule::default() {
+                rules.ask = self.backend.ask_rule();
+            }
+            book.with(&rule.pattern, rules)
+        };
         let book = self.channels.iter().fold(RuleBook::new(), add);
+        // Without a backend, each call is answered that there is none.
+        let calls = match self.backend.url {
+            Some(_) => self.backend.calls,
+            None => Access::Everyone,
+        };
         if !self.talk {
-            return book;
+            return book.with_calls(calls);
         }
         let pages = [typing_rule(&book), examples_rule(&book)];
         let rules = pages.iter().flatten().chain(&self.channels);
-        rules.fold(RuleBook::new(), add)
+        rules.fold(RuleBook::new(), add).with_calls(calls)
     }
 
     /// The scheme under which browsers reach this server: [`OriginPolicy::SameOrigin`] compares it.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     delivery::{ConnectionId, Reply},
     error::Refusal,
-    publication::{Draft, Format},
+    publication::{Draft, Format, Key, Tags},
     session::{Identity, SessionSnapshot},
     subscription::Target,
 };
@@ -41,10 +41,10 @@ pub struct Ask {
 /// The subject of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// To connect, with this token or whatever else the caller was given.
+    /// To connect.
     Connect {
-        /// The token that the client sent.
-        token: Bytes,
+        /// What is known of the client, such as its token, in the caller's own format.
+        facts: Bytes,
     },
     /// To subscribe.
     Subscribe {
@@ -64,22 +64,28 @@ pub enum Wish {
         data: Bytes,
         /// The format of `data`.
         format: Format,
+        /// The client's idempotency key: with one the backend may be asked again when it did not
+        /// answer, since it can tell that it is the same call.
+        key: Option<Key>,
     },
 }
 
 /// The answer to an [`Ask`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is allowed; the answer of a call is empty.
+    /// It is allowed; a client that connects has the identity known so far, and the answer of a
+    /// call is empty.
     Allowed,
     /// Connecting is allowed, with this identity.
     Admitted(Arc<Identity>),
-    /// Publishing is allowed, with this data instead of the client's.
+    /// Publishing is allowed, with these instead of the client's.
     Changed {
         /// Replaces the client's data.
         data: Bytes,
         /// The format of `data`.
         format: Format,
+        /// Replaces the client's tags.
+        tags: Tags,
     },
     /// A call's answer.
     Answered {

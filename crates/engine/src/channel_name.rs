@@ -126,7 +126,7 @@ impl Pattern {
         self.0.contains('*')
     }
 
-    fn fits(&self, name: &str) -> bool {
+    pub(crate) fn fits(&self, name: &str) -> bool {
         // The leftmost match of each piece between stars is sufficient, so the time is linear in
         // the name for every piece, never exponential.
         let mut pieces = self.0.split('*');

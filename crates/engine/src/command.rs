@@ -120,6 +120,9 @@ pub enum Command {
         format: Format,
         /// How long to wait for the answer; none leaves it to the server.
         within: Option<Duration>,
+        /// Without a key the backend is asked at most once; with one at least once, and can tell
+        /// a repetition by the key.
+        key: Option<Key>,
     },
     /// Store a consumer's position, or query it.
     Ack {

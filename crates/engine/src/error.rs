@@ -1,6 +1,6 @@
 //! Refusals: stable codes, and whether to try again.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 /// Whether and when the same request can succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,8 @@ codes! {
     NoState = "no_state", Never;
     /// The channel keeps no presence.
     NoPresence = "no_presence", Never;
+    /// The backend said no, and why: the message is its own, and so is [`Refusal::backend`].
+    Rejected = "rejected", Never;
     /// Too many commands or publications in too short a time.
     RateLimited = "rate_limited", Later;
     /// The server has reached its limit of connections.
@@ -95,6 +97,8 @@ codes! {
     Busy = "busy", Later;
     /// The broker did not answer in time; it may still have published: try again with the same key.
     TimedOut = "timed_out", Later;
+    /// The backend, which decides about this, did not answer, or not with anything of use.
+    BackendAway = "backend_away", Later;
     /// The server's disk is full; nothing acknowledged is lost.
     StorageFull = "storage_full", Later;
     /// The server's disk failed; nothing acknowledged is lost.
@@ -120,6 +124,8 @@ pub struct Refusal {
     pub detail: Cow<'static, str>,
     /// When to try again, if known.
     pub retry_after: Option<Duration>,
+    /// What a backend that said no tells the client, as it gave it: a JSON object.
+    pub backend: Option<Arc<str>>,
 }
 
 impl Refusal {
@@ -129,7 +135,15 @@ impl Refusal {
             code,
             detail: detail.into(),
             retry_after: None,
+            backend: None,
         }
+    }
+
+    /// Adds what a backend tells the client: a JSON object.
+    #[must_use]
+    pub fn told_by_backend(mut self, error: &str) -> Self {
+        self.backend = Some(error.into());
+        self
     }
 
     /// Adds when to try again.

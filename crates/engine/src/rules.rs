@@ -141,6 +141,9 @@ pub struct ChannelRules {
     pub subscribe: Access,
     /// How outside parties are asked, for [`Access::Asked`].
     pub ask: AskRule,
+    /// Whether somebody outside is told when the channel gets its first subscriber and loses its
+    /// last, and, if it keeps presence, when members join and leave. Nothing here does it.
+    pub notify: bool,
     /// How long an idempotency key is remembered, even after its publication was trimmed. Default
     /// one hour: longer than a client keeps retrying before it gives up its queue.
     pub key_window: Duration,
@@ -156,6 +159,7 @@ impl Default for ChannelRules {
             publish: Access::default(),
             subscribe: Access::default(),
             ask: AskRule::default(),
+            notify: false,
             key_window: Duration::from_secs(3600),
         }
     }
@@ -190,6 +194,7 @@ pub struct RuleBook {
     /// Rules with a `*`, by the text before the first one.
     wild: Prefixes,
     filters: Access,
+    calls: Access,
 }
 
 /// A trie over the bytes of prefixes, so that a name is compared with few patterns.
@@ -254,6 +259,20 @@ impl RuleBook {
     pub fn with_filters(mut self, access: Access) -> Self {
         self.filters = access;
         self
+    }
+
+    /// Sets who may call the backend. Default: everyone, since the backend decides about each call.
+    /// The patterns of grants are over the names of methods.
+    #[must_use]
+    pub fn with_calls(mut self, access: Access) -> Self {
+        self.calls = access;
+        self
+    }
+
+    /// Who may call the backend.
+    #[must_use]
+    pub fn call_access(&self) -> Access {
+        self.calls
     }
 
     /// Who may subscribe to filters.

@@ -108,6 +108,20 @@ impl Identity {
         }
     }
 
+    /// Whether it may call a method of the backend.
+    #[must_use]
+    pub fn may_call(&self, access: Access, method: &str) -> bool {
+        match access {
+            // The backend answers each call, and may refuse it.
+            Access::Everyone | Access::Asked => true,
+            Access::Users => !self.user.is_empty(),
+            Access::Granted => self
+                .grants_of(Verbs::CALL)
+                .any(|grant| grant.pattern.fits(method)),
+            Access::Nobody => false,
+        }
+    }
+
     fn grants_of(&self, verb: Verbs) -> impl Iterator<Item = &Grant> {
         let grants = self.grants.iter();
         grants.filter(move |grant| grant.verbs.contains(verb))

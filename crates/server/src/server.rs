@@ -12,19 +12,21 @@ use std::{
     time::Duration,
 };
 
+use offhook_auth::ApiKey;
 use offhook_brokers::{Broker, Budget, Log, LogOptions, Memory, private_directory};
 use offhook_engine::RuleBook;
 use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 
 use crate::{
     auth::{self, Authenticator},
+    backend,
     config::{Config, ResumeKey},
     door::{self, Routes},
     key_file,
     sessions::Sessions,
     start_error::StartError,
     tokens::{self, Sealer},
-    worker::{self, Phase, Shared},
+    worker::{self, Orders, Phase, Shared},
 };
 
 /// How often the broker's time is advanced.
@@ -60,6 +62,7 @@ pub struct Running {
     drain: Duration,
     phase: watch::Sender<Phase>,
     sealer: Arc<Sealer>,
+    auth: Arc<Authenticator>,
     sessions: Sessions,
     threads: Threads,
 }
@@ -73,6 +76,8 @@ struct Threads {
     clock: Option<JoinHandle<()>>,
     /// Fetches the keys that verify tokens, if they come from a URL.
     keys: Option<JoinHandle<()>>,
+    /// Asks the backend, if there is one.
+    backend: Option<backend::Running>,
     /// Dropping the last reference completes what the log has queued.
     broker: Option<Arc<dyn Broker>>,
 }
@@ -88,6 +93,11 @@ impl Running {
     /// Tokens of other keys are refused with `bad_token`.
     pub fn set_resume_keys(&self, keys: &[ResumeKey]) {
         self.sealer.set_keys(keys);
+    }
+
+    /// Replaces the keys of the HTTP API: requests that begin from now on need one of these.
+    pub fn set_api_keys(&self, keys: Vec<ApiKey>) {
+        self.auth.set_api_keys(keys);
     }
 
     /// The server-side actions on sessions.
@@ -130,6 +140,10 @@ impl Threads {
                 tracing::error!("a thread of the server has panicked");
             }
         }
+        // After the workers: the ends of their connections are told.
+        if let Some(backend) = self.backend.take() {
+            backend.end();
+        }
         self.broker = None;
     }
 }
@@ -157,17 +171,30 @@ pub(crate) fn start_with(
     let drain = config.drain;
     let routes = routes(Routes::new(&config));
     let sealer = Arc::new(Sealer::new(&keys, config.resume.expiry));
+    let orders = Arc::new(Orders::new(config.workers.get()));
+    let started = backend::start(&config, &rules, Arc::clone(&orders));
+    let started = started.map_err(StartError::System)?;
+    let (backend, link) = match started {
+        Some(started) => {
+            broker.observe(started.changes);
+            (Some(started.running), Some(started.link))
+        }
+        None => (None, None),
+    };
     let shared = Arc::new(Shared::new(
         config,
         Arc::clone(&broker),
         Arc::clone(&sealer),
         Arc::clone(&auth),
+        orders,
+        link,
         tls,
         routes,
     ));
     let sessions = Sessions::new(Arc::clone(&shared.directory), Arc::clone(&shared.orders));
     let (phase, serving) = watch::channel(Phase::Open);
     let mut threads = Threads {
+        backend,
         broker: Some(Arc::clone(&broker)),
         ..Threads::default()
     };
@@ -180,13 +207,14 @@ pub(crate) fn start_with(
     let (clock_runs, clock) = keep_time(broker).map_err(StartError::System)?;
     threads.clock_runs = Some(clock_runs);
     threads.clock = Some(clock);
-    threads.keys = auth::keep_fetching(auth, serving).map_err(StartError::System)?;
+    threads.keys = auth::keep_fetching(Arc::clone(&auth), serving).map_err(StartError::System)?;
     tracing::info!(?addresses, workers = threads.workers.len(), "serving");
     Ok(Running {
         addresses,
         drain,
         phase,
         sealer,
+        auth,
         sessions,
         threads,
     })

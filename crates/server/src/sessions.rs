@@ -4,12 +4,12 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use offhook_engine::{CloseReason, Format, Refusal, SessionId, Subscribe, SubscriptionKey, Whom};
+use offhook_engine::{Format, Refusal, SessionId, Subscribe, SubscriptionKey, Whom};
 use tokio::sync::oneshot;
 
 use crate::{
     directory::Directory,
-    worker::{Errand, Order, Orders},
+    worker::{Errand, Goodbye, Order, Orders},
 };
 
 /// Server-side actions on sessions. Cloning costs two reference counts.
@@ -56,8 +56,19 @@ impl Sessions {
 
     /// Closes their connections.
     pub async fn disconnect(&self, whom: Whom) -> usize {
-        let reason = CloseReason::Disconnected;
-        self.all(whom, &Errand::Disconnect(reason)).await
+        self.all(whom, &Errand::Disconnect(None)).await
+    }
+
+    /// Closes their connections with a code and a reason of your own. Clients come back after any code
+    /// other than those of docs/protocol.md that say not to: codes from 4100 to 4999 are free. The
+    /// reason may have 123 bytes; more is cut off.
+    pub async fn disconnect_with(&self, whom: Whom, code: u16, reason: &str) -> usize {
+        let reason = &reason[..reason.floor_char_boundary(123)];
+        let goodbye = Goodbye {
+            code,
+            reason: reason.into(),
+        };
+        self.all(whom, &Errand::Disconnect(Some(goodbye))).await
     }
 
     /// The sessions of a user that have a connection.

@@ -1,6 +1,7 @@
 //! The bus: delivers publications to followers, and holds the streams that exist only in memory. It
 //! is used under one lock, held briefly, in the caller's thread; nothing here waits for a disk.
 
+mod followers;
 mod upkeep;
 
 use std::{
@@ -14,7 +15,7 @@ use offhook_engine::{
 };
 
 use super::{durable::Durable, forgotten::Forgotten, recent::Recent, stream::Stream};
-use crate::{broker::WorkerId, lineage::fresh_epoch, mailbox::Mailbox};
+use crate::{broker::WorkerId, changes::Changes, lineage::fresh_epoch, mailbox::Mailbox};
 
 pub(crate) use self::upkeep::{SLICE, shrink};
 
@@ -23,7 +24,7 @@ pub(crate) use self::upkeep::{SLICE, shrink};
 const MAX_FILTERS: usize = 100_000;
 
 /// Approximate bytes for the name of a followed channel.
-const FOLLOWED: usize = 160;
+const FOLLOWED: usize = 200;
 
 /// Approximate bytes for a cached stream on disk, including its lineage.
 const VIEW: usize = 512;
@@ -37,6 +38,9 @@ pub(crate) struct Bus {
     mailboxes: BTreeMap<WorkerId, Arc<Mailbox>>,
     next_worker: u64,
     followers: HashMap<ChannelName, Vec<WorkerId>>,
+    /// The same names in order, for lists of them.
+    followed: BTreeSet<ChannelName>,
+    observer: Option<Arc<Changes>>,
     filters: FilterTrie<Vec<WorkerId>>,
     /// The filters that each worker follows.
     filters_of: BTreeMap<WorkerId, BTreeSet<Filter>>,
@@ -74,6 +78,8 @@ impl Bus {
             mailboxes: BTreeMap::new(),
             next_worker: 1,
             followers: HashMap::new(),
+            followed: BTreeSet::new(),
+            observer: None,
             streams: HashMap::new(),
             upkeep: VecDeque::new(),
             filters: FilterTrie::new(),
@@ -136,10 +142,17 @@ impl Bus {
 
     pub(crate) fn detach(&mut self, worker: WorkerId) {
         self.mailboxes.remove(&worker);
-        self.followers.retain(|_, followers| {
+        let mut vacated = Vec::new();
+        self.followers.retain(|channel, followers| {
             followers.retain(|follower| *follower != worker);
+            if followers.is_empty() {
+                vacated.push(channel.clone());
+            }
             !followers.is_empty()
         });
+        for channel in vacated {
+            self.vacated(channel);
+        }
         for filter in self.filters_of.remove(&worker).into_iter().flatten() {
             self.remove_filter(worker, &filter);
         }
@@ -328,39 +341,6 @@ impl Bus {
     ) -> impl Iterator<Item = (&'a ChannelName, &'a Stream)> {
         let all = self.streams.iter();
         all.filter(|(name, _)| filter.matches(name))
-    }
-
-    pub(crate) fn followers(&self, channel: &ChannelName) -> &[WorkerId] {
-        self.followers.get(channel).map_or(&[], Vec::as_slice)
-    }
-
-    pub(crate) fn follow(&mut self, worker: WorkerId, channel: ChannelName) {
-        let followers = self.followers.entry(channel).or_default();
-        if !followers.contains(&worker) {
-            followers.push(worker);
-        }
-    }
-
-    pub(crate) fn unfollow(&mut self, worker: WorkerId, channel: &ChannelName) {
-        let Some(followers) = self.followers.get_mut(channel) else {
-            return;
-        };
-        followers.retain(|follower| *follower != worker);
-        if followers.is_empty() {
-            self.followers.remove(channel);
-        }
-    }
-
-    /// Whether a worker follows this channel.
-    pub(crate) fn is_followed(&self, channel: &ChannelName) -> bool {
-        if self.followers.contains_key(channel) {
-            return true;
-        }
-        let mut matched = false;
-        if !self.filters.is_empty() {
-            self.filters.find(channel, &mut |_| matched = true);
-        }
-        matched
     }
 
     /// Adds a publication to a stream in memory and delivers it.

@@ -266,6 +266,11 @@ impl Members {
         }
     }
 
+    pub(crate) fn count(&self, channel: &ChannelName) -> u64 {
+        let there = self.channels.get(channel);
+        there.map_or(0, |there| there.len() as u64)
+    }
+
     pub(crate) fn list(&self, channel: &ChannelName, limit: u32) -> (Vec<Arc<Member>>, u64) {
         let Some(there) = self.channels.get(channel) else {
             return (Vec::new(), 0);

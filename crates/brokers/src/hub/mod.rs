@@ -6,6 +6,7 @@ mod clock;
 mod durable;
 mod forgotten;
 mod members;
+mod observing;
 mod questions;
 mod recent;
 mod registry;
@@ -20,8 +21,8 @@ use std::{
 
 use offhook_engine::{
     BrokerEvent, BrokerFailure, BrokerRequest, ChannelGap, ChannelName, ChannelRules, Draft, Epoch,
-    Filter, Now, Position, PresenceChange, Publication, ReadFrom, ReadLimit, ReadStart, Receipts,
-    RequestId, Resolution, RuleBook, SessionId, StreamState, Trimmed,
+    Filter, Now, Position, Publication, ReadFrom, ReadLimit, ReadStart, Receipts, RequestId,
+    Resolution, RuleBook, SessionId, StreamState, Trimmed,
 };
 
 use self::{bus::Published, clock::Clock, questions::Answer};
@@ -434,15 +435,6 @@ impl Hub {
             position,
         };
         bus.tell_followers(channel, &question);
-    }
-
-    /// Called with the registry's lock held, so that joins and leaves are delivered in order.
-    fn tell_changes(&self, changes: impl IntoIterator<Item = PresenceChange>) {
-        for change in changes {
-            let channel = change.channel.clone();
-            let event = BrokerEvent::Presence(Arc::new(change));
-            self.bus().tell_followers(&channel, &event);
-        }
     }
 }
 

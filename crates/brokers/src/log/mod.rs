@@ -112,7 +112,8 @@ pub use self::{
     view::{ChannelSummary, CheckReport, Entry, LogView},
 };
 use crate::{
-    broker::{Broker, Budget, Health, Held, WorkerId},
+    broker::{Broker, Budget, Health, Held, Occupied, WorkerId},
+    changes::Changes,
     hub::Hub,
     mailbox::Mailbox,
 };
@@ -314,6 +315,14 @@ impl Broker for Log {
             return Health::Failing(text.to_owned());
         }
         self.condition.health()
+    }
+
+    fn observe(&self, changes: Arc<Changes>) {
+        self.shared.hub.observe(changes);
+    }
+
+    fn occupied(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Occupied> {
+        self.shared.hub.occupied(prefix, after, limit)
     }
 
     fn held(&self) -> Held {

@@ -9,6 +9,7 @@
 
 mod acks;
 mod budget;
+mod changes;
 mod contract;
 mod corruption;
 mod crash;

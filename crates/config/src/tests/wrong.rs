@@ -207,3 +207,48 @@ fn words_that_stand_alone_are_no_origins_of_a_list() {
     );
     assert!(wrong.contains("\"*\" is not an origin"), "{wrong}");
 }
+
+#[test]
+fn a_backend_needs_a_secret_and_https_and_rules_that_ask_need_a_backend() {
+    let secret = "secrets = [\"a secret of at least twenty-four bytes\"]";
+    let cases = [
+        (
+            "[backend]\nurl = \"https://app.example.com/hook\"".to_owned(),
+            "backend.secrets is missing beside backend.url",
+        ),
+        (
+            format!("[backend]\nurl = \"http://app.example.com/hook\"\n{secret}"),
+            "set backend.plain_http if the network is yours",
+        ),
+        (
+            "[backend]\nsecrets = [\"too short\"]".to_owned(),
+            "the secret has 9 bytes; at least 24 are needed",
+        ),
+        (
+            "[backend]\nurl = \"https://user:pass@app.example.com/\"".to_owned(),
+            "without a user",
+        ),
+        (
+            "[backend]\ncalls = \"users\"".to_owned(),
+            "backend.calls: backend.url is missing",
+        ),
+        (
+            "[backend]\nconnect = true".to_owned(),
+            "backend.connect: backend.url is missing",
+        ),
+        (
+            "[[channels]]\npattern = \"*\"\npublish = \"backend\"".to_owned(),
+            "channels[0].publish: backend.url is missing",
+        ),
+        (
+            "[[channels]]\npattern = \"*\"\nnotify = true".to_owned(),
+            "channels[0].notify: backend.url is missing",
+        ),
+    ];
+    for (text, expected) in cases {
+        let wrong = file(&text).wrong();
+        assert!(wrong.contains(expected), "{wrong}");
+    }
+    let good = format!("[backend]\nurl = \"http://127.0.0.1:3000/hook\"\n{secret}");
+    assert!(file(&good).good().config.backend.url.is_some());
+}

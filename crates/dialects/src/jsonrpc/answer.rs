@@ -98,6 +98,10 @@ fn refusal_data(refusal: &Refusal) -> String {
     let object = Object::part()
         .text("code", refusal.code.name())
         .text("retry", refusal.code.retry().name());
+    let object = match &refusal.backend {
+        Some(told) => object.raw("backend", told),
+        None => object,
+    };
     match refusal.retry_after {
         Some(pause) => object.raw("retry_after_ms", pause.as_millis()).end(),
         None => object.end(),

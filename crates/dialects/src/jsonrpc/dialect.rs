@@ -259,10 +259,15 @@ impl Rpc {
         let (command, purpose) = match ask {
             Ask::Login(_) => return,
             Ask::Do(command) => (command, Purpose::Command),
-            Ask::Subscribe(wish) => {
+            Ask::Subscribe(wish, token) => {
                 let number = self.number();
                 let command = Command::Subscribe(wish.numbered(number));
-                (command, Purpose::Subscribe(number))
+                let purpose = Purpose::Subscribe(number);
+                let Some(token) = token else {
+                    return self.command(call, command, purpose, intents);
+                };
+                let id = self.pending.command(call, purpose);
+                return intents.push(Intent::Granted { id, token, command });
             }
             Ask::Unsubscribe(number) => (unsubscribe(number), Purpose::Unsubscribe(number)),
             Ask::On(channels) => return self.on(call, channels, intents),

@@ -32,8 +32,8 @@ const METHODS: &str = "subscribe, unsubscribe, publish, history, state, presence
 pub(super) enum Ask {
     /// One command.
     Do(Command),
-    /// A subscription without a number yet.
-    Subscribe(Subscribe),
+    /// A subscription without a number yet, and the token for it, if there is one.
+    Subscribe(Subscribe, Option<String>),
     /// Ends the subscription with this number.
     Unsubscribe(u32),
     /// Subscribes to these channels as events of rpc-websockets.
@@ -48,7 +48,7 @@ pub(super) enum Ask {
 pub(super) fn read(request: &Request<'_>) -> Result<Ask, Failure> {
     let params = &request.params;
     Ok(match &*request.method {
-        "subscribe" => Ask::Subscribe(subscribe(params)?),
+        "subscribe" => Ask::Subscribe(subscribe(params)?, optional(params, "token", 4)?),
         "unsubscribe" => Ask::Unsubscribe(required(params, "subscription", 0)?),
         "publish" => Ask::Do(publish(params)?),
         "history" => Ask::Do(history(params)?),
@@ -102,10 +102,7 @@ fn publish(params: &Params<'_>) -> Result<Command, Failure> {
     let channel = channel(params)?;
     let (data, format) = data(params, 1)?
         .ok_or_else(|| Failure::invalid_params("data and base64: both are missing"))?;
-    let key = match optional::<Cow<'_, str>>(params, "key", 2)? {
-        Some(text) => Some(key(&text, "key")?),
-        None => None,
-    };
+    let key = optional_key(params, 2)?;
     let tags: Option<BTreeMap<Cow<'_, str>, Cow<'_, str>>> = optional(params, "tags", 3)?;
     let tags = tags.iter().flatten();
     let tags = Tags::new(tags.map(|(name, value)| (&**name, &**value)));
@@ -148,6 +145,7 @@ fn call(params: &Params<'_>) -> Result<Command, Failure> {
         data,
         format,
         within: within.map(Duration::from_millis),
+        key: optional_key(params, 3)?,
     })
 }
 
@@ -156,7 +154,9 @@ fn data(params: &Params<'_>, index: usize) -> Result<Option<(Bytes, Format)>, Fa
     let base64: Option<Cow<'_, str>> = optional(params, "base64", usize::MAX)?;
     match (find(params, "data", index), base64) {
         (None, None) => Ok(None),
-        (Some(_), Some(_)) => Err(Failure::invalid_params("data and base64: only one of them")),
+        (Some(_), Some(_)) => Err(Failure::invalid_params(
+            "data and base64: only one of them is allowed",
+        )),
         (Some(data), None) if is_shallow(data.get()) => {
             let bytes = Bytes::copy_from_slice(data.get().as_bytes());
             Ok(Some((bytes, Format::Json)))
@@ -198,6 +198,11 @@ fn channel(params: &Params<'_>) -> Result<ChannelName, Failure> {
 
 fn key(text: &str, field: &'static str) -> Result<Key, Failure> {
     Key::new(text).map_err(|refusal| at(field, &refusal))
+}
+
+fn optional_key(params: &Params<'_>, index: usize) -> Result<Option<Key>, Failure> {
+    let text = optional::<Cow<'_, str>>(params, "key", index)?;
+    text.map(|text| key(&text, "key")).transpose()
 }
 
 fn place(

@@ -323,7 +323,13 @@ fn call(message: &Message<'_>) -> Result<Command, Refusal> {
         data,
         format,
         within: message.deadline_ms.map(Duration::from_millis),
+        key: key(message)?,
     })
+}
+
+fn key(message: &Message<'_>) -> Result<Option<Key>, Refusal> {
+    let key = message.key.as_ref().map(|key| Key::new(key)).transpose();
+    key.map_err(at("key"))
 }
 
 /// Every channel is answered separately, so that a refused one does not delay the others.
@@ -383,12 +389,11 @@ fn publish(message: &Message<'_>) -> Result<Command, Refusal> {
         .iter()
         .flatten()
         .map(|(name, value)| (&**name, &**value));
-    let key = message.key.as_ref().map(|key| Key::new(key)).transpose();
     Ok(Command::Publish {
         channel: channel(message)?,
         data,
         format,
         tags: Tags::new(tags).map_err(at("tags"))?,
-        key: key.map_err(at("key"))?,
+        key: key(message)?,
     })
 }

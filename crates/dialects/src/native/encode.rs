@@ -362,6 +362,10 @@ pub(crate) fn encode_refusal(object: Object, refusal: &Refusal) -> Object {
         .text("code", refusal.code.name())
         .text("message", &refusal.detail);
     let object = object.text("retry", refusal.code.retry().name());
+    let object = match &refusal.backend {
+        Some(told) => object.raw("backend", told),
+        None => object,
+    };
     match refusal.retry_after {
         Some(pause) => object.raw("retry_after_ms", pause.as_millis()),
         None => object,

@@ -4,7 +4,7 @@
 //! The client's request contains everything: channels and filters, where each starts, or the id of
 //! the last event that it received. After that, only the server sends. The dialect sends a
 //! [`Notice`] as a named event and a publication as an unnamed one, which pages get as `message`.
-//! The event's id names the positions of all channels of the stream; see [`Ids`].
+//! The event's id names the positions of all channels of the stream.
 
 mod event;
 mod id;

@@ -20,6 +20,8 @@ struct Client {
     refused: Vec<(Option<CommandId>, Refusal)>,
     connects: Vec<Option<String>>,
     refreshes: Vec<(CommandId, String)>,
+    /// Subscription tokens.
+    granted: Vec<String>,
     heard: Vec<String>,
 }
 
@@ -54,7 +56,10 @@ impl Client {
                 }
                 Intent::Command { id, command } => self.asked.push((id, command)),
                 Intent::Refresh { id, token } => self.refreshes.push((id, token)),
-                Intent::Granted { .. } => panic!("there are no subscription tokens here"),
+                Intent::Granted { id, token, command } => {
+                    self.granted.push(token);
+                    self.asked.push((id, command));
+                }
                 Intent::Refuse { id, refusal } => self.refused.push((id, refusal)),
                 Intent::Say(message) => self.hear(vec![message]),
                 Intent::Leave | Intent::Close { .. } => panic!("nobody leaves"),
@@ -531,4 +536,42 @@ proptest! {
         client.reply(Reply::Pong);
         prop_assert_eq!(client.takes(), r#"{"jsonrpc":"2.0","result":"pong","id":"last"}"#);
     }
+}
+
+#[test]
+fn a_subscribe_may_bring_a_token_for_its_channel() {
+    let mut client = Client::connected();
+    client.send(
+        r#"{"jsonrpc":"2.0","id":1,"method":"subscribe","params":{"channel":"private/7","token":"a.b.c"}}"#,
+    );
+    assert_eq!(client.granted, ["a.b.c"]);
+    let Command::Subscribe(wish) = &client.asked[0].1 else {
+        panic!("{:?}", client.asked)
+    };
+    assert_eq!(wish.target.as_str(), "private/7");
+    client.reply(Reply::Refused(Refusal::new(
+        ErrorCode::Unauthenticated,
+        "token: has expired",
+    )));
+    assert!(client.takes().contains("\"code\":\"unauthenticated\""));
+}
+
+#[test]
+fn what_the_backend_says_of_its_refusal_reaches_the_client_as_it_is() {
+    let mut client = Client::connected();
+    client
+        .send(r#"{"jsonrpc":"2.0","id":1,"method":"call","params":{"method":"sum","key":"once"}}"#);
+    let Command::Call { key, .. } = &client.asked[0].1 else {
+        panic!("{:?}", client.asked)
+    };
+    assert_eq!(key.as_ref().map(Key::as_str), Some("once"));
+    let refusal = Refusal::new(ErrorCode::Rejected, "no such order")
+        .told_by_backend(r#"{"code":"gone","data":[1]}"#);
+    client.reply(Reply::Refused(refusal));
+    let heard = client.takes();
+    assert!(
+        heard.contains("\"backend\":{\"code\":\"gone\",\"data\":[1]}"),
+        "{heard}"
+    );
+    assert!(heard.contains("\"message\":\"no such order\""), "{heard}");
 }

@@ -300,6 +300,7 @@ fn a_refusal_says_what_to_do() {
         message: "too much".into(),
         retry: Retry::Later,
         retry_after: Some(Duration::from_millis(70)),
+        backend: None,
     };
     let rejection = Rejection {
         id: None,

@@ -118,12 +118,13 @@ impl Engine {
     }
 
     /// Asks whether a client may connect, before there is a connection: checks a token or calls a
-    /// webhook. The caller receives [`CallerReply::Admitted`], or a refusal. Without an answer in
-    /// time, [`NoAnswer::Allow`] admits an anonymous client.
+    /// webhook. `identity` is what is known so far. The caller receives [`CallerReply::Admitted`], or
+    /// a refusal. Without an answer in time, [`NoAnswer::Allow`] admits the client with that identity.
     pub fn handle_connect(
         &mut self,
         caller: CallerId,
-        token: bytes::Bytes,
+        identity: Arc<Identity>,
+        facts: bytes::Bytes,
         rule: AskRule,
         now: Now,
     ) {
@@ -132,16 +133,27 @@ impl Engine {
             self.answer(Asker::Caller(caller), Reply::Refused(too_many_questions()));
             return;
         }
-        self.ask(
-            Asked::Connect { caller },
-            rule,
-            None,
-            Wish::Connect { token },
-        );
+        let wish = Wish::Connect { facts };
+        let known = Arc::clone(&identity);
+        self.ask_as(known, Asked::Connect { caller, identity }, rule, None, wish);
     }
 
     pub(super) fn ask(
         &mut self,
+        asked: Asked,
+        rule: AskRule,
+        connection: Option<ConnectionId>,
+        wish: Wish,
+    ) -> VerdictId {
+        let known = connection.and_then(|c| self.connections.get(c.into()));
+        let identity = known.map(|c| Arc::clone(&c.identity));
+        let identity = identity.unwrap_or_else(|| Arc::new(Identity::stranger()));
+        self.ask_as(identity, asked, rule, connection, wish)
+    }
+
+    fn ask_as(
+        &mut self,
+        identity: Arc<Identity>,
         asked: Asked,
         rule: AskRule,
         connection: Option<ConnectionId>,
@@ -155,12 +167,10 @@ impl Engine {
         };
         let id = VerdictId::from(self.asks.pending.insert(question));
         self.asks.due.insert((until, id));
-        let known = connection.and_then(|c| self.connections.get(c.into()));
-        let identity = known.map(|c| Arc::clone(&c.identity));
         self.asks.queue.push_back(Ask {
             id,
             connection,
-            identity: identity.unwrap_or_else(|| Arc::new(Identity::stranger())),
+            identity,
             wish,
             within: rule.within,
         });
@@ -199,19 +209,19 @@ impl Engine {
 
     fn decided(&mut self, id: VerdictId, asked: Asked, verdict: Verdict) {
         match asked {
-            Asked::Connect { caller } => self.connect_decided(caller, verdict),
+            Asked::Connect { caller, identity } => self.connect_decided(caller, identity, verdict),
             Asked::Subscribe { subscription } => self.subscribe_decided(subscription, verdict),
             Asked::Publish { connection } => self.publish_decided(connection, id, verdict),
             Asked::Call { asker } => self.call_decided(asker, verdict),
         }
     }
 
-    fn connect_decided(&mut self, caller: CallerId, verdict: Verdict) {
+    fn connect_decided(&mut self, caller: CallerId, known: Arc<Identity>, verdict: Verdict) {
         let reply = match verdict {
             Verdict::Admitted(identity) => CallerReply::Admitted(identity),
             Verdict::Refused(refusal) => CallerReply::Reply(Reply::Refused(refusal)),
             Verdict::Allowed | Verdict::Changed { .. } | Verdict::Answered { .. } => {
-                CallerReply::Admitted(Arc::new(Identity::stranger()))
+                CallerReply::Admitted(known)
             }
         };
         self.caller_replies.push_back((caller, reply));
@@ -237,7 +247,7 @@ impl Engine {
 
     fn call_decided(&mut self, asker: Asker, verdict: Verdict) {
         let reply = match verdict {
-            Verdict::Answered { data, format } | Verdict::Changed { data, format } => {
+            Verdict::Answered { data, format } | Verdict::Changed { data, format, .. } => {
                 Reply::Called { data, format }
             }
             Verdict::Allowed | Verdict::Admitted(_) => Reply::Called {
@@ -250,6 +260,12 @@ impl Engine {
     }
 
     fn publish_decided(&mut self, connection: ConnectionId, ask: VerdictId, verdict: Verdict) {
+        let mut verdict = verdict;
+        if let Verdict::Changed { data, .. } = &verdict
+            && let Err(refusal) = self.within_size(data)
+        {
+            verdict = Verdict::Refused(refusal);
+        }
         let Some(extra) = self
             .connections
             .get_mut(connection.into())
@@ -260,8 +276,8 @@ impl Engine {
         let ordered = &mut extra.ordered;
         match verdict {
             Verdict::Refused(refusal) => ordered.decide(ask, ordered::Verdict::Refused(refusal)),
-            Verdict::Changed { data, format } => {
-                ordered.change(ask, data, format);
+            Verdict::Changed { data, format, tags } => {
+                ordered.change(ask, data, format, tags);
                 ordered.decide(ask, ordered::Verdict::Allowed);
             }
             Verdict::Allowed | Verdict::Admitted(_) | Verdict::Answered { .. } => {

@@ -1,8 +1,6 @@
 //! Commands: checked against limits and permissions, then carried out.
 
-use std::{sync::Arc, time::Duration};
-
-use bytes::Bytes;
+use std::sync::Arc;
 
 use crate::{
     ask::{AskRule, CallerId, Wish},
@@ -11,7 +9,6 @@ use crate::{
     delivery::{ConnectionId, Reply},
     error::{ErrorCode, Refusal},
     grant::Verbs,
-    publication::Format,
     rules::{Access, ChannelRules},
     session::Identity,
     subscription::Target,
@@ -180,12 +177,11 @@ impl Engine {
                 self.may_read(connection, Verbs::SUBSCRIBE, &channel)?;
                 self.receipts(asker, channel, position)
             }
-            Command::Call {
-                method,
-                data,
-                format,
-                within,
-            } => self.call(asker, method, data, format, within),
+            call @ Command::Call { .. } => {
+                let c = self.connections.get(connection.into()).ok_or_else(gone)?;
+                let identity = Arc::clone(&c.identity);
+                self.call(asker, Some(&identity), call)
+            }
             Command::Ping => {
                 self.reply(connection, Some(id), Reply::Pong);
                 Ok(())
@@ -277,12 +273,7 @@ impl Engine {
                 may_read(self, Verbs::SUBSCRIBE, &channel)?;
                 self.receipts(asker, channel, position)
             }
-            Command::Call {
-                method,
-                data,
-                format,
-                within,
-            } => self.call(asker, method, data, format, within),
+            call @ Command::Call { .. } => self.call(asker, identity, call),
             Command::Ping => {
                 self.answer(asker, Reply::Pong);
                 Ok(())
@@ -337,12 +328,28 @@ impl Engine {
     fn call(
         &mut self,
         asker: Asker,
-        method: Box<str>,
-        data: Bytes,
-        format: Format,
-        within: Option<Duration>,
+        identity: Option<&Arc<Identity>>,
+        call: Command,
     ) -> Result<(), Refusal> {
+        let Command::Call {
+            method,
+            data,
+            format,
+            within,
+            key,
+        } = call
+        else {
+            debug_assert!(false, "only calls come here");
+            return Ok(());
+        };
         self.within_size(&data)?;
+        let access = self.rules.call_access();
+        if let Some(identity) = identity
+            && !identity.may_call(access, &method)
+        {
+            let detail = format!("{} may not call {method}", named(identity));
+            return Err(Refusal::new(ErrorCode::Forbidden, detail));
+        }
         if self.asks.len() >= self.limits.requests {
             return Err(too_many_questions());
         }
@@ -360,6 +367,7 @@ impl Engine {
             method,
             data,
             format,
+            key,
         };
         self.ask(Asked::Call { asker }, rule, connection, wish);
         Ok(())
@@ -391,10 +399,14 @@ pub(super) fn gone() -> Refusal {
 }
 
 pub(super) fn forbidden(what: &str, target: &Target, identity: &Identity) -> Refusal {
-    let who = match &*identity.user {
-        "" => "a client without a user name".to_owned(),
-        user => format!("user {user}"),
-    };
+    let who = named(identity);
     let detail = format!("{who} may not {what} {target}");
     Refusal::new(ErrorCode::Forbidden, detail)
+}
+
+fn named(identity: &Identity) -> String {
+    match &*identity.user {
+        "" => "a client without a user name".to_owned(),
+        user => format!("user {user}"),
+    }
 }

@@ -23,7 +23,9 @@ use crate::{
 use super::{Engine, state::State, subscriptions::Wished};
 
 impl Engine {
-    fn connections_of(&self, whom: &Whom) -> Vec<ConnectionId> {
+    /// The open connections of these sessions.
+    #[must_use]
+    pub fn connections_of(&self, whom: &Whom) -> Vec<ConnectionId> {
         let found: Vec<ConnectionId> = match whom {
             Whom::Session(session) => self.sessions.get(session).copied().into_iter().collect(),
             Whom::User(user) => self

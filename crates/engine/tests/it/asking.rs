@@ -122,10 +122,12 @@ fn a_verdict_may_change_what_is_published() {
     let changed = Verdict::Changed {
         data: "polite".into(),
         format: Format::Text,
+        tags: Tags::new([("by", "the backend")]).unwrap(),
     };
     decide(&mut world, &all[0], changed);
     let stream = &world.broker.streams[&channel("kept/asked/a")];
     assert_eq!(stream.all[&(1, 1)].data, "polite");
+    assert_eq!(stream.all[&(1, 1)].tags.get("by"), Some("the backend"));
 }
 
 #[test]
@@ -186,6 +188,7 @@ fn a_call_is_answered_by_the_backend_or_times_out() {
         data: "[1,2]".into(),
         format: Format::Json,
         within,
+        key: None,
     };
     world.command(0, call(None));
     world.command(0, call(Some(Duration::from_secs(1))));
@@ -217,14 +220,16 @@ fn a_call_is_answered_by_the_backend_or_times_out() {
 fn a_connect_is_asked_about_before_there_is_a_connection() {
     let mut world = world(NoAnswer::Refuse);
     for caller in 1..=3 {
-        let token = format!("token {caller}").into();
-        world.workers[0].handle_connect(CallerId(caller), token, AskRule::default(), world.now);
+        let facts = format!("token {caller}").into();
+        let known = Arc::new(Identity::stranger());
+        let rule = AskRule::default();
+        world.workers[0].handle_connect(CallerId(caller), known, facts, rule, world.now);
     }
     let all = asks(&mut world);
     assert_eq!(
         all[0].wish,
         Wish::Connect {
-            token: "token 1".into()
+            facts: "token 1".into()
         }
     );
     let ann = Arc::new(Identity::user("ann"));
@@ -370,4 +375,62 @@ fn questions_about_subscriptions_are_bounded() {
     }
     let asks = std::iter::from_fn(|| engine.poll_ask()).count();
     assert!(asks <= 1, "{asks} questions that nobody waits for any more");
+}
+
+#[test]
+fn who_may_call_is_ruled_by_users_and_by_grants_for_methods() {
+    let granted = Identity::user("ann").with("orders.*", Verbs::CALL);
+    let bob = Identity::user("bob");
+    for (access, identity, method, may) in [
+        (Access::Everyone, &Identity::stranger(), "sum", true),
+        (Access::Users, &Identity::stranger(), "sum", false),
+        (Access::Users, &bob, "sum", true),
+        (Access::Granted, &bob, "orders.cancel", false),
+        (Access::Granted, &granted, "orders.cancel", true),
+        (Access::Granted, &granted, "users.delete", false),
+        (Access::Nobody, &granted, "orders.cancel", false),
+    ] {
+        let book = rules().with_calls(access);
+        let mut world = World::with(1, 1, &tight_limits(), book);
+        world.connect(0, 0, false);
+        let whom = Whom::Session(world.clients[0].session);
+        let identity = Arc::new(identity.clone());
+        world.workers[0].replace_identity(&whom, &identity, "", world.now);
+        let call = Command::Call {
+            method: method.into(),
+            data: "1".into(),
+            format: Format::Json,
+            within: None,
+            key: None,
+        };
+        world.command(0, call);
+        let asked = asks(&mut world);
+        assert_eq!(asked.len(), usize::from(may), "{access:?} {method}");
+        if may {
+            assert_eq!(asked[0].identity.user, identity.user);
+            continue;
+        }
+        world.settle_at_once();
+        let Reply::Refused(refusal) = world.clients[0].replies()[0] else {
+            panic!()
+        };
+        assert_eq!(refusal.code, ErrorCode::Forbidden);
+    }
+}
+
+#[test]
+fn a_verdict_with_more_data_than_may_be_published_is_refused() {
+    let mut world = world(NoAnswer::Refuse);
+    world.publish(0, "kept/asked/a", "x");
+    world.settle_at_once();
+    let all = asks(&mut world);
+    let limit = tight_limits().data_bytes;
+    let changed = Verdict::Changed {
+        data: vec![b'1'; limit + 1].into(),
+        format: Format::Binary,
+        tags: Tags::default(),
+    };
+    decide(&mut world, &all[0], changed);
+    let stream = world.broker.streams.get(&channel("kept/asked/a"));
+    assert!(stream.is_none_or(|stream| stream.head().offset == 0));
 }

@@ -23,7 +23,7 @@ use tokio_rustls::{
 
 use super::Authenticator;
 use crate::{
-    config::JwksUrl,
+    config::HttpUrl,
     worker::{Phase, now},
 };
 
@@ -117,7 +117,7 @@ async fn fetch(auth: &Authenticator) {
     if let Some(mut fetched) = auth.fetched() {
         fetched.begin(now().unix_ms);
     }
-    let got = timeout(auth.settings.jwks_timeout, get(url)).await;
+    let got = timeout(auth.settings.jwks_timeout, get(&url.0)).await;
     let got = got.unwrap_or(Err(FetchError::TimedOut));
     let now_ms = now().unix_ms;
     let result = auth.fetched().map(|mut fetched| match got {
@@ -145,7 +145,7 @@ async fn fetch(auth: &Authenticator) {
     }
 }
 
-async fn get(url: &JwksUrl) -> Result<Bytes, FetchError> {
+async fn get(url: &HttpUrl) -> Result<Bytes, FetchError> {
     let stream = TcpStream::connect((&*url.host, url.port)).await;
     let stream = stream.map_err(FetchError::Io)?;
     if !url.tls {
@@ -158,26 +158,27 @@ async fn get(url: &JwksUrl) -> Result<Bytes, FetchError> {
 }
 
 fn connector() -> Result<TlsConnector, FetchError> {
+    let config = tls_client().map_err(FetchError::Tls)?;
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// TLS as a client that trusts whom the system trusts.
+pub(crate) fn tls_client() -> Result<ClientConfig, String> {
     let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .and_then(BuilderVerifierExt::with_platform_verifier);
-    let config = config.map_err(|error| FetchError::Tls(error.to_string()))?;
-    Ok(TlsConnector::from(Arc::new(config.with_no_client_auth())))
+    let config = config.map_err(|error| error.to_string())?;
+    Ok(config.with_no_client_auth())
 }
 
-async fn request<S>(stream: TokioIo<S>, url: &JwksUrl) -> Result<Bytes, FetchError>
+async fn request<S>(stream: TokioIo<S>, url: &HttpUrl) -> Result<Bytes, FetchError>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::handshake(stream).await.map_err(FetchError::Http)?;
-    let host = if url.host.contains(':') {
-        format!("[{}]:{}", url.host, url.port)
-    } else {
-        format!("{}:{}", url.host, url.port)
-    };
     let request = Request::get(&url.target)
-        .header(HOST, host)
+        .header(HOST, url.authority())
         .header(ACCEPT, "application/json")
         .header(USER_AGENT, concat!("offhook/", env!("CARGO_PKG_VERSION")))
         .body(Empty::<Bytes>::new())

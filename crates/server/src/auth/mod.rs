@@ -12,7 +12,8 @@ use std::{
 };
 
 use offhook_auth::{
-    ApiKeys, Claims, Key, KeySet, RefetchLimits, Refetching, Rules, TokenError, UserGrant, Verifier,
+    ApiKey, ApiKeys, Claims, Key, KeySet, RefetchLimits, Refetching, Rules, TokenError, UserGrant,
+    Verifier,
 };
 use offhook_engine::{ErrorCode, Grant, Identity, Refusal, Target};
 use tokio::sync::Notify;
@@ -21,7 +22,7 @@ use crate::{
     config::{Auth, Config},
     start_error::StartError,
 };
-pub(crate) use fetching::{first_fetch, keep_fetching};
+pub(crate) use fetching::{first_fetch, keep_fetching, tls_client};
 pub(crate) use presented::{Places, TwoTokens, presented};
 use revoked::Revoked;
 
@@ -45,7 +46,7 @@ pub(crate) struct Authenticator {
     verifier: RwLock<Arc<Verifier>>,
     revoked: Mutex<Revoked>,
     /// The keys of the HTTP API.
-    api_keys: Arc<ApiKeys>,
+    api_keys: RwLock<Arc<ApiKeys>>,
 }
 
 impl Authenticator {
@@ -80,7 +81,7 @@ impl Authenticator {
             wanted: Notify::new(),
             verifier: RwLock::new(Arc::new(verifier)),
             revoked: Mutex::default(),
-            api_keys: Arc::new(ApiKeys::new(config.api.keys.clone())),
+            api_keys: RwLock::new(Arc::new(ApiKeys::new(config.api.keys.clone()))),
             settings,
             rules,
             own_keys,
@@ -94,7 +95,17 @@ impl Authenticator {
 
     /// The keys of the HTTP API.
     pub(crate) fn api_keys(&self) -> Arc<ApiKeys> {
-        Arc::clone(&self.api_keys)
+        let keys = self.api_keys.read();
+        Arc::clone(&keys.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes these keys of the HTTP API from now on, and no others.
+    pub(crate) fn set_api_keys(&self, keys: Vec<ApiKey>) {
+        let keys = Arc::new(ApiKeys::new(keys));
+        *self
+            .api_keys
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
     /// The identity of a user without a token, with the grants that every user has. Anonymous if

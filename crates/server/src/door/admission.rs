@@ -109,6 +109,11 @@ impl Place {
         self.counted
     }
 
+    /// Where the client is.
+    pub(crate) const fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// Whether a request on this connection may open a connection to the engine now. Each counts as a
     /// handshake, as it would on a connection of its own.
     pub(crate) fn request(&mut self, now: Instant) -> bool {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     auth::{Places, TwoTokens, presented},
     tokens::random_bytes,
-    worker::{Guest, Pressure, Verified, Worker, now},
+    worker::{Approach, Guest, Pressure, Verified, Worker, now},
 };
 
 /// How long a token in a URL may be valid, unless the configuration lets them stand there. 15 minutes:
@@ -59,6 +59,7 @@ pub(crate) fn upgrade(
             return Err(decision.reject(away.refusal()));
         }
     };
+    let approach = approach(worker, decision.request(), place, Places::Handshake);
     let accepted = decision.accept();
     Ok(Upgrade {
         response: accepted.response,
@@ -66,6 +67,7 @@ pub(crate) fn upgrade(
         guest: Guest {
             speaker: (spoken.begin)(),
             identity,
+            approach,
         },
     })
 }
@@ -190,6 +192,25 @@ fn admit(
     by_token(worker, request, places)
 }
 
+/// What the backend is told of a client; none if it is not asked about clients.
+pub(crate) fn approach(
+    worker: &Worker,
+    request: &Request,
+    place: &Place,
+    places: Places,
+) -> Option<Box<Approach>> {
+    let backend = worker.shared.backend.as_ref();
+    backend.filter(|backend| backend.asks_about_clients())?;
+    let token = presented(request, &worker.shared.config, places);
+    let token = token.ok().flatten();
+    let token = token.filter(|_| worker.shared.passes_tokens_on());
+    Some(Box::new(Approach {
+        token: token.map(|token| token.text.to_owned()),
+        origin: request.origin().map(str::to_owned),
+        address: Some(place.address()),
+    }))
+}
+
 /// The identity in the token of a handshake or another request; none without a token.
 fn by_token(
     worker: &Worker,
@@ -202,7 +223,7 @@ fn by_token(
         let sentence = "the handshake has two tokens; send one";
         TurnedAway::new("token", 400, sentence)
     })?;
-    let Some(token) = token else {
+    let Some(token) = token.filter(|_| !worker.shared.passes_tokens_on()) else {
         return Ok(None);
     };
     // RFC 6750 §3.1.

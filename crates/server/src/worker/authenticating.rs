@@ -24,6 +24,7 @@ impl Worker {
     ) -> Result<Option<Arc<Identity>>, Refusal> {
         let auth = &self.shared.auth;
         let given = connect.token.as_deref();
+        let given = given.filter(|_| !self.shared.passes_tokens_on());
         let given = given.map(|token| auth.identity(token, now.unix_ms));
         let given = given.transpose()?.map(Arc::new);
         let Some(Verified {

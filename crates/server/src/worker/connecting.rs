@@ -5,13 +5,13 @@ use std::{cell::RefMut, rc::Rc, sync::Arc};
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Connect, Incoming, Intent, Payload, Welcome};
 use offhook_engine::{
-    Arrival, CallerReply, CommandId, ConnectionId, ErrorCode, Refusal, SessionId, SessionSnapshot,
-    SubscriptionSnapshot,
+    Arrival, CallerReply, CommandId, ConnectionId, ErrorCode, Identity, Refusal, Reply, SessionId,
+    SessionSnapshot, SubscriptionSnapshot,
 };
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::RecvError};
 
 use super::{
-    Guest, State, Verified, Worker, connection::Connection, expiring::expires_in, now,
+    Approach, Guest, State, Verified, Worker, connection::Connection, expiring::expires_in, now,
     outlet::Outlet, speaker::Speaker,
 };
 use crate::{
@@ -29,6 +29,7 @@ pub(super) struct Connecting {
     outlet: Outlet,
     /// The identity in the handshake's token.
     identity: Option<Verified>,
+    approach: Option<Box<Approach>>,
     /// None once it has moved into the connection.
     speaker: Option<Speaker>,
     attempts: u32,
@@ -42,31 +43,43 @@ pub(super) enum Connected {
     /// The engine knows the connection. Intents after the `connect` in the same message are still
     /// to be carried out.
     Yes(Connection, Vec<Intent>),
-    /// The broker was asked for a session: pass its answer to [`Connecting::go_on`].
+    /// An answer is awaited: pass it to [`Connecting::go_on`].
     Awaits(Box<Loading>),
 }
 
-/// A session that is being resumed, and whose subscriptions the broker stores.
+/// A client that waits for an answer before it is connected.
 #[derive(Debug)]
 pub(super) struct Loading {
     connect: Connect,
-    /// The session from the token, without subscriptions.
-    session: SessionSnapshot,
+    /// The session that is being resumed, from the token, without its subscriptions, which the broker
+    /// stores. None for a new client that the backend is asked about.
+    session: Option<SessionSnapshot>,
     /// The rest of the message after the `connect`.
     behind: Vec<Intent>,
     reply: oneshot::Receiver<CallerReply>,
 }
 
-impl Loading {
-    /// What the broker stores of the session; nothing if it has it no longer.
-    async fn subscriptions(&mut self) -> Vec<SubscriptionSnapshot> {
-        match (&mut self.reply).await {
-            Ok(CallerReply::Session(Some(kept))) if kept.session == self.session.session => {
-                kept.subscriptions
-            }
-            // The client notices what is missing, and subscribes to it again with its positions.
-            Ok(_) | Err(_) => Vec::new(),
-        }
+/// What the broker keeps of a session; nothing where it keeps that no longer.
+fn subscriptions(
+    session: SessionId,
+    reply: Result<CallerReply, RecvError>,
+) -> Vec<SubscriptionSnapshot> {
+    match reply {
+        Ok(CallerReply::Session(Some(kept))) if kept.session == session => kept.subscriptions,
+        // The client sees what is missing, and subscribes to it again with its positions.
+        Ok(_) | Err(_) => Vec::new(),
+    }
+}
+
+/// Whom the backend says that a new client is.
+fn admitted(reply: Result<CallerReply, RecvError>) -> Result<Arc<Identity>, Refusal> {
+    match reply {
+        Ok(CallerReply::Admitted(identity)) => Ok(identity),
+        Ok(CallerReply::Reply(Reply::Refused(refusal))) => Err(refusal),
+        Ok(CallerReply::Reply(_) | CallerReply::Session(_)) | Err(_) => Err(Refusal::new(
+            ErrorCode::Draining,
+            "the server is going away",
+        )),
     }
 }
 
@@ -84,6 +97,7 @@ impl Connecting {
         Self {
             outlet,
             identity: guest.identity,
+            approach: guest.approach,
             speaker: Some(guest.speaker),
             attempts: 0,
         }
@@ -106,20 +120,28 @@ impl Connecting {
     pub(super) async fn go_on(
         &mut self,
         worker: &Rc<Worker>,
-        mut loading: Box<Loading>,
+        loading: Box<Loading>,
     ) -> Result<Connected, Ended> {
-        let subscriptions = loading.subscriptions().await;
         let Loading {
             connect,
             session,
             behind,
-            ..
+            reply,
         } = *loading;
-        let session = SessionSnapshot {
-            subscriptions,
-            ..session
+        let reply = reply.await;
+        let connected = match session {
+            Some(session) => {
+                let subscriptions = subscriptions(session.session, reply);
+                let session = SessionSnapshot {
+                    subscriptions,
+                    ..session
+                };
+                self.connect(worker, &connect, Some(session), None)
+            }
+            None => admitted(reply)
+                .and_then(|identity| self.connect(worker, &connect, None, Some(identity))),
         };
-        match self.connect(worker, &connect, Some(session)) {
+        match connected {
             Ok(connection) => Ok(Connected::Yes(connection, behind)),
             Err(refusal) => {
                 self.refuse(worker, Some(connect.id), &refusal)?;
@@ -138,17 +160,28 @@ impl Connecting {
                             let reply = worker.load(&session);
                             return Ok(Connected::Awaits(Box::new(Loading {
                                 connect,
-                                session,
+                                session: Some(session),
                                 behind: intents.collect(),
                                 reply,
                             })));
                         }
                         Ok(Some(Opened::Whole(session))) => Ok(Some(session)),
-                        Ok(None) => Ok(None),
+                        Ok(None) => match self.ask_backend(worker, &connect) {
+                            Ok(Some(reply)) => {
+                                return Ok(Connected::Awaits(Box::new(Loading {
+                                    connect,
+                                    session: None,
+                                    behind: intents.collect(),
+                                    reply,
+                                })));
+                            }
+                            Ok(None) => Ok(None),
+                            Err(refusal) => Err(refusal),
+                        },
                         Err(refusal) => Err(refusal),
                     };
                     let connected =
-                        session.and_then(|session| self.connect(worker, &connect, session));
+                        session.and_then(|session| self.connect(worker, &connect, session, None));
                     match connected {
                         Ok(connection) => {
                             return Ok(Connected::Yes(connection, intents.collect()));
@@ -196,19 +229,57 @@ impl Connecting {
         Err(Ended::Close(CloseCode::POLICY_VIOLATION, reason))
     }
 
-    /// Starts a session, or resumes this one.
+    /// Asks the backend about a new client; none if it is not to be asked. A session that comes back
+    /// was asked about when it began.
+    fn ask_backend(
+        &self,
+        worker: &Rc<Worker>,
+        connect: &Connect,
+    ) -> Result<Option<oneshot::Receiver<CallerReply>>, Refusal> {
+        let Some(approach) = &self.approach else {
+            return Ok(None);
+        };
+        let by_token = worker.by_token(self.identity.as_ref(), connect, now())?;
+        let known = worker.newcomer(by_token, connect)?;
+        let token = connect.token.as_ref().or(approach.token.as_ref());
+        let token = token.filter(|_| worker.shared.passes_tokens_on());
+        let mut facts = serde_json::Map::new();
+        let address = approach.address.map(|address| address.to_string());
+        for (name, fact) in [
+            ("token", token),
+            ("origin", approach.origin.as_ref()),
+            ("address", address.as_ref()),
+        ] {
+            if let Some(fact) = fact {
+                facts.insert(name.to_owned(), fact.as_str().into());
+            }
+        }
+        let facts = serde_json::Value::from(facts).to_string();
+        let rule = worker.shared.config.backend.ask_rule();
+        Ok(Some(worker.call(|engine, caller, now| {
+            engine.handle_connect(caller, known, facts.into(), rule, now);
+        })))
+    }
+
+    /// Starts a session, or resumes this one. `admitted` is the identity that the backend gave a new
+    /// client.
     fn connect(
         &mut self,
         worker: &Rc<Worker>,
         connect: &Connect,
         session: Option<SessionSnapshot>,
+        admitted: Option<Arc<Identity>>,
     ) -> Result<Connection, Refusal> {
         let Some(mut speaker) = self.speaker.take() else {
             return Err(bad("this connection is connected already"));
         };
-        match self.begin(worker, connect, session, &mut speaker) {
+        let resumed = session.is_some();
+        match self.begin(worker, connect, (session, admitted), &mut speaker) {
             Ok((state, connection, older)) => {
                 self.welcome(worker, state, connect, connection, speaker);
+                if resumed {
+                    worker.tell_backend("resumed", connection);
+                }
                 if let Some(older) = older {
                     worker.close_replaced(older);
                 }
@@ -227,7 +298,7 @@ impl Connecting {
         &self,
         worker: &'a Rc<Worker>,
         connect: &Connect,
-        session: Option<SessionSnapshot>,
+        (session, admitted): (Option<SessionSnapshot>, Option<Arc<Identity>>),
         speaker: &mut Speaker,
     ) -> Result<(RefMut<'a, State>, ConnectionId, Option<Place>), Refusal> {
         let now = now();
@@ -255,7 +326,11 @@ impl Connecting {
             None => {
                 let session = SessionId::from_bytes(random_bytes().map_err(no_session)?);
                 let generation = next(session, None)?;
-                let arrival = Arrival::new(session, worker.newcomer(by_token, connect)?).of(class);
+                let identity = match admitted {
+                    Some(identity) => identity,
+                    None => worker.newcomer(by_token, connect)?,
+                };
+                let arrival = Arrival::new(session, identity).of(class);
                 let connection = engine.handle_connection_opened(arrival, now)?;
                 (session, generation, connection)
             }

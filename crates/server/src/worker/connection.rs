@@ -186,6 +186,19 @@ impl Worker {
         }
     }
 
+    /// Tells the backend what happened to the session of a connection, if it wants to know.
+    pub(super) fn tell_backend(&self, kind: &str, connection: ConnectionId) {
+        let Some(backend) = &self.shared.backend else {
+            return;
+        };
+        let engine = &self.state.borrow().engine;
+        if let (Some(session), Some(identity)) =
+            (engine.session(connection), engine.identity(connection))
+        {
+            backend.tell_session(kind, identity, session);
+        }
+    }
+
     /// Where a connection of this worker is.
     pub(super) fn place(&self, connection: ConnectionId) -> Place {
         Place {
@@ -208,6 +221,7 @@ impl Worker {
         if let Some(session) = session {
             self.shared.directory.left(session, self.place(connection));
         }
+        self.tell_backend("disconnected", connection);
         let mut state = self.state.borrow_mut();
         self.keep_again(&state, connection);
         self.forget_end(&mut state, connection);

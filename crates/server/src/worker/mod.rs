@@ -23,6 +23,7 @@ mod websocket;
 use std::{
     cell::{Cell, RefCell},
     fmt, io,
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
     thread::JoinHandle,
@@ -50,7 +51,7 @@ use crate::{
 use callers::Callers;
 use expiring::Expiries;
 pub(crate) use memory::{Memory, Pressure};
-pub(crate) use orders::{Errand, Order, Orders};
+pub(crate) use orders::{Errand, Goodbye, Order, Orders};
 use outboxes::Outboxes;
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
@@ -91,6 +92,8 @@ pub(crate) struct Guest {
     pub(crate) speaker: Speaker,
     /// The identity in the handshake's token; none without a token.
     pub(crate) identity: Option<Verified>,
+    /// What the backend is told of the client, if it is asked about each.
+    pub(crate) approach: Option<Box<Approach>>,
 }
 
 /// The identity in a token that was verified.
@@ -100,6 +103,16 @@ pub(crate) struct Verified {
     /// When the session was authenticated, in milliseconds since 1970. A revocation covers it if it
     /// is later.
     pub(crate) at_ms: u64,
+}
+
+/// How a client came here.
+#[derive(Debug, Default)]
+pub(crate) struct Approach {
+    /// The handshake's token, where only the backend can tell what it means.
+    pub(crate) token: Option<String>,
+    /// The page's origin.
+    pub(crate) origin: Option<String>,
+    pub(crate) address: Option<IpAddr>,
 }
 
 /// The state used in a turn of the event loop.

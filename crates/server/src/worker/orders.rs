@@ -8,11 +8,12 @@ use std::{
 
 use bytes::Bytes;
 use offhook_engine::{
-    CloseReason, ConnectionId, Format, Notice, Refusal, SessionId, Subscribe, SubscriptionKey, Whom,
+    CloseReason, ConnectionId, Format, Notice, Refusal, SessionId, Subscribe, SubscriptionKey,
+    Verdict, VerdictId, Whom,
 };
 use tokio::sync::{Notify, oneshot};
 
-use super::Worker;
+use super::{State, Worker};
 use crate::directory::Place;
 
 /// A request to a worker.
@@ -20,6 +21,8 @@ use crate::directory::Place;
 pub(crate) enum Order {
     /// Close a connection whose session moved to another one.
     Replace(ConnectionId),
+    /// The backend has decided about a question, or has not answered.
+    Verdict { id: VerdictId, verdict: Verdict },
     /// Report the sessions of a user.
     List {
         user: Arc<str>,
@@ -45,7 +48,15 @@ pub(crate) enum Errand {
         subscription: SubscriptionKey,
         why: Refusal,
     },
-    Disconnect(CloseReason),
+    /// With a code and a reason of the backend's own, or with those of `disconnected`.
+    Disconnect(Option<Goodbye>),
+}
+
+/// A code and a reason with which the server's side closes connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Goodbye {
+    pub(crate) code: u16,
+    pub(crate) reason: Box<str>,
 }
 
 /// The requests to all workers, by worker.
@@ -53,7 +64,7 @@ pub(crate) enum Errand {
 pub(crate) struct Orders(Box<[Inbox]>);
 
 /// Requests that one worker has not handled yet. Their number is limited, since each request
-/// concerns a connection of the worker.
+/// concerns a connection of the worker, or answers a question of its engine.
 #[derive(Debug)]
 struct Inbox {
     /// None once the worker has ended: dropping a request informs its sender.
@@ -122,6 +133,9 @@ impl Worker {
             for order in self.shared.orders.take(self.number) {
                 match order {
                     Order::Replace(connection) => self.replace(connection),
+                    Order::Verdict { id, verdict } => {
+                        self.turn(|engine, now| engine.handle_verdict(id, verdict, now));
+                    }
                     Order::List { user, done } => {
                         let whom = Whom::User(user);
                         let sessions = self.state.borrow().engine.sessions_of(&whom);
@@ -137,13 +151,21 @@ impl Worker {
     }
 
     fn run_errand(self: &Rc<Self>, whom: &Whom, errand: &Errand) -> usize {
+        if let Errand::Disconnect(Some(goodbye)) = errand {
+            let State {
+                engine, outboxes, ..
+            } = &mut *self.state.borrow_mut();
+            for connection in engine.connections_of(whom) {
+                outboxes.set_goodbye(connection, goodbye.clone());
+            }
+        }
         self.turn(|engine, now| match errand {
             Errand::Tell { data, format } => engine.tell(whom, data, *format, now),
             Errand::Subscribe(wish) => engine.subscribe_for(whom, wish, now),
             Errand::Unsubscribe { subscription, why } => {
                 engine.unsubscribe_for(whom, subscription, why, now)
             }
-            Errand::Disconnect(reason) => engine.disconnect(whom, *reason, now),
+            Errand::Disconnect(_) => engine.disconnect(whom, CloseReason::Disconnected, now),
         })
     }
 
@@ -164,6 +186,10 @@ impl Worker {
     /// Closes a connection. Its session has moved to another one or is to resume: anything else
     /// that this connection sends is ignored.
     pub(super) fn close_connection(self: &Rc<Self>, connection: ConnectionId, reason: CloseReason) {
+        // One that was replaced has not ended: its session is on another connection.
+        if reason != CloseReason::Replaced {
+            self.tell_backend("disconnected", connection);
+        }
         let mut state = self.state.borrow_mut();
         self.forget_end(&mut state, connection);
         if let Some(session) = state.engine.session(connection) {

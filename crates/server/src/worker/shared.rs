@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     auth::Authenticator,
+    backend::BackendLink,
     config::Config,
     directory::Directory,
     door::{Admission, Routes, Stream},
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) auth: Arc<Authenticator>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) orders: Arc<Orders>,
+    /// The backend that is asked, if there is one.
+    pub(crate) backend: Option<Arc<BackendLink>>,
     pub(crate) memory: Memory,
     pub(crate) tls: Option<TlsAcceptor>,
     /// Which dialect is used where.
@@ -41,11 +44,17 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is one part that the server is made of"
+    )]
     pub(crate) fn new(
         config: Config,
         broker: Arc<dyn Broker>,
         sealer: Arc<Sealer>,
         auth: Arc<Authenticator>,
+        orders: Arc<Orders>,
+        backend: Option<Arc<BackendLink>>,
         tls: Option<TlsAcceptor>,
         routes: Routes,
     ) -> Self {
@@ -53,7 +62,8 @@ impl Shared {
         Self {
             admission: Admission::new(&config.connections, started),
             directory: Arc::default(),
-            orders: Arc::new(Orders::new(config.workers.get())),
+            orders,
+            backend,
             memory: Memory::new(config.memory.bytes, config.workers.get()),
             config,
             broker,
@@ -64,6 +74,13 @@ impl Shared {
             started,
             connections: AtomicUsize::new(0),
         }
+    }
+
+    /// Whether tokens of clients are the backend's affair: it is asked about each client, and there is
+    /// no key here to verify them with.
+    pub(crate) fn passes_tokens_on(&self) -> bool {
+        let backend = self.backend.as_ref();
+        backend.is_some_and(|backend| backend.asks_about_clients()) && !self.config.auth.has_keys()
     }
 
     /// The number of connections.

@@ -138,18 +138,22 @@ pub(crate) struct Streaming {
 impl Worker {
     /// Creates the connection of a client whose dialect already has the request. If it is refused,
     /// the body contains only the refusal.
-    pub(crate) fn stream(self: &Rc<Self>, guest: Guest) -> Streaming {
+    pub(crate) async fn stream(self: &Rc<Self>, guest: Guest) -> Streaming {
         let unsent = Unsent::new(self.shared.config.messages.outbox_bytes);
         let outlet = Outlet::Other(Rc::<Unsent>::clone(&unsent));
         let mut connecting = Connecting::new(outlet, guest);
-        let connection = match connecting.receive(self, Incoming::Text("")) {
+        let mut connected = connecting.receive(self, Incoming::Text(""));
+        // The backend may be asked about the client.
+        while let Ok(Connected::Awaits(loading)) = connected {
+            connected = connecting.go_on(self, loading).await;
+        }
+        let connection = match connected {
             Ok(Connected::Yes(mut connection, intents)) => {
                 for intent in intents {
                     connection.carry_out(intent);
                 }
                 Some(connection)
             }
-            // Sessions are not resumed here, so there is nothing to wait for.
             Ok(Connected::NotYet | Connected::Awaits(_)) | Err(_) => {
                 unsent.end();
                 None

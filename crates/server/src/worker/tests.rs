@@ -44,7 +44,9 @@ fn worker() -> (Rc<Worker>, watch::Sender<Phase>) {
     let sealer = Arc::new(Sealer::new(&keys, config.resume.expiry));
     let routes = Routes::new(&config);
     let auth = Arc::new(Authenticator::open(&config).unwrap());
-    let shared = Arc::new(Shared::new(config, broker, sealer, auth, None, routes));
+    let orders = Arc::new(super::Orders::new(config.workers.get()));
+    let shared = Shared::new(config, broker, sealer, auth, orders, None, None, routes);
+    let shared = Arc::new(shared);
     let (phase, serving) = watch::channel(Phase::Open);
     let mail = Arc::new(Notify::new());
     (Worker::new(0, shared, rules, serving, &mail), phase)
@@ -55,6 +57,7 @@ fn connect(worker: &Rc<Worker>, outlet: Outlet) -> Connection {
     let guest = Guest {
         speaker: Speaker::Native,
         identity: None,
+        approach: None,
     };
     let mut connecting = Connecting::new(outlet, guest);
     let connect = Incoming::Text(r#"{"type":"connect","id":1,"lineage":true}"#);

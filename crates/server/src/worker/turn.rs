@@ -83,7 +83,7 @@ impl Worker {
     /// Carries out the engine's decisions: delivers, sends requests to the broker, and starts
     /// refills. Must be called after the engine handled an event.
     pub(super) fn carry_out(self: &Rc<Self>, mut state: RefMut<'_, State>) {
-        refuse_asks(&mut state.engine);
+        self.ask_outside(&mut state.engine);
         self.deliver(&mut state);
         while let Some(request) = state.engine.poll_broker_request() {
             self.shared.broker.submit(self.id, request);
@@ -104,6 +104,22 @@ impl Worker {
         }
         if outboxes.holds_any() || engine.is_leaving() {
             self.mail.notify_one();
+        }
+    }
+
+    /// Passes the engine's questions to the backend. Without one they are refused at once.
+    fn ask_outside(&self, engine: &mut Engine) {
+        while let Some(ask) = engine.poll_ask() {
+            let Some(backend) = &self.shared.backend else {
+                let detail = "this server has no backend to ask";
+                let refusal = Refusal::new(ErrorCode::Forbidden, detail);
+                engine.handle_verdict(ask.id, Verdict::Refused(refusal), now());
+                continue;
+            };
+            let session = ask.connection.and_then(|of| engine.session(of));
+            if let Err((id, verdict)) = backend.ask(self.number, ask, session) {
+                engine.handle_verdict(id, verdict, now());
+            }
         }
     }
 
@@ -141,15 +157,6 @@ impl Worker {
                 | Delivery::Mark { .. }) => outboxes.put(delivery, &self.refused),
             }
         }
-    }
-}
-
-/// There is no backend: questions are answered immediately.
-fn refuse_asks(engine: &mut Engine) {
-    while let Some(ask) = engine.poll_ask() {
-        let detail = "this server has no backend to ask";
-        let refusal = Refusal::new(ErrorCode::Forbidden, detail);
-        engine.handle_verdict(ask.id, Verdict::Refused(refusal), now());
     }
 }
 

@@ -261,3 +261,101 @@ async fn the_rules_are_explained_and_the_specification_is_served_to_all() {
     assert_eq!(status, 405);
     assert!(head.contains("allow: post"), "{head}");
 }
+
+#[tokio::test]
+async fn occupied_channels_are_listed_by_prefix_in_pages() {
+    let hall = hall().await;
+    let (mut one, mut two) = (hall.caller().await, hall.caller().await);
+    for name in ["chat/room/1", "chat/room/2", "chat/room/3", "chats"] {
+        one.subscribe(name, json!("now")).await;
+    }
+    two.subscribe("chat/room/2", json!("now")).await;
+    let page = get(&hall, "channels?prefix=chat/room/&limit=2").await;
+    let listed = |name: &str, members| json!({ "channel": name, "members": members });
+    assert_eq!(
+        page,
+        json!({ "channels": [listed("chat/room/1", 1), listed("chat/room/2", 2)], "next": "chat/room/2" })
+    );
+    let rest = get(
+        &hall,
+        "channels?prefix=chat/room/&limit=2&after=chat/room/2",
+    )
+    .await;
+    assert_eq!(rest, json!({ "channels": [listed("chat/room/3", 1)] }));
+    let all = get(&hall, "channels").await;
+    assert_eq!(all["channels"].as_array().unwrap().len(), 4);
+    hall.set_api_keys(vec![ApiKey::of_everything("another")]);
+    let (status, _, problem) = hall.api(KEY, "GET /api/v1/channels", "").await;
+    assert_eq!(status, 401, "a key that was taken out: {problem}");
+    let (status, ..) = hall.api("another", "GET /api/v1/channels", "").await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn a_backend_closes_connections_with_a_code_and_a_reason_of_its_own() {
+    let hall = hall().await;
+    for (body, code, reason) in [
+        (json!({}), 4002, "disconnected"),
+        (json!({ "reason": "go away" }), 4002, "go away"),
+        (
+            json!({ "code": 4100, "reason": "moved: come back" }),
+            4100,
+            "moved: come back",
+        ),
+    ] {
+        let mut ann = hall.dial().await;
+        ann.ask(json!({ "type": "connect", "token": of("ann") }))
+            .await;
+        let mut body = body;
+        body["user"] = "ann".into();
+        assert_eq!(post(&hall, "disconnect", body).await["sessions"], 1);
+        let (heard, closed) = ann.end().await;
+        assert_eq!(heard.last().unwrap()["reason"], "disconnected");
+        assert_eq!((closed.code.get(), &*closed.reason), (code, reason));
+    }
+    for wrong in [
+        json!({ "code": 1000 }),
+        json!({ "code": 4003 }),
+        json!({ "reason": "x".repeat(124) }),
+    ] {
+        let mut body = wrong;
+        body["user"] = "ann".into();
+        let (status, _, problem) = hall
+            .api(KEY, "POST /api/v1/disconnect", &body.to_string())
+            .await;
+        assert_eq!((status, &problem["code"]), (400, &"bad_request".into()));
+    }
+}
+
+#[tokio::test]
+async fn what_the_specification_forbids_is_refused() {
+    let hall = hall().await;
+    let session = "0".repeat(32);
+    for (request, body) in [
+        ("GET /api/v1/channels?limit=0", String::new()),
+        (
+            "POST /api/v1/disconnect",
+            json!({ "user": null, "session": session }).to_string(),
+        ),
+        (
+            "POST /api/v1/publish",
+            json!({ "channel": "chat", "data": 1, "key": null }).to_string(),
+        ),
+        (
+            "POST /api/v1/publish",
+            json!({ "channel": "chat", "data": 1, "base64": null }).to_string(),
+        ),
+    ] {
+        let (status, _, problem) = hall.api(KEY, request, &body).await;
+        assert_eq!(status, 400, "{request} {body}: {problem}");
+    }
+    let long = "k".repeat(125);
+    let batch = json!({ "publications": [{ "channel": "chat", "data": 1 }] }).to_string();
+    let request = format!("POST /api/v1/batch HTTP/1.1\r\nIdempotency-Key: {long}\r\nX-Rest:");
+    let (status, _, problem) = hall.api(KEY, &request, &batch).await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (400, &"bad_key".into()),
+        "{problem}"
+    );
+}

@@ -10,6 +10,7 @@ use std::{
 };
 
 use offhook::Connect;
+use offhook_auth::ApiKey;
 use offhook_engine::{Access, ChannelRules, History, Limits};
 use offhook_server::{
     Config, Running, Server, Sessions,
@@ -139,6 +140,10 @@ impl Hall {
 
     pub(crate) fn set_resume_keys(&self, keys: &[ResumeKey]) {
         self.running.set_resume_keys(keys);
+    }
+
+    pub(crate) fn set_api_keys(&self, keys: Vec<ApiKey>) {
+        self.running.set_api_keys(keys);
     }
 
     pub(crate) fn sessions(&self) -> &Sessions {

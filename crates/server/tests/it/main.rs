@@ -7,6 +7,7 @@
 
 mod admission;
 mod api;
+mod asked;
 mod attacks;
 mod authentication;
 mod bad_input;
@@ -32,4 +33,6 @@ mod sse;
 mod starting;
 mod stopping;
 mod tls;
+mod useless_backend;
+mod webhooks;
 mod windows;

@@ -114,6 +114,7 @@ fn call() -> Command {
         data: "{}".into(),
         format: Format::Json,
         within: None,
+        key: None,
     }
 }
 

@@ -119,12 +119,17 @@ fn encode_command(id: CommandId, command: &Command) -> String {
             data,
             format,
             within,
+            key,
         } => {
             let object = content(
                 command_object("call", id).text("method", method),
                 data,
                 *format,
             );
+            let object = match key {
+                Some(key) => object.text("key", key.as_str()),
+                None => object,
+            };
             match within {
                 Some(within) => object.raw("deadline_ms", within.as_millis()).end(),
                 None => object.end(),

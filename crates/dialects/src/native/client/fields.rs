@@ -73,6 +73,8 @@ pub(super) struct Fields<'a> {
     #[serde(borrow)]
     pub(super) retry: Option<Text<'a>>,
     pub(super) retry_after_ms: Option<u64>,
+    #[serde(borrow)]
+    pub(super) backend: Option<&'a RawValue>,
     pub(super) after_ms: Option<u64>,
 }
 

@@ -266,6 +266,7 @@ fn refused(fields: Fields<'_>) -> Result<Refused<'_>, Unreadable> {
         message: fields.message.map(inner).unwrap_or_default(),
         retry: fields.retry.map_or(Retry::Never, |word| verdict(&word.0)),
         retry_after: fields.retry_after_ms.map(Duration::from_millis),
+        backend: fields.backend.map(RawValue::get),
     })
 }
 

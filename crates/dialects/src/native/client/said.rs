@@ -299,4 +299,6 @@ pub struct Refused<'a> {
     pub retry: Retry,
     /// When to try again, if known.
     pub retry_after: Option<Duration>,
+    /// What the server's backend says, if it is the one that refused: a JSON object.
+    pub backend: Option<&'a str>,
 }

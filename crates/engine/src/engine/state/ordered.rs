@@ -9,7 +9,7 @@ use crate::{
     channel_name::ChannelName,
     command::CommandId,
     error::Refusal,
-    publication::{Draft, Format, Key},
+    publication::{Draft, Format, Key, Tags},
 };
 
 #[derive(Debug, Default)]
@@ -71,11 +71,18 @@ impl Ordered {
         }
     }
 
-    /// Handles a verdict that changes the data.
-    pub(in crate::engine) fn change(&mut self, ask: VerdictId, data: Bytes, format: Format) {
+    /// Handles a verdict that changes the data and the tags.
+    pub(in crate::engine) fn change(
+        &mut self,
+        ask: VerdictId,
+        data: Bytes,
+        format: Format,
+        tags: Tags,
+    ) {
         let asked_for = |waiting: &&mut WaitingPublish| matches!(waiting.verdict, Verdict::AskedFor(id) if id == ask);
         if let Some(waiting) = self.waiting.iter_mut().find(asked_for) {
-            (waiting.draft.data, waiting.draft.format) = (data, format);
+            let draft = &mut waiting.draft;
+            (draft.data, draft.format, draft.tags) = (data, format, tags);
         }
     }
 

@@ -10,6 +10,7 @@ use crate::{
     delivery::{ConnectionId, Notice},
     position::Position,
     publication::Publication,
+    session::Identity,
     slab::Slot,
 };
 
@@ -79,12 +80,22 @@ pub(in crate::engine) enum Pending {
 }
 
 /// Questions to outside parties, by their id.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::engine) enum Asked {
-    Connect { caller: CallerId },
-    Subscribe { subscription: Slot },
-    Publish { connection: ConnectionId },
-    Call { asker: Asker },
+    Connect {
+        caller: CallerId,
+        /// What is known of the client so far.
+        identity: Arc<Identity>,
+    },
+    Subscribe {
+        subscription: Slot,
+    },
+    Publish {
+        connection: ConnectionId,
+    },
+    Call {
+        asker: Asker,
+    },
 }
 
 /// The next steps of `poll_delivery`, in order.

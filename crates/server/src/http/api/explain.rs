@@ -17,19 +17,23 @@ pub(super) fn stats(call: &Call<'_>) -> Value {
         "uptime_seconds": shared.started.elapsed().as_secs(),
         "healthy": shared.broker.health().is_good(),
         "version": env!("CARGO_PKG_VERSION"),
+        "backend": shared.backend.as_ref().map(|backend| backend.stats()),
     })
 }
 
 /// Reports the rule that applies, and what it requires. It takes the grants of every user into
 /// account; those in a token are known only to the token's holder.
 pub(super) fn explain(call: &Call<'_>) -> Outcome {
-    let channel = ChannelName::new(call.query.need("channel")?)?;
     let verb = call.query.need("verb")?;
     let user = call.query.get("user")?.unwrap_or_default();
-    let verbs = Verbs::named(verb).filter(|verbs| *verbs != Verbs::CALL);
-    let verbs = verbs.ok_or_else(|| {
-        Problem::bad("verb: expected publish, subscribe, history, presence or state")
+    let one = |verbs: &Verbs| !matches!(*verbs, Verbs::ALL | Verbs::READ);
+    let verbs = Verbs::named(verb).filter(one).ok_or_else(|| {
+        Problem::bad("verb: expected publish, subscribe, history, presence, state or call")
     })?;
+    if verbs == Verbs::CALL {
+        return explain_call(call, user);
+    }
+    let channel = ChannelName::new(call.query.need("channel")?)?;
     let config = &call.worker.shared.config;
     let fits = |rule: &&ChannelRule| Pattern::new(&rule.pattern).matches(&channel);
     let Some(rule) = config.channels.iter().find(fits) else {
@@ -45,7 +49,16 @@ pub(super) fn explain(call: &Call<'_>) -> Outcome {
     };
     let identity = call.worker.shared.auth.known_of(user);
     let allowed = identity.may(access, verbs, &channel);
-    let because = match access {
+    let because = because(access, allowed);
+    Ok(json!({
+        "allowed": allowed,
+        "rule": rule.pattern,
+        "because": because,
+    }))
+}
+
+fn because(access: Access, allowed: bool) -> &'static str {
+    match access {
         Access::Everyone => "everyone may",
         Access::Users if allowed => "every user may",
         Access::Users => "only users may, and no user is named",
@@ -56,10 +69,24 @@ pub(super) fn explain(call: &Call<'_>) -> Outcome {
         }
         Access::Asked => "the backend is asked",
         Access::Nobody => "only the server's own API may",
+    }
+}
+
+/// Of calls, the setting decides, and grants for methods.
+fn explain_call(call: &Call<'_>, user: &str) -> Outcome {
+    let method = call.query.need("method")?;
+    let shared = &call.worker.shared;
+    if shared.backend.is_none() {
+        let because = "there is no backend to call (backend.url)";
+        return Ok(json!({ "allowed": false, "because": because }));
+    }
+    let access = shared.config.backend.calls;
+    let allowed = shared.auth.known_of(user).may_call(access, method);
+    let because = match access {
+        Access::Nobody => "nobody may call (backend.calls)",
+        Access::Everyone | Access::Users | Access::Granted | Access::Asked => {
+            because(access, allowed)
+        }
     };
-    Ok(json!({
-        "allowed": allowed,
-        "rule": rule.pattern,
-        "because": because,
-    }))
+    Ok(json!({ "allowed": allowed, "because": because }))
 }

@@ -107,8 +107,19 @@ pub(super) fn position(text: &str) -> Result<Position, Problem> {
 /// The user or session that a request concerns.
 #[derive(Deserialize)]
 pub(super) struct About {
+    #[serde(default, deserialize_with = "given")]
     pub(super) user: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     pub(super) session: Option<String>,
+}
+
+/// A field that may be missing, but is not `null`, as the specification has it.
+pub(super) fn given<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    T::deserialize(from).map(Some)
 }
 
 impl About {
@@ -116,7 +127,9 @@ impl About {
         match (&self.user, &self.session) {
             (Some(user), None) if !user.is_empty() => Ok(Whom::User(user.as_str().into())),
             (None, Some(session)) => Ok(Whom::Session(session_id(session)?)),
-            (Some(_), Some(_)) => Err(Problem::bad("user and session: only one of them")),
+            (Some(_), Some(_)) => Err(Problem::bad(
+                "user and session: only one of them is allowed",
+            )),
             (Some(_) | None, None) => Err(Problem::bad("user or session: is missing")),
         }
     }
@@ -148,7 +161,7 @@ pub(super) fn data(
             Ok(bytes) => Ok((bytes.into(), Format::Binary)),
             Err(error) => Err(Problem::bad(format!("base64: {error}"))),
         },
-        (Some(_), Some(_)) => Err(Problem::bad("data and base64: only one of them")),
+        (Some(_), Some(_)) => Err(Problem::bad("data and base64: only one of them is allowed")),
         (None, None) => Err(Problem::bad("data: is missing")),
     }
 }

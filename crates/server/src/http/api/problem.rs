@@ -153,7 +153,7 @@ fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::BadKey
         | ErrorCode::BadTags => StatusCode::BAD_REQUEST,
         ErrorCode::Unauthenticated | ErrorCode::BadToken => StatusCode::UNAUTHORIZED,
-        ErrorCode::Forbidden => StatusCode::FORBIDDEN,
+        ErrorCode::Forbidden | ErrorCode::Rejected => StatusCode::FORBIDDEN,
         ErrorCode::UnknownChannel
         | ErrorCode::NotSubscribed
         | ErrorCode::NoHistory
@@ -169,6 +169,7 @@ fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::Busy
         | ErrorCode::Draining => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        ErrorCode::BackendAway => StatusCode::BAD_GATEWAY,
         ErrorCode::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         ErrorCode::StorageFailed | ErrorCode::StorageCorrupt => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use offhook_dialects::json::is_object;
-use offhook_engine::{Command, Format, Key, MAX_KEY, Reply, Tags};
+use offhook_engine::{Command, ErrorCode, Format, Key, MAX_KEY, Refusal, Reply, Tags};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
     Call, Outcome,
-    fields::{channel, data},
+    fields::{channel, data, given},
     problem::Problem,
 };
 
@@ -17,7 +17,7 @@ use super::{
 /// limit of one body.
 const MAX_BATCH: usize = 1_000;
 
-/// The longest `Idempotency-Key` of a batch: with a dot and the last number it is as long as a key may be.
+/// What a batch's key leaves for a dot and three digits.
 const MAX_BATCH_KEY: usize = MAX_KEY - 4;
 
 #[derive(Deserialize)]
@@ -26,9 +26,11 @@ struct Given {
     channel: String,
     #[serde(default, deserialize_with = "present")]
     data: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "given")]
     base64: Option<String>,
     #[serde(default)]
     tags: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "given")]
     key: Option<String>,
 }
 
@@ -111,13 +113,11 @@ pub(super) async fn batch(call: &Call<'_>) -> Outcome {
         return Err(Problem::bad(detail));
     }
     let header = call.body.idempotency_key.as_deref();
-    if let Some(key) = header.filter(|key| key.len() > MAX_BATCH_KEY) {
-        let detail = format!(
-            "Idempotency-Key: has {} bytes; of a batch it may have {MAX_BATCH_KEY}, since each \
-             publication's key is this with its number",
-            key.len()
-        );
-        return Err(Problem::bad(detail));
+    // With the number of each publication behind it, it has to be a key still.
+    if let Some(key) = header.filter(|key| key.is_empty() || key.len() > MAX_BATCH_KEY) {
+        let len = key.len();
+        let detail = format!("Idempotency-Key: is {len} bytes; 1 to {MAX_BATCH_KEY} are allowed");
+        return Err(Refusal::new(ErrorCode::BadKey, detail).into());
     }
     let (mut results, mut commands) = (Vec::new(), Vec::new());
     for (number, raw) in publications.iter().enumerate() {

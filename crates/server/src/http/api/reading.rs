@@ -33,7 +33,11 @@ pub(super) async fn history(call: &Call<'_>) -> Outcome {
     let limit = call.query.number("limit", PAGE)?;
     let channel = channel(call.query.need("channel")?, call.key)?;
     let command = match (call.query.get("since")?, call.query.get("before")?) {
-        (Some(_), Some(_)) => return Err(Problem::bad("since and before: only one of them")),
+        (Some(_), Some(_)) => {
+            return Err(Problem::bad(
+                "since and before: only one of them is allowed",
+            ));
+        }
         (None, Some(before)) => Command::HistoryBefore {
             channel,
             before: position(before)?,
@@ -104,6 +108,31 @@ pub(super) async fn presence(call: &Call<'_>) -> Outcome {
     });
     let members: Vec<Value> = members.collect();
     Ok(json!({ "members": members, "total": total }))
+}
+
+/// The most channels of one page.
+const MAX_CHANNELS: u32 = 1_000;
+
+/// The channels that somebody subscribes to. Those that the key does not reach are left out, so that a
+/// page may have fewer than the limit, or none, and still name a next one.
+pub(super) fn channels(call: &Call<'_>) -> Outcome {
+    let prefix = call.query.get("prefix")?.unwrap_or_default();
+    let limit = call.query.number("limit", PAGE)?.min(MAX_CHANNELS) as usize;
+    if limit == 0 {
+        return Err(Problem::bad("limit: is 0; at least 1 is needed"));
+    }
+    let after = call.query.get("after")?;
+    let found = call.worker.shared.broker.occupied(prefix, after, limit);
+    let next = (found.len() == limit).then(|| found.last());
+    let next = next.flatten().map(|last| last.channel.as_str().to_owned());
+    let reached = found.iter().filter(|one| call.key.reaches(&one.channel));
+    let channels =
+        reached.map(|one| json!({ "channel": one.channel.as_str(), "members": one.members }));
+    let mut value = json!({ "channels": channels.collect::<Vec<_>>() });
+    if let Some(next) = next {
+        value["next"] = next.into();
+    }
+    Ok(value)
 }
 
 pub(super) async fn receipts(call: &Call<'_>) -> Outcome {

@@ -1,6 +1,6 @@
 //! Actions on sessions: list, tell, subscribe, close, revoke.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use offhook_engine::{ErrorCode, Refusal, Since, Subscribe, SubscriptionKey, Whom};
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use serde_json::{json, value::RawValue};
 
 use super::{
     Call, Outcome,
-    fields::{About, channel, data, since},
+    fields::{About, channel, data, given, since},
     problem::Problem,
 };
 use crate::{sessions::Sessions, worker::now};
@@ -36,12 +36,33 @@ struct Told {
 #[derive(Deserialize)]
 struct ToldData {
     data: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "given")]
     base64: Option<String>,
+}
+
+/// The code of connections that are closed without one: the session is not wanted.
+const UNWANTED: u16 = 4002;
+
+/// Codes that mean nothing in any dialect.
+const FREE_CODES: RangeInclusive<u16> = 4100..=4999;
+
+/// RFC 6455 §5.5: what is left of a control frame.
+const MAX_REASON: usize = 123;
+
+#[derive(Deserialize)]
+struct Disconnect {
+    #[serde(default, deserialize_with = "given")]
+    code: Option<u16>,
+    #[serde(default, deserialize_with = "given")]
+    reason: Option<String>,
+    #[serde(flatten)]
+    about: About,
 }
 
 #[derive(Deserialize)]
 struct OnChannel {
     channel: String,
+    #[serde(default, deserialize_with = "given")]
     since: Option<String>,
     #[serde(default)]
     presence: bool,
@@ -92,8 +113,26 @@ pub(super) async fn unsubscribe(call: &Call<'_>) -> Outcome {
 }
 
 pub(super) async fn disconnect(call: &Call<'_>) -> Outcome {
-    let about: About = call.body.json()?;
-    let count = handle(call)?.disconnect(about.whom()?).await;
+    let given: Disconnect = call.body.json()?;
+    let (sessions, whom) = (handle(call)?, given.about.whom()?);
+    let count = match (given.code, given.reason) {
+        (None, None) => sessions.disconnect(whom).await,
+        (Some(code), _) if !FREE_CODES.contains(&code) => {
+            let (least, most) = (FREE_CODES.start(), FREE_CODES.end());
+            let detail = format!("code: is {code}; {least} to {most} are free to use");
+            return Err(Problem::bad(detail));
+        }
+        (_, Some(reason)) if reason.len() > MAX_REASON => {
+            let len = reason.len();
+            let detail = format!("reason: is {len} bytes; the limit is {MAX_REASON}");
+            return Err(Problem::bad(detail));
+        }
+        (None, Some(reason)) => sessions.disconnect_with(whom, UNWANTED, &reason).await,
+        (Some(code), reason) => {
+            let reason = reason.unwrap_or_default();
+            sessions.disconnect_with(whom, code, &reason).await
+        }
+    };
     Ok(json!({ "sessions": count }))
 }
 

@@ -23,8 +23,9 @@ use super::{
     as_handshake, cors, refused_origin,
 };
 use crate::{
-    door::{Place, TurnedAway, admit_request},
-    worker::{Guest, Speaker, Streaming, Verified, Worker},
+    auth::Places,
+    door::{Place, TurnedAway, admit_request, approach},
+    worker::{Approach, Guest, Speaker, Streaming, Verified, Worker},
 };
 
 /// Tells nginx, and proxies that follow it, not to buffer the response.
@@ -96,29 +97,34 @@ async fn handle(
         return Err(Problem::bad("this connection is a WebSocket already"));
     };
     let admitted = admit_request(worker, decision.request(), &mut taken);
+    let approach = approach(worker, decision.request(), &taken, Places::Request);
     place.set(Some(taken));
-    let identity = admitted.map_err(turned_away)?;
+    let client = (admitted.map_err(turned_away)?, approach);
     match form {
-        Form::Stream => stream(worker, wanted, identity).await,
+        Form::Stream => stream(worker, wanted, client).await,
         Form::Poll => {
             let wish = poll::Wish::read(&query, &wanted)?;
-            let body = wish.answer(open(worker, wanted, identity)).await?;
+            let body = wish.answer(open(worker, wanted, client).await).await?;
             Ok(json_answer(StatusCode::OK, body).map(Either::Left))
         }
     }
 }
 
-fn open(worker: &Rc<Worker>, wanted: Wanted, identity: Option<Verified>) -> Streaming {
+/// What a client's token says, and what the backend is told of the client.
+type Client = (Option<Verified>, Option<Box<Approach>>);
+
+async fn open(worker: &Rc<Worker>, wanted: Wanted, (identity, approach): Client) -> Streaming {
     let speaker = Speaker::Other(Box::new(Box::new(Sse::new(wanted))));
-    worker.stream(Guest { speaker, identity })
+    let guest = Guest {
+        speaker,
+        identity,
+        approach,
+    };
+    Box::pin(worker.stream(guest)).await
 }
 
-async fn stream(
-    worker: &Rc<Worker>,
-    wanted: Wanted,
-    identity: Option<Verified>,
-) -> Result<Streamed, Problem> {
-    let stream = open(worker, wanted, identity);
+async fn stream(worker: &Rc<Worker>, wanted: Wanted, client: Client) -> Result<Streamed, Problem> {
+    let stream = open(worker, wanted, client).await;
     // The status says whether the request succeeds.
     let first = stream.first().await;
     match Parsed::all(&first).next() {

@@ -14,7 +14,7 @@ use offhook_dialects::{Dialect, Encoding, Head, Incoming, Intent, Payload, Recip
 use offhook_engine::{Class, CommandId, ConnectionId, Delivery, Notice, Reply};
 use tokio::sync::Notify;
 
-use super::{outlet::Outlet, speaker::Speaker};
+use super::{orders::Goodbye, outlet::Outlet, speaker::Speaker};
 use crate::{config::Config, refused::Refused};
 use broadcasts::Broadcasts;
 use framing::{Framed, Framing};
@@ -47,6 +47,8 @@ pub(super) struct Outboxes {
     kept: HashMap<ConnectionId, Kept>,
     /// Connections in `kept` whose clients have acknowledged something since.
     unsaved: Vec<ConnectionId>,
+    /// Codes and reasons with which connections are closed that the server's side ends.
+    goodbyes: HashMap<ConnectionId, Goodbye>,
     /// A buffer for output of a dialect; empty between calls.
     spoken: Vec<Payload>,
     /// The timeouts of dialects.
@@ -90,6 +92,7 @@ impl Outboxes {
             stale: Vec::new(),
             kept: HashMap::new(),
             unsaved: Vec::new(),
+            goodbyes: HashMap::new(),
             spoken: Vec::new(),
             timers: Timers::default(),
         }
@@ -137,6 +140,7 @@ impl Outboxes {
                 awaited.wake.notify_one();
             }
             self.kept.remove(&connection);
+            self.goodbyes.remove(&connection);
             self.timers.set(connection, None);
         }
     }
@@ -280,6 +284,8 @@ impl Outboxes {
         if let Notice::Reply { id: Some(id), .. } = notice {
             self.is_answered(connection, *id);
         }
+        let closes = matches!(notice, Notice::Close { .. });
+        let goodbye = closes.then(|| self.goodbyes.remove(&connection)).flatten();
         let Some(outbox) = self.get(connection) else {
             return;
         };
@@ -305,8 +311,10 @@ impl Outboxes {
             },
             Notice::Close { reason } => {
                 let code = outbox.speaker.with(|dialect| dialect.close_code(*reason));
-                let code = CloseCode::new(code);
-                outbox.outlet.close(code, reason.name());
+                match goodbye {
+                    Some(own) => outbox.outlet.close(CloseCode::new(own.code), &own.reason),
+                    None => outbox.outlet.close(CloseCode::new(code), reason.name()),
+                }
                 refused.borrow_mut().note("connection", reason.name());
             }
             Notice::Unsubscribed { .. }
@@ -318,6 +326,13 @@ impl Outboxes {
             | Notice::CatchingUp { .. }
             | Notice::Live { .. }
             | Notice::Reconnect { .. } => {}
+        }
+    }
+
+    /// Sets how a connection is closed that the server's side ends.
+    pub(super) fn set_goodbye(&mut self, connection: ConnectionId, goodbye: Goodbye) {
+        if self.get(connection).is_some() {
+            self.goodbyes.insert(connection, goodbye);
         }
     }
 

@@ -22,6 +22,7 @@ fn connect(worker: &Rc<Worker>, list: &Rc<List>) -> Connection {
     let guest = Guest {
         speaker,
         identity: None,
+        approach: None,
     };
     let mut connecting = Connecting::new(list.outlet(), guest);
     match connecting.receive(worker, Incoming::Text("+chat")) {

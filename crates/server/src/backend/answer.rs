@@ -1,0 +1,150 @@
+//! What the backend answers, from JSON. Whatever is not understood allows nothing.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use offhook_auth::{Claims, UserGrant};
+use offhook_dialects::json::is_shallow;
+use offhook_engine::{Draft, ErrorCode, Format, Identity, Refusal, Tags, Verdict, Wish};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+/// The longest code and message of an error that reaches a client, in bytes, and the most data with it:
+/// an error is small.
+const MAX_CODE: usize = 64;
+const MAX_MESSAGE: usize = 1_024;
+const MAX_DATA: usize = 4_096;
+
+/// An answer that says nothing of use: what is wrong with it.
+pub(super) type Useless = String;
+
+#[derive(Deserialize)]
+struct Given<'a> {
+    allow: Option<bool>,
+    #[serde(borrow)]
+    error: Option<Error<'a>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    data: Option<&'a RawValue>,
+    base64: Option<String>,
+    tags: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct Error<'a> {
+    code: String,
+    message: Option<String>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// `null` is a value like any other.
+fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
+}
+
+/// The verdict in an answer.
+pub(super) fn verdict(
+    wish: &Wish,
+    known: &Identity,
+    body: &[u8],
+    of_users: &[UserGrant],
+    now_ms: u64,
+) -> Result<Verdict, Useless> {
+    let given: Given<'_> =
+        serde_json::from_slice(body).map_err(|error| format!("the answer is wrong: {error}"))?;
+    if let Some(error) = &given.error {
+        return rejected(error).map(Verdict::Refused);
+    }
+    if let Wish::Call { .. } = wish {
+        return content(&given)
+            .map(|content| content.unwrap_or_default())
+            .map(|(data, format)| Verdict::Answered { data, format });
+    }
+    match given.allow {
+        Some(true) => {}
+        Some(false) => {
+            let detail = "the backend does not allow it";
+            return Ok(Verdict::Refused(Refusal::new(ErrorCode::Rejected, detail)));
+        }
+        None => return Err("the answer says neither allow nor error".to_owned()),
+    }
+    match wish {
+        Wish::Connect { .. } => {
+            let claims = Claims::stated(body, now_ms).map_err(|error| error.to_string())?;
+            let mut identity = claims.identity(of_users);
+            if claims.user().is_empty() {
+                // What the token said of the client stays.
+                identity.user = Arc::clone(&known.user);
+                identity.grants.extend(known.grants.iter().cloned());
+            }
+            if identity.info.is_empty() {
+                identity.info = known.info.clone();
+                identity.info_is_fixed = known.info_is_fixed;
+            }
+            // Never longer than the token.
+            let ends = identity.ends_ms.into_iter().chain(known.ends_ms);
+            identity.ends_ms = ends.min();
+            Ok(Verdict::Admitted(Arc::new(identity)))
+        }
+        Wish::Publish { draft } => changed(draft, &given),
+        Wish::Subscribe { .. } | Wish::Call { .. } => Ok(Verdict::Allowed),
+    }
+}
+
+fn changed(draft: &Draft, given: &Given<'_>) -> Result<Verdict, Useless> {
+    let content = content(given)?;
+    if content.is_none() && given.tags.is_none() {
+        return Ok(Verdict::Allowed);
+    }
+    let (data, format) = content.unwrap_or_else(|| (draft.data.clone(), draft.format));
+    let added = given.tags.iter().flatten();
+    let added = added.map(|(name, value)| (name.as_str(), value.as_str()));
+    // Of tags with the same name the first counts.
+    let tags = Tags::new(added.chain(draft.tags.iter()));
+    let tags = tags.map_err(|refusal| format!("tags: {}", refusal.detail))?;
+    Ok(Verdict::Changed { data, format, tags })
+}
+
+fn content(given: &Given<'_>) -> Result<Option<(Bytes, Format)>, Useless> {
+    match (given.data, &given.base64) {
+        (Some(_), Some(_)) => Err("data and base64: only one of them".to_owned()),
+        (Some(data), None) if is_shallow(data.get()) => {
+            let data = Bytes::copy_from_slice(data.get().as_bytes());
+            Ok(Some((data, Format::Json)))
+        }
+        (Some(_), None) => Err("data: nests too deep".to_owned()),
+        (None, Some(text)) => match BASE64.decode(text.as_bytes()) {
+            Ok(bytes) => Ok(Some((bytes.into(), Format::Binary))),
+            Err(error) => Err(format!("base64: {error}")),
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+/// The backend's error, which reaches the client as it is.
+fn rejected(error: &Error<'_>) -> Result<Refusal, Useless> {
+    let Error {
+        code,
+        message,
+        data,
+    } = error;
+    let message = message.clone().unwrap_or_else(|| code.clone());
+    let data_len = data.map_or(0, |data| data.get().len());
+    if code.is_empty() || code.len() > MAX_CODE || message.len() > MAX_MESSAGE {
+        return Err(format!(
+            "error: code may have 1 to {MAX_CODE} bytes, and message up to {MAX_MESSAGE}"
+        ));
+    }
+    if data_len > MAX_DATA || !data.is_none_or(|data| is_shallow(data.get())) {
+        return Err(format!(
+            "error.data: is deep, or has more than {MAX_DATA} bytes"
+        ));
+    }
+    let mut told = json!({ "code": code, "message": message });
+    if let Some(data) = data {
+        told["data"] = serde_json::from_str(data.get()).unwrap_or_default();
+    }
+    let refusal = Refusal::new(ErrorCode::Rejected, message);
+    Ok(refusal.told_by_backend(&told.to_string()))
+}

@@ -1,0 +1,465 @@
+//! The backend that is asked who may do what, and told what happens: on a thread of its own, so that no
+//! worker waits for it.
+//!
+//! A worker gives a question of its engine with [`BackendLink::ask`] and goes on. The verdict comes
+//! back as an [`Order`]. Events go into a queue, and leave one batch after the other.
+
+mod answer;
+mod breaker;
+mod client;
+mod events;
+mod question;
+mod signing;
+
+use std::{
+    fmt, io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use offhook_brokers::Changes;
+use offhook_engine::{
+    Ask, ChannelName, ErrorCode, Identity, NoAnswer, Refusal, RuleBook, SessionId, Verdict,
+    VerdictId, Wish,
+};
+use serde_json::{Value, json};
+use tokio::{
+    sync::{Notify, Semaphore, mpsc},
+    task::{LocalSet, spawn_local},
+    time::{sleep, timeout, timeout_at},
+};
+
+use self::{
+    breaker::{Breaker, Turn},
+    client::{Client, RequestError},
+    events::Events,
+};
+use crate::{
+    config::{Backend, Config},
+    tokens::random_bytes,
+    worker::{Order, Orders, now},
+};
+
+/// The pause before the first repetition; it doubles with each. 100 ms: a restarting process behind a
+/// load balancer, twice within the timeout.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// The longest pause between two attempts to tell events.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// How long the last events may take when the server stops. 2 s: less than supervisors wait.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// A question on its way to the backend.
+#[derive(Debug)]
+struct Question {
+    worker: u16,
+    id: VerdictId,
+    wish: Wish,
+    identity: Arc<Identity>,
+    session: Option<SessionId>,
+    until: Instant,
+}
+
+/// The link of all workers to the backend.
+pub(crate) struct BackendLink {
+    settings: Backend,
+    questions: mpsc::Sender<Question>,
+    events: Events,
+    /// Wakes the task that tells events.
+    wake: Arc<Notify>,
+    breaker: Mutex<Breaker>,
+    counts: Counts,
+    ends: Notify,
+    closing: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    asked: AtomicU64,
+    answered: AtomicU64,
+    failed: AtomicU64,
+    told: AtomicU64,
+}
+
+/// What runs the link.
+pub(crate) struct Running {
+    link: Arc<BackendLink>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// Tells what is still to be told, as far as the backend takes it at once, and ends.
+    pub(crate) fn end(self) {
+        self.link.ends.notify_one();
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that asks the backend has panicked");
+        }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").finish_non_exhaustive()
+    }
+}
+
+/// A link that has started, and the queue into which the broker is to put what happens to channels.
+pub(crate) struct Started {
+    pub(crate) running: Running,
+    pub(crate) link: Arc<BackendLink>,
+    pub(crate) changes: Arc<Changes>,
+}
+
+/// Starts the link; none if no backend is configured.
+pub(crate) fn start(
+    config: &Config,
+    rules: &Arc<RuleBook>,
+    orders: Arc<Orders>,
+) -> io::Result<Option<Started>> {
+    let settings = config.backend.clone();
+    let Some(url) = settings.url.clone() else {
+        return Ok(None);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let client = Client::new(&url, &settings)?;
+    let (questions, asked) = mpsc::channel(settings.queue);
+    let wake = Arc::new(Notify::new());
+    let rules = Arc::clone(rules);
+    let wanted = move |channel: &ChannelName| rules.rules(channel).is_some_and(|of| of.notify);
+    let waker = Arc::clone(&wake);
+    let changes = Changes::new(settings.events, wanted, move || waker.notify_one());
+    let changes = Arc::new(changes);
+    let link = Arc::new(BackendLink {
+        events: Events::new(settings.events, Arc::clone(&wake), Arc::clone(&changes)),
+        wake,
+        questions,
+        breaker: Mutex::default(),
+        counts: Counts::default(),
+        ends: Notify::new(),
+        closing: AtomicBool::new(false),
+        settings,
+    });
+    if link.tells(config) {
+        link.events.put(events::started(now().unix_ms));
+    }
+    let asking = Asking {
+        link: Arc::clone(&link),
+        client: Arc::new(client),
+        orders,
+        of_users: config.auth.grants.clone().into(),
+        place: url.without_query().into(),
+    };
+    let run = move || {
+        let local = LocalSet::new();
+        runtime.block_on(local.run_until(asking.run(asked)));
+    };
+    let thread = std::thread::Builder::new().name("offhook-backend".to_owned());
+    let thread = thread.spawn(run)?;
+    let running = Running {
+        link: Arc::clone(&link),
+        thread,
+    };
+    Ok(Some(Started {
+        running,
+        link,
+        changes,
+    }))
+}
+
+impl BackendLink {
+    /// Whether anything is told.
+    fn tells(&self, config: &Config) -> bool {
+        self.settings.connections || config.channels.iter().any(|rule| rule.rules.notify)
+    }
+
+    /// Whether clients that connect are asked about.
+    pub(crate) fn asks_about_clients(&self) -> bool {
+        self.settings.connect
+    }
+
+    /// Passes a question on.
+    ///
+    /// # Errors
+    /// The verdict if it cannot be asked now.
+    pub(crate) fn ask(
+        &self,
+        worker: u16,
+        ask: Ask,
+        session: Option<SessionId>,
+    ) -> Result<(), (VerdictId, Verdict)> {
+        let Ask {
+            id,
+            identity,
+            wish,
+            within,
+            ..
+        } = ask;
+        let question = Question {
+            worker,
+            id,
+            wish,
+            identity,
+            session,
+            until: Instant::now() + within,
+        };
+        self.counts.asked.fetch_add(1, Ordering::Relaxed);
+        self.questions.try_send(question).map_err(|_| {
+            self.counts.failed.fetch_add(1, Ordering::Relaxed);
+            let detail = "too many questions wait for the backend (backend.queue); try again";
+            let refusal = Refusal::new(ErrorCode::Busy, detail).after(AGAIN * 10);
+            (id, Verdict::Refused(refusal))
+        })
+    }
+
+    /// Tells that a session was resumed or that its connection has ended, if that is to be told.
+    pub(crate) fn tell_session(&self, kind: &str, identity: &Identity, session: SessionId) {
+        if self.settings.connections {
+            let event = events::of_session(kind, identity, session, now().unix_ms);
+            self.events.put(event);
+        }
+    }
+
+    /// For the statistics of the API.
+    pub(crate) fn stats(&self) -> Value {
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        json!({
+            "asked": count(&self.counts.asked),
+            "answered": count(&self.counts.answered),
+            "failed": count(&self.counts.failed),
+            "events_told": count(&self.counts.told),
+            "events_waiting": self.events.waiting(),
+            "events_dropped": self.events.all_dropped(),
+            "away": self.breaker().is_open(),
+        })
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        // Each change is whole before anything that could panic.
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for BackendLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackendLink").finish_non_exhaustive()
+    }
+}
+
+/// What the thread has.
+#[derive(Clone)]
+struct Asking {
+    link: Arc<BackendLink>,
+    client: Arc<Client>,
+    orders: Arc<Orders>,
+    of_users: Arc<[offhook_auth::UserGrant]>,
+    /// The backend's URL in logs.
+    place: Arc<str>,
+}
+
+impl Asking {
+    async fn run(self, mut asked: mpsc::Receiver<Question>) {
+        let telling = spawn_local(self.clone().tell_events());
+        let free = Arc::new(Semaphore::new(self.link.settings.concurrency));
+        loop {
+            let next = async {
+                let permit = Arc::clone(&free).acquire_owned().await.ok()?;
+                Some((permit, asked.recv().await?))
+            };
+            let next = tokio::select! {
+                next = next => next,
+                // Also while every request hangs.
+                () = self.link.ends.notified() => None,
+            };
+            let Some((permit, question)) = next else {
+                break;
+            };
+            let asking = self.clone();
+            spawn_local(async move {
+                asking.ask(question).await;
+                drop(permit);
+            });
+        }
+        self.link.closing.store(true, Ordering::Relaxed);
+        self.link.wake.notify_one();
+        let _late = timeout(GOODBYE, telling).await;
+    }
+
+    async fn ask(self, question: Question) {
+        let asked = self.ask_until_answered(&question).await;
+        let counts = &self.link.counts;
+        let verdict = match asked {
+            Ok(verdict) => {
+                counts.answered.fetch_add(1, Ordering::Relaxed);
+                verdict
+            }
+            Err(error) => {
+                counts.failed.fetch_add(1, Ordering::Relaxed);
+                if let Some(error) = error {
+                    let (kind, place) = (question::kind(&question.wish), &self.place);
+                    tracing::debug!(kind, %place, %error, "the backend gave no answer");
+                }
+                self.without_answer(&question.wish)
+            }
+        };
+        let Question { worker, id, .. } = question;
+        self.orders.give(worker, Order::Verdict { id, verdict });
+    }
+
+    /// What holds without an answer.
+    fn without_answer(&self, wish: &Wish) -> Verdict {
+        let is_call = matches!(wish, Wish::Call { .. });
+        match self.link.settings.away {
+            NoAnswer::Allow if !is_call => Verdict::Allowed,
+            NoAnswer::Allow | NoAnswer::Refuse => {
+                let detail = "the backend, which decides about this, gave no answer; try again";
+                Verdict::Refused(Refusal::new(ErrorCode::BackendAway, detail))
+            }
+        }
+    }
+
+    /// No error means that the backend is left alone for now.
+    async fn ask_until_answered(
+        &self,
+        question: &Question,
+    ) -> Result<Verdict, Option<RequestError>> {
+        let Question {
+            wish,
+            identity,
+            session,
+            ..
+        } = question;
+        let id = question::fresh_id();
+        let body = Bytes::from(question::body(wish, identity, *session));
+        // The same id is the same question, whose answer changes nothing; a call may do something.
+        let may_repeat = !matches!(wish, Wish::Call { key: None, .. });
+        let mut left = if may_repeat {
+            self.link.settings.retries
+        } else {
+            0
+        };
+        let mut pause = AGAIN;
+        loop {
+            if !self.link.breaker().lets_through(Instant::now()) {
+                return Err(None);
+            }
+            let request = timeout_at(
+                question.until.into(),
+                self.client.request(&id, body.clone()),
+            );
+            let answer = request.await.unwrap_or(Err(RequestError::TimedOut));
+            let verdict = answer.and_then(|body| {
+                let now_ms = now().unix_ms;
+                answer::verdict(wish, identity, &body, &self.of_users, now_ms)
+                    .map_err(RequestError::Useless)
+            });
+            match verdict {
+                Ok(verdict) => {
+                    self.succeeded();
+                    return Ok(verdict);
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    let again = Instant::now() + pause;
+                    if left == 0 || !error.is_temporary() || again >= question.until {
+                        return Err(Some(error));
+                    }
+                }
+            }
+            sleep(jittered(pause)).await;
+            (left, pause) = (left - 1, pause * 2);
+        }
+    }
+
+    fn succeeded(&self) {
+        if self.link.breaker().succeeded() == Some(Turn::Closed) {
+            tracing::info!(backend = %self.place, "the backend answers again");
+        }
+    }
+
+    fn failed(&self, error: &RequestError) {
+        if self.link.breaker().failed(Instant::now()) == Some(Turn::Opened) {
+            tracing::warn!(
+                backend = %self.place, %error,
+                "the backend fails again and again; it is left alone for a while"
+            );
+        }
+    }
+
+    /// Tells batch after batch, each until the backend has it. Ends with the last one when the server
+    /// stops.
+    async fn tell_events(self) {
+        loop {
+            while let Some(batch) = self.link.events.batch(now().unix_ms) {
+                self.tell(&batch).await;
+            }
+            if self.link.closing.load(Ordering::Relaxed) {
+                return;
+            }
+            self.link.wake.notified().await;
+        }
+    }
+
+    async fn tell(&self, batch: &Value) {
+        let (id, body) = (question::fresh_id(), Bytes::from(batch.to_string()));
+        let mut pause = AGAIN;
+        loop {
+            let closed = self.link.breaker().pause(Instant::now());
+            if let Some(closed) = closed {
+                sleep(closed).await;
+            }
+            if self.link.breaker().lets_through(Instant::now()) {
+                match self.tell_once(&id, &body).await {
+                    Ok(()) => return self.note_told(batch),
+                    Err(error)
+                        if error.is_temporary() || matches!(error, RequestError::TimedOut) =>
+                    {
+                        self.failed(&error);
+                    }
+                    Err(error) => {
+                        // It would be refused again, and everything behind it would wait for ever.
+                        tracing::warn!(backend = %self.place, %error, "events were refused, and are dropped");
+                        return self.failed(&error);
+                    }
+                }
+            }
+            sleep(jittered(pause)).await;
+            pause = (pause * 2).min(LONGEST);
+        }
+    }
+
+    async fn tell_once(&self, id: &str, body: &Bytes) -> Result<(), RequestError> {
+        let request = timeout(
+            self.link.settings.timeout,
+            self.client.request(id, body.clone()),
+        );
+        let answer = request.await.unwrap_or(Err(RequestError::TimedOut));
+        match answer {
+            // Nothing in the answer counts.
+            Ok(_) | Err(RequestError::Status(hyper::StatusCode::NO_CONTENT)) => {
+                self.succeeded();
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn note_told(&self, batch: &Value) {
+        let many = batch["events"].as_array().map_or(0, Vec::len);
+        let many = u64::try_from(many).unwrap_or(u64::MAX);
+        self.link.counts.told.fetch_add(many, Ordering::Relaxed);
+    }
+}
+
+/// Between half and all of it, so that requests that failed together are not repeated together.
+fn jittered(pause: Duration) -> Duration {
+    let random = random_bytes().map_or(u32::MAX, u32::from_be_bytes);
+    pause.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
+}
