@@ -46,7 +46,7 @@ struct Batch {
 }
 
 /// One publication of a batch: an object, and not an array of its fields.
-fn given(raw: &RawValue) -> Result<Given, Problem> {
+fn item(raw: &RawValue) -> Result<Given, Problem> {
     if !is_object(raw.get()) {
         return Err(Problem::bad("a publication is a JSON object"));
     }
@@ -122,7 +122,7 @@ pub(super) async fn batch(call: &Call<'_>) -> Outcome {
     let (mut results, mut commands) = (Vec::new(), Vec::new());
     for (number, raw) in publications.iter().enumerate() {
         let key = header.map(|key| format!("{key}.{number}"));
-        match given(raw).and_then(|given| command(call, &given, key.as_deref())) {
+        match item(raw).and_then(|given| command(call, &given, key.as_deref())) {
             Ok(command) => {
                 commands.push(command);
                 results.push(None);
