@@ -97,8 +97,7 @@ impl Verifier {
         // Up to this line, only the header has been read: everything else is used after its
         // signature was verified.
         let claims = decoded(claims)?;
-        let payload: Payload<'_> =
-            serde_json::from_slice(&claims).map_err(|error| unreadable("claims", &error))?;
+        let payload: Payload<'_> = object(&claims, "claims")?;
         let ends_ms = self.check(&payload, now_ms)?;
         let issued_ms = moment("iat", payload.iat.as_ref())?;
         Claims::new(payload, ends_ms, issued_ms)
@@ -110,8 +109,7 @@ impl Verifier {
         signed: &str,
         signature: &[u8],
     ) -> Result<(), TokenError> {
-        let header: Header =
-            serde_json::from_slice(header).map_err(|error| unreadable("header", &error))?;
+        let header: Header = object(header, "header")?;
         // RFC 7515 §4.1.11: an unsupported critical extension makes the token invalid.
         if header.crit.is_some() || header.b64.is_some() {
             return Err(TokenError::Extension);
@@ -174,6 +172,16 @@ impl Verifier {
 fn decoded(part: &str) -> Result<Vec<u8>, TokenError> {
     let bytes = BASE64URL_NOPAD.decode(part.as_bytes());
     bytes.map_err(|_| TokenError::Malformed("a part is not base64url without padding"))
+}
+
+/// RFC 7519 §7.2: both parts are JSON objects. An array would be read as the fields in the order in which
+/// they are declared here.
+fn object<'a, T: Deserialize<'a>>(json: &'a [u8], part: &'static str) -> Result<T, TokenError> {
+    if !json.trim_ascii_start().starts_with(b"{") {
+        let reason = "is not a JSON object".to_owned();
+        return Err(TokenError::Unreadable { part, reason });
+    }
+    serde_json::from_slice(json).map_err(|error| unreadable(part, &error))
 }
 
 fn unreadable(part: &'static str, error: &serde_json::Error) -> TokenError {

@@ -24,7 +24,7 @@ pub enum Event {
     /// A publication of this client's own, in a subscription
     /// [without them](crate::Subscribe::without_echo).
     Own {
-        /// Its place in the channel's stream.
+        /// Its place in the channel's stream; for a filter, that of the subscription.
         position: Position,
     },
     /// Everything that was missing has been delivered. From here on, publications are delivered as

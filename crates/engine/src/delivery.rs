@@ -154,10 +154,14 @@ pub enum Notice {
     Own {
         /// The subscription.
         subscription: SubscriptionName,
-        /// Its position.
+        /// Its channel.
+        channel: ChannelName,
+        /// Its position in the channel.
         position: Position,
         /// The position before it in its channel.
         previous: Position,
+        /// For a subscription to a filter, its position after this publication.
+        at: Option<Position>,
     },
     /// The subscription could not keep up; from here on it reads the retained history.
     CatchingUp {

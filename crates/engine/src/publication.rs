@@ -65,7 +65,10 @@ impl Tags {
                 let detail = format!("more than {MAX_TAGS} tags");
                 return Err(Refusal::new(ErrorCode::BadTags, detail));
             }
-            if name.is_empty() || name.len() > MAX_TAG_TEXT || value.len() > MAX_TAG_TEXT {
+            if name.is_empty() {
+                return Err(Refusal::new(ErrorCode::BadTags, "a tag's name is empty"));
+            }
+            if name.len() > MAX_TAG_TEXT || value.len() > MAX_TAG_TEXT {
                 let detail = format!("a tag's name or value has more than {MAX_TAG_TEXT} bytes");
                 return Err(Refusal::new(ErrorCode::BadTags, detail));
             }

@@ -22,7 +22,8 @@ pub(crate) struct Directory(Mutex<Sessions>);
 #[derive(Debug, Default)]
 struct Sessions {
     here: HashMap<SessionId, Entry>,
-    /// The generations of sessions that have no connection.
+    /// The newest generation of which a session has proven that its client has the token, if its
+    /// connection of that generation is gone.
     away: HashMap<SessionId, u32>,
     /// Sessions in the order in which they ended; some may have returned.
     went: VecDeque<(SessionId, u32)>,
@@ -96,14 +97,18 @@ impl Directory {
             hash_map::Entry::Occupied(live) if live.get().generation >= generation => {
                 return Err(Overtaken);
             }
-            hash_map::Entry::Occupied(mut live) => Some(live.insert(entry).place()),
+            hash_map::Entry::Occupied(mut live) => Some(live.insert(entry)),
             hash_map::Entry::Vacant(vacant) => {
                 vacant.insert(entry);
                 None
             }
         };
-        sessions.away.remove(&session);
-        Ok(older)
+        // Until the client has proven that it has the newer token, the one before stays the oldest that
+        // is good.
+        if let Some(older) = older.filter(|older| older.confirmed) {
+            sessions.remember(session, older.generation);
+        }
+        Ok(older.map(Entry::place))
     }
 
     /// The client of this connection has proven that it read the welcome.
@@ -113,6 +118,7 @@ impl Directory {
             && entry.place() == place
         {
             entry.confirmed = true;
+            sessions.away.remove(&session);
         }
     }
 
@@ -126,18 +132,8 @@ impl Directory {
             return;
         }
         let entry = entry.remove();
-        if !entry.confirmed {
-            return;
-        }
-        sessions.away.insert(session, entry.generation);
-        sessions.went.push_back((session, entry.generation));
-        while sessions.went.len() > REMEMBERED {
-            let Some((oldest, generation)) = sessions.went.pop_front() else {
-                return;
-            };
-            if sessions.away.get(&oldest) == Some(&generation) {
-                sessions.away.remove(&oldest);
-            }
+        if entry.confirmed {
+            sessions.remember(session, entry.generation);
         }
     }
 
@@ -149,6 +145,22 @@ impl Directory {
     fn lock(&self) -> MutexGuard<'_, Sessions> {
         // Each change is complete before anything that could panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sessions {
+    /// Tokens of older generations are outdated from now on.
+    fn remember(&mut self, session: SessionId, generation: u32) {
+        self.away.insert(session, generation);
+        self.went.push_back((session, generation));
+        while self.went.len() > REMEMBERED {
+            let Some((oldest, generation)) = self.went.pop_front() else {
+                return;
+            };
+            if self.away.get(&oldest) == Some(&generation) {
+                self.away.remove(&oldest);
+            }
+        }
     }
 }
 

@@ -20,7 +20,9 @@ pub(crate) fn read_or_make(directory: &Path) -> Result<ResumeKey, StartError> {
         path: path.clone(),
         source,
     };
-    private_directory(directory).map_err(unusable)?;
+    if !directory.is_dir() {
+        private_directory(directory).map_err(unusable)?;
+    }
     match fs::read(&path) {
         Ok(bytes) => match <[u8; 32]>::try_from(&*bytes) {
             Ok(key) => Ok(ResumeKey(key)),

@@ -1,7 +1,7 @@
 //! Starting a server, and stopping it.
 
 use std::{
-    io, mem,
+    fs, io, mem,
     net::SocketAddr,
     path::Path,
     sync::{
@@ -34,6 +34,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// The log's subdirectory in the data directory.
 const LOG: &str = "log";
+
+/// What a server has in its data directory.
+const OWN_FILES: [&str; 3] = [LOG, "resume.key", "resume.unfinished"];
 
 /// Starts servers.
 #[derive(Clone, Copy, Debug)]
@@ -322,16 +325,40 @@ fn open_broker(config: &Config, rules: &Arc<RuleBook>) -> Result<Arc<dyn Broker>
 }
 
 /// The data directory contains messages and the key of resume tokens: no other user may read it.
+/// Creates the data directory for its owner only, or takes the permissions of others from an existing one.
+/// A directory that belongs to somebody else, or that has other things in it, stays as it is: what the
+/// server writes there is private by itself.
 fn keep_private(directory: &Path) -> Result<(), StartError> {
-    let was_open = private_directory(directory).map_err(|source| StartError::File {
+    let unusable = |source| StartError::File {
         path: directory.to_owned(),
         source,
-    })?;
-    if was_open {
-        let directory = directory.display();
-        tracing::warn!(%directory, "others could read the data directory; now only its owner can");
+    };
+    let shown = directory.display();
+    if directory.is_dir() && has_other_things(directory).map_err(unusable)? {
+        return Ok(());
     }
-    Ok(())
+    match private_directory(directory) {
+        Ok(true) => {
+            tracing::warn!(directory = %shown, "others could read the data directory; now only its owner can");
+            Ok(())
+        }
+        Ok(false) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && directory.is_dir() => {
+            tracing::warn!(directory = %shown, "the data directory belongs to another user, who decides who can read it");
+            Ok(())
+        }
+        Err(error) => Err(unusable(error)),
+    }
+}
+
+fn has_other_things(directory: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        if !OWN_FILES.iter().any(|own| *own == name) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Advances the broker's time until the sender is dropped.

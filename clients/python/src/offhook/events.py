@@ -70,12 +70,18 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """With ``echo=False``: this session's own message, without its data. ``channel`` is the filter for a filter."""
+    """With ``echo=False``: this session's own message, without its data."""
 
     channel: str
     position: str
-    """For a filter, that of the subscription."""
     previous: str
+    at: str | None = None
+    """For a filter: where the subscription is after it."""
+
+    @property
+    def place(self) -> str:
+        """Where the subscription is after this message: ``at`` for a filter, else ``position``."""
+        return self.at or self.position
 
 
 @dataclass(frozen=True, slots=True)

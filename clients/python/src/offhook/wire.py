@@ -291,7 +291,8 @@ def _message(fields: dict[str, Any]) -> Message:
 
 def _own(fields: dict[str, Any]) -> Own:
     position = _position(fields)
-    return Own(_name(fields), position, _optional_position(fields, "previous") or positions.before(position))
+    previous = _optional_position(fields, "previous") or positions.before(position)
+    return Own(_text(fields, "channel"), position, previous, _optional_position(fields, "at"))
 
 
 def _error(fields: dict[str, Any]) -> OffhookError:

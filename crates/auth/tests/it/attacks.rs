@@ -31,6 +31,28 @@ fn an_unsigned_token_is_refused_however_none_is_written() {
 }
 
 #[test]
+fn arrays_are_no_header_and_no_claims() {
+    let signed = |header: &str, claims: &str| {
+        let part = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
+        let message = format!("{}.{}", part(header), part(claims));
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET);
+        let tag = aws_lc_rs::hmac::sign(&key, message.as_bytes());
+        format!("{message}.{}", BASE64URL_NOPAD.encode(tag.as_ref()))
+    };
+    let header = r#"{"alg":"HS256"}"#;
+    for token in [
+        signed(r#"["HS256",null,null,null]"#, &claims().to_string()),
+        signed(
+            header,
+            r#"["ann",4102444800,null,null,null,null,null,null,null]"#,
+        ),
+    ] {
+        let error = refused(&token);
+        assert!(matches!(error, TokenError::Unreadable { .. }), "{error}");
+    }
+}
+
+#[test]
 fn a_public_key_is_no_secret_of_an_hmac() {
     // The attacker signs by HMAC with the public key, which everybody knows, as the secret.
     let pair = aws_lc_rs::signature::Ed25519KeyPair::generate().unwrap();

@@ -62,7 +62,8 @@ impl Core {
                 about,
                 position,
                 previous,
-            } => self.own(&about, position, previous),
+                at,
+            } => self.own(&about, position, previous, at),
             Said::Restored => self.all_restored(),
             Said::Subscribed {
                 id: None,
@@ -219,16 +220,23 @@ impl Core {
     }
 
     /// A publication of this session, in a subscription that does not want it.
-    fn own(&mut self, about: &About<'_>, position: Position, previous: Position) {
+    fn own(
+        &mut self,
+        about: &About<'_>,
+        position: Position,
+        previous: Position,
+        at: Option<Position>,
+    ) {
         let Some((key, entry)) = self.subscriptions.active(about) else {
             return;
         };
         let advanced = match entry.target {
             Target::Channel(_) => entry.advance(position, Some(previous)),
-            Target::Filter(_) => entry.advance_filter(Some(position)),
+            Target::Filter(_) => entry.advance_filter(at),
         };
         match advanced {
             Ok(true) => {
+                let position = at.unwrap_or(position);
                 entry.inbox.push(Event::Own { position });
                 self.delivered(key);
             }

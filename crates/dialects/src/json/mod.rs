@@ -3,6 +3,6 @@
 mod nesting;
 mod object;
 
-pub use nesting::{MAX_NESTING, is_shallow};
+pub use nesting::{MAX_NESTING, is_object, is_shallow};
 
 pub(crate) use self::object::{Object, json};

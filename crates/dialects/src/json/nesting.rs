@@ -3,6 +3,13 @@
 /// The maximum depth of arrays and objects in a message's data.
 pub const MAX_NESTING: usize = 64;
 
+/// Whether a text that may be JSON would be an object.
+#[must_use]
+pub fn is_object(text: &str) -> bool {
+    text.trim_start_matches([' ', '\t', '\n', '\r'])
+        .starts_with('{')
+}
+
 /// Whether valid JSON nests no deeper than [`MAX_NESTING`].
 #[must_use]
 pub fn is_shallow(json: &str) -> bool {

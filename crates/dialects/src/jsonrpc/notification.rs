@@ -70,10 +70,18 @@ pub(super) fn push(notice: &Notice) -> Option<Payload> {
         }
         Notice::Own {
             subscription,
+            channel,
             position,
             previous,
+            at,
         } => {
-            let params = named(subscription)
+            let params = match at {
+                Some(at) => named(subscription)
+                    .text("channel", channel.as_str())
+                    .raw("at", answer::place(*at)),
+                None => named(subscription),
+            };
+            let params = params
                 .raw("position", answer::place(*position))
                 .raw("previous", answer::place(*previous));
             ("own", params)

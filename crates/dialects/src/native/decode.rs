@@ -10,7 +10,7 @@ use offhook_engine::{
 use serde::Deserialize;
 
 use super::fields::{Message, after, at, bad, channel, data, info, position, since};
-use crate::dialect::Connect;
+use crate::{dialect::Connect, json::is_object};
 
 /// The maximum number of positions in one `connect`: more than fit into the longest message with
 /// the default limit.
@@ -120,6 +120,11 @@ struct Numbered {
 /// A [`Rejection`], to be sent with [`encode_rejection`](super::encode_rejection); the connection
 /// stays open.
 pub fn decode(text: &str) -> Result<Request, Rejection> {
+    // An array would be read as the fields in the order in which they are declared here.
+    if !is_object(text) {
+        let refusal = bad("a message is one JSON object");
+        return Err(Rejection { id: None, refusal });
+    }
     let message: Message<'_> = serde_json::from_str(text).map_err(|error| {
         let id = serde_json::from_str(text)
             .ok()
@@ -191,7 +196,7 @@ fn request(message: &Message<'_>, id: Option<CommandId>) -> Result<Request, Refu
             let shown: String = unknown.chars().take(40).collect();
             return Err(bad(format!(
                 "type: {shown:?} is unknown; there are connect, publish, subscribe, unsubscribe, \
-                 done, history, presence, presence_update, ack, receipts, call, refresh and ping"
+                 done, history, state, presence, presence_update, ack, receipts, call, refresh and ping"
             )));
         }
     };

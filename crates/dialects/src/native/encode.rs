@@ -182,12 +182,21 @@ pub fn encode_notice(notice: &Notice) -> String {
             .end(),
         Notice::Own {
             subscription,
+            channel,
             position,
             previous,
-        } => named(Object::new("own"), subscription)
-            .position("position", *position)
-            .position("previous", *previous)
-            .end(),
+            at,
+        } => {
+            let object = named(Object::new("own"), subscription);
+            let object = match at {
+                Some(at) => object.text("channel", channel.as_str()).position("at", *at),
+                None => object,
+            };
+            object
+                .position("position", *position)
+                .position("previous", *previous)
+                .end()
+        }
         Notice::Restored => Object::new("restored").end(),
         Notice::Told { data, format } => content(Object::new("told"), data, *format).end(),
         Notice::CatchingUp {

@@ -231,8 +231,10 @@ fn everything_written() -> Vec<String> {
     };
     let own = Notice::Own {
         subscription: channel().into(),
+        channel: channel(),
         position: at(44),
         previous: at(43),
+        at: None,
     };
     let done = Reply::Done {
         subscription: SubscriptionName {

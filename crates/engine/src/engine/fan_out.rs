@@ -79,7 +79,7 @@ impl Engine {
             return;
         };
         f.tail = Some(place);
-        if f.behind > 0 {
+        if f.is_any_behind() {
             let conflate = !f.rules.history.is_kept() && f.rules.slow == SlowPolicy::LatestByKey;
             let previous = match is_filter {
                 true if follows => tail,
@@ -223,10 +223,13 @@ impl Engine {
     /// Tells a subscriber that excludes its own publications that there was one.
     pub(super) fn own(&self, slot: Slot, publication: &Publication) -> Option<Step> {
         let s = self.subscriptions.get(slot)?;
+        let feed = self.feeds.known(s.feed)?;
         let notice = crate::Notice::Own {
             subscription: self.name_of(slot)?,
-            position: self.feeds.known(s.feed)?.place_of(publication),
+            channel: publication.channel.clone(),
+            position: publication.position,
             previous: publication.previous,
+            at: feed.is_filter().then(|| feed.place_of(publication)),
         };
         let connection = s.connection;
         Some(Step::Notice { connection, notice })
@@ -316,7 +319,7 @@ impl Engine {
             return;
         };
         if matches!(s.state, State::Behind(_)) {
-            f.behind -= 1;
+            f.not_behind(slot);
         }
         let place = f.live.add(kind, slot, s);
         f.settle();
@@ -358,7 +361,7 @@ impl Engine {
         let was_behind = matches!(s.state, State::Behind(_));
         debug_assert!(!was_behind, "it is behind already");
         if let Some(f) = self.feeds.known_mut(s.feed) {
-            f.behind += 1;
+            f.fell_behind(slot);
             behind.jumps = f.jumps;
         }
         s.state = State::Behind(Box::new(behind));

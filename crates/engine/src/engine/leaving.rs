@@ -49,7 +49,9 @@ impl Engine {
         }
         s.state = State::Ended;
         if let Some(f) = self.feeds.known_mut(s.feed) {
-            f.behind -= u32::from(was_behind);
+            if was_behind {
+                f.not_behind(slot);
+            }
             f.settle();
         }
     }

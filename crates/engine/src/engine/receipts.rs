@@ -1,13 +1,13 @@
 //! Delivery receipts from any standard client: a mark is sent in a ping, and the pong returns it.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use crate::{
     broker::Receipts, channel_name::ChannelName, delivery::ConnectionId, position::Position,
     slab::Slot,
 };
 
-use super::{Engine, Item, state::Marks};
+use super::{Engine, Item};
 
 /// After each query, the channel's receipts are not searched again for this long per subscriber
 /// examined: frequent queries use at most a hundredth of a core.
@@ -51,9 +51,10 @@ impl Engine {
         }
     }
 
-    /// Which of this worker's live subscribers have received this publication. Subscribers for
-    /// which it is unknown are sent a ping; a later query finds their answers. None if it was
-    /// queried too often.
+    /// Which of this worker's sessions were subscribed when this publication came, and have received it.
+    /// A session counts once, however many subscriptions it has in the channel; subscriptions to
+    /// filters do not count. Sessions for which it is unknown are sent a ping; a later query finds
+    /// their answers. None if it was queried too often.
     pub(super) fn find_receipts(
         &mut self,
         channel: &ChannelName,
@@ -69,42 +70,47 @@ impl Engine {
         if f.receipts_from.is_some_and(|from| from > self.now) {
             return None;
         }
-        let subscribers = u32::try_from(f.live.len()).unwrap_or(u32::MAX);
-        f.receipts_from = Some(self.now + LOOK.saturating_mul(subscribers));
-        receipts.subscribers = f.subscribers.into();
+        f.receipts_from = Some(self.now + LOOK.saturating_mul(f.subscribers));
         let is_known = f.tail.is_some_and(|tail| tail.offset >= position.offset);
-        if !is_known {
-            return Some(receipts);
+        let places = f.live.iter().flat_map(|audience| audience.places());
+        let live = places.filter_map(|place| Some(self.subscriptions.at(*place)?.0));
+        let behind = f.catching_up.iter().flat_map(|c| &c.behind).copied();
+        let slots: Vec<Slot> = live.chain(behind).collect();
+        let mut sessions: HashMap<ConnectionId, bool> = HashMap::new();
+        for slot in slots {
+            if let Some(s) = self.subscriptions.get(slot)
+                && position.offset > s.began_after
+            {
+                let marks = s.marks.as_deref().copied().unwrap_or_default();
+                let is_handed_out = is_known && position.offset > s.receipts_after;
+                let has = is_handed_out && marks.received >= position.offset;
+                *sessions.entry(s.connection).or_default() |= has;
+            }
         }
-        let places: Vec<u32> = f.live.iter().flat_map(|a| a.places()).copied().collect();
-        for place in places {
-            let Some((slot, _)) = self.subscriptions.at(place) else {
-                continue;
-            };
-            self.find_receipt(slot, position, &mut receipts);
+        receipts.subscribers = u64::try_from(sessions.len()).unwrap_or(u64::MAX);
+        for (connection, has) in sessions {
+            if has {
+                self.received(connection, &mut receipts);
+            } else if is_known {
+                self.ask_for_receipt(connection);
+            }
         }
         Some(receipts)
     }
 
-    fn find_receipt(&mut self, slot: Slot, position: Position, receipts: &mut Receipts) {
-        let Some(s) = self.subscriptions.get(slot) else {
-            return;
-        };
-        // It precedes the subscription, or was skipped by a gap.
-        if position.offset <= s.receipts_after {
-            return;
+    fn received(&self, connection: ConnectionId, receipts: &mut Receipts) {
+        receipts.received += 1;
+        if let Some(c) = self.connections.get(connection.into())
+            && receipts.sessions.len() < self.limits.members as usize
+        {
+            receipts.sessions.push(c.session);
         }
-        let connection = s.connection;
-        let Marks { received, .. } = s.marks.as_deref().copied().unwrap_or_default();
-        let Some(c) = self.connections.get_mut(connection.into()) else {
-            return;
-        };
-        if received >= position.offset {
-            receipts.received += 1;
-            if receipts.sessions.len() < self.limits.members as usize {
-                receipts.sessions.push(c.session);
-            }
-        } else if !std::mem::replace(&mut c.awaits_receipt, true) {
+    }
+
+    fn ask_for_receipt(&mut self, connection: ConnectionId) {
+        if let Some(c) = self.connections.get_mut(connection.into())
+            && !std::mem::replace(&mut c.awaits_receipt, true)
+        {
             self.items.push_back(Item::Mark { connection });
         }
     }

@@ -73,7 +73,7 @@ impl Engine {
         connections.len()
     }
 
-    /// Ends a subscription of sessions, which are told the reason.
+    /// Ends a subscription of sessions, which are told the reason. Returns how many had it.
     pub fn unsubscribe_for(
         &mut self,
         whom: &Whom,
@@ -82,14 +82,15 @@ impl Engine {
         now: Now,
     ) -> usize {
         self.set_now(now);
-        let connections = self.connections_of(whom);
-        for connection in &connections {
-            if let Ok(slot) = self.subscription_of(*connection, subscription) {
+        let mut ended = 0;
+        for connection in self.connections_of(whom) {
+            if let Ok(slot) = self.subscription_of(connection, subscription) {
                 self.end_unasked(slot, why.clone());
-                self.session_changed(*connection);
+                self.session_changed(connection);
+                ended += 1;
             }
         }
-        connections.len()
+        ended
     }
 
     /// Sends data to sessions. It is not a publication and is not kept.

@@ -277,6 +277,7 @@ impl Engine {
         let behind = start(since, tail, history);
         let live = behind.is_none();
         let from = behind.as_ref().map_or(tail, |behind| behind.cursor);
+        s.began_after = from.offset;
         s.receipts_after = from.offset;
         if let Some(window) = &mut s.window {
             let size = window.size();
@@ -367,7 +368,7 @@ impl Engine {
         self.without_echo -= usize::from(!s.echo);
         let f = self.feeds.known_mut(s.feed)?;
         match &s.state {
-            State::Behind(_) => f.behind -= 1,
+            State::Behind(_) => f.not_behind(slot),
             // Its entry among the opening ones stays: beginning finds no subscription.
             State::Opening(_) | State::Live { .. } | State::Ended => {}
         }

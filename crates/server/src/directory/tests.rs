@@ -65,6 +65,33 @@ fn a_newer_connection_whose_client_may_not_have_its_token_gives_way() {
 }
 
 #[test]
+fn a_connection_that_was_never_confirmed_makes_no_older_token_good_again() {
+    let (directory, [one, two, three]) = (Directory::default(), places());
+    come(&directory, None, one);
+    come(&directory, Some(1), two);
+    directory.confirm(ann(), two);
+    directory.left(ann(), two);
+    assert_eq!(come(&directory, Some(1), three), None);
+    // Somebody comes with the newest token, and goes before reading anything.
+    assert_eq!(come(&directory, Some(2), three), Some((3, None)));
+    directory.left(ann(), three);
+    assert_eq!(come(&directory, Some(1), one), None);
+    assert_eq!(come(&directory, Some(2), one), Some((3, None)));
+}
+
+#[test]
+fn a_confirmed_connection_that_is_replaced_keeps_older_tokens_outdated() {
+    let (directory, [one, two, three]) = (Directory::default(), places());
+    come(&directory, None, one);
+    come(&directory, Some(1), two);
+    directory.confirm(ann(), two);
+    assert_eq!(come(&directory, Some(2), three), Some((3, Some(two))));
+    directory.left(ann(), three);
+    assert_eq!(come(&directory, Some(1), one), None);
+    assert_eq!(come(&directory, Some(2), one), Some((3, None)));
+}
+
+#[test]
 fn a_token_can_t_be_used_again_once_a_later_connection_came_and_went() {
     let (directory, [one, two]) = (Directory::default(), places());
     come(&directory, None, one);

@@ -12,7 +12,7 @@ use std::{cell::Cell, convert::Infallible, rc::Rc};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::{
-    Method, Request, Response, StatusCode,
+    Method, Request, Response, StatusCode, Version,
     body::Incoming,
     header::{
         ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderName,
@@ -49,10 +49,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
         service_fn(move |request| {
             let (worker, place) = (Rc::clone(&worker), Rc::clone(&place));
             async move {
+                if !names_one_host(&request) {
+                    let words = "Host: a request has exactly one";
+                    let answer = sentence(StatusCode::BAD_REQUEST, words);
+                    return Ok::<_, Infallible>(answer.map(Either::Left));
+                }
                 let path = request.uri().path();
                 if path.starts_with(api::PREFIX) {
                     let answer = api::serve(&worker, request).await;
-                    return Ok::<_, Infallible>(answer.map(Either::Left));
+                    return Ok(answer.map(Either::Left));
                 }
                 if let Some(form) = events::form(path) {
                     return Ok(events::serve(&worker, &request, form, &place).await);
@@ -80,6 +85,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
         tracing::debug!(%error, "http connection lost");
     }
     drop(lease);
+}
+
+/// RFC 9112 §3.2: a request without `Host`, or with several, is answered with 400.
+fn names_one_host(request: &Request<Incoming>) -> bool {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    hosts == 1 || hosts == 0 && request.version() < Version::HTTP_11
 }
 
 fn answer(
@@ -182,7 +193,7 @@ fn upgraded(
     let connection = RequestLine {
         method: request.method().as_str(),
         target: &target,
-        version: (1, u8::from(request.version() >= hyper::Version::HTTP_11)),
+        version: (1, u8::from(request.version() >= Version::HTTP_11)),
     };
     let fields = request.headers().iter();
     let fields = fields.map(|(name, value)| (name.as_str(), value.as_bytes()));

@@ -77,6 +77,58 @@ async fn bytes_are_published_as_they_are_and_an_idempotency_key_counts() {
 }
 
 #[tokio::test]
+async fn what_could_be_read_in_two_ways_is_refused() {
+    let hall = hall().await;
+    let publish = |more: &str| {
+        format!(
+            "POST /api/v1/publish?channel=chat HTTP/1.1\r\nAuthorization: Bearer {KEY}\r\n\
+             {more}Content-Length: 0"
+        )
+    };
+    for (request, what) in [
+        (
+            publish("Idempotency-Key: a\r\nIdempotency-Key: b\r\n"),
+            "twice",
+        ),
+        (publish("").replace("channel=chat", "channel=%ff"), "UTF-8"),
+        (publish("").replace("channel=chat", "channel=%zz"), "%"),
+        (publish("Host: other\r\n"), "Host"),
+    ] {
+        let (status, _, answer) = hall.request(&request).await;
+        assert_eq!(status, 400, "{request}: {answer}");
+        assert!(answer.contains(what), "{request}: {answer}");
+    }
+    for (path, body) in [
+        ("publish", json!(["chat", "data", null, {}, null])),
+        ("batch", json!([[{ "channel": "chat", "data": 1 }]])),
+    ] {
+        let request = format!("POST /api/v1/{path}");
+        let (status, _, answer) = hall.api(KEY, &request, &body.to_string()).await;
+        assert_eq!(status, 400, "{answer}");
+    }
+    let batch = json!({ "publications": [["chat", 1, null, {}, null]] });
+    let answer = post(&hall, "batch", batch).await;
+    assert_eq!(answer["results"][0]["code"], "bad_request", "{answer}");
+    assert_eq!(
+        get(&hall, "history?channel=chat").await["messages"],
+        json!([])
+    );
+}
+
+#[tokio::test]
+async fn a_batch_whose_keys_would_be_too_long_is_refused_as_a_whole() {
+    let hall = hall().await;
+    let body = json!({ "publications": [{ "channel": "chat", "data": 1 }] }).to_string();
+    for (length, expected) in [(124, 200), (125, 400)] {
+        // `api` ends the request line: the last field takes what it adds.
+        let key = "k".repeat(length);
+        let request = format!("POST /api/v1/batch HTTP/1.1\r\nIdempotency-Key: {key}\r\nX-Rest:");
+        let (status, _, answer) = hall.api(KEY, &request, &body).await;
+        assert_eq!(status, expected, "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_batch_answers_each_publication_by_itself() {
     let hall = hall().await;
     let batch = json!({ "publications": [

@@ -23,9 +23,9 @@ async fn what_can_t_be_read_is_answered_with_what_and_where_and_the_connection_s
     let name = "x".repeat(201);
     let deep = "[".repeat(65) + &"]".repeat(65);
     let cases: &[(&str, Option<u64>, &str, &str)] = &[
-        ("", None, "bad_request", "EOF"),
+        ("", None, "bad_request", "one JSON object"),
         ("{", None, "bad_request", "line 1 column 1"),
-        ("[]", None, "bad_request", "line 1 column 2"),
+        (r#"["ping",7]"#, None, "bad_request", "one JSON object"),
         (r#"{"id":1}"#, Some(1), "bad_request", "type"),
         (
             r#"{"type":"dance","id":2}"#,

@@ -180,6 +180,38 @@ async fn members_are_told_and_who_says_goodbye_leaves_at_once() {
 }
 
 #[tokio::test]
+async fn own_messages_in_a_filter_keep_the_chain_of_their_channel_and_the_place_of_the_filter() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.caller().await;
+    let mut other = hall.caller().await;
+    let wish = json!({ "type": "subscribe", "filter": "chat/#", "subscription": 4, "echo": false });
+    assert_eq!(caller.ask(wish).await["type"], "subscribed");
+    let first = other.publish("chat/1", json!("theirs")).await;
+    let theirs = caller.hear_a("message").await;
+    let second = caller.publish("chat/1", json!("mine")).await;
+    let own = caller.hear_a("own").await;
+    assert_eq!(
+        (
+            &own["channel"],
+            &own["subscription"],
+            &own["position"],
+            &own["previous"]
+        ),
+        (&json!("chat/1"), &json!(4), &json!(second), &json!(first))
+    );
+    other.publish("chat/2", json!("elsewhere")).await;
+    let elsewhere = caller.hear_a("message").await;
+    let place = |message: &serde_json::Value| {
+        let at = message["at"].as_str().unwrap();
+        at.split_once('.').unwrap().1.parse::<u64>().unwrap()
+    };
+    assert!(
+        place(&theirs) < place(&own) && place(&own) < place(&elsewhere),
+        "{own}"
+    );
+}
+
+#[tokio::test]
 async fn who_unsubscribes_hears_nothing_more() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;

@@ -181,7 +181,7 @@ class Following:
             self._put(event, size)
             return
         before = self.received
-        place = event.place if isinstance(event, Message) else event.position
+        place = event.place
         if self.wish.window is not None and before is not None and not positions.is_before(before, place):
             # The reader already has it. Unless the reader is still busy with
             # it, the server was not told that it is done.
@@ -223,7 +223,9 @@ class Following:
         elif isinstance(event, Message):
             if self.wish.window is None and not event.is_state:
                 self.handled = event.place
-        elif isinstance(event, Live | Own) or (isinstance(event, Subscribed) and event.live):
+        elif isinstance(event, Own):
+            self.handled = event.place
+        elif isinstance(event, Live) or (isinstance(event, Subscribed) and event.live):
             self.handled = event.position
         elif isinstance(event, Gap) and not event.is_partial:
             self.handled = event.to

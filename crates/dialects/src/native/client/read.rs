@@ -111,6 +111,7 @@ fn said(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
             about: about(&mut fields)?,
             position: position(fields.position, "position")?,
             previous: position(fields.previous, "previous")?,
+            at: fields.at.map(place("at")).transpose()?,
         },
         "restored" => Said::Restored,
         "history" => history(fields)?,

@@ -41,6 +41,8 @@ pub enum Said<'a> {
         position: Position,
         /// The position of the message before it.
         previous: Position,
+        /// For a filter, the position of the subscription after it.
+        at: Option<Position>,
     },
     /// Every restored subscription was announced.
     Restored,

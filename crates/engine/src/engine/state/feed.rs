@@ -1,6 +1,6 @@
 //! The state of a feed: a channel or a filter with a subscription on this worker.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use crate::{
     broker::RequestId,
@@ -33,8 +33,6 @@ pub(in crate::engine) struct Feed {
     pub(in crate::engine) jumps: u32,
     /// Its head was requested.
     pub(in crate::engine) following: bool,
-    /// Subscriptions in `State::Behind`.
-    pub(in crate::engine) behind: u32,
     /// When receipts may be searched again.
     pub(in crate::engine) receipts_from: Option<Instant>,
     /// Only present while a subscription is not live.
@@ -43,6 +41,8 @@ pub(in crate::engine) struct Feed {
 
 #[derive(Debug, Default)]
 pub(in crate::engine) struct CatchingUp {
+    /// Subscriptions in `State::Behind`.
+    pub(in crate::engine) behind: HashSet<Slot>,
     /// Subscriptions made before there was a tail; some may be gone.
     pub(in crate::engine) opening: Vec<Slot>,
     /// Subscriptions that wait for this worker to receive more; some may be gone.
@@ -73,7 +73,6 @@ impl Feed {
             lagged: false,
             jumps: 0,
             following: false,
-            behind: 0,
             receipts_from: None,
             catching_up: None,
         }
@@ -88,13 +87,30 @@ impl Feed {
         let Some(c) = &mut self.catching_up else {
             return;
         };
-        if self.behind == 0 {
+        if c.behind.is_empty() {
             c.recent.clear();
             let quiet = c.opening.is_empty() && c.ahead.is_empty() && c.awaits_state.is_empty();
             if quiet && c.reads.is_empty() {
                 self.catching_up = None;
             }
         }
+    }
+
+    /// A subscription is in `State::Behind` from now on.
+    pub(in crate::engine) fn fell_behind(&mut self, slot: Slot) {
+        self.catching_up().behind.insert(slot);
+    }
+
+    /// A subscription is in `State::Behind` no longer. [`settle`](Self::settle) then frees memory.
+    pub(in crate::engine) fn not_behind(&mut self, slot: Slot) {
+        if let Some(c) = &mut self.catching_up {
+            c.behind.remove(&slot);
+        }
+    }
+
+    pub(in crate::engine) fn is_any_behind(&self) -> bool {
+        let c = self.catching_up.as_ref();
+        c.is_some_and(|c| !c.behind.is_empty())
     }
 
     /// Takes the subscriptions that wait for this worker to receive more.
@@ -208,10 +224,6 @@ impl Audiences {
         self.0
             .iter()
             .all(|audience| audience.connections.is_empty())
-    }
-
-    pub(in crate::engine) fn len(&self) -> usize {
-        self.0.iter().map(Audience::len).sum()
     }
 
     /// Whether everybody in the audiences behind this one has gone.

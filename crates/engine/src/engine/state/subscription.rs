@@ -39,6 +39,8 @@ pub(in crate::engine) struct Subscription {
     pub(in crate::engine) echo: bool,
     /// Whether an outside party has allowed it, whatever the rules of its channels require.
     pub(in crate::engine) vouched: bool,
+    /// Publications up to this offset precede the subscription: nobody awaits their receipt.
+    pub(in crate::engine) began_after: u64,
     /// Receipts are known for publications after this offset: earlier ones were not handed out, or
     /// precede a gap.
     pub(in crate::engine) receipts_after: u64,
@@ -76,6 +78,7 @@ impl Subscription {
             owed: false,
             echo: true,
             vouched: false,
+            began_after: 0,
             receipts_after: 0,
             marks: None,
             window: None,
@@ -108,6 +111,8 @@ impl Subscription {
 
     /// Publications up to here count as not proven received, whatever pongs return later.
     pub(in crate::engine) fn forget_receipts(&mut self, up_to: Position) {
+        // A stream that diverged goes on at smaller offsets.
+        self.began_after = self.began_after.min(up_to.offset);
         self.receipts_after = up_to.offset;
         self.marks = None;
     }

@@ -297,10 +297,16 @@ impl Client {
                 subscription,
                 position,
                 previous,
+                at,
+                ..
             } => {
                 let Some(seen) = self.seen(&subscription.key()) else {
                     return;
                 };
+                if let Some(at) = at {
+                    seen.position = Some(*at);
+                    return;
+                }
                 let before = *seen.position.get_or_insert(*previous);
                 assert_eq!(*previous, before, "lost, twice or out of order");
                 seen.position = Some(*position);

@@ -40,6 +40,10 @@ impl Body {
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return Err(Problem::new(status, "bad_request", detail));
         }
+        if headers.get_all("idempotency-key").iter().count() > 1 {
+            let detail = "Idempotency-Key: is there twice; send one";
+            return Err(Problem::bad(detail));
+        }
         let idempotency_key = text("idempotency-key").map(str::to_owned);
         let too_large = || {
             let detail = format!("the body is longer than {limit} bytes (api.max_body)");
@@ -69,10 +73,15 @@ impl Body {
 
     /// Parses a JSON body.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let is_object = self.bytes.trim_ascii_start().starts_with(b"{");
         if !self.is_json {
             let detail = "expected a body of Content-Type: application/json";
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return Err(Problem::new(status, "bad_request", detail));
+        }
+        // An array would be read as the fields in the order in which they are declared.
+        if !is_object {
+            return Err(Problem::bad("body: expected one JSON object"));
         }
         serde_json::from_slice(&self.bytes).map_err(|error| Problem::bad(format!("body: {error}")))
     }

@@ -16,16 +16,19 @@ use super::problem::Problem;
 pub(in crate::http) struct Query(Vec<(String, String)>);
 
 impl Query {
-    pub(in crate::http) fn of(query: Option<&str>) -> Self {
+    pub(in crate::http) fn of(query: Option<&str>) -> Result<Self, Problem> {
         let pairs = query
             .unwrap_or_default()
             .split('&')
             .filter(|pair| !pair.is_empty());
         let pairs = pairs.map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decoded(name), decoded(value))
+            Some((decoded(name)?, decoded(value)?))
         });
-        Self(pairs.collect())
+        let pairs: Option<_> = pairs.collect();
+        pairs.map(Self).ok_or_else(|| {
+            Problem::bad("the query is not percent-encoded UTF-8: % takes two hexadecimal digits")
+        })
     }
 
     /// A parameter; a repeated one is an error, since it is unclear which one counts.
@@ -59,25 +62,21 @@ impl Query {
     }
 }
 
-/// Percent-encoding, and `+` for a space. Bytes that are not UTF-8 become a character that no name
-/// contains.
-fn decoded(text: &str) -> String {
+/// Percent-encoding, and `+` for a space. None if it is broken or not UTF-8: two names must not become one.
+fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
-        let mut ahead = rest.clone();
-        let digits = (ahead.next(), ahead.next());
-        let hex = |digit: Option<u8>| char::from(digit?).to_digit(16);
-        match (byte, hex(digits.0), hex(digits.1)) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push(u8::try_from(high * 16 + low).unwrap_or(b'%'));
-                rest = ahead;
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                u8::try_from(digit()? * 16 + digit()?).ok()?
             }
-            (b'+', ..) => bytes.push(b' '),
-            (byte, ..) => bytes.push(byte),
-        }
+            b'+' => b' ',
+            byte => byte,
+        });
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8(bytes).ok()
 }
 
 /// A channel that the key may access.

@@ -145,7 +145,7 @@ async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Answe
     if !key.is_for(*scope) {
         return Err(Problem::scope(*scope));
     }
-    let query = Query::of(request.uri().query());
+    let query = Query::of(request.uri().query())?;
     let config = &worker.shared.config.api;
     let body = Body::read(request, config.max_body, config.body_timeout).await?;
     let call = Call {

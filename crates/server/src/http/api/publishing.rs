@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use offhook_dialects::json::is_object;
 use offhook_engine::{Command, ErrorCode, Format, Key, MAX_KEY, Refusal, Reply, Tags};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -41,7 +42,15 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Box<RawVa
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Batch {
-    publications: Vec<Given>,
+    publications: Vec<Box<RawValue>>,
+}
+
+/// One publication of a batch: an object, and not an array of its fields.
+fn item(raw: &RawValue) -> Result<Given, Problem> {
+    if !is_object(raw.get()) {
+        return Err(Problem::bad("a publication is a JSON object"));
+    }
+    serde_json::from_str(raw.get()).map_err(|error| Problem::bad(error.to_string()))
 }
 
 fn command(call: &Call<'_>, given: &Given, key: Option<&str>) -> Result<Command, Problem> {
@@ -111,9 +120,9 @@ pub(super) async fn batch(call: &Call<'_>) -> Outcome {
         return Err(Refusal::new(ErrorCode::BadKey, detail).into());
     }
     let (mut results, mut commands) = (Vec::new(), Vec::new());
-    for (number, given) in publications.iter().enumerate() {
+    for (number, raw) in publications.iter().enumerate() {
         let key = header.map(|key| format!("{key}.{number}"));
-        match command(call, given, key.as_deref()) {
+        match item(raw).and_then(|given| command(call, &given, key.as_deref())) {
             Ok(command) => {
                 commands.push(command);
                 results.push(None);

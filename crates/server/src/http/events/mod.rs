@@ -91,7 +91,7 @@ async fn handle(
         Method::GET => {}
         _ => return Err(Problem::method(&[Method::GET, Method::OPTIONS])),
     }
-    let query = Query::of(request.uri().query());
+    let query = Query::of(request.uri().query())?;
     let wanted = wanted::read(worker, &query, request.headers())?;
     let Some(mut taken) = place.take() else {
         return Err(Problem::bad("this connection is a WebSocket already"));
