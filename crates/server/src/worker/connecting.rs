@@ -5,14 +5,20 @@ use std::{cell::RefMut, rc::Rc, sync::Arc};
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Connect, Incoming, Intent, Named, Payload, Welcome};
 use offhook_engine::{
-    Arrival, CallerReply, CommandId, ConnectionId, ErrorCode, Identity, Refusal, Reply, SessionId,
-    SessionSnapshot, SubscriptionSnapshot,
+    Arrival, CallerReply, CommandId, ConnectionId, ErrorCode, Identity, Refusal, SessionId,
+    SessionSnapshot,
 };
-use tokio::sync::oneshot::{self, error::RecvError};
+use tokio::sync::oneshot;
 
 use super::{
-    Approach, Guest, State, Verified, Worker, connection::Connection, expiring::expires_in,
-    naming::Found, now, outlet::Outlet, speaker::Speaker,
+    Approach, Guest, State, Verified, Worker,
+    connection::Connection,
+    expiring::expires_in,
+    naming::Found,
+    now,
+    outlet::Outlet,
+    replies::{admitted, subscriptions},
+    speaker::Speaker,
 };
 use crate::{
     directory::Place,
@@ -75,30 +81,6 @@ enum Begins {
     New(Option<Arc<Identity>>),
     Resumed(SessionSnapshot),
     Named(Found),
-}
-
-/// What the broker keeps of a session; nothing where it keeps that no longer.
-fn subscriptions(
-    session: SessionId,
-    reply: Result<CallerReply, RecvError>,
-) -> Vec<SubscriptionSnapshot> {
-    match reply {
-        Ok(CallerReply::Session(Some(kept))) if kept.session == session => kept.subscriptions,
-        // The client sees what is missing, and subscribes to it again with its positions.
-        Ok(_) | Err(_) => Vec::new(),
-    }
-}
-
-/// Whom the backend says that a new client is.
-fn admitted(reply: Result<CallerReply, RecvError>) -> Result<Arc<Identity>, Refusal> {
-    match reply {
-        Ok(CallerReply::Admitted(identity)) => Ok(identity),
-        Ok(CallerReply::Reply(Reply::Refused(refusal))) => Err(refusal),
-        Ok(CallerReply::Reply(_) | CallerReply::Session(_)) | Err(_) => Err(Refusal::new(
-            ErrorCode::Draining,
-            "the server is going away",
-        )),
-    }
 }
 
 /// A connection that the engine knows: with the older one of its session, and what the client named.

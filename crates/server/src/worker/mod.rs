@@ -13,6 +13,7 @@ mod orders;
 mod outboxes;
 mod outlet;
 mod refilling;
+mod replies;
 mod shared;
 mod speaker;
 mod stopping;
