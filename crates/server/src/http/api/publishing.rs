@@ -119,10 +119,12 @@ pub(super) async fn batch(call: &Call<'_>) -> Outcome {
         let detail = format!("Idempotency-Key: is {len} bytes; 1 to {MAX_BATCH_KEY} are allowed");
         return Err(Refusal::new(ErrorCode::BadKey, detail).into());
     }
+    let publications = publications.iter().map(|raw| item(raw));
+    let publications: Vec<Given> = publications.collect::<Result<_, _>>()?;
     let (mut results, mut commands) = (Vec::new(), Vec::new());
-    for (number, raw) in publications.iter().enumerate() {
+    for (number, given) in publications.iter().enumerate() {
         let key = header.map(|key| format!("{key}.{number}"));
-        match item(raw).and_then(|given| command(call, &given, key.as_deref())) {
+        match command(call, given, key.as_deref()) {
             Ok(command) => {
                 commands.push(command);
                 results.push(None);
