@@ -361,6 +361,8 @@ pub enum BrokerEvent {
         gaps: Vec<ChannelGap>,
         /// The publications; empty at the end.
         publications: Vec<Arc<Publication>>,
+        /// Whether this is everything up to `head`, in `publications` or in `gaps`.
+        complete: bool,
     },
     /// A session's state.
     Session {

@@ -41,7 +41,7 @@ impl Hub {
             after if after.offset > head.offset => (Resolution::AheadOfHead, head.offset),
             after => (Resolution::Continuous, after.offset),
         };
-        let (gaps, publications) = by_sequence(&bus, filter, offset, limit);
+        let (gaps, publications, complete) = by_sequence(&bus, filter, offset, limit);
         let start = Position { offset, ..head };
         let event = BrokerEvent::FilterHistory {
             id,
@@ -52,6 +52,7 @@ impl Hub {
             },
             gaps,
             publications,
+            complete,
         };
         bus.tell(worker, event);
     }
@@ -63,7 +64,7 @@ fn by_sequence(
     filter: &Filter,
     after: u64,
     limit: ReadLimit,
-) -> (Vec<ChannelGap>, Vec<Arc<Publication>>) {
+) -> (Vec<ChannelGap>, Vec<Arc<Publication>>, bool) {
     let (mut gaps, mut streams, mut next) = (Vec::new(), Vec::new(), BinaryHeap::new());
     for (channel, stream) in bus.matching(filter) {
         let (gap, mut publications) = stream.after_sequence(channel, after);
@@ -94,5 +95,5 @@ fn by_sequence(
     let reached = page.last().map_or(after, |last| last.sequence);
     gaps.retain(|(sequence, _)| is_all || *sequence <= reached);
     let gaps = gaps.into_iter().map(|(_, gap)| gap).collect();
-    (gaps, page)
+    (gaps, page, is_all)
 }

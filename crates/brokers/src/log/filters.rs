@@ -145,6 +145,7 @@ pub(super) fn step(
         },
         gaps,
         publications,
+        complete: merge.next.is_empty(),
     };
     if let Some(last) = last
         && !merge.next.is_empty()

@@ -2,13 +2,13 @@
 //!
 //! | MQTT | here |
 //! |---|---|
-//! | a topic | a channel ([`topics`]) |
-//! | a message's properties | a publication's tags ([`content`]) |
+//! | a topic | a channel (`topics`) |
+//! | a message's properties | a publication's tags (`content`) |
 //! | QoS 0 to a client | a pushed subscription |
-//! | QoS 1 and 2 to a client | an acknowledged subscription ([`sending`]) |
-//! | QoS 2 from a client | an idempotency key ([`receiving`]) |
+//! | QoS 1 and 2 to a client | an acknowledged subscription (`sending`) |
+//! | QoS 2 from a client | an idempotency key (`receiving`) |
 //! | a retained message | a value of the channel's state |
-//! | a session | a session that the client names, with a note of the dialect ([`note`]) |
+//! | a session | a session that the client names, with a note of the dialect (`note`) |
 
 mod connecting;
 mod content;

@@ -16,7 +16,7 @@ use crate::{
 
 use super::{
     Engine, Step,
-    state::{Behind, Feed, Subscription, Waits, Why, window::Next},
+    state::{Behind, Covered, Feed, Subscription, Waits, Why, window::Next},
 };
 
 /// The next step of a subscription that is behind.
@@ -76,7 +76,8 @@ impl Engine {
             Move::HandOut(_) if full_window => {
                 if let Some(behind) = self.behind(slot) {
                     // For an unknown time: the page is read again afterwards.
-                    (behind.waits, behind.page) = (Waits::Done, None);
+                    behind.drop_page();
+                    behind.waits = Waits::Done;
                 }
             }
             Move::HandOut(publication) => return self.hand_out(slot, publication),
@@ -122,7 +123,7 @@ impl Engine {
             return;
         };
         if !matches!(behind.why, Why::GivesState { .. }) {
-            behind.page = None;
+            behind.drop_page();
         }
         behind.waits = Waits::Room;
         let connection = self.subscriptions.get(slot).map(|s| s.connection);
@@ -296,6 +297,19 @@ impl Engine {
 }
 
 fn next_move(behind: &mut Behind, f: &Feed, tail: Position, credit: usize) -> Move {
+    if f.is_filter() && behind.next_in_page(|p| f.place_of(p)).is_none() {
+        match behind.covered {
+            Covered::Everything => {}
+            Covered::UpTo(head) => {
+                behind.covered = Covered::Everything;
+                if head.epoch == behind.cursor.epoch && head.offset > behind.cursor.offset {
+                    behind.move_to(head);
+                }
+            }
+            Covered::Partly if credit == 0 => return Move::Park,
+            Covered::Partly => return Move::Read,
+        }
+    }
     if behind.cursor == tail && !behind.is_given_state() {
         return Move::GoLive;
     }

@@ -51,7 +51,7 @@ use asks::Asks;
 use fan_out::Underway;
 use leaving::Leaving;
 use requests::Requests;
-use state::{Again, Connection, Feed, Item, Subscription};
+use state::{Again, Connection, Covered, Feed, Item, Subscription};
 
 /// The engine of one worker: sessions, channels, recovery, presence and backpressure.
 ///
@@ -376,8 +376,14 @@ impl Engine {
                 start,
                 gaps,
                 publications,
+                complete,
             } => {
-                self.filter_read(id, head, start, &gaps, publications);
+                let covered = if complete {
+                    Covered::UpTo(head)
+                } else {
+                    Covered::Partly
+                };
+                self.filter_read(id, (head, start), (&gaps, covered), publications);
             }
             BrokerEvent::Session { id, bytes } => self.session_loaded(id, bytes.as_deref()),
             BrokerEvent::LeaseEnded => self.lease_ended(),

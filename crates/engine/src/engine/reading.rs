@@ -18,7 +18,7 @@ use crate::{
 
 use super::{
     Engine,
-    state::{Again, Behind, Feed, Pending, Read, Waits},
+    state::{Again, Behind, Covered, Feed, Pending, Read, Waits},
 };
 
 /// The smallest read in bytes: small outboxes must not cause a read for each publication.
@@ -93,7 +93,7 @@ impl Engine {
         feed: Slot,
         id: RequestId,
         (stream, start): (StreamState, ReadStart),
-        gaps: &[ChannelGap],
+        gaps: (&[ChannelGap], Covered),
         publications: Vec<Arc<Publication>>,
     ) {
         let Some(read) = self.read_ended(feed, id) else {
@@ -117,7 +117,7 @@ impl Engine {
         slot: Slot,
         after: Position,
         (stream, start): (StreamState, ReadStart),
-        gaps: &[ChannelGap],
+        (gaps, covered): (&[ChannelGap], Covered),
         page: &Arc<[Arc<Publication>]>,
     ) {
         let Some(s) = self.subscriptions.get_mut(slot) else {
@@ -142,6 +142,11 @@ impl Engine {
         };
         behind.start_at(start, stream.trimmed.into());
         behind.page = Some(Arc::clone(page));
+        behind.covered = if page.is_empty() {
+            Covered::Everything
+        } else {
+            covered
+        };
         if let Some(end) = after_nothing(f, behind, stream, page) {
             behind.move_to(end);
         }

@@ -15,7 +15,7 @@ use crate::{
 
 use super::{
     Engine,
-    state::{Asker, Pending},
+    state::{Asker, Covered, Pending},
 };
 
 impl Engine {
@@ -65,7 +65,13 @@ impl Engine {
     ) {
         match self.requests.take(id) {
             Some(Pending::Read { feed }) => {
-                self.page_read(feed, id, (stream, start), &[], publications);
+                self.page_read(
+                    feed,
+                    id,
+                    (stream, start),
+                    (&[], Covered::Everything),
+                    publications,
+                );
             }
             Some(Pending::History {
                 asker,
@@ -101,9 +107,8 @@ impl Engine {
     pub(super) fn filter_read(
         &mut self,
         id: RequestId,
-        head: Position,
-        start: ReadStart,
-        gaps: &[ChannelGap],
+        (head, start): (Position, ReadStart),
+        gaps: (&[ChannelGap], Covered),
         publications: Vec<Arc<Publication>>,
     ) {
         let Some(Pending::Read { feed }) = self.requests.take(id) else {

@@ -122,3 +122,47 @@ async fn who_does_not_take_its_answers_is_not_asked_for_more_questions() {
     }
     asking.await.unwrap();
 }
+
+/// Before, a filter's subscriber went on from what the worker still had, and what it had missed in
+/// channels without history was announced by nothing.
+#[tokio::test]
+async fn by_a_filter_a_slow_connection_is_told_what_it_missed_in_channels_without_history() {
+    let hall = Hall::open(narrow()).await;
+    let mut sleeper = hall.narrow_caller().await;
+    let wish = json!({ "type": "subscribe", "filter": "#", "subscription": 1 });
+    assert_eq!(sleeper.ask(wish).await["type"], "subscribed");
+    let mut publisher = hall.caller().await;
+    let padding = "x".repeat(1_000);
+    for n in 0..PUBLICATIONS {
+        for channel in ["fleeting/a", "chat"] {
+            let data = json!({"n": n, "padding": padding});
+            publisher.publish(channel, data).await;
+        }
+    }
+    // What was delivered and what was announced as missing, by channel.
+    let mut known = [0, 0];
+    let mut missed = 0;
+    while known != [PUBLICATIONS as u64; 2] {
+        let message = sleeper.hear().await;
+        let of = match message["channel"].as_str() {
+            Some("fleeting/a") => 0,
+            Some("chat") => 1,
+            _ => continue,
+        };
+        match message["type"].as_str().unwrap() {
+            "message" => {
+                let offset = offset_of(&message["position"]);
+                assert_eq!(offset, known[of] + 1, "{message}");
+                known[of] = offset;
+            }
+            "gap" => {
+                assert_eq!(of, 0, "a channel with history loses nothing: {message}");
+                let to = offset_of(&message["to"]);
+                missed += to.saturating_sub(known[of]);
+                known[of] = known[of].max(to);
+            }
+            _ => panic!("{message}"),
+        }
+    }
+    assert!(missed > 0);
+}

@@ -11,4 +11,4 @@ pub(super) mod window;
 pub(super) use connection::{Connection, Extra, Subscriptions, Wanted};
 pub(super) use feed::{Feed, Kind, Read, live_place};
 pub(super) use pending::{Again, Asked, Asker, Item, Pending};
-pub(super) use subscription::{Behind, Missing, Opening, State, Subscription, Waits, Why};
+pub(super) use subscription::{Behind, Covered, Missing, Opening, State, Subscription, Waits, Why};

@@ -162,6 +162,8 @@ pub(in crate::engine) struct Behind {
     pub(in crate::engine) cursor: Position,
     /// A page of publications after the cursor.
     pub(in crate::engine) page: Option<Arc<[Arc<Publication>]>>,
+    /// How far the page reaches, if it is one of a filter.
+    pub(in crate::engine) covered: Covered,
     /// A gap that is announced once it is known where delivery continues.
     pub(in crate::engine) gap: Option<Missing>,
     pub(in crate::engine) why: Why,
@@ -170,6 +172,19 @@ pub(in crate::engine) struct Behind {
     pub(in crate::engine) at_head: bool,
     /// How many of the feed's jumps were handled.
     pub(in crate::engine) jumps: u32,
+}
+
+/// What a page of a filter's publications covers. Channels without history are not in pages: what a
+/// subscription missed in them is announced by the pages that pass it, so that nothing newer may be
+/// handed out before the last of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Covered {
+    /// It was the last page, or there was none.
+    Everything,
+    /// It is the last page, and everything up to here is in it or announced as missing.
+    UpTo(Position),
+    /// More follow.
+    Partly,
 }
 
 /// A gap that starts here.
@@ -253,6 +268,7 @@ impl Behind {
         Self {
             cursor,
             page: None,
+            covered: Covered::Everything,
             gap: None,
             why,
             waits: Waits::Nothing,
@@ -288,6 +304,13 @@ impl Behind {
             None if missing => self.skip(trimmed, start.after),
             // The same position, as the stream now names it.
             None => self.move_to(start.after),
+        }
+    }
+
+    /// Forgets the page: what is left of it is read again.
+    pub(in crate::engine) fn drop_page(&mut self) {
+        if self.page.take().is_some_and(|page| !page.is_empty()) {
+            self.covered = Covered::Partly;
         }
     }
 

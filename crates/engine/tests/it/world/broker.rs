@@ -416,11 +416,13 @@ impl ModelBroker {
     ) -> BrokerEvent {
         let mut publications = Vec::new();
         let mut gaps: Vec<ChannelGap> = Vec::new();
+        let mut complete = true;
         for (channel, position) in self.log.iter().skip(after.offset as usize) {
             if !filter.matches(channel) {
                 continue;
             }
             if publications.len() == limit.count as usize {
+                complete = false;
                 break;
             }
             let publication = &self.streams[channel].all[&(position.epoch.0, position.offset)];
@@ -444,6 +446,7 @@ impl ModelBroker {
             start: ReadStart::at(after),
             gaps,
             publications,
+            complete,
         }
     }
 
