@@ -56,7 +56,8 @@ def test_a_message_of_a_numbered_subscription_says_where_the_subscription_is() -
 
 
 def test_what_is_about_a_filter_has_the_filter_as_its_channel() -> None:
-    own = '{"type":"own","filter":"a/+","subscription":7,"channel":"a/b","position":"17.9","previous":"17.7","at":"17.90"}'
+    own = '{"type":"own","filter":"a/+","subscription":7,"channel":"a/b","position":"17.9","previous":"17.7",'
+    own += '"at":"17.90"}'
     assert parse(own) == Delivered(7, Own("a/b", "17.9", "17.7", "17.90"))
     live = '{"type":"live","filter":"a/+","subscription":7,"position":"17.9"}'
     assert parse(live) == Delivered(7, Live("a/+", "17.9"))
