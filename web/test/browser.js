@@ -97,7 +97,7 @@ export class Tab {
 
   /** Nothing went wrong but the connection itself, which is meant to break here. */
   assertNoComplaint() {
-    const others = this.complaints.filter((said) => !/WebSocket connection to|ERR_CONNECTION|ERR_INTERNET|ERR_INCOMPLETE_CHUNKED/.test(said));
+    const others = this.complaints.filter((said) => !/WebSocket connection to|ERR_CONNECTION|ERR_INTERNET|ERR_SOCKET_NOT_CONNECTED|ERR_INCOMPLETE_CHUNKED/.test(said));
     assert.deepEqual(others, []);
   }
 
