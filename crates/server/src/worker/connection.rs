@@ -54,8 +54,8 @@ impl Connection {
         self.left = true;
     }
 
-    /// The client has ended its transport as that allows, which means that it is leaving, unless its
-    /// dialect has other words for that.
+    /// The client has closed its transport in an orderly way. It is leaving, unless its dialect has a
+    /// message of its own for that.
     pub(super) fn leave_by_transport(&mut self) {
         let outboxes = &mut self.worker.state.borrow_mut().outboxes;
         self.left |= outboxes.leaves_with_its_transport(self.id);
@@ -257,7 +257,7 @@ impl Worker {
         }
     }
 
-    /// Keeps the session that the client of a connection named for so long after it has ended.
+    /// Sets how long a session that its client named is kept after the connection has ended.
     fn keep_session(self: &Rc<Self>, connection: ConnectionId, expiry: Option<Duration>) {
         let expiry = self.longest(expiry);
         let mut state = self.state.borrow_mut();

@@ -164,7 +164,7 @@ fn wakers_may_use_the_connection_whose_write_wakes_them() {
     });
 }
 
-/// A waker that uses the connection when nothing else needs it any more.
+/// A waker that uses the connection after its last other user is gone.
 struct LookingAtItsEnd(Sender, Arc<AtomicUsize>);
 
 impl Wake for LookingAtItsEnd {
