@@ -205,7 +205,7 @@ mod tests {
             stage,
         };
         sent.in_flight.insert(4, message);
-        assert_eq!(sent.note(), session().note());
+        assert_eq!(Session::from_note(&sent.note()), Some(session()));
     }
 
     #[test]
