@@ -28,6 +28,9 @@ impl SocketIo {
             },
             Engine::Pong(_) | Engine::Noop => Ok(()),
             Engine::Close => {
+                if self.recovery.is_none() {
+                    self.queue.push_back(Intent::Leave);
+                }
                 self.end(1000, "the client closed the connection");
                 Ok(())
             }
