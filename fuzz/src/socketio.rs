@@ -25,7 +25,10 @@ pub fn socketio_packets(data: &[u8]) {
             Ok(None) => {}
             Err(_) => break,
         }
-        assert!(decoder.held() <= LIMIT.max(payload.len()), "too much is held");
+        assert!(
+            decoder.held() <= LIMIT.max(payload.len()),
+            "too much is held"
+        );
         assert!(decoder.held() <= payload.len(), "more is held than came");
     }
     let read: Vec<_> = records(&again).collect();

@@ -115,11 +115,7 @@ pub(super) fn data_of(data: &Bytes, format: Format) -> Content {
 
 /// What a subscription begins with: the head of its stream and, if it was to go on from a position,
 /// whether it does so without a gap.
-pub(super) fn subscribed(
-    position: Position,
-    goes_on: bool,
-    gap: Option<GapReason>,
-) -> Content {
+pub(super) fn subscribed(position: Position, goes_on: bool, gap: Option<GapReason>) -> Content {
     let mut object = answer::position(Object::part(), position);
     if goes_on {
         object = object.raw("recovered", gap.is_none());
@@ -184,13 +180,16 @@ pub(super) fn about_subscription(
         } => {
             let own = named(subscription);
             let own = match at {
-                Some(at) => own
-                    .text("channel", channel.as_str())
-                    .raw("at", place(*at)),
+                Some(at) => own.text("channel", channel.as_str()).raw("at", place(*at)),
                 None => own,
             };
             let own = answer::position(own, *position).raw("previous", place(*previous));
-            (subscription, "own", own.into(), Some(at.unwrap_or(*position)))
+            (
+                subscription,
+                "own",
+                own.into(),
+                Some(at.unwrap_or(*position)),
+            )
         }
         Notice::CatchingUp {
             subscription,

@@ -75,7 +75,8 @@ impl SocketIo {
         if self.phase == Phase::New {
             return self.begin(namespace, auth);
         }
-        let is_entering = |purpose: &Purpose| matches!(purpose, Purpose::Enter(of) if *of == namespace);
+        let is_entering =
+            |purpose: &Purpose| matches!(purpose, Purpose::Enter(of) if *of == namespace);
         if self.spaces.find(&namespace).is_some() || self.pending.values().any(is_entering) {
             let refusal = bad("the namespace is connected already");
             return self.refuse_entry(namespace, refusal);
@@ -181,7 +182,10 @@ impl SocketIo {
             let number = kept.number;
             subscription.position = brought.positions.get(&number).copied();
             // The engine goes on with those that are acknowledged.
-            let wish = subscription.window.is_none().then(|| subscription.again(number));
+            let wish = subscription
+                .window
+                .is_none()
+                .then(|| subscription.again(number));
             self.spaces.insert(number, subscription);
             if let Some(wish) = wish {
                 let id = self.number(Purpose::Restore(number));

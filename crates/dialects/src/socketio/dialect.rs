@@ -21,7 +21,9 @@ use super::{
     subscribing::{Held, Notes, Waiting},
 };
 use crate::{
-    dialect::{Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Shared, Welcome},
+    dialect::{
+        Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Shared, Welcome,
+    },
     json::Object,
     native,
 };
@@ -307,12 +309,7 @@ impl Dialect for SocketIo {
         }
     }
 
-    fn refreshed(
-        &mut self,
-        id: CommandId,
-        expires_in: Option<Duration>,
-        out: &mut Vec<Payload>,
-    ) {
+    fn refreshed(&mut self, id: CommandId, expires_in: Option<Duration>, out: &mut Vec<Payload>) {
         let purpose = self.pending.remove(&id);
         if let Some(Purpose::Enter(namespace)) = purpose {
             self.entered(namespace, None, out);

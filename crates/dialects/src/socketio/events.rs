@@ -4,9 +4,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use bytes::Bytes;
-use offhook_engine::{
-    ChannelName, Command, ErrorCode, Filter, Format, Refusal, Subscribe, Target,
-};
+use offhook_engine::{ChannelName, Command, ErrorCode, Filter, Format, Refusal, Subscribe, Target};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -73,8 +71,7 @@ pub(super) fn read(packet: &Packet) -> Result<Ask, Refusal> {
 const ONLY_NAMED: usize = usize::MAX;
 
 fn command(name: Cow<'_, str>, params: Params<'_>) -> Result<Ask, Refusal> {
-    let window: Option<u16> =
-        methods::optional(&params, "window", ONLY_NAMED).map_err(refusal)?;
+    let window: Option<u16> = methods::optional(&params, "window", ONLY_NAMED).map_err(refusal)?;
     let request = Request {
         id: None,
         method: name,
@@ -159,9 +156,7 @@ fn with_attachments(ask: Ask, attachments: &[Bytes]) -> Result<Ask, Refusal> {
             within,
             key,
         })),
-        Ask::Do(_) | Ask::Subscribe(..) | Ask::Unsubscribe(_) | Ask::Refresh(_) => {
-            Err(misplaced())
-        }
+        Ask::Do(_) | Ask::Subscribe(..) | Ask::Unsubscribe(_) | Ask::Refresh(_) => Err(misplaced()),
     }
 }
 

@@ -153,7 +153,10 @@ impl Spaces {
     /// Adds a subscription, and returns its number.
     pub(super) fn add(&mut self, subscription: Subscription) -> u32 {
         // The last number is not available in the engine.
-        let number = self.latest.saturating_add(1).min(u32::MAX.saturating_sub(1));
+        let number = self
+            .latest
+            .saturating_add(1)
+            .min(u32::MAX.saturating_sub(1));
         self.insert(number, subscription);
         number
     }

@@ -56,7 +56,10 @@ impl SocketIo {
     pub(super) fn subscribe(&mut self, call: Call, wish: Subscribe, token: Option<String>) {
         let namespace = Arc::clone(&call.namespace);
         if self.spaces.has(&namespace, &wish.target) {
-            let detail = format!("{}: this namespace is subscribed to it already", wish.target);
+            let detail = format!(
+                "{}: this namespace is subscribed to it already",
+                wish.target
+            );
             let refusal = Refusal::new(ErrorCode::AlreadySubscribed, detail);
             return self.refuse(call, refusal);
         }

@@ -1,8 +1,6 @@
 //! What the server says: acknowledgements, and events of its own.
 
-use offhook_engine::{
-    CloseReason, CommandId, ErrorCode, Refusal, Reply, SubscriptionName,
-};
+use offhook_engine::{CloseReason, CommandId, ErrorCode, Refusal, Reply, SubscriptionName};
 
 use super::{
     answer::{self, Content},

@@ -332,7 +332,10 @@ fn an_event_is_acknowledged_with_its_number_in_its_namespace() {
         position: Position::new(17, 4),
         duplicate: false,
     });
-    let Command::Publish { data, format, key, .. } = command else {
+    let Command::Publish {
+        data, format, key, ..
+    } = command
+    else {
         panic!("{command:?}");
     };
     assert_eq!((&*data, format), (&br#"{"x":1}"#[..], Format::Json));
@@ -378,15 +381,30 @@ fn refused_events_say_why() {
         (r#"["subscribe",7]"#, "bad_request", "one object"),
         (r#"["subscribe",{},1]"#, "bad_request", "one object"),
         (r#"["subscribe",""]"#, "bad_channel_name", "is empty"),
-        (r#"["subscribe",{"channel":"a","window":0}]"#, "bad_request", "at least 1"),
+        (
+            r#"["subscribe",{"channel":"a","window":0}]"#,
+            "bad_request",
+            "at least 1",
+        ),
         (r#"["unsubscribe","a"]"#, "not_subscribed", "not subscribed"),
-        (r#"["publish",{"channel":"a"}]"#, "bad_request", "data and base64"),
-        (r#"["publish",{"channel":"a","data":1,"key":""}]"#, "bad_key", "0 bytes"),
+        (
+            r#"["publish",{"channel":"a"}]"#,
+            "bad_request",
+            "data and base64",
+        ),
+        (
+            r#"["publish",{"channel":"a","data":1,"key":""}]"#,
+            "bad_key",
+            "0 bytes",
+        ),
     ] {
         client.send(&format!("421{event}"));
         let error = &arguments(&client.text(), "431")[0]["error"];
         assert_eq!(error["code"], code, "{event}");
-        assert!(error["message"].as_str().unwrap().contains(words), "{error}");
+        assert!(
+            error["message"].as_str().unwrap().contains(words),
+            "{error}"
+        );
     }
 }
 
@@ -405,9 +423,7 @@ fn a_refusal_says_when_to_try_again() {
 #[test]
 fn bytes_are_published_and_received_as_attachments() {
     let mut client = Client::connected();
-    client.send(
-        r#"451-7["publish",{"channel":"a","data":{"_placeholder":true,"num":0}}]"#,
-    );
+    client.send(r#"451-7["publish",{"channel":"a","data":{"_placeholder":true,"num":0}}]"#);
     assert!(client.asked.is_empty(), "the attachment has not come");
     // A pong in between is no part of the packet.
     client.send("3");
@@ -430,9 +446,7 @@ fn bytes_are_published_and_received_as_attachments() {
 #[test]
 fn bytes_inside_of_data_are_refused() {
     let mut client = Client::connected();
-    client.send(
-        r#"451-7["publish",{"channel":"a","data":[{"_placeholder":true,"num":0}]}]"#,
-    );
+    client.send(r#"451-7["publish",{"channel":"a","data":[{"_placeholder":true,"num":0}]}]"#);
     client.receive(Incoming::Binary(&[1]));
     let error = &arguments(&client.text(), "437")[0]["error"];
     assert!(error["message"].as_str().unwrap().contains("as a whole"));
@@ -449,7 +463,12 @@ fn a_list_has_bytes_as_base64_and_never_as_attachments() {
         head: Position::new(17, 2),
         publications: vec![
             Arc::new(publication("a", 1, &[1], Format::Binary)),
-            Arc::new(publication("a", 2, br#"{"_placeholder":true,"num":9}"#, Format::Json)),
+            Arc::new(publication(
+                "a",
+                2,
+                br#"{"_placeholder":true,"num":9}"#,
+                Format::Json,
+            )),
         ],
         gap: None,
         more: false,
@@ -485,7 +504,11 @@ fn a_publication_has_the_namespace_of_its_subscription() {
         r#"42/n,["publication",{"channel":"a","epoch":"17","offset":4,"data":"text","time":3}]"#
     );
     client.deliver(number, &publication("a", 5, &[9], Format::Binary));
-    assert!(client.text().starts_with(r#"451-/n,["publication",{"channel":"a","#));
+    assert!(
+        client
+            .text()
+            .starts_with(r#"451-/n,["publication",{"channel":"a","#)
+    );
     assert_eq!(client.bytes(), [9]);
 }
 
@@ -571,7 +594,11 @@ fn the_token_of_another_namespace_has_to_be_the_sessions() {
     let id = Some(id);
     let reply = Reply::Refused(Refusal::new(ErrorCode::Unauthenticated, "of another user"));
     client.notice(&Notice::Reply { id, reply });
-    assert!(client.text().starts_with("44/admin,{\"message\":\"of another user\""));
+    assert!(
+        client
+            .text()
+            .starts_with("44/admin,{\"message\":\"of another user\"")
+    );
     client.send(r#"40/admin,{"token":"newest"}"#);
     let Some(Intent::Refresh { id, .. }) = client.others.pop() else {
         panic!("no refresh");
@@ -587,7 +614,9 @@ fn leaving_a_namespace_ends_its_subscriptions_and_leaving_the_last_one_the_conne
     let mut client = Client::connected();
     client.send("40/n");
     client.text();
-    let number = client.subscribe("/n,1", &json!({"channel": "a"}), true).unwrap();
+    let number = client
+        .subscribe("/n,1", &json!({"channel": "a"}), true)
+        .unwrap();
     client.text();
     client.send("41/n,");
     let (_, command) = client.asked.pop().unwrap();
@@ -758,7 +787,10 @@ fn one_offset_has_the_positions_of_all_channels() {
         other => panic!("{other:?}"),
     });
     let at = |epoch, offset| Since::Position(Position::new(epoch, offset));
-    assert_eq!(sinces.collect::<Vec<_>>(), [at(17, 9), at(18, 30), at(17, 3)]);
+    assert_eq!(
+        sinces.collect::<Vec<_>>(),
+        [at(17, 9), at(18, 30), at(17, 3)]
+    );
 }
 
 /// Between the subscription and its note, the server may have been killed: its number is not given to

@@ -53,7 +53,11 @@ fn packets_are_read_as_the_specification_has_them() {
         ("0", Packet::new(Kind::Connect, MAIN, "")),
         (
             "0/admin,{\"sid\":\"oSO0OpakMV_3jnilAAAA\"}",
-            Packet::new(Kind::Connect, "/admin", "{\"sid\":\"oSO0OpakMV_3jnilAAAA\"}"),
+            Packet::new(
+                Kind::Connect,
+                "/admin",
+                "{\"sid\":\"oSO0OpakMV_3jnilAAAA\"}",
+            ),
         ),
         (
             "4{\"message\":\"Not authorized\"}",
@@ -82,7 +86,8 @@ fn packets_are_read_as_the_specification_has_them() {
 #[test]
 fn attachments_follow_their_packet() {
     let mut decoder = Decoder::new(1 << 16);
-    let text = "52-/admin,[\"baz\",{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":1}]";
+    let text =
+        "52-/admin,[\"baz\",{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":1}]";
     assert_eq!(decoder.text(text), Ok(None));
     assert_eq!(decoder.binary(&[1, 2]), Ok(None));
     let packet = decoder.binary(&[3]).unwrap().unwrap();
@@ -183,7 +188,8 @@ fn a_payload_has_records() {
         ]
     );
     let mut again = String::new();
-    all.iter().for_each(|record| write_record(record, &mut again));
+    all.iter()
+        .for_each(|record| write_record(record, &mut again));
     assert_eq!(again, payload);
     assert!(records("4a\u{1e}b?").any(|record| record.is_err()));
 }
@@ -191,7 +197,10 @@ fn a_payload_has_records() {
 fn packets() -> impl Strategy<Value = Packet> {
     let namespace = prop_oneof![Just(MAIN.to_owned()), "/[a-z]{0,8}"];
     let arguments = prop::collection::vec("[a-z\"\\\\ é\u{1e}]{0,8}", 0..3);
-    let attachments = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..9), 0..=MAX_ATTACHMENTS);
+    let attachments = prop::collection::vec(
+        prop::collection::vec(any::<u8>(), 0..9),
+        0..=MAX_ATTACHMENTS,
+    );
     let ack = prop::option::of(0..1_u64 << 53);
     (namespace, arguments, attachments, ack, any::<bool>()).prop_map(
         |(namespace, arguments, attachments, ack, is_ack)| {

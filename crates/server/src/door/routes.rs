@@ -62,7 +62,12 @@ fn speak_socketio(config: &Config) -> Speaker {
 
 /// Whether a handshake is one of Engine.IO v4.
 fn check_engine_io(request: &Request) -> Result<(), &'static str> {
-    let query = || request.query().into_iter().flat_map(|query| query.split('&'));
+    let query = || {
+        request
+            .query()
+            .into_iter()
+            .flat_map(|query| query.split('&'))
+    };
     if !query().any(|pair| pair == "EIO=4") {
         return Err("this server speaks Engine.IO v4 (EIO=4), which is Socket.IO 3 or newer");
     }

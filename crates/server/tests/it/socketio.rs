@@ -66,7 +66,8 @@ impl Client {
     async fn emit(&mut self, name: &str, fields: Value) -> Value {
         self.next_ack += 1;
         let ack = self.next_ack;
-        self.send(&format!("42{ack}{}", json!([name, fields]))).await;
+        self.send(&format!("42{ack}{}", json!([name, fields])))
+            .await;
         loop {
             let text = self.text().await;
             match text.strip_prefix(&format!("43{ack}")) {
@@ -111,11 +112,17 @@ async fn socketio_and_native_clients_meet_in_one_channel() {
     let subscribed = sio.emit("subscribe", json!({"channel": "chat"})).await;
     assert_eq!(subscribed["offset"], 0);
     let published = sio
-        .emit("publish", json!({"channel": "chat", "data": {"text": "Grüße"}}))
+        .emit(
+            "publish",
+            json!({"channel": "chat", "data": {"text": "Grüße"}}),
+        )
         .await;
     assert_eq!(published["offset"], 1);
     assert_eq!(sio.publication().await[1]["data"], json!({"text": "Grüße"}));
-    assert_eq!(native.hear_a("message").await["data"], json!({"text": "Grüße"}));
+    assert_eq!(
+        native.hear_a("message").await["data"],
+        json!({"text": "Grüße"})
+    );
 
     // Bytes, both ways.
     sio.send(r#"451-["publish",{"channel":"chat","data":{"_placeholder":true,"num":0}}]"#)
@@ -123,7 +130,10 @@ async fn socketio_and_native_clients_meet_in_one_channel() {
     sio.socket.send(vec![1, 2, 255]).await.unwrap();
     assert_eq!(native.hear_a("message").await["base64"], "AQL/");
     let event = sio.text().await;
-    assert!(event.starts_with("451-[\"publication\",{\"channel\":\"chat\""), "{event}");
+    assert!(
+        event.starts_with("451-[\"publication\",{\"channel\":\"chat\""),
+        "{event}"
+    );
     let attachment = sio.message().await;
     assert!(matches!(attachment, Some(Message::Binary(bytes)) if *bytes == [1, 2, 255]));
 
@@ -133,7 +143,10 @@ async fn socketio_and_native_clients_meet_in_one_channel() {
     assert_eq!(members["total"], 2);
     let sid = sio.entered["sid"].clone();
     let all = members["members"].as_array().unwrap();
-    assert!(all.iter().any(|member| member["session"] == sid), "{members}");
+    assert!(
+        all.iter().any(|member| member["session"] == sid),
+        "{members}"
+    );
     hall.close().await;
 }
 
@@ -150,20 +163,26 @@ async fn a_socketio_session_is_recovered_after_a_restart_with_nothing_lost_and_n
     let mut publisher = Client::plain(&hall).await;
     for n in 0..4 {
         let channel = if n % 2 == 0 { "chat/a" } else { "chat/b" };
-        publisher.emit("publish", json!({"channel": channel, "data": n})).await;
+        publisher
+            .emit("publish", json!({"channel": channel, "data": n}))
+            .await;
     }
     // It has read two of them when it is cut off.
     first.publication().await;
     let offset = first.publication().await[2].clone();
     drop(first);
     for n in 4..6 {
-        publisher.emit("publish", json!({"channel": "chat/a", "data": n})).await;
+        publisher
+            .emit("publish", json!({"channel": "chat/a", "data": n}))
+            .await;
     }
     hall.close().await;
 
     let hall = Hall::open(durable(directory.path())).await;
     let mut publisher = Client::plain(&hall).await;
-    publisher.emit("publish", json!({"channel": "chat/quiet", "data": 6})).await;
+    publisher
+        .emit("publish", json!({"channel": "chat/quiet", "data": 6}))
+        .await;
     let auth = json!({"recover": true, "pid": pid, "offset": offset});
     let mut again = Client::open(&hall, &auth).await;
     assert_eq!(again.entered["pid"], pid);
@@ -173,7 +192,9 @@ async fn a_socketio_session_is_recovered_after_a_restart_with_nothing_lost_and_n
     }
     data.sort_unstable();
     assert_eq!(data, [2, 3, 4, 5, 6]);
-    publisher.emit("publish", json!({"channel": "chat/b", "data": 7})).await;
+    publisher
+        .emit("publish", json!({"channel": "chat/b", "data": 7}))
+        .await;
     assert_eq!(again.publication().await[1]["data"], 7);
     hall.close().await;
 }
@@ -189,7 +210,9 @@ async fn a_socketio_session_is_taken_over_while_the_server_still_holds_its_older
     let mut second = Client::open(&hall, &json!({"recover": true, "pid": pid})).await;
     assert_eq!(second.entered["pid"], pid);
     let mut publisher = Client::plain(&hall).await;
-    publisher.emit("publish", json!({"channel": "chat", "data": "once"})).await;
+    publisher
+        .emit("publish", json!({"channel": "chat", "data": "once"}))
+        .await;
     assert_eq!(second.publication().await[1]["data"], "once");
     // The older one is told not to come back.
     assert_eq!(first.text().await, "41");
@@ -215,13 +238,25 @@ async fn a_client_that_disconnects_has_no_session_to_come_back_to() {
 async fn a_wrong_token_is_refused_although_a_client_without_one_is_let_in() {
     let hall = Hall::open(config()).await;
     let mut socket = hall.number_at(PATH).open().await.unwrap();
-    timeout(NEVER, socket.recv()).await.unwrap().unwrap().unwrap();
+    timeout(NEVER, socket.recv())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     socket.send(r#"40{"token":"nonsense"}"#).await.unwrap();
-    let answer = timeout(NEVER, socket.recv()).await.unwrap().unwrap().unwrap();
+    let answer = timeout(NEVER, socket.recv())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     let error = parsed(answer.as_text().unwrap(), "44");
     assert_eq!(error["data"]["retry"], "never", "{error}");
     socket.send("40").await.unwrap();
-    let answer = timeout(NEVER, socket.recv()).await.unwrap().unwrap().unwrap();
+    let answer = timeout(NEVER, socket.recv())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     assert!(answer.as_text().unwrap().starts_with("40{\"sid\""));
     hall.close().await;
 }
