@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::group::group;
-use super::kind::{UrlPath, time};
+use super::kind::{Switch, UrlPath, time};
 
 group! {
     /// Socket.IO v5 over Engine.IO v4.
@@ -27,5 +27,11 @@ group! {
         ///
         /// A laptop that was closed for a meeting goes on where it was.
         recovery: Duration = Duration::from_secs(3600) => time();
+
+        /// Pass events that the server does not know on to the backend, as calls of the same name; their
+        /// acknowledgement is what it answers.
+        ///
+        /// Otherwise a misspelt event is refused, and the refusal says which ones there are.
+        calls_backend: bool = false => Switch;
     }
 }

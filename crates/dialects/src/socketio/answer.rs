@@ -7,7 +7,7 @@ use offhook_engine::{
 
 use super::packet::{Kind, Packet};
 use crate::{
-    json::Object,
+    json::{Object, json},
     jsonrpc::answer::{self, place},
 };
 
@@ -97,6 +97,31 @@ pub(super) fn result(reply: &Reply) -> Result<Content, Refusal> {
         | Reply::Acked { .. } => Content {
             json: answer::result(reply).map_err(answer::Failure::into_refusal)?,
             attachment: None,
+        },
+    })
+}
+
+/// What the backend answers to an event of the application.
+pub(super) fn bare(reply: &Reply) -> Result<Content, Refusal> {
+    let Reply::Called { data, format } = reply else {
+        return result(reply);
+    };
+    Ok(match format {
+        Format::Json if data.is_empty() => Content {
+            json: "null".to_owned(),
+            attachment: None,
+        },
+        Format::Json => Content {
+            json: String::from_utf8_lossy(data).into_owned(),
+            attachment: None,
+        },
+        Format::Text => Content {
+            json: json(&String::from_utf8_lossy(data)),
+            attachment: None,
+        },
+        Format::Binary => Content {
+            json: PLACEHOLDER.to_owned(),
+            attachment: Some(data.clone()),
         },
     })
 }

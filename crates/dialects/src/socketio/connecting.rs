@@ -41,6 +41,8 @@ struct Auth<'a> {
     info: Option<&'a RawValue>,
     #[serde(default)]
     recover: bool,
+    #[serde(default)]
+    events: bool,
     #[serde(borrow)]
     pid: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -115,6 +117,7 @@ impl SocketIo {
         let brought = auth.pid.as_deref().filter(|_| auth.recover);
         self.brought = brought.and_then(|pid| Brought::read(pid, offset));
         self.wants_recovery = auth.recover;
+        self.wants_names = auth.events;
         let name = self.brought.as_ref().map(|brought| brought.name.clone());
         let named = auth.recover.then(|| {
             Box::new(Named {

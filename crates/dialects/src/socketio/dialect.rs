@@ -15,7 +15,7 @@ use super::{
     Settings, answer,
     connecting::Recovery,
     packet::{Decoder, Engine, Invalid, MAIN},
-    publication::{Own, Plain, Recoverable, own},
+    publication::{Own, form, own},
     recovery::Brought,
     spaces::Spaces,
     subscribing::{Held, Notes, Waiting},
@@ -55,6 +55,8 @@ pub struct SocketIo {
     next_ack: u64,
     /// The client asked for recovery with its CONNECT.
     pub(super) wants_recovery: bool,
+    /// It wants publications with a tag `event` as events of that name.
+    pub(super) wants_names: bool,
     /// What it brought with that.
     pub(super) brought: Option<Brought>,
     pub(super) recovery: Option<Recovery>,
@@ -90,6 +92,8 @@ pub(super) struct Call {
     pub(super) namespace: Arc<str>,
     pub(super) ack: Option<u64>,
     pub(super) event: Box<str>,
+    /// It is an event of the application: its acknowledgement is what the backend answers, alone.
+    pub(super) is_free: bool,
 }
 
 /// What a command is for.
@@ -133,6 +137,7 @@ impl SocketIo {
             unacknowledged: BTreeMap::new(),
             next_ack: 0,
             wants_recovery: false,
+            wants_names: false,
             brought: None,
             recovery: None,
             notes: Notes::default(),
@@ -184,11 +189,7 @@ impl SocketIo {
 
 impl Dialect for SocketIo {
     fn encoding(&self, _connect: &Connect) -> &'static dyn Encoding {
-        if self.wants_recovery {
-            &Recoverable
-        } else {
-            &Plain
-        }
+        form(self.wants_names, self.wants_recovery)
     }
 
     fn opened(&mut self, id: &str, out: &mut Vec<Payload>) {
@@ -292,6 +293,7 @@ impl Dialect for SocketIo {
                 state: recipient.state,
                 redelivered: recipient.redelivered,
                 offset: offset.as_deref(),
+                has_names: self.wants_names,
             },
         ))
     }

@@ -9,14 +9,56 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::packet::Packet;
-use crate::jsonrpc::{
-    answer::Failure,
-    message::{Params, Request},
-    methods,
+use crate::{
+    json::{MAX_NESTING, is_shallow},
+    jsonrpc::{
+        answer::Failure,
+        message::{Params, Request},
+        methods,
+    },
 };
 
 const EVENTS: &str = "subscribe, unsubscribe, publish, history, state, presence, ack, receipts, \
                       call and refresh";
+
+/// Names that are the dialect's own, in either direction, or the stock clients'.
+const TAKEN: &[&str] = &[
+    "subscribe",
+    "unsubscribe",
+    "publish",
+    "history",
+    "state",
+    "presence",
+    "ack",
+    "receipts",
+    "call",
+    "refresh",
+    "publication",
+    "members",
+    "live",
+    "gap",
+    "catching_up",
+    "own",
+    "subscribed",
+    "unsubscribed",
+    "told",
+    "expiring",
+    "refused",
+    "connect",
+    "connect_error",
+    "disconnect",
+    "disconnecting",
+    "newListener",
+    "removeListener",
+];
+
+/// Bytes of the name of an event of the application: as of a method of the backend.
+const MAX_NAME: usize = 200;
+
+/// Whether a name is free for events of the application.
+pub(super) fn is_free(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_NAME && !TAKEN.contains(&name)
+}
 
 /// The meaning of an event.
 #[derive(Debug)]
@@ -39,10 +81,16 @@ pub(super) fn name(packet: &Packet) -> Box<str> {
     name.chars().take(40).collect()
 }
 
-/// Reads an event.
-pub(super) fn read(packet: &Packet) -> Result<Ask, Refusal> {
+/// Reads an event. One with a free name is a call of the backend, if those are passed on.
+pub(super) fn read(packet: &Packet, calls_backend: bool) -> Result<Ask, Refusal> {
     let args: Vec<&RawValue> = serde_json::from_str(&packet.json)
         .map_err(|error| bad(format!("the event is not an array: {error}")))?;
+    if calls_backend
+        && let Some((name, rest)) = args.split_first()
+        && is_free(&text_of(name))
+    {
+        return with_attachments(called(&text_of(name), rest)?, &packet.attachments);
+    }
     let (name, argument) = match *args {
         [name] => (name, None),
         [name, argument] => (name, Some(argument)),
@@ -65,6 +113,27 @@ pub(super) fn read(packet: &Packet) -> Result<Ask, Refusal> {
         }
     };
     with_attachments(ask, &packet.attachments)
+}
+
+/// A call of the backend: its data is the argument, or an array of the arguments unless there is one.
+fn called(name: &str, args: &[&RawValue]) -> Result<Ask, Refusal> {
+    let data = match args {
+        [argument] => argument.get().to_owned(),
+        args => {
+            let args: Vec<_> = args.iter().map(|argument| argument.get()).collect();
+            format!("[{}]", args.join(","))
+        }
+    };
+    if !is_shallow(&data) {
+        return Err(bad(format!("the arguments nest deeper than {MAX_NESTING}")));
+    }
+    Ok(Ask::Do(Command::Call {
+        method: name.into(),
+        data: data.into(),
+        format: Format::Json,
+        within: None,
+        key: None,
+    }))
 }
 
 /// Fields are found by their names.

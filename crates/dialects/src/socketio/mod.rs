@@ -36,6 +36,8 @@ pub struct Settings {
     pub max_payload: usize,
     /// How long the session of a client that asked for recovery outlives its connection.
     pub recovery: Duration,
+    /// Whether events that the dialect does not know are calls of the backend.
+    pub calls_backend: bool,
     /// Whether the connection can be upgraded to a WebSocket.
     pub can_upgrade: bool,
 }

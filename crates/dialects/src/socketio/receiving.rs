@@ -61,12 +61,14 @@ impl SocketIo {
             let refusal = Refusal::new(ErrorCode::BadRequest, detail);
             return self.queue.push_back(Intent::Refuse { id: None, refusal });
         };
+        let event = events::name(packet);
         let call = Call {
             namespace,
             ack: packet.ack,
-            event: events::name(packet),
+            is_free: events::is_free(&event),
+            event,
         };
-        match events::read(packet) {
+        match events::read(packet, self.settings.calls_backend) {
             Ok(Ask::Do(command)) => {
                 let id = self.number(Purpose::Call(call));
                 self.queue.push_back(Intent::Command { id, command });

@@ -60,7 +60,13 @@ impl SocketIo {
 
     pub(super) fn answered(&mut self, id: CommandId, reply: &Reply, out: &mut Vec<Payload>) {
         match self.pending.remove(&id) {
-            Some(Purpose::Call(call)) => self.answer(&call, answer::result(reply), out),
+            Some(Purpose::Call(call)) => {
+                let result = match call.is_free {
+                    true => answer::bare(reply),
+                    false => answer::result(reply),
+                };
+                self.answer(&call, result, out);
+            }
             Some(Purpose::Subscribe { call, key, goes_on }) => {
                 self.subscribed(call, key, goes_on, reply, out);
             }

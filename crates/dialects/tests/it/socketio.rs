@@ -23,6 +23,7 @@ fn settings() -> Settings {
         ping_timeout: Duration::from_secs(20),
         max_payload: 1 << 16,
         recovery: Duration::from_secs(3600),
+        calls_backend: false,
         can_upgrade: false,
     }
 }
@@ -679,6 +680,75 @@ fn what_is_against_the_protocol_ends_the_connection() {
         client.send(text);
         assert_eq!(client.closed, Some(1002), "{text}");
     }
+}
+
+#[test]
+fn an_event_of_the_application_is_a_call_whose_answer_is_the_acknowledgement() {
+    let mut client = Client::connected();
+    client.sio = SocketIo::new(Settings {
+        calls_backend: true,
+        ..settings()
+    });
+    client.send("40");
+    client.welcome(None);
+    client.heard.clear();
+    for (event, data) in [
+        ("[\"chat message\",\"hi\"]", "\"hi\""),
+        ("[\"chat message\"]", "[]"),
+        ("[\"chat message\",1,{\"a\":2}]", "[1,{\"a\":2}]"),
+    ] {
+        client.send(&format!("425{event}"));
+        let command = client.reply(Reply::Called {
+            data: "\"ok\"".into(),
+            format: Format::Json,
+        });
+        let Command::Call {
+            method,
+            data: given,
+            ..
+        } = command
+        else {
+            panic!("{command:?}");
+        };
+        assert_eq!((&*method, &*given), ("chat message", data.as_bytes()));
+        assert_eq!(client.text(), "435[\"ok\"]");
+    }
+    // Names of the dialect stay its own.
+    client.send("426[\"gap\",{}]");
+    assert!(client.text().contains("unknown event"));
+}
+
+#[test]
+fn a_publication_with_a_tag_event_is_that_event_where_the_client_wants_it() {
+    let mut tagged = publication("a", 4, b"\"hi\"", Format::Json);
+    tagged.tags = Tags::new([("event", "chat message")]).unwrap();
+    let mut spoof = publication("a", 5, b"1", Format::Json);
+    spoof.tags = Tags::new([("event", "disconnect")]).unwrap();
+    let mut client = Client::new();
+    client.text();
+    client.send("40{\"events\":true}");
+    client.welcome(None);
+    client.text();
+    client.deliver(None, &tagged);
+    assert_eq!(client.text(), "42[\"chat message\",\"hi\"]");
+    client.deliver(None, &spoof);
+    assert!(client.text().starts_with("42[\"publication\","));
+
+    let (mut client, _) = Client::recoverable("{\"events\":true,\"recover\":true}", None, 1000);
+    let number = client.subscribe("1", &json!({"channel": "a"}), true);
+    client.remember();
+    client.text();
+    client.deliver(number, &tagged);
+    let event = arguments(&client.text(), "42");
+    assert_eq!(
+        (&event[0], &event[1]),
+        (&json!("chat message"), &json!("hi"))
+    );
+    assert!(event[2].as_str().unwrap().contains('~'));
+
+    let mut plain = Client::connected();
+    plain.deliver(None, &tagged);
+    assert!(plain.text().starts_with("42[\"publication\","));
 }
 
 /// What a session that is recovered has to go on from.

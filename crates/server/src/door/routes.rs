@@ -55,6 +55,7 @@ fn speak_socketio(config: &Config) -> Speaker {
         ping_timeout: config.socketio.ping_timeout,
         max_payload: config.messages.max_bytes,
         recovery: config.socketio.recovery,
+        calls_backend: config.socketio.calls_backend,
         can_upgrade: false,
     };
     Speaker::Other(Box::new(Box::new(SocketIo::new(settings))))
