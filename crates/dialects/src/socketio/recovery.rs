@@ -139,11 +139,11 @@ pub(super) struct Note {
 pub(super) struct Kept {
     pub(super) number: u32,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    channel: Option<String>,
+    pub(super) channel: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    filter: Option<String>,
+    pub(super) filter: Option<String>,
     /// Where it begins, unless the client is further.
-    since: String,
+    pub(super) since: String,
     pub(super) presence: bool,
     pub(super) echo: bool,
     /// The engine delivers again what is not acknowledged.

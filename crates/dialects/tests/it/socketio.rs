@@ -852,9 +852,11 @@ fn one_offset_has_the_positions_of_all_channels() {
     assert_eq!(live[0], "live");
     let auth = back(&pid, live[2].as_str());
     let (client, _) = Client::recoverable(&auth, Some(&note), 2000);
-    let sinces: Vec<_> = client.asked.iter().map(|(_, command)| match command {
-        Command::Subscribe(wish) => wish.since,
-        other => panic!("{other:?}"),
+    let sinces = client.asked.iter().map(|(_, command)| {
+        let Command::Subscribe(wish) = command else {
+            panic!("{command:?}");
+        };
+        wish.since
     });
     let at = |epoch, offset| Since::Position(Position::new(epoch, offset));
     assert_eq!(

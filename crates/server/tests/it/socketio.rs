@@ -147,6 +147,7 @@ async fn socketio_and_native_clients_meet_in_one_channel() {
         all.iter().any(|member| member["session"] == sid),
         "{members}"
     );
+    drop((sio, native));
     hall.close().await;
 }
 
@@ -176,6 +177,7 @@ async fn a_socketio_session_is_recovered_after_a_restart_with_nothing_lost_and_n
             .emit("publish", json!({"channel": "chat/a", "data": n}))
             .await;
     }
+    drop(publisher);
     hall.close().await;
 
     let hall = Hall::open(durable(directory.path())).await;
@@ -196,6 +198,7 @@ async fn a_socketio_session_is_recovered_after_a_restart_with_nothing_lost_and_n
         .emit("publish", json!({"channel": "chat/b", "data": 7}))
         .await;
     assert_eq!(again.publication().await[1]["data"], 7);
+    drop((publisher, again));
     hall.close().await;
 }
 
@@ -217,6 +220,7 @@ async fn a_socketio_session_is_taken_over_while_the_server_still_holds_its_older
     // The older one is told not to come back.
     assert_eq!(first.text().await, "41");
     assert!(first.message().await.is_none());
+    drop((second, publisher));
     hall.close().await;
 }
 
@@ -231,6 +235,7 @@ async fn a_client_that_disconnects_has_no_session_to_come_back_to() {
     assert!(first.message().await.is_none());
     let again = Client::open(&hall, &json!({"recover": true, "pid": pid})).await;
     assert_ne!(again.entered["pid"], pid);
+    drop(again);
     hall.close().await;
 }
 
