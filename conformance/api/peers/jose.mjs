@@ -1,11 +1,11 @@
-// Creates a token with jose for each private key in the folder. The files are named after their algorithms.
+// Makes tokens with jose: one for each private key in the folder, named after its algorithm.
 
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 
-// Installed by conformance/api/run.
+// Where conformance/api/run has installed it.
 const jose = await import(pathToFileURL(createRequire(join(process.env.MODULES, 'x.js')).resolve('jose')));
 const folder = process.argv[2];
 const tokens = {};

@@ -1,4 +1,4 @@
-//! Messages to the client, and its acknowledgements.
+//! Messages to the client, and what it acknowledges.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,23 +19,21 @@ use super::{
 };
 use crate::dialect::{Intent, Payload};
 
-/// How many retained messages are requested at a time. 32: enough to keep the connection busy while
-/// the next page is read.
+/// Retained messages that are asked for at once. 32: a few are enough to go on with while the next
+/// are read.
 const PAGE: u32 = 32;
 
-/// Messages to the client that are not in flight yet.
+/// Messages on their way to the client beyond those in flight.
 #[derive(Debug, Default)]
 pub(super) struct Sending {
-    /// Messages that wait until others are acknowledged. Bounded by the sum of the engine's windows
-    /// and one page of retained messages.
+    /// Messages that wait for others to be acknowledged: no more than the engine's windows hold
+    /// together, and a page of retained messages.
     held: VecDeque<Queued>,
-    /// Subscriptions with further retained messages, and where to continue. They are requested once
-    /// `held` is empty.
+    /// Subscriptions whose further retained messages are asked for once none is held.
     pages: VecDeque<(u32, ChannelName)>,
-    /// Whether messages released on an earlier connection may not have been delivered by the engine
-    /// on this one.
+    /// Messages that an earlier connection released may not have been delivered on this one.
     pub(super) has_earlier: bool,
-    /// Topic aliases defined for this client.
+    /// Topics that were given an alias.
     aliases: HashMap<Box<str>, u16>,
 }
 
@@ -49,8 +47,8 @@ struct Queued {
 }
 
 impl Mqtt {
-    /// The packet that delivers a publication to a subscription; none if it is not delivered, or
-    /// only later. `place` is none for a retained message.
+    /// The packet with which a publication is delivered to a subscription; none if it is not, or not
+    /// yet. A retained message has no place.
     pub(super) fn deliver(
         &mut self,
         number: u32,
@@ -68,7 +66,7 @@ impl Mqtt {
         };
         let qos = message.qos.min(options.qos);
         let mut publish = message.publish;
-        // §3.3.1.3: the flag marks a retained message. 5.0 §3.8.3.1: or it is the publisher's.
+        // §3.3.1.3 and 5.0 §3.8.3.1.
         publish.retain = place.is_none() || (options.retain_as_published && publish.retain);
         if identifier > 0 {
             of(&mut publish).subscription_ids.push(identifier);
@@ -119,8 +117,8 @@ impl Mqtt {
         bytes
     }
 
-    /// Encodes a packet, with an alias for its topic if the client allows it; none if it exceeds
-    /// the client's maximum packet size. Such a message counts as delivered (5.0 §3.1.2.11.4).
+    /// A packet's bytes, with an alias for its topic if the client allows it; none if they are more
+    /// than the client takes, which is as if they were sent (5.0 §3.1.2.11.4).
     fn finish(&mut self, mut publish: Publish) -> Option<Vec<u8>> {
         let mut new_alias = None;
         if self.client.topic_aliases > 0 {
@@ -145,8 +143,8 @@ impl Mqtt {
         Some(bytes)
     }
 
-    /// Marks messages released on an earlier connection as done if the engine has passed their
-    /// place. The engine delivers in order, so it will not deliver them again.
+    /// The engine delivers in order: what an earlier connection had released before this place, and is
+    /// not delivered again, was done.
     fn passes(&mut self, number: u32, place: Position) {
         if !self.sending.has_earlier {
             return;
@@ -170,7 +168,7 @@ impl Mqtt {
         self.sending.has_earlier = more;
     }
 
-    /// Tells the engine that a publication needs no further delivery.
+    /// The client needs a publication no longer: the engine may go on.
     fn is_done(&mut self, number: u32, place: Option<Position>) {
         let Some(place) = place else { return };
         let Some(subscription) = self.session.subscriptions.get(&number) else {
@@ -184,7 +182,7 @@ impl Mqtt {
             position: place,
             cumulative: false,
         };
-        // At the front, so that it is executed before the next note is stored.
+        // Ahead of everything else, and so of the next note.
         let id = CommandId(0);
         self.queue.push_front(Intent::Command { id, command });
     }
@@ -196,7 +194,7 @@ impl Mqtt {
         }
     }
 
-    /// PUBACK: a message of QoS 1 was received. A failure also ends the exchange (5.0 §4.3.2).
+    /// PUBACK: a message of QoS 1 has arrived, or was refused, which is the same.
     pub(super) fn acknowledged(&mut self, ack: &Ack) {
         let message = self.session.in_flight.get(&ack.packet_id);
         if message.is_some_and(|message| message.stage == Exchange::Sent(Qos::AtLeastOnce)) {
@@ -204,17 +202,17 @@ impl Mqtt {
         }
     }
 
-    /// PUBREC: a message of QoS 2 was received.
+    /// PUBREC: a message of QoS 2 has arrived.
     pub(super) fn client_received(&mut self, ack: &Ack) {
         let id = ack.packet_id;
         let message = self.session.in_flight.get_mut(&id);
         let message = message.filter(|message| message.stage != Exchange::Sent(Qos::AtLeastOnce));
         let reason = match message {
-            // §4.3.3: a failure ends the exchange.
+            // §4.3.3: the exchange is over.
             Some(_) if ack.reason.is_failure() => return self.ends(id),
             Some(message) => {
-                // After the PUBREL, the client forgets the identifier. Therefore the note with the
-                // release is stored first, so that the message is not sent again after a crash.
+                // Once it has PUBREL, the client forgets the identifier: by then it must be known here
+                // that it was released, also after a crash.
                 if let Exchange::Sent(_) = message.stage {
                     self.changed |= message.place.is_some();
                     message.stage = Exchange::Released { delivered: true };
@@ -234,13 +232,13 @@ impl Mqtt {
         };
         match message.stage {
             Exchange::Released { delivered: true } => self.ends(ack.packet_id),
-            // The engine does not accept `Done` for a message that it has not delivered.
+            // The engine would not know what is done.
             Exchange::Released { delivered: false } => message.stage = Exchange::Completed,
             Exchange::Completed | Exchange::Sent(_) => {}
         }
     }
 
-    /// Sends held messages, up to the client's receive maximum.
+    /// Sends what waited for others to be acknowledged, as many as there is room for.
     fn send_held(&mut self) {
         let now_ms = self.unix_ms();
         let mut left = self.sending.held.len();
@@ -267,7 +265,7 @@ impl Mqtt {
         }
     }
 
-    /// Requests a page of a subscription's retained messages.
+    /// Asks for the retained messages of a subscription.
     pub(super) fn ask_retained(&mut self, number: u32, after: Option<ChannelName>) {
         let Some(subscription) = self.session.subscriptions.get(&number) else {
             return;
@@ -276,8 +274,7 @@ impl Mqtt {
             Target::Filter(filter) => Ok(filter.clone()),
             Target::Channel(channel) => Filter::new(channel.as_str()),
         };
-        // A channel with more levels than a filter may have cannot be queried: its retained message
-        // is not delivered.
+        // A name of more levels than filters have keeps its retained message to itself.
         let Ok(filter) = filter else { return };
         let command = Command::Values {
             filter,
@@ -287,7 +284,7 @@ impl Mqtt {
         self.ask(command, Purpose::Retained(number));
     }
 
-    /// Delivers a page of a subscription's retained messages.
+    /// The retained messages of a subscription.
     pub(super) fn retained(&mut self, number: u32, reply: &Reply) {
         let Reply::Values { values, next, .. } = reply else {
             return;
@@ -304,8 +301,8 @@ impl Mqtt {
         self.send_held();
     }
 
-    /// Handles a gap: messages up to `to` are not delivered again. Exchanges that the client has
-    /// acknowledged are completed; the others are dropped.
+    /// A gap: messages up to there are not delivered again. Those that the client has already are
+    /// released by it all the same; those that it has not are forgotten.
     pub(super) fn skipped(&mut self, subscription: &SubscriptionName, to: Position) {
         let Some(id) = subscription.id else { return };
         self.session.in_flight.retain(|_, message| {
@@ -325,12 +322,12 @@ impl Mqtt {
     }
 }
 
-/// The properties of a message, added if it has none.
+/// The properties of a message, which it has from now on.
 fn of(publish: &mut Publish) -> &mut Properties {
     publish.properties.get_or_insert_default()
 }
 
-/// Whether every message to the client must be encoded separately.
+/// Whether a client needs bytes of its own for every message.
 pub(super) fn has_own_bytes(version: Version, packet_size: usize, topic_aliases: u16) -> bool {
     version == Version::V5 && (packet_size != usize::MAX || topic_aliases > 0)
 }

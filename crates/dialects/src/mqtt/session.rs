@@ -1,4 +1,5 @@
-//! The state of a session: its subscriptions, and the messages in flight in both directions.
+//! What belongs to a session: its subscriptions, and the messages that are under way in both
+//! directions.
 
 use std::collections::HashMap;
 
@@ -10,17 +11,17 @@ use super::packet::{Options, Qos};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Subscription {
     pub(super) target: Target,
-    /// The granted options.
+    /// As granted.
     pub(super) options: Options,
-    /// The subscription identifier given by the client; 0 if there is none.
+    /// The client's own identifier; 0 without one.
     pub(super) identifier: u32,
-    /// Whether the engine identifies it by its number. A subscription that shares its encoded
-    /// messages with others is identified by its target instead.
+    /// Whether the engine knows it by its number. One that needs no bytes of its own it knows by its
+    /// target, so that all such subscriptions share them.
     pub(super) numbered: bool,
 }
 
 impl Subscription {
-    /// How the engine identifies this subscription, whose number is `number`.
+    /// The engine's name for the subscription with this number.
     pub(super) fn key(&self, number: u32) -> SubscriptionKey {
         match self.numbered {
             true => SubscriptionKey::Id(SubscriptionId(number)),
@@ -29,18 +30,16 @@ impl Subscription {
     }
 }
 
-/// A message of QoS 1 or 2 whose exchange is not complete.
+/// A message of QoS 1 or 2 that the client has not acknowledged wholly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InFlight {
     /// The number of its subscription.
     pub(super) subscription: u32,
-    /// Its place in the subscription; none for a retained message.
+    /// Its place in what is subscribed to; none for a retained message.
     pub(super) place: Option<Position>,
     pub(super) stage: Exchange,
 }
 
-/// The stages of the exchange of a message to the client.
-///
 /// ```text
 ///            PUBACK
 /// Sent(1) ───────────▶ gone
@@ -50,19 +49,18 @@ pub(super) struct InFlight {
 ///                         │ has not delivered it yet     │ the engine delivers it
 ///                         └─────────▶ Completed ─────────┘
 /// ```
-///
-/// On a new connection, the PUBREL of a released message is sent again at once. The engine is not
-/// aware of this, and delivers the message later.
+/// On a new connection, a message that was released before is released again at once. The engine,
+/// which does not know of that, delivers it later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exchange {
     /// The PUBLISH was sent with this QoS.
     Sent(Qos),
     /// The client has the message: PUBREL was or will be sent.
     Released {
-        /// Whether the engine has delivered it on this connection and waits for `Done`.
+        /// Whether the engine has delivered it on this connection, and waits until it is done.
         delivered: bool,
     },
-    /// The client has completed it, but the engine has not delivered it on this connection yet.
+    /// The client is done with it, and the engine has not delivered it on this connection.
     Completed,
 }
 
@@ -80,7 +78,7 @@ pub(super) enum Taking {
     Pending,
     /// It was published, and PUBREC was sent.
     Taken,
-    /// An earlier connection started to publish it; the result is unknown.
+    /// An earlier connection was publishing it: whether it was is not known.
     Unknown,
 }
 
@@ -98,20 +96,20 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session that starts at this time.
+    /// A session that begins at this time.
     pub(super) fn begun(unix_ms: u64) -> Self {
         Self {
-            // The broker remembers the keys of an earlier session of the same client, and a message
-            // with the same key is a duplicate. Starting at the current time avoids these keys.
+            // An earlier session of the same client has used numbers from its own beginning on, and
+            // their keys are remembered: the same key would pass for the same message.
             next_key: unix_ms << 20,
             ..Self::default()
         }
     }
 
-    /// Adds a subscription and returns its number. From now on, its target refers to this one.
+    /// Adds a subscription in place of one to the same target; returns its number.
     pub(super) fn add(&mut self, subscription: Subscription) -> u32 {
         let number = self.next_number;
-        // 2^31 numbers: a session does not live long enough to reuse one.
+        // Numbers are not used twice within what a session can do in its life.
         self.next_number = self.next_number.wrapping_add(1) & 0x7fff_ffff;
         self.numbers.insert(subscription.target.clone(), number);
         self.subscriptions.insert(number, subscription);
@@ -127,11 +125,11 @@ impl Session {
         Some(removed)
     }
 
-    /// The packet identifier of a message, and its exchange if it is in flight already.
+    /// The packet identifier of a message, and whether it was in use for it already.
     ///
-    /// The identifier is derived from the message's place. If the server crashes and forgets the
-    /// identifier, the message gets the same one again, by which the client recognizes it. If it is
-    /// taken by another message, the next free one is used. None if all are taken.
+    /// It follows from the message's place, so that after a crash of the server, which may forget
+    /// which identifier a message had, the message has the same again, and the client knows it. Only
+    /// if that is taken, the next free one is used. None if all are taken.
     pub(super) fn packet_id(
         &self,
         subscription: u32,
@@ -178,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_has_the_same_identifier_after_the_session_forgot_it() {
+    fn a_message_has_the_same_identifier_in_a_session_that_forgot_it() {
         let place = Some(Position::new(1, 65_534));
         let (id, known) = Session::default().packet_id(0, place).unwrap();
         assert_eq!((id, known), (65_535, None));
@@ -186,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identifier_in_use_is_skipped_and_a_message_in_flight_is_found() {
+    fn an_identifier_in_use_is_passed_over_and_found_again() {
         let mut session = Session::default();
         session.in_flight.insert(65_535, sent(1));
         let place = Some(Position::new(1, 65_534));
@@ -197,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_identifier_when_all_are_in_use() {
+    fn when_all_identifiers_are_taken_there_is_none() {
         let mut session = Session::default();
         for id in 1..=u16::MAX {
             session.in_flight.insert(id, sent(u64::from(id) + 100_000));
@@ -206,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_subscription_to_the_same_target_replaces_the_earlier_one() {
+    fn a_later_subscription_to_a_target_takes_its_place() {
         let mut session = Session::default();
         let new = || Subscription {
             target: ChannelName::new("a").unwrap().into(),

@@ -1,9 +1,9 @@
-//! The MQTT dialect: packets of a client become commands, and the server's output becomes packets.
+//! MQTT as a dialect: packets of a client become commands, and what the server says becomes packets.
 #![expect(
     clippy::wildcard_enum_match_arm,
     clippy::needless_pass_by_value,
     clippy::disallowed_methods,
-    reason = "a test matches one variant, is easier to read with values, and needs a starting time"
+    reason = "a test is about one variant, reads better with values, and begins at some moment"
 )]
 
 use std::{
@@ -24,15 +24,14 @@ use offhook_dialects::{
 };
 use offhook_engine::*;
 
-/// A client, and the part of the server that the dialect interacts with.
+/// A client, and the server's side of its connection as far as the dialect sees it.
 struct Client {
     mqtt: Mqtt,
     version: Version,
     now: Instant,
     unix_ms: u64,
-    /// Commands that are not answered yet.
+    /// What the server was asked for and has not answered.
     asked: Vec<(CommandId, Command)>,
-    /// Commands without an answer.
     told: Vec<Command>,
     packets: Vec<Packet>,
     others: Vec<Intent>,
@@ -87,8 +86,8 @@ const PUBLISHED: Reply = Reply::Published {
 };
 
 impl Client {
-    /// A client that has not sent a CONNECT yet.
-    fn unconnected(version: Version) -> Self {
+    /// A client that has sent nothing.
+    fn stranger(version: Version) -> Self {
         let mut decoder = Decoder::new(1 << 20);
         decoder.set_version(version);
         Self {
@@ -105,9 +104,9 @@ impl Client {
         }
     }
 
-    /// A connected client with a new session, which is kept for as long as it requested.
+    /// A client whose session is new and as long as it asked for.
     fn new(connect: Connect) -> Self {
-        let mut client = Self::unconnected(connect.version);
+        let mut client = Self::stranger(connect.version);
         client.send(Packet::Connect(Box::new(connect)));
         let asked = client.others.pop();
         let Some(Intent::Connect(connect)) = asked else {
@@ -124,7 +123,7 @@ impl Client {
         client
     }
 
-    /// A client whose session outlives its connection.
+    /// A session that outlives its connection.
     fn durable(version: Version) -> Self {
         let mut connect = connect(version);
         connect.clean = false;
@@ -217,7 +216,7 @@ impl Client {
         command
     }
 
-    /// Subscribes, answers every command that this causes, and returns the subscription's number.
+    /// Subscribes to a channel, and answers all that is asked for it.
     fn subscribe(&mut self, filter: &str, options: Options) -> Option<u32> {
         self.send(Packet::Subscribe(Subscribe {
             packet_id: 9,
@@ -249,7 +248,7 @@ impl Client {
         number
     }
 
-    /// Delivers a publication to a subscription, as the engine does.
+    /// A publication is delivered to a subscription.
     fn deliver(&mut self, number: u32, publication: &Arc<Publication>, offset: u64, again: u16) {
         let shared = Shared {
             publication: Some(Arc::clone(publication)),
@@ -322,11 +321,11 @@ fn a_message_of_qos_1_is_acknowledged_once_it_is_published() {
 }
 
 #[test]
-fn a_message_of_qos_2_is_published_once_even_if_it_is_received_several_times() {
+fn a_message_of_qos_2_is_published_once_however_often_it_comes() {
     let mut client = Client::durable(Version::V5);
     let message = publish("a", Qos::ExactlyOnce, 5, "x");
     client.send(Packet::Publish(message.clone()));
-    // The number of its key is stored before it is published.
+    // Its number is kept before it is published under it.
     assert!(matches!(
         client.reply(Reply::Remembered),
         Command::Remember { .. }
@@ -345,11 +344,11 @@ fn a_message_of_qos_2_is_published_once_even_if_it_is_received_several_times() {
     assert_eq!(
         client.take(),
         [],
-        "the identifier is still in the stored note"
+        "the identifier is not forgotten on disk yet"
     );
     client.reply(Reply::Remembered);
     assert_eq!(client.take(), [Packet::PubComp(ack(5))]);
-    // From now on, the same identifier is a different message.
+    // The same identifier is another message now.
     client.send(Packet::Publish(message));
     client.reply(Reply::Remembered);
     let Command::Publish { key: next, .. } = client.reply(PUBLISHED) else {
@@ -359,7 +358,7 @@ fn a_message_of_qos_2_is_published_once_even_if_it_is_received_several_times() {
 }
 
 #[test]
-fn a_message_of_qos_2_repeated_after_a_crash_has_the_same_key() {
+fn a_message_of_qos_2_that_comes_again_after_a_crash_has_the_key_it_had() {
     let mut before = Client::durable(Version::V5);
     let mut message = publish("a", Qos::ExactlyOnce, 5, "x");
     before.send(Packet::Publish(message.clone()));
@@ -370,7 +369,7 @@ fn a_message_of_qos_2_repeated_after_a_crash_has_the_same_key() {
         panic!("not published");
     };
     let again = |dup| {
-        let mut after = Client::unconnected(Version::V5);
+        let mut after = Client::stranger(Version::V5);
         after.send(Packet::Connect(Box::new(connect(Version::V5))));
         after.welcome(Some(Duration::from_secs(9)), true, &note);
         after.packets.clear();
@@ -386,14 +385,14 @@ fn a_message_of_qos_2_repeated_after_a_crash_has_the_same_key() {
     };
     let mut again = again;
     assert_eq!(again(true), key);
-    assert_ne!(again(false), key, "without DUP it is a different message");
+    assert_ne!(again(false), key, "it was not sent before");
 }
 
 #[test]
-fn a_new_session_of_the_same_client_does_not_reuse_keys() {
+fn a_session_that_begins_anew_uses_no_key_of_the_one_before() {
     let mut keys = Vec::new();
     for unix_ms in [1_000_000, 1_000_001] {
-        let mut client = Client::unconnected(Version::V5);
+        let mut client = Client::stranger(Version::V5);
         client.unix_ms = unix_ms;
         client.send(Packet::Connect(Box::new(connect(Version::V5))));
         client.welcome(Some(Duration::from_secs(9)), false, &[]);
@@ -408,7 +407,7 @@ fn a_new_session_of_the_same_client_does_not_reuse_keys() {
 }
 
 #[test]
-fn a_refused_message_gets_a_reason_code_in_5_0_and_ends_the_connection_in_3_1_1() {
+fn a_refused_message_is_told_to_5_0_and_ends_3_1_1() {
     let refused = || {
         let detail = "no";
         Reply::Refused(Refusal::new(ErrorCode::Forbidden, detail))
@@ -428,7 +427,7 @@ fn a_refused_message_gets_a_reason_code_in_5_0_and_ends_the_connection_in_3_1_1(
 }
 
 #[test]
-fn a_rate_limited_client_is_not_read_until_its_messages_are_published() {
+fn a_client_that_publishes_too_fast_is_not_read_until_all_is_published() {
     let mut client = Client::of(Version::V3);
     for id in 1..=2 {
         client.send(Packet::Publish(publish("a", Qos::AtLeastOnce, id, "x")));
@@ -454,8 +453,8 @@ fn a_rate_limited_client_is_not_read_until_its_messages_are_published() {
 }
 
 #[test]
-fn packets_after_the_connect_wait_until_it_is_answered() {
-    let mut client = Client::unconnected(Version::V3);
+fn what_comes_behind_the_connect_waits_for_its_answer() {
+    let mut client = Client::stranger(Version::V3);
     let both = [
         Packet::Connect(Box::new(connect(Version::V3))).encode(Version::V3),
         Packet::PingReq.encode(Version::V3),
@@ -472,7 +471,7 @@ fn packets_after_the_connect_wait_until_it_is_answered() {
 }
 
 #[test]
-fn subscriptions_of_qos_0_share_encoded_messages_and_those_of_qos_1_are_acknowledged() {
+fn a_subscription_of_qos_0_shares_its_bytes_and_one_of_qos_1_is_acknowledged() {
     let mut client = Client::of(Version::V5);
     assert_eq!(client.subscribe("a/+", qos(Qos::AtMostOnce)), None);
     let number = client.subscribe("b", qos(Qos::AtLeastOnce)).unwrap();
@@ -524,7 +523,7 @@ fn a_message_is_delivered_with_the_lower_of_both_qos() {
 }
 
 #[test]
-fn a_pubrel_is_stored_before_it_is_sent_and_is_sent_again_after_a_crash() {
+fn a_release_is_on_disk_before_it_is_sent_and_is_sent_again_after_a_crash() {
     let mut client = Client::durable(Version::V5);
     let number = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
     client.take();
@@ -540,11 +539,11 @@ fn a_pubrel_is_stored_before_it_is_sent_and_is_sent_again_after_a_crash() {
     };
     assert_eq!(client.take(), [Packet::PubRel(ack(id))]);
 
-    let mut after = Client::unconnected(Version::V5);
+    let mut after = Client::stranger(Version::V5);
     after.send(Packet::Connect(Box::new(connect(Version::V5))));
     after.welcome(Some(Duration::from_secs(9)), true, &note);
     assert_eq!(after.take()[1..], [Packet::PubRel(ack(id))]);
-    // The engine delivers it again, because it was not completed.
+    // The engine delivers it again, since it was not done.
     after.deliver(number, &publication("b", "hi", &[]), 7, 1);
     assert_eq!(after.take(), []);
     after.send(Packet::PubComp(ack(id)));
@@ -552,7 +551,7 @@ fn a_pubrel_is_stored_before_it_is_sent_and_is_sent_again_after_a_crash() {
 }
 
 #[test]
-fn a_message_completed_before_its_redelivery_is_not_sent_again() {
+fn a_message_that_is_completed_before_it_is_delivered_again_is_not_sent_again() {
     let mut client = Client::durable(Version::V5);
     let number = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
     client.take();
@@ -565,7 +564,7 @@ fn a_message_completed_before_its_redelivery_is_not_sent_again() {
     let Command::Remember { note } = client.reply(Reply::Remembered) else {
         panic!("no note");
     };
-    let mut after = Client::unconnected(Version::V5);
+    let mut after = Client::stranger(Version::V5);
     after.send(Packet::Connect(Box::new(connect(Version::V5))));
     after.welcome(Some(Duration::from_secs(9)), true, &note);
     after.take();
@@ -580,7 +579,7 @@ fn a_message_completed_before_its_redelivery_is_not_sent_again() {
 }
 
 #[test]
-fn done_commands_are_stored_together_with_the_note_that_omits_their_messages() {
+fn what_is_done_is_kept_together_with_the_note_that_no_longer_tells_of_it() {
     let mut client = Client::durable(Version::V5);
     let number = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
     client.take();
@@ -591,7 +590,7 @@ fn done_commands_are_stored_together_with_the_note_that_omits_their_messages() {
     let id = message.packet_id;
     client.send(Packet::PubRec(ack(id)));
     client.reply(Reply::Remembered);
-    // In one read: a message, which is published after a note, and the completion of the other.
+    // At once: a message, which is published behind a note, and the end of the other.
     let bytes = [
         Packet::Publish(publish("a", Qos::ExactlyOnce, 5, "x")).encode(Version::V5),
         Packet::PubComp(ack(id)).encode(Version::V5),
@@ -616,7 +615,7 @@ fn done_commands_are_stored_together_with_the_note_that_omits_their_messages() {
 }
 
 #[test]
-fn a_message_completed_before_a_crash_does_not_stay_in_flight() {
+fn a_message_that_was_done_before_the_crash_does_not_stay_in_flight() {
     let mut connect = connect(Version::V5);
     connect.properties = Some(Box::new(Properties {
         receive_maximum: Some(1),
@@ -635,18 +634,18 @@ fn a_message_completed_before_a_crash_does_not_stay_in_flight() {
     let Command::Remember { note } = client.reply(Reply::Remembered) else {
         panic!("no note");
     };
-    let mut after = Client::unconnected(Version::V5);
+    let mut after = Client::stranger(Version::V5);
     after.send(Packet::Connect(Box::new(connect)));
     after.welcome(Some(Duration::from_secs(9)), true, &note);
     after.send(Packet::PubComp(ack(id)));
     after.take();
-    // The engine was told that it is done, and continues with the next message.
+    // The engine knows that it was done, and goes on with the next.
     after.deliver(number, &publication("b", "next", &[]), 8, 0);
     assert!(matches!(after.take()[..], [Packet::Publish(_)]));
 }
 
 #[test]
-fn an_unacknowledged_message_is_sent_again_with_the_same_identifier() {
+fn a_message_that_was_not_acknowledged_comes_again_with_its_identifier() {
     let mut first = Client::durable(Version::V5);
     let number = first.subscribe("b", qos(Qos::AtLeastOnce)).unwrap();
     first.take();
@@ -672,7 +671,7 @@ fn an_unacknowledged_message_is_sent_again_with_the_same_identifier() {
 }
 
 #[test]
-fn no_more_messages_are_in_flight_than_the_receive_maximum() {
+fn no_more_are_in_flight_than_the_client_receives() {
     let mut connect = connect(Version::V5);
     connect.properties = Some(Box::new(Properties {
         receive_maximum: Some(2),
@@ -694,7 +693,7 @@ fn no_more_messages_are_in_flight_than_the_receive_maximum() {
 }
 
 #[test]
-fn retained_messages_are_sent_after_the_suback_with_the_retain_flag() {
+fn retained_messages_follow_the_subscription_with_their_flag() {
     let mut client = Client::of(Version::V5);
     client.send(Packet::Subscribe(Subscribe {
         packet_id: 9,
@@ -724,7 +723,7 @@ fn retained_messages_are_sent_after_the_suback_with_the_retain_flag() {
         panic!("nothing was retained");
     };
     assert!(message.retain && !message.dup && message.qos == Qos::AtLeastOnce);
-    // The next page is requested after the first.
+    // The next page is asked for behind the first.
     let Some((_, Command::Values { after, .. })) = client.asked.first() else {
         panic!("{:?}", client.asked);
     };
@@ -734,7 +733,7 @@ fn retained_messages_are_sent_after_the_suback_with_the_retain_flag() {
 }
 
 #[test]
-fn a_subscription_to_a_channel_without_history_is_granted_qos_0() {
+fn a_channel_without_history_grants_qos_0() {
     let mut client = Client::of(Version::V5);
     client.send(Packet::Subscribe(Subscribe {
         packet_id: 9,
@@ -823,7 +822,7 @@ fn a_silent_client_is_disconnected_after_one_and_a_half_times_the_keep_alive() {
     );
     assert!(
         !client.others.contains(&Intent::Leave),
-        "its will must be published"
+        "its will is published"
     );
 }
 
@@ -842,8 +841,8 @@ fn a_disconnect_keeps_the_will_from_being_published_unless_it_asks_for_it() {
 }
 
 #[test]
-fn a_will_becomes_a_publication_with_a_delay() {
-    let mut client = Client::unconnected(Version::V5);
+fn a_will_is_a_publication_with_its_delay() {
+    let mut client = Client::stranger(Version::V5);
     let mut connect = connect(Version::V5);
     connect.will = Some(Will {
         topic: "gone".into(),
@@ -868,9 +867,9 @@ fn a_will_becomes_a_publication_with_a_delay() {
 }
 
 #[test]
-fn a_refused_connect_is_answered_with_a_connack_and_closed() {
+fn a_refused_connect_is_answered_and_closed() {
     for (version, code) in [(Version::V3, 4), (Version::V5, 0x86)] {
-        let mut client = Client::unconnected(version);
+        let mut client = Client::stranger(version);
         let mut connect = connect(version);
         connect.user = Some("ann".into());
         connect.password = Some(Bytes::from_static(b"wrong"));
@@ -888,7 +887,7 @@ fn a_refused_connect_is_answered_with_a_connack_and_closed() {
 }
 
 #[test]
-fn invalid_packets_end_the_connection_with_their_reason() {
+fn packets_that_may_not_come_end_the_connection_with_the_reason() {
     let suback = Packet::PingResp.encode(Version::V5);
     let second = Packet::Connect(Box::new(connect(Version::V5))).encode(Version::V5);
     for (bytes, reason) in [
@@ -897,7 +896,7 @@ fn invalid_packets_end_the_connection_with_their_reason() {
         (vec![0xf0, 0], Reason::PROTOCOL_ERROR),
         (vec![0x36, 0], Reason::MALFORMED),
         (vec![0x30, 0xff, 0xff, 0x7f], Reason::PACKET_TOO_LARGE),
-        // An alias beyond the maximum, and an undefined one.
+        // An alias beyond the maximum, and one that stands for nothing.
         (
             vec![0x30, 7, 0, 1, b'a', 3, 0x23, 0, 99],
             Reason::TOPIC_ALIAS_INVALID,
@@ -914,14 +913,14 @@ fn invalid_packets_end_the_connection_with_their_reason() {
         };
         assert_eq!(disconnect.reason, reason, "{bytes:?}");
         assert!(client.closed.is_some());
-        // Everything after it is ignored.
+        // Nothing that follows is looked at.
         client.send(Packet::PingReq);
         assert_eq!(client.take(), []);
     }
 }
 
 #[test]
-fn a_5_0_client_that_exceeds_the_receive_maximum_is_disconnected() {
+fn a_client_of_5_0_that_leaves_more_unreleased_than_it_may_is_disconnected() {
     let mut client = Client::of(Version::V5);
     for id in 1..=64 {
         client.send(Packet::Publish(publish("a", Qos::ExactlyOnce, id, "x")));
@@ -937,7 +936,7 @@ fn a_5_0_client_that_exceeds_the_receive_maximum_is_disconnected() {
 }
 
 #[test]
-fn topic_aliases_work_in_both_directions_where_both_sides_allow_them() {
+fn topics_have_aliases_both_ways_where_both_sides_allow_them() {
     let mut connect = connect(Version::V5);
     connect.properties = Some(Box::new(Properties {
         topic_alias_maximum: Some(1),
@@ -983,7 +982,7 @@ fn topic_aliases_work_in_both_directions_where_both_sides_allow_them() {
 }
 
 #[test]
-fn a_message_above_the_clients_maximum_packet_size_is_skipped_and_counts_as_delivered() {
+fn a_message_larger_than_the_client_takes_is_not_sent_and_counts_as_sent() {
     let mut connect = connect(Version::V5);
     connect.properties = Some(Box::new(Properties {
         maximum_packet_size: Some(20),
@@ -1001,7 +1000,7 @@ fn a_message_above_the_clients_maximum_packet_size_is_skipped_and_counts_as_deli
 }
 
 #[test]
-fn a_client_whose_session_is_taken_over_gets_the_reason() {
+fn a_session_that_is_taken_over_is_told_so() {
     let mut client = Client::of(Version::V5);
     client.notice(Notice::Close {
         reason: CloseReason::Replaced,
@@ -1013,8 +1012,8 @@ fn a_client_whose_session_is_taken_over_gets_the_reason() {
 }
 
 #[test]
-fn a_text_message_is_closed_with_1003() {
-    let mut client = Client::unconnected(Version::V3);
+fn text_is_no_mqtt() {
+    let mut client = Client::stranger(Version::V3);
     let mut intents = Vec::new();
     let now = client.now;
     client.mqtt.receive(Incoming::Text("hi"), now, &mut intents);

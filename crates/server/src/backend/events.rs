@@ -1,4 +1,4 @@
-//! Events for the backend, in order and in batches.
+//! What the backend is told, in order and in batches.
 
 use std::{
     collections::VecDeque,
@@ -12,16 +12,16 @@ use tokio::sync::Notify;
 
 use super::question::with_identity;
 
-/// The most events in one request. 100: some tens of kilobytes.
+/// Events of one request. 100: some tens of kilobytes.
 const BATCH: usize = 100;
 
-/// The queue of events. Beyond a limit, the oldest events are dropped and counted.
+/// Events that wait to be told. The oldest are dropped beyond a limit, and counted.
 #[derive(Debug)]
 pub(super) struct Events {
     queue: Mutex<Queue>,
     limit: usize,
     wake: Arc<Notify>,
-    /// Changes of channels reported by the broker.
+    /// What the broker tells of channels.
     changes: Arc<Changes>,
 }
 
@@ -54,7 +54,7 @@ impl Events {
         self.wake.notify_one();
     }
 
-    /// Takes the next batch from the queue, as the body of a request; none if the queue is empty.
+    /// The next batch: a body, without the events in it. None if nothing is to be told.
     pub(super) fn batch(&self, now_ms: u64) -> Option<Value> {
         let (changes, dropped) = self.changes.take();
         let mut queue = self.queue();
@@ -110,7 +110,7 @@ fn of_channel(change: &ChannelChange, now_ms: u64) -> Value {
     event
 }
 
-/// The event that a session was `resumed` or `disconnected`.
+/// Something that happened to a session: `resumed` or `disconnected`.
 pub(super) fn of_session(
     kind: &str,
     identity: &Identity,
@@ -122,8 +122,7 @@ pub(super) fn of_session(
     event
 }
 
-/// The event that the server has started. State derived from events of an earlier process is no
-/// longer valid.
+/// The server has begun: what it told before the last start no longer holds.
 pub(super) fn started(now_ms: u64) -> Value {
     json!({ "type": "started", "time": now_ms })
 }

@@ -74,8 +74,7 @@ fn useless() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn an_invalid_oversized_or_incomplete_answer_of_the_backend_permits_nothing_and_delays_nobody()
- {
+async fn a_backend_that_lies_grows_or_breaks_off_allows_nothing_and_stops_nobody() {
     for (kind, answer) in useless() {
         let backend = TestBackend::new(move |_| Does::Writes(answer.clone())).await;
         let hall = Hall::open(impatient(&backend)).await;
@@ -107,7 +106,7 @@ async fn a_redirect_of_the_backend_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_hanging_backend_delays_only_the_clients_it_decides_about_up_to_the_timeout() {
+async fn a_backend_that_hangs_delays_who_asks_it_up_to_the_timeout_and_nobody_else() {
     let mut backend = TestBackend::new(|_| Does::Hangs).await;
     let mut config = impatient(&backend);
     config.limits.call_within = Duration::from_millis(500);
@@ -124,7 +123,7 @@ async fn a_hanging_backend_delays_only_the_clients_it_decides_about_up_to_the_ti
 }
 
 #[tokio::test]
-async fn while_the_backend_is_unavailable_the_setting_decides_and_calls_always_fail() {
+async fn while_the_backend_is_away_the_setting_decides_but_calls_always_fail() {
     for away in [NoAnswer::Refuse, NoAnswer::Allow] {
         let backend = TestBackend::new(|_| Does::Writes(Vec::new())).await;
         let mut config = impatient(&backend);
@@ -144,7 +143,7 @@ async fn while_the_backend_is_unavailable_the_setting_decides_and_calls_always_f
 }
 
 #[tokio::test]
-async fn requests_to_a_backend_that_fails_repeatedly_are_paused() {
+async fn a_backend_that_fails_again_and_again_is_left_alone() {
     let mut backend = TestBackend::new(|_| Does::Writes(Vec::new())).await;
     let hall = Hall::open(impatient(&backend)).await;
     let mut caller = hall.caller().await;
@@ -157,7 +156,7 @@ async fn requests_to_a_backend_that_fails_repeatedly_are_paused() {
 }
 
 #[tokio::test]
-async fn questions_above_the_limit_are_refused() {
+async fn questions_beyond_the_bound_are_refused_and_not_queued() {
     let mut backend = TestBackend::new(|_| Does::Hangs).await;
     let mut config = impatient(&backend);
     config.backend.queue = 1;

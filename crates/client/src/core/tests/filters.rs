@@ -35,7 +35,7 @@ fn message(harness: &mut Harness, number: &Value, (channel, offset): (&str, u64)
 }
 
 #[test]
-fn a_filter_gets_the_publications_of_all_channels_and_resumes_at_its_own_position() {
+fn a_filter_gets_the_publications_of_all_channels_and_resumes_at_its_own_place() {
     let mut harness = Harness::online("r1");
     let (sensors, number) = following(&mut harness, 100);
     message(&mut harness, &number, ("sensors/a", 7), 105);
@@ -75,7 +75,7 @@ fn a_filter_gets_the_publications_of_all_channels_and_resumes_at_its_own_positio
 }
 
 #[test]
-fn a_filter_that_is_not_restored_is_requested_again_from_its_position() {
+fn a_filter_that_is_not_restored_is_asked_for_again_from_its_place() {
     let mut harness = Harness::online("r1");
     let (_, number) = following(&mut harness, 100);
     message(&mut harness, &number, ("sensors/a", 7), 105);
@@ -89,7 +89,7 @@ fn a_filter_that_is_not_restored_is_requested_again_from_its_position() {
 }
 
 #[test]
-fn only_a_gap_of_the_whole_filter_changes_its_position() {
+fn only_a_gap_of_the_whole_filter_moves_its_place() {
     let mut harness = Harness::online("r1");
     let (sensors, number) = following(&mut harness, 100);
     harness.says(json!({
@@ -123,7 +123,7 @@ fn only_a_gap_of_the_whole_filter_changes_its_position() {
 }
 
 #[test]
-fn a_message_of_a_filter_without_a_position_is_a_protocol_error() {
+fn a_message_of_a_filter_without_its_place_breaks_the_protocol() {
     let mut harness = Harness::online("r1");
     let (_, number) = following(&mut harness, 100);
     harness.says(json!({
@@ -140,7 +140,7 @@ fn a_message_of_a_filter_without_a_position_is_a_protocol_error() {
 }
 
 #[test]
-fn a_filter_is_unsubscribed_by_its_number() {
+fn a_filter_is_left_by_its_number() {
     let mut harness = Harness::online("r1");
     let (sensors, number) = following(&mut harness, 100);
     let other = harness.subscribe_as(filter("sensors/+"));
@@ -157,7 +157,7 @@ fn a_filter_is_unsubscribed_by_its_number() {
 }
 
 #[test]
-fn an_unwanted_restored_filter_is_unsubscribed() {
+fn a_restored_filter_that_nobody_wants_is_left() {
     let mut harness = Harness::online("r1");
     let (sensors, number) = following(&mut harness, 100);
     harness.says(json!({"type": "token", "resume": "r2"}));
@@ -172,7 +172,7 @@ fn an_unwanted_restored_filter_is_unsubscribed() {
 }
 
 #[test]
-fn several_channels_are_requested_with_one_message_and_answered_separately() {
+fn several_channels_are_asked_for_with_one_message_and_answered_one_by_one() {
     let mut harness = Harness::online("r1");
     let wishes = ["a", "b", "c"].map(|name| wish(name, false)).to_vec();
     let keys = harness.core.subscribe_all(wishes).expect("new");
@@ -199,7 +199,7 @@ fn several_channels_are_requested_with_one_message_and_answered_separately() {
 }
 
 #[test]
-fn subscriptions_with_different_options_are_requested_separately() {
+fn what_is_asked_for_differently_is_asked_for_apart() {
     let mut harness = Harness::online("r1");
     harness.subscribe("a", Since::Now);
     harness.subscribe("b", Since::Start);
@@ -235,7 +235,7 @@ fn subscriptions_with_different_options_are_requested_separately() {
 }
 
 #[test]
-fn a_message_requests_at_most_as_many_channels_as_a_server_accepts() {
+fn a_message_asks_for_no_more_channels_than_a_server_takes() {
     let mut harness = Harness::online("r1");
     for number in 0..300 {
         harness.subscribe(&format!("{number}-{}", "\u{1f512}".repeat(40)), Since::Now);
@@ -252,7 +252,7 @@ fn a_message_requests_at_most_as_many_channels_as_a_server_accepts() {
 }
 
 #[test]
-fn subscribing_to_several_channels_fails_if_one_is_already_subscribed() {
+fn several_channels_of_which_one_is_subscribed_to_already_are_none() {
     let mut harness = Harness::online("r1");
     harness.following("b", 1);
     let wishes = ["a", "b", "c"].map(|name| wish(name, false)).to_vec();
@@ -263,7 +263,7 @@ fn subscribing_to_several_channels_fails_if_one_is_already_subscribed() {
 }
 
 #[test]
-fn data_sent_to_the_session_by_the_backend_is_an_event_of_the_connection() {
+fn what_the_backend_tells_the_session_is_an_event_of_the_connection() {
     let mut harness = Harness::online("r1");
     harness.says(json!({"type": "told", "data": {"text": "your order has shipped"}}));
     let ConnectionEvent::Told { data } = harness.last_connection() else {

@@ -23,8 +23,8 @@ pub(super) struct Body {
 }
 
 impl Body {
-    /// Reads a body of at most `limit` bytes within `limit_time`. An announced length allocates
-    /// nothing.
+    /// Reads a body of at most `limit` bytes within `limit_time`. No memory is held for bytes that are
+    /// only announced.
     pub(super) async fn read(
         request: Request<Incoming>,
         limit: usize,
@@ -79,7 +79,7 @@ impl Body {
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return Err(Problem::new(status, "bad_request", detail));
         }
-        // Serde would also accept an array of the fields' values.
+        // An array would be read as the fields in the order in which they are declared.
         if !is_object {
             return Err(Problem::bad("body: expected one JSON object"));
         }
