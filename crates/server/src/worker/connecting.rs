@@ -1,8 +1,9 @@
 //! The start of a connection: its client identifies itself, or resumes a session.
 
+mod opening;
+
 use std::{cell::RefMut, rc::Rc, sync::Arc};
 
-use data_encoding::HEXLOWER;
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Connect, Incoming, Intent, Named, Payload, Welcome};
 use offhook_engine::{
@@ -110,22 +111,6 @@ impl Connecting {
             speaker: Some(guest.speaker),
             attempts: 0,
         }
-    }
-
-    /// Lets the dialect speak first, if it does.
-    pub(super) fn opened(&mut self) -> Result<(), Ended> {
-        let Some(speaker @ Speaker::Other(_)) = &mut self.speaker else {
-            return Ok(());
-        };
-        let Ok(id) = random_bytes::<16>() else {
-            return Err(Ended::Close(CloseCode::TRY_AGAIN_LATER, "no random bytes"));
-        };
-        let mut out = Vec::new();
-        speaker.with(|dialect| dialect.opened(&HEXLOWER.encode(&id), &mut out));
-        for message in out {
-            self.outlet.put(message).map_err(|_| Ended::Lost)?;
-        }
-        Ok(())
     }
 
     /// Handles data received by the transport.
