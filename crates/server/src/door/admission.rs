@@ -109,6 +109,11 @@ impl Place {
         self.counted
     }
 
+    /// A further place for the same address: of a connection that outlives the requests which carry it.
+    pub(crate) fn another(&self) -> Option<Self> {
+        self.admission.take(self.address)
+    }
+
     /// Whether a request on this connection may open a connection to the engine now. Each counts as a
     /// handshake, as it would on a connection of its own.
     pub(crate) fn request(&mut self, now: Instant) -> bool {

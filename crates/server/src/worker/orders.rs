@@ -12,7 +12,7 @@ use offhook_engine::{
 };
 use tokio::sync::{Notify, oneshot};
 
-use super::Worker;
+use super::{CarriedId, Carry, Worker};
 use crate::directory::Place;
 
 /// A request to a worker.
@@ -20,6 +20,8 @@ use crate::directory::Place;
 pub(crate) enum Order {
     /// Close a connection whose session moved to another one.
     Replace(ConnectionId),
+    /// Serve a request of a connection over requests.
+    Carry { id: CarriedId, carry: Carry },
     /// Report the sessions of a user.
     List {
         user: Arc<str>,
@@ -122,6 +124,7 @@ impl Worker {
             for order in self.shared.orders.take(self.number) {
                 match order {
                     Order::Replace(connection) => self.replace(connection),
+                    Order::Carry { id, carry } => self.take_carry(id, carry),
                     Order::List { user, done } => {
                         let whom = Whom::User(user);
                         let sessions = self.state.borrow().engine.sessions_of(&whom);

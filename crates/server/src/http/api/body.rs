@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use super::problem::Problem;
 
 /// A received body.
-pub(super) struct Body {
-    pub(super) bytes: Bytes,
+pub(in crate::http) struct Body {
+    pub(in crate::http) bytes: Bytes,
     pub(super) is_json: bool,
     /// `Idempotency-Key`, if the request has one.
     pub(super) idempotency_key: Option<String>,
@@ -25,7 +25,7 @@ pub(super) struct Body {
 impl Body {
     /// Reads a body of at most `limit` bytes within `limit_time`. No memory is held for bytes that are
     /// only announced.
-    pub(super) async fn read(
+    pub(in crate::http) async fn read(
         request: Request<Incoming>,
         limit: usize,
         limit_time: Duration,

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use super::Answer;
 use crate::worker::Worker;
-use body::Body;
+pub(super) use body::Body;
 pub(super) use fields::Query;
 pub(super) use problem::Problem;
 
