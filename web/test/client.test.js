@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 
 import { connect, persist, ReconnectingWebSocket } from '../../clients/js/src/index.js';
 import { stage } from './browser.js';
@@ -248,6 +250,26 @@ test('a member’s new info reaches those who watch, and stays over a cut', asyn
   assert.equal(await back, true);
   const { members } = await member.presence('chat');
   assert.deepEqual(members.find(({ session }) => session === member.session).info, { name: 'Ann', away: true });
+});
+
+test('what the backend sends to a session by the HTTP API is told to its client alone', async (t) => {
+  const { stdout } = await promisify(execFile)(process.env.OFFHOOK, ['token', '--api-key']);
+  const [, key] = stdout.match(/^key +(\S+)$/m);
+  const [, entry] = stdout.match(/"\* (sha256:\S+)"/);
+  const { server, client } = await served(t, ['--api-keys', `sessions ${entry}`]);
+  const [one, other] = [client(), client()];
+  const told = (whom) => new Promise((resolve) => whom.on('told', resolve));
+  const opened = (whom) => new Promise((resolve) => whom.on('state', ({ name }) => name === 'open' && resolve()));
+  const [toOne, toOther] = [told(one), told(other)];
+  await Promise.all([opened(one), opened(other)]);
+  const send = async (session, data) => {
+    const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' };
+    const answer = await fetch(`http://127.0.0.1:${server.port}/api/v1/send`, { method: 'POST', headers, body: JSON.stringify({ session, data }) });
+    assert.deepEqual(await answer.json(), { sessions: 1 });
+  };
+  await send(one.session, { text: 'your order has shipped' });
+  await send(other.session, 'yours has not');
+  assert.deepEqual(await Promise.all([toOne, toOther]), [{ text: 'your order has shipped' }, 'yours has not']);
 });
 
 test('a burst above the server’s rate is slowed down, and arrives whole', async (t) => {

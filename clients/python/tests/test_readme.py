@@ -59,3 +59,12 @@ def test_an_example_is_what_the_type_checker_accepts(tmp_path: Path) -> None:
         files[-1].write_text(example)
     said, complaint, status = api.run(["--strict", *map(str, files)])
     assert (status, complaint) == (0, ""), said
+
+
+def test_the_tests_are_run_by_the_commands_that_it_shows() -> None:
+    root = Path(__file__).parents[3]
+    for command in ("clients/python/test", "./test python"):
+        assert f"`{command}`" in README
+    assert (root / "clients" / "python" / "test").is_file()
+    said = subprocess.run(["./test", "--help"], cwd=root, capture_output=True, text=True, check=True).stdout
+    assert "\n  python " in said

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import re
 import tempfile
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ from typing import Any
 import pytest
 
 import offhook
-from machine import Network, Server, runs, served
+from machine import PROGRAM, Network, Server, runs, served
 from offhook import Filter, Gap, Inbox, Join, Last, Leave, Message, Own, Settings, State, Subscribed, Subscription
 
 QUICK = Settings(backoff=offhook.Backoff(first=0.05, cap=0.2))
@@ -45,6 +49,14 @@ async def state(client: offhook.Client, name: str) -> State:
         return reached
     finally:
         stop()
+
+
+async def program(*arguments: str) -> str:
+    """What the program prints."""
+    process = await asyncio.create_subprocess_exec(PROGRAM, *arguments, stdout=asyncio.subprocess.PIPE)
+    printed, _ = await process.communicate()
+    assert process.returncode == 0
+    return printed.decode()
 
 
 async def message(room: Subscription) -> Message:
@@ -212,6 +224,33 @@ async def test_a_members_new_info_reaches_those_who_watch_and_stays_over_a_cut()
         assert (await back).resumed
         infos = {there.session: there.info for there in (await member.presence("chat")).members}
         assert infos[member.session or ""] == {"name": "Ann", "away": True}
+
+
+@runs
+async def test_what_the_backend_sends_by_the_http_api_is_told_to_its_session_alone() -> None:
+    made = await program("token", "--api-key")
+    key, entry = re.findall(r"^key +(\S+)$", made, re.MULTILINE)[0], re.findall(r"sha256:\w+", made)[0]
+    async with served("--api-keys", f"sessions {entry}") as (server, network), contextlib.AsyncExitStack() as clients:
+        one, other = [await clients.enter_async_context(client_of(network)) for _ in range(2)]
+        told: dict[str, asyncio.Future[Any]] = {}
+        for client in (one, other):
+            await client.opened()
+            first = asyncio.get_running_loop().create_future()
+            client.on(offhook.Told, lambda told, first=first: first.set_result(told.data))  # type: ignore[misc]
+            told[client.session or ""] = first
+
+        def send(session: str, data: str) -> None:
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{server.port}/api/v1/send",
+                json.dumps({"session": session, "data": data}).encode(),
+                {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - the address is ours
+                assert json.load(answer) == {"sessions": 1}
+
+        for session, first in told.items():
+            await asyncio.to_thread(send, session, session)
+            assert await first == session
 
 
 @runs
@@ -443,14 +482,16 @@ async def test_the_session_on_another_connection_replaces_this_one_for_good() ->
 @runs
 async def test_a_token_is_asked_for_each_connection() -> None:
     asked = 0
+    secret = "0123456789abcdef0123456789abcdef"
 
     async def token() -> str:
         nonlocal asked
         asked += 1
-        return f"jwt-{asked}"
+        return (await program("token", "ann", "--secret", secret)).strip()
 
-    async with served() as (_, network), client_of(network, token=token) as one:
+    async with served("--auth-secrets", secret) as (_, network), client_of(network, token=token) as one:
         await one.opened()
+        assert one.user == "ann"
         back = asyncio.ensure_future(state(one, "open"))
         network.cut()
         await back

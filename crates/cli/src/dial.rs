@@ -51,7 +51,7 @@ pub(crate) struct Dial {
     #[arg(required_unless_present_any = ["listen", "bridge"])]
     url: Option<String>,
     /// Act as a server at this address instead: a port, or HOST:PORT
-    #[arg(long, value_name = "ADDRESS", value_parser = listen::address, conflicts_with_all = ["url", "frames", "header", "insecure", "ca", "cert", "proxy", "no_proxy", "subscribe", "publish", "script"])]
+    #[arg(long, value_name = "ADDRESS", value_parser = listen::address, conflicts_with_all = ["url", "frames", "header", "insecure", "ca", "cert", "proxy", "no_proxy", "subscribe", "filter", "publish", "script"])]
     listen: Option<String>,
     /// What the server does with what it receives
     #[arg(
@@ -63,11 +63,11 @@ pub(crate) struct Dial {
     )]
     role: Role,
     /// Connect two servers: each end is a URL, or listen:PORT to wait for a client there
-    #[arg(long, num_args = 2, value_names = ["END", "END"], value_parser = End::read, conflicts_with_all = ["url", "listen", "count", "linger", "subscribe", "publish", "script"])]
+    #[arg(long, num_args = 2, value_names = ["END", "END"], value_parser = End::read, conflicts_with_all = ["url", "listen", "count", "linger", "subscribe", "filter", "publish", "script"])]
     bridge: Vec<End>,
     /// Send and expect the messages in this file; the exit code says whether the server answered as
     /// expected
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["count", "linger", "subscribe", "publish"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["count", "linger", "subscribe", "filter", "publish"])]
     script: Option<PathBuf>,
     /// Subprotocols to offer, the preferred one first
     #[arg(short, long, value_name = "NAME")]
@@ -114,10 +114,15 @@ struct Channels {
     /// Print publications in this channel; may be given several times
     #[arg(long, value_name = "CHANNEL", conflicts_with_all = ["hex", "subprotocol"])]
     subscribe: Vec<String>,
+    /// Print publications in all channels that match, such as 'sensors/+' (one part) or 'sensors/#'
+    /// (all further parts); may be given several times
+    #[arg(long, value_name = "FILTER", conflicts_with_all = ["hex", "subprotocol"])]
+    filter: Vec<String>,
     /// Publish each line in this channel [default: the first subscribed channel]
     #[arg(long, value_name = "CHANNEL", conflicts_with_all = ["hex", "subprotocol"])]
     publish: Option<String>,
-    /// Where to start: now, start (everything retained), a number (the newest ones), or a position
+    /// Where to start: now, start (everything retained), a number (the newest ones), a position, or
+    /// state (the newest value of each key, in a channel that keeps state)
     #[arg(long, value_name = "WHERE", default_value = "now", value_parser = request::since)]
     since: Since,
     /// Report members that join and leave
@@ -133,7 +138,12 @@ struct Channels {
 
 impl Channels {
     fn are_asked_for(&self) -> bool {
-        !self.subscribe.is_empty() || self.publish.is_some()
+        self.are_read() || self.publish.is_some()
+    }
+
+    /// Whether publications are to be printed.
+    fn are_read(&self) -> bool {
+        !self.subscribe.is_empty() || !self.filter.is_empty()
     }
 }
 

@@ -126,11 +126,13 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// How many are missing. `None` between two epochs, where the number is unknown.
+    /// How many are missing. `None` between two epochs, where the number is unknown, and where the
+    /// stream goes on from an earlier position.
     #[must_use]
     pub fn count(&self) -> Option<u64> {
         let same = self.from.epoch == self.to.epoch;
-        same.then(|| self.to.offset.saturating_sub(self.from.offset))
+        let count = self.to.offset.checked_sub(self.from.offset);
+        count.filter(|_| same)
     }
 }
 

@@ -8,7 +8,7 @@ use offhook_client::{Client, ConnectionEvent, ConnectionEvents, Data, Recovery};
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, watch};
 
-use self::publications::{Reader, name};
+use self::publications::{Reader, name, text};
 use super::commands::{Entry, unknown};
 use super::input::Typed;
 use super::lines::quiet;
@@ -67,15 +67,20 @@ impl Talk<'_> {
     async fn run(&self, typed: mpsc::Receiver<Typed>, mut signals: Signals) -> Ended {
         let Channels {
             subscribe,
+            filter,
             publish,
             since,
             presence,
             ..
         } = &self.dial.channels;
         let (received, mut receiving) = watch::channel(0_u64);
-        let (ended, mut endings) = mpsc::channel(subscribe.len().max(1));
-        for channel in subscribe {
-            let mut subscribe = self.client.subscribe(channel).since(*since);
+        let (ended, mut endings) = mpsc::channel((subscribe.len() + filter.len()).max(1));
+        let channels = subscribe.iter().map(|name| self.client.subscribe(name));
+        let filters = filter
+            .iter()
+            .map(|filter| self.client.subscribe_filter(filter));
+        for subscribe in channels.chain(filters) {
+            let mut subscribe = subscribe.since(*since);
             if *presence {
                 subscribe = subscribe.presence();
             }
@@ -112,7 +117,8 @@ impl Talk<'_> {
             received,
             left: self.dial.count,
             is_json: self.dial.channels.json,
-            names_channels: self.dial.channels.subscribe.len() > 1,
+            names_channels: self.dial.channels.subscribe.len() > 1
+                || !self.dial.channels.filter.is_empty(),
         }
     }
 
@@ -145,8 +151,7 @@ impl Talk<'_> {
             return Ok(());
         }
         // The end of a pipe ends publishing. Subscriptions continue.
-        let is_subscribed = !self.dial.channels.subscribe.is_empty();
-        let default = (!is_subscribed).then_some(Duration::ZERO);
+        let default = (!self.dial.channels.are_read()).then_some(Duration::ZERO);
         quiet(received, self.dial.linger.or(default)).await;
         Ok(())
     }
@@ -248,6 +253,7 @@ async fn report_connection(mut events: ConnectionEvents, output: Arc<Output>) {
             ConnectionEvent::Held { cause, .. } => {
                 output.note(&format!("not published yet: {cause}"))
             }
+            ConnectionEvent::Told { data } => output.note(&format!("told: {}", text(&data))),
             ConnectionEvent::Open { .. }
             | ConnectionEvent::Connecting { .. }
             | ConnectionEvent::GivenUp { .. }

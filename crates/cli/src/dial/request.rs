@@ -62,10 +62,12 @@ pub(super) fn since(text: &str) -> Result<Since, String> {
     match text {
         "now" => Ok(Since::Now),
         "start" => Ok(Since::Start),
+        "state" => Ok(Since::State),
         _ => {
             let last = text.parse().map(Since::Last).ok();
             let position = || text.parse::<Position>().map(Since::After).ok();
-            let expected = "expected now, start, a number, or a position like 1700000000000000.42";
+            let expected =
+                "expected now, start, state, a number, or a position like 1700000000000000.42";
             last.or_else(position).ok_or_else(|| expected.to_owned())
         }
     }

@@ -242,6 +242,38 @@ fn a_subscription_outlives_the_end_of_the_input() {
 }
 
 #[test]
+fn a_filter_prints_what_is_published_in_each_channel_that_matches() {
+    let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
+    let url = format!("ws://{address}/ws");
+    let mut reader = offhook(&["dial", &url, "--filter", "sensors/+", "-n", "2"]).start();
+    reader.error_line("sensors/+: live");
+    for channel in ["sensors/a", "other", "sensors/b"] {
+        let ended = offhook(&["dial", &url, "--publish", channel]).run_with("1\n");
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+    let ended = reader.end();
+    assert_eq!(
+        ended.stdout, "sensors/a\t1\nsensors/b\t1\n",
+        "{}",
+        ended.stderr
+    );
+    drop(server);
+}
+
+#[test]
+fn a_subscription_may_begin_with_the_state() {
+    let rules = "[[channels]]\npattern = \"prices\"\n[channels.state]\ncount = 10\n";
+    let flags = ["--in-memory", "--listen", "0", "--config", "rules.toml"];
+    let (server, address) = serving(offhook(&flags).file("rules.toml", rules));
+    let url = format!("ws://{address}/ws");
+    let read = offhook(&["dial", &url, "--subscribe", "prices", "--since", "state"]);
+    let mut reader = read.start();
+    reader.error_line("prices: these values are the state");
+    reader.error_line("prices: live");
+    drop((reader, server));
+}
+
+#[test]
 fn in_a_terminal_a_mistyped_command_is_an_error_and_is_not_sent() {
     let (url, peer) = peer("", |peer| {
         let mut heard = Vec::new();

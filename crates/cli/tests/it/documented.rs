@@ -35,6 +35,7 @@ const ENDLESS: &[(&str, &str)] = &[
     ("offhook dial --bridge", "listening on"),
     ("tail -f", "connected"),
     ("--presence", "room: live"),
+    ("--filter", "sensors/+: live"),
     // Its input is this test's, and does not end.
     ("dial ws://localhost:9001 -H", "connected"),
 ];

@@ -224,6 +224,46 @@ fn a_backup_under_load_has_everything_acknowledged_before_it_and_is_whole() {
 }
 
 #[test]
+fn a_reader_is_told_that_what_it_has_is_no_longer_part_of_a_restored_channel() {
+    let data = Data::new();
+    let (running, address) = data.serve();
+    publish(&address, "chat", numbers(3));
+    let copy = data.path("monday");
+    is_good(&data.log(&["backup", &copy]));
+    publish(&address, "chat", numbers(2));
+    let url = format!("ws://{address}/ws");
+    let all = ["dial", &url, "--subscribe", "chat", "--since", "start"];
+    let read = offhook(&[&all[..], &["--json", "-n", "5"]].concat()).run();
+    let last = read.stdout.lines().last().expect("five");
+    let last: Value = serde_json::from_str(last).expect("JSON");
+    stop(running);
+    fs::rename(data.path("data/log"), data.path("aside")).expect("moved");
+    is_good(&data.log(&["restore", &copy]));
+    let (running, address) = data.serve();
+    publish(&address, "chat", ["after".to_owned()].into_iter());
+    let url = format!("ws://{address}/ws");
+    let since = last["position"].as_str().expect("a position");
+    let read = offhook(&[
+        "dial",
+        &url,
+        "--subscribe",
+        "chat",
+        "--since",
+        since,
+        "-n",
+        "1",
+    ])
+    .run();
+    assert_eq!(read.stdout, "after\n");
+    assert!(
+        read.stderr.contains("no longer part of the channel"),
+        "{}",
+        read.stderr
+    );
+    stop(running);
+}
+
+#[test]
 fn channels_are_listed_with_their_messages_bytes_and_newest_position() {
     let data = Data::new();
     let (running, address) = data.serve();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use offhook_client::{Data, Event, Publication, Subscription};
+use offhook_client::{Data, Event, Gap, GapReason, Publication, Subscription};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
@@ -40,17 +40,12 @@ impl Reader {
             Event::Publication(publication) | Event::Value(publication) => {
                 let is_wanted = self.left.is_none_or(|left| *self.received.borrow() < left);
                 if is_wanted {
-                    self.output.print(&self.line(channel, publication));
+                    self.output.print(&self.line(publication));
                     self.received.send_modify(|count| *count += 1);
                 }
             }
             Event::Gap(gap) => {
-                let count = gap
-                    .count()
-                    .map_or_else(|| "some".to_owned(), |count| count.to_string());
-                let reason = gap.reason.to_string();
-                self.output
-                    .note(&format!("{channel}: {count} missing ({})", shown(&reason)));
+                self.output.note(&format!("{channel}: {}", missing(gap)));
             }
             Event::Live { .. } => self.event(channel, "live"),
             Event::CatchingUp => self.event(channel, "catching up"),
@@ -70,10 +65,11 @@ impl Reader {
         self.output.note(&format!("{DIM}{channel}: {text}{DIM:#}"));
     }
 
-    fn line(&self, channel: &str, publication: &Publication) -> String {
+    fn line(&self, publication: &Publication) -> String {
         if self.is_json {
-            return json(channel, publication);
+            return json(publication);
         }
+        let channel = shown(&publication.channel);
         let data = text(&publication.data);
         if !self.output.is_interactive() {
             return if self.names_channels {
@@ -97,7 +93,7 @@ pub(super) fn name(member: &offhook_client::Member) -> String {
 }
 
 /// On one line.
-fn text(data: &Data) -> String {
+pub(super) fn text(data: &Data) -> String {
     match data.text() {
         Some(text) => shown(&text).into_owned(),
         None if data.is_json() => String::from_utf8_lossy(data.as_bytes()).into_owned(),
@@ -122,13 +118,13 @@ struct PrintedPublication<'a> {
     time: u64,
 }
 
-fn json(channel: &str, publication: &Publication) -> String {
+fn json(publication: &Publication) -> String {
     let data = &publication.data;
     let value = serde_json::from_slice(data.as_bytes())
         .ok()
         .filter(|_| data.is_json());
     let line = PrintedPublication {
-        channel,
+        channel: &publication.channel,
         position: publication.position.to_string(),
         hex: value
             .is_none()
@@ -141,4 +137,20 @@ fn json(channel: &str, publication: &Publication) -> String {
     };
     // Strings and numbers can always be serialised.
     serde_json::to_string(&line).unwrap_or_default()
+}
+
+/// What a gap means, for people.
+fn missing(gap: &Gap) -> String {
+    match (&gap.reason, gap.agreed) {
+        (GapReason::Diverged, Some(agreed)) => format!(
+            "messages after {agreed} are no longer part of the channel: the server went on from an older \
+             copy (diverged)"
+        ),
+        (GapReason::State, _) => "these values are the state".to_owned(),
+        (reason, _) => {
+            let count = gap.count().map(|count| count.to_string());
+            let count = count.unwrap_or_else(|| "some".to_owned());
+            format!("{count} missing ({})", shown(&reason.to_string()))
+        }
+    }
 }
