@@ -262,7 +262,12 @@ async fn numbers_that_do_not_follow_are_refused_and_named() {
 async fn of_two_polls_at_once_the_newer_one_is_answered_and_the_older_is_told() {
     let hall = Hall::open(four_workers()).await;
     let mut poller = Poller::connected(&hall).await;
-    let older = poller.poll(&hall, poller.after, 60);
+    let first = Poller {
+        id: poller.id.clone(),
+        number: 0,
+        after: 0,
+    };
+    let older = first.poll(&hall, poller.after, 60);
     tokio::pin!(older);
     let ping = json!({"type": "ping", "id": 7});
     let newer = async {
@@ -290,7 +295,7 @@ async fn connections_that_there_are_not_are_unknown() {
     let mut other = poller.id.clone();
     let digit = if other.ends_with('0') { "1" } else { "0" };
     other.replace_range(35.., digit);
-    for id in [&foreign, &other, "", "x", &"0".repeat(36), &"é".repeat(18)] {
+    for id in [&foreign, &other, "", "x", &"0".repeat(36), "%C3%A9"] {
         for (request, body) in [("POST", "{}"), ("GET", "")] {
             let request = format!("{request} /connection/{id}?n=1&after=0&wait=60");
             let (status, answer) = ask(&hall, &request, body).await;
@@ -476,6 +481,7 @@ async fn a_session_goes_from_a_websocket_to_polls_and_back() {
     let mut caller = hall.caller().await;
     let session = caller.session.clone();
     let position = caller.subscribe("chat", json!("now")).await["position"].clone();
+    caller.fresh_token().await;
     let mut publisher = hall.caller().await;
     publisher.publish("chat", json!(1)).await;
     let resume = json!({

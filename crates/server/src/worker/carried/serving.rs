@@ -69,7 +69,17 @@ async fn run(worker: &Rc<Worker>, carried: &Carried, outlet: &Outlet, stage: &mu
     loop {
         let batch = carried.uplink.borrow_mut().batch.take();
         if let Some(Batch { text, done }) = batch {
-            let ended = take(worker, outlet, stage, &text).await;
+            let ended = {
+                let taking = take(worker, outlet, stage, &text);
+                tokio::pin!(taking);
+                loop {
+                    tokio::select! {
+                        ended = &mut taking => break ended,
+                        // It may be waiting for the client to take answers.
+                        () = told(&carried.downlink) => {}
+                    }
+                }
+            };
             // A sender that no longer waits repeats it, which does nothing.
             let _told = done.send(Ok(()));
             if let Err(ended) = ended {
@@ -118,6 +128,17 @@ async fn run(worker: &Rc<Worker>, carried: &Carried, outlet: &Outlet, stage: &mu
                     return;
                 }
             }
+        }
+    }
+}
+
+/// Answers the poll that waits, once there is something to say.
+async fn told(downlink: &Downlink) {
+    match downlink {
+        Downlink::Stream(_) => std::future::pending().await,
+        Downlink::Polled(kept) => {
+            kept.changed.notified().await;
+            kept.answer();
         }
     }
 }
