@@ -1,4 +1,6 @@
-"""Builds the source distribution and the wheel, and checks what is in them. Run by ``test``."""
+"""Builds the source distribution and the wheel, and checks their content. Run
+by ``test``.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ def main() -> int:
         if missing:
             sys.stderr.write(f"not in the packages: {', '.join(sorted(missing))}\n")
             return 1
-        # What is installed works without the source tree: from the wheel, and as the README says from a checkout.
+        # The installed package works without the source tree: from the wheel,
+        # and from a checkout as in the README.
         command = "pip install ./clients/python"
         if f"`{command}`" not in (HERE / "README.md").read_text():
             sys.stderr.write(f"the README does not say `{command}`\n")

@@ -19,12 +19,14 @@ class Absent(Exception):
 
 class Failed(Exception):
     """The suite could not be installed, although it should be possible on this
-    machine."""
+    machine.
+    """
 
 
 def ensure(folder: Path) -> Path:
     """The suite's program, installed into `folder` unless it is already
-    there."""
+    there.
+    """
     wstest = folder / "env" / "bin" / "wstest"
     complete = folder / "complete"
     if complete.is_file() and complete.read_text() == SUITE and wstest.is_file():

@@ -1,5 +1,6 @@
 """Evaluates the suite's reports, and prints a table with a row for each
-section."""
+section.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ class Malformed(Exception):
 @dataclass
 class Section:
     """The number of cases of one section by outcome; each case is counted
-    once."""
+    once.
+    """
 
     ok: int = 0
     non_strict: int = 0

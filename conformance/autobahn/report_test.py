@@ -1,5 +1,6 @@
 """Tests that the evaluation reports failures; run with `python3 -m unittest` in
-this folder."""
+this folder.
+"""
 
 import tempfile
 import unittest

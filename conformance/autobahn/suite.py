@@ -32,7 +32,8 @@ class Stuck(Exception):
 @dataclass
 class Outcome:
     """The suite's report: the cases that it should have run, and the outcome of
-    each."""
+    each.
+    """
 
     expected: int
     cases: dict[str, dict]
@@ -60,13 +61,15 @@ class Suite:
 
     async def against_server(self, command: list[str]) -> None:
         """The suite is the client; `command` is given an address and prints
-        where it listens."""
+        where it listens.
+        """
         async with self.listening(command) as address:
             await self.connect("server", address)
 
     async def against_http2(self, command: list[str], bridge: list[str]) -> None:
         """As `server`, through a bridge, which is also given the server's
-        address."""
+        address.
+        """
         async with self.listening(command) as server, self.listening(bridge, server) as address:
             await self.connect("http2", address)
 
@@ -78,7 +81,8 @@ class Suite:
     @contextlib.asynccontextmanager
     async def listening(self, command: list[str], *behind: str) -> AsyncIterator[str]:
         """Runs a program that prints where it listens; it must not end before
-        it is stopped."""
+        it is stopped.
+        """
         program = await self.start([*command, f"{LOOPBACK}:0", *behind], stdout=PIPE)
         line = await patiently(program.stdout.readline(), LONGEST_START, "the server's first line")
         listening = re.search(r"listening on (\S+)", line.decode(errors="replace"))
@@ -114,7 +118,8 @@ class Suite:
 
     async def listens(self, url: str) -> None:
         """The suite does not print when it is ready, so connect until it
-        answers."""
+        answers.
+        """
         port = int(url.rpartition(":")[2])
         while True:
             with contextlib.suppress(OSError):
@@ -136,7 +141,8 @@ class Suite:
 
     async def follow(self, role: str, fuzzing: Process) -> None:
         """Shows the current case until the suite ends, and gives up on a case
-        that never ends."""
+        that never ends.
+        """
         case = "the first case"
         with (self.reports / role / "suite.log").open("wb", buffering=0) as log:
             while line := await patiently(fuzzing.stdout.readline(), LONGEST_CASE, f"{role} {case}"):
@@ -171,7 +177,8 @@ class Suite:
 
 class Progress:
     """One line that is redrawn on a terminal; without a terminal, a line from
-    time to time."""
+    time to time.
+    """
 
     def __init__(self) -> None:
         self.expected: dict[str, int] = {}

@@ -1,5 +1,6 @@
 """curl: the answers to plain HTTP requests, and the fields of the answer to the
-handshake."""
+handshake.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ def play(ours: Ours, report: Report) -> None:
 
 def ask(curl: str, url: str, *options: str, **fields: str) -> tuple[int, dict[str, str]]:
     """The status and the fields of the answer. A WebSocket is abandoned one
-    second after it opened."""
+    second after it opened.
+    """
     command = [curl, "--silent", "--include", "--noproxy", "*", "--max-time", "1", *options]
     for name, value in fields.items():
         command += ["--header", f"{name}: {value}"]

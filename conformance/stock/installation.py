@@ -38,7 +38,8 @@ PATIENCE = 600
 
 class Absent(Exception):
     """A peer is not available here. It is excusable if nothing can be done about it, for
-    example if the kernel refuses."""
+    example if the kernel refuses.
+    """
 
     def __init__(self, reason: str, excusable: bool = False) -> None:
         super().__init__(reason)
@@ -115,7 +116,8 @@ def python() -> str:
 
 def virtual_environment(place: Path, packages: list[str], version: str, base: str = sys.executable) -> str:
     """The program of a virtual environment with these packages; the environment is recreated
-    when its version changes."""
+    when its version changes.
+    """
     found = place / "bin" / "python"
     complete = place / "complete"
     if complete.is_file() and complete.read_text() == version and found.is_file():

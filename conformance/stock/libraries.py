@@ -1,5 +1,6 @@
 """Libraries with both roles: node's `ws`, python's `websockets` and
-`aiohttp`."""
+`aiohttp`.
+"""
 
 from __future__ import annotations
 

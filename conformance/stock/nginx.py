@@ -1,5 +1,6 @@
 """nginx in front of our server, configured as usual: HTTP/1.1 Upgrade, with and
-without TLS."""
+without TLS.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ def play(ours: Ours, report: Report) -> None:
 @contextlib.contextmanager
 def in_front(nginx: str, ours: Ours, behind: str) -> Iterator[tuple[int, int]]:
     """Runs nginx in front of an address; yields its ports without and with
-    TLS."""
+    TLS.
+    """
     folder = ours.scratch / "nginx"
     folder.mkdir()
     cert, key = ours.certificate()

@@ -1,5 +1,6 @@
 """Chromium: a real page, its origin, and WebSockets over HTTP/2 as opened by a
-browser."""
+browser.
+"""
 
 from __future__ import annotations
 

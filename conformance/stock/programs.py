@@ -1,5 +1,6 @@
 """Programs started for the checks: Offhook's own, and others that print where
-they listen."""
+they listen.
+"""
 
 from __future__ import annotations
 
@@ -145,7 +146,8 @@ class Ours:
 
     def certificate(self) -> tuple[str, str]:
         """The paths of a self-signed certificate for 127.0.0.1 and of its
-        key."""
+        key.
+        """
         cert, key = self.scratch / "cert.pem", self.scratch / "key.pem"
         if not cert.exists():
             openssl = program("openssl", "openssl")

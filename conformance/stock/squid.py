@@ -1,5 +1,6 @@
 """Squid between our client and our server: tunnels by HTTP CONNECT, with a
-password."""
+password.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ def play(ours: Ours, report: Report) -> None:
 
 def through(proxy: str) -> dict[str, str]:
     """An environment in which every connection uses a proxy, including those to
-    loopback."""
+    loopback.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     return {**kept, "ALL_PROXY": f"http://{proxy}"}
 

@@ -1,4 +1,4 @@
-// Reading needs no client of ours: this is all of it.
+// Reading does not need Offhook's client: this is all of it.
 
 const CHANNEL = 'examples-notifications';
 
@@ -25,8 +25,8 @@ function show(state, words) {
   byId('connection').textContent = words;
 }
 
-// Sending is a backend's part, with one request to the HTTP API. A page has no
-// key for that, so the client of the other examples stands in for it.
+// A backend would send notifications, with one request to the HTTP API. A page
+// has no key for that, so the client of the other examples is used instead.
 
 let backend;
 

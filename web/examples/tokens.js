@@ -6,10 +6,10 @@ import { byId, open } from './shared.js';
 const CHANNEL = 'examples-tokens';
 /** 40 ms: 25 tokens a second, as a model speaks. */
 const EVERY = 40;
-const WORDS = `A message in a channel has a position , and the server keeps it . Whoever comes back says the last
-position that it handled , and gets what came after , in order and once . So an answer can be read while it is
-written , from any tab , and a reload in the middle costs nothing : the tokens that came are in the channel , and those
-that are still to come will be . What can not be kept is told as a gap , with its reason .`.split(/\s+/);
+const WORDS = `Each message in a channel has a position , and the server stores it . A client that reconnects names
+the last position that it handled , and receives everything after it , in order and once . So an answer can be read
+while it is written , from any tab , and a reload in the middle loses nothing : earlier tokens are in the channel ,
+and later ones will be delivered . Messages that are no longer retained are reported as a gap , with the reason .`.split(/\s+/);
 
 const client = open();
 const answers = new Map();

@@ -43,7 +43,7 @@ async function read(subscription, count) {
   return seen;
 }
 
-test('killed and cut while it publishes: every message arrives once and in order, also for who comes later', async (t) => {
+test('killed and cut while it publishes: every message is delivered once and in order, also to later subscribers', async (t) => {
   const { server, network, client } = await served(t);
   const [publisher, subscriber] = [client(), client()];
   const reading = read(subscriber.subscribe('chat', { since: 'start' }), MESSAGES);
@@ -67,7 +67,7 @@ test('killed and cut while it publishes: every message arrives once and in order
   assert.deepEqual(await read(late, MESSAGES), { data: expected, gaps: 0 });
 });
 
-test('what the channel no longer keeps is a gap with its reason', async (t) => {
+test('what the channel no longer retains is a gap with its reason', async (t) => {
   const { client } = await served(t);
   const reader = client();
   const events = reader.subscribe('chat', { since: '17.3' })[Symbol.asyncIterator]();
@@ -76,7 +76,7 @@ test('what the channel no longer keeps is a gap with its reason', async (t) => {
   assert.equal(first.find(({ type }) => type === 'gap').reason, 'epoch_changed');
 });
 
-test('a graceful restart: told when to come back, and back with the same session', async (t) => {
+test('a graceful restart: told when to reconnect, and back with the same session', async (t) => {
   const { server, client } = await served(t);
   const one = client();
   const states = [];
@@ -95,7 +95,7 @@ test('a graceful restart: told when to come back, and back with the same session
   assert.equal(one.session, session);
 });
 
-test('bytes, tags, history, presence, receipts and a consumer’s cursor, against the real server', async (t) => {
+test('bytes, tags, history, presence, receipts and a consumer’s position, against the real server', async (t) => {
   const { client } = await served(t);
   const one = client({ info: { name: 'one' } });
   const room = one.subscribe('chat', { presence: true });
@@ -122,7 +122,7 @@ test('bytes, tags, history, presence, receipts and a consumer’s cursor, agains
   await assert.rejects(one.publish('chat', 'x'.repeat(100_000)), { code: 'too_large' });
 });
 
-test('acknowledged flow: no more than the window, and over a cut and a kill nothing twice and nothing left out', async (t) => {
+test('acknowledged flow: no more than the window, and over a cut and a kill nothing is repeated or lost', async (t) => {
   const { server, network, client } = await served(t);
   const [publisher, worker] = [client(), client()];
   const jobs = worker.subscribe('jobs', { since: 'start', window: 5 });
@@ -208,7 +208,7 @@ function configured(t, text) {
   return ['--config', join(directory, 'offhook.toml')];
 }
 
-test('a channel’s state is read once, subscribed to, and replaced by what follows', async (t) => {
+test('a channel’s state is read once, subscribed to, and replaced by later messages', async (t) => {
   const { client } = await served(t, configured(t, '[[channels]]\npattern = "prices"\n[channels.state]\ncount = 100\n'));
   const [one, other] = [client(), client()];
   const set = (key, data) => one.publish('prices', data, { tags: { key } });
@@ -230,7 +230,7 @@ test('a channel’s state is read once, subscribed to, and replaced by what foll
   await assert.rejects(other.readState('other'), { code: 'unknown_channel' });
 });
 
-test('a member’s new info reaches those who watch, and stays over a cut', async (t) => {
+test('a member’s new info reaches subscribers, and stays over a cut', async (t) => {
   const { client, network } = await served(t);
   const [watcher, member] = [client(), client({ info: { name: 'Ann' } })];
   const events = watcher.subscribe('chat', { presence: true })[Symbol.asyncIterator]();
@@ -252,7 +252,7 @@ test('a member’s new info reaches those who watch, and stays over a cut', asyn
   assert.deepEqual(members.find(({ session }) => session === member.session).info, { name: 'Ann', away: true });
 });
 
-test('what the backend sends to a session by the HTTP API is told to its client alone', async (t) => {
+test('a message of the backend to a session, over the HTTP API, reaches only its client', async (t) => {
   const { stdout } = await promisify(execFile)(process.env.OFFHOOK, ['token', '--api-key']);
   const [, key] = stdout.match(/^key +(\S+)$/m);
   const [, entry] = stdout.match(/"\* (sha256:\S+)"/);
@@ -272,7 +272,7 @@ test('what the backend sends to a session by the HTTP API is told to its client 
   assert.deepEqual(await Promise.all([toOne, toOther]), [{ text: 'your order has shipped' }, 'yours has not']);
 });
 
-test('a burst above the server’s rate is slowed down, and arrives whole', async (t) => {
+test('a burst above the server’s rate is slowed down, and delivered completely', async (t) => {
   const { client } = await served(t);
   const one = client();
   const reading = read(one.subscribe('chat', { since: 'start' }), 260);
@@ -303,7 +303,7 @@ test('in a page: the same client, its store, and a connection that is cut', asyn
   assert.deepEqual(await seen(1), [4]);
 });
 
-test('the raw socket comes back too, in Node and against a server that is killed', async (t) => {
+test('the raw socket also reconnects, in Node and against a server that is killed', async (t) => {
   const { server, network } = await served(t);
   const socket = new ReconnectingWebSocket(`ws://127.0.0.1:${network.port}/ws`, 'offhook.v1.json', { WebSocket, backoff: { first: 20, cap: 100 } });
   t.after(() => socket.close());

@@ -27,7 +27,7 @@ function shown(command) {
   return command;
 }
 
-test('the page of README.md runs in a page that Offhook serves', async (t) => {
+test('the page of README.md runs in a page served by Offhook', async (t) => {
   const [, code] = readFileSync(new URL('../../README.md', import.meta.url), 'utf8').match(/```js\n(.+?)\n```/s);
   const { browser, port } = await stage(t);
   const page = await (await browser.newContext({ bypassCSP: true })).newPage();
@@ -48,7 +48,7 @@ test('the package is installed with the command that the README shows', async (t
   assert.equal(stdout, 'function\n');
 });
 
-test('pages of the origin that the README allows may connect', async (t) => {
+test('pages of the origin that the README allows can connect', async (t) => {
   const [program, command, ...flags] = shown('offhook serve --origins http://localhost:5173').split(' ');
   assert.deepEqual([program, command], ['offhook', 'serve']);
   const server = await Server.start(flags);
@@ -67,7 +67,7 @@ test('pages of the origin that the README allows may connect', async (t) => {
   assert.equal(await upgrade('http://localhost:5174'), 403);
 });
 
-test('the simulated herd comes back as the README says', async () => {
+test('the simulation reconnects as the README says', async () => {
   const { stdout } = await run('bash', ['-c', shown('node herd/run.js')], { cwd: CLIENT });
   const rows = [...README.matchAll(/^\| (4 s|10 min) \| (1 s to 30 s|0\.5 s to 10 s)[^|]*\| ([\d. |s]+?) \|$/gm)];
   assert.equal(rows.length, 4);

@@ -54,7 +54,7 @@ async function everything(t, port, channel) {
   }
 }
 
-test('ticker: prices go on after a loss, and when the market closes both tabs have the same', async (t) => {
+test('ticker: prices continue after a loss, and when the market closes both tabs have the same', async (t) => {
   const { a, b, cut } = await together(t, 'ticker');
   const rows = (tab) => tab.page.locator('#prices').innerText();
   await a.page.click('#market');
@@ -104,7 +104,7 @@ test('tokens: a reload and a loss in the middle, no token lost or doubled, and t
   const stream = (await everything(t, port, 'examples-tokens')).map(({ data }) => data).filter(({ token }) => token !== undefined);
   assert.deepEqual(stream.map(({ number }) => number), stream.map((_, number) => number));
   const text = stream.map(({ token }) => token).join('');
-  assert.match(text, /^A message in a channel has a position, and .* with its reason\.$/);
+  assert.match(text, /^Each message in a channel has a position, and .* with the reason\.$/);
   for (const tab of [a, b]) assert.equal(await tab.page.textContent('.answer p'), text);
   assert.equal(await b.page.textContent('.answer h2'), 'What is a position?');
 });
@@ -132,7 +132,7 @@ test('text: what both tabs write while they are offline is merged, and a later t
   for (const tab of [b, late]) await eventually(tab, async () => assert.equal(await value(tab), 'start middle end 😀'));
 });
 
-test('upload: goes on after a loss, with progress, and the copy in the other tab is checked', async (t) => {
+test('upload: continues after a loss, with progress, and the copy in the other tab is checked', async (t) => {
   const { a, b, cut, port } = await together(t, 'upload');
   const buffer = Buffer.from(Array.from({ length: 700_001 }, (_, at) => (at * 7919) % 251));
   const done = () => a.page.$eval('#progress', ({ value }) => value);
@@ -147,7 +147,7 @@ test('upload: goes on after a loss, with progress, and the copy in the other tab
   assert.deepEqual(pieces.map(({ tags }) => Number(tags.piece)).sort((one, two) => one - two), Array.from({ length: 22 }, (_, number) => number));
 });
 
-test('game: a coin is got before and after a loss, by pointer and by keys, and both tabs agree whose they are', async (t) => {
+test('game: a coin is collected before and after a loss, by pointer and by keys, and both tabs agree whose they are', async (t) => {
   const { a, b, cut } = await together(t, 'game');
   const scores = async (tab) => (await tab.page.locator('#scores li').allInnerTexts()).map((score) => score.replace(' (you)', ''));
   const coin = (tab) => tab.page.$eval('#field', ({ dataset }) => Object.fromEntries(Object.entries(dataset).map(([name, value]) => [name, Number(value)])));
@@ -254,4 +254,4 @@ for (const colorScheme of ['light', 'dark']) {
   }
 }
 
-test('every example is looked at', () => assert.deepEqual(Object.keys(PLAYED), ['index', ...EXAMPLES]));
+test('every example is tested', () => assert.deepEqual(Object.keys(PLAYED), ['index', ...EXAMPLES]));

@@ -22,7 +22,7 @@ function conversation() {
 const message = (position, more = {}) => ({ position, text: position, ...more });
 const texts = (entries) => entries.map(({ text, reason }) => text ?? reason);
 
-test('messages stand in the order of their positions, however they come, and once', () => {
+test('messages are shown in the order of their positions, in whatever order they are received, and once', () => {
   const { made, shown } = conversation();
   for (const position of ['17.9', '17.10', '17.8', '18.1', '17.9']) made.take(message(position), false);
   made.gap({ to: '17.9', reason: 'dropped' });
@@ -31,7 +31,7 @@ test('messages stand in the order of their positions, however they come, and onc
   assert.equal(made.first, '17.8');
 });
 
-test('what is on its way stands last, until it has its place', () => {
+test('unanswered messages are shown last, until they have a position', () => {
   const { made, shown } = conversation();
   made.send({ kind: 'message', key: 'a', text: 'mine', state: 'pending' });
   made.take(message('17.1'), false);
@@ -47,14 +47,14 @@ test('what is on its way stands last, until it has its place', () => {
   assert.equal(shown[1].state, 'reached');
 });
 
-test('somebody else’s key is no claim to what is mine', () => {
+test('somebody else’s key does not make a message mine', () => {
   const { made, shown } = conversation();
   made.send({ kind: 'message', key: 'a', text: 'mine', state: 'pending' });
   made.take(message('17.1', { key: 'a', text: 'theirs' }), false);
   assert.deepEqual(texts(shown), ['theirs', 'mine']);
 });
 
-test('what was refused can be taken back, and the oldest are forgotten', () => {
+test('a refused message can be removed, and the oldest are forgotten', () => {
   const { made, shown } = conversation();
   made.send({ kind: 'message', key: 'a', text: 'mine', state: 'pending' });
   made.refused('a', new Error('no'));
@@ -78,13 +78,13 @@ test('every message of the specification is explained', () => {
   }
 });
 
-test('whatever comes over the wire can be shown', () => {
+test('anything received can be shown', () => {
   for (const text of ['', '{', 'null', '7', '[]', '"x"', '{}', '{"type":7}', '{"type":"constructor"}', '{"type":"members"}', '{"type":"message","data":null}', '{"type":"subscribe","since":null}']) {
     for (const direction of ['in', 'out']) assert.equal(typeof explain(direction, text).title, 'string', text);
   }
 });
 
-test('the state of the connection is said in words', () => {
+test('the state of the connection is described in words', () => {
   const say = (connection, subscription = 'live', latency = undefined) => describe(connection, subscription, latency, 1_000).text;
   assert.equal(say({ name: 'connecting', attempt: 1 }), 'connecting');
   assert.equal(say({ name: 'connecting', attempt: 2 }), 'reconnecting');

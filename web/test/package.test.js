@@ -48,7 +48,7 @@ async function weight(contents) {
   return gzipSync(entry.text, { level: 9 }).length;
 }
 
-test('the client weighs at most 8 KB, and the raw socket at most 3.5 KB', async (t) => {
+test('the client is at most 8 KB, and the raw socket at most 3.5 KB', async (t) => {
   const sizes = {
     client: await weight("export { connect } from '@offhook/client'"),
     persist: await weight("export { persist } from '@offhook/client'"),
@@ -62,7 +62,7 @@ test('the client weighs at most 8 KB, and the raw socket at most 3.5 KB', async 
   assert.ok(sizes.react - sizes.client <= 1_024, `the hooks add ${sizes.react - sizes.client}`);
 });
 
-test('Node imports it without a page, a WebSocket or React, as a server that renders does', async () => {
+test('Node imports it without a page, a WebSocket or React, as server rendering does', async () => {
   const script = "import { connect, persist, ReconnectingWebSocket, OffhookError } from '@offhook/client'; console.log(typeof connect, typeof persist, typeof ReconnectingWebSocket, typeof OffhookError)";
   const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], { cwd: directory });
   assert.equal(stdout, 'function function function function\n');
@@ -92,7 +92,7 @@ test('publint finds nothing', async () => {
   assert.deepEqual(messages, []);
 });
 
-test('the types are found in every way that modules are resolved', async () => {
+test('the types are found with every module resolution', async () => {
   const cli = join(MODULES, '@arethetypeswrong', 'cli', 'dist', 'index.js');
   // It is an ES module: `require` of it works since Node 22, and CommonJS users before that import it dynamically.
   const { stdout } = await run(process.execPath, [cli, tarball, '--profile', 'esm-only', '--format', 'json']).catch((error) => assert.fail(error.stdout));

@@ -15,7 +15,7 @@ function publish(tab, channel, messages) {
 
 const numbered = (count) => Array.from({ length: count }, (_, number) => ({ text: `number ${number}`, name: 'Machine' }));
 
-test('a reload keeps name, session and place: nobody leaves, and what is new is marked', async (t) => {
+test('a reload keeps name, session and position: nobody leaves, and new messages are marked', async (t) => {
   const { open } = await stage(t);
   const [ann, bob] = [await open(), await open()];
   const name = await ann.name();
@@ -38,7 +38,7 @@ test('a reload keeps name, session and place: nobody leaves, and what is new is 
   assert.equal(await ann.page.locator('.message.mine').count(), 1);
 });
 
-test('what waits to be sent outlives the page, and arrives once', async (t) => {
+test('unsent messages survive the page, and are delivered once', async (t) => {
   const { network, open } = await stage(t, { network: true });
   const [ann, bob] = [await open(), await open()];
   // The page always loads, but its WebSocket is blocked at times. An open page
@@ -65,7 +65,7 @@ test('what waits to be sent outlives the page, and arrives once', async (t) => {
   assert.deepEqual(await bob.texts(), ['first', 'from before the reload']);
 });
 
-test('rooms have addresses, keep apart what is said, and count what is unread', async (t) => {
+test('rooms have addresses, keep their messages apart, and count unread ones', async (t) => {
   const { open } = await stage(t);
   const [ann, bob] = [await open(), await open({ room: 'garden' })];
   await ann.page.fill('#new-room-name', 'Garden');
@@ -86,7 +86,7 @@ test('rooms have addresses, keep apart what is said, and count what is unread', 
   assert.equal(await ann.page.locator('#rooms .badge').count(), 0);
 });
 
-test('who arrives reads what was said, and back to the beginning', async (t) => {
+test('a new visitor reads earlier messages, back to the first', async (t) => {
   const { open } = await stage(t);
   const ann = await open();
   await publish(ann, 'talk:archive', numbered(130));
@@ -106,7 +106,7 @@ test('who arrives reads what was said, and back to the beginning', async (t) => 
   await bob.page.waitForSelector('#newer', { state: 'hidden' });
 });
 
-test('a screen that is not full is filled with what was said before', async (t) => {
+test('a screen that is not full is filled with earlier messages', async (t) => {
   const { open } = await stage(t);
   const ann = await open();
   await publish(ann, 'talk:archive', numbered(70));
@@ -114,7 +114,7 @@ test('a screen that is not full is filled with what was said before', async (t) 
   await bob.hears(...numbered(70).map(({ text }) => text));
 });
 
-test('whatever is published is shown as text, and loads nothing', async (t) => {
+test('anything published is shown as text, and loads nothing', async (t) => {
   const { open } = await stage(t);
   const ann = await open();
   const markup = '<img src=x onerror="document.title=1"><script>alert(1)</script>';
@@ -132,7 +132,7 @@ test('whatever is published is shown as text, and loads nothing', async (t) => {
   assert.deepEqual(foreign, []);
 });
 
-test('a new name is a new session, and what was said before stays', async (t) => {
+test('a new name is a new session, and earlier messages stay', async (t) => {
   const { open } = await stage(t);
   const [ann, bob] = [await open(), await open()];
   await ann.say('as before');
@@ -148,7 +148,7 @@ test('a new name is a new session, and what was said before stays', async (t) =>
   assert.equal(await ann.page.locator('.message.mine').count(), 2);
 });
 
-test('the wire is shown and explained, and the keyboard is enough', async (t) => {
+test('the frames are shown and explained, and the keyboard is enough', async (t) => {
   const { open } = await stage(t);
   const ann = await open();
   const focused = () => ann.page.evaluate(() => document.activeElement.id);

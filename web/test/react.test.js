@@ -98,7 +98,7 @@ test('a component shows the connection, the newest messages, gaps and members', 
   assert.deepEqual(shown().members, ['s1']);
 });
 
-test('another channel begins anew, and unmounting closes the client', async (t) => {
+test('another channel starts empty, and unmounting closes the client', async (t) => {
   const scene = await rendered(t, { name: 'chat' });
   const { world, tree, act, shown } = scene;
   await open(scene);

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import { stage } from './browser.js';
 
-test('two pages talk: names, members, who is writing, and receipts', async (t) => {
+test('two pages talk: names, members, typing indicators, and receipts', async (t) => {
   const { open } = await stage(t, { settings: ['--limits-presence-grace', '1s'] });
   const [ann, bob] = [await open(), await open()];
   const [annsName, bobsName] = [await ann.name(), await bob.name()];
@@ -66,7 +66,7 @@ test('the server is killed and restarted: nothing is lost or repeated', async (t
   for (const tab of [ann, bob]) tab.assertNoComplaint();
 });
 
-test('a server that is stopped says when to reconnect, and the page does', async (t) => {
+test('a server that stops says when to reconnect, and the page does', async (t) => {
   const { server, open } = await stage(t);
   const [ann, bob] = [await open(), await open()];
   await ann.page.click('#wire-toggle');

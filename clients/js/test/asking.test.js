@@ -17,7 +17,7 @@ test('a channel’s state is read once', async () => {
   assert.deepEqual(await answer, { head: at(9), more: true, messages: [{ position: at(2), data: Uint8Array.of(1), time: 1 }] });
 });
 
-test('a call gives the result, as JSON or bytes', async () => {
+test('a call returns the result, as JSON or bytes', async () => {
   const { client, world } = await openClient();
   const json = client.call('orders.cancel', { order: 7 }, { deadline: 5_000 });
   const bytes = client.call('thumbnail', Uint8Array.of(1));
@@ -30,7 +30,7 @@ test('a call gives the result, as JSON or bytes', async () => {
   assert.deepEqual([await json, await bytes], [{ cancelled: true }, Uint8Array.of(2)]);
 });
 
-test('a call is refused with the backend’s code, and given up after its deadline', async () => {
+test('a call is rejected with the backend’s code, or at its deadline', async () => {
   const { client, world } = await openClient();
   const refused = client.call('orders.cancel');
   await settled();
@@ -49,7 +49,7 @@ test('a call is refused with the backend’s code, and given up after its deadli
   }
 });
 
-test('a call that timed out at the server may have been done, and is not made again', async () => {
+test('a call that timed out at the server may have run, and is not repeated', async () => {
   const { client, world } = await openClient();
   const late = client.call('orders.cancel');
   await settled();
@@ -60,7 +60,7 @@ test('a call that timed out at the server may have been done, and is not made ag
   assert.deepEqual(world.socket.take(), []);
 });
 
-test('a call is not made again on another connection', async () => {
+test('a call is not repeated on another connection', async () => {
   const { client, world } = await openClient();
   const lost = client.call('orders.cancel');
   await settled();
@@ -72,7 +72,7 @@ test('a call is not made again on another connection', async () => {
   assert.deepEqual(world.socket.take(), []);
 });
 
-test('a call that is made without a connection waits for one within its deadline', async () => {
+test('a call made without a connection waits for one until its deadline', async () => {
   const { client, world } = await openClient();
   await world.socket.ends();
   const answer = client.call('orders.cancel');
@@ -83,7 +83,7 @@ test('a call that is made without a connection waits for one within its deadline
   assert.equal(await answer, 1);
 });
 
-test('what members see can be changed, and the next connection says the same', async () => {
+test('presence info can be changed, and the next connection uses the new info', async () => {
   const { client, world } = await openClient({ info: { name: 'Ann' } });
   const changed = client.setInfo({ name: 'Ann', away: true });
   await settled();
@@ -95,7 +95,7 @@ test('what members see can be changed, and the next connection says the same', a
   assert.deepEqual((await welcome(world)).info, { name: 'Ann', away: true });
 });
 
-test('a member’s new info reaches those who watch, as a join of a member who is there', async () => {
+test('a member’s new info is delivered as a join of a present member', async () => {
   const { client, world } = await openClient();
   const room = client.subscribe('chat', { presence: true });
   const events = record(room);
@@ -105,7 +105,7 @@ test('a member’s new info reaches those who watch, as a join of a member who i
   assert.deepEqual(events.at(-1), { type: 'join', channel: 'chat', session: 's2', info: { away: true } });
 });
 
-test('what the backend says to this session alone is an event of the client', async () => {
+test('a backend’s message to this session is an event of the client', async () => {
   const { client, world } = await openClient();
   const told = [];
   client.on('told', (data) => told.push(data));
@@ -114,13 +114,13 @@ test('what the backend says to this session alone is an event of the client', as
   assert.deepEqual(told, [{ text: 'your order has shipped' }, Uint8Array.of(1)]);
 });
 
-test('no more than 256 requests are unanswered', async () => {
+test('at most 256 requests are unanswered', async () => {
   const { client } = await openClient();
   for (let count = 0; count < 256; count += 1) client.presence('chat').catch(() => {});
   await assert.rejects(client.presence('chat'), { code: 'queue_full', retry: 'later' });
 });
 
-test('closing rejects what has no answer', async () => {
+test('closing rejects unanswered requests', async () => {
   const { client } = await openClient();
   const open = client.presence('chat');
   await settled();

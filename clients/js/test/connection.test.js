@@ -20,7 +20,7 @@ async function pauses(world, count) {
   return seen;
 }
 
-test('the bound of the wait doubles from 0.5 s up to 10 s, and the wait is random below it', async () => {
+test('the limit of the wait doubles from 0.5 s to 10 s, and the wait is random below it', async () => {
   const largest = await newClient({}, new World({ random: () => 0.9999999 }));
   const seen = await pauses(largest.world, 7);
   assert.deepEqual(seen, [1_000, 2_000, 4_000, 8_000, 10_000, 10_000, 10_000]);
@@ -28,7 +28,7 @@ test('the bound of the wait doubles from 0.5 s up to 10 s, and the wait is rando
   assert.ok((await pauses(smallest.world, 5)).every((ms) => ms <= 100));
 });
 
-test('a connection that is lost soon after it opened is no reason to start the bound anew', async () => {
+test('a connection that is lost soon after opening does not reset the limit', async () => {
   const { world, states } = await newClient({}, new World({ random: () => 0.9999999 }));
   for (let turn = 0; turn < 4; turn += 1) {
     await welcome(world);
@@ -38,7 +38,7 @@ test('a connection that is lost soon after it opened is no reason to start the b
   assert.deepEqual(waits, [1, 2, 3, 4]);
 });
 
-test('a connection that was stable starts the bound anew', async () => {
+test('a stable connection resets the limit', async () => {
   const { world, states } = await newClient();
   await lose(world);
   await welcome(world);
@@ -51,7 +51,7 @@ test('a connection that was stable starts the bound anew', async () => {
   assert.equal(states.at(-1).attempt, 0);
 });
 
-test('after a stable connection the waits of failing attempts grow again', async () => {
+test('after a stable connection, the waits of failing attempts grow again', async () => {
   const { world } = await openClient({}, new World({ random: () => 0.9999999 }));
   await world.pass(5_000);
   assert.deepEqual(await pauses(world, 4), [500, 1_000, 2_000, 4_000]);
@@ -68,7 +68,7 @@ test('a connection is stable after 5 s, and not before', async () => {
   }
 });
 
-test('a wait that was ended early opens no second socket when it would have been over', async () => {
+test('a wait that was ended early does not open a second socket at its end', async () => {
   const { world, states } = await openClient();
   await world.socket.ends();
   const left = states.at(-1).retryAt - world.now;
@@ -78,13 +78,13 @@ test('a wait that was ended early opens no second socket when it would have been
   assert.deepEqual([world.sockets.length, world.socket.closedWith], [2, undefined]);
 });
 
-test('a socket that opened in time is not given up when the time for it is over', async () => {
+test('a socket that opened in time is not given up at its deadline', async () => {
   const { world } = await openClient();
   await world.pass(20_000);
   assert.deepEqual([world.sockets.length, world.socket.closedWith], [1, undefined]);
 });
 
-test('an address that no WebSocket can be opened for closes the client and says why', async () => {
+test('an address that no WebSocket accepts closes the client with the reason', async () => {
   const world = new World();
   world.environment.open = () => { throw new SyntaxError('no such address'); };
   const { client, states } = await newClient({}, world);
@@ -93,7 +93,7 @@ test('an address that no WebSocket can be opened for closes the client and says 
   assert.equal(states.length, 2);
 });
 
-test('a socket that does not open is explained once, by HTTP', async () => {
+test('a socket that does not open is explained once, over HTTP', async () => {
   const world = new World();
   const asked = [];
   world.environment.explain = async (url) => {
@@ -109,7 +109,7 @@ test('a socket that does not open is explained once, by HTTP', async () => {
   assert.deepEqual(warnings, [['unreachable', 'HTTP 403: origin http://localhost:3000 may not connect; see the setting origins']]);
 });
 
-test('a connection that was open needs no explanation, nor does one that HTTP cannot explain', async () => {
+test('a connection that was open is not explained, nor one that HTTP cannot explain', async () => {
   const world = new World();
   let asked = 0;
   world.environment.explain = async () => {
@@ -159,7 +159,7 @@ for (const [code, name] of [[1002, 'protocol error'], [1008, 'policy'], [4001, '
   });
 }
 
-test('4003, an expired token: comes back with a new one where there is a function for it', async () => {
+test('4003, an expired token: reconnects with a new one if the token is a function', async () => {
   let asked = 0;
   const { world } = await openClient({ token: async () => `jwt-${(asked += 1)}` });
   await lose(world, 4003);
@@ -171,7 +171,7 @@ test('4003, an expired token: comes back with a new one where there is a functio
   assert.equal(fixed.client.state.name, 'closed');
 });
 
-test('before the token expires the server is given a newer one', async () => {
+test('before the token expires the server gets a newer one', async () => {
   let asked = 0;
   const { client, world } = await openClient({ token: async () => `jwt-${(asked += 1)}` });
   const warnings = [];
@@ -191,7 +191,7 @@ test('1000 from the server is an end, not an error', async () => {
   assert.deepEqual(states.at(-1), { name: 'closed', error: undefined });
 });
 
-test('too slow comes back; a flood after the longest pause', async () => {
+test('too slow: reconnects; flood: reconnects after the longest wait', async () => {
   const { world, states } = await openClient();
   await world.socket.says({ type: 'closing', reason: 'too_slow' });
   await lose(world, 1008);
@@ -203,7 +203,7 @@ test('too slow comes back; a flood after the longest pause', async () => {
   assert.equal(states.at(-1).name, 'waiting');
 });
 
-test('before it goes away the server names a pause, and nothing cuts it short', async () => {
+test('a server that goes away names a wait, and nothing shortens it', async () => {
   const { world, states } = await openClient();
   await world.socket.says({ type: 'reconnect', after_ms: 2_750 });
   await world.pass(750);
@@ -216,7 +216,7 @@ test('before it goes away the server names a pause, and nothing cuts it short', 
   assert.equal(world.sockets.length, 2);
 });
 
-test('a server that names a pause and stays is left for a new connection when it is over', async () => {
+test('if the server stays open after naming a wait, the client reconnects at its end', async () => {
   const { world } = await openClient();
   await world.socket.says({ type: 'reconnect', after_ms: 2_750 });
   await world.pass(2_750);
@@ -225,7 +225,7 @@ test('a server that names a pause and stays is left for a new connection when it
   assert.equal(world.sockets.length, 2);
 });
 
-test('of two pauses that a server names the second counts, and the first ends nothing later', async () => {
+test('if a server names two waits, the second counts, and the first has no effect', async () => {
   const { world } = await openClient();
   await world.socket.says({ type: 'reconnect', after_ms: 5_000 });
   await world.socket.says({ type: 'reconnect', after_ms: 1_000 });
@@ -236,7 +236,7 @@ test('of two pauses that a server names the second counts, and the first ends no
   assert.deepEqual([world.sockets.length, world.socket.closedWith], [2, undefined]);
 });
 
-test('a connect that is refused for now is tried again when it was said', async () => {
+test('a connect that is refused temporarily is repeated at the given time', async () => {
   const { world, states } = await newClient();
   await world.socket.opens();
   const { id } = world.socket.takeOne('connect');
@@ -244,7 +244,7 @@ test('a connect that is refused for now is tried again when it was said', async 
   assert.equal(states.at(-1).retryAt - world.now, 5_000);
 });
 
-test('a connect that is refused for good ends it', async () => {
+test('a connect that is refused permanently closes the client', async () => {
   const { world, states } = await newClient({ token: 'expired' });
   await world.socket.opens();
   const { id } = world.socket.takeOne('connect');
@@ -254,7 +254,7 @@ test('a connect that is refused for good ends it', async () => {
   assert.deepEqual(world.socket.closedWith, { code: 1000, reason: '' });
 });
 
-test('an address may be looked up for each attempt, and that may fail', async () => {
+test('an address can be computed for each attempt, which may fail', async () => {
   const world = new World();
   const found = [async () => 'ws://a/', async () => { throw new Error('no address'); }, async () => 'ws://b/'];
   const client = connect(() => found.shift()(), { environment: world.environment });
@@ -272,11 +272,11 @@ test('an http address becomes the ws one', async () => {
   assert.equal(world.socket.url, 'wss://example.test/ws');
 });
 
-test('an address that can not be one is told at once', () => {
+test('an invalid address throws immediately', () => {
   assert.throws(() => connect('nowhere at all', { environment: new World().environment }), TypeError);
 });
 
-test('a store that was not made by persist() is refused with what to write', () => {
+test('a store that was not made by persist() throws, and the error says what to write', () => {
   const { environment } = new World();
   for (const store of [new SimulatedStore(), 'session']) {
     assert.throws(() => connect(URL, { environment, store }), { name: 'TypeError', message: 'store: expected persist(sessionStorage)' });
@@ -291,7 +291,7 @@ test('closing before it is open opens nothing', async () => {
   assert.equal(world.sockets.length, 0);
 });
 
-test('closing says 1000 and ends subscriptions', async () => {
+test('closing sends 1000 and ends subscriptions', async () => {
   const { client, world } = await openClient();
   const room = client.subscribe('chat');
   client.close();
@@ -301,7 +301,7 @@ test('closing says 1000 and ends subscriptions', async () => {
   assert.throws(() => client.subscribe('chat'), { code: 'closed' });
 });
 
-test('what is no JSON, or of a type nobody knows, ends nothing', async () => {
+test('invalid JSON and unknown types close nothing', async () => {
   const { client, world } = await openClient();
   const warnings = [];
   client.on('warning', ({ code }) => warnings.push(code));
@@ -310,12 +310,12 @@ test('what is no JSON, or of a type nobody knows, ends nothing', async () => {
   assert.equal(client.state.name, 'open');
 });
 
-test('a client that was made begins by connecting, for the first time', async () => {
+test('a new client starts with the state `connecting`, for the first time', async () => {
   const client = connect(URL, { environment: new World().environment });
   assert.deepEqual(client.state, { name: 'connecting', attempt: 1 });
 });
 
-test('a `connect` in flight is not sent twice when the page is looked at', async () => {
+test('a `connect` in flight is not sent twice when the page gets the focus', async () => {
   const { world } = await newClient();
   await world.socket.opens();
   world.socket.takeOne('connect');
@@ -335,7 +335,7 @@ test('only the answer to the `connect` in flight is a welcome', async () => {
   assert.deepEqual([client.session, client.state.name], ['s1', 'open']);
 });
 
-test('errors without an id are warnings, those of unknown requests are not', async () => {
+test('errors without an id are warnings, those for unknown requests are not', async () => {
   const { client, world } = await openClient();
   const warnings = [];
   client.on('warning', ({ code }) => warnings.push(code));
@@ -344,7 +344,7 @@ test('errors without an id are warnings, those of unknown requests are not', asy
   assert.deepEqual(warnings, ['bad_request']);
 });
 
-test('a listener that was taken off is not called', async () => {
+test('a removed listener is not called', async () => {
   const { client, world } = await openClient();
   const seen = [];
   const [first, second] = [() => seen.push('first'), () => seen.push('second')];
@@ -357,7 +357,7 @@ test('a listener that was taken off is not called', async () => {
   assert.deepEqual(seen, ['second']);
 });
 
-test('what a server said about one connection does not hold for the next', async () => {
+test('what a server said about one connection does not apply to the next', async () => {
   const { world, states } = await openClient();
   await world.socket.says({ type: 'closing', reason: 'too_slow' });
   await lose(world, 1008);
@@ -366,7 +366,7 @@ test('what a server said about one connection does not hold for the next', async
   assert.equal(states.at(-1).name, 'closed');
 });
 
-test('a pause that the server named ends once, also when the connection was lost before', async () => {
+test('a named wait ends once, also if the connection was lost before', async () => {
   const { world } = await openClient();
   await world.socket.says({ type: 'reconnect', after_ms: 3_000 });
   await world.pass(1_000);
@@ -377,7 +377,7 @@ test('a pause that the server named ends once, also when the connection was lost
   assert.deepEqual([world.sockets.length, world.socket.closedWith], [2, undefined]);
 });
 
-test('an address that cannot be looked up is a failed attempt, with its reason', async () => {
+test('an address that cannot be computed is a failed attempt, with its reason', async () => {
   for (const [failure, reason] of [[new Error('none here'), 'none here'], ['none here', 'none here'], [undefined, 'undefined']]) {
     const world = new World();
     const client = connect(async () => { throw failure; }, { environment: world.environment });
@@ -387,7 +387,7 @@ test('an address that cannot be looked up is a failed attempt, with its reason',
   }
 });
 
-test('an address that is found too late is not used', async () => {
+test('an address that is computed too late is not used', async () => {
   const world = new World();
   const found = [];
   const client = connect(() => new Promise((resolve) => found.push(resolve)), { environment: world.environment });
@@ -403,7 +403,7 @@ test('an address that is found too late is not used', async () => {
   client.close();
 });
 
-test('a failure to find an address that comes too late changes nothing', async () => {
+test('an address that fails too late changes nothing', async () => {
   const world = new World();
   const failed = [];
   const client = connect(() => new Promise((_, reject) => failed.push(reject)), { environment: world.environment });
@@ -416,7 +416,7 @@ test('a failure to find an address that comes too late changes nothing', async (
   client.close();
 });
 
-test('after a close for good nothing is watched and no timer is left', async () => {
+test('after a permanent close nothing is watched and no timer is left', async () => {
   const { client, world } = await openClient();
   client.subscribe('chat');
   client.presence('chat').catch(() => {});

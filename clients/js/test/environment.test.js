@@ -34,7 +34,7 @@ class Socket {
   }
 }
 
-test('the focus, the network, and pages that are shown, hidden, frozen and left are noticed, until it is stopped', (t) => {
+test('focus, network, and pages that are shown, hidden, frozen and left are reported until it is stopped', (t) => {
   const { own, document } = page(t);
   const { seen, stop } = watched(ownEnvironment(Socket));
   for (const type of ['online', 'offline', 'focus', 'pageshow', 'pagehide']) own.dispatchEvent(new Event(type));
@@ -59,7 +59,7 @@ test('a worker has no document, and Node no events: both can be watched', (t) =>
   watched(ownEnvironment(Socket)).stop();
 });
 
-test('the network counts as there unless the browser says that it is not', (t) => {
+test('the network counts as available unless the browser says otherwise', (t) => {
   const environment = ownEnvironment(Socket);
   for (const [navigator, isOnline] of [[undefined, true], [{}, true], [{ onLine: true }, true], [{ onLine: false }, false]]) {
     pretend(t, { navigator });
@@ -67,7 +67,7 @@ test('the network counts as there unless the browser says that it is not', (t) =
   }
 });
 
-test('keys are 128 random bits in hexadecimal, also where there is no crypto', (t) => {
+test('keys are 128 random bits in hexadecimal, also without crypto', (t) => {
   const { uuid } = ownEnvironment(Socket);
   const keys = Array.from({ length: 100 }, () => uuid());
   pretend(t, { crypto: undefined });
@@ -77,12 +77,12 @@ test('keys are 128 random bits in hexadecimal, also where there is no crypto', (
   assert.ok(new Set(keys.join('')).size === 16, 'every digit occurs');
 });
 
-test('keys come from crypto where there is one', (t) => {
+test('keys come from crypto if it exists', (t) => {
   pretend(t, { crypto: { getRandomValues: (bytes) => bytes.fill(10) } });
   assert.equal(ownEnvironment(Socket).uuid(), '0a'.repeat(16));
 });
 
-test('sockets are opened with the class that was given, or the environment’s own', (t) => {
+test('sockets are opened with the given class, or the environment’s own', (t) => {
   assert.deepEqual(ownEnvironment(Socket).open('ws://a/', ['b']).given, ['ws://a/', ['b']]);
   pretend(t, { WebSocket: Socket });
   assert.ok(ownEnvironment().open('ws://a/') instanceof Socket);
@@ -103,7 +103,7 @@ test('timers fire, can be cancelled, and do not overflow', (t) => {
   assert.equal(set[0], 'cleared');
 });
 
-test('time is that of the clock, which goes on while the machine sleeps, and chance is between 0 and 1', (t) => {
+test('the clock also advances while the machine sleeps, and random numbers are between 0 and 1', (t) => {
   t.mock?.method(Date, 'now', () => 42);
   const { now, random } = ownEnvironment(Socket);
   if (t.mock) assert.equal(now(), 42);
@@ -111,7 +111,7 @@ test('time is that of the clock, which goes on while the machine sleeps, and cha
   assert.ok(drawn.every((value) => value >= 0 && value < 1) && new Set(drawn).size > 1);
 });
 
-test('a refusal is explained by what HTTP says', async (t) => {
+test('a refusal is explained with the answer over HTTP', async (t) => {
   pretend(t, { fetch: async () => ({ status: 403, headers: new Map([['content-type', 'text/plain']]), text: async () => 'no' }), console: { error: () => {} } });
   assert.equal(await ownEnvironment(Socket).explain('ws://a/'), 'ws://a/ refused the WebSocket: HTTP 403: no');
 });

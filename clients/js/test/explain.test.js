@@ -13,7 +13,7 @@ function world(status, text = '', { type = 'text/plain; charset=utf-8', statusTe
   return { ...seen, fetch, console: { error: (line) => seen.logged.push(line) } };
 }
 
-test('the server’s own words say why, and are logged', async () => {
+test('the server’s own words are the reason, and are logged', async () => {
   const refused = world(403, 'origin http://localhost:3000 may not connect; add it to `origins`\n');
   const why = await explain('wss://example.test/ws', refused);
   assert.equal(why, 'wss://example.test/ws refused the WebSocket: HTTP 403: origin http://localhost:3000 may not connect; add it to `origins`');
@@ -21,14 +21,14 @@ test('the server’s own words say why, and are logged', async () => {
   assert.deepEqual(refused.asked, [['https://example.test/ws', { credentials: 'omit', cache: 'no-store' }]]);
 });
 
-test('a page in place of words is not quoted, and words are cut off', async () => {
+test('an HTML page is not quoted, and long words are truncated', async () => {
   const page = await explain('ws://example.test/ws', world(404, '<html>', { type: 'text/html', statusText: 'Not Found' }));
   assert.equal(page, 'ws://example.test/ws refused the WebSocket: HTTP 404: Not Found');
   const long = await explain('ws://a/', world(400, 'x'.repeat(5_000)));
   assert.equal(long.length, 'ws://a/ refused the WebSocket: HTTP 400: '.length + 500);
 });
 
-test('an answer without a type of content is not quoted', async () => {
+test('an answer without a content type is not quoted', async () => {
   const bare = { ...world(403), fetch: async () => ({ status: 403, statusText: 'Forbidden', headers: new Map() }) };
   assert.match(await explain('ws://a/', bare), /HTTP 403: Forbidden$/);
 });

@@ -5,7 +5,7 @@ import { at, liveSubscription, lose, message, openClient, welcome } from './conv
 
 const brief = (events) => events.map(({ type, data, reason, position }) => [type, reason ?? data ?? position]);
 
-test('a message of a new epoch follows the one that it names as the one before', async () => {
+test('a message of a new epoch follows the one that it names as its predecessor', async () => {
   const { client, world } = await openClient();
   const { subscription, events } = await liveSubscription(client, world);
   await world.socket.says({ ...message(8), position: '18.8', previous: at(7) });
@@ -14,7 +14,7 @@ test('a message of a new epoch follows the one that it names as the one before',
   assert.equal(subscription.position, '18.9');
 });
 
-test('positions of one epoch may have holes where the message names the one before', async () => {
+test('positions of an epoch may have holes if the message names its predecessor', async () => {
   const { client, world } = await openClient();
   const { events } = await liveSubscription(client, world);
   await world.socket.says({ ...message(12), previous: at(7) });
@@ -22,7 +22,7 @@ test('positions of one epoch may have holes where the message names the one befo
   assert.deepEqual(brief(events), [['message', 'm12'], ['message', 'm13']]);
 });
 
-test('a message that follows another than the last one is a hole that is told', async () => {
+test('a message with another predecessor than the last one is reported as a gap', async () => {
   const { client, world } = await openClient();
   const { events } = await liveSubscription(client, world);
   await world.socket.says({ ...message(9), position: '18.9', previous: '18.8' });
@@ -37,7 +37,7 @@ test('a message that follows another than the last one is a hole that is told', 
   assert.deepEqual(brief(events.slice(4)), [['gap', 'unannounced'], ['message', 'm12']]);
 });
 
-test('after a restart without loss a subscription goes on without a gap', async () => {
+test('after a restart without loss, a subscription continues without a gap', async () => {
   const { client, world } = await openClient();
   const { events } = await liveSubscription(client, world);
   await lose(world, 1012);
@@ -49,7 +49,7 @@ test('after a restart without loss a subscription goes on without a gap', async 
   assert.deepEqual(brief(events), [['subscribed', at(7)], ['message', 'm8']]);
 });
 
-test('a restored copy of the server diverged: the gap says up to where both agree, and the stream goes on there', async () => {
+test('a restored copy of the server diverged: the gap says up to where both agree, and the stream continues there', async () => {
   const { client, world } = await openClient();
   const { subscription, events } = await liveSubscription(client, world, { offset: 90 });
   await lose(world);
@@ -64,7 +64,7 @@ test('a restored copy of the server diverged: the gap says up to where both agre
   assert.deepEqual(brief(events.slice(2)), [['message', 'm61']]);
 });
 
-test('a server of before lineage announces a new epoch by a gap, and what follows it follows', async () => {
+test('a server without lineage announces a new epoch with a gap, and its messages follow', async () => {
   const { client, world } = await openClient();
   const { events } = await liveSubscription(client, world);
   await world.socket.says({ type: 'gap', channel: 'chat', from: at(7), to: '18.7', reason: 'epoch_changed' });

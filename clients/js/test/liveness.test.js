@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { newClient, openClient, welcome } from './conversation.js';
 import { settled } from './simulated.js';
 
-test('reconnect() asks whether an open connection is alive, and ends a wait', async () => {
+test('reconnect() checks an open connection, and ends a wait', async () => {
   const { client, world } = await openClient();
   client.reconnect();
   world.socket.takeOne('ping');
@@ -21,7 +21,7 @@ test('reconnect() asks whether an open connection is alive, and ends a wait', as
   assert.equal(world.sockets.length, 2, 'an attempt is not made anew');
 });
 
-test('a dead connection is noticed by its silence', async () => {
+test('a dead connection is detected when nothing is received', async () => {
   const { world } = await openClient();
   await world.pass(25_000);
   const { id } = world.socket.takeOne('ping');
@@ -34,7 +34,7 @@ test('a dead connection is noticed by its silence', async () => {
   assert.ok(world.sockets[0].closedWith);
 });
 
-test('a connection on which something comes is not asked', async () => {
+test('a connection that receives something is not checked', async () => {
   const { world } = await openClient();
   for (let turn = 0; turn < 10; turn += 1) {
     await world.pass(20_000);
@@ -43,14 +43,14 @@ test('a connection on which something comes is not asked', async () => {
   assert.deepEqual(world.socket.take(), []);
 });
 
-test('a server that accepts and says no word is left', async () => {
+test('a server that accepts and then sends nothing is given up', async () => {
   const { world } = await newClient();
   await world.socket.opens();
   await world.pass(10_000);
   assert.ok(world.sockets[0].closedWith);
 });
 
-test('after sleep the connection is asked at once, and given up soon', async () => {
+test('after sleep the connection is checked immediately, and given up early', async () => {
   const { world } = await openClient();
   await world.sleep(3_600_000);
   world.socket.takeOne('ping');
@@ -58,7 +58,7 @@ test('after sleep the connection is asked at once, and given up soon', async () 
   assert.ok(world.sockets[0].closedWith);
 });
 
-test('sleep while an answer is due is no proof of death', async () => {
+test('sleep during a check does not make the connection dead', async () => {
   const { world } = await openClient();
   await world.pass(25_000);
   world.socket.takeOne('ping');
@@ -69,7 +69,7 @@ test('sleep while an answer is due is no proof of death', async () => {
   assert.equal(world.sockets[0].closedWith, undefined);
 });
 
-test('the network or the user coming back ends the wait', async () => {
+test('the wait ends when the network comes back or the page gets the focus', async () => {
   for (const what of ['online', 'shown']) {
     const { world, states } = await openClient();
     await world.happens('offline');
@@ -81,7 +81,7 @@ test('the network or the user coming back ends the wait', async () => {
   }
 });
 
-test('an attempt from before the network came back is made anew', async () => {
+test('an attempt from before the network came back is replaced', async () => {
   const { world, states } = await newClient();
   await world.happens('online');
   assert.equal(world.sockets.length, 2);
@@ -92,7 +92,7 @@ test('an attempt from before the network came back is made anew', async () => {
   assert.equal(world.sockets.length, 2);
 });
 
-test('without a network it is tried all the same: what says so may not know', async () => {
+test('without a network it still tries: the browser may be wrong', async () => {
   const { world, states } = await openClient();
   await world.happens('offline');
   await world.socket.ends();
@@ -101,7 +101,7 @@ test('without a network it is tried all the same: what says so may not know', as
   assert.equal(world.sockets.length, 2);
 });
 
-test('events of a socket that was given up concern nobody', async () => {
+test('events of a socket that was given up are ignored', async () => {
   const { client, world, states } = await openClient();
   const frames = [];
   await world.happens('offline');
@@ -117,7 +117,7 @@ test('events of a socket that was given up concern nobody', async () => {
   assert.deepEqual([states.length, frames], [before, []]);
 });
 
-test('losing the network asks whether an open connection is alive, and shows a wait as offline', async () => {
+test('losing the network checks an open connection, and shows a wait as offline', async () => {
   const { client, world } = await openClient();
   await world.happens('offline');
   await world.socket.says({ type: 'pong', id: world.socket.takeOne('ping').id });
@@ -132,7 +132,7 @@ test('losing the network asks whether an open connection is alive, and shows a w
   assert.equal(client.state.name, 'connecting');
 });
 
-test('a machine that slept while the connection was idle checks it, and gives up soon', async () => {
+test('a machine that slept while the connection was idle checks it, and gives up early', async () => {
   const { world } = await openClient();
   await world.pass(10_000);
   await world.sleep(20_000);
@@ -143,7 +143,7 @@ test('a machine that slept while the connection was idle checks it, and gives up
   assert.ok(world.sockets[0].closedWith);
 });
 
-test('asking again leaves one timer, however often', async () => {
+test('repeated checks leave one timer', async () => {
   const { client, world } = await openClient();
   client.reconnect();
   const { timers } = world;

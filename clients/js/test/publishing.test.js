@@ -22,7 +22,7 @@ async function takeAll(world) {
 }
 const texts = (messages) => messages.map(({ data }) => data);
 
-test('the promise of a publication is kept with its position', async () => {
+test('the promise of a publication resolves with its position', async () => {
   const { client, world } = await openClient();
   const answer = client.publish('chat', { text: 'hi' }, { key: 'a1', tags: { lang: 'en' } });
   await settled();
@@ -32,7 +32,7 @@ test('the promise of a publication is kept with its position', async () => {
   assert.deepEqual(await answer, { position: at(8), duplicate: true });
 });
 
-test('what is published without a connection is sent once there is one, in order', async () => {
+test('publications without a connection are sent once there is one, in order', async () => {
   const { client, world } = await newClient();
   const answers = publish(client, 'a', 'b', null);
   await settled();
@@ -45,7 +45,7 @@ test('what is published without a connection is sent once there is one, in order
   assert.deepEqual(client.unsent, []);
 });
 
-test('before the welcome nothing is published, also on a connection after the first', async () => {
+test('nothing is published before the welcome, on any connection', async () => {
   const { client, world } = await openClient();
   await lose(world);
   await world.socket.opens();
@@ -57,7 +57,7 @@ test('before the welcome nothing is published, also on a connection after the fi
   world.socket.takeOne('publish');
 });
 
-test('what was not answered goes again over the next connection, with the same keys', async () => {
+test('unanswered publications are sent again over the next connection, with the same keys', async () => {
   const { client, world } = await openClient();
   publishApart(client, 'a', 'b', 'c');
   await settled();
@@ -70,7 +70,7 @@ test('what was not answered goes again over the next connection, with the same k
   assert.notEqual(second[0].id, first[1].id);
 });
 
-test('in a channel one is under way at a time, so that a refusal for now changes no order', async () => {
+test('a channel has one publication in flight, so that a temporary refusal keeps the order', async () => {
   const { client, world } = await openClient();
   publish(client, 'a', 'b');
   await settled();
@@ -85,7 +85,7 @@ test('in a channel one is under way at a time, so that a refusal for now changes
   assert.equal(second[0].key, first.key);
 });
 
-test('other channels do not wait, nor does what needs no order', async () => {
+test('other channels and unordered publications do not wait', async () => {
   const { client, world } = await openClient();
   publish(client, 'a', 'b');
   publishApart(client, 'c');
@@ -95,7 +95,7 @@ test('other channels do not wait, nor does what needs no order', async () => {
   assert.deepEqual(texts(world.socket.take()), ['a', 'c', 'd', 'e']);
 });
 
-test('a server that drains gets nothing more on this connection', async () => {
+test('a server that drains gets no further publications on this connection', async () => {
   const { client, world } = await openClient();
   publish(client, 'a');
   await settled();
@@ -109,7 +109,7 @@ test('a server that drains gets nothing more on this connection', async () => {
   assert.deepEqual(texts(await takeAll(world)), ['a', 'b']);
 });
 
-test('a refusal for good rejects, and the next ones go on', async () => {
+test('a permanent refusal rejects, and the next ones continue', async () => {
   const { client, world } = await openClient();
   const [a, b] = publish(client, 'a', 'b');
   await settled();
@@ -123,7 +123,7 @@ test('a refusal for good rejects, and the next ones go on', async () => {
   assert.deepEqual(refusals, [[first.key, 'forbidden']]);
 });
 
-test('so many are sent without an answer, and the next when one came', async () => {
+test('only so many are in flight, and the next is sent after an answer', async () => {
   const { client, world } = await openClient({ outbox: { inFlight: 2 } });
   publishApart(client, 'a', 'b', 'c');
   await settled();
@@ -133,7 +133,7 @@ test('so many are sent without an answer, and the next when one came', async () 
   assert.deepEqual(texts(world.socket.take()), ['c']);
 });
 
-test('nothing is put into a socket that is full', async () => {
+test('nothing is written to a full socket', async () => {
   const { client, world } = await openClient();
   world.socket.bufferedAmount = 1 << 20;
   publish(client, 'a');
@@ -145,7 +145,7 @@ test('nothing is put into a socket that is full', async () => {
   assert.deepEqual(texts(world.socket.take()), ['a']);
 });
 
-test('the queue has a bound in number and in size', async () => {
+test('the queue is limited in number and in size', async () => {
   const { client } = await newClient({ outbox: { count: 2, size: 200 } });
   const long = client.publish('chat', 'x'.repeat(200));
   await assert.rejects(long, { code: 'queue_full', retry: 'later' });
@@ -154,7 +154,7 @@ test('the queue has a bound in number and in size', async () => {
   assert.equal(client.unsent.length, 2);
 });
 
-test('the size of what is queued adds up, and answers make room', async () => {
+test('the size of the queue adds up, and answers free it', async () => {
   const { client, world } = await newClient({ outbox: { size: 200 } });
   const [first, second] = publish(client, 'x'.repeat(60), 'x'.repeat(60));
   await assert.rejects(second, { code: 'queue_full' });
@@ -167,7 +167,7 @@ test('the size of what is queued adds up, and answers make room', async () => {
   assert.equal(client.unsent[0].data[0], 'y');
 });
 
-test('while the socket is full one timer looks again, however many channels wait', async () => {
+test('while the socket is full one timer checks it, for any number of channels', async () => {
   const { client, world } = await openClient();
   const before = world.timers;
   world.socket.bufferedAmount = 1 << 20;
@@ -179,7 +179,7 @@ test('while the socket is full one timer looks again, however many channels wait
   assert.deepEqual([texts(world.socket.take()), world.timers], [['a', 'b', 'c', 'd'], before]);
 });
 
-test('what is refused for later, without a time, is sent again after a second', async () => {
+test('a publication refused temporarily without a time is sent again after a second', async () => {
   const { client, world } = await openClient();
   publish(client, 'a');
   await settled();
@@ -191,7 +191,7 @@ test('what is refused for later, without a time, is sent again after a second', 
   world.socket.takeOne('publish');
 });
 
-test('the longer of two pauses counts', async () => {
+test('the longer of two waits counts', async () => {
   const { client, world } = await openClient();
   publishApart(client, 'a', 'b');
   await settled();
@@ -226,7 +226,7 @@ test('without `unsent` a store keeps no publications', async () => {
   assert.deepEqual([...store.entries.keys()], []);
 });
 
-test('what is not to wait is sent once, whatever else is sent after it', async () => {
+test('with `queue: false` it is sent once, whatever is sent after it', async () => {
   const { client, world } = await openClient();
   client.publish('chat', 'typing', { queue: false });
   publish(client, 'a', 'b');
@@ -234,7 +234,7 @@ test('what is not to wait is sent once, whatever else is sent after it', async (
   assert.deepEqual(texts(world.socket.take()), ['typing', 'a']);
 });
 
-test('what is not to wait is refused while as many as may be are in flight', async () => {
+test('with `queue: false` it is refused while the most allowed are in flight', async () => {
   const { client, world } = await openClient({ outbox: { inFlight: 1 } });
   publish(client, 'a');
   await settled();
@@ -242,7 +242,7 @@ test('what is not to wait is refused while as many as may be are in flight', asy
   assert.deepEqual(texts(world.socket.take()), ['a']);
 });
 
-test('what is not to wait goes now and once, without a key, or not at all', async () => {
+test('with `queue: false` it is sent now and once, without a key, or not at all', async () => {
   const { client, world } = await newClient();
   const typing = () => client.publish('chat', 'typing', { queue: false });
   await assert.rejects(typing(), { code: 'offline' });
@@ -265,7 +265,7 @@ test('what is not to wait goes now and once, without a key, or not at all', asyn
   assert.deepEqual([world.socket.take(), client.unsent], [[], []]);
 });
 
-test('what was sent so long ago that its key may be forgotten is given up, what never was is not', async () => {
+test('a publication whose key may have expired is given up; one that was never sent is not', async () => {
   const { client, world } = await openClient();
   const [sent] = publish(client, 'a');
   await settled();
@@ -282,7 +282,7 @@ test('what was sent so long ago that its key may be forgotten is given up, what 
   await waiting;
 });
 
-test('1009 drops the largest that was under way, and comes back for the others', async () => {
+test('1009 drops the largest in flight, and reconnects for the others', async () => {
   const { client, world } = await openClient();
   const large = client.publish('chat', 'x'.repeat(1_000));
   publishApart(client, 'a');
@@ -293,7 +293,7 @@ test('1009 drops the largest that was under way, and comes back for the others',
   assert.deepEqual(texts(world.socket.take()), ['a']);
 });
 
-test('what was not sent outlives the page, and its answer is told by an event', async () => {
+test('unsent publications survive the page, and their answers are events', async () => {
   const store = new SimulatedStore();
   const { client } = await newClient({ store: persist(store, { unsent: true }) });
   publish(client, 'a');
@@ -311,7 +311,7 @@ test('what was not sent outlives the page, and its answer is told by an event', 
   assert.deepEqual(third.client.unsent, []);
 });
 
-test('bytes travel in base64 and come as bytes', async () => {
+test('bytes are sent in base64 and received as bytes', async () => {
   const { client, world } = await openClient();
   const bytes = Uint8Array.from({ length: 20_000 }, (_, index) => index % 256);
   const given = [bytes, bytes.buffer, new DataView(bytes.buffer, 1, 2)];
@@ -322,13 +322,13 @@ test('bytes travel in base64 and come as bytes', async () => {
   assert.deepEqual(client.unsent[2].data, Uint8Array.of(1, 2));
 });
 
-test('what JSON can not say is refused before it is sent', async () => {
+test('what JSON cannot represent is refused before it is sent', async () => {
   const { client, world } = await openClient();
   for (const data of [undefined, () => {}, Symbol('s')]) await assert.rejects(client.publish('chat', data), TypeError);
   assert.deepEqual(world.socket.take(), []);
 });
 
-test('a pause that the server asked for ends with the connection', async () => {
+test('a wait that the server named ends with the connection', async () => {
   const { client, world } = await openClient();
   publish(client, 'a');
   await settled();
@@ -338,7 +338,7 @@ test('a pause that the server asked for ends with the connection', async () => {
   assert.deepEqual(texts(world.socket.take()), ['a']);
 });
 
-test('the time of the first attempt counts for giving up, however often it is sent again', async () => {
+test('giving up counts from the first attempt, however often it is sent again', async () => {
   const { client, world } = await openClient();
   const [sent] = publish(client, 'a');
   const given = assert.rejects(sent, { code: 'timed_out' });
@@ -353,7 +353,7 @@ test('the time of the first attempt counts for giving up, however often it is se
   await given;
 });
 
-test('what has been in flight for exactly as long as may be is not given up yet', async () => {
+test('a publication in flight for exactly the limit is not given up yet', async () => {
   const { client, world } = await openClient({ outbox: { giveUpAfter: 5_000 }, heartbeat: { every: 60_000 } });
   publish(client, 'a');
   await settled();
@@ -365,7 +365,7 @@ test('what has been in flight for exactly as long as may be is not given up yet'
   assert.deepEqual(texts(world.socket.take()), ['a']);
 });
 
-test('1009 drops the largest, whichever was sent first, and none when nothing was in flight', async () => {
+test('1009 drops the largest, in any order, and none if nothing was in flight', async () => {
   const { client, world } = await openClient();
   const [small, large, middle] = publishApart(client, 'a', 'x'.repeat(1_000), 'y'.repeat(100));
   await settled();
@@ -380,7 +380,7 @@ test('1009 drops the largest, whichever was sent first, and none when nothing wa
   assert.equal(client.state.name, 'closed');
 });
 
-test('answers to a connection before are nobody’s', async () => {
+test('answers to an earlier connection are ignored', async () => {
   const { client, world } = await openClient();
   publish(client, 'a');
   await settled();
@@ -391,7 +391,7 @@ test('answers to a connection before are nobody’s', async () => {
   assert.equal(client.unsent.length, 1);
 });
 
-test('what is not to wait is not among what is unsent, and outlives no page', async () => {
+test('with `queue: false` it is not part of `unsent`, and does not survive the page', async () => {
   const store = new SimulatedStore();
   const { client } = await openClient({ store: persist(store, { unsent: true }) });
   client.publish('chat', 'typing', { queue: false });
@@ -399,7 +399,7 @@ test('what is not to wait is not among what is unsent, and outlives no page', as
   assert.deepEqual([client.unsent, [...store.entries.keys()].filter((key) => key.endsWith('unsent'))], [[], []]);
 });
 
-test('exactly as much as may be queued is', async () => {
+test('the queue accepts exactly its limit', async () => {
   const size = JSON.stringify({ channel: 'chat', data: 'a', key: 'k' }).length;
   const { client } = await newClient({ outbox: { size } });
   client.publish('chat', 'a', { key: 'k' });
@@ -418,7 +418,7 @@ test('the socket is full at 256 KiB', async () => {
   world.socket.takeOne('publish');
 });
 
-test('nothing waits for a socket any more when the connection is lost', async () => {
+test('nothing waits for a socket once the connection is lost', async () => {
   const { client, world } = await openClient();
   world.socket.bufferedAmount = 1 << 20;
   publish(client, 'a');
@@ -427,7 +427,7 @@ test('nothing waits for a socket any more when the connection is lost', async ()
   assert.equal(world.timers, 1, 'the wait for the next attempt');
 });
 
-test('a warning for a store that fails to be read, and everything else goes on', async () => {
+test('a store that cannot be read causes a warning, and everything else works', async () => {
   const store = { getItem: () => '{', setItem: () => {}, removeItem: () => {} };
   const warnings = [];
   const world = new World();
@@ -439,7 +439,7 @@ test('a warning for a store that fails to be read, and everything else goes on',
   assert.deepEqual([client.state.name, warnings], ['open', ['SyntaxError', 'SyntaxError', 'SyntaxError']]);
 });
 
-test('publications of one task are written to the store once, and those of the next again', async () => {
+test('publications of one task are written to the store once, later ones in another write', async () => {
   let writes = 0;
   const store = { getItem: () => null, setItem: () => { writes += 1; }, removeItem: () => {} };
   const { client } = await newClient({ store: persist(store, { unsent: true }) });

@@ -13,7 +13,7 @@ async function iterated(options) {
   return { ...all, subscription };
 }
 
-test('a loop gets all events in order, those too that came before it began', async () => {
+test('a loop gets all events in order, also those from before it began', async () => {
   const { subscription, world } = await iterated();
   await world.socket.says(message(8));
   const seen = [];
@@ -33,7 +33,7 @@ test('leaving a loop unsubscribes', async () => {
   assert.equal(subscription.state, 'ended');
 });
 
-test('a loop over what the server ended throws why', async () => {
+test('a loop throws the reason when the server ends the subscription', async () => {
   const { subscription, world } = await iterated();
   await world.socket.says({ type: 'unsubscribed', channel: 'chat', code: 'forbidden', message: 'no more', retry: 'never' });
   const seen = [];
@@ -43,7 +43,7 @@ test('a loop over what the server ended throws why', async () => {
   assert.deepEqual(seen, ['subscribed']);
 });
 
-test('a message counts as handled when its reader asks for the next', async () => {
+test('a message counts as handled when its reader requests the next', async () => {
   const { subscription, world } = await iterated({ store: persist(new SimulatedStore()) });
   const events = subscription[Symbol.asyncIterator]();
   await events.next();
@@ -55,7 +55,7 @@ test('a message counts as handled when its reader asks for the next', async () =
   assert.equal(subscription.position, at(8));
 });
 
-test('a reader who is slow pauses the subscription and reads on from the history', async () => {
+test('a slow reader pauses the subscription, and continues from history', async () => {
   const { subscription, world } = await iterated();
   for (let offset = 8; offset < 8 + 1_500; offset += 1) world.socket.onmessage({ data: JSON.stringify(message(offset)) });
   assert.equal(subscription.state, 'paused');
@@ -71,7 +71,7 @@ test('a reader who is slow pauses the subscription and reads on from the history
   assert.equal((await events.next()).value.data, 'm1007');
 });
 
-test('a slow reader that catches up while there is no connection goes on when there is one', async () => {
+test('a slow reader that catches up without a connection continues once there is one', async () => {
   const { subscription, world } = await iterated();
   for (let offset = 8; offset < 8 + 1_500; offset += 1) world.socket.onmessage({ data: JSON.stringify(message(offset)) });
   world.socket.take();
@@ -84,7 +84,7 @@ test('a slow reader that catches up while there is no connection goes on when th
   assert.equal(world.socket.takeOne('subscribe').since, at(1_006));
 });
 
-test('a subscription without a reader pauses too, and a new connection does not wake it', async () => {
+test('a subscription without a reader also pauses, and a new connection does not resume it', async () => {
   const { subscription, world } = await iterated();
   for (let offset = 8; offset < 8 + 1_500; offset += 1) world.socket.onmessage({ data: JSON.stringify(message(offset)) });
   world.socket.take();
@@ -93,7 +93,7 @@ test('a subscription without a reader pauses too, and a new connection does not 
   assert.deepEqual([world.socket.take(), subscription.state], [[], 'paused']);
 });
 
-test('callbacks and a loop do not share', async () => {
+test('callbacks and a loop cannot be combined', async () => {
   const { client, subscription } = await iterated();
   subscription[Symbol.asyncIterator]();
   assert.throws(() => subscription[Symbol.asyncIterator](), TypeError);
@@ -102,7 +102,7 @@ test('callbacks and a loop do not share', async () => {
   assert.throws(() => other[Symbol.asyncIterator](), TypeError);
 });
 
-test('a listener that throws takes nothing from the others', async (t) => {
+test('a listener that throws does not affect the others', async (t) => {
   const reported = [];
   t.mock.method(globalThis, "queueMicrotask", (task) => { try { task(); } catch (error) { reported.push(error.message); } });
   const { client, world } = await openClient();
@@ -116,7 +116,7 @@ test('a listener that throws takes nothing from the others', async (t) => {
   assert.deepEqual([seen, reported, events.length], [['m8'], ['mine', 'mine'], 2]);
 });
 
-test('joins, leaves, members that come unasked and catching up reach the reader as they are', async () => {
+test('joins, leaves, members received later and catching up reach the reader unchanged', async () => {
   const { client, world } = await openClient();
   const { subscription, events } = await liveSubscription(client, world, { options: { presence: true } });
   const said = [
@@ -129,7 +129,7 @@ test('joins, leaves, members that come unasked and catching up reach the reader 
   assert.deepEqual([events, subscription.state], [said, 'catching_up']);
 });
 
-test('a page of history comes with its head, and its bytes decoded', async () => {
+test('a page of history has its head, and decoded bytes', async () => {
   const { client, world } = await openClient();
   const answer = client.history('chat', { since: at(9), limit: 50 });
   await settled();
@@ -151,7 +151,7 @@ test('history is read backward from a position, and the answer says whether ther
   assert.deepEqual(await answer, { head: at(70), messages, more: true });
 });
 
-test('what is asked is asked again on the next connection, until it is too late', async () => {
+test('an unanswered request is sent again on the next connection until its timeout', async () => {
   const { client, world } = await openClient();
   const answer = client.presence('chat');
   await settled();
@@ -167,7 +167,7 @@ test('what is asked is asked again on the next connection, until it is too late'
   await rejected;
 });
 
-test('a question that is refused for now is asked later, one refused for good is not', async () => {
+test('a request that is refused temporarily is repeated, one refused permanently is not', async () => {
   const { client, world } = await openClient();
   const answer = client.receipts('chat', at(7));
   await settled();
@@ -179,7 +179,7 @@ test('a question that is refused for now is asked later, one refused for good is
   await assert.rejects(answer, { code: 'forbidden' });
 });
 
-test('who has a message, and what a consumer has done', async () => {
+test('receipts of a message, and the position of a consumer', async () => {
   const { client, world } = await openClient();
   const receipts = client.receipts('chat', at(7));
   await settled();
@@ -195,7 +195,7 @@ test('who has a message, and what a consumer has done', async () => {
   assert.equal(await cursor, at(9));
 });
 
-test('every frame can be watched', async () => {
+test('every frame can be observed', async () => {
   const { client, world } = await newClient();
   const frames = [];
   client.on('frame', ({ direction, text }) => frames.push([direction, JSON.parse(text).type]));
@@ -203,7 +203,7 @@ test('every frame can be watched', async () => {
   assert.deepEqual(frames, [['out', 'connect'], ['in', 'welcome']]);
 });
 
-test('the way there and back is measured', async () => {
+test('the round-trip time is measured', async () => {
   const { client, world } = await newClient();
   await world.socket.opens();
   const { id } = world.socket.takeOne('connect');
@@ -212,7 +212,7 @@ test('the way there and back is measured', async () => {
   assert.equal(client.latency, 40);
 });
 
-test('a loop that waits gets the next event, and one event each time', async () => {
+test('a waiting loop gets the next event, and one event per call', async () => {
   const { subscription, world } = await iterated();
   const events = subscription[Symbol.asyncIterator]();
   await events.next();
@@ -224,7 +224,7 @@ test('a loop that waits gets the next event, and one event each time', async () 
   assert.equal(subscription.position, at(9), 'asking for the next says that those before were handled');
 });
 
-test('an iterator can be iterated, and is over when it was left', async () => {
+test('an iterator is iterable, and is done once it was left', async () => {
   const { subscription } = await iterated();
   const events = subscription[Symbol.asyncIterator]();
   assert.equal(events[Symbol.asyncIterator](), events);
@@ -243,7 +243,7 @@ test('the error that ended a loop is thrown once', async () => {
   assert.deepEqual(await events.next(), { done: true });
 });
 
-test('listeners that are added to a loop’s subscription get the events, too', async () => {
+test('listeners added to a loop’s subscription also get the events', async () => {
   const { subscription, world } = await iterated();
   const events = subscription[Symbol.asyncIterator]();
   const seen = [];
@@ -253,7 +253,7 @@ test('listeners that are added to a loop’s subscription get the events, too', 
   assert.deepEqual([seen, (await events.next()).value.data], [['m8'], 'm8']);
 });
 
-test('a subscription that pauses for a slow loop and is half read stays paused', async () => {
+test('a subscription paused for a slow loop stays paused while it is half read', async () => {
   const { subscription, world } = await iterated();
   for (let offset = 8; offset < 8 + 1_500; offset += 1) world.socket.onmessage({ data: JSON.stringify(message(offset)) });
   world.socket.take();
@@ -264,14 +264,14 @@ test('a subscription that pauses for a slow loop and is half read stays paused',
   world.socket.takeOne('subscribe');
 });
 
-test('history and questions have a limit of their own when none was said', async () => {
+test('history has a default limit, and requests have a default timeout', async () => {
   const { client, world } = await openClient();
   client.history('chat').catch(() => {});
   await settled();
   assert.equal(world.socket.takeOne('history').limit, 100);
 });
 
-test('an answer to a question of a connection before is nobody’s', async () => {
+test('an answer to a request of an earlier connection is ignored', async () => {
   const { client, world } = await openClient();
   const answer = client.presence('chat');
   await settled();
@@ -284,7 +284,7 @@ test('an answer to a question of a connection before is nobody’s', async () =>
   assert.equal((await answer).total, 7);
 });
 
-test('a question that the next connection will answer is not asked on this one again', async () => {
+test('a request kept for the next connection is not sent again on this one', async () => {
   const { client, world } = await openClient();
   const answer = client.presence('chat');
   await settled();
@@ -298,7 +298,7 @@ test('a question that the next connection will answer is not asked on this one a
   await answer;
 });
 
-test('a question refused for later, without a time, is asked after a second, and an answered one leaves no timer', async () => {
+test('a request refused temporarily without a time is repeated after a second, and an answered one leaves no timer', async () => {
   const { client, world } = await openClient();
   const before = world.timers;
   const answer = client.presence('chat');
@@ -313,7 +313,7 @@ test('a question refused for later, without a time, is asked after a second, and
   assert.equal(world.timers, before);
 });
 
-test('each ping measures the way there and back, and only its own pong counts', async () => {
+test('each ping measures the round-trip time, and only its own pong counts', async () => {
   const { client, world } = await openClient();
   const seen = [];
   client.on('latency', (latency) => seen.push(latency));

@@ -15,7 +15,7 @@ async function newSocket(options = {}, url = 'ws://raw.test/') {
   return { world, socket, events, types: () => events.map(({ type }) => type) };
 }
 
-test('it opens, sends, receives and tells as a WebSocket does', async () => {
+test('it opens, sends, receives and fires events like a WebSocket', async () => {
   const { world, socket, events } = await newSocket();
   assert.ok(socket instanceof EventTarget);
   assert.deepEqual([socket.readyState, socket.CONNECTING, ReconnectingWebSocket.CONNECTING], [0, 0, 0]);
@@ -33,7 +33,7 @@ test('it opens, sends, receives and tells as a WebSocket does', async () => {
   assert.equal(events.at(-1).data, 'again');
 });
 
-test('a loss is told, then the wait, then the return; what was sent meanwhile goes out first', async () => {
+test('after a loss: close, then waiting, then open; messages sent in between are delivered first', async () => {
   const { world, socket, events, types } = await newSocket();
   await world.socket.opens();
   await world.socket.ends(1006);
@@ -49,13 +49,13 @@ test('a loss is told, then the wait, then the return; what was sent meanwhile go
   assert.equal(socket.bufferedAmount, 0);
 });
 
-test('what waits for a connection has a bound', async () => {
+test('the queue for messages without a connection is limited', async () => {
   const { socket } = await newSocket({ maxQueuedBytes: 3 });
   socket.send('é');
   assert.throws(() => socket.send('é'), { name: 'QuotaExceededError' });
 });
 
-test('closing it ends it', async () => {
+test('close() closes it', async () => {
   const { world, socket, types } = await newSocket();
   await world.socket.opens();
   socket.close(3000, 'bye');
@@ -68,7 +68,7 @@ test('closing it ends it', async () => {
   socket.send('into the void');
 });
 
-test('closing it while it is away ends it with 1006', async () => {
+test('close() while disconnected closes it with 1006', async () => {
   const { world, socket, events } = await newSocket();
   await world.socket.opens();
   await world.socket.ends();
@@ -79,7 +79,7 @@ test('closing it while it is away ends it with 1006', async () => {
   assert.equal(world.sockets.length, 1);
 });
 
-test('a close code that says not to come back is obeyed', async () => {
+test('a close code that rules out reconnecting is respected', async () => {
   const { world, socket, types } = await newSocket();
   await world.socket.opens();
   await world.socket.ends(1008);
@@ -88,13 +88,13 @@ test('a close code that says not to come back is obeyed', async () => {
   assert.equal(world.sockets.length, 1);
 });
 
-test('the application may not close with a code that is not its own', async () => {
+test('the application cannot close with a reserved code', async () => {
   const { socket } = await newSocket();
   assert.throws(() => socket.close(1001), { name: 'InvalidAccessError' });
   assert.equal(socket.readyState, 0);
 });
 
-test('an address may be a function', async () => {
+test('the address can be a function', async () => {
   let count = 0;
   const { world, socket } = await newSocket({}, async () => `ws://raw.test/${(count += 1)}`);
   await world.socket.ends();
@@ -102,7 +102,7 @@ test('an address may be a function', async () => {
   assert.deepEqual([world.sockets.map(({ url }) => url), socket.url], [['ws://raw.test/1', 'ws://raw.test/2'], 'ws://raw.test/2']);
 });
 
-test('with a heartbeat a dead connection is noticed', async () => {
+test('with a heartbeat, a dead connection is detected', async () => {
   const { world } = await newSocket({ heartbeat: { message: 'ping', every: 5_000, within: 1_000 } });
   await world.socket.opens();
   await world.socket.says('pong');
@@ -113,7 +113,7 @@ test('with a heartbeat a dead connection is noticed', async () => {
   assert.ok(world.sockets[0].closedWith);
 });
 
-test('the kind of binary messages is kept over connections', async () => {
+test('binaryType is kept over reconnects', async () => {
   const { world, socket } = await newSocket();
   assert.equal(socket.binaryType, 'blob');
   socket.binaryType = 'arraybuffer';
@@ -122,7 +122,7 @@ test('the kind of binary messages is kept over connections', async () => {
   assert.equal(world.socket.binaryType, 'arraybuffer');
 });
 
-test('what a WebSocket has, it has: constants, handlers, protocol, extensions, and an address', async () => {
+test('it has all members of WebSocket: constants, handlers, protocol, extensions, and an address', async () => {
   const { world, socket } = await newSocket();
   const { CONNECTING, OPEN, CLOSING, CLOSED } = ReconnectingWebSocket;
   assert.deepEqual([CONNECTING, OPEN, CLOSING, CLOSED], [0, 1, 2, 3]);
@@ -138,14 +138,14 @@ test('what a WebSocket has, it has: constants, handlers, protocol, extensions, a
   assert.equal(socket.onerror, null);
 });
 
-test('an address that is a function is known once it was asked', async () => {
+test('url is known once the function for the address has been called', async () => {
   const { socket } = await newSocket({}, () => 'ws://asked.test/');
   const unasked = new ReconnectingWebSocket(() => 'ws://asked.test/', [], { environment: new World().environment });
   assert.deepEqual([unasked.url, socket.url], ['', 'ws://asked.test/']);
   unasked.close();
 });
 
-test('a failure is an `error`, and a loss before it was open is no `close`', async () => {
+test('a failed attempt is an `error`, and a loss before opening is not a `close`', async () => {
   const { world, types } = await newSocket();
   world.socket.onerror({});
   await world.socket.ends();
@@ -156,7 +156,7 @@ test('a failure is an `error`, and a loss before it was open is no `close`', asy
   assert.deepEqual(types(), ['error', 'waiting', 'waiting']);
 });
 
-test('a close says whether it was clean', async () => {
+test('a close event says whether it was clean', async () => {
   const { world, events } = await newSocket();
   await world.socket.opens();
   await world.socket.ends(1001);
@@ -168,7 +168,7 @@ test('a close says whether it was clean', async () => {
   assert.equal(wasClean, false);
 });
 
-test('closing it before it is open ends it with 1006 that was not clean', async () => {
+test('close() before it opens: 1006, not clean', async () => {
   const { world, socket, events } = await newSocket();
   socket.close();
   await settled();
@@ -180,7 +180,7 @@ test('closing it before it is open ends it with 1006 that was not clean', async 
   assert.equal(events.length, 1);
 });
 
-test('closing an open one waits for the other side, and nothing is sent meanwhile', async () => {
+test('close() on an open one waits for the peer, and nothing is sent meanwhile', async () => {
   const { world, socket } = await newSocket({ heartbeat: { message: 'ping', every: 1_000, within: 500 } });
   await world.socket.opens();
   await world.socket.says('pong');
@@ -193,7 +193,7 @@ test('closing an open one waits for the other side, and nothing is sent meanwhil
   assert.deepEqual([socket.readyState, world.sockets.length], [3, 1]);
 });
 
-test('an address that no WebSocket can be opened for ends it, and says why', async () => {
+test('an address that no WebSocket accepts closes it, and the error says why', async () => {
   const world = new World();
   world.environment.open = () => { throw new SyntaxError('no such address'); };
   const socket = new ReconnectingWebSocket('ws://raw.test/', [], { environment: world.environment });
@@ -202,7 +202,7 @@ test('an address that no WebSocket can be opened for ends it, and says why', asy
   assert.deepEqual([socket.readyState, code, reason, wasClean], [3, 1006, 'no such address', false]);
 });
 
-test('a connection that is given up as dead is lost with 1006, uncleanly', async () => {
+test('a connection detected as dead is lost with 1006, not clean', async () => {
   const { world, events } = await newSocket({ heartbeat: { message: 'ping', within: 500 } });
   await world.socket.opens();
   await world.pass(500);
@@ -210,14 +210,14 @@ test('a connection that is given up as dead is lost with 1006, uncleanly', async
   assert.deepEqual([code, reason, wasClean], [1006, 'no answer to a ping', false]);
 });
 
-test('before there is a socket it looks like one that is not open', () => {
+test('without a socket its members are those of a closed WebSocket', () => {
   const socket = new ReconnectingWebSocket('ws://raw.test/', [], { environment: new World().environment });
   const { readyState, binaryType, bufferedAmount, protocol, extensions, url } = socket;
   assert.deepEqual([readyState, binaryType, bufferedAmount, protocol, extensions, url], [0, 'blob', 0, '', '', 'ws://raw.test/']);
   assert.deepEqual(['onopen', 'onmessage', 'onerror', 'onclose'].map((name) => Object.keys(socket).includes(name)), [true, true, true, true]);
 });
 
-test('an address that is looked up is the one of the socket', async () => {
+test('a computed address is the one of the socket', async () => {
   const found = ['ws://one.test/', 'ws://two.test/'];
   const { world, socket } = await newSocket({}, async () => found.shift());
   assert.equal(socket.url, 'ws://one.test/');
@@ -226,12 +226,12 @@ test('an address that is looked up is the one of the socket', async () => {
   assert.deepEqual([world.socket.url, socket.url], ['ws://two.test/', 'ws://two.test/']);
 });
 
-test('5000 and 2999 are not the application’s', async () => {
+test('5000 and 2999 are not available to the application', async () => {
   const { socket } = await newSocket();
   for (const code of [999, 1001, 2999, 5000]) assert.throws(() => socket.close(code), { name: 'InvalidAccessError' });
 });
 
-test('exactly as much as may wait does', async () => {
+test('the queue accepts exactly as much as its limit', async () => {
   const { socket } = await newSocket({ maxQueuedBytes: 4 });
   socket.send('éé');
   assert.equal(socket.bufferedAmount, 4);
@@ -244,7 +244,7 @@ test('a Blob counts with its size', async () => {
   assert.equal(socket.bufferedAmount, 3);
 });
 
-test('reconnect() ends a wait, and asks an open one with a heartbeat whether it lives', async () => {
+test('reconnect() ends a wait, and checks an open connection that has a heartbeat', async () => {
   const { world, socket } = await newSocket({ heartbeat: { message: 'ping' } });
   await world.socket.ends();
   socket.reconnect();
@@ -256,7 +256,7 @@ test('reconnect() ends a wait, and asks an open one with a heartbeat whether it 
   assert.deepEqual(world.socket.sent, ['ping', 'ping']);
 });
 
-test('the kind of binary messages is set on an open socket, and is the socket’s own until then', async () => {
+test('binaryType is set on an open socket; until then it is the socket’s own', async () => {
   const { world, socket } = await newSocket();
   world.socket.binaryType = 'nodebuffer';
   assert.equal(socket.binaryType, 'nodebuffer');
@@ -268,12 +268,12 @@ test('the kind of binary messages is set on an open socket, and is the socket’
   assert.equal(world.socket.binaryType, 'blob');
 });
 
-test('without a kind of binary messages the socket keeps its own', async () => {
+test('without binaryType the socket’s own is kept', async () => {
   const { world } = await newSocket();
   assert.equal('binaryType' in world.socket, false);
 });
 
-test('a close that both sides agreed on is told with its code and reason, cleanly', async () => {
+test('a clean close is reported with its code and reason', async () => {
   const { world, socket, events } = await newSocket();
   await world.socket.opens();
   socket.close(3000, 'bye');
@@ -283,7 +283,7 @@ test('a close that both sides agreed on is told with its code and reason, cleanl
   assert.deepEqual([socket.readyState, code, reason, wasClean], [3, 3000, 'bye', true]);
 });
 
-test('an error of a socket that was given up is nobody’s', async () => {
+test('errors of a socket that was given up are ignored', async () => {
   const { world, types } = await newSocket({ heartbeat: { message: 'ping', within: 500 } });
   await world.socket.opens();
   await world.pass(500);

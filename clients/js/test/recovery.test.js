@@ -8,7 +8,7 @@ import { connect } from '../src/index.js';
 
 const data = (events) => events.filter(({ type }) => type === 'message').map((event) => event.data);
 
-test('the first message says who it is, with the subprotocol', async () => {
+test('the first message is `connect`, with the subprotocol', async () => {
   const { client, world, states } = await newClient({ token: 'jwt', info: { name: 'Ann' } });
   assert.deepEqual(world.socket.protocols, ['offhook.v1.json']);
   const { id, ...connect } = await welcome(world, { user: 'ann' });
@@ -17,7 +17,7 @@ test('the first message says who it is, with the subprotocol', async () => {
   assert.deepEqual(states.map(({ name }) => name), ['connecting', 'open']);
 });
 
-test('a token that is asked for is fresh for each connection', async () => {
+test('a token from a function is requested for each connection', async () => {
   let tokens = 0;
   const { world } = await newClient({ token: async () => `jwt-${(tokens += 1)}` });
   assert.equal((await welcome(world)).token, 'jwt-1');
@@ -25,7 +25,7 @@ test('a token that is asked for is fresh for each connection', async () => {
   assert.equal((await welcome(world)).token, 'jwt-2');
 });
 
-test('a lost connection goes on after the last message that came, without a token for its subscriptions', async () => {
+test('a lost connection continues after the last received message, without a resume token', async () => {
   const { client, world } = await openClient();
   const { events } = await liveSubscription(client, world);
   await world.socket.says(message(8));
@@ -40,7 +40,7 @@ test('a lost connection goes on after the last message that came, without a toke
   assert.deepEqual(data(events), ['m8', 'm9']);
 });
 
-test('what a token restores is waited for and not asked for', async () => {
+test('subscriptions in a resume token are awaited, not requested', async () => {
   const { client, world } = await openClient();
   const { subscription, events } = await liveSubscription(client, world);
   await world.socket.says({ type: 'token', resume: 'v1.second' });
@@ -54,7 +54,7 @@ test('what a token restores is waited for and not asked for', async () => {
   assert.equal(events.at(-1).resumed, true);
 });
 
-test('a restored subscription that is never announced is asked for', async () => {
+test('a restored subscription that is never announced is requested', async () => {
   const { client, world } = await openClient();
   await liveSubscription(client, world);
   await world.socket.says({ type: 'token', resume: 'v1.second' });
@@ -67,7 +67,7 @@ test('a restored subscription that is never announced is asked for', async () =>
   assert.deepEqual(world.socket.take(), []);
 });
 
-test('a token that can not be used is dropped on the same connection', async () => {
+test('a resume token that is refused is dropped on the same connection', async () => {
   const { client, world } = await openClient();
   await liveSubscription(client, world);
   await world.socket.says({ type: 'token', resume: 'v1.second' });
@@ -82,7 +82,7 @@ test('a token that can not be used is dropped on the same connection', async () 
   assert.equal(client.session, 's2');
 });
 
-test('what the token restores and nobody wants any more is unsubscribed', async () => {
+test('restored subscriptions that are no longer wanted are unsubscribed', async () => {
   const { client, world } = await openClient();
   const { subscription } = await liveSubscription(client, world);
   await world.socket.says({ type: 'token', resume: 'v1.second' });
@@ -94,7 +94,7 @@ test('what the token restores and nobody wants any more is unsubscribed', async 
   assert.equal(world.socket.takeOne('unsubscribe').channel, 'chat');
 });
 
-test('a subscription that had no message yet begins again where it wanted to', async () => {
+test('a subscription without a message so far starts again at its `since`', async () => {
   const { client, world } = await openClient();
   client.subscribe('chat', { since: { last: 50 }, presence: true });
   await lose(world);
@@ -103,7 +103,7 @@ test('a subscription that had no message yet begins again where it wanted to', a
   assert.deepEqual([since, presence], [{ last: 50 }, true]);
 });
 
-test('a gap is told with its reason, and the next connection goes on after it', async () => {
+test('a gap is reported with its reason, and the next connection continues after it', async () => {
   const { client, world } = await openClient();
   const { events } = await liveSubscription(client, world);
   const gap = { type: 'gap', channel: 'chat', from: at(7), to: at(20), reason: 'evicted_by_size' };
@@ -114,14 +114,14 @@ test('a gap is told with its reason, and the next connection goes on after it', 
   assert.equal(world.socket.takeOne('subscribe').since, at(20));
 });
 
-test('a message that comes again is given once', async () => {
+test('a message that is delivered twice is reported once', async () => {
   const { client, world } = await openClient();
   const { events } = await liveSubscription(client, world);
   for (const offset of [8, 8, 7, 9]) await world.socket.says(message(offset));
   assert.deepEqual(data(events), ['m8', 'm9']);
 });
 
-test('a hole that the server did not announce is told', async () => {
+test('missing messages that the server did not announce are reported', async () => {
   const { client, world } = await openClient();
   const { events } = await liveSubscription(client, world);
   await world.socket.says(message(10));
@@ -130,7 +130,7 @@ test('a hole that the server did not announce is told', async () => {
   assert.equal(events.at(-2).reason, 'unannounced');
 });
 
-test('messages of a subscription that ended before belong to nobody', async () => {
+test('messages of a subscription that has ended are ignored', async () => {
   const { client, world } = await openClient();
   const { subscription } = await liveSubscription(client, world);
   subscription.unsubscribe();
@@ -142,7 +142,7 @@ test('messages of a subscription that ended before belong to nobody', async () =
   assert.deepEqual(data(again), []);
 });
 
-test('a subscription that the server ends says why, and one for later is asked for later', async () => {
+test('a subscription ended by the server has the reason; one ended temporarily is requested later', async () => {
   const { client, world } = await openClient();
   const { events } = await liveSubscription(client, world);
   const refusal = { type: 'unsubscribed', channel: 'chat', code: 'storage_failed', message: 'disk', retry: 'later', retry_after_ms: 700 };
@@ -164,7 +164,7 @@ test('an error ends the subscription that it answers, and no other', async () =>
   assert.equal(first.state, 'waiting');
 });
 
-test('a session without a token comes back with positions', async () => {
+test('a session without a resume token continues with positions', async () => {
   const { client, world } = await newClient();
   await welcome(world, { resume: '' });
   await liveSubscription(client, world);
@@ -174,7 +174,7 @@ test('a session without a token comes back with positions', async () => {
   assert.equal(world.socket.takeOne('subscribe').since, at(7));
 });
 
-test('what an older token restored is not expected of a newer session', async () => {
+test('a newer session does not expect what an older token restored', async () => {
   const { client, world } = await openClient();
   await liveSubscription(client, world);
   await world.socket.says({ type: 'token', resume: 'v1.second' });
@@ -190,7 +190,7 @@ test('what an older token restored is not expected of a newer session', async ()
   world.socket.takeOne('subscribe');
 });
 
-test('what a token restored is expected again when the connection is lost before a newer token came', async () => {
+test('what a token restored is expected again if the connection is lost before a newer token', async () => {
   const { client, world } = await openClient();
   await liveSubscription(client, world);
   await world.socket.says({ type: 'token', resume: 'v1.second' });
@@ -203,7 +203,7 @@ test('what a token restored is expected again when the connection is lost before
   assert.deepEqual(world.socket.take(), []);
 });
 
-test('a subscription that the server has already is waited for, and asked for when it is not among the restored', async () => {
+test('a subscription that the server already has is awaited, and requested if it is not restored', async () => {
   const { client, world } = await openClient();
   const room = client.subscribe('chat');
   const { id } = world.socket.takeOne('subscribe');
@@ -214,7 +214,7 @@ test('a subscription that the server has already is waited for, and asked for wh
   world.socket.takeOne('subscribe');
 });
 
-test('catching up moves no position: without a message it begins again where it wanted to', async () => {
+test('catching up moves no position: without a message it starts again at its `since`', async () => {
   const { client, world } = await openClient();
   client.subscribe('chat', { since: 'start' });
   const { id } = world.socket.takeOne('subscribe');
@@ -225,7 +225,7 @@ test('catching up moves no position: without a message it begins again where it 
   assert.equal(world.socket.takeOne('subscribe').since, 'start');
 });
 
-test('in a loop a message counts as handled when the next one is asked for', async () => {
+test('in a loop a message counts as handled when the next one is requested', async () => {
   const { client, world } = await openClient();
   const room = client.subscribe('chat');
   const events = room[Symbol.asyncIterator]();
@@ -239,7 +239,7 @@ test('in a loop a message counts as handled when the next one is asked for', asy
   }
 });
 
-test('a subscription is restored while it catches up, too', async () => {
+test('a subscription is also restored while it catches up', async () => {
   const { client, world } = await openClient();
   const { subscription } = await liveSubscription(client, world);
   await world.socket.says({ type: 'catching_up', channel: 'chat', position: at(7) });
@@ -249,7 +249,7 @@ test('a subscription is restored while it catches up, too', async () => {
   assert.deepEqual([world.socket.take(), subscription.state], [[], 'waiting']);
 });
 
-test('a restored subscription that has no position is left, and asked for from where it should begin', async () => {
+test('a restored subscription without a position is left, and requested from its `since`', async () => {
   const { client, world } = await openClient();
   const subscription = client.subscribe('chat', { since: 'start' });
   const { id } = world.socket.takeOne('subscribe');
@@ -262,7 +262,7 @@ test('a restored subscription that has no position is left, and asked for from w
   assert.equal(subscription.state, 'live');
 });
 
-test('a paused subscription that the token restores is left and not asked for', async () => {
+test('a paused subscription that the token restores is left, not requested', async () => {
   const { client, world } = await openClient();
   const subscription = client.subscribe('chat');
   const { id } = world.socket.takeOne('subscribe');
@@ -277,7 +277,7 @@ test('a paused subscription that the token restores is left and not asked for', 
   assert.equal(subscription.state, 'paused');
 });
 
-test('a subscription of nobody is left, and what is said of it is ignored', async () => {
+test('an unknown subscription is left, and messages about it are ignored', async () => {
   const { world } = await openClient();
   for (const type of ['message', 'live', 'gap', 'unsubscribed']) await world.socket.says({ type, channel: 'chat', position: at(1), code: 'busy', message: '', retry: 'later' });
   assert.deepEqual(world.socket.take(), []);
@@ -285,7 +285,7 @@ test('a subscription of nobody is left, and what is said of it is ignored', asyn
   assert.deepEqual(world.socket.take().map(({ type, channel }) => [type, channel]), [['unsubscribe', 'chat']]);
 });
 
-test('the answer to an `unsubscribe` ends nothing that was subscribed to since', async () => {
+test('the answer to an `unsubscribe` does not end a newer subscription', async () => {
   const { client, world } = await openClient();
   client.subscribe('chat').unsubscribe();
   const again = client.subscribe('chat');
@@ -303,7 +303,7 @@ test('a channel whose subscription ended can be subscribed to anew, without a nu
   assert.equal(world.socket.takeOne('subscribe').subscription, undefined);
 });
 
-test('unsubscribing twice ends once, and does not end the next subscription', async () => {
+test('unsubscribing twice unsubscribes once, and does not end the next subscription', async () => {
   const { client, world } = await openClient();
   const { subscription, events } = await liveSubscription(client, world);
   subscription.unsubscribe();
@@ -316,7 +316,7 @@ test('unsubscribing twice ends once, and does not end the next subscription', as
   assert.equal(next.state, 'live');
 });
 
-test('a subscription that is refused until the next connection waits for that', async () => {
+test('a subscription refused until the next connection waits for it', async () => {
   const { client, world } = await openClient();
   client.subscribe('chat');
   const { id } = world.socket.takeOne('subscribe');
@@ -328,7 +328,7 @@ test('a subscription that is refused until the next connection waits for that', 
   world.socket.takeOne('subscribe');
 });
 
-test('a subscription refused for later is asked for once, after a second if nothing was said', async () => {
+test('a subscription refused temporarily is requested once, after a second if no time was given', async () => {
   const { client, world } = await openClient();
   client.subscribe('chat');
   const { id } = world.socket.takeOne('subscribe');
@@ -349,7 +349,7 @@ test('a subscription refused for later is asked for once, after a second if noth
   assert.deepEqual(lost.world.socket.take(), []);
 });
 
-test('unsubscribing from what catches up tells the server, without a connection nobody', async () => {
+test('unsubscribing while catching up tells the server; without a connection it sends nothing', async () => {
   const { client, world } = await openClient();
   const { subscription } = await liveSubscription(client, world);
   await world.socket.says({ type: 'catching_up', channel: 'chat', position: at(7) });
@@ -364,7 +364,7 @@ test('unsubscribing from what catches up tells the server, without a connection 
   assert.deepEqual(world.socket.take(), []);
 });
 
-test('a subscription made without a connection is asked for when there is one', async () => {
+test('a subscription made without a connection is requested once there is one', async () => {
   const { client, world } = await openClient();
   await world.socket.ends();
   client.subscribe('chat');
@@ -373,7 +373,7 @@ test('a subscription made without a connection is asked for when there is one', 
   world.socket.takeOne('subscribe');
 });
 
-test('what is catching up becomes live, and is told so', async () => {
+test('a subscription that was catching up becomes live, and reports it', async () => {
   const { client, world } = await openClient();
   const subscription = client.subscribe('chat', { since: 'start' });
   const events = record(subscription);
@@ -387,7 +387,7 @@ test('what is catching up becomes live, and is told so', async () => {
   assert.equal(world.socket.takeOne('subscribe').since, at(7));
 });
 
-test('`live` does not move a position that is known', async () => {
+test('`live` does not move a known position', async () => {
   const { client, world } = await openClient();
   await liveSubscription(client, world);
   await world.socket.says({ type: 'live', channel: 'chat', position: at(9) });
@@ -396,7 +396,7 @@ test('`live` does not move a position that is known', async () => {
   assert.equal(world.socket.takeOne('subscribe').since, at(7));
 });
 
-test('a listener of a subscription that was taken off is not called', async () => {
+test('a removed listener of a subscription is not called', async () => {
   const { client, world } = await openClient();
   const { subscription } = await liveSubscription(client, world);
   const seen = [];

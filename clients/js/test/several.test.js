@@ -23,7 +23,7 @@ test('a second subscription on a channel has a number, and each gets its own mes
   assert.deepEqual(seen.map(data), [['m8'], ['m7']]);
 });
 
-test('each subscription ends by itself', async () => {
+test('each subscription ends independently', async () => {
   const { client, world } = await openClient();
   const [first, second] = [client.subscribe('chat'), client.subscribe('chat')];
   const [, asked] = world.socket.take();
@@ -32,7 +32,7 @@ test('each subscription ends by itself', async () => {
   assert.deepEqual([first.state, second.state], ['waiting', 'ended']);
 });
 
-test('a server that knows no numbers refuses the second subscription, and the first goes on', async () => {
+test('a server without numbers refuses the second subscription, and the first continues', async () => {
   const { client, world } = await openClient();
   const [first, second] = [client.subscribe('chat'), client.subscribe('chat')];
   const events = record(second);
@@ -42,7 +42,7 @@ test('a server that knows no numbers refuses the second subscription, and the fi
   assert.deepEqual([first.state, second.state, events[0].error.code], ['live', 'ended', 'already_subscribed']);
 });
 
-test('a filter gets the messages of all its channels, and goes on after the last of them', async () => {
+test('a filter gets the messages of all its channels, and continues after the last of them', async () => {
   const { client, world } = await openClient();
   const sensors = client.subscribe({ filter: 'sensors/+' });
   const events = record(sensors);
@@ -60,7 +60,7 @@ test('a filter gets the messages of all its channels, and goes on after the last
   assert.deepEqual([again.since, again.subscription, again.filter], [at(102), subscription, 'sensors/+']);
 });
 
-test('a gap of a filter as a whole moves its position, one of a channel does not', async () => {
+test('a gap of a whole filter moves its position, one of a channel does not', async () => {
   const { client, world } = await openClient();
   const sensors = client.subscribe({ filter: 'sensors/+' }, { since: 'start' });
   const events = record(sensors);
@@ -77,7 +77,7 @@ test('a gap of a filter as a whole moves its position, one of a channel does not
   assert.equal(world.socket.takeOne('subscribe').since, '18.60');
 });
 
-test('what a token restores of numbered subscriptions is waited for, with positions by number', async () => {
+test('restored subscriptions with numbers are awaited, with positions by number', async () => {
   const { client, world } = await openClient();
   const sensors = client.subscribe({ filter: 'sensors/#' });
   const asked = world.socket.takeOne('subscribe');
@@ -91,7 +91,7 @@ test('what a token restores of numbered subscriptions is waited for, with positi
   assert.equal(sensors.state, 'live');
 });
 
-test('when everything restored was announced, what is missing is asked for at once', async () => {
+test('once everything restored was announced, the rest is requested immediately', async () => {
   const { client, world } = await openClient();
   client.subscribe('chat');
   await world.socket.says(subscribed(world.socket.takeOne('subscribe')));
@@ -102,7 +102,7 @@ test('when everything restored was announced, what is missing is asked for at on
   assert.equal(world.socket.takeOne('subscribe').since, at(7));
 });
 
-test('the position of a filter outlives a reload, and is forgotten on request', async () => {
+test('the position of a filter survives a reload, and can be forgotten', async () => {
   const store = new SimulatedStore();
   const first = await openClient({ store: persist(store) });
   record(first.client.subscribe({ filter: 'a/#' }));
@@ -117,7 +117,7 @@ test('the position of a filter outlives a reload, and is forgotten on request', 
   assert.equal(last.client.subscribe({ filter: 'a/#' }).position, undefined);
 });
 
-test('several channels are asked for with one message, and answered each by itself', async () => {
+test('several channels are requested with one message, and answered individually', async () => {
   const { client, world } = await openClient();
   const rooms = client.subscribe(['a', 'b', 'c'], { since: { last: 5 }, presence: true });
   const { id, ...asked } = world.socket.takeOne('subscribe');
@@ -129,7 +129,7 @@ test('several channels are asked for with one message, and answered each by itse
   assert.equal(world.socket.takeOne('presence').id, id + 3);
 });
 
-test('on a new connection subscriptions that are alike are asked for together, each from its position', async () => {
+test('on a new connection, equal subscriptions are requested together, each from its position', async () => {
   const { client, world } = await openClient();
   const rooms = ['a', 'b', 'c'].map((channel) => client.subscribe(channel));
   client.subscribe('d', { presence: true });
@@ -146,13 +146,13 @@ test('on a new connection subscriptions that are alike are asked for together, e
   assert.deepEqual(rooms.map(({ state }) => state), ['waiting', 'live', 'waiting']);
 });
 
-test('no more than 256 channels are asked for with one message', async () => {
+test('at most 256 channels are requested with one message', async () => {
   const { client, world } = await openClient();
   client.subscribe(Array.from({ length: 300 }, (_, number) => `c${number}`));
   assert.deepEqual(world.socket.take().map(({ channels }) => channels.length), [256, 44]);
 });
 
-test('state comes first, and again after a reconnect, until the stream goes on', async () => {
+test('state is delivered first, and again after a reconnect, until the stream continues', async () => {
   const { client, world } = await openClient();
   const prices = client.subscribe('prices', { since: 'state' });
   const events = record(prices);
@@ -172,7 +172,7 @@ test('state comes first, and again after a reconnect, until the stream goes on',
   assert.deepEqual([data(events), prices.position], [[2, 7, 2, 10], at(10)]);
 });
 
-test('without echo the own messages come as `own`, and count for continuity', async () => {
+test('without echo, own messages are `own`, and count for continuity', async () => {
   const { client, world } = await openClient();
   const room = client.subscribe('chat', { echo: false });
   const events = record(room);
@@ -187,7 +187,7 @@ test('without echo the own messages come as `own`, and count for continuity', as
   assert.deepEqual([own, data(events), events.some(({ type }) => type === 'gap'), room.position], [[at(8)], ['m9'], false, at(9)]);
 });
 
-test('with echo nothing is said of it', async () => {
+test('with echo, the request does not mention it', async () => {
   const { client, world } = await openClient();
   client.subscribe('chat', { echo: true, presence: false });
   assert.deepEqual(Object.keys(world.socket.takeOne('subscribe')), ['type', 'id', 'channel', 'since']);

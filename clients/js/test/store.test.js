@@ -7,7 +7,7 @@ import { at, liveSubscription, message, newClient, openClient, welcome } from '.
 import { connect, persist } from '../src/index.js';
 import { settled, SimulatedStore, World } from './simulated.js';
 
-test('a reload goes on with the session and after the last message that was handled', async () => {
+test('a reload continues with the session and after the last handled message', async () => {
   const store = new SimulatedStore();
   const { client, world } = await openClient({ store: persist(store) });
   await liveSubscription(client, world);
@@ -34,7 +34,7 @@ test('a copy of the page gets the positions, not the session', async () => {
   assert.equal(copy.world.socket.takeOne('subscribe').since, at(8));
 });
 
-test('a page that comes back from the back-forward cache keeps its session to itself', async () => {
+test('a page restored from the back-forward cache keeps its session to itself', async () => {
   const store = new SimulatedStore();
   const { world } = await openClient({ store: persist(store) });
   await world.happens('leaving');
@@ -43,7 +43,7 @@ test('a page that comes back from the back-forward cache keeps its session to it
   assert.equal([...store.entries.keys()].some((key) => key.endsWith(':session')), false);
 });
 
-test('a store that refuses is complained of and changes nothing else', async () => {
+test('a store that throws causes a warning and nothing else', async () => {
   const store = { getItem: () => null, setItem: () => { throw new Error('full'); }, removeItem: () => {} };
   const { client, world } = await openClient({ store: persist(store) });
   const warnings = [];
@@ -54,7 +54,7 @@ test('a store that refuses is complained of and changes nothing else', async () 
   assert.deepEqual([warnings, events.map(({ data }) => data)], [['full'], ['m8']]);
 });
 
-test('the store’s keys begin with `offhook:` and the address, or the name that was given', async () => {
+test('the store’s keys start with `offhook ` and the address, or a given name', async () => {
   const keys = async (url, options) => {
     const store = new SimulatedStore();
     const world = new World();
@@ -70,7 +70,7 @@ test('the store’s keys begin with `offhook:` and the address, or the name that
   assert.deepEqual(await keys('ws://a/ws', { name: 'mine' }), ['mine:positions']);
 });
 
-test('a channel that was forgotten begins at its `since` again', async () => {
+test('a forgotten channel starts at its `since` again', async () => {
   const store = new SimulatedStore();
   const { client, world } = await openClient({ store: persist(store) });
   const { subscription } = await liveSubscription(client, world);
@@ -82,7 +82,7 @@ test('a channel that was forgotten begins at its `since` again', async () => {
   assert.equal(world.socket.takeOne('subscribe').since, 'start');
 });
 
-test('positions of the 256 channels used last are kept', async () => {
+test('positions of the 256 most recently used channels are stored', async () => {
   const store = new SimulatedStore();
   const { client, world } = await openClient({ store: persist(store) });
   const names = Array.from({ length: 257 }, (_, number) => `c${number}`);
@@ -96,7 +96,7 @@ test('positions of the 256 channels used last are kept', async () => {
   assert.deepEqual([kept.length, kept.includes('c0'), kept.includes('c1'), kept.at(-1)], [256, true, false, 'c256']);
 });
 
-test('what changes within 200 ms is written together, and again for what changes later', async () => {
+test('changes within 200 ms are written together, later ones in another write', async () => {
   let writes = 0;
   const store = { getItem: () => null, setItem: () => { writes += 1; }, removeItem: () => {} };
   const { client, world } = await openClient({ store: persist(store) });
@@ -117,7 +117,7 @@ test('what changes within 200 ms is written together, and again for what changes
   assert.equal(writes, 3, 'nothing changed');
 });
 
-test('a page that leaves without a token leaves no session', async () => {
+test('a page that leaves without a resume token stores no session', async () => {
   const store = new SimulatedStore();
   const { world } = await newClient({ store: persist(store) });
   await welcome(world, { resume: '' });
@@ -125,7 +125,7 @@ test('a page that leaves without a token leaves no session', async () => {
   assert.equal(store.entries.size, 0);
 });
 
-test('a position is written to the store once for each message, not for what else comes', async () => {
+test('a position is written once for each message, and for nothing else', async () => {
   const handled = [];
   const store = () => ({ position: () => undefined, setPosition: (name, position) => handled.push(position), takeSession: () => undefined, unsent: () => [], moreUnsent() {}, lessUnsent() {}, flush() {} });
   const { client, world } = await openClient({ store });
@@ -137,7 +137,7 @@ test('a position is written to the store once for each message, not for what els
   assert.deepEqual(handled, [at(7), at(8)]);
 });
 
-test('without `unsent` nothing is written for publications, and a position alone is written alone', async () => {
+test('without `unsent` publications are not stored, and a position is written alone', async () => {
   const store = new SimulatedStore();
   const written = [];
   for (const what of ['setItem', 'removeItem']) {
@@ -160,7 +160,7 @@ test('without `unsent` nothing is written for publications, and a position alone
   assert.deepEqual(written, ['positions']);
 });
 
-test('of several subscriptions on a channel the first has its position in the store', async () => {
+test('of several subscriptions on a channel, the first has its position in the store', async () => {
   const store = new SimulatedStore();
   const { client, world } = await openClient({ store: persist(store), name: 'test' });
   await liveSubscription(client, world);

@@ -34,7 +34,7 @@ test('a subscription with a window has a number, and says how many messages may 
   assert.deepEqual([asked.channel, asked.window, typeof asked.subscription], ['jobs', 3, 'number']);
 });
 
-test('each message is acknowledged by itself, or all up to one', async () => {
+test('each message is acknowledged alone, or all up to one', async () => {
   const { world, jobs, events, comes } = await windowed();
   for (const offset of [8, 9, 10]) await comes(offset);
   const [, , , third] = events;
@@ -43,7 +43,7 @@ test('each message is acknowledged by itself, or all up to one', async () => {
   assert.deepEqual(await done(world), [{ position: at(10) }, { position: at(9), cumulative: true }]);
 });
 
-test('its position is the one up to which the reader is done with everything', async () => {
+test('its position is the one up to which the reader has finished everything', async () => {
   const { jobs, events, comes } = await windowed();
   assert.equal(jobs.position, at(7));
   for (const offset of [8, 9, 10]) await comes(offset);
@@ -56,7 +56,7 @@ test('its position is the one up to which the reader is done with everything', a
   assert.equal(jobs.position, at(10));
 });
 
-test('in a loop its position is where it began, as long as nothing is done', async () => {
+test('in a loop its position is where it started, as long as nothing is done', async () => {
   const { client, world } = await openClient();
   const jobs = client.subscribe('jobs', { window: 3 });
   const events = jobs[Symbol.asyncIterator]();
@@ -71,7 +71,7 @@ test('in a loop its position is where it began, as long as nothing is done', asy
   assert.equal(jobs.position, at(8));
 });
 
-test('without a token it goes on after what is done, and gives the reader nothing that it has', async () => {
+test('without a resume token it continues after the finished messages, and repeats nothing', async () => {
   const { world, jobs, events, comes } = await windowed();
   for (const offset of [8, 9, 10]) await comes(offset);
   jobs.done(events[2]);
@@ -89,7 +89,7 @@ test('without a token it goes on after what is done, and gives the reader nothin
   assert.equal(events.some(({ type }) => type === 'gap'), false);
 });
 
-test('what a token restores again may have holes where the reader was done, and they are no gaps', async () => {
+test('a restored subscription may have holes where the reader was done, and they are not gaps', async () => {
   const { world, jobs, events, asked, comes } = await windowed();
   for (const offset of [8, 9, 10]) await comes(offset);
   await world.socket.says({ type: 'token', resume: 'v1.second' });
@@ -107,7 +107,7 @@ test('what a token restores again may have holes where the reader was done, and 
   assert.equal(events.some(({ type }) => type === 'gap'), false);
 });
 
-test('done without a connection is said when the message comes again', async () => {
+test('done() without a connection is sent when the message is delivered again', async () => {
   const { world, jobs, events, comes } = await windowed();
   await comes(8);
   await world.socket.ends();
@@ -119,7 +119,7 @@ test('done without a connection is said when the message comes again', async () 
   assert.equal(again.since, at(8));
 });
 
-test('the newest message, which the reader was done with, is acknowledged again when it comes again', async () => {
+test('the newest message, if done, is acknowledged again when it is delivered again', async () => {
   const { world, jobs, events, asked, comes } = await windowed();
   await comes(8);
   await world.socket.says({ type: 'token', resume: 'v1.second' });
@@ -132,7 +132,7 @@ test('the newest message, which the reader was done with, is acknowledged again 
   assert.deepEqual(await done(world), [{ position: at(8) }]);
 });
 
-test('an acknowledgement that is refused for now is made again, also beside many questions', async () => {
+test('an acknowledgement refused temporarily is repeated, also while many requests are unanswered', async () => {
   const { client, world, jobs, events, comes } = await windowed();
   await comes(8);
   for (let count = 0; count < 256; count += 1) client.presence('jobs').catch(() => {});
@@ -158,7 +158,7 @@ test('own messages need no acknowledgement', async () => {
   assert.equal(jobs.position, at(8));
 });
 
-test('of a filter the place over all channels is acknowledged', async () => {
+test('a filter acknowledges its position over all channels', async () => {
   const { world, jobs, events, asked } = await windowed({ target: { filter: 'jobs/+' }, position: 100 });
   const { subscription } = asked;
   await world.socket.says({ ...message(4, 'a', 'jobs/a'), subscription, at: at(101) });
@@ -168,7 +168,7 @@ test('of a filter the place over all channels is acknowledged', async () => {
   assert.equal(jobs.position, at(101));
 });
 
-test('begun at the start, it goes on before the first message that is not done', async () => {
+test('if it started at the beginning, it continues before the first unfinished message', async () => {
   const { world, events, jobs, comes } = await windowed({ since: 'start', live: false });
   await comes(3);
   await comes(4);
@@ -178,7 +178,7 @@ test('begun at the start, it goes on before the first message that is not done',
   assert.equal(world.socket.takeOne('subscribe').since, at(2));
 });
 
-test('a gap is announced, and what the reader has from before it stays with the reader', async () => {
+test('a gap is announced, and earlier messages stay with the reader', async () => {
   const { world, jobs, events, asked, comes } = await windowed();
   for (const offset of [8, 9]) await comes(offset);
   await lose(world);
@@ -197,7 +197,7 @@ test('a gap is announced, and what the reader has from before it stays with the 
   assert.equal(jobs.position, at(16));
 });
 
-test('what is no longer part of the stream need not be done', async () => {
+test('messages that are no longer part of the stream need not be done', async () => {
   const { world, jobs, events, asked, comes } = await windowed();
   for (const offset of [8, 9]) await comes(offset);
   await lose(world);
@@ -227,7 +227,7 @@ test('a gap counts for the position once everything before it is done', async ()
   assert.equal(jobs.position, at(13));
 });
 
-test('a gap before the first message is where it begins', async () => {
+test('a gap before the first message is the start', async () => {
   const { world, jobs, asked, comes, events } = await windowed({ since: 'start', live: false });
   await world.socket.says({ type: 'gap', subscription: asked.subscription, channel: 'jobs', from: at(0), to: at(5), reason: 'evicted_by_size' });
   assert.equal(jobs.position, at(5));
@@ -235,7 +235,7 @@ test('a gap before the first message is where it begins', async () => {
   assert.deepEqual(offsets(events), [6]);
 });
 
-test('the position of what is done outlives a reload, and the next page gets the rest again', async () => {
+test('the position of done messages survives a reload, and the next page gets the rest again', async () => {
   const store = new SimulatedStore();
   const { world, jobs, events, comes } = await windowed({ options: { store: persist(store) } });
   for (const offset of [8, 9]) await comes(offset);
@@ -250,13 +250,13 @@ test('the position of what is done outlives a reload, and the next page gets the
   assert.equal(plain.position, undefined, 'of several subscriptions one has its position in the store');
 });
 
-test('a reader that is done with nothing is told to subscribe with a window', async () => {
+test('done() without a window is an error that says to subscribe with one', async () => {
   const { client } = await openClient();
   const room = client.subscribe('chat');
   assert.throws(() => room.done({ position: at(8) }), { name: 'TypeError', message: 'done: subscribe with a window' });
 });
 
-test('done after unsubscribing says nothing', async () => {
+test('done() after unsubscribing sends nothing', async () => {
   const { world, jobs, events, comes } = await windowed();
   await comes(8);
   jobs.unsubscribe();

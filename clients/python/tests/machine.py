@@ -82,7 +82,7 @@ class Server:
     async def _end(self, how: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(how)
-        # What it still says has to be read, or it could wait for that for ever.
+        # Its remaining output must be read, or it could block forever.
         await self._process.communicate()
 
 
@@ -115,7 +115,7 @@ class Network:
         self.cut()
 
     def die(self) -> None:
-        """Nothing comes through any more, and nobody is told."""
+        """Everything is dropped from now on, and neither side is notified."""
         self._flows.clear()
 
     def revive(self) -> None:
@@ -160,7 +160,7 @@ class Network:
                 await self._flows.wait()
                 writer.write(data)
                 await writer.drain()
-        # The other end hears of it.
+        # The other end is notified.
         if not writer.is_closing():
             writer.close()
 

@@ -23,7 +23,7 @@ def message(offset: int, data: Any = None, channel: str = "chat", **more: Any) -
 
 
 class Chance(random.Random):
-    """Randomness that always gives the same."""
+    """Randomness that always returns the same value."""
 
     def __init__(self, value: float) -> None:
         super().__init__(1)
@@ -34,7 +34,7 @@ class Chance(random.Random):
 
 
 class World:
-    """One client, the time, and what the test says in the server's place."""
+    """One client, the time, and the test in place of the server."""
 
     def __init__(
         self, settings: Settings | None = None, *, chance: float = 0.5, info: Any = None, **more: bool
@@ -55,11 +55,11 @@ class World:
 
     @property
     def connection(self) -> int:
-        """The newest connection that the core asked for."""
+        """The newest connection that the core requested."""
         return self.opened[-1]
 
     def settle(self) -> None:
-        """Does what a driver would."""
+        """Acts as the driver."""
         while (action := self.core.poll_action()) is not None:
             if isinstance(action, Open):
                 self.opened.append(action.connection)
@@ -100,7 +100,7 @@ class World:
         raise AssertionError("its timeouts never end")
 
     def sleeps(self, seconds: float) -> None:
-        """The machine sleeps: what was due meanwhile is handled late."""
+        """The machine sleeps: timeouts in the meantime are handled late."""
         self.now += seconds
         self.core.handle_timeout(self.now)
         self.settle()
@@ -125,7 +125,7 @@ class World:
         return sent[0]
 
     def says(self, **fields: Any) -> None:
-        """The server says something."""
+        """The server sends a message."""
         self.says_text(json.dumps(fields))
 
     def says_text(self, text: str | bytes) -> None:
@@ -138,7 +138,9 @@ class World:
         self.settle()
 
     def welcomes(self, **more: Any) -> dict[str, Any]:
-        """The newest connection opens, and the server welcomes it; gives the ``connect``."""
+        """The newest connection opens, and the server welcomes it; returns the
+        ``connect``.
+        """
         self.accepts()
         connect = self.sent_one("connect")
         self.says(**{"type": "welcome", "id": connect["id"], "session": "s1", "resume": "v1.first", **more})

@@ -1,4 +1,6 @@
-"""What is asked beside channels' streams: calls, state, and what others see of this session."""
+"""Requests other than subscriptions: calls, state, and the info that others see
+of this session.
+"""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Opening, noticing the end, waiting, and ends that say not to come back."""
+"""Opening, detecting the end, waiting, and ends that rule out reconnecting."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from simulated import World, open_world
 
 
 def pauses(world: World, count: int) -> list[float]:
-    """How long after each loss the next attempt comes, when every attempt fails."""
+    """The wait after each loss, if every attempt fails."""
     seen = []
     for _ in range(count):
         lost_at, before = world.now, len(world.opened)
@@ -168,7 +168,7 @@ def test_too_slow_comes_back_and_a_flood_after_half_a_minute() -> None:
     world.settle()
     assert world.core.state.name == "waiting"
     world.passes(30.0)
-    # It was of that connection: the next 1008 is for good.
+    # It applied to that connection: the next 1008 is final.
     world.welcomes()
     world.ends(1008)
     assert world.states[-1].name == "closed"

@@ -38,7 +38,7 @@ async def welcome(socket: ServerConnection) -> None:
 
 @contextlib.asynccontextmanager
 async def answering(answer: bytes) -> AsyncIterator[str]:
-    """A server that gives everybody these bytes."""
+    """A server that sends these bytes to every client."""
 
     async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
@@ -55,7 +55,9 @@ async def answering(answer: bytes) -> AsyncIterator[str]:
 
 
 async def until(client: offhook.Client, *names: str, count: int = 1) -> State:
-    """The state after the connection got to one of these so many times."""
+    """The state after the connection has reached one of these states this many
+    times.
+    """
     reached: asyncio.Queue[State] = asyncio.Queue()
     stop = client.on(State, lambda state: reached.put_nowait(state) if state.name in names else None)
     try:

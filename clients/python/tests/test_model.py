@@ -109,7 +109,7 @@ class Server:
         return positions.parse(self.stream[offset - 1].position)[0]
 
     def flow(self) -> None:
-        """Sends the subscriber what is new."""
+        """Sends new messages to the subscriber."""
         while self.cursor is not None and self.cursor < len(self.stream):
             it = self.stream[self.cursor]
             more = {"position": it.position, "data": it.data, "time": 1, "previous": it.previous}
@@ -143,7 +143,7 @@ class Life:
         raise AssertionError("it does not come back")
 
     def delivers(self, count: int) -> None:
-        """So many messages each way."""
+        """This many messages in each direction."""
         for _ in range(count):
             text = self.world.core.poll_transmit(self.world.connection, self.world.now) if self.is_open else None
             if text is not None:
@@ -224,7 +224,9 @@ class Life:
         return self.world.connection not in {close.connection for close in self.world.closed}
 
     def ends_well(self) -> None:
-        """Everything calms down; then what was seen is compared with what there is."""
+        """Runs until nothing is pending, and compares the received messages
+        with the stream.
+        """
         for _ in range(100):
             if not self.is_welcome():
                 self.loses()

@@ -1,4 +1,4 @@
-"""What is published, over as many connections as it takes."""
+"""Publications, over as many connections as necessary."""
 
 from typing import Any
 
@@ -9,7 +9,9 @@ from simulated import World, at, open_world
 
 
 def take_all(world: World) -> list[dict[str, Any]]:
-    """The server takes what comes, one after the other, until there is nothing more."""
+    """The server accepts publications, one after the other, until there are no
+    more.
+    """
     taken = []
     while sent := world.sent():
         for publication in sent:
@@ -53,7 +55,7 @@ def test_what_was_not_answered_goes_again_over_the_next_connection_with_the_same
     second = world.sent()
     assert [sent["key"] for sent in second] == [first[1]["key"], first[2]["key"]]
     assert second[0]["id"] != first[1]["id"]
-    # The old answer is nobody's any more.
+    # The old answer is ignored.
     world.published(first[1])
     assert world.core.unanswered == 2
     world.published(second[0])
@@ -181,7 +183,7 @@ def test_what_was_sent_and_has_no_answer_is_given_up_before_the_server_forgets_i
         if world.core.state.name == "connecting":
             world.ends()
     assert isinstance(world.outcomes[request], TimedOut)
-    # Never sent: there is no hurry.
+    # Never sent, so it does not expire.
     assert later not in world.outcomes
     while world.core.state.name != "connecting":
         world.passes(1.0)
@@ -198,7 +200,7 @@ def test_a_message_that_is_too_large_for_the_server_is_not_sent_again() -> None:
     world.welcomes()
     assert data(take_all(world)) == ["s"]
     assert isinstance(world.outcomes[small], Published)
-    # Nothing of ours was too large: for good.
+    # Nothing of ours was too large, so the end is final.
     world.ends(1009)
     assert world.core.state.name == "closed"
 

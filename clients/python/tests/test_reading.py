@@ -49,7 +49,7 @@ def test_a_reader_that_does_not_read_is_paused_and_goes_on_from_history() -> Non
     world.passes(1.0)
     assert world.sent_one("unsubscribe")["channel"] == "chat"
     assert world.core.wants_input()
-    # What was under way is not kept: memory is bounded.
+    # Messages in flight are not stored: memory is bounded.
     for offset in range(18, 10_018):
         world.says(**message(offset))
     world.says(**message(8, channel="other"))
@@ -151,7 +151,7 @@ def test_a_question_without_an_answer_is_asked_again_and_then_given_up() -> None
     world.passes(10.0)
     assert isinstance(world.outcomes[number], TimedOut)
     assert isinstance(world.outcomes[number], TimeoutError)
-    # An answer that comes too late is nobody's.
+    # A late answer is ignored.
     world.says(type="members", id=third["id"], channel="chat", members=[], total=0)
 
 

@@ -1,4 +1,4 @@
-"""Subscriptions over connections that come and go."""
+"""Subscriptions over several connections."""
 
 from typing import Any
 
@@ -189,7 +189,7 @@ def test_after_a_gap_into_a_new_epoch_a_message_may_still_name_the_old_one() -> 
     number = world.is_live()
     world.says(**{"type": "gap", "channel": "chat", "from": at(7), "to": "18.7", "reason": "epoch_changed"})
     world.says(**{**message(8), "position": "18.8", "previous": at(7)})
-    # The same offset is no proof that nothing is missing: it is told.
+    # The same offset does not prove that nothing is missing: a gap is reported.
     assert kinds(world.takes(number)) == ["epoch_changed", "Message"]
 
 

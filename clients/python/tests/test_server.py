@@ -27,7 +27,7 @@ def client_of(network: Network | Server, settings: Settings = QUICK, **more: Any
 
 
 async def read(room: Subscription, count: int) -> tuple[list[Any], list[str]]:
-    """The data of so many messages, and the gaps between them."""
+    """The data of this many messages, and the gaps between them."""
     data: list[Any] = []
     gaps: list[str] = []
     async for event in room:
@@ -469,7 +469,7 @@ async def test_the_session_on_another_connection_replaces_this_one_for_good() ->
         await room.next()
         closed = asyncio.ensure_future(state(one, "closed"))
         copy = client_of(network)
-        # What a copy of the process would have: the same token.
+        # A copy of the process would have the same token.
         copy._core._resume = one._core._resume  # noqa: SLF001 - nothing public gives it
         error = (await closed).error
         assert error is not None

@@ -17,7 +17,7 @@ def gaps(events: list[Event]) -> list[str]:
 
 
 def answers(world: World, asked: dict[str, Any], offset: int = 7, *, live: bool = True) -> None:
-    """The server serves what was asked for."""
+    """The server answers the requested subscriptions."""
     target = {name: asked[name] for name in ("channel", "filter", "subscription") if name in asked}
     number = {"id": asked["id"]} if "id" in asked else {}
     world.says(type="subscribed", **number, **target, position=at(offset), live=live)
@@ -225,14 +225,14 @@ class Jobs:
         self.world.settle()
 
     def told(self) -> list[tuple[str, bool]]:
-        """What the server was told is done; it answers."""
+        """The acknowledgements received by the server, which answers them."""
         told = self.world.sent()
         for one in told:
             self.world.says(type="done", id=one["id"], subscription=0, channel="jobs")
         return [(one["position"], one.get("cumulative", False)) for one in told if one["type"] == "done"]
 
     def returns(self) -> dict[str, Any]:
-        """The connection is lost and comes back; what is asked for."""
+        """The connection is lost and reopened; returns what is requested."""
         self.world.loses()
         self.world.welcomes()
         return self.world.sent_one("subscribe")
@@ -291,7 +291,7 @@ def test_what_a_token_restores_again_may_have_holes_where_the_reader_was_done() 
     jobs.world.welcomes()
     del jobs.asked["id"]
     answers(jobs.world, jobs.asked, 12, live=False)
-    # The last one was under way when the connection was lost.
+    # The last one was in flight when the connection was lost.
     jobs.comes(8, 10, 11, redelivered=1)
     jobs.comes(12)
     assert data(jobs.events) == ["m8", "m9", "m10", "m11", "m12"]

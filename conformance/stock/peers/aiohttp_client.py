@@ -1,7 +1,8 @@
 """Python's `aiohttp` as a client: aiohttp_client.py URL [CA]. Prints a line for
 each check.
 
-It cannot send fragments. """
+It cannot send fragments.
+"""
 
 import asyncio
 import os

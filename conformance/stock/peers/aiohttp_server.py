@@ -1,5 +1,6 @@
 """Python's `aiohttp` as an echo server. Prints where it listens, and how each
-connection was closed."""
+connection was closed.
+"""
 
 import asyncio
 

@@ -1,5 +1,6 @@
 """Python's `websockets` as a client: websockets_client.py URL [CA]. Prints a
-line for each check."""
+line for each check.
+"""
 
 import asyncio
 import os

@@ -1,5 +1,6 @@
 """Python's `websockets` as an echo server. Prints where it listens, and how
-each connection was closed."""
+each connection was closed.
+"""
 
 import asyncio
 

@@ -96,8 +96,8 @@ pub(crate) fn verbs_of<'a>(names: impl Iterator<Item = &'a str>) -> Result<Verbs
         let verb = Verbs::named(name).ok_or_else(|| {
             let shown: String = name.chars().take(40).collect();
             InvalidGrant(format!(
-                "{shown:?} is no verb; there are publish, subscribe, history, presence, state, \
-                 call, read and *"
+                "{shown:?} is not a verb; expected publish, subscribe, history, presence, state, \
+                 call, read or *"
             ))
         })?;
         verbs = verbs | verb;

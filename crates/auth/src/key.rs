@@ -89,7 +89,7 @@ impl Key {
     /// `RSAPublicKey` (RFC 8017 §A.1.1).
     ///
     /// # Errors
-    /// It is none, or of a kind that no algorithm here takes.
+    /// The input is not a key, or is a key for an unsupported algorithm.
     pub fn from_der(der: &[u8]) -> Result<Self, InvalidKey> {
         let parse = |algorithm: &'static dyn VerificationAlgorithm| {
             ParsedPublicKey::new(algorithm, der).ok()

@@ -88,7 +88,7 @@ impl Refetching {
     /// The fetch has returned this, which replaces the keys if it is a key set.
     ///
     /// # Errors
-    /// It is none; the keys that were there stay.
+    /// The answer is not a key set; the previous keys stay in use.
     pub fn fetched(&mut self, body: &[u8], now_ms: u64) -> Result<(), InvalidKey> {
         match KeySet::from_jwks(body) {
             Ok(keys) => {

@@ -35,11 +35,11 @@ Examples:
   offhook log backup /mnt/backups/monday      copy the log while the server runs, and check the copy
   offhook log check                           read everything, and say what is damaged
   offhook log channels                        which channels there are, and how long
-  offhook log read chat > chat.jsonl          everything retained of a channel, an object a line
-  offhook log restore /mnt/backups/monday     put a copy in the place of a log that is gone
+  offhook log read chat > chat.jsonl          the retained messages of a channel, one object per line
+  offhook log restore /mnt/backups/monday     restore a copy where a log was lost
 
-Exit codes: 0 done, and everything is good; 1 it could not be done, or something is damaged; 2 mistakes
-in flags.";
+Exit codes: 0 done, and everything is intact; 1 failed, or something is damaged; 2 invalid
+flags.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

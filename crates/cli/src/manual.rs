@@ -40,7 +40,7 @@ impl Man {
             None => program,
             Some(name) => {
                 let found = program.find_subcommand(name).cloned();
-                found.ok_or_else(|| Failure::usage(format!("there is no command {name}")))?
+                found.ok_or_else(|| Failure::usage(format!("unknown command {name}")))?
             }
         };
         let mut page = Vec::new();

@@ -62,7 +62,7 @@ impl Serve {
 
 /// A key for everything, which is good as long as this process.
 fn dev_key(loaded: &mut Loaded) -> Result<String, Failure> {
-    let missing = || Failure::usage("the system has no randomness to give");
+    let missing = || Failure::usage("the system cannot provide random bytes");
     let key = new_api_key().ok_or_else(missing)?;
     loaded.config.api.keys.push(ApiKey::of_everything(&key));
     Ok(key)
@@ -93,7 +93,7 @@ async fn stop(running: Running, mut signals: Signals, loaded: &Loaded) {
         () = running.stop() => screen::tell("stopped"),
         // Only for the keyboard: some supervisors send their signal twice.
         _ = signals.interrupt.recv() => {
-            screen::tell("stopped at once; acknowledged messages are kept");
+            screen::tell("stopped immediately; acknowledged messages are on disk");
             process::exit(AT_ONCE);
         }
     }

@@ -48,8 +48,8 @@ impl Error {
             Self::Invalid(_) | Self::Json(_) | Self::AlreadySubscribed(_) | Self::Closed => false,
             Self::Full | Self::Token(_) | Self::Server(_) | Self::Unanswered | Self::Silent => true,
             Self::Refused(refused) => refused.retry() != Retry::Never,
-            // The session is on a newer connection, which reconnecting would replace; or the server's
-            // side does not want it.
+            // The session is on a newer connection, which reconnecting would replace; or the
+            // backend ended it.
             Self::Closing(reason) => !matches!(&**reason, "replaced" | "disconnected"),
             Self::Connection(error) => error.is_retryable(),
         }

@@ -50,7 +50,7 @@ impl FromStr for Position {
             .split_once('.')
             .and_then(|(epoch, offset)| Some(Self::new(digits(epoch)?, digits(offset)?)));
         numbers.ok_or_else(|| {
-            let detail = "a position is what the server gave, like \"1700000000000000.42\"";
+            let detail = "expected a position given by the server, like \"1700000000000000.42\"";
             Refusal::new(ErrorCode::BadRequest, detail)
         })
     }

@@ -45,7 +45,7 @@ pub async fn client_process() -> io::Result<()> {
             rate,
         }) => publishing::publish(&reporter, &mut instructions, &url, &publishers, rate).await,
         Some(Instruction::Stop | Instruction::Expect { .. } | Instruction::Report) => Err(
-            io::Error::other("the first instruction has to be `subscribe` or `publish`"),
+            io::Error::other("the first instruction must be `subscribe` or `publish`"),
         ),
         None => Ok(()),
     }

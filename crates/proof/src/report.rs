@@ -177,7 +177,7 @@ impl fmt::Display for Report {
 
 fn system(broken: &Broken) -> String {
     if !broken.has_system {
-        return "the clock was not stepped, and no fsync failed: that takes Linux and `cc`"
+        return "the clock was not stepped, and no fsync failed: this needs Linux and `cc`"
             .to_owned();
     }
     format!(

@@ -269,7 +269,7 @@ impl Runner<'_> {
         let late = |_| io::Error::other("the publishers do not get their answers");
         let totals = totals.map_err(late)??;
         let channels = timeout_at(deadline, self.expected(&totals)).await;
-        let late = |_| io::Error::other("the server does not say what its channels have");
+        let late = |_| io::Error::other("the server did not report its channels in time");
         let channels = channels.map_err(late)??;
         self.processes
             .instruct_all(&Instruction::Expect { channels })
@@ -402,7 +402,8 @@ impl Runner<'_> {
         let patience = Instant::now() + READY_WITHIN;
         while found.len() < self.plan.processes {
             let update = timeout_at(patience, self.next_update()).await;
-            let silent = |_| io::Error::other("the subscribers do not say what they found");
+            let silent =
+                |_| io::Error::other("the subscribers did not report their findings in time");
             if let (number, Update::Found { findings, orders }) = update.map_err(silent)?? {
                 found.insert(number, (findings, orders));
             }

@@ -1,4 +1,4 @@
-//! A ticker whose connection is lost again and again, and a client that does not mind. Try it:
+//! A ticker whose connection is lost repeatedly, and a client that reconnects. Try it:
 //!
 //! ```console
 //! $ cargo run -p offhook --example reconnecting_ticker

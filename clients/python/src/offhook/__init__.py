@@ -1,6 +1,6 @@
 """Channels over one WebSocket that reconnects by itself, for Offhook's server.
 
-Messages published while you were away are delivered, what you publish while away is sent later, and nothing is
+Messages published while you were disconnected are delivered afterwards, your own are sent then, and nothing is
 delivered twice.
 """
 

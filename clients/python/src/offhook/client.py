@@ -25,7 +25,7 @@ from .wire import Acked, Called, Result
 N = TypeVar("N", State, Latency, Told, Warned)
 
 MOST_UNDONE = 1_024
-"""Messages in the window of an acknowledged subscription. 1,024: as many as a server allows."""
+"""The maximum window of an acknowledged subscription. 1,024: the limit of servers."""
 CALLED_WITHIN = 10.0
 """The deadline of a call that names none. 10 s: a person waits no longer."""
 
@@ -97,7 +97,9 @@ class Client:
         return self._core.unanswered
 
     def on(self, kind: type[N], handler: Callable[[N], None]) -> Callable[[], None]:
-        """Calls ``handler`` with each ``State``, ``Latency``, ``Told`` or ``Warned``; returns what stops it."""
+        """Calls ``handler`` with each ``State``, ``Latency``, ``Told`` or ``Warned``; returns a function that removes
+        it.
+        """
         handlers = self._handlers.setdefault(kind, [])
         handlers.append(handler)
         return lambda: handlers.remove(handler) if handler in handlers else None
@@ -125,9 +127,9 @@ class Client:
     ) -> Subscription:
         """To a channel, or to all channels that match a ``Filter``. Several on one channel are independent.
 
-        Begins at ``since``: ``"now"``, ``"start"``, ``Last(50)``, a position, or ``"state"``. ``presence``: joins and
-        leaves, too. ``echo=False``: of this session's own messages comes ``Own``, without data. ``window``: at most so
-        many messages (1 to 1,024) come before ``Subscription.done``; the channel has to keep history.
+        Starts at ``since``: ``"now"``, ``"start"``, ``Last(50)``, a position, or ``"state"``. ``presence``: with joins
+        and leaves. ``echo=False``: this session's own messages arrive as ``Own``, without data. ``window``: at most
+        this many messages (1 to 1,024) are delivered before ``Subscription.done``; the channel must have history.
         """
         subscription = self._subscribe(Wish(target, since, presence, echo, window))
         self._driver.advance()
@@ -141,7 +143,7 @@ class Client:
         presence: bool = False,
         echo: bool = True,
     ) -> list[Subscription]:
-        """To each of several channels, asked for with one message."""
+        """Subscribes to several channels with one message."""
         all_of_them = [self._subscribe(Wish(channel, since, presence, echo)) for channel in channels]
         self._driver.advance()
         return all_of_them
@@ -169,9 +171,9 @@ class Client:
         """Queues a publication at once; await the answer, which arrives once the server has stored it.
 
         It is sent over as many connections as necessary, and published once. Each channel has one publication in
-        flight, which keeps them in order, except with ``ordered=False``. ``queue=False``: sent now and once, or not at
-        all. If it is cancelled before it was sent, it is not published; after that it may be, and is not sent again on
-        another connection.
+        flight, which preserves their order, except with ``ordered=False``. ``queue=False``: sent once and immediately,
+        or not at all. If it is cancelled before it was sent, it is not published; after that, it may be published, and
+        is not sent again on another connection.
         """
         request = self._core.publish(
             channel,
@@ -189,7 +191,7 @@ class Client:
     ) -> History:
         """Reads once: the newest, those after ``since``, or backward: the newest before the position ``before``.
 
-        A page may be shorter than ``limit``. Reading backward, ``more`` says whether older messages are kept.
+        A page may be shorter than ``limit``. Reading backward, ``more`` says whether older messages are retained.
         """
         message: dict[str, Any] = {"type": "history", "channel": channel, "limit": limit}
         if before is not None:
@@ -219,8 +221,8 @@ class Client:
     async def call(self, method: str, data: Data = None, *, deadline: float | None = None) -> Any:
         """Calls the server's backend, once; ``deadline`` is in seconds, 10 without one.
 
-        Raises the error that the backend answered with, ``TimedOut``, or ``Unavailable`` with the code ``offline`` when
-        the connection was lost before the answer: nobody knows then whether it was done.
+        Raises the error that the backend answered with, ``TimedOut``, or ``Unavailable`` with the code ``offline`` if
+        the connection was lost before the answer: then it is unknown whether it was done.
         """
         message: dict[str, Any] = {"type": "call", "method": method, **encode(data)}
         if deadline is not None:
@@ -295,7 +297,7 @@ class Client:
                 self._loop.call_soon(handler, notice)
 
     async def _refresh(self) -> None:
-        """Gives the server a newer token, so that the connection stays."""
+        """Sends the server a newer token, so that the connection stays open."""
         if self._token is None:
             return
         try:

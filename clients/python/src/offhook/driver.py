@@ -210,7 +210,7 @@ def as_websocket(url: str) -> str:
 
 
 async def provide(source: Provided[str]) -> str:
-    """A text, or what its function gives."""
+    """A string, or the result of a function."""
     if isinstance(source, str):
         return source
     given = source()

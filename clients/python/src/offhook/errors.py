@@ -1,4 +1,4 @@
-"""Errors, by what a program can do about them."""
+"""Errors, classified by what a program can do about them."""
 
 from __future__ import annotations
 

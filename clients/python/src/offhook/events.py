@@ -1,4 +1,4 @@
-"""What a subscription gives, and what the other calls answer."""
+"""The events of subscriptions, and the results of other calls."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from .errors import OffhookError
 
 # Sequence and Mapping would let bytes and odd keys in; a dict or list of these is what json writes.
 Json: TypeAlias = Union[str, int, float, bool, "list[Any]", "tuple[Any, ...]", "dict[str, Any]", None]
-"""Anything that JSON can say."""
+"""Any JSON value."""
 
 Data: TypeAlias = Json | bytes | bytearray | memoryview
-"""What a publication carries; bytes travel in base64."""
+"""The data of a publication; bytes are sent in base64."""
 
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """Begin with the newest ``count`` messages that are kept."""
+    """Start with the newest ``count`` retained messages."""
 
     count: int
 
@@ -33,7 +33,7 @@ A subscription to a channel that keeps state may begin at ``"state"``: with the 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """All channels that match: ``+`` stands for one part between slashes, ``#`` at the end for all further parts."""
+    """All channels that match: ``+`` matches one part between slashes, ``#`` at the end all further parts."""
 
     pattern: str
 
@@ -49,7 +49,7 @@ class Message:
     time: int
     """Milliseconds since 1970 on the server's clock."""
     user: str | None = None
-    """Who published; missing for strangers and for the server itself."""
+    """The publisher; missing for anonymous clients and for the server itself."""
     session: str | None = None
     key: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Own:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The messages after ``from_``, up to and including ``to``, don't come.
+    """The messages after ``from_``, up to and including ``to``, are missing.
 
     ``reason`` is the protocol's, or ``unannounced``: a hole that the server did not announce. With ``diverged``,
     messages after ``agreed`` that were received before are no longer part of the stream.
@@ -110,7 +110,7 @@ class Subscribed:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Everything that was missing has come."""
+    """Everything that was missing has been delivered."""
 
     channel: str
     position: str
@@ -118,7 +118,7 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class CatchingUp:
-    """This connection reads too slowly, and gets what it missed from what the channel keeps."""
+    """This connection reads too slowly, and receives what it missed from the channel's history."""
 
     channel: str
     position: str
@@ -135,7 +135,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """A member came, or one that is there already replaced its ``info``."""
+    """A member joined, or a present one replaced its ``info``."""
 
     channel: str
     member: Member
@@ -151,7 +151,7 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Comes unasked after joins and leaves were left out: it replaces what was known."""
+    """Sent unasked after joins and leaves were dropped: it replaces the list of members."""
 
     channel: str
     members: tuple[Member, ...]
@@ -167,7 +167,7 @@ class Ended:
 
 
 Event: TypeAlias = Subscribed | Message | Own | Live | CatchingUp | Gap | Join | Leave | Members
-"""What iterating over a subscription gives."""
+"""What iterating over a subscription yields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,9 @@ class Receipts:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Of the connection. ``closed`` is for good, with an ``error`` unless ``close()`` or the server's 1000 did it."""
+    """The state of the connection. ``closed`` is permanent, with an ``error`` unless it was caused by ``close()`` or
+    the server's 1000.
+    """
 
     name: Literal["connecting", "open", "waiting", "closed"]
     attempt: int = 0
@@ -232,7 +234,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Something that the server's backend says to this session alone, outside of any channel. It is not kept."""
+    """Data that the server's backend sends to this session alone, outside of any channel. It is not stored."""
 
     data: Any
 

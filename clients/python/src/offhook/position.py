@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-# Both numbers are below 2^53, so 16 digits; a longer one is not a position, whoever sends it.
+# Both numbers are below 2^53, so they have at most 16 digits; longer ones are invalid.
 _POSITION = re.compile(r"(0|[1-9][0-9]{0,15})\.(0|[1-9][0-9]{0,15})")
 
 Step = Literal["next", "repeated", "hole"]
@@ -26,12 +26,12 @@ def before(position: str) -> str:
 
 
 def is_before(position: str, other: str) -> bool:
-    """Whether a position is earlier than another, as far as offsets say: they rise over the life of a stream."""
+    """Whether a position is earlier than another, according to the offsets, which ascend over the life of a stream."""
     return parse(position)[1] < parse(other)[1]
 
 
 def step(received: str | None, previous: str, position: str) -> Step:
-    """How a message at ``position``, which follows ``previous``, stands to the last one received."""
+    """How a message at ``position``, which follows ``previous``, relates to the last one received."""
     # Nothing lies between an offset and the one before it, whatever the publication before was called: after a gap that
     # leads into a new epoch the message still names one of the old epoch.
     if received is None or received in (previous, before(position)):

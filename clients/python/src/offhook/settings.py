@@ -21,10 +21,13 @@ class Backoff(_Positive):
     """The wait before an attempt is random below a bound that doubles ("full jitter")."""
 
     first: float = 0.5
-    """The bound of the first wait. 0.5 s: a restart of the server costs a person a quarter of a second on average."""
+    """The limit of the first wait. 0.5 s: after a restart of the server, people wait a quarter of a second on
+    average.
+    """
     cap: float = 10.0
-    """The bound doubles up to this. 10 s: after an outage all clients are back within that time; a server that needs
-    longer says so."""
+    """The limit doubles up to this. 10 s: after an outage all clients are back within that time; a server that needs
+    longer says so.
+    """
     stable: float = 5.0
     """A connection that was open this long resets the bound. 5 s: one that is lost at once does not."""
 
@@ -65,7 +68,8 @@ class Inbox(_Positive):
     """Their characters of JSON. 4 MiB: a few dozen of the largest messages."""
     patience: float = 1.0
     """While an inbox is full the connection is not read, for at most this long. 1 s: then the subscription pauses, and
-    continues from the channel's history, so that one slow reader does not delay the others."""
+    continues from the channel's history, so that one slow reader does not delay the others.
+    """
 
 
 @dataclass(frozen=True, slots=True)

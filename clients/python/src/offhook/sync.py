@@ -58,7 +58,7 @@ class Client:
         return Subscription(self, self._call(lambda: self._client.subscribe(target, **options)))
 
     def subscribe_all(self, channels: Iterable[str], **options: Any) -> list[Subscription]:
-        """To each of several channels, asked for with one message."""
+        """Subscribes to several channels with one message."""
         some = self._call(lambda: self._client.subscribe_all(channels, **options))
         return [Subscription(self, subscription) for subscription in some]
 
@@ -145,7 +145,9 @@ class Client:
 
 
 class Subscription(Iterator[Event]):
-    """One channel, or all that match a filter. Iterate over it, or ask for the ``next`` event with a timeout."""
+    """One channel, or all that match a filter. Iterate over it, or get the ``next`` event with a
+    timeout.
+    """
 
     def __init__(self, client: Client, subscription: AsyncSubscription) -> None:
         self._client = client

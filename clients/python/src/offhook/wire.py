@@ -1,7 +1,7 @@
 """The server's messages, parsed and checked. The protocol is docs/protocol.md.
 
-A server may be newer, broken or hostile: whatever comes is one of the types below, ``None`` for a type that this client
-doesn't know, or a ``BadMessage``.
+A server may be newer, defective or hostile: every message becomes one of the types below, ``None`` for an unknown type,
+or a ``BadMessage``.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class SubscribedTo:
 
 @dataclass(frozen=True, slots=True)
 class UnsubscribedFrom:
-    """The answer to ``unsubscribe``; without an ``id`` the server ended the subscription, and says why."""
+    """The answer to ``unsubscribe``; without an ``id``, the server ended the subscription, with the reason."""
 
     id: int | None
     key: Key
@@ -115,7 +115,7 @@ Result: TypeAlias = Published | History | Presence | Receipts | Acked | Called |
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to what was sent with this ``id``; to something unreadable when there is none."""
+    """The answer to the message with this ``id``; without an ``id``, to one that could not be parsed."""
 
     id: int | None
     result: Result
@@ -123,7 +123,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Expiring:
-    """The token that the session stands on expires soon."""
+    """The session's token expires soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ ServerMessage: TypeAlias = (
 def parse(text: str | bytes) -> ServerMessage | None:
     """One message. ``None`` for a type that this client doesn't know; raises ``BadMessage``."""
     if not isinstance(text, str):
-        raise BadMessage("a binary message; the protocol has only texts")
+        raise BadMessage("a binary message; the protocol uses only text")
     try:
         fields = json.loads(text, parse_constant=_no_constant)
     # RecursionError: nested deeper than the interpreter follows.
@@ -237,7 +237,7 @@ def _subscription(fields: dict[str, Any]) -> int | None:
 
 
 def _name(fields: dict[str, Any]) -> str:
-    """What a message is about: a channel, or the filter of a subscription to one."""
+    """The subject of a message: a channel, or the filter of a subscription."""
     return _text(fields, "filter" if fields.get("channel") is None else "channel")
 
 

@@ -74,10 +74,7 @@ fn fill(worker: &mut TestWorker, data: &str, acknowledged: &mut u64) -> BrokerFa
 #[test]
 fn a_full_disk_loses_nothing_acknowledged_and_goes_on_when_there_is_room() {
     let Some(disk) = SmallDisk::mount(64) else {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "this test must run where changes are checked"
-        );
+        assert!(std::env::var_os("CI").is_none(), "this test must run in CI");
         return;
     };
     let ballast = disk.path().join("ballast");
@@ -117,7 +114,7 @@ fn a_full_disk_loses_nothing_acknowledged_and_goes_on_when_there_is_room() {
     let before = acknowledged;
     let failure = fill(&mut worker, &data, &mut acknowledged);
     assert_eq!(failure, BrokerFailure::StorageFull);
-    assert!(acknowledged > before + 1_000, "it went on by itself");
+    assert!(acknowledged > before + 1_000, "it continued by itself");
     let told = follower.rest();
     assert!(
         told.contains(&BrokerEvent::Lagged),

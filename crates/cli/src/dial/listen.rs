@@ -281,7 +281,7 @@ async fn input(
             Entry::Message(_) | Entry::Command { .. } => &line,
         };
         if !hub.output.is_interactive() {
-            // What is piped in is for somebody.
+            // Piped input waits until there is a client to send it to.
             hub.somebody().await;
         } else if *hub.present.borrow() == 0 {
             hub.output

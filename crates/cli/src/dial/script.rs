@@ -124,7 +124,7 @@ impl Player<'_> {
             Ok(Ok(None)) => Err(format!("expected {expected}, {}", self.ending())),
             Ok(Err(error)) => Err(format!("expected {expected}, {error}")),
             Err(_) => Err(format!(
-                "expected {expected}, nothing came in {:?}",
+                "expected {expected}, received nothing in {:?}",
                 self.timeout
             )),
         }
@@ -135,7 +135,7 @@ impl Player<'_> {
         match timeout(self.timeout, self.socket.recv()).await {
             Err(_) => {
                 return Err(format!(
-                    "expected {expected}, nothing came in {:?}",
+                    "expected {expected}, received nothing in {:?}",
                     self.timeout
                 ));
             }

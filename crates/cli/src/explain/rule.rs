@@ -48,7 +48,7 @@ impl From<PeerError> for Broken {
             PeerError::Masked => ("RFC 6455 §5.1", "a server must not mask frames"),
             PeerError::UnexpectedContinuation => (
                 "RFC 6455 §5.4",
-                "a continuation must belong to a message under way",
+                "a continuation must continue an incomplete message",
             ),
             PeerError::MessageInterrupted => (
                 "RFC 6455 §5.4",

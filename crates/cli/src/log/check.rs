@@ -90,7 +90,7 @@ pub(super) fn summary(report: &CheckReport) -> String {
         .map(|(_, from, to)| to + 1 - from)
         .sum();
     let verdict = match (report.is_good(), lost) {
-        (true, _) => "everything is good".to_owned(),
+        (true, _) => "everything is intact".to_owned(),
         (false, 0) => "but not everything can be read".to_owned(),
         (false, lost) => format!("{lost} messages cannot be read"),
     };

@@ -65,7 +65,7 @@ fn reached(address: SocketAddr) -> (String, &'static str) {
 
 fn data(config: &Config) -> String {
     let data = if config.in_memory {
-        "in memory, gone when the server stops".to_owned()
+        "in memory, lost when the server stops".to_owned()
     } else {
         shown(&config.data)
     };

@@ -190,7 +190,7 @@ fn a_script_says_which_line_failed_and_how() {
     assert!(
         ended
             .stderr
-            .contains("a.txt:2: expected \"hello\", nothing came in 50ms"),
+            .contains("a.txt:2: expected \"hello\", received nothing in 50ms"),
         "{}",
         ended.stderr
     );

@@ -53,7 +53,7 @@ fn what_is_missing_or_wrong_is_said_without_the_secret() {
     let grant = offhook(&["token", "ann", "--grant", "fly *"])
         .env("OFFHOOK_TOKEN_SECRET", SECRET)
         .run();
-    assert!(grant.stderr.contains("no verb"), "{}", grant.stderr);
+    assert!(grant.stderr.contains("not a verb"), "{}", grant.stderr);
     assert_eq!(
         offhook(&["token", "--inspect", "nonsense"]).run().code,
         Some(2)

@@ -1,4 +1,4 @@
-//! Several channels that are asked for with one message.
+//! Channels that are subscribed to with one message.
 
 use offhook_dialects::native::client::{ChannelName, Position, Target};
 
@@ -12,16 +12,16 @@ const MOST_TOGETHER: usize = 128;
 /// take by default.
 const TOGETHER_BYTES: usize = 128 * 1024;
 
-/// Channels that one request asks for.
+/// Subscriptions that share one request.
 pub(super) struct Group {
     pub(super) keys: Vec<SubscriptionKey>,
     /// Each with its own position, if it has one.
     pub(super) channels: Vec<(ChannelName, Option<Position>)>,
-    /// Where those without a position begin.
+    /// Where channels without a position start.
     pub(super) since: Option<Since>,
     pub(super) presence: bool,
     pub(super) echo: bool,
-    /// A filter is asked for by itself.
+    /// A filter, which cannot share a request.
     is_alone: bool,
     bytes: usize,
 }
@@ -45,7 +45,7 @@ impl Group {
         group
     }
 
-    /// Takes one more. False if it needs a request of its own.
+    /// Adds a subscription. False if it needs a request of its own.
     pub(super) fn take(&mut self, entry: &Subscription, key: SubscriptionKey) -> bool {
         let Target::Channel(channel) = &entry.target else {
             return false;

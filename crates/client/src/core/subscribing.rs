@@ -168,7 +168,7 @@ impl Core {
         }
     }
 
-    /// The request for a subscription, together with those behind it that one message can ask for.
+    /// The request for a subscription, and for those queued after it that can share its message.
     pub(super) fn ask_to_subscribe(&mut self, key: SubscriptionKey) -> Option<String> {
         if !self.subscriptions.is_wanted(key) {
             return None;
@@ -206,7 +206,7 @@ impl Core {
         Some(self.request(Asked::Subscribe(only), command))
     }
 
-    /// Each is answered by itself, under numbers that count up.
+    /// Each channel gets its own answer; their ids are consecutive, starting with the request's.
     fn ask_for_all(&mut self, group: Group) -> String {
         let id = CommandId(self.last + 1);
         for key in &group.keys {

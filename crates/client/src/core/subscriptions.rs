@@ -155,9 +155,7 @@ impl Subscription {
             return Ok(true);
         }
         let channel = self.target.as_str();
-        Err(format!(
-            "{channel}: {next} came after {before} without a gap"
-        ))
+        Err(format!("{channel}: {next} followed {before} without a gap"))
     }
 
     /// The server says that this is the newest position and that nothing before it is missing.
@@ -166,7 +164,7 @@ impl Subscription {
         match *self.position.get_or_insert(newest) {
             here if here == newest || is_filter => Ok(()),
             here => Err(format!(
-                "{}: live at {newest}, but nothing came after {here}",
+                "{}: live at {newest}, but nothing followed {here}",
                 self.target.as_str()
             )),
         }
@@ -399,7 +397,7 @@ impl Subscriptions {
     }
 }
 
-/// At most so many bytes are a name and its position in JSON.
+/// An upper limit for the bytes of a name and its position in JSON.
 pub(super) fn bytes_of(name: &Name) -> usize {
     let name = match name {
         Name::Id(_) => 10,

@@ -1,4 +1,5 @@
-//! Filters, several channels with one request, and what the server says unasked, with the real server.
+//! With the real server: filters, several channels with one request, and messages of the backend to
+//! a session.
 
 use offhook_client::{ConnectionEvent, Error, Event, MemoryPositions, Since};
 use offhook_engine::{Format, SessionId, Whom};
@@ -57,7 +58,8 @@ async fn a_filter_goes_on_over_a_restart_without_a_gap_in_channels_old_and_new()
     publisher.publish("sensors/new", "2").await.unwrap();
     let client = builder(server.address()).positions(positions).start();
     let mut sensors = client.subscribe_filter("sensors/#").await.unwrap();
-    // It had asked for nothing after the second one, which therefore comes again.
+    // It did not request a third event, so the second one does not count as handled, and is
+    // delivered again.
     assert_eq!(texts(&mut sensors, 2).await, ["1", "2"]);
 }
 

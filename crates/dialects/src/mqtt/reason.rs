@@ -1,4 +1,4 @@
-//! Reason codes of MQTT 5.0, and the return codes of 3.1.1 that stand for them.
+//! Reason codes of MQTT 5.0, and the corresponding return codes of 3.1.1.
 
 use std::fmt;
 
@@ -7,8 +7,7 @@ macro_rules! reasons {
         impl Reason {
             $($(#[$doc])* pub const $name: Self = Self($code);)*
 
-            /// What the code means, in the words of the specification; empty for a code that it
-            /// does not know.
+            /// What the code means, in the words of the specification; empty for an unknown code.
             #[must_use]
             pub fn words(self) -> &'static str {
                 match self.0 {
@@ -31,21 +30,21 @@ reasons! {
     GRANTED_1 = 0x01, "granted QoS 1";
     /// A grant of QoS 2.
     GRANTED_2 = 0x02, "granted QoS 2";
-    /// The client disconnects, and its will is to be published.
+    /// The client disconnects, and its will must be published.
     DISCONNECT_WITH_WILL = 0x04, "disconnect with will message";
-    /// The message was taken, and nobody is subscribed to it.
+    /// The message was accepted, but nobody is subscribed to it.
     NO_MATCHING_SUBSCRIBERS = 0x10, "no matching subscribers";
     /// There was nothing to unsubscribe from.
     NO_SUBSCRIPTION_EXISTED = 0x11, "no subscription existed";
-    /// A failure without more to be said.
+    /// A failure without a more precise reason.
     UNSPECIFIED = 0x80, "unspecified error";
-    /// The bytes are not as the specification says.
+    /// The bytes violate the specification's format.
     MALFORMED = 0x81, "malformed packet";
-    /// The packet is well formed and must not come here or in this form.
+    /// The packet is well-formed, but not allowed here or with this content.
     PROTOCOL_ERROR = 0x82, "protocol error";
-    /// The packet is valid and not accepted by this server.
+    /// The packet is valid, but not accepted by this server.
     IMPLEMENTATION_SPECIFIC = 0x83, "implementation specific error";
-    /// The version of the protocol is not spoken here.
+    /// The server does not support the version of the protocol.
     UNSUPPORTED_VERSION = 0x84, "unsupported protocol version";
     /// The client id is not allowed.
     CLIENT_ID_INVALID = 0x85, "client identifier not valid";
@@ -61,7 +60,7 @@ reasons! {
     SERVER_SHUTTING_DOWN = 0x8B, "server shutting down";
     /// The method of authentication is not supported.
     BAD_AUTHENTICATION_METHOD = 0x8C, "bad authentication method";
-    /// Nothing came within one and a half times the keep-alive.
+    /// Nothing was received within one and a half times the keep-alive.
     KEEP_ALIVE_TIMEOUT = 0x8D, "keep alive timeout";
     /// Another connection uses the same client id.
     SESSION_TAKEN_OVER = 0x8E, "session taken over";
@@ -75,17 +74,17 @@ reasons! {
     PACKET_ID_NOT_FOUND = 0x92, "packet identifier not found";
     /// More messages are in flight than the receive maximum allows.
     RECEIVE_MAXIMUM_EXCEEDED = 0x93, "receive maximum exceeded";
-    /// The topic alias is 0, too large, or stands for nothing.
+    /// The topic alias is 0, too high, or undefined.
     TOPIC_ALIAS_INVALID = 0x94, "topic alias invalid";
     /// The packet is larger than the maximum packet size.
     PACKET_TOO_LARGE = 0x95, "packet too large";
-    /// Messages come too fast.
+    /// The client sends messages too fast.
     MESSAGE_RATE_TOO_HIGH = 0x96, "message rate too high";
-    /// A limit was reached.
+    /// A limit was exceeded.
     QUOTA_EXCEEDED = 0x97, "quota exceeded";
-    /// The server's side ends it.
+    /// The server's operator ended the connection.
     ADMINISTRATIVE_ACTION = 0x98, "administrative action";
-    /// The payload is not of the format that the packet states.
+    /// The payload does not have the format that the packet states.
     PAYLOAD_FORMAT_INVALID = 0x99, "payload format invalid";
     /// Retained messages are not supported.
     RETAIN_NOT_SUPPORTED = 0x9A, "retain not supported";
@@ -95,7 +94,7 @@ reasons! {
     USE_ANOTHER_SERVER = 0x9C, "use another server";
     /// Shared subscriptions are not supported.
     SHARED_SUBSCRIPTIONS_NOT_SUPPORTED = 0x9E, "shared subscriptions not supported";
-    /// Connections come too fast.
+    /// Clients connect too fast.
     CONNECTION_RATE_EXCEEDED = 0x9F, "connection rate exceeded";
     /// Subscription identifiers are not supported.
     SUBSCRIPTION_IDS_NOT_SUPPORTED = 0xA1, "subscription identifiers not supported";
@@ -104,14 +103,14 @@ reasons! {
 }
 
 impl Reason {
-    /// Whether it is a failure.
+    /// Whether the code means failure.
     #[must_use]
     pub const fn is_failure(self) -> bool {
         self.0 >= 0x80
     }
 
-    /// The return code of a CONNACK of 3.1.1 (§3.2.2.3); none if there is no such code, and the
-    /// connection is closed without one.
+    /// The return code in a CONNACK of 3.1.1 (§3.2.2.3); none if there is no such code, and the
+    /// connection must be closed without one.
     #[must_use]
     pub fn connack_3_1_1(self) -> Option<u8> {
         match self {

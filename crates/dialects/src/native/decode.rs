@@ -210,7 +210,7 @@ fn history(message: &Message<'_>) -> Result<Command, Refusal> {
         });
     };
     if message.since.is_some() {
-        return Err(bad("since and before: only one of them"));
+        return Err(bad("since and before: only one of them is allowed"));
     }
     Ok(Command::HistoryBefore {
         channel,

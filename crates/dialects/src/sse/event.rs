@@ -13,7 +13,7 @@ pub(super) const HEARTBEAT: &str = ":\n\n";
 const EPOCH: &str = ",\"epoch\":";
 const OFFSET: &str = ",\"offset\":";
 
-/// An event in the making.
+/// An event that is being written.
 pub(super) struct Event(String);
 
 impl Event {
@@ -100,8 +100,8 @@ pub(super) fn state(text: &str) -> String {
     }
 }
 
-/// The gap of a client whose last event id says nothing about this subscription: what it misses is not
-/// known. `to` is where it goes on, if nothing that is kept follows.
+/// The gap of a client whose last event id does not belong to this subscription: what it misses is
+/// unknown. `to` is where it continues if no retained messages follow.
 pub(super) fn unknown_id(subscription: &SubscriptionName, to: Option<Position>) -> String {
     let object = named(Object::new("gap"), &subscription.target);
     let object = match subscription.id {
@@ -115,7 +115,7 @@ pub(super) fn unknown_id(subscription: &SubscriptionName, to: Option<Position>) 
     object.text("reason", UNKNOWN_ID).end()
 }
 
-/// The reason of the gap after a last event id that can't be used. It is not one of the engine's
+/// The reason of the gap after an unusable last event id. It is not one of the engine's
 /// [`GapReason`](offhook_engine::GapReason)s, which are about positions.
 const UNKNOWN_ID: &str = "unknown_id";
 
@@ -147,8 +147,8 @@ pub struct Parsed {
 }
 
 impl Parsed {
-    /// Reads the events in a text of this dialect, comments left out. For what serves such a stream
-    /// in another form.
+    /// Reads the events in text written by this dialect, without comments; for serving a stream in
+    /// another form.
     pub fn all(text: &str) -> impl Iterator<Item = Self> {
         let blocks = text.split("\n\n").map(Self::read);
         blocks.filter(|event| !event.data.is_empty())

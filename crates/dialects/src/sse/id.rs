@@ -1,24 +1,22 @@
 //! Ids of events: the positions of all channels of a stream, in a few characters.
 //!
-//! Of one channel or filter it is its position, `1700000000000000.42`, or `-` before there is one. Of
-//! several it is `CHECK~EPOCH.OFFSET.OFFSET~EPOCH.OFFSET`, in base 36, in the order of the request: an
-//! epoch counts for all that follow up to the next one, an empty offset is a position that there is not
-//! yet, and the check tells a stream of the same channels from another.
+//! Of one channel or filter it is its position, `1700000000000000.42`, or `-` before there is one.
+//! Of several it is `CHECK~EPOCH.OFFSET.OFFSET~EPOCH.OFFSET`, in base 36, in the order of the
+//! request: an epoch applies to all offsets up to the next epoch, an empty offset means that there
+//! is no position yet, and the check identifies streams of the same channels.
 
 use std::fmt::Write;
 
 use offhook_engine::{Position, Target};
 
-/// The maximum length of an id in bytes. Longer ones in `Last-Event-ID` make browsers ask for
-/// permission first (a CORS preflight), and so would characters other than letters, digits and `-._~`
-/// if a proxy minds them.
+/// The maximum length of an id in bytes. For longer ones in `Last-Event-ID`, browsers send a CORS
+/// preflight. Only letters, digits and `-._~` are used, which no proxy objects to.
 pub const LONGEST: usize = 128;
 
 /// A stream whose only channel has no position yet.
 const NONE_YET: &str = "-";
 
-/// The id of a stream whose positions do not fit. It is honoured by a gap, as every other id that says
-/// nothing.
+/// The id of a stream whose positions do not fit. It leads to a gap, like every other unusable id.
 const TOO_LONG: &str = "x";
 
 const BASE: u64 = 36;
@@ -72,7 +70,7 @@ impl Ids {
                     id.push('.');
                     id.push_str(&base36(position.offset));
                 }
-                // Before the first epoch there is nothing to separate it from.
+                // Nothing precedes the first epoch, so it needs no separator.
                 None if epoch.is_none() => id.push('~'),
                 None => id.push('.'),
             }
@@ -83,7 +81,7 @@ impl Ids {
         id
     }
 
-    /// The positions in an id; none if it is no id of this stream.
+    /// The positions in an id; none if it is not an id of this stream.
     pub(super) fn read(&self, id: &str) -> Option<Vec<Option<Position>>> {
         let Some(check) = &self.check else {
             if id == NONE_YET {
@@ -123,7 +121,7 @@ impl Ids {
     }
 }
 
-/// FNV-1a: it is no secret, and has to be the same in every version.
+/// FNV-1a: the check is not secret, and must be the same in every version.
 const FNV: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0100_0000_01b3;
 
@@ -225,7 +223,7 @@ mod tests {
                 .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
         );
         assert_eq!(ids.read(&id), Some(vec![Some(newest); 16]));
-        // What does not fit is said to be unknown, and not cut off.
+        // Positions that do not fit are reported as unknown, not truncated.
         let epochs = (1_700_000_000_000_000..).map(|epoch| Some(Position::new(epoch, 1)));
         let many: Vec<_> = epochs.take(16).collect();
         assert_eq!(ids.read(&ids.write(&many)), None);

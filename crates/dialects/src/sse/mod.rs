@@ -1,10 +1,10 @@
 //! Server-sent events: a stream of channels for `curl -N` and for a browser's own `EventSource`,
 //! specified in `docs/transports.md`.
 //!
-//! The client says everything in its request: channels and filters, where each begins, or the id of
-//! the last event that it has. What follows goes one way. The dialect sends a [`Notice`] as a named
-//! event and a publication as an unnamed one, which pages get as `message`. The event's id names the
-//! positions of all channels of the stream; see [`Ids`].
+//! The client's request contains everything: channels and filters, where each starts, or the id of
+//! the last event that it received. After that, only the server sends. The dialect sends a
+//! [`Notice`] as a named event and a publication as an unnamed one, which pages get as `message`.
+//! The event's id names the positions of all channels of the stream; see [`Ids`].
 
 mod event;
 mod id;
@@ -27,22 +27,22 @@ pub use event::{Parsed, with_lines};
 use id::Ids;
 pub use id::LONGEST;
 
-/// The maximum number of channels and filters of one stream. 16: the positions of as many fit into an
-/// event's id. A filter counts once, however many channels it matches.
+/// The maximum number of channels and filters of one stream. 16: their positions fit into an
+/// event's id. A filter counts once, regardless of how many channels it matches.
 pub const MAX_TARGETS: usize = 16;
 
-/// The maximum number of bytes that the padding after the first event may have. 64 KiB: no proxy is
-/// known that holds back more than that.
+/// The maximum size of the padding after the first event, in bytes. 64 KiB: no known proxy holds
+/// back more.
 pub const MAX_PADDING: usize = 64 * 1024;
 
-/// What the client of a stream asks for.
+/// What the client of a stream requests.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// Channels and filters, each with its start. At least one, at most [`MAX_TARGETS`].
     pub targets: Vec<(Target, Since)>,
-    /// Whether joins and leaves are wanted.
+    /// Whether joins and leaves are sent.
     pub presence: bool,
-    /// The id of the last event that the client has. It counts instead of the starts.
+    /// The id of the last event that the client received. It takes precedence over the starts.
     pub last_event_id: Option<String>,
     /// How long the client waits before it reconnects; none to leave that to the client.
     pub retry: Option<Duration>,
@@ -58,12 +58,12 @@ pub struct Wanted {
 pub struct Sse {
     wanted: Wanted,
     ids: Ids,
-    /// By target: the position up to which the client has everything. None if it has to start again
-    /// as it asked for.
+    /// By target: the position up to which the client has everything. None if it starts as
+    /// requested.
     positions: Vec<Option<Position>>,
-    /// The client's last event id names no positions of these targets.
+    /// The client's last event id does not belong to these targets.
     is_id_unknown: bool,
-    /// Whether anything was sent.
+    /// Whether anything has been sent.
     has_begun: bool,
     /// The next heartbeat, or the time to close the stream.
     due: Option<Instant>,
@@ -71,7 +71,7 @@ pub struct Sse {
 }
 
 impl Sse {
-    /// The stream that a client asked for.
+    /// The stream that a client requested.
     #[must_use]
     pub fn new(wanted: Wanted) -> Self {
         let ids = Ids::of(wanted.targets.iter().map(|(target, _)| target));
@@ -147,7 +147,7 @@ impl Sse {
         self.ids.write(&self.positions)
     }
 
-    /// An event whose id is where the stream is now.
+    /// An event whose id is the current position of the stream.
     fn placed(&self, name: &str, json: &str) -> String {
         let event = Event::named(name).data(json);
         event.id(&self.id()).end()
@@ -191,7 +191,7 @@ impl Sse {
         let target = of.and_then(|index| self.wanted.targets.get(index));
         let json = event::refused(target.map(|(target, _)| target), refusal);
         out.push(Event::named("refused").data(&json).end().into());
-        // A client gets everything that it asked for, or an end that says why.
+        // A client gets everything that it requested, or the stream ends with the reason.
         self.has_ended = true;
     }
 
@@ -206,7 +206,7 @@ impl Sse {
                 });
                 out.push(Event::named("members").data(&json).end().into());
             }
-            // Nothing else is asked for.
+            // This dialect sends no other requests.
             Reply::Published { .. }
             | Reply::Unsubscribed { .. }
             | Reply::Done { .. }
@@ -280,7 +280,7 @@ impl Dialect for Sse {
         }
     }
 
-    /// The request: whatever comes is its beginning, since the client says nothing afterwards.
+    /// The first call is the request, since the client sends nothing afterwards.
     fn receive(&mut self, _incoming: Incoming<'_>, now: Instant, intents: &mut Vec<Intent>) {
         if self.due.is_some() {
             return;
@@ -303,7 +303,7 @@ impl Dialect for Sse {
 
     fn handle_timeout(&mut self, now: Instant, intents: &mut Vec<Intent>) {
         if self.has_ended {
-            let (code, reason) = (1000, "what was asked for is not there");
+            let (code, reason) = (1000, "the request failed");
             self.due = None;
             return intents.push(Intent::Close { code, reason });
         }

@@ -41,7 +41,7 @@ fn an_error_names_the_field_or_the_column() {
         ),
         (
             r#"{"type":"subscribe","id":1,"channel":"a","since":"+1.-2"}"#,
-            "since: a position is",
+            "since: expected a position",
         ),
         (
             r#"{"type":"publish","id":1,"channel":"a"}"#,
@@ -65,7 +65,7 @@ fn an_error_names_the_field_or_the_column() {
         ),
         (
             r#"{"type":"connect","id":1,"positions":{"a":"x"}}"#,
-            "positions: a position is",
+            "positions: expected a position",
         ),
     ] {
         let refusal = refused(text);

@@ -1,4 +1,5 @@
-//! The packets of MQTT: what is written is read again, however it is cut, and nothing else is read.
+//! The packets of MQTT: every encoded packet can be decoded, however the bytes are split, and
+//! nothing else is accepted.
 
 use bytes::Bytes;
 use offhook_dialects::mqtt::{
@@ -490,7 +491,7 @@ fn packet() -> impl Strategy<Value = Packet> {
     ]
 }
 
-/// Takes everything that is there, up to the first error.
+/// Takes all complete packets, up to the first error.
 fn take_all(decoder: &mut Decoder, into: &mut Vec<Packet>) -> Result<(), Invalid> {
     while let Some(packet) = decoder.next_packet()? {
         into.push(packet);

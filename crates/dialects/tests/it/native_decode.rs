@@ -98,7 +98,10 @@ fn history_goes_backward_from_a_position() {
     assert_eq!((before, limit), (Position::new(1, 2), 100));
     let both = r#"{"type":"history","id":1,"channel":"a","before":"1.2","since":"1.1"}"#;
     let refusal = decode(both).unwrap_err().refusal;
-    assert_eq!(refusal.detail, "since and before: only one of them");
+    assert_eq!(
+        refusal.detail,
+        "since and before: only one of them is allowed"
+    );
     let wrong = r#"{"type":"history","id":1,"channel":"a","before":"now"}"#;
     let refusal = decode(wrong).unwrap_err().refusal;
     assert!(refusal.detail.starts_with("before: "), "{refusal}");

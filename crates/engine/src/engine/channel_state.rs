@@ -26,7 +26,7 @@ impl Engine {
         limit: u32,
     ) -> Result<(), Refusal> {
         if !self.rules_of(&channel)?.state.is_kept() {
-            let detail = format!("channel {channel} keeps no state");
+            let detail = format!("channel {channel} has no state");
             return Err(Refusal::new(ErrorCode::NoState, detail));
         }
         self.in_flight(asker)?;

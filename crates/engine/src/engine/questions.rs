@@ -26,7 +26,8 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let from = match since {
             Since::State => {
-                let detail = "history is no state; ask for the state, or subscribe since it";
+                let detail =
+                    "history cannot start at the state; request the state, or subscribe since it";
                 return Err(Refusal::new(ErrorCode::BadRequest, detail));
             }
             Since::Now => ReadFrom::Last(0),
@@ -64,7 +65,7 @@ impl Engine {
         pending: impl FnOnce(ChannelName) -> Pending,
     ) -> Result<(), Refusal> {
         if !self.rules_of(&channel)?.history.is_kept() {
-            let detail = format!("channel {channel} keeps no history");
+            let detail = format!("channel {channel} has no history");
             return Err(Refusal::new(ErrorCode::NoHistory, detail));
         }
         self.in_flight(asker)?;
@@ -84,7 +85,7 @@ impl Engine {
 
     pub(super) fn presence(&mut self, asker: Asker, channel: ChannelName) -> Result<(), Refusal> {
         if !self.rules_of(&channel)?.presence {
-            let detail = format!("channel {channel} keeps no presence");
+            let detail = format!("channel {channel} has no presence");
             return Err(Refusal::new(ErrorCode::NoPresence, detail));
         }
         self.in_flight(asker)?;
@@ -101,7 +102,7 @@ impl Engine {
         position: Option<Position>,
     ) -> Result<(), Refusal> {
         if !self.rules_of(&channel)?.history.is_kept() {
-            let detail = format!("channel {channel} keeps no history to go back into");
+            let detail = format!("channel {channel} has no history to read backward");
             return Err(Refusal::new(ErrorCode::NoHistory, detail));
         }
         self.in_flight(asker)?;

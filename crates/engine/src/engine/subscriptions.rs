@@ -212,17 +212,16 @@ impl Engine {
             return refused(ErrorCode::BadRequest, detail.into());
         }
         if wish.since == Since::State && !rules.state.is_kept() {
-            let detail = format!("{target} keeps no state");
+            let detail = format!("{target} has no state");
             return refused(ErrorCode::NoState, detail);
         }
         if wish.presence && !rules.presence && !matches!(by, Wished::Restored { .. }) {
-            let detail = format!("{target} keeps no presence; subscribe without it");
+            let detail = format!("{target} has no presence; subscribe without it");
             return refused(ErrorCode::NoPresence, detail);
         }
         if wish.flow != Flow::Pushed && !rules.history.is_kept() {
-            let detail = format!(
-                "{target} keeps no history to deliver from again; subscribe without a window"
-            );
+            let detail =
+                format!("{target} has no history to redeliver from; subscribe without a window");
             return refused(ErrorCode::NoHistory, detail);
         }
         Ok(())

@@ -70,7 +70,7 @@ fn a_connection_that_is_leaving_is_told_nothing_more_and_does_not_leave_twice() 
     let (worker, connection) = world.clients[0].connection.unwrap();
     world.cut(0);
     world.workers[worker].handle_connection_closed(connection);
-    // A deliverer is told that the connection is gone.
+    // The task that delivers to it is told that the connection is gone.
     for name in ["kept/0", "kept/9999"] {
         world.publish(1, name, "after it went");
     }

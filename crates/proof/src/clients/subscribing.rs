@@ -115,7 +115,11 @@ impl Reader {
                             let session = publication.session.as_deref().unwrap_or_default();
                             self.ledger().receive(offset, publisher, number, session);
                         }
-                        None => return reporter.failed("a publication that nobody made").await,
+                        None => {
+                            return reporter
+                                .failed("received a publication that was not made")
+                                .await;
+                        }
                     }
                     reporter.progress().delivered += 1;
                     self.reached.send_replace(publication.position.offset);

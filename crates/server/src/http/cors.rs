@@ -10,15 +10,15 @@ use hyper::{
 
 use super::{Answer, sentence};
 
-/// How long a browser may remember the answer to a preflight, in seconds. Two hours: Chromium keeps none
-/// longer.
+/// How long a browser may remember the answer to a preflight, in seconds. Two hours: the maximum in
+/// Chromium.
 const REMEMBERED: &str = "7200";
 
-/// Lets the page that sent a request read its answer. Whether its origin may connect was decided before;
-/// an answer to one that may not has nothing but the reason. Cookies of other origins are not used, so
-/// that `Access-Control-Allow-Credentials` is never sent.
+/// Lets the page that sent a request read its answer. Whether its origin may connect was decided
+/// before; the answer to an origin that may not contains only the reason. Cookies of other origins
+/// are not used, so `Access-Control-Allow-Credentials` is never sent.
 pub(super) fn let_read(request: &HeaderMap, answer: &mut HeaderMap) {
-    // Caches must not give the answer to one page to another, or to none.
+    // Caches must not reuse the answer for another origin, or for a request without one.
     answer.append(VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = request.get(ORIGIN) {
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());

@@ -101,7 +101,8 @@ pub(crate) struct Guest {
 #[derive(Debug)]
 pub(crate) struct Verified {
     pub(crate) identity: Arc<Identity>,
-    /// When, in milliseconds since 1970. What is revoked later covers it.
+    /// When the session was authenticated, in milliseconds since 1970. A revocation covers it if it
+    /// is later.
     pub(crate) at_ms: u64,
 }
 

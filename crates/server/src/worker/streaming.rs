@@ -1,4 +1,4 @@
-//! The body of an HTTP response as a transport: what is sent to a client that can only read.
+//! The body of an HTTP response as a transport, for clients that can only read.
 
 use std::{
     cell::RefCell,
@@ -23,11 +23,11 @@ use super::{
     outlet::{Gone, Kind, Outlet, Transport},
 };
 
-/// The most that is handed to the HTTP library at once. 16 KiB: what it holds is not counted as
-/// unsent, and a write of this size costs little more than it has to.
+/// The maximum number of bytes passed to the HTTP library at once. 16 KiB: bytes that it holds do
+/// not count as unsent, and writes of this size are efficient.
 const PIECE: usize = 16 * 1024;
 
-/// What waits to be written to a response. An idle one holds no buffer.
+/// The unsent bytes of a response. An idle one holds no buffer.
 #[derive(Debug)]
 pub(super) struct Unsent {
     inner: RefCell<Inner>,
@@ -78,7 +78,7 @@ impl Unsent {
         Poll::Ready(Some(piece.into()))
     }
 
-    /// Ready once something was put, or nothing ever will be.
+    /// Ready once something was put, or the stream has ended.
     fn poll_put(&self, cx: &Context<'_>) -> Poll<()> {
         let inner = &mut *self.inner.borrow_mut();
         if inner.closed || !inner.bytes.is_empty() {
@@ -143,7 +143,8 @@ impl Transport for Unsent {
     }
 }
 
-/// The body of a response that a connection is told everything in. The connection ends with it.
+/// The body of a response that carries everything sent to a connection. The connection ends with
+/// it.
 #[derive(Debug)]
 pub(crate) struct Streaming {
     unsent: Rc<Unsent>,
@@ -151,8 +152,8 @@ pub(crate) struct Streaming {
 }
 
 impl Worker {
-    /// Makes a connection of a client whose dialect knows already what it asks for. If it is refused,
-    /// the body has only the refusal.
+    /// Creates the connection of a client whose dialect already has the request. If it is refused,
+    /// the body contains only the refusal.
     pub(crate) fn stream(self: &Rc<Self>, guest: Guest) -> Streaming {
         let unsent = Unsent::new(self.shared.config.messages.outbox_bytes);
         let outlet = Outlet::Other(Rc::<Unsent>::clone(&unsent));
@@ -164,7 +165,7 @@ impl Worker {
                 }
                 Some(connection)
             }
-            // Sessions are not resumed here, so that nothing has to be awaited.
+            // Sessions are not resumed here, so there is nothing to wait for.
             Ok(Connected::NotYet | Connected::Awaits(_)) | Err(_) => {
                 unsent.end();
                 None
@@ -190,12 +191,13 @@ impl Streaming {
         String::from_utf8_lossy(&inner.bytes).into_owned()
     }
 
-    /// Waits for what is next to be sent, and takes it; none at the end. It may end within an event.
+    /// Waits for the next bytes to send, and takes them; none at the end. They may end inside an
+    /// event.
     pub(crate) async fn take(&self) -> Option<Bytes> {
         poll_fn(|cx| self.unsent.poll_take(cx)).await
     }
 
-    /// The client is leaving: it is no longer present from now on.
+    /// The client is leaving, and is no longer a member.
     pub(crate) const fn leave(&mut self) {
         if let Some(connection) = &mut self.connection {
             connection.leave();

@@ -1,4 +1,4 @@
-//! The HTTP API: what a backend does in its own name.
+//! The HTTP API as a backend uses it.
 
 use std::num::NonZeroUsize;
 

@@ -112,7 +112,7 @@ fn with_jwks(publisher: &Publisher) -> Config {
     })
 }
 
-/// Signed by a key that nobody has, named like one that may come.
+/// A token that is signed by an unknown key, under a name that the issuer may publish later.
 fn unknown(kid: &str) -> String {
     let key = aws_lc_rs::signature::Ed25519KeyPair::generate().unwrap();
     let key = key.to_pkcs8v1().unwrap();
@@ -172,7 +172,7 @@ async fn an_issuer_that_hangs_lies_grows_or_redirects_brings_no_keys_and_stops_n
             .ask(json!({ "type": "connect", "token": of("ann") }))
             .await;
         assert_eq!(welcome["user"], "ann");
-        // An issuer that is there again is asked again, not at once.
+        // When the issuer can be reached again, the keys are fetched again, but not immediately.
         publisher.answers(ok(KEYS));
         assert_eq!(publisher.count(), 1);
     }
@@ -287,7 +287,7 @@ async fn a_request_smuggled_behind_a_chunked_one_is_not_taken_for_its_own() {
     );
     let smuggled = "GET /api/v1/stats HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let answer = raw(&hall, &format!("{request}{smuggled}")).await;
-    // Each is a request by itself, and the second has no key.
+    // Each of them alone is a complete request, and the second has no key.
     let statuses: Vec<&str> = answer.matches("HTTP/1.1 200 ").collect();
     assert!(statuses.len() <= 1, "{answer}");
     for wrong in [

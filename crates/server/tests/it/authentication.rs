@@ -1,4 +1,5 @@
-//! Who connects: tokens in every place, and what they allow, for as long as they hold.
+//! Authentication: tokens in every place where a client can put one, what they allow, and when they
+//! expire.
 
 use offhook_auth::{Algorithm, Signer};
 use offhook_engine::{Access, ChannelRules};
@@ -11,7 +12,7 @@ use crate::{
     issuer::{SECRET, now, of, token, with_tokens},
 };
 
-/// Channels below `private/` ask for grants.
+/// Channels below `private/` require a grant.
 fn granted(mut config: Config) -> Config {
     let rules = ChannelRules {
         publish: Access::Granted,
@@ -102,7 +103,7 @@ async fn who_has_keys_wants_a_token_unless_anonymous_clients_are_allowed() {
     let open = Hall::open(with_tokens(|auth| auth.anonymous = Some(true))).await;
     let mut caller = open.dial().await;
     caller.connect().await;
-    // The same connection attempt may bring its token late.
+    // A client with a token still is who its token says.
     let (_caller, welcome) = connected(&open, &of("ann")).await;
     assert_eq!(welcome["user"], "ann");
 }

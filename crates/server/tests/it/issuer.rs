@@ -52,7 +52,7 @@ fn signer() -> Signer {
     Signer::hmac(Algorithm::Hs256, SECRET).unwrap()
 }
 
-/// An HTTP server that gives one answer to every request, which the test may exchange.
+/// An HTTP server that gives the same answer to every request; the test can replace the answer.
 pub(crate) struct Publisher {
     pub(crate) address: SocketAddr,
     pub(crate) requests: Arc<Mutex<Vec<String>>>,
@@ -84,10 +84,10 @@ impl Publisher {
                     .unwrap()
                     .push(String::from_utf8_lossy(&head).into_owned());
                 let answer = given.lock().unwrap().clone();
-                // Whoever asked may have heard enough.
+                // The client may have closed the connection early.
                 let _heard = stream.write_all(&answer).await;
                 if answer.is_empty() {
-                    // Kept open without a word.
+                    // The connection stays open without an answer.
                     silent.push(stream);
                 }
             }

@@ -54,7 +54,7 @@ fn begin(connect: &Connect, shared: &Arc<Shared>) -> Result<WebSocket, Error> {
     let socket = socket.map_err(|_| {
         Error::Url(UrlError {
             url: without_query(&connect.url).into(),
-            reason: "the browser takes no such URL, or no such subprotocols, in this page",
+            reason: "the browser rejects this URL or these subprotocols in this page",
         })
     })?;
     let key = registry::keep(socket, shared);

@@ -1,7 +1,7 @@
 //! The events of the feature `tracing` for a reconnecting connection; nothing without the feature.
 #![cfg_attr(
     not(feature = "tracing"),
-    expect(unused_variables, reason = "there is nobody to tell")
+    expect(unused_variables, reason = "the feature is off")
 )]
 
 use std::time::Duration;

@@ -175,7 +175,7 @@ async fn a_server_that_does_not_read_holds_one_window_and_no_other_stream_up() {
     let written = from_client.load(Ordering::Relaxed);
     assert!(
         written < LITTLE,
-        "{written} bytes were written to a reader who does not read"
+        "{written} bytes were written although the peer does not read"
     );
     let received = unread.recv().await.unwrap().unwrap();
     assert!(received.as_bytes() == sent, "it came changed");
@@ -200,7 +200,7 @@ async fn a_client_that_does_not_read_holds_one_window_and_no_other_stream_up() {
     let written = from_server.load(Ordering::Relaxed);
     assert!(
         written < LITTLE,
-        "{written} bytes were written to a reader who does not read"
+        "{written} bytes were written although the peer does not read"
     );
     let received = unread.recv().await.unwrap().unwrap();
     assert!(received.as_bytes() == sent, "it came changed");

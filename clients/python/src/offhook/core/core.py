@@ -103,7 +103,7 @@ class Core:
         self._owes_ping = False
         # When the oldest ping without an answer was sent, and with which id.
         self._pinged: tuple[int, float] | None = None
-        # When the server wants this client to reconnect.
+        # When the server told this client to reconnect.
         self._come_back_at: float | None = None
         self._closing: str | None = None
         self.state = self._link.state
@@ -241,7 +241,9 @@ class Core:
         return self.ask({"type": "refresh", "token": token}, now, repeats=Repeats.SAME_CONNECTION)
 
     def set_info(self, info: Any, now: float) -> int:
-        """The number of the question with which others are told of it; the next connection says the same."""
+        """Replaces the info of this session; returns the number of the question. The next connection has
+        the same info.
+        """
         request = self.ask({"type": "presence_update", "info": info}, now)
         self._info = info
         return request
@@ -278,7 +280,7 @@ class Core:
         number = self._next_id
         message = self._poll_message(number, now)
         if message is not None:
-            # Each of several channels has an answer of its own.
+            # Each of several channels is answered separately.
             self._next_id += max(1, len(message.get("channels", ())))
             return write({"type": message["type"], "id": number, **message})
         text = self._outbox.poll_transmit(number, now)

@@ -41,7 +41,7 @@ SERVED = (Phase.CATCHING_UP, Phase.LIVE)
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a subscription is to be."""
+    """The properties of a wanted subscription."""
 
     target: str | Filter
     since: Since = "now"
@@ -55,7 +55,7 @@ class Wish:
         return self.target.pattern if isinstance(self.target, Filter) else self.target
 
     def options(self) -> dict[str, Any]:
-        """What a ``subscribe`` says besides the target and where to begin."""
+        """The fields of a ``subscribe`` other than the target and the start."""
         fields: dict[str, Any] = {}
         if self.presence:
             fields["presence"] = True
@@ -76,7 +76,7 @@ class Following:
         """What names it to the server: a number, or else its channel."""
         self.phase = Phase.WAITING
         self.received: str | None = None
-        """The newest position that came."""
+        """The newest received position."""
         self.handled: str | None = None
         """The position of the newest event that its reader has handled."""
         self.asked: int | None = None
@@ -85,7 +85,9 @@ class Following:
         self.ask_at: float | None = None
         """When to ask again after the server said ``later``."""
         self.done_again: list[str] = []
-        """Of messages that came again: those that the server has to be told once more are done."""
+        """Redelivered messages that were done before: the server has to be told
+        again.
+        """
         # In acknowledged flow: what the reader is not done with, and the position before each message, oldest first.
         self._undone: dict[str, str] = {}
         self._newest: str | None = None
@@ -106,7 +108,7 @@ class Following:
         return not self._events
 
     def request(self) -> dict[str, Any]:
-        """The ``subscribe`` that goes on from where this is."""
+        """The ``subscribe`` that continues from the present position."""
         kind = "filter" if isinstance(self.wish.target, Filter) else "channel"
         message: dict[str, Any] = {"type": "subscribe", kind: self.wish.name}
         if isinstance(self.key, int):
@@ -119,12 +121,12 @@ class Following:
         self.phase = Phase.LIVE if message.live else Phase.CATCHING_UP
         self.asked = None
         if message.live:
-            # Nothing is missing: what comes next follows this.
+            # Nothing is missing: the next message follows this position.
             self.received = message.position
         self._put(Subscribed(message.name, message.position, message.live, message.id is None), size)
 
     def handle(self, event: ChannelEvent, size: int) -> None:
-        """Something that the server says of the subscription while it has it."""
+        """Handles a message of the server about a subscription that it has."""
         if isinstance(event, Message | Own):
             self._message(event, size)
             return
@@ -174,13 +176,15 @@ class Following:
 
     def _message(self, event: Message | Own, size: int) -> None:
         if isinstance(event, Message) and event.is_state:
-            # Values of the state have holes between them, and come again until the stream goes on.
+            # Values of the state have holes between them, and are sent again
+            # until the stream continues.
             self._put(event, size)
             return
         before = self.received
         place = event.place if isinstance(event, Message) else event.position
         if self.wish.window is not None and before is not None and not positions.is_before(before, place):
-            # The reader has it already. Unless it is still busy with it, the server has not heard that it is done.
+            # The reader already has it. Unless the reader is still busy with
+            # it, the server was not told that it is done.
             if place not in self._undone:
                 self.done_again.append(place)
             return
@@ -188,7 +192,8 @@ class Following:
         if step == "repeated":
             return
         if step == "hole" and before is not None:
-            # The protocol rules it out; the reader is told all the same.
+            # The protocol rules this out; it is reported to the reader all the
+            # same.
             self._put(Gap(self.wish.name, before, event.previous, "unannounced"), 0)
         self.received = self._newest = place
         if self.wish.window is not None and isinstance(event, Message):
@@ -199,7 +204,8 @@ class Following:
         if gap.is_partial:
             # It is about one of the channels; the filter's own position is unchanged.
             return
-        # The stream goes on from an earlier position: what came after that is no longer part of it.
+        # The stream continues from an earlier position: messages after that are
+        # no longer part of it.
         is_back = positions.is_before(gap.to, gap.from_)
         if is_back:
             self._undone = {p: b for p, b in self._undone.items() if not positions.is_before(gap.to, p)}
@@ -209,7 +215,9 @@ class Following:
             self.received = gap.to
 
     def _is_handled(self, event: Event) -> None:
-        """Moves where the reader stands. In acknowledged flow, messages count when they are done."""
+        """Moves the reader's position. In acknowledged flow, messages count
+        when they are done.
+        """
         if self._undone:
             self.handled = self._done_up_to
         elif isinstance(event, Message):
@@ -226,5 +234,5 @@ class Following:
 
 
 def written(since: Since) -> str | dict[str, int]:
-    """How the protocol says where something begins."""
+    """A start in the notation of the protocol."""
     return {"last": since.count} if isinstance(since, Last) else since

@@ -34,7 +34,7 @@ class Heartbeat:
         self._is_awaiting = False
 
     def handle_doubt(self, now: float) -> None:
-        """The connection may be gone: ping at once."""
+        """The connection may be dead: ping immediately."""
         self._expect(now + self._settings.within_after_sleep)
 
     def poll_timeout(self) -> float | None:

@@ -26,7 +26,7 @@ from ..settings import Backoff
 _FINAL = frozenset({1000, 1002, 1007, 1008, 1009, 4001, 4002, 4003})
 
 ABANDONED = 4000
-"""The code with which the client closes a connection that it gave up. Not 1000, which would end the session."""
+"""The code with which the client closes a connection that it considers dead. Not 1000, which would end the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +52,17 @@ class End:
     code: int = 1006
     reason: str = ""
     is_final: bool = False
-    """The same attempt would fail again, whatever the code says."""
+    """The same attempt would fail again, whatever the code is."""
     at_least: float = 0.0
     """How long the server asks to wait, in seconds, such as a ``Retry-After``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is known about an end beyond its code."""
+    """Information about the end of a connection in addition to its code."""
 
     comes_back: bool | None = None
-    """Whether to reconnect; ``None``: as the code says."""
+    """Whether to reconnect; ``None``: depending on the code."""
     after: float | None = None
     """Reconnect after exactly this long; the server chose the time for this client."""
     at_least: float = 0.0
@@ -81,7 +81,7 @@ class Link:
         self._opened_at: float | None = None
         # While connecting: when to give up. While waiting: when to try again.
         self._due: float | None = None
-        # Not before this, whatever happens: the server asked for it.
+        # Never before this time: the server requested it.
         self._not_before = 0.0
         self._actions: deque[Open | Close] = deque()
 
@@ -129,7 +129,7 @@ class Link:
         self.state = State("waiting", attempt=self._attempts, retry_in=wait, error=why)
 
     def abandon(self, reason: str, verdict: Verdict, now: float) -> None:
-        """Gives up the newest connection and reconnects."""
+        """Abandons the newest connection and reconnects."""
         if self.state.name not in ("open", "connecting"):
             return
         self._actions.append(Close(self.connection, ABANDONED, reason))
@@ -143,7 +143,7 @@ class Link:
         self._finish(error)
 
     def hurry(self, now: float) -> None:
-        """An attempt may succeed now: ends the wait, unless the server asked for it."""
+        """An attempt may succeed now: ends the wait, unless the server requested it."""
         if self.state.name == "waiting":
             self._due = max(now, self._not_before)
             self.handle_timeout(now)

@@ -15,7 +15,7 @@ from ..events import Published
 from ..settings import Outbox as Settings
 
 LATER = 1.0
-"""The delay if a server says ``later`` without a time."""
+"""The delay if a server answers ``later`` without a time."""
 
 
 @dataclass(slots=True, order=True)
@@ -50,7 +50,7 @@ class Outbox:
         self._size = 0
         # Ordered publications by channel; only the first of a channel may be in flight.
         self._lanes: dict[str, deque[Entry]] = {}
-        # A heap of those that may be sent now.
+        # A heap of the publications that may be sent now.
         self._ready: list[Entry] = []
         self._in_flight: dict[int, Entry] = {}
         # Sent at least once, the oldest first.
@@ -82,7 +82,7 @@ class Outbox:
             heapq.heappush(self._ready, entry)
 
     def cancel(self, request: int) -> None:
-        """The answer is no longer needed. What was not sent yet is not published."""
+        """The answer is no longer needed. A publication that was not sent yet is not published."""
         entry = self._entries.get(request)
         if entry is None:
             return
@@ -173,7 +173,7 @@ class Outbox:
         return min(due, default=None)
 
     def handle_timeout(self, now: float) -> None:
-        """Gives up publications without an answer for too long; ends pauses."""
+        """Rejects publications that were unanswered for too long; ends pauses."""
         if self._paused_until <= now:
             self._paused_until = 0.0
         for entry in list(self._tried.values()):

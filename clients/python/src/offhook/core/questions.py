@@ -1,4 +1,5 @@
-"""What is asked: history, presence, receipts, acknowledgements, calls.
+"""Requests other than subscriptions and publications: history, presence, receipts, acknowledgements,
+calls.
 
 A question without an answer is asked again on the next connection, unless that could do something twice.
 """
@@ -15,7 +16,7 @@ from ..wire import Failure, Result
 from .outbox import LATER
 
 MOST = 256
-"""Questions without an answer. 256: as many as a server keeps for one connection."""
+"""The maximum number of unanswered questions. 256: the limit of servers for one connection."""
 
 
 class Repeats(Enum):
@@ -62,7 +63,9 @@ class Questions:
         repeats: Repeats = Repeats.ALWAYS,
         within: float | None = None,
     ) -> None:
-        """Takes a question. Raises ``Unavailable`` when too many are open; a ``done`` is bounded by its window."""
+        """Adds a question. Raises ``Unavailable`` if too many are unanswered; a ``done`` is limited by
+        its window.
+        """
         if len(self._open) >= MOST and repeats is not Repeats.SAME_CONNECTION:
             why = f"{MOST} questions wait for an answer, which is the limit; await some"
             raise Unavailable("queue_full", why, retry="later")
@@ -71,7 +74,7 @@ class Questions:
         self._to_ask.append(request)
 
     def cancel(self, request: int) -> None:
-        """Nobody waits for the answer any more."""
+        """The answer is not needed any more."""
         question = self._open.pop(request, None)
         if question is None:
             return
@@ -85,7 +88,7 @@ class Questions:
         self._is_open = True
 
     def handle_lost(self) -> None:
-        """Those that may be are asked again on the next connection."""
+        """Questions that may be repeated are asked again on the next connection."""
         self._is_open = False
         self._by_id.clear()
         for question in list(self._open.values()):
@@ -111,12 +114,12 @@ class Questions:
         elif error.retry == "later":
             question.ask_at = now + (LATER if error.retry_after is None else error.retry_after)
         else:
-            # The next connection comes by itself.
+            # The client reconnects in any case.
             question.ask_at = question.deadline
         return True
 
     def close(self, error: OffhookError) -> None:
-        """No answer will come any more."""
+        """There will be no more answers."""
         self._is_open = False
         self._outcomes.extend((request, error) for request in self._open)
         self._open.clear()
@@ -143,7 +146,7 @@ class Questions:
         return min(times, default=None)
 
     def handle_timeout(self, now: float) -> None:
-        """Asks again what was to be asked later, and gives up what took too long."""
+        """Repeats questions that were deferred, and rejects those that took too long."""
         for question in list(self._open.values()):
             if now >= question.deadline:
                 self.cancel(question.request)

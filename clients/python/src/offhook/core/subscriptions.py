@@ -19,7 +19,7 @@ ANNOUNCED_WITHIN = 10.0
 """A restored subscription that is not announced within this was not in the token. 10 s: a server's own limit."""
 
 MOST_AT_ONCE = 256
-"""Channels in one ``subscribe``. 256: as many as a server accepts."""
+"""The maximum number of channels in one ``subscribe``. 256: the limit of servers."""
 
 
 class Subscriptions:
@@ -30,11 +30,12 @@ class Subscriptions:
         self._by_key: dict[Key, Following] = {}
         self._by_number: dict[int, Following] = {}
         self._next_key = 0
-        # Subscriptions to ask for, and what to unsubscribe from.
+        # Subscriptions to request, and targets to unsubscribe from.
         self._to_tell: deque[Following | Key] = deque()
         self._done_again: deque[dict[str, Any]] = deque()
         self._is_open = False
-        # What the newest token restores: what was announced on this connection before it came.
+        # The subscriptions that the newest token restores: those announced on this connection before
+        # it arrived.
         self._sealed: set[Key] = set()
         self._announced_by: float | None = None
         # Those to request again after the server said `later`.
@@ -52,7 +53,7 @@ class Subscriptions:
         return self._by_number.get(number)
 
     def positions(self) -> dict[str, dict[str, str]]:
-        """The positions that a resuming client brings, by channel and by number."""
+        """The positions that a resuming client sends, by channel and by number."""
         known = [(f.key, f.received) for f in self._by_key.values() if f.received is not None]
         return {
             "positions": {key: received for key, received in known if isinstance(key, str)},
@@ -71,16 +72,18 @@ class Subscriptions:
         return following
 
     def done(self, number: int, message: Message, cumulative: bool) -> dict[str, Any] | None:
-        """The reader is done with a message; gives what to tell the server, if it has the subscription."""
+        """The reader is done with a message; returns the message for the server, if it has the
+        subscription.
+        """
         following = self._by_number.get(number)
         if following is None:
             return None
         following.done(message, cumulative)
-        # On a new connection the message comes again, and the server hears of it then.
+        # On a new connection the message is delivered again, and the server is told then.
         return _done(following, message.place, cumulative) if following.phase in SERVED else None
 
     def poll_done(self) -> dict[str, Any] | None:
-        """Of messages that came again, the next that the reader was done with."""
+        """The next redelivered message that the reader was already done with."""
         return self._done_again.popleft() if self._done_again else None
 
     def remove(self, number: int) -> None:
@@ -132,7 +135,7 @@ class Subscriptions:
                 following.phase = Phase.WAITING
 
     def handle_token(self) -> None:
-        """A token came: it restores what this connection has by now."""
+        """A token arrived: it restores the present subscriptions of this connection."""
         self._sealed = {f.key for f in self._by_key.values() if f.phase in SERVED}
 
     def handle_restored(self) -> None:
@@ -143,7 +146,7 @@ class Subscriptions:
                 self._ask(following)
 
     def handle_subscribed(self, message: SubscribedTo, size: int, now: float) -> None:
-        """A subscription begins, asked for or restored."""
+        """A subscription starts, requested or restored."""
         following = self._by_key.get(message.key)
         is_answer = message.id is not None
         if following is not None and following.phase is not Phase.PAUSED:
@@ -155,7 +158,8 @@ class Subscriptions:
         # The answer to an old request that was repeated: the repetition has its own.
         if is_answer or (following is not None and following.phase in SERVED):
             return
-        # The token has it from before, but nobody wants it, or not from there.
+        # The token contains it from before, but it is not wanted any more, or not from that
+        # position.
         self._to_tell.append(message.key)
         if following is not None and following.phase is not Phase.PAUSED:
             self._ask(following)
@@ -169,7 +173,7 @@ class Subscriptions:
     def handle_event(self, delivered: Delivered, size: int, now: float) -> None:
         """Something about a subscription."""
         following = self._by_key.get(delivered.key)
-        # What was under way before an `unsubscribe`, or comes before the `subscribed`, is nobody's.
+        # Messages in flight before an `unsubscribe`, or before the `subscribed`, are ignored.
         if following is not None and following.phase in SERVED:
             following.handle(delivered.event, size)
             self._done_again.extend(_done(following, place, cumulative=False) for place in following.done_again)
@@ -201,7 +205,9 @@ class Subscriptions:
         return self._full_since is None
 
     def poll_message(self, number: int) -> dict[str, Any] | None:
-        """The next thing to tell the server, with this id and for several channels those that follow it."""
+        """The next message for the server, with this id and, for several channels, the following
+        ids.
+        """
         if not self._to_tell:
             return None
         what = self._to_tell.popleft()
@@ -223,7 +229,7 @@ class Subscriptions:
         }
 
     def _pop_alike(self, first: Following) -> Following | None:
-        """The next to ask for, if that can be done with the same message."""
+        """The next subscription to request, if that is possible in the same message."""
         other = self._to_tell[0] if self._to_tell else None
         if not isinstance(other, Following) or isinstance(first.key, int) or isinstance(other.key, int):
             return None
@@ -269,7 +275,7 @@ class Subscriptions:
             self._to_tell.remove(following)
         elif self._is_open and following.phase in (Phase.ASKED, *SERVED):
             self._to_tell.append(following.key)
-        # Expected: the server announces it, and is told then that nobody wants it.
+        # Expected: the server announces it, and is told then that it is not wanted.
 
     def _try_again_or_end(self, following: Following, error: OffhookError, now: float) -> None:
         if error.retry == "never":

@@ -117,7 +117,7 @@ fn a_read_by_filter_over_many_channels_lets_others_read_in_between() {
     let (mut worker, mut reader) = (TestWorker::new(&log), TestWorker::new(&log));
     worker.ask_history("channel 1", ReadFrom::Start);
     assert!(matches!(worker.next(), BrokerEvent::History { .. }));
-    // A history read occupies the reader until both wait behind it.
+    // A history read occupies the reader until both other reads are queued.
     held.hold();
     worker.ask_history("channel 1", ReadFrom::Start);
     held.wait_for_one();

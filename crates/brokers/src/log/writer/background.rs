@@ -119,7 +119,7 @@ impl Writer {
         let now = if self.background.stuck {
             "nothing more can be published"
         } else {
-            "publishing goes on without that, and the log grows, for some gigabytes at most"
+            "publishing continues without it, and the log grows by a few gigabytes at most"
         };
         self.condition.suspended(Some(format!(
             "the store can't merge its files, most likely because of a damaged block; {now}. Run \

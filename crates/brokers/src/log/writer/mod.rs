@@ -59,7 +59,7 @@ enum Outcome {
     Repeated(Position),
     /// It was published before.
     Before(Position),
-    /// The cursor of a consumer, with the group.
+    /// The consumer's cursor, once the group is committed.
     Acked(Option<Position>),
     Failed(BrokerFailure),
 }

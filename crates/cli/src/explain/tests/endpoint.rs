@@ -64,7 +64,11 @@ proptest! {
         match (fault(&bytes), told) {
             (None, None) => {}
             (Some(fault), Some(piece)) => {
-                prop_assert!(sections(piece).contains(&fault.section), "{fault:?} {piece:?}");
+                // An endpoint has one error for text and for the reason of a Close that are not UTF-8.
+                let alternative = if fault.section == "RFC 6455 §8.1" { "RFC 6455 §5.5.1" } else { fault.section };
+                let told = sections(piece);
+                let is_told = told.contains(&fault.section) || told.contains(&alternative);
+                prop_assert!(is_told, "{fault:?} {piece:?}");
             }
             (fault, told) => prop_assert!(false, "{fault:?} {told:?}"),
         }

@@ -33,7 +33,7 @@ fn a_hole_that_no_gap_announced_costs_the_connection_and_is_filled_on_the_next()
     };
     assert_eq!(
         cause.to_string(),
-        "the server broke the protocol: chat: 17.7 came after 17.5 without a gap"
+        "the server broke the protocol: chat: 17.7 followed 17.5 without a gap"
     );
     let hello = harness.come_online("r2");
     assert_eq!(hello["resume"], "r1");

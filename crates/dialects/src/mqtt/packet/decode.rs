@@ -16,14 +16,15 @@ const fn protocol_error(why: &'static str) -> Invalid {
     Invalid::new(Reason::PROTOCOL_ERROR, why)
 }
 
-/// A packet of which all bytes are there. Without a version only a CONNECT is one, which brings it.
+/// Decodes a complete packet. While the version is unknown, only a CONNECT is accepted, which
+/// states it.
 pub(super) fn packet(first: u8, body: &[u8], version: Option<Version>) -> Result<Packet, Invalid> {
     let mut r = Reader::new(body);
     let kind = first >> 4;
     let Some(version) = version else {
         // §3.1: the first packet must be a CONNECT.
         if kind != 1 {
-            return Err(protocol_error("the first packet is no CONNECT"));
+            return Err(protocol_error("the first packet must be a CONNECT"));
         }
         flags(first, 0)?;
         return connect(&mut r).map(|connect| Packet::Connect(Box::new(connect)));
@@ -48,19 +49,19 @@ pub(super) fn packet(first: u8, body: &[u8], version: Option<Version>) -> Result
         13 => Packet::PingResp,
         14 => Packet::Disconnect(reasoned(&mut r, version, Place::DISCONNECT)?),
         15 if version == Version::V5 => Packet::Auth(reasoned(&mut r, version, Place::AUTH)?),
-        _ => return Err(malformed("there is no packet of this type")),
+        _ => return Err(malformed("no packet has this type")),
     };
     r.end()?;
     Ok(packet)
 }
 
-/// §2.1.3: other flags than these make a packet malformed.
+/// §2.1.3: a packet with other flags than these is malformed.
 fn flags(first: u8, wanted: u8) -> Result<(), Invalid> {
     if first & 0x0f == wanted {
         return Ok(());
     }
     Err(malformed(
-        "the flags of the fixed header are not those of the packet",
+        "the flags of the fixed header are wrong for this type of packet",
     ))
 }
 
@@ -82,25 +83,27 @@ fn connect(r: &mut Reader<'_>) -> Result<Connect, Invalid> {
         ("MQTT", 4) => Version::V3,
         ("MQTT", 5) => Version::V5,
         ("MQTT" | "MQIsdp", _) => {
-            let why = "the protocol's versions spoken here are 3.1.1 and 5.0";
+            let why = "this server supports the versions 3.1.1 and 5.0";
             return Err(Invalid::new(Reason::UNSUPPORTED_VERSION, why));
         }
-        _ => return Err(protocol_error("the protocol's name is not MQTT")),
+        _ => return Err(protocol_error("the protocol's name must be MQTT")),
     };
     let flags = r.u8()?;
     if flags & 1 != 0 {
-        return Err(malformed("the reserved flag of a CONNECT is set"));
+        return Err(malformed("the reserved flag of a CONNECT must be 0"));
     }
     let has = |bit: u8| flags & bit != 0;
     let qos = Qos::new(flags >> 3 & 3).ok_or(malformed("the will's QoS is 3"))?;
     if !has(4) && (qos != Qos::AtMostOnce || has(0x20)) {
         return Err(malformed(
-            "there is no will, but its QoS or retain flag is set",
+            "a will's QoS or retain flag is set without a will",
         ));
     }
     // 3.1.1 §3.1.2.9; 5.0 allows a password alone.
     if version == Version::V3 && has(0x40) && !has(0x80) {
-        return Err(malformed("there is a password without a user name"));
+        return Err(malformed(
+            "MQTT 3.1.1 allows a password only with a user name",
+        ));
     }
     let keep_alive = r.u16()?;
     let properties_given = properties(r, version, Place::CONNECT)?;
@@ -142,11 +145,11 @@ fn will(r: &mut Reader<'_>, version: Version, qos: Qos, retain: bool) -> Result<
     })
 }
 
-/// §4.7.1: a topic has no wildcards.
+/// §4.7.1: a topic name must not contain wildcards.
 fn topic(r: &mut Reader<'_>) -> Result<Box<str>, Invalid> {
     let topic = r.text()?;
     if topic.contains(['+', '#']) {
-        let why = "a topic contains a wildcard";
+        let why = "a topic name must not contain wildcards";
         return Err(Invalid::new(Reason::TOPIC_NAME_INVALID, why));
     }
     Ok(topic.into())
@@ -155,7 +158,7 @@ fn topic(r: &mut Reader<'_>) -> Result<Box<str>, Invalid> {
 fn connack(r: &mut Reader<'_>, version: Version) -> Result<ConnAck, Invalid> {
     let flags = r.u8()?;
     if flags > 1 {
-        return Err(malformed("reserved flags of a CONNACK are set"));
+        return Err(malformed("the reserved flags of a CONNACK must be 0"));
     }
     Ok(ConnAck {
         session_present: flags == 1,
@@ -169,7 +172,7 @@ fn publish(first: u8, r: &mut Reader<'_>, version: Version) -> Result<Publish, I
     let dup = first & 8 != 0;
     // §3.3.1.1.
     if dup && qos == Qos::AtMostOnce {
-        return Err(malformed("a message of QoS 0 is marked as sent again"));
+        return Err(malformed("a message of QoS 0 must not have the DUP flag"));
     }
     let topic = topic(r)?;
     let packet_id = match qos {
@@ -197,7 +200,7 @@ fn publish(first: u8, r: &mut Reader<'_>, version: Version) -> Result<Publish, I
     })
 }
 
-/// §3.4.2: reason and properties may be left out at the end.
+/// §3.4.2: reason and properties may be omitted at the end.
 fn ack(r: &mut Reader<'_>, version: Version) -> Result<Ack, Invalid> {
     let packet_id = r.packet_id()?;
     let Reasoned { reason, properties } = reasoned(r, version, Place::ACK)?;
@@ -230,7 +233,7 @@ fn subscribe(r: &mut Reader<'_>, version: Version) -> Result<Subscribe, Invalid>
         // §3.8.3.1: no-local on a shared subscription is an error.
         if options.no_local && filter.starts_with("$share/") {
             return Err(protocol_error(
-                "a shared subscription is without the client's own",
+                "a shared subscription must not have the option no-local",
             ));
         }
         filters.push((filter.into(), options));
@@ -252,7 +255,7 @@ fn options(byte: u8, version: Version) -> Result<Options, Invalid> {
     };
     if byte & reserved != 0 {
         return Err(malformed(
-            "reserved bits of a subscription's options are set",
+            "the reserved bits of a subscription's options must be 0",
         ));
     }
     let qos = Qos::new(byte & 3).ok_or(malformed("a subscription's QoS is 3"))?;

@@ -137,7 +137,7 @@ impl Reasoned {
     }
 }
 
-/// Reason and properties, left out where they say nothing.
+/// Reason and properties, omitted if they have their default values.
 fn tail(w: &mut Writer, version: Version, reason: Reason, given: Option<&Properties>) {
     if version == Version::V3 || (reason == Reason::SUCCESS && given.is_none()) {
         return;

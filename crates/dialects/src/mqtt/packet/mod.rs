@@ -20,7 +20,7 @@ pub enum Version {
     V5,
 }
 
-/// Bytes that are no packet, or a packet that may not be so.
+/// The bytes are not a packet, or the packet is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid {
     /// The reason code of MQTT 5.0.
@@ -35,7 +35,7 @@ impl Invalid {
     }
 }
 
-/// How surely a message is delivered.
+/// How reliably a message is delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Qos {
     /// At most once.
@@ -70,13 +70,13 @@ impl Qos {
     }
 }
 
-/// A control packet. Properties are none in 3.1.1, and reasons are [`Reason::SUCCESS`] where it has
-/// none.
+/// A control packet. In 3.1.1 its properties are empty, and its reason is [`Reason::SUCCESS`] if
+/// that packet has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {
-    /// A client introduces itself.
+    /// A client opens its session.
     Connect(Box<Connect>),
-    /// Its answer.
+    /// The server's answer to CONNECT.
     ConnAck(ConnAck),
     /// A message.
     Publish(Publish),
@@ -86,19 +86,19 @@ pub enum Packet {
     PubRec(Ack),
     /// The receiver of a message of QoS 2 may forget its packet identifier.
     PubRel(Ack),
-    /// It has.
+    /// The receiver of a message of QoS 2 has forgotten its packet identifier.
     PubComp(Ack),
-    /// A client wants messages.
+    /// A client subscribes.
     Subscribe(Subscribe),
-    /// Its answer, a reason for each filter.
+    /// The answer to SUBSCRIBE: a reason for each filter.
     SubAck(Acks),
-    /// A client wants them no longer.
+    /// A client unsubscribes.
     Unsubscribe(Unsubscribe),
-    /// Its answer, a reason for each filter; none in 3.1.1.
+    /// The answer to UNSUBSCRIBE: a reason for each filter, or none in 3.1.1.
     UnsubAck(Acks),
-    /// A sign of life.
+    /// A client shows that it is alive.
     PingReq,
-    /// Its answer.
+    /// The answer to PINGREQ.
     PingResp,
     /// The last packet of a connection.
     Disconnect(Reasoned),
@@ -113,13 +113,13 @@ pub struct Connect {
     pub version: Version,
     /// Whether an earlier session is forgotten: clean session, or clean start.
     pub clean: bool,
-    /// Seconds; 0 is none.
+    /// The keep-alive in seconds; 0 disables it.
     pub keep_alive: u16,
     /// The properties of 5.0.
     pub properties: Option<Box<Properties>>,
     /// May be empty.
     pub client_id: Box<str>,
-    /// What is published if the client is lost.
+    /// The message to publish if the connection is lost.
     pub will: Option<Will>,
     /// The user's name.
     pub user: Option<Box<str>>,
@@ -145,7 +145,7 @@ pub struct Will {
 /// CONNACK.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnAck {
-    /// Whether there was a session.
+    /// Whether the server had a session of this client.
     pub session_present: bool,
     /// Whether the connection is accepted. In 3.1.1 the number is a return code.
     pub reason: Reason,
@@ -160,9 +160,10 @@ pub struct Publish {
     pub dup: bool,
     /// Its QoS.
     pub qos: Qos,
-    /// To a server: whether it is to be retained. To a client: whether it was.
+    /// From a client: whether to retain the message. From a server: whether it is a retained one, or,
+    /// if the subscription asks for that, whether it was published with this flag.
     pub retain: bool,
-    /// Empty if an alias stands for it.
+    /// Empty if a topic alias is used instead.
     pub topic: Box<str>,
     /// 0 with QoS 0.
     pub packet_id: u16,
@@ -175,16 +176,16 @@ pub struct Publish {
 /// PUBACK, PUBREC, PUBREL or PUBCOMP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ack {
-    /// Of which message.
+    /// The packet identifier of the message.
     pub packet_id: u16,
-    /// Whether it was taken.
+    /// Whether the message was accepted.
     pub reason: Reason,
     /// The properties of 5.0.
     pub properties: Option<Box<Properties>>,
 }
 
 impl Ack {
-    /// An acknowledgement without more to be said.
+    /// An acknowledgement with the default values.
     #[must_use]
     pub const fn new(packet_id: u16, reason: Reason) -> Self {
         Self {
@@ -198,7 +199,7 @@ impl Ack {
 /// SUBSCRIBE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscribe {
-    /// Of the answer.
+    /// The packet identifier, which the answer repeats.
     pub packet_id: u16,
     /// The properties of 5.0.
     pub properties: Option<Box<Properties>>,
@@ -211,21 +212,21 @@ pub struct Subscribe {
 pub struct Options {
     /// The highest QoS of messages.
     pub qos: Qos,
-    /// Without the client's own messages.
+    /// Whether the client's own messages are excluded.
     pub no_local: bool,
-    /// Whether messages tell whether they were retained when published.
+    /// Whether messages keep the retain flag that they were published with.
     pub retain_as_published: bool,
-    /// Which retained messages are wanted.
+    /// When retained messages are sent.
     pub retain_handling: RetainHandling,
 }
 
-/// Which retained messages a subscription wants.
+/// When a subscription gets the retained messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RetainHandling {
-    /// Each time.
+    /// With every SUBSCRIBE.
     #[default]
     Always,
-    /// If the subscription is new.
+    /// With a SUBSCRIBE that creates the subscription.
     IfNew,
     /// Never.
     Never,
@@ -234,7 +235,7 @@ pub enum RetainHandling {
 /// SUBACK or UNSUBACK.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acks {
-    /// Of what is answered.
+    /// The packet identifier of the request.
     pub packet_id: u16,
     /// The properties of 5.0.
     pub properties: Option<Box<Properties>>,
@@ -245,7 +246,7 @@ pub struct Acks {
 /// UNSUBSCRIBE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsubscribe {
-    /// Of the answer.
+    /// The packet identifier, which the answer repeats.
     pub packet_id: u16,
     /// The properties of 5.0.
     pub properties: Option<Box<Properties>>,
@@ -256,7 +257,7 @@ pub struct Unsubscribe {
 /// DISCONNECT or AUTH.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reasoned {
-    /// Why.
+    /// The reason for it.
     pub reason: Reason,
     /// The properties of 5.0.
     pub properties: Option<Box<Properties>>,
@@ -273,8 +274,9 @@ struct Frame {
     body: usize,
 }
 
-/// The packet at the start of some bytes, as far as its fixed header tells; none if more have to
-/// come. The length is known before the packet is there, and nothing is allocated for it.
+/// The packet at the start of these bytes, as far as its fixed header describes it; none if the
+/// header is incomplete. The length is known before the packet is complete, and nothing is
+/// allocated for it.
 fn frame(bytes: &[u8], limit: usize) -> Result<Option<Frame>, Invalid> {
     let Some((&first, rest)) = bytes.split_first() else {
         return Ok(None);
@@ -285,7 +287,7 @@ fn frame(bytes: &[u8], limit: usize) -> Result<Option<Frame>, Invalid> {
     let body = usize::try_from(body).unwrap_or(usize::MAX);
     let header = len.saturating_add(1);
     if body.saturating_add(header) > limit {
-        let why = "a packet is larger than the maximum packet size";
+        let why = "the packet is larger than the maximum packet size";
         return Err(Invalid::new(Reason::PACKET_TOO_LARGE, why));
     }
     Ok(Some(Frame {
@@ -295,20 +297,20 @@ fn frame(bytes: &[u8], limit: usize) -> Result<Option<Frame>, Invalid> {
     }))
 }
 
-/// Cuts a stream of bytes into packets. It holds what came of the next packet, at most the limit and
-/// what came with it, and nothing between packets.
+/// Splits a stream of bytes into packets. It buffers an incomplete packet of at most the limit, and
+/// what was received with it; nothing between packets.
 #[derive(Debug)]
 pub struct Decoder {
     /// The version, known with the first packet.
     version: Option<Version>,
     limit: usize,
     bytes: Vec<u8>,
-    /// Bytes before this were decoded.
+    /// Bytes before this index were decoded.
     done: usize,
 }
 
 impl Decoder {
-    /// Decodes packets of at most so many bytes, the fixed header included.
+    /// Decodes packets of at most this many bytes, including the fixed header.
     #[must_use]
     pub const fn new(limit: usize) -> Self {
         Self {
@@ -319,18 +321,18 @@ impl Decoder {
         }
     }
 
-    /// The version of the conversation, once its CONNECT was decoded.
+    /// The version of the conversation, once its CONNECT has been decoded.
     #[must_use]
     pub const fn version(&self) -> Option<Version> {
         self.version
     }
 
-    /// Sets the version, for the packets of a server.
+    /// Sets the version, to decode the packets of a server.
     pub const fn set_version(&mut self, version: Version) {
         self.version = Some(version);
     }
 
-    /// Takes bytes of the stream, cut anywhere.
+    /// Takes bytes of the stream, split anywhere.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.done > 0 {
             self.bytes.drain(..self.done.min(self.bytes.len()));
@@ -339,13 +341,13 @@ impl Decoder {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// How many bytes wait for the rest of their packet, or to be decoded.
+    /// How many bytes are buffered: of an incomplete packet, or not decoded yet.
     #[must_use]
     pub fn buffered(&self) -> usize {
         self.bytes.len().saturating_sub(self.done)
     }
 
-    /// Whether another packet, or an error, is there to be taken.
+    /// Whether a packet or an error can be taken.
     #[must_use]
     pub fn has_packet(&self) -> bool {
         let waiting = self.bytes.get(self.done..).unwrap_or_default();
@@ -356,10 +358,10 @@ impl Decoder {
         }
     }
 
-    /// The next packet; none if it is not there yet.
+    /// The next packet; none if it is incomplete.
     ///
     /// # Errors
-    /// [`Invalid`], after which nothing that follows means anything.
+    /// [`Invalid`]: the rest of the stream cannot be decoded.
     pub fn next_packet(&mut self) -> Result<Option<Packet>, Invalid> {
         let waiting = self.bytes.get(self.done..).unwrap_or_default();
         let Some(frame) = frame(waiting, self.limit)? else {
@@ -379,7 +381,7 @@ impl Decoder {
         Ok(Some(packet))
     }
 
-    /// Between packets nothing is held.
+    /// The buffer is freed between packets.
     fn settle(&mut self) {
         if self.done == self.bytes.len() {
             (self.bytes, self.done) = (Vec::new(), 0);

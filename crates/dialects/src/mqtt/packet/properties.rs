@@ -18,57 +18,57 @@ pub struct Properties {
     pub message_expiry: Option<u32>,
     /// What the payload is.
     pub content_type: Option<Box<str>>,
-    /// Where an answer is expected.
+    /// The topic for the answer.
     pub response_topic: Option<Box<str>>,
-    /// What an answer has to carry.
+    /// Data that the answer must repeat.
     pub correlation_data: Option<Bytes>,
-    /// Of one subscription, or of all that a message matches.
+    /// The subscription's identifier; several in a message that several subscriptions match.
     pub subscription_ids: Vec<u32>,
-    /// Seconds that the session outlives its connection; `u32::MAX` is for ever.
+    /// Seconds that the session is kept after its connection; `u32::MAX` is forever.
     pub session_expiry: Option<u32>,
     /// The client id that the server chose.
     pub assigned_client_id: Option<Box<str>>,
-    /// The keep-alive that the server wants, in seconds.
+    /// The keep-alive set by the server, in seconds.
     pub server_keep_alive: Option<u16>,
     /// How to authenticate.
     pub authentication_method: Option<Box<str>>,
-    /// Data of that method.
+    /// The data of that method.
     pub authentication_data: Option<Bytes>,
-    /// Whether reason strings are wanted.
+    /// Whether the client wants reason strings.
     pub request_problem_information: Option<bool>,
     /// Seconds between the end of the connection and its will.
     pub will_delay: Option<u32>,
-    /// Whether response information is wanted.
+    /// Whether the client wants response information.
     pub request_response_information: Option<bool>,
     /// The basis of response topics.
     pub response_information: Option<Box<str>>,
-    /// Another server.
+    /// The address of another server.
     pub server_reference: Option<Box<str>>,
     /// The reason in words.
     pub reason_string: Option<Box<str>>,
     /// How many messages of QoS 1 and 2 may be in flight.
     pub receive_maximum: Option<u16>,
-    /// The largest topic alias.
+    /// The highest topic alias.
     pub topic_alias_maximum: Option<u16>,
     /// The alias of this packet's topic.
     pub topic_alias: Option<u16>,
-    /// Whether only QoS 0 and 1 are there: 1 or 0.
+    /// The highest QoS, if it is 0 or 1.
     pub maximum_qos: Option<bool>,
-    /// Whether there are retained messages.
+    /// Whether the server supports retained messages.
     pub retain_available: Option<bool>,
-    /// Names and values of the users' own.
+    /// Names and values chosen by users.
     pub user: Vec<(Box<str>, Box<str>)>,
     /// The largest packet.
     pub maximum_packet_size: Option<u32>,
-    /// Whether there are wildcards.
+    /// Whether the server supports wildcards.
     pub wildcards_available: Option<bool>,
-    /// Whether there are subscription identifiers.
+    /// Whether the server supports subscription identifiers.
     pub subscription_ids_available: Option<bool>,
-    /// Whether there are shared subscriptions.
+    /// Whether the server supports shared subscriptions.
     pub shared_available: Option<bool>,
 }
 
-/// Where properties stand.
+/// The packets in which properties are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(u16);
 
@@ -86,7 +86,7 @@ impl Place {
     const MESSAGE: Self = Self(4 | 8);
 }
 
-/// Where the property with this number may stand (table 2-4); none if there is no such property.
+/// Where the property with this number is allowed (table 2-4); none if there is no such property.
 const fn places(property: u32) -> Option<u16> {
     Some(match property {
         0x01 | 0x02 | 0x03 | 0x08 | 0x09 => Place::MESSAGE.0,
@@ -111,7 +111,7 @@ fn protocol_error(why: &'static str) -> Invalid {
 
 fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), Invalid> {
     if slot.replace(value).is_some() {
-        return Err(protocol_error("a property stands twice"));
+        return Err(protocol_error("a property appears twice"));
     }
     Ok(())
 }
@@ -120,7 +120,9 @@ fn flag(reader: &mut Reader<'_>) -> Result<bool, Invalid> {
     match reader.u8()? {
         0 => Ok(false),
         1 => Ok(true),
-        _ => Err(protocol_error("a property that is 0 or 1 is neither")),
+        _ => Err(protocol_error(
+            "a property that must be 0 or 1 has another value",
+        )),
     }
 }
 
@@ -129,7 +131,7 @@ fn text(reader: &mut Reader<'_>) -> Result<Box<str>, Invalid> {
 }
 
 impl Properties {
-    /// Reads properties and their length. None if there are none.
+    /// Reads the length of the properties and the properties. None if their length is 0.
     pub(super) fn read(
         reader: &mut Reader<'_>,
         place: Place,
@@ -144,11 +146,11 @@ impl Properties {
         while !reader.is_empty() {
             let property = reader.variable()?;
             let Some(places) = places(property) else {
-                let why = "there is no such property";
+                let why = "no property has this number";
                 return Err(Invalid::new(Reason::MALFORMED, why));
             };
             if places & place.0 == 0 {
-                return Err(protocol_error("a property does not belong to its packet"));
+                return Err(protocol_error("a property is not allowed in this packet"));
             }
             properties.read_one(property, place, &mut reader)?;
         }
@@ -175,14 +177,14 @@ impl Properties {
             0x1c => once(&mut self.server_reference, text(r)?),
             0x1f => once(&mut self.reason_string, text(r)?),
             0x21 => match r.u16()? {
-                0 => Err(protocol_error("the receive maximum is 0")),
+                0 => Err(protocol_error("the receive maximum must not be 0")),
                 maximum => once(&mut self.receive_maximum, maximum),
             },
             0x22 => once(&mut self.topic_alias_maximum, r.u16()?),
             0x23 => match r.u16()? {
                 0 => Err(Invalid::new(
                     Reason::TOPIC_ALIAS_INVALID,
-                    "a topic alias is 0",
+                    "a topic alias must not be 0",
                 )),
                 alias => once(&mut self.topic_alias, alias),
             },
@@ -194,7 +196,7 @@ impl Properties {
                 Ok(())
             }
             0x27 => match r.u32()? {
-                0 => Err(protocol_error("the maximum packet size is 0")),
+                0 => Err(protocol_error("the maximum packet size must not be 0")),
                 size => once(&mut self.maximum_packet_size, size),
             },
             0x28 => once(&mut self.wildcards_available, flag(r)?),
@@ -204,13 +206,13 @@ impl Properties {
         }
     }
 
-    /// §3.3.2.3.8: a message may match several subscriptions; a SUBSCRIBE has one.
+    /// §3.3.2.3.8: a message can match several subscriptions; a SUBSCRIBE has one identifier.
     fn subscription_id(&mut self, place: Place, id: u32) -> Result<(), Invalid> {
         if id == 0 {
-            return Err(protocol_error("a subscription identifier is 0"));
+            return Err(protocol_error("a subscription identifier must not be 0"));
         }
         if place == Place::SUBSCRIBE && !self.subscription_ids.is_empty() {
-            return Err(protocol_error("a property stands twice"));
+            return Err(protocol_error("a property appears twice"));
         }
         self.subscription_ids.push(id);
         Ok(())
@@ -226,7 +228,7 @@ impl Properties {
         writer.counted(&all);
     }
 
-    /// Those of messages.
+    /// Properties of messages.
     fn write_messages(&self, w: &mut Writer) {
         put_flag(w, 0x01, self.payload_format);
         put_u32(w, 0x02, self.message_expiry);

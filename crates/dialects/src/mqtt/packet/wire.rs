@@ -8,7 +8,7 @@ use crate::mqtt::Reason;
 /// The largest value of a variable byte integer.
 pub(super) const MAX_VARIABLE: u32 = 268_435_455;
 
-/// Reads the fields of a packet, of which all bytes are there.
+/// Reads the fields of a complete packet.
 #[derive(Clone, Debug)]
 pub(super) struct Reader<'a>(&'a [u8]);
 
@@ -21,14 +21,14 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-    /// So many bytes.
+    /// This many bytes.
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], Invalid> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or_else(cut_short)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    /// Everything that is left.
+    /// All remaining bytes.
     pub(super) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
     }
@@ -62,7 +62,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// §1.5.6: two bytes of length, then so many bytes.
+    /// §1.5.6: two bytes of length, then that many bytes.
     pub(super) fn binary(&mut self) -> Result<Bytes, Invalid> {
         let len = self.u16()?;
         Ok(Bytes::copy_from_slice(self.take(len.into())?))
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
         let len = self.u16()?;
         let bytes = self.take(len.into())?;
         let malformed = |why| Invalid::new(Reason::MALFORMED, why);
-        let text = std::str::from_utf8(bytes).map_err(|_| malformed("a text is not UTF-8"))?;
+        let text = std::str::from_utf8(bytes).map_err(|_| malformed("a string must be UTF-8"))?;
         if text.contains('\0') {
             return Err(malformed("a text contains U+0000"));
         }
@@ -83,7 +83,10 @@ impl<'a> Reader<'a> {
     /// A packet identifier (§2.2.1), which is never 0.
     pub(super) fn packet_id(&mut self) -> Result<u16, Invalid> {
         match self.u16()? {
-            0 => Err(Invalid::new(Reason::MALFORMED, "a packet identifier is 0")),
+            0 => Err(Invalid::new(
+                Reason::MALFORMED,
+                "a packet identifier must not be 0",
+            )),
             id => Ok(id),
         }
     }
@@ -92,17 +95,17 @@ impl<'a> Reader<'a> {
         if self.is_empty() {
             return Ok(());
         }
-        let why = "a packet has more bytes than its fields";
+        let why = "there are bytes after the last field of a packet";
         Err(Invalid::new(Reason::MALFORMED, why))
     }
 }
 
 fn cut_short() -> Invalid {
-    Invalid::new(Reason::MALFORMED, "a packet ends within a field")
+    Invalid::new(Reason::MALFORMED, "a packet ends inside a field")
 }
 
-/// A variable byte integer (§1.5.5) at the start of some bytes, with the number of its bytes; none
-/// if more have to come.
+/// A variable byte integer (§1.5.5) at the start of these bytes, with its length in bytes; none if
+/// it is incomplete.
 pub(super) fn variable(bytes: &[u8]) -> Result<Option<(u32, usize)>, Invalid> {
     let (mut value, mut len) = (0_u32, 0_usize);
     for (byte, shift) in bytes.iter().zip([0, 7, 14, 21]) {
@@ -124,8 +127,8 @@ pub(super) fn variable(bytes: &[u8]) -> Result<Option<(u32, usize)>, Invalid> {
     Ok(None)
 }
 
-/// Writes the fields of a packet. What is longer than a field can say is cut: nothing that the
-/// server writes comes near.
+/// Writes the fields of a packet. A value that is too long for its field is truncated: nothing that
+/// the server writes is that long.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Writer(Vec<u8>);
 
@@ -173,7 +176,7 @@ impl Writer {
         self.binary(text.get(..limit).unwrap_or_default().as_bytes());
     }
 
-    /// Preceded by its length as a variable byte integer.
+    /// Writes the length as a variable byte integer, then the bytes.
     pub(super) fn counted(&mut self, part: &Self) {
         self.variable(u32::try_from(part.0.len()).unwrap_or(u32::MAX));
         self.raw(&part.0);

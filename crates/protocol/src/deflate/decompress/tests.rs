@@ -29,7 +29,7 @@ fn in_mode(memory: DeflateMemory, terms: DeflateTerms) -> Decompressor {
 
 #[expect(
     clippy::panic_in_result_fn,
-    reason = "what it asserts is part of every test"
+    reason = "its assertions are part of every test"
 )]
 fn whole(decompressor: &mut Decompressor, payload: &[u8]) -> Result<Vec<u8>, InflateError> {
     let mut out = Vec::new();
@@ -203,7 +203,7 @@ mod memory {
 /// Feeds `step` bytes at a time and accepts at most `room` bytes at a time.
 #[expect(
     clippy::panic_in_result_fn,
-    reason = "what it asserts is part of every test"
+    reason = "its assertions are part of every test"
 )]
 fn split_every(
     decompressor: &mut Decompressor,

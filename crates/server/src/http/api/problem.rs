@@ -60,9 +60,7 @@ impl Problem {
 
     pub(super) fn no_route(path: &str) -> Self {
         let shown: String = path.chars().take(60).collect();
-        let detail = format!(
-            "api/v1/openapi.json says what there is/nothing is served at {shown:?}; /api/v1/openapi.json lists what is/api/v1/openapi.json says what there is"
-        );
+        let detail = format!("nothing is served at {shown:?}; /api/v1/openapi.json lists what is");
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 

@@ -1,5 +1,5 @@
-//! Channels over ordinary requests, for clients that are not ours: `GET /sse`, a stream of server-sent
-//! events, and `GET /poll`, which asks once. `docs/transports.md` specifies both.
+//! Channels over ordinary requests, for clients other than Offhook's own: `GET /sse`, a stream of
+//! server-sent events, and `GET /poll`, which reads once. `docs/transports.md` specifies both.
 
 mod poll;
 mod wanted;
@@ -27,10 +27,10 @@ use crate::{
     worker::{Guest, Speaker, Streaming, Verified, Worker},
 };
 
-/// What nginx and others that follow it take as: do not buffer this response.
+/// Tells nginx, and proxies that follow it, not to buffer the response.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// How a client gets what is published.
+/// How a client receives publications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// As a stream of events.
@@ -39,7 +39,7 @@ pub(super) enum Form {
     Poll,
 }
 
-/// The form of what is served at a path.
+/// The form served at a path.
 pub(super) fn form(path: &str) -> Option<Form> {
     match path {
         "/sse" => Some(Form::Stream),
@@ -126,7 +126,7 @@ async fn stream(
     identity: Option<Verified>,
 ) -> Result<Streamed, Problem> {
     let stream = open(worker, wanted, identity);
-    // The status says whether the client gets what it asks for.
+    // The status says whether the request succeeds.
     let first = stream.first().await;
     match Parsed::all(&first).next() {
         Some(event) if event.name == "refused" => return Err(of_event(&event)),
@@ -141,7 +141,7 @@ pub(super) fn streamed(body: Either<http_body_util::Full<bytes::Bytes>, Streamin
     let headers = answer.headers_mut();
     let fields = [
         (CONTENT_TYPE, "text/event-stream; charset=utf-8"),
-        // `no-transform`: a proxy that compresses holds the stream back.
+        // `no-transform`: a proxy that compresses would delay the stream.
         (CACHE_CONTROL, "no-store, no-transform"),
         (X_ACCEL_BUFFERING, "no"),
     ];
@@ -151,11 +151,11 @@ pub(super) fn streamed(body: Either<http_body_util::Full<bytes::Bytes>, Streamin
     answer
 }
 
-/// The answer that says what is wrong.
+/// The answer with an error.
 ///
-/// An `EventSource` never reconnects after an answer with an error. Where a later attempt may succeed it
-/// gets a stream that says when, and ends: otherwise the pages that a busy server turns away would stay
-/// away for good.
+/// An `EventSource` never reconnects after an answer with an error. If a later attempt can succeed,
+/// it gets a stream that says when, and ends: otherwise pages refused by a busy server would never
+/// reconnect.
 fn refused(request: &Request<Incoming>, form: Form, problem: &Problem) -> Streamed {
     let accept = request.headers().get(ACCEPT);
     let is_event_source = accept.is_some_and(|accept| accept == "text/event-stream");

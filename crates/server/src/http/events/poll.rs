@@ -1,5 +1,5 @@
-//! `GET /poll`: what was published after a position, at once if there is anything, otherwise as soon as
-//! something comes.
+//! `GET /poll`: the publications after a position, immediately if there are any, otherwise as soon
+//! as there is one.
 
 use std::time::Duration;
 
@@ -18,29 +18,29 @@ use crate::{
 /// The longest wait in seconds: proxies end requests that take longer.
 const LONGEST_WAIT: u32 = 60;
 
-/// What is answered without waiting for more: as much as a page of history.
+/// This many bytes are answered without waiting for more: as much as a page of history.
 const PAGE: usize = 128 * 1024;
 
-/// What one request asks for.
+/// The parameters of a request.
 #[derive(Debug)]
 pub(super) struct Wish {
-    /// Where the client is.
+    /// Where the client starts.
     position: Option<Position>,
-    /// Whether the client knows where it is; otherwise it is told at once.
+    /// Whether the client gave a position; otherwise it gets the current one immediately.
     waits: bool,
     wait: Duration,
 }
 
-/// What has come for a request.
+/// The answer to a request, as collected so far.
 #[derive(Debug, Default)]
 struct Page {
     position: Option<Position>,
     publications: Vec<Box<RawValue>>,
     bytes: usize,
     gap: Option<serde_json::Value>,
-    /// Whether everything kept was read.
+    /// Whether all retained publications were read.
     is_live: bool,
-    /// Whether more is there already.
+    /// Whether more has been published already.
     more: bool,
 }
 
@@ -80,7 +80,7 @@ impl Wish {
         let mut unread = Vec::new();
         loop {
             let piece = match page.is_live {
-                // What the server has is answered whatever the client waits.
+                // Retained publications are answered regardless of how long the client waits.
                 false => stream.take().await,
                 true => match timeout_at(until, stream.take()).await {
                     Ok(piece) => piece,
@@ -98,7 +98,7 @@ impl Wish {
                 break;
             }
         }
-        // Who polls is present while it waits, and no longer.
+        // A client is a member of the channel only while its request waits.
         stream.leave();
         page.write()
     }
@@ -109,7 +109,7 @@ impl Page {
         self.gap.is_some() || !self.publications.is_empty()
     }
 
-    /// Takes the events that are whole. Returns whether the page ends with them.
+    /// Takes the complete events. Returns whether the page ends with them.
     fn take(&mut self, unread: &mut Vec<u8>) -> Result<bool, Problem> {
         let whole = unread.windows(2).rposition(|two| two == b"\n\n");
         let Some(end) = whole.map(|end| end + 2) else {
@@ -136,7 +136,7 @@ impl Page {
                 let subscribed = serde_json::from_str::<Subscribed>(&event.data);
                 self.is_live = subscribed.is_ok_and(|subscribed| subscribed.live);
             }
-            // The next request begins before it, and is told of it.
+            // The next request starts before the gap, and reports it.
             "gap" if !self.publications.is_empty() => {
                 self.more = true;
                 return Ok(true);
@@ -156,7 +156,7 @@ impl Page {
                     return Ok(true);
                 }
                 let data = event.data.clone();
-                // What the dialect wrote is JSON.
+                // The dialect writes JSON.
                 self.publications.extend(RawValue::from_string(data));
             }
             _ => return Ok(false),

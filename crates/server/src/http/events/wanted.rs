@@ -1,4 +1,4 @@
-//! What a request asks for, in its URL and in `Last-Event-ID`.
+//! The parameters of a request, from its URL and `Last-Event-ID`.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::{
     worker::Worker,
 };
 
-/// How long a client waits at least before it reconnects; up to twice as long, so that those who lost
-/// their streams at the same moment do not all come back together.
+/// The minimum wait before a client reconnects; the maximum is twice as long, so that clients that
+/// lost their streams at the same moment do not reconnect together.
 const RETRY_MS: u64 = 1_500;
 
 /// Without keepalive, how often a comment is sent.
@@ -65,16 +65,16 @@ pub(super) fn read(worker: &Worker, query: &Query, headers: &HeaderMap) -> Resul
         presence: switch(query, "presence")?,
         last_event_id: last_event_id(query, headers)?,
         retry: Some(Duration::from_millis(RETRY_MS + random % RETRY_MS)),
-        // Half of it, as no answer is waited for.
+        // Half of it, since a comment has no answer to wait for.
         heartbeat: keepalive.map_or(HEARTBEAT, |interval| interval / 2),
         padding,
     })
 }
 
-/// The field is newer than the URL, which an `EventSource` never changes.
+/// The header is newer than the URL, which an `EventSource` never changes.
 fn last_event_id(query: &Query, headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let field = headers.get("last-event-id");
-    // Bytes that are no text are no id of ours, which is said by a gap.
+    // Bytes that are not text are not an id of this server, which leads to a gap.
     let field = field.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let id = match field.filter(|id| !id.is_empty()) {
         Some(id) => Some(id),
