@@ -2,6 +2,7 @@
 //! examples, the client's files.
 
 mod api;
+mod carried;
 mod cors;
 mod events;
 mod files;
@@ -58,6 +59,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
                 if path.starts_with(api::PREFIX) {
                     let answer = api::serve(&worker, request).await;
                     return Ok(answer.map(Either::Left));
+                }
+                if carried::is_at(path) {
+                    return Ok(carried::serve(&worker, request, &place).await);
                 }
                 if let Some(form) = events::form(path) {
                     return Ok(events::serve(&worker, &request, form, &place).await);
