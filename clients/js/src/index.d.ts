@@ -267,7 +267,7 @@ export interface Client {
 export function connect(url: Url, options?: Options): Client;
 
 export class OffhookError extends Error {
-  /** One of the protocol's, or `closed`, `offline`, `queue_full`, `too_large`, `timed_out`, `replaced`, `bad_message`, `unreachable`. */
+  /** One of the protocol's, or `closed`, `offline`, `queue_full`, `too_large`, `timed_out`, `replaced`, `bad_message`. */
   readonly code: string;
   readonly retry: 'never' | 'later' | 'reconnect';
   /** Milliseconds. */
