@@ -155,10 +155,12 @@ async fn of_connection(
             let (done, answered) = oneshot::channel();
             let poll = Carry::Poll {
                 after: Some(after),
+                waits: wait > 0,
                 done,
             };
             worker.carry(id, poll);
-            let wait = Duration::from_secs(wait.into());
+            // Without a wait, the worker answers immediately.
+            let wait = Duration::from_secs(wait.max(1).into());
             let answer = match timeout(wait, answered).await {
                 Ok(answer) => answer.unwrap_or(Err(Wrong::Unknown)).map_err(problem)?,
                 Err(_elapsed) => worker::Answer {

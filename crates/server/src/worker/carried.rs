@@ -21,7 +21,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{Guest, Order, Streaming, Worker, outlet::Outlet, streaming::Unsent};
 use crate::door::Place;
-pub(crate) use downlink::{Answer, Closing};
+pub(crate) use downlink::Answer;
 use downlink::{Events, Kept};
 pub(crate) use id::CarriedId;
 
@@ -88,10 +88,11 @@ pub(crate) enum Carry {
         messages: Vec<String>,
         done: oneshot::Sender<Result<(), Wrong>>,
     },
-    /// Answer with the messages after this one, as soon as there are any. Without a number, with those
-    /// after the last answer.
+    /// Answer with the messages after this one; without a number, with those after the last answer.
     Poll {
         after: Option<u64>,
+        /// Whether to wait until there are any.
+        waits: bool,
         done: oneshot::Sender<Result<Answer, Wrong>>,
     },
     /// The client leaves for good.
@@ -183,12 +184,15 @@ impl Worker {
                 Some(carried),
             ) => carried.send(number, Batch { messages, done }),
             (Carry::Send { done, .. }, None) => drop(done.send(Err(Wrong::Unknown))),
-            (Carry::Poll { after, done }, Some(carried)) => match &carried.downlink {
+            (Carry::Poll { after, waits, done }, Some(carried)) => match &carried.downlink {
                 Downlink::Polled(kept) => {
                     kept.poll(after, done);
                     carried.wake.notify_one();
                     // Immediately, because the connection's task may be waiting for room.
                     kept.answer();
+                    if !waits {
+                        kept.answer_without();
+                    }
                 }
                 Downlink::Stream(_) => drop(done.send(Err(Wrong::Streamed))),
             },

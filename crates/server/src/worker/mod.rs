@@ -55,7 +55,7 @@ use crate::{
 };
 use callers::Callers;
 use carried::AllCarried;
-pub(crate) use carried::{Answer, CarriedId, Carry, Closing, Wrong};
+pub(crate) use carried::{Answer, CarriedId, Carry, Wrong};
 use expiring::Expiries;
 pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::{Errand, Goodbye, Order, Orders};

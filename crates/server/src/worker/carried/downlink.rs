@@ -206,6 +206,19 @@ impl Kept {
         }
     }
 
+    /// Answers the waiting poll without messages.
+    pub(super) fn answer_without(&self) {
+        let inner = &mut *self.inner.borrow_mut();
+        if let Some(waiting) = inner.waiting.take() {
+            let answer = Answer {
+                first: inner.first,
+                ..Answer::default()
+            };
+            // A client that has closed its request polls again.
+            drop(waiting.send(Ok(answer)));
+        }
+    }
+
     /// The newest mark that the client has reached since the last call.
     pub(super) fn take_reached(&self) -> Option<u32> {
         self.inner.borrow_mut().reached.take()

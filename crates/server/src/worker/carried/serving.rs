@@ -219,7 +219,7 @@ async fn take(
             },
         };
         match stage {
-            Stage::Connected(connection) => connection.settle(taken, room).await,
+            Stage::Connected(connection) => connection.settle(taken, &room).await,
             Stage::Connecting(_) => room().await,
         }
     }
