@@ -176,3 +176,19 @@ async fn a_page_whose_origin_may_not_connect_is_told_so_and_which_setting_to_cha
         assert_eq!(status, 426, "{request}");
     }
 }
+
+/// Clients would take it for a proxy that refuses WebSockets, and all fall back at once.
+#[tokio::test]
+async fn a_client_that_asks_why_is_told_that_the_server_is_busy() {
+    let strict = with_connections(|limits| {
+        limits.handshakes_per_second = 1;
+        limits.handshake_burst = 3;
+    });
+    let hall = Hall::open(strict).await;
+    let request = format!("GET /ws HTTP/1.1\r\nHost: {}\r\n\r\n", hall.address());
+    let last = "GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let (status, _, answers) = hall.raw(&(request.repeat(20) + last)).await;
+    assert_eq!(status, 426);
+    assert!(answers.contains("HTTP/1.1 503 "), "{answers}");
+    assert!(answers.to_lowercase().contains("retry-after: "));
+}
