@@ -5,7 +5,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::hall::{Hall, config};
+use crate::hall::{Hall, config, with_connections};
 
 #[tokio::test]
 async fn health_is_told_in_json() {
