@@ -50,13 +50,13 @@ async fn cut_connections_lose_and_repeat_nothing() {
         let mut room = client.subscribe("room").since(Since::Start).await.unwrap();
         for round in 0..10 {
             let mine = client.publish("room", (3 * round).to_string());
-            within(mine).await.unwrap();
+            within(mine.into_future()).await.unwrap();
             proxy.cut();
             let number = (3 * round + 1).to_string();
             publisher.publish("room", number).await.unwrap();
             // It may have to be sent again.
             let mine = client.publish("room", (3 * round + 2).to_string());
-            within(mine).await.unwrap();
+            within(mine.into_future()).await.unwrap();
             let expected = numbers(3 * round..3 * round + 3);
             assert_eq!(texts(&mut room, 3).await, expected, "{transport:?}");
         }
@@ -142,7 +142,7 @@ async fn a_server_that_stops_is_found_again() {
         server.close().await;
         let server = TestServer::on_disk(directory.path()).await;
         proxy.lead_to(server.address());
-        within(client.publish("room", "1")).await.unwrap();
+        within(client.publish("room", "1").into_future()).await.unwrap();
         assert_eq!(texts(&mut room, 2).await, ["0", "1"], "{transport:?}");
     }
 }
