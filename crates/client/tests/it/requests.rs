@@ -142,7 +142,9 @@ async fn a_server_that_stops_is_found_again() {
         server.close().await;
         let server = TestServer::on_disk(directory.path()).await;
         proxy.lead_to(server.address());
-        within(client.publish("room", "1").into_future()).await.unwrap();
+        within(client.publish("room", "1").into_future())
+            .await
+            .unwrap();
         assert_eq!(texts(&mut room, 2).await, ["0", "1"], "{transport:?}");
     }
 }

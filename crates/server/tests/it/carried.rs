@@ -416,14 +416,21 @@ async fn a_connection_that_is_polled_slowly_holds_a_bounded_part_and_loses_nothi
         number: 0,
         after: 0,
     };
-    let answers = async {
-        let mut count = 0;
-        while count < 20 {
-            count += poller.hear(&hall).await.len();
+    let posted = asking.post(&hall, number, &histories);
+    tokio::pin!(posted);
+    let mut count = 0;
+    // It goes on polling, since only a poll says what has arrived.
+    let (status, answer) = loop {
+        tokio::select! {
+            posted = &mut posted => break posted,
+            heard = poller.hear(&hall) => count += heard.len(),
         }
     };
-    let ((status, _), ()) = tokio::join!(asking.post(&hall, number, &histories), answers);
-    assert_eq!(status, 204);
+    assert_eq!(status, 204, "{answer}");
+    while count < 20 {
+        count += poller.hear(&hall).await.len();
+    }
+    assert_eq!(count, 20);
 }
 
 #[tokio::test]
@@ -552,12 +559,13 @@ async fn a_server_that_stops_says_so_to_those_who_poll_and_those_who_read() {
         .await;
     assert_eq!(reader.a("message").await.data["type"], "welcome");
     let address = hall.address();
-    let request = format!(
-        "GET /connection/{}?after={}&wait=60 HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n",
-        poller.id, poller.after
-    );
+    let target = format!("/connection/{}?after={}", poller.id, poller.after);
+    let poll = |wait| format!("GET {target}&wait={wait} HTTP/1.1\r\nHost: {address}\r\n\r\n");
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
+    let requests = poll(0) + &poll(60);
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    // With the answer to the first one, the server has the second one.
+    assert_eq!(stream.read_u8().await.unwrap(), b'H');
     hall.close().await;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
