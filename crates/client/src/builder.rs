@@ -235,7 +235,9 @@ impl Builder {
         let way = match self.target {
             Target::Url(connect, url) => match self.transport {
                 Transport::WebSocket => Way::new(*connect),
-                other => Way::new(Requests::new(*connect, url, other)),
+                requests @ (Transport::Events | Transport::Polls) => {
+                    Way::new(Requests::new(*connect, url, requests))
+                }
             },
             Target::Way(way) => way,
         };

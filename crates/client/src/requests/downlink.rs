@@ -25,7 +25,7 @@ const LONGEST_EVENT: usize = 16 * 1024 * 1024;
 /// Where messages come from.
 pub(super) enum Downlink {
     Events { body: Incoming, events: Events },
-    Polls { http: Http, after: u64 },
+    Polls { http: Box<Http>, after: u64 },
 }
 
 /// Messages that came together.
@@ -54,7 +54,7 @@ impl Downlink {
         }
         let begun: Begun = serde_json::from_slice(&answer.body)?;
         let polls = Self::Polls {
-            http: down,
+            http: Box::new(down),
             after: 0,
         };
         Ok((begun.connection, polls))
