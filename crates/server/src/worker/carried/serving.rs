@@ -22,8 +22,8 @@ use crate::{
 /// Without keepalive, how often a comment is sent into a stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// The stage of a connection, which receives the client's messages.
-enum Stage {
+/// What receives the messages of a connection's client.
+enum Served {
     Connecting(Connecting),
     Connected(Connection),
 }
@@ -40,10 +40,10 @@ pub(super) fn serve(
     async move {
         let worker = lease.worker();
         let outlet = carried.outlet();
-        let mut stage = Stage::Connecting(Connecting::new(outlet.clone(), guest));
-        run(worker, &carried, &outlet, &mut stage).await;
+        let mut served = Served::Connecting(Connecting::new(outlet.clone(), guest));
+        run(worker, &carried, &outlet, &mut served).await;
         if carried.left.get()
-            && let Stage::Connected(connection) = &mut stage
+            && let Served::Connected(connection) = &mut served
         {
             connection.leave_by_transport();
         }
@@ -55,11 +55,11 @@ pub(super) fn serve(
                 kept.end();
             }
         }
-        drop((stage, place, lease));
+        drop((served, place, lease));
     }
 }
 
-async fn run(worker: &Rc<Worker>, carried: &Carried, outlet: &Outlet, stage: &mut Stage) {
+async fn run(worker: &Rc<Worker>, carried: &Carried, outlet: &Outlet, served: &mut Served) {
     let config = &worker.shared.config;
     let connect_until = Instant::now() + config.connections.connect_timeout;
     let interval = config.keepalive.interval;
@@ -72,7 +72,7 @@ async fn run(worker: &Rc<Worker>, carried: &Carried, outlet: &Outlet, stage: &mu
         let batch = carried.uplink.borrow_mut().batch.take();
         if let Some(Batch { messages, done }) = batch {
             let taken = {
-                let taking = take(worker, outlet, stage, &messages);
+                let taking = take(worker, outlet, served, &messages);
                 tokio::pin!(taking);
                 loop {
                     tokio::select! {
@@ -92,7 +92,7 @@ async fn run(worker: &Rc<Worker>, carried: &Carried, outlet: &Outlet, stage: &mu
         }
         if let Downlink::Polled(kept) = &carried.downlink {
             kept.answer();
-            if let Stage::Connected(connection) = stage
+            if let Served::Connected(connection) = served
                 && let Some(mark) = kept.take_reached()
             {
                 connection.receipt(mark);
@@ -104,7 +104,7 @@ async fn run(worker: &Rc<Worker>, carried: &Carried, outlet: &Outlet, stage: &mu
         if carried.left.get() {
             return;
         }
-        let is_connecting = matches!(stage, Stage::Connecting(_));
+        let is_connecting = matches!(served, Served::Connecting(_));
         tokio::select! {
             () = carried.wake.notified() => {}
             () = changed(&carried.downlink) => {
@@ -196,7 +196,7 @@ fn end(worker: &Worker, outlet: &Outlet, ended: Ended) {
 async fn take(
     worker: &Rc<Worker>,
     outlet: &Outlet,
-    stage: &mut Stage,
+    served: &mut Served,
     messages: &[String],
 ) -> Result<(), Ended> {
     let bound = worker.shared.config.messages.outbox_bytes;
@@ -207,20 +207,20 @@ async fn take(
         }
     };
     for message in messages {
-        let taken = match stage {
-            Stage::Connected(connection) => connection.receive(Incoming::Text(message)),
-            Stage::Connecting(connecting) => match connect(worker, connecting, message).await? {
+        let taken = match served {
+            Served::Connected(connection) => connection.receive(Incoming::Text(message)),
+            Served::Connecting(connecting) => match connect(worker, connecting, message).await? {
                 Some(connection) => {
-                    *stage = Stage::Connected(connection);
+                    *served = Served::Connected(connection);
                     // The message that connected it may have asked for something large as well.
                     Taken::AwaitsAnswer
                 }
                 None => Taken::Done,
             },
         };
-        match stage {
-            Stage::Connected(connection) => connection.settle(taken, &room).await,
-            Stage::Connecting(_) => room().await,
+        match served {
+            Served::Connected(connection) => connection.settle(taken, &room).await,
+            Served::Connecting(_) => room().await,
         }
     }
     Ok(())
