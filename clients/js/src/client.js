@@ -132,9 +132,9 @@ export class Client extends Emitter {
     return (await this.#ask({ type: 'ack', channel, consumer, position })).position;
   }
 
-  /** Asks the server's backend. Sent once: when the connection is lost before the answer, nobody knows whether it happened. */
-  async call(method, data = null, { deadline } = {}) {
-    return decode(await this.#ask({ type: 'call', method, ...encode(data), deadline_ms: deadline }, deadline ?? 10_000)).data;
+  /** Calls the server's backend. Sent once: if the connection is lost before the answer, the result is unknown. */
+  async call(method, data = null, { deadline, key } = {}) {
+    return decode(await this.#ask({ type: 'call', method, ...encode(data), deadline_ms: deadline, key }, deadline ?? 10_000)).data;
   }
 
   /** The next subscription to this channel or `{ filter }` begins at its `since`, not at the stored position. */

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hmac
 import json
 import re
 import tempfile
+import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +286,79 @@ async def test_a_filter_several_on_one_channel_echo_and_several_in_one_message()
         with pytest.raises(offhook.Refused) as refused:
             await one.call("orders.cancel", {"order": 7}, deadline=5)
         assert refused.value.code == "forbidden"
+
+
+class Backend(ThreadingHTTPServer):
+    """A backend as docs/webhooks.md describes it, which answers calls only if they are signed."""
+
+    SECRET = "a secret of at least thirty-two bytes"
+
+    def __init__(self, answers: dict[str, Callable[[Any], dict[str, Any]]]) -> None:
+        self.calls: list[dict[str, Any]] = []
+        self.answers = answers
+        super().__init__(("127.0.0.1", 0), Webhook)
+
+    def answer(self, headers: Any, body: bytes) -> tuple[int, dict[str, Any]]:
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        signature = base64.b64encode(hmac.digest(self.SECRET.encode(), signed, "sha256")).decode()
+        if headers["webhook-signature"] != f"v1,{signature}":
+            return 401, {}
+        call = json.loads(body)
+        self.calls.append(call)
+        return 200, self.answers[call["method"]](call.get("data"))
+
+
+class Webhook(BaseHTTPRequestHandler):
+    server: Backend
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        status, value = self.server.answer(self.headers, body)
+        text = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def backend_with(answers: dict[str, Callable[[Any], dict[str, Any]]]) -> Iterator[Backend]:
+    with Backend(answers) as backend:
+        thread = threading.Thread(target=backend.serve_forever)
+        thread.start()
+        try:
+            yield backend
+        finally:
+            backend.shutdown()
+            thread.join()
+
+
+@runs
+async def test_a_call_gets_the_backends_answer_its_error_unchanged_and_brings_its_key() -> None:
+    full = {"code": "room_full", "message": "The room is full.", "data": {"max": 8}}
+    answers: dict[str, Callable[[Any], dict[str, Any]]] = {
+        "add": lambda data: {"data": sum(data)},
+        "bytes": lambda _: {"base64": "AP8="},
+        "enter": lambda _: {"error": full},
+    }
+    with backend_with(answers) as backend:
+        url = f"http://127.0.0.1:{backend.server_port}/offhook"
+        settings = ["--backend-url", url, "--backend-secrets", backend.SECRET, "--backend-calls", "everyone"]
+        async with served(*settings) as (_, network), client_of(network) as client:
+            assert await client.call("add", [2, 3]) == 5
+            assert await client.call("bytes") == b"\x00\xff"
+            with pytest.raises(offhook.Refused) as refused:
+                await client.call("enter", {"room": 7}, key="enter-7")
+    error = refused.value
+    assert (error.code, error.message, error.retry, error.backend) == ("rejected", full["message"], "never", full)
+    assert [(call["type"], call["method"], call.get("data"), call.get("key")) for call in backend.calls] == [
+        ("call", "add", [2, 3], None),
+        ("call", "bytes", None, None),
+        ("call", "enter", {"room": 7}, "enter-7"),
+    ]
 
 
 @runs
