@@ -249,7 +249,7 @@ export class Client extends Emitter {
     Object.assign(this, { session, user });
     this.#subscriptions.opened(resumed);
     if (!resumed) this.#subscriptions.sealed = [];
-    // Empty: there is no token for this session, which comes back with its positions.
+    // Empty: there is no token for this session, which is resumed with its positions.
     this.#resume = resume;
     this.#questions.opened();
     this.#outbox.opened();
