@@ -92,7 +92,8 @@ fn wrapped_row(name: &str, text: &str) -> Option<String> {
         let comment = line.strip_prefix("///").or(line.strip_prefix("//!"));
         let content = match (is_page, comment) {
             (true, _) => line,
-            (false, content) => content?.trim_start(),
+            // Deeper lines are drawings.
+            (false, content) => content?.strip_prefix(' ')?,
         };
         (content.starts_with("| ") && !content.ends_with('|')).then_some(())
     };

@@ -369,8 +369,7 @@ impl Connecting {
         let engine = &mut state.engine;
         let (session, generation, connection) = match begins {
             Begins::Named(mut found) => {
-                // While it was being found, revoking could not close it: it was not a connection
-                // yet.
+                // While it was being found, revoking could not close it yet.
                 if worker
                     .shared
                     .auth
