@@ -63,7 +63,7 @@ export class Client extends Emitter {
     const name = options.name ?? `offhook:${typeof url === 'string' ? url : ''}`;
     this.#memory = store?.(name, this.#environment, (error) => queueMicrotask(() => this.emit('warning', error)));
     this.#outbox = new Outbox(this.#environment, options.outbox, {
-      send: (message) => (this.#hasRoom() ? this.#send({ type: 'publish', ...message }) : undefined),
+      send: (message) => (this.#connection.socket?.bufferedAmount < MOST_BUFFERED ? this.#send({ type: 'publish', ...message }) : undefined),
       more: () => this.#memory?.moreUnsent(() => this.#outbox.entries),
       less: () => this.#memory?.lessUnsent(),
       published: ({ message }, answer) => this.emit('published', { ...decode(message), ...answer }),
@@ -202,10 +202,6 @@ export class Client extends Emitter {
 
   #expectPong(id) {
     this.#pinged = { id, at: this.#environment.now() };
-  }
-
-  #hasRoom() {
-    return this.#connection.socket?.bufferedAmount < MOST_BUFFERED;
   }
 
   /** Sends a message; returns its `id`, the first of as many as its answers need. */
