@@ -174,6 +174,17 @@ fn admit(
     place: &mut Place,
     places: Places,
 ) -> Result<Option<Verified>, TurnedAway> {
+    has_room(worker, place, places)?;
+    // Last: verifying a signature costs more than all the other checks.
+    by_token(worker, request, places)
+}
+
+/// Whether the server has room for another connection now. The question counts as a handshake.
+pub(crate) fn has_room(
+    worker: &Worker,
+    place: &mut Place,
+    places: Places,
+) -> Result<(), TurnedAway> {
     if place.is_over() {
         let sentence = "the server has reached its limit of connections";
         return Err(busy(worker, "connections", sentence));
@@ -189,8 +200,7 @@ fn admit(
     if !is_let {
         return Err(busy(worker, "handshakes", "too many handshakes at once"));
     }
-    // Last: verifying a signature costs more than all the other checks.
-    by_token(worker, request, places)
+    Ok(())
 }
 
 /// The facts about a client for the backend; none if the backend does not decide about clients.
