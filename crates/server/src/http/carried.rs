@@ -125,9 +125,19 @@ async fn of_connection(
     match *request.method() {
         Method::POST => {
             let number = whole(query.get("n")?, "n")?;
+            // Before the body is received, which would take memory.
+            if !is_known(worker, id).await {
+                return Err(problem(Wrong::Unknown));
+            }
             let config = &worker.shared.config;
             let limit = (config.messages.max_bytes, "messages.max_bytes");
-            let body = Body::read(request, limit, config.api.body_timeout).await?;
+            let body = Body::read(
+                request,
+                &worker.shared.memory,
+                limit,
+                config.api.body_timeout,
+            )
+            .await?;
             let text = String::from_utf8(body.bytes.into());
             let text = text.map_err(|_| Problem::bad("the body is not UTF-8"))?;
             let lines = text.lines().filter(|line| !line.trim().is_empty());
@@ -176,6 +186,12 @@ async fn of_connection(
         }
         _ => Err(Problem::method(&METHODS)),
     }
+}
+
+async fn is_known(worker: &Rc<Worker>, id: CarriedId) -> bool {
+    let (done, known) = oneshot::channel();
+    worker.carry(id, Carry::Find { done });
+    known.await.is_ok()
 }
 
 /// The body of the answer to a poll. Messages of the native dialect are JSON.

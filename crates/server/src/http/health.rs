@@ -55,7 +55,7 @@ pub(super) fn report(shared: &Shared) -> Answer {
         connections: shared.connections(),
         sockets: shared.admission.open(),
         unsent_bytes: connections.unsent,
-        unfinished_bytes: connections.unfinished,
+        unfinished_bytes: connections.unfinished + shared.memory.bodies(),
         channel_bytes: held.memory_bytes,
         memory: shared.memory.pressure().name(),
         memory_limit: shared.memory.limit(),

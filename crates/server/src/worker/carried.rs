@@ -52,16 +52,22 @@ enum Downlink {
 struct Uplink {
     /// The number of the newest batch that was accepted.
     newest: u64,
-    /// A batch that is not handled yet.
+    /// A batch that waits to be handled.
     batch: Option<Batch>,
+    /// Whether a batch is being handled.
+    is_handling: bool,
+    /// A request that repeats the one under way, and is answered with it.
+    repeated: Option<Done>,
 }
+
+/// Informed when the messages of a request were handled.
+type Done = oneshot::Sender<Result<(), Wrong>>;
 
 /// The messages of one request.
 #[derive(Debug)]
 struct Batch {
     messages: Vec<String>,
-    /// Informed when they were handled.
-    done: oneshot::Sender<Result<(), Wrong>>,
+    done: Done,
 }
 
 /// Why a request of a connection is not served.
@@ -95,6 +101,8 @@ pub(crate) enum Carry {
         waits: bool,
         done: oneshot::Sender<Result<Answer, Wrong>>,
     },
+    /// Answer if the connection exists and is not closed.
+    Find { done: oneshot::Sender<()> },
     /// The client leaves for good.
     Leave,
 }
@@ -108,23 +116,60 @@ impl Carried {
     }
 
     fn send(&self, number: Option<u64>, batch: Batch) {
+        if self.is_closed() {
+            return drop(batch.done.send(Err(Wrong::Unknown)));
+        }
         let uplink = &mut *self.uplink.borrow_mut();
         let next = uplink.newest + 1;
-        let number = number.unwrap_or(next);
-        // The client may have closed its request already.
-        let _sent = match number {
-            0 => batch.done.send(Err(Wrong::Number { most: next })),
+        let is_under_way = uplink.is_handling || uplink.batch.is_some();
+        let refused = match number {
+            Some(0) => Wrong::Number { most: next },
+            Some(number) if number > next => Wrong::Number { most: next },
             // The client repeats it, because it did not get the answer.
-            _ if number < next => batch.done.send(Ok(())),
-            _ if number > next => batch.done.send(Err(Wrong::Number { most: next })),
-            _ if uplink.batch.is_some() => batch.done.send(Err(Wrong::Busy)),
-            _ => {
-                uplink.newest = number;
+            Some(number) if number == uplink.newest && is_under_way => {
+                match uplink.repeated.replace(batch.done) {
+                    Some(older) => return drop(older.send(Err(Wrong::Busy))),
+                    None => return,
+                }
+            }
+            Some(number) if number < next => return drop(batch.done.send(Ok(()))),
+            Some(_) if is_under_way => Wrong::Busy,
+            None if uplink.batch.is_some() => Wrong::Busy,
+            Some(_) | None => {
+                uplink.newest = next;
                 uplink.batch = Some(batch);
                 self.wake.notify_one();
-                Ok(())
+                return;
             }
         };
+        // The client may have closed its request already.
+        drop(batch.done.send(Err(refused)));
+    }
+
+    /// The next batch to handle.
+    fn take_batch(&self) -> Option<Batch> {
+        let uplink = &mut *self.uplink.borrow_mut();
+        let batch = uplink.batch.take()?;
+        uplink.is_handling = true;
+        Some(batch)
+    }
+
+    /// A batch was handled: answers its request, and the one that repeated it.
+    fn handled(&self, done: Done) {
+        let uplink = &mut *self.uplink.borrow_mut();
+        uplink.is_handling = false;
+        for done in [Some(done), uplink.repeated.take()].into_iter().flatten() {
+            // If the client has closed the request it repeats it, which has no effect.
+            drop(done.send(Ok(())));
+        }
+    }
+
+    /// Whether the connection was closed: later requests of its client are refused.
+    fn is_closed(&self) -> bool {
+        match &self.downlink {
+            Downlink::Stream(unsent) => unsent.is_closed(),
+            Downlink::Polled(kept) => kept.is_closed(),
+        }
     }
 }
 
@@ -197,6 +242,8 @@ impl Worker {
                 Downlink::Stream(_) => drop(done.send(Err(Wrong::Streamed))),
             },
             (Carry::Poll { done, .. }, None) => drop(done.send(Err(Wrong::Unknown))),
+            (Carry::Find { done }, Some(carried)) if !carried.is_closed() => drop(done.send(())),
+            (Carry::Find { .. }, _) => {}
             (Carry::Leave, Some(carried)) => {
                 carried.left.set(true);
                 carried.outlet().close(CloseCode::NORMAL, "");

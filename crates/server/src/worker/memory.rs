@@ -5,7 +5,7 @@
 //!
 //! 1. From half of the budget on, the buffers of the slowest connections: they continue from
 //!    history, and keep their cursor.
-//! 2. From three quarters on, new connections are refused.
+//! 2. From three quarters on, new connections and the bodies of requests are refused.
 //! 3. Beyond it, the connections with the largest incomplete messages are closed; they resume, and
 //!    send the message again.
 //! 4. Then the connections with the most unsent bytes are closed, and resume.
@@ -23,6 +23,15 @@ pub(crate) struct Memory {
     workers: Box<[Part]>,
     /// What the broker holds.
     channels: AtomicUsize,
+    /// Incomplete bodies of requests.
+    bodies: AtomicUsize,
+}
+
+/// The incomplete body of a request, as long as it counts.
+#[derive(Debug)]
+pub(crate) struct Incomplete<'m> {
+    memory: &'m Memory,
+    bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +69,15 @@ impl Memory {
             limit,
             workers: (0..workers).map(|_| Part::default()).collect(),
             channels: AtomicUsize::new(0),
+            bodies: AtomicUsize::new(0),
+        }
+    }
+
+    /// Begins to count a body that is being received.
+    pub(crate) const fn begin_body(&self) -> Incomplete<'_> {
+        Incomplete {
+            memory: self,
+            bytes: 0,
         }
     }
 
@@ -73,10 +91,15 @@ impl Memory {
         all
     }
 
+    /// All incomplete bodies of requests.
+    pub(crate) fn bodies(&self) -> usize {
+        self.bodies.load(Ordering::Relaxed)
+    }
+
     /// The total that counts against the budget.
     pub(crate) fn used(&self) -> usize {
         let Connections { unsent, unfinished } = self.connections();
-        unsent + unfinished + self.channels.load(Ordering::Relaxed)
+        unsent + unfinished + self.bodies() + self.channels.load(Ordering::Relaxed)
     }
 
     pub(crate) const fn limit(&self) -> usize {
@@ -115,6 +138,23 @@ impl Memory {
             unsent: part(of_unsent, held.unsent, all.unsent),
             unfinished: part(of_unfinished, held.unfinished, all.unfinished),
         }
+    }
+}
+
+impl Incomplete<'_> {
+    /// Counts so many bytes from now on. `false` if the memory is short: then nothing more may be
+    /// received.
+    pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        self.memory.bodies.fetch_add(more, Ordering::Relaxed);
+        self.bytes += more;
+        self.memory.pressure() < Pressure::Severe
+    }
+}
+
+impl Drop for Incomplete<'_> {
+    fn drop(&mut self) {
+        self.memory.bodies.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -99,6 +99,10 @@ impl Unsent {
         self.ended.notified().await;
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.inner.borrow().closed
+    }
+
     pub(super) fn end(&self) {
         let inner = &mut *self.inner.borrow_mut();
         inner.closed = true;

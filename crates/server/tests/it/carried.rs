@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Each request comes on a connection of its own, so that the system spreads them over the workers.
-async fn ask(hall: &Hall, request: &str, body: &str) -> (u16, Value) {
+pub(crate) async fn ask(hall: &Hall, request: &str, body: &str) -> (u16, Value) {
     let length = body.len();
     let head = format!(
         "{request} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}",
@@ -40,16 +40,16 @@ fn four_workers() -> Config {
 }
 
 /// A connection that is polled.
-struct Poller {
-    id: String,
+pub(crate) struct Poller {
+    pub(crate) id: String,
     /// The number of the newest batch.
-    number: u64,
+    pub(crate) number: u64,
     /// The number of the newest message.
-    after: u64,
+    pub(crate) after: u64,
 }
 
 impl Poller {
-    async fn begin(hall: &Hall) -> Self {
+    pub(crate) async fn begin(hall: &Hall) -> Self {
         let (status, answer) = ask(hall, "POST /connection", "").await;
         assert_eq!(status, 201, "{answer}");
         Self {
@@ -60,7 +60,7 @@ impl Poller {
     }
 
     /// A connection that has sent `connect`.
-    async fn connected(hall: &Hall) -> Self {
+    pub(crate) async fn connected(hall: &Hall) -> Self {
         let mut poller = Self::begin(hall).await;
         poller
             .say(
@@ -72,25 +72,25 @@ impl Poller {
         poller
     }
 
-    async fn post(&self, hall: &Hall, number: u64, messages: &[Value]) -> (u16, Value) {
+    pub(crate) async fn post(&self, hall: &Hall, number: u64, messages: &[Value]) -> (u16, Value) {
         let lines: Vec<_> = messages.iter().map(Value::to_string).collect();
         let request = format!("POST /connection/{}?n={number}", self.id);
         ask(hall, &request, &lines.join("\n")).await
     }
 
-    async fn say(&mut self, hall: &Hall, messages: &[Value]) {
+    pub(crate) async fn say(&mut self, hall: &Hall, messages: &[Value]) {
         self.number += 1;
         let (status, answer) = self.post(hall, self.number, messages).await;
         assert_eq!(status, 204, "{answer}");
     }
 
-    async fn poll(&self, hall: &Hall, after: u64, wait: u64) -> (u16, Value) {
+    pub(crate) async fn poll(&self, hall: &Hall, after: u64, wait: u64) -> (u16, Value) {
         let request = format!("GET /connection/{}?after={after}&wait={wait}", self.id);
         ask(hall, &request, "").await
     }
 
     /// The next messages, without new tokens.
-    async fn hear(&mut self, hall: &Hall) -> Vec<Value> {
+    pub(crate) async fn hear(&mut self, hall: &Hall) -> Vec<Value> {
         loop {
             let (status, answer) = self.poll(hall, self.after, 60).await;
             assert_eq!(status, 200, "{answer}");
@@ -106,7 +106,7 @@ impl Poller {
     }
 
     /// Messages until there is one of this type.
-    async fn until(&mut self, hall: &Hall, kind: &str) -> Vec<Value> {
+    pub(crate) async fn until(&mut self, hall: &Hall, kind: &str) -> Vec<Value> {
         let mut all = Vec::new();
         while !all.iter().any(|message: &Value| message["type"] == kind) {
             all.extend(self.hear(hall).await);
@@ -115,11 +115,11 @@ impl Poller {
     }
 }
 
-fn subscribe(id: u64, channel: &str) -> Value {
+pub(crate) fn subscribe(id: u64, channel: &str) -> Value {
     json!({"type": "subscribe", "id": id, "channel": channel})
 }
 
-fn publish(id: u64, channel: &str, data: impl Into<Value>) -> Value {
+pub(crate) fn publish(id: u64, channel: &str, data: impl Into<Value>) -> Value {
     json!({"type": "publish", "id": id, "channel": channel, "data": data.into()})
 }
 

@@ -13,6 +13,7 @@ mod authentication;
 mod bad_input;
 mod caller;
 mod carried;
+mod carried_ends;
 mod channel_state;
 mod conversation;
 mod damage;

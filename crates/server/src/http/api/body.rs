@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::problem::Problem;
+use crate::worker::Memory;
 
 /// A received body.
 pub(in crate::http) struct Body {
@@ -24,9 +25,10 @@ pub(in crate::http) struct Body {
 
 impl Body {
     /// Reads a body of at most `limit` bytes, the value of `setting`, within `limit_time`. An announced
-    /// length allocates nothing.
+    /// length allocates nothing; what arrives counts against the memory of the process.
     pub(in crate::http) async fn read(
         request: Request<Incoming>,
+        memory: &Memory,
         (limit, setting): (usize, &'static str),
         limit_time: Duration,
     ) -> Result<Self, Problem> {
@@ -53,15 +55,21 @@ impl Body {
         if body.size_hint().lower() > limit as u64 {
             return Err(too_large());
         }
-        let whole = timeout(limit_time, collect(body, limit)).await;
+        let whole = timeout(limit_time, collect(body, memory, limit)).await;
         let whole = whole.map_err(|_| {
             let detail =
                 format!("the body was not complete within {limit_time:?} (api.body_timeout)");
             Problem::new(StatusCode::REQUEST_TIMEOUT, "timed_out", detail)
         })?;
         let bytes = match whole {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Err(too_large()),
+            Ok(Collected::Whole(bytes)) => bytes,
+            Ok(Collected::TooLarge) => return Err(too_large()),
+            Ok(Collected::NoMemory) => {
+                let detail = "the server's memory is short (memory.bytes); try again later";
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                let problem = Problem::new(status, "busy", detail);
+                return Err(problem.after(Some(Duration::from_secs(1))));
+            }
             Err(error) => return Err(Problem::bad(format!("the body is incomplete: {error}"))),
         };
         Ok(Self {
@@ -87,16 +95,38 @@ impl Body {
     }
 }
 
-/// None if it is longer than allowed.
-async fn collect(mut body: Incoming, limit: usize) -> Result<Option<Bytes>, hyper::Error> {
+enum Collected {
+    Whole(Bytes),
+    TooLarge,
+    NoMemory,
+}
+
+/// How much memory a body takes at a time. 16 KiB: doubling would take twice what the body has.
+const STEP: usize = 16 * 1024;
+
+async fn collect(
+    mut body: Incoming,
+    memory: &Memory,
+    limit: usize,
+) -> Result<Collected, hyper::Error> {
     let mut whole = Vec::new();
+    let mut counted = memory.begin_body();
     while let Some(frame) = body.frame().await {
-        if let Some(data) = frame?.data_ref() {
-            if whole.len() + data.len() > limit {
-                return Ok(None);
-            }
-            whole.extend_from_slice(data);
+        let frame = frame?;
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        let len = whole.len() + data.len();
+        if len > limit {
+            return Ok(Collected::TooLarge);
         }
+        if len > whole.capacity() {
+            whole.reserve_exact(len.next_multiple_of(STEP).min(limit) - whole.len());
+            if !counted.grow_to(whole.capacity()) {
+                return Ok(Collected::NoMemory);
+            }
+        }
+        whole.extend_from_slice(data);
     }
-    Ok(Some(whole.into()))
+    Ok(Collected::Whole(whole.into()))
 }

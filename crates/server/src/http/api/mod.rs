@@ -148,7 +148,7 @@ async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Answe
     let query = Query::of(request.uri().query())?;
     let config = &worker.shared.config.api;
     let limit = (config.max_body, "api.max_body");
-    let body = Body::read(request, limit, config.body_timeout).await?;
+    let body = Body::read(request, &worker.shared.memory, limit, config.body_timeout).await?;
     let call = Call {
         worker,
         key,

@@ -25,6 +25,9 @@ use crate::worker::{
 /// sent again after a loss.
 const PAGE: usize = 64 * 1024;
 
+/// How many places for messages an idle connection keeps after a burst.
+const SPARE: usize = 8;
+
 /// Messages as events of one response.
 #[derive(Debug)]
 pub(super) struct Events(pub(super) Rc<Unsent>);
@@ -100,9 +103,19 @@ struct Inner {
     /// The newest mark that the client has reached, until it is taken.
     reached: Option<u32>,
     closed: Option<Closing>,
-    /// An answer said that the connection is closed.
-    is_over: bool,
+    end: End,
     room: Option<Waker>,
+}
+
+/// Whether the client knows that the connection is closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum End {
+    #[default]
+    Unknown,
+    /// An answer said so. It may have been lost.
+    Told,
+    /// A poll acknowledged everything, and was answered again.
+    Known,
 }
 
 /// The answer to a poll.
@@ -125,6 +138,9 @@ impl Inner {
         while self.first <= after {
             self.bytes -= self.messages.pop_front().map_or(0, |gone| gone.len());
             self.first += 1;
+        }
+        if self.messages.is_empty() && self.messages.capacity() > SPARE {
+            self.messages = VecDeque::new();
         }
         self.reach();
     }
@@ -172,6 +188,7 @@ impl Kept {
         if let Some(older) = inner.waiting.replace(done) {
             drop(older.send(Err(Wrong::Replaced)));
         }
+        self.changed.notify_one();
     }
 
     /// Answers the waiting poll, if there are messages or the connection is closed.
@@ -199,10 +216,14 @@ impl Kept {
             closed,
         };
         let last = answer.first + answer.messages.len() as u64 - 1;
+        let is_known = inner.end == End::Told && answer.messages.is_empty();
         // A client that has closed its request polls again.
         if waiting.send(Ok(answer)).is_ok() {
             inner.answered = last;
-            inner.is_over = ends;
+            inner.polled = Some(Instant::now());
+            if ends {
+                inner.end = if is_known { End::Known } else { End::Told };
+            }
         }
     }
 
@@ -215,7 +236,9 @@ impl Kept {
                 ..Answer::default()
             };
             // A client that has closed its request polls again.
-            drop(waiting.send(Ok(answer)));
+            if waiting.send(Ok(answer)).is_ok() {
+                inner.polled = Some(Instant::now());
+            }
         }
     }
 
@@ -224,9 +247,19 @@ impl Kept {
         self.inner.borrow_mut().reached.take()
     }
 
+    /// Whether the connection is closed, whether or not its client knows.
+    pub(super) fn is_closed(&self) -> bool {
+        self.inner.borrow().closed.is_some()
+    }
+
     /// Whether an answer contained the last message, and that the connection is closed.
     pub(super) fn is_over(&self) -> bool {
-        self.inner.borrow().is_over
+        self.inner.borrow().end != End::Unknown
+    }
+
+    /// Whether the client has acknowledged that answer.
+    pub(super) fn is_known_to_be_over(&self) -> bool {
+        self.inner.borrow().end == End::Known
     }
 
     /// When the client polled last: now, if it is waiting for an answer. None before its first poll.

@@ -1,13 +1,13 @@
 //! The task of one connection over requests: it handles what the client sends, answers its polls, and
 //! ends the connection when the client is gone.
 
-use std::{future::pending, rc::Rc, time::Duration};
+use std::{future::pending, mem, rc::Rc, time::Duration};
 
 use offhook::protocol::CloseCode;
 use offhook_dialects::Incoming;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Batch, Carried, CarriedId, Downlink};
+use super::{Batch, Carried, CarriedId, Downlink, downlink::Kept};
 use crate::{
     door::Place,
     worker::{
@@ -15,12 +15,20 @@ use crate::{
         connecting::{Connected, Connecting, Ended},
         connection::{Connection, Taken},
         outlet::Outlet,
-        stopping::Lease,
+        stopping::{Lease, Stopping},
     },
 };
 
 /// Without keepalive, how often a comment is sent into a stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How long the last answer can be repeated. 5 s: a client repeats a poll at once, or after a second or
+/// two of an unsteady network.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// How long a connection that the stopping server has closed waits for a poll. 1 s: a client that is
+/// between two polls polls at once, and one that is gone must not delay the stop.
+const STOPPING: Duration = Duration::from_secs(1);
 
 /// What receives the messages of a connection's client.
 enum Served {
@@ -38,24 +46,40 @@ pub(super) fn serve(
 ) -> impl Future<Output = ()> + use<> {
     let lease = Lease::new(worker);
     async move {
-        let worker = lease.worker();
+        let worker = Rc::clone(lease.worker());
         let outlet = carried.outlet();
         let mut served = Served::Connecting(Connecting::new(outlet.clone(), guest));
-        run(worker, &carried, &outlet, &mut served).await;
+        run(&worker, &carried, &outlet, &mut served).await;
         if carried.left.get()
             && let Served::Connected(connection) = &mut served
         {
             connection.leave_by_transport();
         }
-        worker.carried.0.borrow_mut().remove(&id);
+        // Requests that were not handled are refused.
+        drop(mem::take(&mut *carried.uplink.borrow_mut()));
+        drop((served, place, lease));
         match &carried.downlink {
             Downlink::Stream(unsent) => unsent.end(),
             Downlink::Polled(kept) => {
                 kept.answer();
+                if kept.is_over() && !carried.left.get() {
+                    repeat_the_end(kept).await;
+                }
                 kept.end();
             }
         }
-        drop((served, place, lease));
+        worker.carried.0.borrow_mut().remove(&id);
+    }
+}
+
+/// The last answer may be lost, and the client polls for it again.
+async fn repeat_the_end(kept: &Kept) {
+    let until = Instant::now() + LINGER;
+    while !kept.is_known_to_be_over() {
+        tokio::select! {
+            () = kept.changed.notified() => kept.answer(),
+            () = sleep_until(until) => return,
+        }
     }
 }
 
@@ -66,11 +90,11 @@ async fn run(worker: &Rc<Worker>, carried: &Carried, outlet: &Outlet, served: &m
     let heartbeat = interval.map_or(HEARTBEAT, |interval| interval / 2);
     let mut beat = Instant::now() + heartbeat;
     let mut stopping = worker.stopping();
+    let mut stopping_too = worker.stopping();
     // As long as a WebSocket whose client does not answer.
     let mut expiry = Expiry::new(interval.unwrap_or_default() + config.keepalive.pong_timeout);
     loop {
-        let batch = carried.uplink.borrow_mut().batch.take();
-        if let Some(Batch { messages, done }) = batch {
+        if let Some(Batch { messages, done }) = carried.take_batch() {
             let taken = {
                 let taking = take(worker, outlet, served, &messages);
                 tokio::pin!(taking);
@@ -83,8 +107,7 @@ async fn run(worker: &Rc<Worker>, carried: &Carried, outlet: &Outlet, served: &m
                     }
                 }
             };
-            // If the client has closed the request it repeats it, which has no effect.
-            let _sent = done.send(Ok(()));
+            carried.handled(done);
             if let Err(ended) = taken {
                 end(worker, outlet, ended);
             }
@@ -122,6 +145,7 @@ async fn run(worker: &Rc<Worker>, carried: &Carried, outlet: &Outlet, served: &m
                 end(worker, outlet, Ended::Close(CloseCode::SERVICE_RESTART, reason));
                 return;
             }
+            () = closed_by_a_stop(&mut stopping_too, &carried.downlink) => return,
             () = sleep_until(beat) => {
                 beat = Instant::now() + heartbeat;
                 if let Downlink::Stream(unsent) = &carried.downlink {
@@ -172,6 +196,18 @@ async fn answered(downlink: &Downlink) {
             kept.changed.notified().await;
             kept.answer();
         }
+    }
+}
+
+/// Waits until a polled connection that is closed has waited for a poll long enough, because the server
+/// stops.
+async fn closed_by_a_stop(stopping: &mut Stopping, downlink: &Downlink) {
+    match downlink {
+        Downlink::Polled(kept) if kept.is_closed() => {
+            stopping.begun().await;
+            sleep(STOPPING).await;
+        }
+        Downlink::Polled(_) | Downlink::Stream(_) => pending().await,
     }
 }
 

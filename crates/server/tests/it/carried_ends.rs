@@ -1,0 +1,166 @@
+//! Connections over requests whose requests are lost, repeated or too many, and how they end.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    carried::{Poller, ask, publish},
+    hall::{Hall, config},
+};
+
+/// A connection that the server has closed, because its client sent too much before `connect`.
+async fn closed(hall: &Hall) -> Poller {
+    let mut poller = Poller::begin(hall).await;
+    let pings: Vec<_> = (0..20)
+        .map(|id| json!({"type": "ping", "id": id}))
+        .collect();
+    poller.say(hall, &pings).await;
+    poller
+}
+
+#[tokio::test]
+async fn an_answer_that_says_that_the_connection_is_closed_can_be_repeated() {
+    let hall = Hall::open(config()).await;
+    let poller = closed(&hall).await;
+    let (status, lost) = poller.poll(&hall, 0, 60).await;
+    assert_eq!((status, &lost["closed"]["code"]), (200, &json!(1008)));
+    let (_, repeated) = poller.poll(&hall, 0, 60).await;
+    assert_eq!(repeated, lost);
+    let last = lost["messages"].as_array().unwrap().len() as u64;
+    let (_, known) = poller.poll(&hall, last, 60).await;
+    assert_eq!(known["closed"], lost["closed"]);
+    // Now the client knows, and the connection is forgotten.
+    while poller.poll(&hall, last, 60).await.0 != 404 {}
+}
+
+#[tokio::test]
+async fn a_closed_connection_refuses_what_its_client_still_sends() {
+    let hall = Hall::open(config()).await;
+    let poller = closed(&hall).await;
+    let connect = json!({"type": "connect", "id": 30});
+    let (status, answer) = poller.post(&hall, 2, &[connect]).await;
+    assert_eq!(
+        (status, &answer["code"]),
+        (404, &json!("unknown_connection"))
+    );
+}
+
+#[tokio::test]
+async fn a_repeated_request_is_answered_once_its_messages_were_handled() {
+    let mut narrow = config();
+    narrow.messages.outbox_bytes = 32 * 1024;
+    let hall = Hall::open(narrow).await;
+    let mut poller = Poller::connected(&hall).await;
+    let mut caller = hall.caller().await;
+    let padding = "x".repeat(1_000);
+    for n in 0..100 {
+        caller.publish("chat", json!([n, padding])).await;
+    }
+    // More than fits is asked for: the rest waits until the client takes the answers.
+    let histories = (10..30)
+        .map(|id| json!({"type": "history", "id": id, "channel": "chat", "limit": 100}))
+        .chain([publish(30, "done", 1)]);
+    let messages: Vec<_> = histories.collect();
+    let asking = Poller {
+        id: poller.id.clone(),
+        number: 0,
+        after: 0,
+    };
+    let number = poller.number + 1;
+    let first = asking.post(&hall, number, &messages);
+    tokio::pin!(first);
+    // The server has it once the next one is too early.
+    let busy = loop {
+        tokio::select! {
+            biased;
+            answered = &mut first => panic!("{answered:?}"),
+            (status, answer) = asking.post(&hall, number + 1, &[]) => match status {
+                409 if answer["code"] == "busy" => break answer,
+                409 => assert_eq!(answer["code"], "bad_number"),
+                _ => panic!("{status} {answer}"),
+            },
+        }
+    };
+    assert_eq!(busy["code"], "busy");
+    let repeated = asking.post(&hall, number, &messages);
+    tokio::pin!(repeated);
+    let (status, answer) = loop {
+        tokio::select! {
+            biased;
+            answered = &mut repeated => break answered,
+            _heard = poller.hear(&hall) => {}
+        }
+    };
+    assert_eq!(status, 204, "{answer}");
+    let done = caller.history("done").await;
+    assert_eq!(
+        done.len(),
+        1,
+        "all messages of the request were handled, once"
+    );
+    assert_eq!(first.await.0, 204);
+}
+
+#[tokio::test]
+async fn a_body_for_an_unknown_connection_is_not_received() {
+    let hall = Hall::open(config()).await;
+    let mut stream = TcpStream::connect(hall.address()).await.unwrap();
+    let id = "0".repeat(36);
+    let head = format!(
+        "POST /connection/{id}?n=1 HTTP/1.1\r\nHost: {}\r\nContent-Length: 200000\r\n\r\n",
+        hall.address()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 404");
+}
+
+async fn incomplete_bytes(hall: &Hall) -> u64 {
+    let (_, health) = ask(hall, "GET /healthz", "").await;
+    health["unfinished_bytes"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn incomplete_bodies_count_against_the_memory_and_are_refused_when_it_is_short() {
+    let mut small = config();
+    small.memory.bytes = 4 << 20;
+    let hall = Hall::open(small).await;
+    let poller = Poller::connected(&hall).await;
+    let head = format!(
+        "POST /connection/{}?n=9 HTTP/1.1\r\nHost: {}\r\nContent-Length: 200000\r\n\r\n",
+        poller.id,
+        hall.address()
+    );
+    let most = vec![b' '; 199_999];
+    let mut streams = Vec::new();
+    // Three quarters of the budget are 16 of them.
+    for _ in 0..24 {
+        let mut stream = TcpStream::connect(hall.address()).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // It may be refused, and closed, before everything is written.
+        let _refused = stream.write_all(&most).await;
+        streams.push(stream);
+    }
+    let mut status = [0; 12];
+    let refused = streams.last_mut().unwrap();
+    refused.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 503");
+    drop(streams);
+    while incomplete_bytes(&hall).await > 0 {}
+}
+
+#[tokio::test]
+async fn a_polled_connection_whose_client_is_gone_does_not_delay_the_stop() {
+    let mut config = config();
+    config.drain = Duration::from_secs(120);
+    let hall = Hall::open(config).await;
+    let poller = Poller::connected(&hall).await;
+    hall.close().await;
+    let _gone: Value = json!(poller.id);
+}
