@@ -228,8 +228,8 @@ fn problem(wrong: Wrong) -> Problem {
                           session on it";
             Problem::new(StatusCode::NOT_FOUND, "unknown_connection", detail)
         }
-        Wrong::Number { most } => {
-            let detail = format!("n or after: does not follow; the highest possible is {most}");
+        Wrong::Number { least, most } => {
+            let detail = format!("n or after: does not follow; expected {least} to {most}");
             conflict("bad_number", detail)
         }
         Wrong::Busy => {

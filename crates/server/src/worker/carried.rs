@@ -75,8 +75,8 @@ struct Batch {
 pub(crate) enum Wrong {
     /// The connection does not exist, or has ended.
     Unknown,
-    /// The number does not follow the one before; this is the highest number possible now.
-    Number { most: u64 },
+    /// The number does not follow the one before; these are the lowest and the highest possible now.
+    Number { least: u64, most: u64 },
     /// The batch before it is still waiting to be handled.
     Busy,
     /// A newer poll has replaced it.
@@ -123,8 +123,10 @@ impl Carried {
         let next = uplink.newest + 1;
         let is_under_way = uplink.is_handling || uplink.batch.is_some();
         let refused = match number {
-            Some(0) => Wrong::Number { most: next },
-            Some(number) if number > next => Wrong::Number { most: next },
+            Some(number) if number == 0 || number > next => Wrong::Number {
+                least: uplink.newest.max(1),
+                most: next,
+            },
             // The client repeats it, because it did not get the answer.
             Some(number) if number == uplink.newest && is_under_way => {
                 match uplink.repeated.replace(batch.done) {

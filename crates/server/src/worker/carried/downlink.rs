@@ -175,7 +175,8 @@ impl Kept {
         let after = after.unwrap_or(inner.answered);
         // Messages that the client acknowledged are no longer here.
         if after + 1 < inner.first || after > last {
-            return drop(done.send(Err(Wrong::Number { most: last })));
+            let least = inner.first - 1;
+            return drop(done.send(Err(Wrong::Number { least, most: last })));
         }
         inner.acknowledged(after);
         inner.polled = Some(Instant::now());
