@@ -19,9 +19,12 @@ pub mod packet;
 mod reason;
 mod receiving;
 mod refusals;
+mod restoring;
+mod retained;
 mod sending;
 mod session;
 mod subscribing;
+mod timing;
 mod topics;
 
 pub use dialect::Mqtt;

@@ -417,6 +417,10 @@ impl Connecting {
         };
         let place = worker.place(connection);
         if let Ok(older) = directory.enter(session, generation, place) {
+            if named.is_some() {
+                // An older connection may have ended after the session was found.
+                worker.shared.wills.cancel(session);
+            }
             return Ok((state, connection, older, named));
         }
         engine.handle_connection_lost(connection);
