@@ -5,7 +5,6 @@ use std::{
     time::Instant,
 };
 
-use bytes::Bytes;
 use offhook_engine::{CloseReason, Command, CommandId, Notice, Refusal, SessionId, SubscriptionId};
 
 use super::{
@@ -17,7 +16,7 @@ use super::{
     refusals,
     restoring::Restoring,
     sending::{Missing, Sending},
-    session::{Exchange, Origin, Session},
+    session::{Origin, Session},
     subscribing::Batches,
 };
 use crate::dialect::{
@@ -54,9 +53,11 @@ pub struct Mqtt {
     pub(super) changed: bool,
     /// Packets that are sent once the note is stored.
     pub(super) after_note: Vec<Vec<u8>>,
+    /// The last command that stores a note.
+    pub(super) last_note: Option<CommandId>,
     /// Commands without an answer yet.
     pub(super) pending: HashMap<CommandId, Purpose>,
-    next_command: u64,
+    pub(super) next_command: u64,
     pub(super) batches: Batches,
     pub(super) receiving: Aliases,
     /// The number of the client's messages that wait for the broker's answer.
@@ -127,6 +128,7 @@ impl Mqtt {
             session: Session::default(),
             changed: false,
             after_note: Vec::new(),
+            last_note: None,
             pending: HashMap::new(),
             next_command: 0,
             batches: Batches::default(),
@@ -192,31 +194,6 @@ impl Mqtt {
             left = left.saturating_sub(1);
         }
         self.keep_note();
-    }
-
-    /// Stores the note if it has changed. The command is queued before the messages whose keys are
-    /// in the note, so that no message is published under a key that is not stored yet.
-    pub(super) fn keep_note(&mut self) {
-        let packets = std::mem::take(&mut self.after_note);
-        if !std::mem::take(&mut self.changed) || !self.is_durable {
-            let packets = packets.into_iter();
-            let said = packets.map(|bytes| Intent::Say(Payload::Binary(bytes)));
-            return self.queue.extend(said);
-        }
-        let note = Bytes::from(self.session.note());
-        self.ask(Command::Remember { note }, Purpose::Remember(packets));
-        // After the leading `Done` commands: the note no longer contains those messages, and must
-        // not be stored without them.
-        let is_done = |intent: &&Intent| {
-            let Intent::Command { command, .. } = intent else {
-                return false;
-            };
-            matches!(command, Command::Done { .. })
-        };
-        let done = self.queue.iter().take_while(is_done).count();
-        if let Some(remember) = self.queue.pop_back() {
-            self.queue.insert(done.min(self.queue.len()), remember);
-        }
     }
 
     fn take(&mut self, packet: Packet, now: Instant) {
@@ -412,27 +389,22 @@ impl Dialect for Mqtt {
         if let Some((_, ms)) = &mut self.clock {
             *ms = welcome.unix_ms;
         }
+        let mut is_resumed = false;
         if let Some(named) = &welcome.named {
             self.is_durable = named.expiry.is_some();
             let kept = named
                 .resumed
                 .then(|| Session::from_note(named.note))
                 .flatten();
+            is_resumed = kept.is_some();
             self.session = kept.unwrap_or_else(|| Session::begun(welcome.unix_ms));
         }
         self.look_at = self.silent_at();
         let version = self.client.version;
         out.push(Payload::Binary(self.greeting(welcome).encode(version)));
-        // §4.4: a PUBREL without its PUBCOMP is sent again.
-        for (id, message) in &self.session.in_flight {
-            if matches!(message.stage, Exchange::Released { .. }) {
-                let ack = super::packet::Ack::new(*id, Reason::SUCCESS);
-                out.push(Payload::Binary(Packet::PubRel(ack).encode(version)));
-            }
+        if is_resumed {
+            self.continue_session();
         }
-        self.sending.has_earlier = !self.session.in_flight.is_empty();
-        self.subscribe_again();
-        self.continue_retained();
     }
 
     fn refused(&mut self, _id: Option<CommandId>, refusal: &Refusal, out: &mut Vec<Payload>) {

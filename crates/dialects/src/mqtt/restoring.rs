@@ -1,13 +1,16 @@
-//! Subscriptions of QoS 0, which are made again on each connection.
+//! What a new connection continues: exchanges, and subscriptions of QoS 0, which are made again on each
+//! connection.
 
 use std::collections::VecDeque;
 
 use offhook_engine::{Reply, Retry};
 
 use super::{
+    Reason,
     dialect::{Mqtt, Purpose},
-    packet::Invalid,
+    packet::{Ack, Invalid, Packet},
     refusals,
+    session::Exchange,
 };
 
 /// How many are made at a time. 64: a quarter of the burst of commands that a client is allowed by
@@ -22,6 +25,23 @@ pub(super) struct Restoring {
 }
 
 impl Mqtt {
+    /// Continues the session after the CONNACK.
+    pub(super) fn continue_session(&mut self) {
+        // §4.4: a PUBREL without its PUBCOMP is sent again.
+        for (id, message) in &self.session.in_flight {
+            if matches!(message.stage, Exchange::Released { .. }) {
+                let ack = Packet::PubRel(Ack::new(*id, Reason::SUCCESS));
+                self.after_note.push(ack.encode(self.client.version));
+            }
+        }
+        self.sending.has_earlier = !self.session.in_flight.is_empty();
+        // The note of the connection before may not be on disk yet, and what is sent relies on it.
+        self.changed = true;
+        self.subscribe_again();
+        self.continue_retained();
+        self.keep_note();
+    }
+
     /// Starts to subscribe again. Messages published in between are not delivered to these
     /// subscriptions.
     pub(super) fn subscribe_again(&mut self) {

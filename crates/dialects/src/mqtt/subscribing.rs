@@ -239,16 +239,6 @@ impl Mqtt {
         }
     }
 
-    /// Handles the answer to storing the note. If it failed, nothing that relies on it may be sent.
-    fn remembered(&mut self, packets: Vec<Vec<u8>>, reply: &Reply) {
-        if matches!(reply, Reply::Refused(_)) {
-            let why = "the session could not be stored";
-            return self.disconnect_for(Reason::UNSPECIFIED, why);
-        }
-        let said = packets.into_iter().map(crate::dialect::Payload::Binary);
-        self.queue.extend(said.map(crate::dialect::Intent::Say));
-    }
-
     fn subscribed(&mut self, asked: Asked, reply: &Reply) {
         let Asked { place, number, .. } = asked;
         let Reply::Refused(refusal) = reply else {

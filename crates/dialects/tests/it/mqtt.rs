@@ -41,6 +41,8 @@ struct Client {
     decoder: Decoder,
     /// The epoch in which the engine delivers.
     epoch: u64,
+    /// The last note that was to be stored.
+    note: Bytes,
 }
 
 fn connect(version: Version) -> Connect {
@@ -106,6 +108,7 @@ impl Client {
             closed: None,
             decoder,
             epoch: 1,
+            note: Bytes::new(),
         }
     }
 
@@ -143,6 +146,14 @@ impl Client {
     }
 
     fn welcome(&mut self, expiry: Option<Duration>, resumed: bool, note: &[u8]) {
+        self.welcome_unstored(expiry, resumed, note);
+        if let Some((_, Command::Remember { .. })) = self.asked.first() {
+            self.reply(Reply::Remembered);
+        }
+    }
+
+    /// As `welcome`, but the note of the new connection is not stored yet.
+    fn welcome_unstored(&mut self, expiry: Option<Duration>, resumed: bool, note: &[u8]) {
         let welcome = Welcome {
             id: CommandId(0),
             session: SessionId::from_bytes([7; 16]),
@@ -190,7 +201,12 @@ impl Client {
                 id: CommandId(0),
                 command,
             } => self.told.push(command),
-            Intent::Command { id, command } => self.asked.push((id, command)),
+            Intent::Command { id, command } => {
+                if let Command::Remember { note } = &command {
+                    self.note = note.clone();
+                }
+                self.asked.push((id, command));
+            }
             Intent::Say(message) => self.hear(vec![message]),
             Intent::Close { code, .. } => self.closed = Some(code),
             other => self.others.push(other),
@@ -285,17 +301,12 @@ impl Client {
     }
 
     /// The session on a new connection, as of the note that is to be stored.
-    fn comes_back(&mut self) -> Self {
-        let is_note = |(_, command): &(CommandId, Command)| match command {
-            Command::Remember { note } => Some(note.clone()),
-            _ => None,
-        };
-        let note = self.asked.iter().rev().find_map(is_note).expect("a note");
-        let mut after = Self::(self.version);
+    fn comes_back(&self) -> Self {
+        let mut after = Self::unconnected(self.version);
         let connect = connect(self.version);
         after.send(Packet::Connect(Box::new(connect)));
         after.others.clear();
-        after.welcome(Some(Duration::from_secs(9)), true, &note);
+        after.welcome(Some(Duration::from_secs(9)), true, &self.note);
         after
     }
 
@@ -1360,7 +1371,7 @@ fn a_will_for_a_topic_of_the_server_is_refused() {
         retain: false,
         properties: None,
     });
-    let mut client = Client::(Version::V5);
+    let mut client = Client::unconnected(Version::V5);
     client.send(Packet::Connect(Box::new(connect)));
     let [Packet::ConnAck(connack)] = &client.take()[..] else {
         panic!("not refused");
@@ -1375,7 +1386,7 @@ fn authentication_data_without_a_method_is_a_protocol_error() {
         authentication_data: Some("x".into()),
         ..Properties::default()
     }));
-    let mut client = Client::(Version::V5);
+    let mut client = Client::unconnected(Version::V5);
     client.send(Packet::Connect(Box::new(connect)));
     let [Packet::ConnAck(connack)] = &client.take()[..] else {
         panic!("not refused");
@@ -1443,4 +1454,31 @@ fn a_message_of_qos_0_that_waited_is_delivered_with_the_time_that_is_left_or_not
         .as_ref()
         .and_then(|all| all.message_expiry);
     assert_eq!(left, Some(2));
+}
+
+#[test]
+fn what_a_new_connection_sends_waits_until_the_note_of_the_one_before_is_on_disk() {
+    let mut client = Client::durable(Version::V5);
+    let number = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
+    client.take();
+    client.deliver(number, &publication("b", "hi", &[]), 7, 0);
+    let [message] = &messages(client.take())[..] else {
+        panic!("not delivered");
+    };
+    let id = message.packet_id;
+    // The connection is lost while the release is being stored.
+    client.send(Packet::PubRec(ack(id)));
+    let mut after = Client::unconnected(Version::V5);
+    after.send(Packet::Connect(Box::new(connect(Version::V5))));
+    after.welcome_unstored(Some(Duration::from_secs(9)), true, &client.note);
+    // A release that the client repeats, of a message that is not known any more.
+    after.send(Packet::PubRel(ack(77)));
+    assert!(matches!(after.take()[..], [Packet::ConnAck(_)]));
+    assert!(matches!(
+        after.reply(Reply::Remembered),
+        Command::Remember { .. }
+    ));
+    let not_found = Ack::new(77, Reason::PACKET_ID_NOT_FOUND);
+    let expected = [Packet::PubRel(ack(id)), Packet::PubComp(not_found)];
+    assert_eq!(after.take(), expected);
 }
