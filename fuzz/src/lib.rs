@@ -17,6 +17,7 @@
 
 pub mod mqtt;
 pub mod mqtt_connection;
+pub mod socketio;
 
 use std::io::{self, Read, Write};
 
@@ -174,5 +175,10 @@ mod tests {
     #[test]
     fn a_connection_with_mqtt_says_only_packets_and_nothing_after_its_end() {
         replay("mqtt_connection", super::mqtt_connection::mqtt_connection);
+    }
+
+    #[test]
+    fn socketio_packets_are_read_again_as_they_were() {
+        replay("socketio_packets", super::socketio::socketio_packets);
     }
 }
