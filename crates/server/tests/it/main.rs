@@ -24,6 +24,7 @@ mod large_sessions;
 mod logged;
 mod memory;
 mod mqtt;
+mod origins;
 mod polling;
 mod reader;
 mod receipts;
