@@ -1,4 +1,4 @@
-//! Which pages may read an answer (the Fetch standard's CORS protocol): those that may open a WebSocket.
+//! CORS (of the Fetch standard): pages that may open a WebSocket may also read answers.
 
 use hyper::{
     HeaderMap, Method, Request, StatusCode,
@@ -16,9 +16,9 @@ use super::{Answer, sentence};
 /// Chromium.
 const REMEMBERED: &str = "7200";
 
-/// Lets the page of an origin read the answer. Whether the origin may connect was decided
-/// before; the answer to an origin that may not contains only the reason. Cookies of other origins
-/// are not used, so `Access-Control-Allow-Credentials` is never sent.
+/// Permits pages of an origin to read the answer. The origin was checked before: if it
+/// may not connect, the answer contains only the reason. Cookies are not accepted from other
+/// origins, so `Access-Control-Allow-Credentials` is never sent.
 pub(super) fn let_read(origin: Option<&HeaderValue>, answer: &mut HeaderMap) {
     // Caches must not reuse the answer for another origin, or for a request without one.
     answer.append(VARY, HeaderValue::from_static("Origin"));
