@@ -16,6 +16,8 @@ fn a_token_that_is_made_here_says_what_it_was_told_to() {
         "ann",
         "--grant",
         "publish+subscribe chat/*",
+        "--class",
+        "backend",
         "--audience",
         "me",
         "--kid",
@@ -32,6 +34,7 @@ fn a_token_that_is_made_here_says_what_it_was_told_to() {
         "\"sub\": \"ann\"",
         "\"chat/*\": \"publish+subscribe\"",
         "\"aud\": \"me\"",
+        "\"class\": \"backend\"",
         "\"kid\": \"k\"",
         "not verified",
     ] {

@@ -1,5 +1,6 @@
 //! Authentication: tokens verified with the server's keys, and revocations.
 
+mod classes;
 mod fetching;
 mod presented;
 mod revoked;
@@ -22,6 +23,7 @@ use crate::{
     config::{Auth, Config},
     start_error::StartError,
 };
+pub(crate) use classes::Classes;
 pub(crate) use fetching::{first_fetch, keep_fetching, tls_client};
 pub(crate) use presented::{Places, TwoTokens, presented};
 use revoked::Revoked;
@@ -36,6 +38,7 @@ const MAX_SUBSCRIPTION_GRANTS: usize = 128;
 /// Verifies tokens for all workers.
 pub(crate) struct Authenticator {
     settings: Auth,
+    classes: Classes,
     rules: Rules,
     /// Keys from the configuration and from files.
     own_keys: KeySet,
@@ -82,6 +85,7 @@ impl Authenticator {
             verifier: RwLock::new(Arc::new(verifier)),
             revoked: Mutex::default(),
             api_keys: RwLock::new(Arc::new(ApiKeys::new(config.api.keys.clone()))),
+            classes: Classes::of(&config.limits),
             settings,
             rules,
             own_keys,
@@ -130,7 +134,11 @@ impl Authenticator {
             let detail = "token: this is a subscription token (claim channel), which does not identify a client";
             return Err(Refusal::new(ErrorCode::Unauthenticated, detail));
         }
-        Ok(claims.identity(self.of_users()))
+        let mut identity = claims.identity(self.of_users());
+        self.classes
+            .check(&mut identity)
+            .map_err(|detail| Refusal::new(ErrorCode::Unauthenticated, format!("token: {detail}")))?;
+        Ok(identity)
     }
 
     /// The grant in a subscription token.

@@ -13,6 +13,7 @@ mod authentication;
 mod bad_input;
 mod caller;
 mod channel_state;
+mod classes;
 mod conversation;
 mod damage;
 mod disk_full;
