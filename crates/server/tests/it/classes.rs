@@ -14,7 +14,7 @@ fn config() -> offhook_server::Config {
     let mut config = with_tokens(|_| {});
     config.limits.publishes_per_second = 1;
     config.limits.publish_burst = 2;
-    let class = "backend publishes_per_second=1000 publish_burst=1000";
+    let class = "backend publishes_per_second=1000000 publish_burst=1000";
     config.limits.classes = vec![class.parse().unwrap()];
     config
 }
