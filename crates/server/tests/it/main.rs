@@ -21,6 +21,7 @@ mod hall;
 mod http;
 mod issuer;
 mod jsonrpc;
+mod key_files;
 mod large_sessions;
 mod logged;
 mod memory;

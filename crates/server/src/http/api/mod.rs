@@ -126,7 +126,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, request: Request<Incoming>) -> An
 async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Answer, Problem> {
     let keys = worker.shared.auth.api_keys();
     if keys.is_empty() {
-        let detail = "the HTTP API is not open: it has no key; set api.keys \
+        let detail = "the HTTP API is not open: it has no key; set api.keys or api.key_files \
                       (`offhook token --api-key` makes one), or try `offhook serve --dev`";
         return Err(Problem::new(StatusCode::NOT_FOUND, "no_api", detail));
     }
