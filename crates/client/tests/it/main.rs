@@ -13,3 +13,4 @@ mod recovery;
 mod scripted;
 mod slow_reader;
 mod test_server;
+mod tokens;

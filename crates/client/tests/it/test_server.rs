@@ -67,6 +67,15 @@ impl TestServer {
         Self::start(configured(|text| format!("data = {directory:?}\n{text}"))).await
     }
 
+    /// With everything in memory, and these tables before the channels.
+    pub(crate) async fn with(settings: &str) -> Self {
+        let add = |text: &str| {
+            let text = text.replacen("[[channels]]", &format!("{settings}\n[[channels]]"), 1);
+            format!("in_memory = true\n{text}")
+        };
+        Self::start(configured(add)).await
+    }
+
     async fn start(config: Config) -> Self {
         let running = Server::start(config).await.unwrap();
         Self { running }

@@ -66,6 +66,7 @@ fn without_echo_its_own_publications_only_count_for_continuity() {
         since: Since::Now,
         presence: false,
         echo: false,
+        tokens: None,
     });
     let asked = harness.sent_one("subscribe");
     assert_eq!(asked["echo"], false);
