@@ -61,7 +61,6 @@ async fn a_client_refreshes_its_token_before_it_expires_and_stays_connected() {
                 }
                 Err(other) => panic!("{other}"),
             }
-            client.presence("private/1").await.ok();
         }
     };
     let subscription = within(refreshed).await;
