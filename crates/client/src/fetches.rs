@@ -1,6 +1,6 @@
 //! Tokens that are fetched while a connection is open.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -35,7 +35,9 @@ impl Fetches {
                 return;
             };
             match fetch {
-                Fetch::Session => self.0.extend(tokens.begin().map(|fetching| (None, fetching))),
+                Fetch::Session => self
+                    .0
+                    .extend(tokens.begin().map(|fetching| (None, fetching))),
                 Fetch::Subscription {
                     key,
                     channel,

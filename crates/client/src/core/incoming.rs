@@ -196,7 +196,11 @@ impl Core {
     }
 
     /// Removes the request, if this can be its answer.
-    pub(super) fn answered<T>(&mut self, id: CommandId, fits: impl Fn(&Asked) -> Option<T>) -> Option<T> {
+    pub(super) fn answered<T>(
+        &mut self,
+        id: CommandId,
+        fits: impl Fn(&Asked) -> Option<T>,
+    ) -> Option<T> {
         let fitting = fits(self.asked.get(&id)?)?;
         self.asked.remove(&id);
         Some(fitting)

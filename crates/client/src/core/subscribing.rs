@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use offhook_dialects::native::client::{
-    About, ChannelName, CommandId, Position, Retry, SubscriptionId,
-    SubscriptionKey as Name, Target,
+    About, ChannelName, CommandId, Position, Retry, SubscriptionId, SubscriptionKey as Name, Target,
 };
 use offhook_dialects::native::{Request, SubscribeAll};
 

@@ -92,6 +92,10 @@ async fn a_storm_of_reconnecting_clients_asks_the_backend_nothing_and_loses_noth
     // The connect of the publisher, and its three publications.
     assert_eq!(backend.heard().len(), 4);
     let missed = each(count, |n| come_back(number.clone(), tokens[n].clone())).await;
-    assert!(missed.iter().all(|missed| *missed == [json!(0), json!(1), json!(2)]));
+    assert!(
+        missed
+            .iter()
+            .all(|missed| *missed == [json!(0), json!(1), json!(2)])
+    );
     assert!(backend.heard().is_empty(), "resuming asks nothing");
 }

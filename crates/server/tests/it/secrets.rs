@@ -76,7 +76,9 @@ async fn no_secret_reaches_the_log_an_error_or_the_health_report() {
             bearer("GET /poll?channel=chat", bad),
             format!("GET /poll?channel=chat&token={bad} HTTP/1.1"),
             format!("GET /sse?channel=chat&token={bad} HTTP/1.1\r\nAccept: text/event-stream"),
-            format!("GET /poll?channel=chat HTTP/1.1\r\nSec-Fetch-Site: same-origin\r\nCookie: session={bad}"),
+            format!(
+                "GET /poll?channel=chat HTTP/1.1\r\nSec-Fetch-Site: same-origin\r\nCookie: session={bad}"
+            ),
             format!("GET /ws?token={bad} HTTP/1.1"),
         ] {
             let (_, head, body) = hall.request(&request).await;
@@ -86,9 +88,17 @@ async fn no_secret_reaches_the_log_an_error_or_the_health_report() {
         let entry = hall.number().subprotocol(format!("offhook.token.{bad}"));
         said.note(entry.open().await.unwrap_err());
         let mut caller = hall.dial().await;
-        said.note(caller.refused(json!({ "type": "connect", "token": bad })).await);
+        said.note(
+            caller
+                .refused(json!({ "type": "connect", "token": bad }))
+                .await,
+        );
         let mut caller = Caller::new(hall.number().open().await.unwrap());
-        said.note(caller.refused(json!({ "type": "connect", "resume": bad })).await);
+        said.note(
+            caller
+                .refused(json!({ "type": "connect", "resume": bad }))
+                .await,
+        );
     }
     // A session, its resume token, wrong refreshes and subscription tokens, and questions that fail.
     let mut ann = hall.dial().await;
@@ -106,18 +116,29 @@ async fn no_secret_reaches_the_log_an_error_or_the_health_report() {
     ] {
         said.note(ann.refused(request).await);
     }
-    ann.say(&format!("{{\"type\":\"connect\",\"token\":\"{good}\"")).await;
+    ann.say(&format!("{{\"type\":\"connect\",\"token\":\"{good}\""))
+        .await;
     said.note(ann.hear_a("error").await);
     ann.cut();
     let mut tampered = resume.clone();
     tampered.pop();
     let mut again = hall.dial().await;
-    said.note(again.refused(json!({ "type": "connect", "resume": tampered })).await);
+    said.note(
+        again
+            .refused(json!({ "type": "connect", "resume": tampered }))
+            .await,
+    );
     // The API, with the key, with a wrong one, and with bodies that are wrong.
     for key in [API_KEY, WRONG_KEY] {
         for (request, body) in [
-            ("POST /api/v1/publish", json!({ "channel": "chat", "data": DATA, "what": 1 })),
-            ("POST /api/v1/publish", json!({ "channel": 7, "data": DATA })),
+            (
+                "POST /api/v1/publish",
+                json!({ "channel": "chat", "data": DATA, "what": 1 }),
+            ),
+            (
+                "POST /api/v1/publish",
+                json!({ "channel": 7, "data": DATA }),
+            ),
             ("POST /api/v1/disconnect", json!({ "session": resume })),
             ("GET /api/v1/nothing", Value::Null),
         ] {
@@ -147,11 +168,19 @@ async fn no_secret_reaches_the_log_an_error_or_the_health_report() {
         signature(&expired),
         signature(&forged),
         good.split('.').nth(1).unwrap().to_owned(),
-        ApiKey::of_everything(API_KEY).to_string().rsplit(':').next().unwrap().to_owned(),
+        ApiKey::of_everything(API_KEY)
+            .to_string()
+            .rsplit(':')
+            .next()
+            .unwrap()
+            .to_owned(),
     ];
     secrets.extend(resume_parts.map(str::to_owned));
     let lines = journal.lines();
-    assert!(lines.iter().any(|line| line.contains("refused")), "the run is logged");
+    assert!(
+        lines.iter().any(|line| line.contains("refused")),
+        "the run is logged"
+    );
     for text in lines.iter().chain(&said.0) {
         for secret in &secrets {
             assert!(!text.contains(secret), "{secret} is in {text}");

@@ -22,9 +22,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_rustls::{
     TlsAcceptor,
-    rustls::{
-        ServerConfig, crypto::aws_lc_rs::default_provider, pki_types::PrivateKeyDer,
-    },
+    rustls::{ServerConfig, crypto::aws_lc_rs::default_provider, pki_types::PrivateKeyDer},
 };
 
 use crate::{

@@ -51,7 +51,10 @@ fn live(harness: &mut Harness, tokens: ChannelTokens) -> SubscriptionKey {
         .core
         .handle_subscription_token(key, Ok("first".to_owned()), now);
     let asked = harness.sent_one("subscribe");
-    assert_eq!((&asked["channel"], &asked["token"]), (&json!("private/7"), &json!("first")));
+    assert_eq!(
+        (&asked["channel"], &asked["token"]),
+        (&json!("private/7"), &json!("first"))
+    );
     harness.says(json!({
         "type": "subscribed", "id": asked["id"], "channel": "private/7", "position": at(7),
         "live": true,
@@ -76,7 +79,9 @@ fn a_session_whose_token_expires_soon_sends_a_newer_one_once() {
     assert!(matches!(harness.core.poll_fetch(), Some(Fetch::Session)));
     assert!(harness.core.poll_fetch().is_none(), "one is under way");
     let now = harness.now;
-    harness.core.handle_session_token(Ok("newer".to_owned()), now);
+    harness
+        .core
+        .handle_session_token(Ok("newer".to_owned()), now);
     let asked = harness.sent_one("refresh");
     assert_eq!(asked["token"], "newer");
     harness.says(json!({ "type": "refreshed", "id": asked["id"], "expires_in_ms": 1 }));
@@ -99,18 +104,26 @@ fn a_token_that_cannot_be_fetched_or_is_refused_is_fetched_again_later_and_repor
     let now = harness.now;
     harness.core.handle_session_token(Err(failed()), now);
     harness.settle();
-    assert!(matches!(harness.last_connection(), ConnectionEvent::TokenFailed { .. }));
+    assert!(matches!(
+        harness.last_connection(),
+        ConnectionEvent::TokenFailed { .. }
+    ));
     assert!(harness.core.poll_fetch().is_none());
     harness.wait(Duration::from_secs(2));
     assert_eq!(harness.sent(), Vec::<Value>::new());
     harness.core.poll_fetch().expect("another fetch");
     let now = harness.now;
-    harness.core.handle_session_token(Ok("wrong".to_owned()), now);
+    harness
+        .core
+        .handle_session_token(Ok("wrong".to_owned()), now);
     let asked = harness.sent_one("refresh");
     harness.says(json!({
         "type": "error", "id": asked["id"], "code": "unauthenticated", "message": "no", "retry": "never",
     }));
-    assert!(matches!(harness.last_connection(), ConnectionEvent::TokenFailed { .. }));
+    assert!(matches!(
+        harness.last_connection(),
+        ConnectionEvent::TokenFailed { .. }
+    ));
     harness.wait(Duration::from_secs(5));
     assert_eq!(harness.sent(), Vec::<Value>::new());
     harness.core.poll_fetch().expect("a third fetch");
@@ -137,7 +150,10 @@ fn a_subscription_is_requested_once_its_token_was_fetched_and_alone() {
         tokens: Some(renewing()),
         ..wish("a", false)
     };
-    harness.core.subscribe_all([others, vec![more]].concat()).expect("new");
+    harness
+        .core
+        .subscribe_all([others, vec![more]].concat())
+        .expect("new");
     let asked = harness.sent_one("subscribe");
     assert_eq!(asked["channels"], json!(["a", "b"]));
 }
@@ -156,7 +172,10 @@ fn a_subscription_whose_token_expired_continues_with_a_new_one() {
         .core
         .handle_subscription_token(key, Ok("second".to_owned()), now);
     let asked = harness.sent_one("subscribe");
-    assert_eq!((&asked["token"], &asked["since"]), (&json!("second"), &json!(at(8))));
+    assert_eq!(
+        (&asked["token"], &asked["since"]),
+        (&json!("second"), &json!(at(8)))
+    );
     assert_eq!(harness.taken(key), [at(8)], "it has not ended");
 }
 
@@ -196,7 +215,10 @@ fn a_fetch_that_fails_is_repeated_and_one_of_an_earlier_connection_is_forgotten(
         .core
         .handle_subscription_token(key, Err(failed()), now);
     harness.settle();
-    assert!(matches!(harness.last_connection(), ConnectionEvent::TokenFailed { .. }));
+    assert!(matches!(
+        harness.last_connection(),
+        ConnectionEvent::TokenFailed { .. }
+    ));
     harness.wait(Duration::from_secs(2));
     assert_eq!(wanted(&mut harness), Some(key));
     // The connection is lost while the token is fetched: the next one needs another.
