@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use offhook_auth::{Algorithm, Signer};
+use aws_lc_rs::hmac;
+use data_encoding::BASE64URL_NOPAD;
 use offhook_client::{ConnectionEvent, Error, ErrorCode, Event};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -28,8 +29,12 @@ subscribe = "granted"
 fn token(mut claims: Value, seconds: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     claims["exp"] = (now.as_secs() + seconds).into();
-    let signer = Signer::hmac(Algorithm::Hs256, SECRET.as_bytes()).unwrap();
-    signer.sign(&claims).unwrap()
+    let encoded = |part: &[u8]| BASE64URL_NOPAD.encode(part);
+    let header = encoded(br#"{"alg":"HS256"}"#);
+    let signed = format!("{header}.{}", encoded(claims.to_string().as_bytes()));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    let signature = hmac::sign(&key, signed.as_bytes());
+    format!("{signed}.{}", encoded(signature.as_ref()))
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! health report, and the files of the chat, the examples and the client.
 
 mod api;
+mod carried;
 mod cors;
 mod events;
 mod files;
@@ -27,7 +28,10 @@ use offhook::protocol::handshake::{self, Rejection, RequestLine, ServerDecision}
 use tokio::task::spawn_local;
 
 use crate::{
-    door::{Place, Rewound, Upgrade, Way, origin_explanation, rejected, upgrade},
+    auth::Places,
+    door::{
+        Place, Rewound, TurnedAway, Upgrade, Way, has_room, origin_explanation, rejected, upgrade,
+    },
     worker::{Lease, Streaming, Worker},
 };
 use api::Problem;
@@ -59,6 +63,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
                 if path.starts_with(api::PREFIX) {
                     let answer = api::serve(&worker, request).await;
                     return Ok(answer.map(Either::Left));
+                }
+                if carried::is_at(path) {
+                    return Ok(carried::serve(&worker, request, &place).await);
                 }
                 if let Some(form) = events::form(path) {
                     return Ok(events::serve(&worker, &request, form, &place).await);
@@ -114,7 +121,7 @@ fn answer(
         return answer;
     }
     if worker.shared.routes.is_websocket(request.uri().path()) {
-        return no_websocket(worker, &request);
+        return no_websocket(worker, &request, place);
     }
     let mut answer = page(worker, &request);
     let origin = request.headers().get(ORIGIN);
@@ -133,7 +140,7 @@ fn page(worker: &Worker, request: &Request<Incoming>) -> Answer {
         "/talk" if config.talk => redirect("/talk/"),
         "/examples" if config.talk => redirect("/examples/"),
         path => files::serve(path, request.headers(), config.talk).unwrap_or_else(|| {
-            let there = "nothing is served at this path; available are /sse, /poll, /healthz, /talk/, /examples/, /client/ and /api/v1/openapi.json";
+            let there = "nothing is served at this path; available are /sse, /poll, /connection, /healthz, /talk/, /examples/, /client/ and /api/v1/openapi.json";
             sentence(StatusCode::NOT_FOUND, there)
         }),
     }
@@ -141,12 +148,19 @@ fn page(worker: &Worker, request: &Request<Incoming>) -> Answer {
 
 /// The answer to an ordinary request for a WebSocket's path.
 ///
-/// A browser does not show a page the status of a refused handshake, so `@offhook/client` asks here
-/// once: a page whose origin may not connect is told its origin and the setting to change.
-fn no_websocket(worker: &Worker, request: &Request<Incoming>) -> Answer {
+/// A browser does not show a page the status of a refused handshake, so `@offhook/client` asks
+/// here: a page whose origin may not connect is told its origin and the setting to change.
+fn no_websocket(
+    worker: &Worker,
+    request: &Request<Incoming>,
+    place: &Cell<Option<Place>>,
+) -> Answer {
     let mut answer = if let Err(Rejection::OriginDenied { origin }) = as_handshake(worker, request)
     {
         sentence(StatusCode::FORBIDDEN, &origin_explanation(&origin))
+    } else if let Err(away) = has_room_at(worker, place) {
+        // Otherwise the client would conclude that a proxy refuses its WebSockets.
+        events::turned_away(away).answer()
     } else {
         let words = "this is a WebSocket endpoint: connect to it with a WebSocket client";
         let mut answer = sentence(StatusCode::UPGRADE_REQUIRED, words);
@@ -175,6 +189,16 @@ fn checked(worker: &Worker, request: &Request<Incoming>) -> Result<ServerDecisio
         worker.note_refused("origin", &explanation);
         Problem::new(StatusCode::FORBIDDEN, "forbidden", explanation)
     })
+}
+
+/// Whether another connection could be opened now.
+fn has_room_at(worker: &Worker, place: &Cell<Option<Place>>) -> Result<(), TurnedAway> {
+    let Some(mut taken) = place.take() else {
+        return Ok(());
+    };
+    let room = has_room(worker, &mut taken, Places::Request);
+    place.set(Some(taken));
+    room
 }
 
 /// The WebSocket handshake that corresponds to a request: from the same page and with the same

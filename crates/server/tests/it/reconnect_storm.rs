@@ -60,6 +60,7 @@ async fn come_back(number: offhook::Connect, resume: String) -> Vec<Value> {
     let mut caller = Caller::new(number.open().await.unwrap());
     let welcome = caller.resume(&resume, json!({})).await;
     assert_eq!(welcome["type"], "welcome", "{welcome}");
+    caller.hear_a("subscribed").await;
     let mut missed = Vec::new();
     while missed.len() < 3 {
         missed.push(caller.hear_a("message").await["data"].clone());
