@@ -36,6 +36,7 @@ mod resuming;
 mod secrets;
 mod sessions;
 mod slow_connection;
+mod socketio;
 mod sse;
 mod starting;
 mod stopping;
