@@ -12,6 +12,8 @@ use serde_json::value::RawValue;
 
 use crate::json_object::JsonObject;
 
+use crate::auth::Classes;
+
 /// Limits in bytes for the parts of an error that is passed on to a client. They are small, because
 /// an error is not a way to transfer data.
 const MAX_CODE: usize = 64;
@@ -50,7 +52,7 @@ pub(super) fn verdict(
     wish: &Wish,
     known: &Identity,
     body: &[u8],
-    of_users: &[UserGrant],
+    (of_users, classes): (&[UserGrant], &Classes),
     now_ms: u64,
 ) -> Result<Verdict, Useless> {
     let given: Given<'_> =
@@ -84,6 +86,8 @@ pub(super) fn verdict(
                 identity.info = known.info.clone();
                 identity.info_is_fixed = known.info_is_fixed;
             }
+            identity.class = identity.class.or_else(|| known.class.clone());
+            classes.check(&mut identity)?;
             // The identity expires no later than the token.
             let ends = identity.ends_ms.into_iter().chain(known.ends_ms);
             identity.ends_ms = ends.min();
