@@ -34,6 +34,7 @@ mod page;
 mod problem;
 mod reader;
 mod running;
+mod socketio;
 mod spelling;
 mod toml_text;
 mod url;
@@ -61,6 +62,7 @@ pub use self::mqtt::Mqtt;
 pub use self::page::{example, reference};
 pub use self::problem::{Problem, Problems};
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};
+pub use self::socketio::SocketIo;
 pub use self::url::HttpUrl;
 
 use self::group::group;
@@ -105,8 +107,10 @@ group! {
         /// Acknowledged messages should survive whatever happens.
         durability: Durability = Durability::Fsync => Choice(DURABILITY);
 
-        /// Which web pages may connect: the server's own (`same`), those of a list of origins, or
-        /// `any`.
+        /// Which web pages may connect and read answers, by every path of the server: its own
+        /// (`same`), those of a list of origins, or `any`. In a list, `https://*.example.com`
+        /// stands for all names below a domain, `http://localhost:*` for all ports, and `same` for
+        /// the server's own pages. See docs/origins.md.
         ///
         /// Otherwise any site could act with its visitors' cookies. Programs are not restricted:
         /// only browsers send an origin.
@@ -165,6 +169,8 @@ group! {
         backend: Backend;
         /// MQTT 3.1.1 and 5.0.
         mqtt: Mqtt;
+        /// Socket.IO v5.
+        socketio: SocketIo;
         /// Resuming without asking the backend again.
         resume: Resume;
         /// What one session may do, and how much the engine may hold. Its `connections` and
