@@ -8,7 +8,11 @@ use offhook_auth::{Claims, UserGrant};
 use offhook_dialects::json::is_shallow;
 use offhook_engine::{Draft, ErrorCode, Format, Identity, Refusal, Tags, Verdict, Wish};
 use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
+
+use crate::json_object::JsonObject;
+
+use crate::auth::Classes;
 
 /// Limits in bytes for the parts of an error that is passed on to a client. They are small, because
 /// an error is not a way to transfer data.
@@ -48,7 +52,7 @@ pub(super) fn verdict(
     wish: &Wish,
     known: &Identity,
     body: &[u8],
-    of_users: &[UserGrant],
+    (of_users, classes): (&[UserGrant], &Classes),
     now_ms: u64,
 ) -> Result<Verdict, Useless> {
     let given: Given<'_> =
@@ -82,6 +86,8 @@ pub(super) fn verdict(
                 identity.info = known.info.clone();
                 identity.info_is_fixed = known.info_is_fixed;
             }
+            identity.class = identity.class.or_else(|| known.class.clone());
+            classes.check(&mut identity)?;
             // The identity expires no later than the token.
             let ends = identity.ends_ms.into_iter().chain(known.ends_ms);
             identity.ends_ms = ends.min();
@@ -141,10 +147,12 @@ fn rejected(error: &Error<'_>) -> Result<Refusal, Useless> {
             "error.data: is nested too deeply, or has more than {MAX_DATA} bytes"
         ));
     }
-    let mut told = json!({ "code": code, "message": message });
+    let mut told = JsonObject::default();
+    told.set("code", code);
+    told.set("message", &message);
     if let Some(data) = data {
-        told["data"] = serde_json::from_str(data.get()).unwrap_or_default();
+        told.set("data", data);
     }
     let refusal = Refusal::new(ErrorCode::Rejected, message);
-    Ok(refusal.told_by_backend(&told.to_string()))
+    Ok(refusal.told_by_backend(&told.text()))
 }

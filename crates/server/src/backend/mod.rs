@@ -12,7 +12,7 @@ mod question;
 mod signing;
 
 use std::{
-    fmt, io,
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -37,10 +37,12 @@ use tokio::{
 use self::{
     breaker::{Breaker, Turn},
     client::{Client, RequestError},
-    events::Events,
+    events::{Batch, Events},
 };
 use crate::{
+    auth::Classes,
     config::{Backend, Config},
+    start_error::StartError,
     tokens::random_bytes,
     worker::{Order, Orders, now},
 };
@@ -123,14 +125,15 @@ pub(crate) fn start(
     config: &Config,
     rules: &Arc<RuleBook>,
     orders: Arc<Orders>,
-) -> io::Result<Option<Started>> {
+) -> Result<Option<Started>, StartError> {
     let settings = config.backend.clone();
     let Some(url) = settings.url.clone() else {
         return Ok(None);
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?;
+        .build()
+        .map_err(StartError::System)?;
     let client = Client::new(&url, &settings)?;
     let (questions, asked) = mpsc::channel(settings.queue);
     let wake = Arc::new(Notify::new());
@@ -157,6 +160,7 @@ pub(crate) fn start(
         client: Arc::new(client),
         orders,
         of_users: config.auth.grants.clone().into(),
+        classes: Classes::of(&config.limits),
         place: url.without_query().into(),
     };
     let run = move || {
@@ -164,7 +168,7 @@ pub(crate) fn start(
         runtime.block_on(local.run_until(asking.run(asked)));
     };
     let thread = std::thread::Builder::new().name("offhook-backend".to_owned());
-    let thread = thread.spawn(run)?;
+    let thread = thread.spawn(run).map_err(StartError::System)?;
     let running = Running {
         link: Arc::clone(&link),
         thread,
@@ -263,6 +267,7 @@ struct Asking {
     client: Arc<Client>,
     orders: Arc<Orders>,
     of_users: Arc<[offhook_auth::UserGrant]>,
+    classes: Classes,
     /// The backend's URL in logs.
     place: Arc<str>,
 }
@@ -354,6 +359,7 @@ impl Asking {
             if !self.link.breaker().lets_through(Instant::now()) {
                 return Err(None);
             }
+            let given = question.until.saturating_duration_since(Instant::now());
             let request = timeout_at(
                 question.until.into(),
                 self.client.request(&id, body.clone()),
@@ -361,7 +367,8 @@ impl Asking {
             let answer = request.await.unwrap_or(Err(RequestError::TimedOut));
             let verdict = answer.and_then(|body| {
                 let now_ms = now().unix_ms;
-                answer::verdict(wish, identity, &body, &self.of_users, now_ms)
+                let settings = (&*self.of_users, &self.classes);
+                answer::verdict(wish, identity, &body, settings, now_ms)
                     .map_err(RequestError::Useless)
             });
             match verdict {
@@ -370,7 +377,7 @@ impl Asking {
                     return Ok(verdict);
                 }
                 Err(error) => {
-                    self.failed(&error);
+                    self.failed_within(&error, given);
                     let again = Instant::now() + pause;
                     if left == 0 || !error.is_temporary() || again >= question.until {
                         return Err(Some(error));
@@ -388,6 +395,20 @@ impl Asking {
         }
     }
 
+    /// Notes a request that had this long, and brought no answer of use.
+    fn failed_within(&self, error: &RequestError, given: Duration) {
+        let is_hasty = given < self.link.settings.timeout / 2;
+        if matches!(error, RequestError::TimedOut) && is_hasty {
+            // Its caller did not wait: that says nothing about the backend, and must not keep
+            // others from it.
+            self.link.breaker().gave_up();
+        } else if error.is_answer() {
+            self.succeeded();
+        } else {
+            self.failed(error);
+        }
+    }
+
     fn failed(&self, error: &RequestError) {
         if self.link.breaker().failed(Instant::now()) == Some(Turn::Opened) {
             tracing::warn!(
@@ -402,7 +423,7 @@ impl Asking {
     async fn tell_events(self) {
         loop {
             while let Some(batch) = self.link.events.batch(now().unix_ms) {
-                self.tell(&batch).await;
+                self.tell(batch).await;
             }
             if self.link.closing.load(Ordering::Relaxed) {
                 return;
@@ -411,8 +432,9 @@ impl Asking {
         }
     }
 
-    async fn tell(&self, batch: &Value) {
-        let (id, body) = (question::fresh_id(), Bytes::from(batch.to_string()));
+    async fn tell(&self, batch: Batch) {
+        let Batch { body, count } = batch;
+        let (id, body) = (question::fresh_id(), Bytes::from(body));
         let mut pause = AGAIN;
         loop {
             let closed = self.link.breaker().pause(Instant::now());
@@ -421,7 +443,7 @@ impl Asking {
             }
             if self.link.breaker().lets_through(Instant::now()) {
                 match self.tell_once(&id, &body).await {
-                    Ok(()) => return self.note_told(batch),
+                    Ok(()) => return self.note_told(count),
                     Err(error)
                         if error.is_temporary() || matches!(error, RequestError::TimedOut) =>
                     {
@@ -430,7 +452,8 @@ impl Asking {
                     Err(error) => {
                         // It would be refused again, and block all later events forever.
                         tracing::warn!(backend = %self.place, %error, "the backend refused events; they are dropped");
-                        return self.failed(&error);
+                        self.link.events.refused(count);
+                        return self.succeeded();
                     }
                 }
             }
@@ -447,7 +470,10 @@ impl Asking {
         let answer = request.await.unwrap_or(Err(RequestError::TimedOut));
         match answer {
             // The body of the answer is ignored.
-            Ok(_) | Err(RequestError::Status(hyper::StatusCode::NO_CONTENT)) => {
+            Ok(_)
+            | Err(
+                RequestError::TooLarge(_) | RequestError::Status(hyper::StatusCode::NO_CONTENT),
+            ) => {
                 self.succeeded();
                 Ok(())
             }
@@ -455,9 +481,8 @@ impl Asking {
         }
     }
 
-    fn note_told(&self, batch: &Value) {
-        let many = batch["events"].as_array().map_or(0, Vec::len);
-        let many = u64::try_from(many).unwrap_or(u64::MAX);
+    fn note_told(&self, count: usize) {
+        let many = u64::try_from(count).unwrap_or(u64::MAX);
         self.link.counts.told.fetch_add(many, Ordering::Relaxed);
     }
 }

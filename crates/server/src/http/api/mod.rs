@@ -14,12 +14,12 @@ use std::rc::Rc;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN},
 };
 use offhook_auth::{ApiKey, Scope};
 use serde_json::Value;
 
-use super::Answer;
+use super::{Answer, checked, cors};
 use crate::worker::Worker;
 pub(super) use body::Body;
 pub(super) use fields::Query;
@@ -27,6 +27,11 @@ pub(super) use problem::Problem;
 
 /// The path prefix of the API.
 pub(super) const PREFIX: &str = "/api/v1/";
+
+/// The methods of all routes, and the header fields of their requests. Before a page has sent its
+/// key, nothing more is revealed about a path.
+const METHODS: [Method; 2] = [Method::GET, Method::POST];
+const FIELDS: &str = "Authorization, Content-Type, Idempotency-Key";
 
 /// The specification, which is public: it contains nothing about this server.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -97,23 +102,33 @@ struct Call<'a> {
 
 type Outcome = Result<Value, Problem>;
 
-/// Answers a request to the API.
+/// Answers a request to the API. Pages may use it if they may connect.
 pub(super) async fn serve(worker: &Rc<Worker>, request: Request<Incoming>) -> Answer {
-    match handle(worker, request).await {
-        Ok(answer) => answer,
-        Err(problem) => {
-            if problem.is_worth_a_log() {
-                worker.note_refused("api", &problem);
+    let origin = request.headers().get(ORIGIN).cloned();
+    let refused = origin
+        .as_ref()
+        .and_then(|_| checked(worker, &request).err());
+    let mut answer = match refused {
+        Some(problem) => problem.answer(),
+        None if cors::is_preflight(&request) => cors::preflight(&METHODS, FIELDS),
+        None => match handle(worker, request).await {
+            Ok(answer) => answer,
+            Err(problem) => {
+                if problem.is_worth_a_log() {
+                    worker.note_refused("api", &problem);
+                }
+                problem.answer()
             }
-            problem.answer()
-        }
-    }
+        },
+    };
+    cors::let_read(origin.as_ref(), answer.headers_mut());
+    answer
 }
 
 async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Answer, Problem> {
     let keys = worker.shared.auth.api_keys();
     if keys.is_empty() {
-        let detail = "the HTTP API is not open: it has no key; set api.keys \
+        let detail = "the HTTP API is not open: it has no key; set api.keys or api.key_files \
                       (`offhook token --api-key` makes one), or try `offhook serve --dev`";
         return Err(Problem::new(StatusCode::NOT_FOUND, "no_api", detail));
     }
@@ -155,25 +170,25 @@ async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Answe
         query,
         body,
     };
-    let value = match action {
-        Action::Publish => publishing::publish(&call).await,
-        Action::Batch => publishing::batch(&call).await,
-        Action::History => reading::history(&call).await,
-        Action::State => reading::state(&call).await,
-        Action::Presence => reading::presence(&call).await,
-        Action::Channels => reading::channels(&call),
-        Action::Receipts => reading::receipts(&call).await,
-        Action::Cursor => reading::cursor(&call).await,
-        Action::Sessions => sessions::list(&call).await,
-        Action::Send => sessions::send(&call).await,
-        Action::Subscribe => sessions::subscribe(&call).await,
-        Action::Unsubscribe => sessions::unsubscribe(&call).await,
-        Action::Disconnect => sessions::disconnect(&call).await,
-        Action::Revoke => sessions::revoke(&call).await,
-        Action::Stats => Ok(explain::stats(&call)),
-        Action::Explain => explain::explain(&call),
-    }?;
-    Ok(json_answer(StatusCode::OK, value.to_string()))
+    let body = match action {
+        Action::Publish => publishing::publish(&call).await?.to_string(),
+        Action::Batch => publishing::batch(&call).await?.to_string(),
+        Action::History => reading::history(&call).await?.text(),
+        Action::State => reading::state(&call).await?.text(),
+        Action::Presence => reading::presence(&call).await?.text(),
+        Action::Channels => reading::channels(&call)?.to_string(),
+        Action::Receipts => reading::receipts(&call).await?.to_string(),
+        Action::Cursor => reading::cursor(&call).await?.to_string(),
+        Action::Sessions => sessions::list(&call).await?.to_string(),
+        Action::Send => sessions::send(&call).await?.to_string(),
+        Action::Subscribe => sessions::subscribe(&call).await?.to_string(),
+        Action::Unsubscribe => sessions::unsubscribe(&call).await?.to_string(),
+        Action::Disconnect => sessions::disconnect(&call).await?.to_string(),
+        Action::Revoke => sessions::revoke(&call).await?.to_string(),
+        Action::Stats => explain::stats(&call).to_string(),
+        Action::Explain => explain::explain(&call)?.to_string(),
+    };
+    Ok(json_answer(StatusCode::OK, body))
 }
 
 /// RFC 6750 §2.1.
