@@ -78,12 +78,7 @@ async fn serve(loaded: Loaded, dev_key: Option<String>) -> Result<(), Failure> {
     };
     let running = started.map_err(|error| advise(&error))?;
     let dev_key = dev_key.as_deref();
-    screen::print(&welcome::text(
-        &loaded,
-        running.addresses(),
-        running.mqtt_addresses(),
-        dev_key,
-    ))?;
+    screen::print(&welcome::text(&loaded, &running, dev_key))?;
     signals.next().await;
     stop(running, signals, &loaded).await;
     Ok(())

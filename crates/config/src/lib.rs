@@ -18,6 +18,7 @@
 //! # Ok::<(), offhook_config::Problems>(())
 //! ```
 
+mod admin;
 mod auth;
 mod backend;
 mod catalogue;
@@ -48,6 +49,7 @@ use offhook_engine::{
     Access, AskRule, ChannelName, ChannelRules, History, Limits, RuleBook, SlowPolicy, State,
 };
 
+pub use self::admin::Admin;
 pub use self::auth::{Api, Auth, JwksUrl, TokenSecret};
 pub use self::backend::{Backend, SigningSecret};
 pub use self::catalogue::{Setting, settings};
@@ -161,6 +163,8 @@ group! {
         auth: Auth;
         /// The HTTP API for backends.
         api: Api;
+        /// The listener for operators.
+        admin: Admin;
         /// The backend that is asked and told.
         backend: Backend;
         /// MQTT 3.1.1 and 5.0.

@@ -23,6 +23,7 @@ mod directory;
 mod door;
 mod http;
 mod key_file;
+mod metrics;
 mod refused;
 mod server;
 mod sessions;

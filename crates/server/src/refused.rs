@@ -3,8 +3,11 @@
 use std::{
     collections::BTreeMap,
     fmt::Display,
+    sync::Arc,
     time::{Duration, Instant},
 };
+
+use crate::metrics::WorkerMetrics;
 
 /// How long repeated refusals are only counted.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -14,18 +17,21 @@ const INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) struct Refused {
     counts: BTreeMap<&'static str, u64>,
     since: Instant,
+    metrics: Arc<WorkerMetrics>,
 }
 
 impl Refused {
-    pub(crate) const fn new(now: Instant) -> Self {
+    pub(crate) const fn new(now: Instant, metrics: Arc<WorkerMetrics>) -> Self {
         Self {
             counts: BTreeMap::new(),
             since: now,
+            metrics,
         }
     }
 
     /// Records a refusal; the first of its kind is logged at once, with the details.
     pub(crate) fn note(&mut self, kind: &'static str, detail: impl Display) {
+        self.metrics.refused.count(kind);
         let count = self.counts.entry(kind).or_default();
         *count += 1;
         if *count == 1 {

@@ -60,6 +60,7 @@ impl Server {
 pub struct Running {
     addresses: Vec<SocketAddr>,
     mqtt_addresses: Vec<SocketAddr>,
+    admin_addresses: Vec<SocketAddr>,
     drain: Duration,
     phase: watch::Sender<Phase>,
     sealer: Arc<Sealer>,
@@ -94,6 +95,12 @@ impl Running {
     #[must_use]
     pub fn mqtt_addresses(&self) -> &[SocketAddr] {
         &self.mqtt_addresses
+    }
+
+    /// The addresses for operators.
+    #[must_use]
+    pub fn admin_addresses(&self) -> &[SocketAddr] {
+        &self.admin_addresses
     }
 
     /// Replaces the keys of resume tokens: the first one seals from now on, all of them open.
@@ -225,7 +232,8 @@ pub(crate) fn start_with(
     };
     Ok(Running {
         addresses: of(&|door| door == Door::Http),
-        mqtt_addresses: of(&|door| door != Door::Http),
+        mqtt_addresses: of(&|door| matches!(door, Door::Mqtt | Door::MqttTls)),
+        admin_addresses: of(&|door| door == Door::Admin),
         drain,
         phase,
         sealer,
@@ -245,6 +253,7 @@ fn listen(config: &Config) -> Result<Vec<Listeners>, StartError> {
         (Door::Http, &config.listen),
         (Door::Mqtt, &config.mqtt.listen),
         (Door::MqttTls, &config.mqtt.tls_listen),
+        (Door::Admin, &config.admin.listen),
     ];
     for (door, addresses) in all {
         for address in addresses {

@@ -2,18 +2,20 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use offhook_server::config::{Config, Loaded};
+use offhook_server::{
+    Running,
+    config::{Config, Loaded},
+};
 
 use crate::screen::{BOLD, DIM, LINK};
 
 /// The addresses of the chat and for programs, the location of the data, and the key of `--dev`.
 pub(super) fn text(
     loaded: &Loaded,
-    addresses: &[SocketAddr],
-    mqtt: &[SocketAddr],
+    running: &Running,
     dev_key: Option<&str>,
 ) -> String {
-    let config = &loaded.config;
+    let (config, addresses) = (&loaded.config, running.addresses());
     let tls = if config.tls.is_some() { "s" } else { "" };
     let version = env!("CARGO_PKG_VERSION");
     let mut text = format!("{BOLD}Offhook {version}{BOLD:#} is listening\n\n");
@@ -28,7 +30,7 @@ pub(super) fn text(
             note,
         ));
     }
-    for (n, address) in mqtt.iter().enumerate() {
+    for (n, address) in running.mqtt_addresses().iter().enumerate() {
         let tls = if n < config.mqtt.listen.len() {
             ""
         } else {
@@ -36,6 +38,10 @@ pub(super) fn text(
         };
         let (host, note) = reached(*address);
         text.push_str(&line("mqtt", &format!("mqtt{tls}://{host}"), note));
+    }
+    for address in running.admin_addresses() {
+        let (host, note) = reached(*address);
+        text.push_str(&line("admin", &format!("http://{host}/metrics"), note));
     }
     text.push_str(&data(config));
     if let Some(file) = loaded.file() {

@@ -1,6 +1,7 @@
 //! Accepting connections: admission, reading the request, and routing. A WebSocket becomes a
 //! connection without wrappers; everything else is served by hyper.
 
+mod admin;
 mod admission;
 mod head;
 mod hosts;
@@ -29,6 +30,7 @@ use tokio::{
 use crate::{http, worker::Worker};
 pub(crate) use admission::{Admission, Place};
 use head::Heard;
+pub(crate) use hosts::is_known as is_known_host;
 pub(crate) use listening::{ensure_free, listen};
 pub(crate) use routes::Routes;
 #[cfg(test)]
@@ -50,10 +52,15 @@ pub(crate) enum Door {
     Mqtt,
     /// MQTT over TLS.
     MqttTls,
+    /// HTTP of operators.
+    Admin,
 }
 
 /// Accepts until the worker stops.
 pub(crate) async fn accept(worker: Rc<Worker>, door: Door, listener: TcpListener) {
+    if door == Door::Admin {
+        return admin::accept(worker, listener).await;
+    }
     let mut stopping = worker.stopping();
     loop {
         let accepted = tokio::select! {
@@ -69,7 +76,9 @@ pub(crate) async fn accept(worker: Rc<Worker>, door: Door, listener: TcpListener
                 };
                 let worker = Rc::clone(&worker);
                 match door {
-                    Door::Http => drop(spawn_local(receive(worker, stream, address, place))),
+                    Door::Http | Door::Admin => {
+                        drop(spawn_local(receive(worker, stream, address, place)));
+                    }
                     Door::Mqtt | Door::MqttTls => {
                         drop(spawn_local(mqtt::receive(worker, door, stream, place)));
                     }

@@ -25,7 +25,7 @@ pub(super) async fn receive(worker: Rc<Worker>, door: Door, stream: TcpStream, m
     let accepted = timeout(within, async {
         match door {
             Door::MqttTls => worker.shared.accept_tls(stream).await,
-            Door::Mqtt | Door::Http => io::Result::Ok(Stream::Plain(stream)),
+            Door::Mqtt | Door::Http | Door::Admin => io::Result::Ok(Stream::Plain(stream)),
         }
     });
     match Box::pin(accepted).await {

@@ -1,11 +1,13 @@
 //! Everything other than WebSockets: streams of events and polling, the API, health, the chat, the
 //! examples, the client's files.
 
+mod admin;
 mod api;
 mod cors;
 mod events;
 mod files;
 mod health;
+mod metrics;
 
 use std::{cell::Cell, convert::Infallible, rc::Rc};
 
@@ -26,8 +28,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use offhook::protocol::handshake::{self, Carrier, Rejection, RequestLine, ServerDecision};
 use tokio::task::spawn_local;
 
+pub(crate) use admin::serve as serve_admin;
+
 use crate::{
     door::{Place, Rewound, Upgrade, Way, upgrade},
+    metrics::Answered,
     worker::{Lease, Streaming, Worker},
 };
 
@@ -49,20 +54,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
         service_fn(move |request| {
             let (worker, place) = (Rc::clone(&worker), Rc::clone(&place));
             async move {
-                if !names_one_host(&request) {
-                    let words = "Host: a request has exactly one";
-                    let answer = sentence(StatusCode::BAD_REQUEST, words);
-                    return Ok::<_, Infallible>(answer.map(Either::Left));
-                }
-                let path = request.uri().path();
-                if path.starts_with(api::PREFIX) {
-                    let answer = api::serve(&worker, request).await;
-                    return Ok(answer.map(Either::Left));
-                }
-                if let Some(form) = events::form(path) {
-                    return Ok(events::serve(&worker, &request, form, &place).await);
-                }
-                Ok(answer(&worker, request, &place).map(Either::Left))
+                let (answered, answer) = respond(&worker, request, &place).await;
+                let status = answer.status().as_u16();
+                worker.metrics.answers.count(answered, status);
+                Ok::<_, Infallible>(answer)
             }
         })
     };
@@ -87,6 +82,30 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
     drop(lease);
 }
 
+/// The answer to a request, and what answered it.
+async fn respond(
+    worker: &Rc<Worker>,
+    request: Request<Incoming>,
+    place: &Cell<Option<Place>>,
+) -> (Answered, Streamed) {
+    if !names_one_host(&request) {
+        let words = "Host: a request has exactly one";
+        let answer = sentence(StatusCode::BAD_REQUEST, words);
+        return (Answered::Page, answer.map(Either::Left));
+    }
+    let path = request.uri().path();
+    if path.starts_with(api::PREFIX) {
+        let answer = api::serve(worker, request).await;
+        return (Answered::Api, answer.map(Either::Left));
+    }
+    if let Some(form) = events::form(path) {
+        let answer = events::serve(worker, &request, form, place).await;
+        return (Answered::Events, answer);
+    }
+    let (answered, answer) = answer(worker, request, place);
+    (answered, answer.map(Either::Left))
+}
+
 /// RFC 9112 §3.2: a request without `Host`, or with several, is answered with 400.
 fn names_one_host(request: &Request<Incoming>) -> bool {
     let hosts = request.headers().get_all(HOST).iter().count();
@@ -97,34 +116,53 @@ fn answer(
     worker: &Rc<Worker>,
     mut request: Request<Incoming>,
     place: &Cell<Option<Place>>,
-) -> Answer {
+) -> (Answered, Answer) {
     // A proxy may send a handshake on a connection that it has used before.
     if request.headers().contains_key(UPGRADE) {
-        return upgraded(worker, &mut request, place);
-    }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut answer = sentence(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "only GET and HEAD are served",
-        );
-        answer
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return answer;
+        return (Answered::WebSocket, upgraded(worker, &mut request, place));
     }
     let path = request.uri().path();
+    if path == metrics::PATH {
+        return (Answered::Metrics, metrics::with_key(worker, &request));
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return (Answered::Page, other_methods());
+    }
+    if worker.shared.routes.is_websocket(path) {
+        return (Answered::WebSocket, no_websocket(worker, &request));
+    }
     let config = &worker.shared.config;
     match path {
-        "/healthz" => health::report(&worker.shared),
-        "/" if config.talk => redirect("/talk/"),
-        "/talk" if config.talk => redirect("/talk/"),
-        "/examples" if config.talk => redirect("/examples/"),
-        path if worker.shared.routes.is_websocket(path) => no_websocket(worker, &request),
-        path => files::serve(path, request.headers(), config.talk).unwrap_or_else(|| {
-            let there = "nothing is served at this path; available are /sse, /poll, /healthz, /talk/, /examples/, /client/ and /api/v1/openapi.json";
+        health::PATH => (Answered::Health, health::report(&worker.shared)),
+        health::READY => (Answered::Health, health::ready(worker)),
+        path => {
+            let answer = page(path, &request, config.talk);
+            (Answered::Page, answer)
+        }
+    }
+}
+
+/// The chat, the examples and the client's files.
+fn page(path: &str, request: &Request<Incoming>, talk: bool) -> Answer {
+    match path {
+        "/" | "/talk" if talk => redirect("/talk/"),
+        "/examples" if talk => redirect("/examples/"),
+        path => files::serve(path, request.headers(), talk).unwrap_or_else(|| {
+            let there = "nothing is served at this path; available are /sse, /poll, /healthz, /readyz, /metrics, /talk/, /examples/, /client/ and /api/v1/openapi.json";
             sentence(StatusCode::NOT_FOUND, there)
         }),
     }
+}
+
+fn other_methods() -> Answer {
+    let mut answer = sentence(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "only GET and HEAD are served",
+    );
+    answer
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    answer
 }
 
 /// The answer to an ordinary request for a WebSocket's path.

@@ -36,6 +36,7 @@ pub(super) enum Taken {
 impl Connection {
     pub(super) fn new(worker: &Rc<Worker>, id: ConnectionId) -> Self {
         worker.shared.connection_came();
+        worker.metrics.opened.add(1);
         Self {
             worker: Rc::clone(worker),
             id,
@@ -67,6 +68,7 @@ impl Connection {
             self.confirm();
         }
         let now = now();
+        self.worker.count_received(incoming);
         let mut intents = {
             let state = &mut *self.worker.state.borrow_mut();
             let mut intents = std::mem::take(&mut state.intents);
@@ -145,6 +147,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.worker.end_connection(self.id, self.left);
         self.worker.shared.connection_went();
+        self.worker.metrics.ended.add(1);
     }
 }
 
@@ -194,6 +197,18 @@ impl Worker {
             }
         }
         Taken::Done
+    }
+
+    fn count_received(&self, incoming: Incoming<'_>) {
+        let bytes = match incoming {
+            Incoming::Text(text) => text.len(),
+            Incoming::Binary(bytes) => bytes.len(),
+        };
+        // Nothing is passed when a dialect continues with what it holds.
+        if bytes > 0 {
+            self.metrics.received_messages.add(1);
+            self.metrics.received_bytes.add(bytes as u64);
+        }
     }
 
     fn refuse(

@@ -50,6 +50,7 @@ use tokio::{
 use crate::{
     config::Config,
     door::{self, Door, Place, Stream},
+    metrics::WorkerMetrics,
     refused::Refused,
 };
 use callers::Callers;
@@ -77,6 +78,8 @@ pub(crate) struct Worker {
     pub(crate) handshake: Arc<ServerConfig>,
     /// The settings of WebSockets.
     pub(crate) settings: Settings,
+    /// What this worker counts.
+    pub(crate) metrics: Arc<WorkerMetrics>,
     state: RefCell<State>,
     refused: RefCell<Refused>,
     phase: watch::Receiver<Phase>,
@@ -193,13 +196,14 @@ impl Worker {
         let mailbox = Arc::new(mailbox);
         let id = shared.broker.attach(Arc::clone(&mailbox));
         let settings = settings(config);
+        let metrics = shared.metrics.of(number);
         Rc::new(Self {
             number,
             id,
             handshake: Arc::new(handshake(config)),
             state: RefCell::new(State {
                 engine: Engine::new(engine_limits(config), rules, now),
-                outboxes: Outboxes::new(config),
+                outboxes: Outboxes::new(config, Arc::clone(&metrics)),
                 expiries: Expiries::default(),
                 mailbox,
                 callers: Callers::default(),
@@ -207,7 +211,8 @@ impl Worker {
                 intents: Vec::new(),
             }),
             settings,
-            refused: RefCell::new(Refused::new(now.instant)),
+            metrics,
+            refused: RefCell::new(Refused::new(now.instant, Arc::clone(&metrics))),
             phase,
             mail: Arc::clone(mail),
             unfinished: Unfinished::default(),
@@ -225,6 +230,7 @@ impl Worker {
         spawn_local(Rc::clone(&self).take_mail());
         spawn_local(Rc::clone(&self).take_orders());
         spawn_local(Rc::clone(&self).tick());
+        spawn_local(Rc::clone(&self).measure_delay());
         self.until_stopped().await;
         self.shared.orders.close(self.number);
         self.shared.broker.detach(self.id);

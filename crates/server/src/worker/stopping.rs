@@ -37,6 +37,11 @@ impl Stopping {
 }
 
 impl Worker {
+    /// The present phase of the server's life.
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
     /// A handle to wait for shutdown with.
     pub(crate) fn stopping(&self) -> Stopping {
         Stopping(self.phase.clone())

@@ -64,6 +64,7 @@ impl Worker {
         let mut state = self.state.borrow_mut();
         state.outboxes.set_time(now.unix_ms);
         for event in events.take(EVENTS) {
+            self.count_published(&event);
             state.engine.handle_broker(event, now);
             self.deliver(&mut state);
             if state.outboxes.holds_much() {
@@ -71,6 +72,13 @@ impl Worker {
             }
         }
         self.carry_out(state);
+    }
+
+    fn count_published(&self, event: &BrokerEvent) {
+        if let BrokerEvent::Published { duplicate, .. } = event {
+            self.metrics.published.add(1);
+            self.metrics.duplicates.add(u64::from(*duplicate));
+        }
     }
 
     /// Puts broadcasts into some outboxes. Returns whether some are left.

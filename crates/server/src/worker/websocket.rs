@@ -44,6 +44,9 @@ pub(super) fn serve(
                 Box::pin(wait(&mut connection, taken, &socket)).await;
             }
         }
+        // Without a Close it was lost, RFC 6455 §7.1.5.
+        let code = socket.closed().map_or(1006, |closed| closed.code.get());
+        lease.worker().metrics.closed.count(code);
         // In this order: the connection counts as open until nothing refers to it any more.
         drop((socket, place, lease));
     }
@@ -159,17 +162,20 @@ fn poll_messages(
     }
 }
 
-/// The next message; pongs in between are receipts.
+/// The next message; pongs in between are receipts, or measure the round trip.
 fn poll_message(
     connection: &mut Connection,
     socket: &mut WebSocket,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Option<Message>, Error>> {
     let polled = socket.poll_recv(cx);
-    if polled.is_pending()
-        && let Some(mark) = socket.take_reached()
-    {
-        connection.receipt(mark);
+    if polled.is_pending() {
+        if let Some(mark) = socket.take_reached() {
+            connection.receipt(mark);
+        }
+        if let Some(time) = socket.take_rtt() {
+            connection.worker.metrics.ping_round_trip.record(time);
+        }
     }
     polled
 }

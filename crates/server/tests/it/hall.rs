@@ -142,6 +142,10 @@ impl Hall {
         self.running.mqtt_addresses()[0]
     }
 
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.running.admin_addresses()[0]
+    }
+
     pub(crate) fn set_resume_keys(&self, keys: &[ResumeKey]) {
         self.running.set_resume_keys(keys);
     }

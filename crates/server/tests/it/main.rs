@@ -23,6 +23,7 @@ mod jsonrpc;
 mod large_sessions;
 mod logged;
 mod memory;
+mod metrics;
 mod mqtt;
 mod polling;
 mod reader;

@@ -96,6 +96,8 @@ pub(crate) struct State {
     high_water: u32,
     /// The latest mark that the peer answered.
     pub(crate) reached: Option<u32>,
+    /// A ping has measured the round trip, and the time was not taken yet.
+    pub(crate) measured: bool,
     /// How many bytes were unsent when the transport was closed.
     unsent: u32,
     /// Whether a message is being written piece by piece.
@@ -205,6 +207,7 @@ impl Driver {
                 timer: None,
                 high_water: settings.high_water,
                 reached: None,
+                measured: false,
                 unsent: 0,
                 streaming: false,
                 after_long: false,
@@ -416,6 +419,10 @@ impl Locked<'_> {
         };
         if let Some(rtt) = rtt {
             self.told.round_trip(*rtt);
+            self.measured = true;
+            // As for a mark, below.
+            let reader = self.state.reader.waker();
+            self.later.wake(reader);
             if let Some(waiters) = &mut self.state.waiters {
                 self.later.wake_all(&mut waiters.pong);
             }

@@ -16,7 +16,7 @@ use hyper::{
     body::Incoming,
     header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
 };
-use offhook_auth::{ApiKey, Scope};
+use offhook_auth::{ApiKey, ApiKeys, Scope};
 use serde_json::Value;
 
 use super::Answer;
@@ -129,8 +129,7 @@ async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Answe
         };
     }
     // Before anything about the path is revealed.
-    let presented = bearer(&request).ok_or_else(Problem::no_key)?;
-    let key = keys.find(presented).ok_or_else(Problem::wrong_key)?;
+    let key = key_of(&keys, &request)?;
     let at_path = ROUTES.iter().filter(|(route, ..)| *route == path);
     let mut methods = at_path.clone().map(|(_, method, ..)| method.clone());
     let route = at_path
@@ -173,6 +172,15 @@ async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Answe
         Action::Explain => explain::explain(&call),
     }?;
     Ok(json_answer(StatusCode::OK, value.to_string()))
+}
+
+/// The key that a request presents.
+pub(super) fn key_of<'a>(
+    keys: &'a ApiKeys,
+    request: &Request<Incoming>,
+) -> Result<&'a ApiKey, Problem> {
+    let presented = bearer(request).ok_or_else(Problem::no_key)?;
+    keys.find(presented).ok_or_else(Problem::wrong_key)
 }
 
 /// RFC 6750 §2.1.

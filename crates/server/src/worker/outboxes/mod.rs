@@ -8,7 +8,7 @@ mod timers;
 mod tokens;
 mod unsent;
 
-use std::{cell::RefCell, collections::HashMap, mem, rc::Rc, time::Instant};
+use std::{cell::RefCell, collections::HashMap, mem, rc::Rc, sync::Arc, time::Instant};
 
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient};
@@ -16,7 +16,7 @@ use offhook_engine::{Class, CommandId, ConnectionId, Delivery, Notice, Reply};
 use tokio::sync::Notify;
 
 use super::{orders::Goodbye, outlet::Outlet, speaker::Speaker};
-use crate::{config::Config, refused::Refused};
+use crate::{config::Config, metrics::WorkerMetrics, refused::Refused};
 use broadcasts::Broadcasts;
 use framing::{Framed, Framing};
 use timers::Timers;
@@ -60,6 +60,7 @@ pub(super) struct Outboxes {
     pausing: HashMap<ConnectionId, Rc<Notify>>,
     /// The time of day in this turn.
     unix_ms: u64,
+    metrics: Arc<WorkerMetrics>,
 }
 
 /// The outbox of one connection. The outlet holds its bytes; this is the additional state.
@@ -87,7 +88,7 @@ struct Awaited {
 }
 
 impl Outboxes {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, metrics: Arc<WorkerMetrics>) -> Self {
         Self {
             connections: Vec::new(),
             bound: Bound::new(config.messages.outbox_bytes),
@@ -107,6 +108,7 @@ impl Outboxes {
             wishes: Vec::new(),
             pausing: HashMap::new(),
             unix_ms: 0,
+            metrics,
         }
     }
 
@@ -273,6 +275,9 @@ impl Outboxes {
             Head::Whole(message) => outbox.outlet.put(message),
             Head::Nothing => Ok(outbox.outlet.unsent()),
         };
+        self.metrics.deliveries.add(1);
+        let bytes = framed.shared.message.as_bytes().len();
+        self.metrics.delivered_bytes.add(bytes as u64);
         // A closing connection gets nothing more.
         self.note_unsent(connection, unsent.unwrap_or(0));
         self.wants_refill.push(connection);
@@ -345,13 +350,14 @@ impl Outboxes {
                 }
                 refused.borrow_mut().note("connection", reason.name());
             }
+            Notice::Gap { reason, .. } | Notice::ChannelGap { reason, .. } => {
+                self.metrics.gaps.count(reason.name());
+            }
+            Notice::CatchingUp { .. } => self.metrics.catching_up.add(1),
             Notice::Unsubscribed { .. }
-            | Notice::Gap { .. }
-            | Notice::ChannelGap { .. }
             | Notice::Own { .. }
             | Notice::Told { .. }
             | Notice::Restored
-            | Notice::CatchingUp { .. }
             | Notice::Live { .. }
             | Notice::Reconnect { .. } => {}
         }
