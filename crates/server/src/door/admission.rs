@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -23,6 +23,8 @@ const TOLD: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Admission {
     open: AtomicUsize,
+    /// The number of the next connection.
+    next: AtomicU64,
     most: usize,
     /// Connections by address; only used if they are limited.
     addresses: Mutex<HashMap<IpAddr, usize>>,
@@ -34,6 +36,7 @@ impl Admission {
     pub(crate) fn new(limits: &Connections, now: Instant) -> Arc<Self> {
         Arc::new(Self {
             open: AtomicUsize::new(0),
+            next: AtomicU64::new(1),
             most: limits.max,
             addresses: Mutex::default(),
             most_per_address: limits.max_per_address,
@@ -68,6 +71,7 @@ impl Admission {
         let admission = Arc::clone(self);
         Some(Place {
             admission,
+            number: self.next.fetch_add(1, Ordering::Relaxed),
             address,
             over,
             counted: false,
@@ -87,10 +91,20 @@ impl Admission {
     }
 }
 
+/// Names a connection in logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// The connection's number, from 1 in each process.
+    pub(crate) number: u64,
+    /// Where the client is; of IPv6 the first 64 bits.
+    pub(crate) address: IpAddr,
+}
+
 /// A connection's place, freed on drop.
 #[derive(Debug)]
 pub(crate) struct Place {
     admission: Arc<Admission>,
+    number: u64,
     address: IpAddr,
     over: bool,
     /// Whether its handshake was already counted, before TLS.
@@ -107,6 +121,14 @@ impl Place {
         }
         self.counted = self.admission.handshake(self.address, now);
         self.counted
+    }
+
+    /// The name of the connection in logs.
+    pub(crate) const fn peer(&self) -> Peer {
+        Peer {
+            number: self.number,
+            address: self.address,
+        }
     }
 
     /// Where the client is.

@@ -7,6 +7,7 @@ mod head;
 mod hosts;
 mod listening;
 mod mqtt;
+mod rejected;
 mod routes;
 mod stream;
 mod tls;
@@ -19,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offhook::protocol::handshake::{Carrier, Refusal, Response};
+use offhook::protocol::handshake::{Refusal, Response};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -27,9 +28,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{http, worker::Worker};
-pub(crate) use admission::{Admission, Place};
+use crate::{http, refused::Client, worker::Worker};
+pub(crate) use admission::{Admission, Peer, Place};
 use head::Heard;
+use rejected::Rejected;
 pub(crate) use hosts::is_known as is_known_host;
 pub(crate) use listening::{ensure_free, listen};
 pub(crate) use routes::Routes;
@@ -71,7 +73,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, door: Door, listener: TcpListener
             Ok((stream, address)) => {
                 let Some(place) = worker.shared.admission.take(address.ip()) else {
                     // Not even read: there are too many to answer.
-                    worker.note_refused("connection", "too many connections");
+                    worker.note_refused("connections", "too many connections");
                     continue;
                 };
                 let worker = Rc::clone(&worker);
@@ -97,7 +99,8 @@ async fn receive(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, mut
     // TLS costs more than everything after it, so excess connections are closed before it. Without
     // TLS the answer is a 503, which says when to return.
     if worker.shared.tls.is_some() && !place.handshake(Instant::now()) {
-        return worker.note_refused("handshakes", "too many handshakes at once");
+        let client = Client::at(place.peer());
+        return worker.note_refusal("handshakes", "too many handshakes at once", client);
     }
     // An error of the client's socket will be noticed by reading from it.
     let _best_effort = stream.set_nodelay(true);
@@ -110,7 +113,10 @@ async fn receive(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, mut
     match Box::pin(heard).await {
         Ok(Ok((stream, heard))) => show(worker, stream, heard, place).await,
         Ok(Err(error)) => tracing::debug!(%address, %error, "lost before the request was complete"),
-        Err(_) => worker.note_refused("handshake", "it timed out"),
+        Err(_) => {
+            let client = Client::at(place.peer());
+            worker.note_refusal("handshake_timeout", "the handshake took too long", client);
+        }
     }
 }
 
@@ -123,9 +129,10 @@ async fn show(worker: Rc<Worker>, mut stream: Stream, heard: Heard, mut place: P
             let stream = Rewound::new(stream, unread, patience);
             return Box::pin(http::serve(worker, stream, place)).await;
         }
-        Heard::Rejected(rejection) => {
-            worker.note_refused("handshake", &rejection);
-            rejection.response(Carrier::Upgrade)
+        Heard::Rejected(rejection, head) => {
+            let rejected = Rejected::new(rejection, &head, &worker);
+            worker.note_refusal(rejected.kind(), &rejected, rejected.client(place.peer()));
+            rejected.response()
         }
         Heard::WebSocket(decision, unread) => match upgrade(&worker, *decision, &mut place) {
             Ok(Upgrade {

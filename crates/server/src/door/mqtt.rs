@@ -5,19 +5,22 @@ use std::{io, rc::Rc, time::Instant};
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{Door, Place, Stream, routes::speak_mqtt};
+use crate::refused::Client;
 use crate::worker::{Approach, Guest, Pressure, Worker};
 
 /// Accepts TLS where it is spoken, and passes the connection on.
 pub(super) async fn receive(worker: Rc<Worker>, door: Door, stream: TcpStream, mut place: Place) {
+    let client = Client::at(place.peer());
+    let refuse = |kind, why: &str| worker.note_refusal(kind, why, client);
     // Before its CONNECT, nothing can be said to a client.
     if place.is_over() {
-        return worker.note_refused("connections", "the server has reached its limit");
+        return refuse("connections", "the server has reached its limit");
     }
     if worker.shared.memory.pressure() >= Pressure::Severe {
-        return worker.note_refused("memory", "it is taken by the connections that there are");
+        return refuse("memory", "it is taken by the connections that there are");
     }
     if !place.handshake(Instant::now()) {
-        return worker.note_refused("handshakes", "too many come at once");
+        return refuse("handshakes", "too many come at once");
     }
     // An error of the client's socket will be noticed by reading from it.
     let _best_effort = stream.set_nodelay(true);
@@ -35,6 +38,7 @@ pub(super) async fn receive(worker: Rc<Worker>, door: Door, stream: TcpStream, m
             let guest = Guest {
                 speaker: speak_mqtt(&worker.shared.config),
                 identity: None,
+                peer: Some(place.peer()),
                 approach: asks.then(|| {
                     Box::new(Approach {
                         token: None,
@@ -46,6 +50,6 @@ pub(super) async fn receive(worker: Rc<Worker>, door: Door, stream: TcpStream, m
             worker.open_stream(stream, guest, place);
         }
         Ok(Err(error)) => tracing::debug!(%error, "lost before TLS was accepted"),
-        Err(_) => worker.note_refused("handshake", "it timed out"),
+        Err(_) => refuse("handshake_timeout", "accepting TLS took too long"),
     }
 }

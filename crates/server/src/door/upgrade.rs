@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     auth::{Places, TwoTokens, presented},
+    refused::Client,
     tokens::random_bytes,
     worker::{Approach, Guest, Pressure, Verified, Worker, now},
 };
@@ -55,7 +56,8 @@ pub(crate) fn upgrade(
     let (spoken, identity) = match check(worker, &mut decision, place) {
         Ok(checked) => checked,
         Err(away) => {
-            worker.note_refused(away.kind, &away.sentence);
+            let client = Client::with(Some(place.peer()), decision.request());
+            worker.note_refusal(away.kind, &away.sentence, client);
             return Err(decision.reject(away.refusal()));
         }
     };
@@ -68,6 +70,7 @@ pub(crate) fn upgrade(
             speaker: (spoken.begin)(&worker.shared.config),
             identity,
             approach,
+            peer: Some(place.peer()),
         },
     })
 }

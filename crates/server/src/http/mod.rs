@@ -33,6 +33,7 @@ pub(crate) use admin::serve as serve_admin;
 use crate::{
     door::{Place, Rewound, Upgrade, Way, upgrade},
     metrics::Answered,
+    refused::Client,
     worker::{Lease, Streaming, Worker},
 };
 
@@ -238,7 +239,9 @@ fn upgraded(
     let decision = match ServerDecision::from_parsed(&worker.handshake, connection, fields) {
         Ok(decision) => decision,
         Err(rejection) => {
-            worker.note_refused("handshake", &rejection);
+            let is_origin = matches!(rejection, Rejection::OriginDenied);
+            let kind = if is_origin { "origin" } else { "handshake" };
+            worker.note_refusal(kind, &rejection, client_of(request, place));
             return converted(&rejection.response(Carrier::Upgrade));
         }
     };
@@ -270,6 +273,20 @@ fn upgraded(
             place.set(Some(taken));
             converted(&response)
         }
+    }
+}
+
+/// What is known of a client that has sent a request.
+fn client_of<'a>(request: &'a Request<Incoming>, place: &Cell<Option<Place>>) -> Client<'a> {
+    let taken = place.take();
+    let peer = taken.as_ref().map(Place::peer);
+    place.set(taken);
+    let origin = request.headers().get(ORIGIN);
+    Client {
+        peer,
+        origin: origin.and_then(|origin| origin.to_str().ok()),
+        path: Some(request.uri().path()),
+        ..Client::default()
     }
 }
 

@@ -209,15 +209,15 @@ impl Worker {
     }
 
     fn refuse_now(&self, connection: ConnectionId, id: CommandId, refusal: Refusal) {
-        self.note_refused(refusal.code.name(), &refusal.detail);
         let notice = Notice::Reply {
             id: Some(id),
             reply: Reply::Refused(refusal),
         };
-        let mut state = self.state.borrow_mut();
-        state
-            .outboxes
-            .say(connection, |dialect, out| dialect.notice(&notice, out));
+        let State {
+            engine, outboxes, ..
+        } = &mut *self.state.borrow_mut();
+        self.note_notice(engine, outboxes, connection, &notice);
+        outboxes.say(connection, |dialect, out| dialect.notice(&notice, out));
     }
 }
 

@@ -22,6 +22,8 @@ use super::{
 };
 use crate::{
     directory::Place,
+    door::Peer,
+    refused::Client,
     tokens::{Opened, bad as bad_token, random_bytes},
 };
 
@@ -36,6 +38,7 @@ pub(super) struct Connecting {
     /// The identity in the handshake's token.
     identity: Option<Verified>,
     approach: Option<Box<Approach>>,
+    peer: Option<Peer>,
     /// None once it has moved into the connection.
     speaker: Option<Speaker>,
     attempts: u32,
@@ -106,6 +109,7 @@ impl Connecting {
             outlet,
             identity: guest.identity,
             approach: guest.approach,
+            peer: guest.peer,
             speaker: Some(guest.speaker),
             attempts: 0,
         }
@@ -246,13 +250,23 @@ impl Connecting {
         Ok(Connected::NotYet)
     }
 
+    fn client(&self) -> Client<'_> {
+        let identity = self.identity.as_ref();
+        Client {
+            peer: self.peer,
+            user: identity.map_or("", |verified| &verified.identity.user),
+            origin: self.approach.as_ref().and_then(|from| from.origin.as_deref()),
+            ..Client::default()
+        }
+    }
+
     fn refuse(
         &mut self,
         worker: &Worker,
         id: Option<CommandId>,
         refusal: &Refusal,
     ) -> Result<(), Ended> {
-        worker.note_refused(refusal.code.name(), &refusal.detail);
+        worker.note_refusal(refusal.code.name(), &refusal.detail, self.client());
         let mut out = Vec::new();
         if let Some(speaker) = &mut self.speaker {
             speaker.with(|dialect| dialect.refused(id, refusal, &mut out));
@@ -464,7 +478,8 @@ impl Connecting {
         }
         let outlet = self.outlet.clone();
         let now_s = worker.seconds();
-        state.outboxes.add(connection, outlet, speaker, now_s);
+        let outboxes = &mut state.outboxes;
+        outboxes.add(connection, outlet, speaker, self.peer, now_s);
         state.outboxes.note_kept(connection, kept, now_s);
         worker.carry_out(state);
     }

@@ -1,13 +1,13 @@
 //! A connected client, over any transport: carries out its requests.
 
-use std::{rc::Rc, time::Duration};
+use std::{fmt, rc::Rc, time::Duration};
 
 use offhook_dialects::{Incoming, Intent, Readiness};
 use offhook_engine::{Command, CommandId, ConnectionId, Now, Refusal};
 use tokio::task::yield_now;
 
-use super::{Worker, connecting::bad, now};
-use crate::directory::Place;
+use super::{State, Worker, connecting::bad, now};
+use crate::{directory::Place, refused::Client};
 
 /// A connection whose client has identified itself. The engine knows it until this is dropped.
 #[derive(Debug)]
@@ -89,6 +89,21 @@ impl Connection {
             (_, Readiness::HasMore) => Taken::HasMore,
             (_, Readiness::Ready) => Taken::Done,
         }
+    }
+
+    /// Logs what its transport refuses.
+    pub(super) fn note_refusal(&self, kind: &'static str, detail: impl fmt::Display) {
+        let State {
+            engine, outboxes, ..
+        } = &mut *self.worker.state.borrow_mut();
+        let identity = engine.identity(self.id);
+        let client = Client {
+            peer: outboxes.peer(self.id),
+            session: engine.session(self.id),
+            user: identity.map_or("", |identity| &identity.user),
+            ..Client::default()
+        };
+        self.worker.note_refusal(kind, detail, client);
     }
 
     /// Waits until the client may be read again: until large answers were put, the dialect has taken

@@ -49,9 +49,9 @@ use tokio::{
 
 use crate::{
     config::Config,
-    door::{self, Door, Place, Stream},
+    door::{self, Door, Peer, Place, Stream},
     metrics::WorkerMetrics,
-    refused::Refused,
+    refused::{Client, Refused},
 };
 use callers::Callers;
 use expiring::Expiries;
@@ -103,6 +103,8 @@ pub(crate) struct Guest {
     pub(crate) identity: Option<Verified>,
     /// What the backend is told of the client, if it is asked about each.
     pub(crate) approach: Option<Box<Approach>>,
+    /// Its connection in logs.
+    pub(crate) peer: Option<Peer>,
 }
 
 /// The identity in a token that was verified.
@@ -246,9 +248,19 @@ impl Worker {
         spawn_local(byte_stream::serve(Rc::clone(self), stream, guest, place));
     }
 
-    /// Logs a refusal, once per kind and interval.
+    /// Logs a refusal that concerns no client in particular, once per kind and interval.
     pub(crate) fn note_refused(&self, kind: &'static str, detail: impl fmt::Display) {
-        self.refused.borrow_mut().note(kind, detail);
+        self.note_refusal(kind, detail, Client::default());
+    }
+
+    /// Logs the refusal of a client, once per kind and interval.
+    pub(crate) fn note_refusal(
+        &self,
+        kind: &'static str,
+        detail: impl fmt::Display,
+        client: Client<'_>,
+    ) {
+        self.refused.borrow_mut().note(kind, detail, client);
     }
 }
 

@@ -198,9 +198,14 @@ impl Worker {
         if let Some(session) = state.engine.session(connection) {
             self.shared.directory.left(session, self.place(connection));
         }
-        state
-            .outboxes
-            .notice(connection, &Notice::Close { reason }, &self.refused);
+        let notice = Notice::Close { reason };
+        {
+            let State {
+                engine, outboxes, ..
+            } = &mut *state;
+            self.note_notice(engine, outboxes, connection, &notice);
+            outboxes.notice(connection, &notice);
+        }
         state.outboxes.remove(connection);
         state.engine.handle_connection_lost(connection);
         self.carry_out(state);

@@ -20,7 +20,7 @@ use super::{
     stopping::Lease,
     unfinished::Receiving,
 };
-use crate::door::Place;
+use crate::{door::Place, refused::Client};
 
 /// Serves a WebSocket until it ends.
 ///
@@ -56,6 +56,7 @@ pub(super) fn serve(
 async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Guest) -> Option<Connection> {
     let worker = lease.worker();
     let within = worker.shared.config.connections.connect_timeout;
+    let client = guest.peer.map(Client::at).unwrap_or_default();
     let mut stopping = worker.stopping();
     let connected = tokio::select! {
         connected = introduction(worker, socket, guest) => connected,
@@ -70,7 +71,7 @@ async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Guest) -> Option<
         Ok(connection) => Some(connection),
         Err(Ended::Lost) => None,
         Err(Ended::Close(code, reason)) => {
-            worker.note_refused("connect", reason);
+            worker.note_refusal("connect", reason, client);
             // How it ended no longer matters.
             let _closed = socket.close(code, reason).await;
             None
@@ -197,7 +198,9 @@ fn is_full(connection: &Connection, socket: &WebSocket) -> bool {
 
 fn lost(connection: &Connection, error: &Error) {
     if let Error::Peer(error) = error {
-        connection.worker.note_refused("protocol", error);
+        let is_long = error.close_code() == CloseCode::TOO_BIG;
+        let kind = if is_long { "too_long" } else { "protocol" };
+        connection.note_refusal(kind, error);
     } else {
         tracing::debug!(%error, "connection lost");
     }

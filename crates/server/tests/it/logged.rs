@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{self, Write},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use serde_json::json;
@@ -13,6 +13,17 @@ use tracing::{
 };
 
 use crate::hall::{Hall, config};
+
+/// The log of this process, from the first test that wants it on.
+fn journal() -> Journal {
+    static JOURNAL: OnceLock<Journal> = OnceLock::new();
+    let journal = JOURNAL.get_or_init(|| {
+        let journal = Journal::default();
+        tracing::subscriber::set_global_default(journal.clone()).unwrap();
+        journal
+    });
+    journal.clone()
+}
 
 /// Stores log output as text.
 #[derive(Clone, Default)]
@@ -47,8 +58,7 @@ impl Visit for Text {
 #[tokio::test]
 async fn a_thousand_refusals_of_a_kind_are_one_line_and_a_count() {
     // For the whole process: other tests' servers write here, too, but not about this channel.
-    let journal = Journal::default();
-    tracing::subscriber::set_global_default(journal.clone()).unwrap();
+    let journal = journal();
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
     for _ in 0..1_000 {
@@ -57,20 +67,71 @@ async fn a_thousand_refusals_of_a_kind_are_one_line_and_a_count() {
     }
     drop(caller);
     hall.close().await;
-    let lines = std::mem::take(&mut *journal.0.lock().unwrap());
+    let lines = journal.0.lock().unwrap().clone();
     let told: Vec<_> = lines
         .iter()
         .filter(|line| line.contains("silent/as the grave"))
         .collect();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(
-        told[0].contains("WARN") && told[0].contains("forbidden"),
-        "{told:?}"
-    );
+    for part in [
+        "WARN",
+        "forbidden",
+        "address=127.0.0.1",
+        "connection=",
+        "session=",
+        "setting=\"channels\"",
+    ] {
+        assert!(told[0].contains(part), "{part}: {told:?}");
+    }
     let counted = |line: &&String| line.contains("more=999") && line.contains("forbidden");
     assert_eq!(
         lines.iter().filter(counted).count(),
         1,
         "the rest is counted"
     );
+}
+
+#[tokio::test]
+async fn a_refused_page_is_logged_with_its_address_origin_path_and_the_setting_that_decided() {
+    let journal = journal();
+    let hall = Hall::open(config()).await;
+    let handshake = |host: &str, origin: &str| {
+        format!(
+            "GET /ws?token=a-secret HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\
+             Upgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Protocol: offhook.v1.json\r\n\r\n"
+        )
+    };
+    // As behind a proxy that terminates TLS.
+    let page = "https://logged.example";
+    let (status, _, body) = hall.raw(&handshake("logged.example", page)).await;
+    assert_eq!(status, 403);
+    assert!(body.contains("behind_tls_proxy"), "{body}");
+    let lines = journal.0.lock().unwrap().clone();
+    let told = lines.iter().find(|line| line.contains("origin=https://logged.example"));
+    let told = told.expect("it was logged");
+    for part in [
+        "WARN kind=\"origin\"",
+        "connection=",
+        "address=127.0.0.1",
+        "path=/ws",
+        "setting=\"origins\"",
+        "behind_tls_proxy",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(!lines.iter().any(|line| line.contains("a-secret")));
+
+    // As behind a proxy that does not forward the port.
+    let page = "http://logged.example:8443";
+    let (_, _, body) = hall.raw(&handshake("logged.example", page)).await;
+    assert!(body.contains("$http_host"), "{body}");
+    // A name that is not the server's own.
+    let (status, _, _) = hall.raw(&handshake("other.example", "http://other.example")).await;
+    assert_eq!(status, 421);
+    let lines = journal.0.lock().unwrap().clone();
+    let told = |line: &&String| line.contains("origin=http://other.example");
+    let told = lines.iter().find(told).expect("it was logged");
+    assert!(told.contains("setting=\"hosts\""), "{told}");
 }

@@ -20,11 +20,11 @@ use serde::Deserialize;
 use super::{
     Streamed,
     api::{Problem, Query, json_answer},
-    as_handshake, cors, refused_origin,
+    as_handshake, client_of, cors, refused_origin,
 };
 use crate::{
     auth::Places,
-    door::{Place, TurnedAway, admit_request, approach},
+    door::{Peer, Place, TurnedAway, admit_request, approach},
     worker::{Approach, Guest, Speaker, Streaming, Verified, Worker},
 };
 
@@ -59,7 +59,7 @@ pub(super) async fn serve(
     let mut answer = match handle(worker, request, form, place).await {
         Ok(answer) => answer,
         Err(problem) => {
-            worker.note_refused("request", &problem);
+            worker.note_refusal("request", &problem, client_of(request, place));
             refused(request, form, &problem)
         }
     };
@@ -96,10 +96,11 @@ async fn handle(
     let Some(mut taken) = place.take() else {
         return Err(Problem::bad("this connection is a WebSocket already"));
     };
+    let peer = taken.peer();
     let admitted = admit_request(worker, decision.request(), &mut taken);
     let approach = approach(worker, decision.request(), &taken, Places::Request);
     place.set(Some(taken));
-    let client = (admitted.map_err(turned_away)?, approach);
+    let client = (admitted.map_err(turned_away)?, approach, peer);
     match form {
         Form::Stream => stream(worker, wanted, client).await,
         Form::Poll => {
@@ -111,14 +112,19 @@ async fn handle(
 }
 
 /// What a client's token says, and what the backend is told of the client.
-type Client = (Option<Verified>, Option<Box<Approach>>);
+type Client = (Option<Verified>, Option<Box<Approach>>, Peer);
 
-async fn open(worker: &Rc<Worker>, wanted: Wanted, (identity, approach): Client) -> Streaming {
+async fn open(
+    worker: &Rc<Worker>,
+    wanted: Wanted,
+    (identity, approach, peer): Client,
+) -> Streaming {
     let speaker = Speaker::Other(Box::new(Box::new(Sse::new(wanted))));
     let guest = Guest {
         speaker,
         identity,
         approach,
+        peer: Some(peer),
     };
     Box::pin(worker.stream(guest)).await
 }

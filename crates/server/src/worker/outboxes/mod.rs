@@ -8,7 +8,7 @@ mod timers;
 mod tokens;
 mod unsent;
 
-use std::{cell::RefCell, collections::HashMap, mem, rc::Rc, sync::Arc, time::Instant};
+use std::{collections::HashMap, mem, rc::Rc, sync::Arc, time::Instant};
 
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient};
@@ -16,7 +16,7 @@ use offhook_engine::{Class, CommandId, ConnectionId, Delivery, Notice, Reply};
 use tokio::sync::Notify;
 
 use super::{orders::Goodbye, outlet::Outlet, speaker::Speaker};
-use crate::{config::Config, metrics::WorkerMetrics, refused::Refused};
+use crate::{config::Config, door::Peer, metrics::WorkerMetrics};
 use broadcasts::Broadcasts;
 use framing::{Framed, Framing};
 use timers::Timers;
@@ -69,6 +69,8 @@ struct Outbox {
     connection: ConnectionId,
     outlet: Outlet,
     speaker: Speaker,
+    /// Its name in logs.
+    peer: Option<Peer>,
     /// When its token was sealed, in seconds since the server's start.
     sealed_s: u32,
     /// Its token is outdated; it is listed in `Outboxes::stale`.
@@ -128,6 +130,7 @@ impl Outboxes {
         connection: ConnectionId,
         outlet: Outlet,
         mut speaker: Speaker,
+        peer: Option<Peer>,
         now_s: u32,
     ) {
         let has_tokens = speaker.with(|dialect| dialect.has_tokens());
@@ -140,6 +143,7 @@ impl Outboxes {
                 connection,
                 outlet,
                 speaker,
+                peer,
                 sealed_s: now_s,
                 stale: false,
                 refilling: false,
@@ -148,6 +152,11 @@ impl Outboxes {
             });
         }
         self.attend(connection);
+    }
+
+    /// The name of a connection in logs.
+    pub(super) fn peer(&mut self, connection: ConnectionId) -> Option<Peer> {
+        self.get(connection)?.peer
     }
 
     /// Removes a connection that has ended.
@@ -192,7 +201,7 @@ impl Outboxes {
 
     /// Puts a delivery of the engine into the outboxes concerned; broadcasts are held until
     /// [`walk`](Self::walk).
-    pub(super) fn put(&mut self, delivery: Delivery<'_>, refused: &RefCell<Refused>) {
+    pub(super) fn put(&mut self, delivery: Delivery<'_>) {
         match delivery {
             Delivery::Broadcast {
                 publication,
@@ -242,7 +251,7 @@ impl Outboxes {
                 if !is_acknowledgement(&notice) {
                     self.catch_up_walk(connection);
                 }
-                self.notice(connection, &notice, refused);
+                self.notice(connection, &notice);
             }
             Delivery::Mark { connection, mark } => {
                 self.catch_up_walk(connection);
@@ -305,12 +314,7 @@ impl Outboxes {
     }
 
     /// Sends a notice to one connection, and handles its consequences.
-    pub(super) fn notice(
-        &mut self,
-        connection: ConnectionId,
-        notice: &Notice,
-        refused: &RefCell<Refused>,
-    ) {
+    pub(super) fn notice(&mut self, connection: ConnectionId, notice: &Notice) {
         self.say(connection, |dialect, out| dialect.notice(notice, out));
         if let Notice::Reply { id: Some(id), .. } = notice {
             self.is_answered(connection, *id);
@@ -324,14 +328,10 @@ impl Outboxes {
             Notice::Reply { reply, .. } => match reply {
                 Reply::Subscribed { .. } | Reply::InfoUpdated => self.token_is_stale(connection),
                 Reply::Done { .. } => self.is_unsaved(connection),
-                Reply::Refused(refusal) => {
-                    refused
-                        .borrow_mut()
-                        .note(refusal.code.name(), &refusal.detail);
-                }
                 // Its token was sealed before it.
                 Reply::Unsubscribed { .. } => {}
-                Reply::Published { .. }
+                Reply::Refused(_)
+                | Reply::Published { .. }
                 | Reply::History { .. }
                 | Reply::State { .. }
                 | Reply::Values { .. }
@@ -348,7 +348,6 @@ impl Outboxes {
                     Some(own) => outbox.outlet.close(CloseCode::new(own.code), &own.reason),
                     None => outbox.outlet.close(CloseCode::new(code), reason.name()),
                 }
-                refused.borrow_mut().note("connection", reason.name());
             }
             Notice::Gap { reason, .. } | Notice::ChannelGap { reason, .. } => {
                 self.metrics.gaps.count(reason.name());
