@@ -35,7 +35,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream) {
 
 async fn answer(worker: &Rc<Worker>, request: Request<Incoming>) -> (Answered, Answer) {
     if !names_one_host(&request) {
-        let words = "Host: a request has exactly one";
+        let words = "Host: exactly one is required";
         return (Answered::Page, sentence(StatusCode::BAD_REQUEST, words));
     }
     let path = request.uri().path();
