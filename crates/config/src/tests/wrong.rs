@@ -196,7 +196,7 @@ fn a_named_file_that_is_not_there_is_an_error() {
 
 #[test]
 fn words_that_stand_alone_are_no_origins_of_a_list() {
-    let wrong = file("origins = [\"same\", \"https://a.example/path\", \"*\"]").wrong();
+    let wrong = file("origins = [\"any\", \"https://a.example/path\", \"*\"]").wrong();
     assert!(
         wrong.contains("this word must not be in a list of origins"),
         "{wrong}"

@@ -130,7 +130,7 @@ async fn fetch(auth: &Authenticator) {
             Err(error)
         }
     });
-    auth.use_fetched();
+    auth.build_verifier();
     match result {
         Some(Err(error)) => {
             let has_keys = auth.fetched().is_some_and(|fetched| fetched.has_keys());

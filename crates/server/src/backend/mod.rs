@@ -40,6 +40,7 @@ use self::{
     events::Events,
 };
 use crate::{
+    auth::Classes,
     config::{Backend, Config},
     tokens::random_bytes,
     worker::{Order, Orders, now},
@@ -157,6 +158,7 @@ pub(crate) fn start(
         client: Arc::new(client),
         orders,
         of_users: config.auth.grants.clone().into(),
+        classes: Classes::of(&config.limits),
         place: url.without_query().into(),
     };
     let run = move || {
@@ -292,6 +294,7 @@ struct Asking {
     client: Arc<Client>,
     orders: Arc<Orders>,
     of_users: Arc<[offhook_auth::UserGrant]>,
+    classes: Classes,
     /// The backend's URL in logs.
     place: Arc<str>,
 }
@@ -390,7 +393,8 @@ impl Asking {
             let answer = request.await.unwrap_or(Err(RequestError::TimedOut));
             let verdict = answer.and_then(|body| {
                 let now_ms = now().unix_ms;
-                answer::verdict(wish, identity, &body, &self.of_users, now_ms)
+                let settings = (&*self.of_users, &self.classes);
+                answer::verdict(wish, identity, &body, settings, now_ms)
                     .map_err(RequestError::Useless)
             });
             match verdict {

@@ -7,7 +7,8 @@ mod head;
 mod hosts;
 mod listening;
 mod mqtt;
-mod rejected;
+mod origins;
+mod raw_head;
 mod routes;
 mod stream;
 mod tls;
@@ -31,9 +32,10 @@ use tokio::{
 use crate::{http, refused::Client, worker::Worker};
 pub(crate) use admission::{Admission, Peer, Place};
 use head::Heard;
-use rejected::Rejected;
+use raw_head::RawHead;
 pub(crate) use hosts::is_known as is_known_host;
 pub(crate) use listening::{ensure_free, listen};
+pub(crate) use origins::{explanation as origin_explanation, rejected};
 pub(crate) use routes::Routes;
 #[cfg(test)]
 pub(crate) use routes::Spoken;
@@ -130,9 +132,8 @@ async fn show(worker: Rc<Worker>, mut stream: Stream, heard: Heard, mut place: P
             return Box::pin(http::serve(worker, stream, place)).await;
         }
         Heard::Rejected(rejection, head) => {
-            let rejected = Rejected::new(rejection, &head, &worker);
-            worker.note_refusal(rejected.kind(), &rejected, rejected.client(place.peer()));
-            rejected.response()
+            let head = RawHead::of(&head);
+            rejected(&worker, &rejection, head.host(), head.client(place.peer()))
         }
         Heard::WebSocket(decision, unread) => match upgrade(&worker, *decision, &mut place) {
             Ok(Upgrade {

@@ -3,14 +3,14 @@
 use std::{convert::Infallible, rc::Rc};
 
 use hyper::{
-    Method, Request, StatusCode, body::Incoming, header::HOST, server::conn::http1,
+    Method, Request, StatusCode, body::Incoming, server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use super::{
-    Answer, HELD, api, health, metrics, names_one_host, other_methods, sentence,
+    Answer, HELD, api, health, host, metrics, names_one_host, other_methods, sentence,
 };
 use crate::{door::is_known_host, metrics::Answered, worker::Worker};
 
@@ -43,8 +43,7 @@ async fn answer(worker: &Rc<Worker>, request: Request<Incoming>) -> (Answered, A
         return (Answered::Api, api::serve(worker, request).await);
     }
     // A page of any site could make its own host name resolve to this address, and read the answer.
-    let host = request.headers().get(HOST);
-    let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = host(&request);
     if !is_known_host(host, &worker.shared.config.hosts) {
         let words = format!(
             "{host:?} is not a name of this server; if it should be, add it to the setting `hosts`"

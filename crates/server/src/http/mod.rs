@@ -25,17 +25,18 @@ use hyper::{
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use offhook::protocol::handshake::{self, Carrier, Rejection, RequestLine, ServerDecision};
+use offhook::protocol::handshake::{self, Rejection, RequestLine, ServerDecision};
 use tokio::task::spawn_local;
 
 pub(crate) use admin::serve as serve_admin;
 
 use crate::{
-    door::{Place, Rewound, Upgrade, Way, upgrade},
+    door::{Place, Rewound, Upgrade, Way, origin_explanation, rejected, upgrade},
     metrics::Answered,
     refused::Client,
     worker::{Lease, Streaming, Worker},
 };
+use api::Problem;
 
 type Answer = Response<Full<Bytes>>;
 
@@ -132,19 +133,20 @@ fn answer(
     if worker.shared.routes.is_websocket(path) {
         return (Answered::WebSocket, no_websocket(worker, &request));
     }
-    let config = &worker.shared.config;
-    match path {
+    let (answered, mut answer) = match path {
         health::PATH => (Answered::Health, health::report(&worker.shared)),
         health::READY => (Answered::Health, health::ready(worker)),
-        path => {
-            let answer = page(path, &request, config.talk);
-            (Answered::Page, answer)
-        }
-    }
+        path => (Answered::Page, page(worker, path, &request)),
+    };
+    let origin = request.headers().get(ORIGIN);
+    let allowed = origin.filter(|_| as_handshake(worker, &request).is_ok());
+    cors::let_read(allowed, answer.headers_mut());
+    (answered, answer)
 }
 
 /// The chat, the examples and the client's files.
-fn page(path: &str, request: &Request<Incoming>, talk: bool) -> Answer {
+fn page(worker: &Worker, path: &str, request: &Request<Incoming>) -> Answer {
+    let talk = worker.shared.config.talk;
     match path {
         "/" | "/talk" if talk => redirect("/talk/"),
         "/examples" if talk => redirect("/examples/"),
@@ -171,12 +173,10 @@ fn other_methods() -> Answer {
 /// A browser does not show a page the status of a refused handshake, so `@offhook/client` asks here
 /// once: a page whose origin may not connect is told its origin and the setting to change.
 fn no_websocket(worker: &Worker, request: &Request<Incoming>) -> Answer {
-    let mut answer = if let Some(origin) = refused_origin(worker, request) {
-        let words = format!(
-            "pages from {origin} may not connect here; add it to the server's setting `origins` \
-             (--origins {origin})"
-        );
-        sentence(StatusCode::FORBIDDEN, &words)
+    let mut answer = if let Err(Rejection::OriginDenied { origin }) = as_handshake(worker, request)
+    {
+        let explanation = origin_explanation(worker, &origin, host(request));
+        sentence(StatusCode::FORBIDDEN, &explanation)
     } else {
         let words = "this is a WebSocket endpoint: connect to it with a WebSocket client";
         let mut answer = sentence(StatusCode::UPGRADE_REQUIRED, words);
@@ -193,11 +193,22 @@ fn no_websocket(worker: &Worker, request: &Request<Incoming>) -> Answer {
     answer
 }
 
-/// The page's origin, if its handshake would be refused because of it.
-fn refused_origin<'a>(worker: &Worker, request: &'a Request<Incoming>) -> Option<&'a str> {
-    let origin = request.headers().get(ORIGIN)?.to_str().ok()?;
-    let refused = matches!(as_handshake(worker, request), Err(Rejection::OriginDenied));
-    refused.then_some(origin)
+/// Refuses a request of a page that may not connect, and logs that. Returns the handshake that
+/// the client of a permitted request would send.
+fn checked(
+    worker: &Worker,
+    request: &Request<Incoming>,
+    client: Client<'_>,
+) -> Result<ServerDecision, Problem> {
+    as_handshake(worker, request).map_err(|rejection| {
+        let Rejection::OriginDenied { origin } = rejection else {
+            worker.note_refusal("request", &rejection, client);
+            return Problem::bad(rejection.to_string());
+        };
+        let explanation = origin_explanation(worker, &origin, host(request));
+        worker.note_refusal("origin", &explanation, client);
+        Problem::new(StatusCode::FORBIDDEN, "forbidden", explanation)
+    })
 }
 
 /// The WebSocket handshake that corresponds to a request: from the same page and with the same
@@ -239,10 +250,8 @@ fn upgraded(
     let decision = match ServerDecision::from_parsed(&worker.handshake, connection, fields) {
         Ok(decision) => decision,
         Err(rejection) => {
-            let is_origin = matches!(rejection, Rejection::OriginDenied);
-            let kind = if is_origin { "origin" } else { "handshake" };
-            worker.note_refusal(kind, &rejection, client_of(request, place));
-            return converted(&rejection.response(Carrier::Upgrade));
+            let client = client_of(request, place);
+            return converted(&rejected(worker, &rejection, host(request), client));
         }
     };
     let Some(mut taken) = place.take() else {
@@ -274,6 +283,12 @@ fn upgraded(
             converted(&response)
         }
     }
+}
+
+/// The host that a request names.
+fn host(request: &Request<Incoming>) -> &str {
+    let host = request.headers().get(HOST);
+    host.and_then(|host| host.to_str().ok()).unwrap_or_default()
 }
 
 /// What is known of a client that has sent a request.

@@ -2,36 +2,40 @@
 
 use std::{
     fmt::{self, Write},
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Mutex, Once},
 };
 
 use serde_json::json;
 use tracing::{
-    Event, Metadata, Subscriber,
+    Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
     span,
 };
 
 use crate::hall::{Hall, config};
 
-/// The log of this process, from the first test that wants it on.
-fn journal() -> Journal {
-    static JOURNAL: OnceLock<Journal> = OnceLock::new();
-    let journal = JOURNAL.get_or_init(|| {
-        let journal = Journal::default();
-        tracing::subscriber::set_global_default(journal.clone()).unwrap();
-        journal
-    });
-    journal.clone()
+/// Stores the log output of the whole process as text, since the first call of [`journal`].
+pub(crate) struct Journal(Mutex<Vec<String>>);
+
+/// What is logged from now on, by the servers of all tests that run at the same time.
+pub(crate) fn journal() -> &'static Journal {
+    static JOURNAL: Journal = Journal(Mutex::new(Vec::new()));
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| tracing::subscriber::set_global_default(&JOURNAL).unwrap());
+    &JOURNAL
 }
 
-/// Stores log output as text.
-#[derive(Clone, Default)]
-struct Journal(Arc<Mutex<Vec<String>>>);
+impl Journal {
+    /// Everything so far.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
 
-impl Subscriber for Journal {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
+impl Subscriber for &'static Journal {
+    /// As the setting `log.level` with a word: Offhook's own modules, and warnings of others.
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("offhook") || *metadata.level() <= Level::WARN
     }
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
         span::Id::from_u64(1)
@@ -67,7 +71,7 @@ async fn a_thousand_refusals_of_a_kind_are_one_line_and_a_count() {
     }
     drop(caller);
     hall.close().await;
-    let lines = journal.0.lock().unwrap().clone();
+    let lines = journal.lines();
     let told: Vec<_> = lines
         .iter()
         .filter(|line| line.contains("silent/as the grave"))
@@ -103,16 +107,19 @@ async fn a_refused_page_is_logged_with_its_address_origin_path_and_the_setting_t
              Sec-WebSocket-Protocol: offhook.v1.json\r\n\r\n"
         )
     };
+    let line_with = |part: &str| {
+        let lines = journal.lines();
+        lines.into_iter().find(|line| line.contains(part)).expect("it is logged")
+    };
     // As behind a proxy that terminates TLS.
     let page = "https://logged.example";
     let (status, _, body) = hall.raw(&handshake("logged.example", page)).await;
     assert_eq!(status, 403);
     assert!(body.contains("behind_tls_proxy"), "{body}");
-    let lines = journal.0.lock().unwrap().clone();
-    let told = lines.iter().find(|line| line.contains("origin=https://logged.example"));
-    let told = told.expect("it was logged");
+    let told = line_with("origin=https://logged.example");
     for part in [
-        "WARN kind=\"origin\"",
+        "WARN",
+        "kind=\"origin\"",
         "connection=",
         "address=127.0.0.1",
         "path=/ws",
@@ -121,17 +128,16 @@ async fn a_refused_page_is_logged_with_its_address_origin_path_and_the_setting_t
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
-    assert!(!lines.iter().any(|line| line.contains("a-secret")));
+    let secret = |line: &String| line.contains("a-secret");
+    assert!(!journal.lines().iter().any(secret));
 
     // As behind a proxy that does not forward the port.
     let page = "http://logged.example:8443";
     let (_, _, body) = hall.raw(&handshake("logged.example", page)).await;
     assert!(body.contains("$http_host"), "{body}");
     // A name that is not the server's own.
-    let (status, _, _) = hall.raw(&handshake("other.example", "http://other.example")).await;
-    assert_eq!(status, 421);
-    let lines = journal.0.lock().unwrap().clone();
-    let told = |line: &&String| line.contains("origin=http://other.example");
-    let told = lines.iter().find(told).expect("it was logged");
+    let other = handshake("other.example", "http://other.example");
+    assert_eq!(hall.raw(&other).await.0, 421);
+    let told = line_with("origin=http://other.example");
     assert!(told.contains("setting=\"hosts\""), "{told}");
 }
