@@ -57,6 +57,28 @@ pub(super) fn text(
     text
 }
 
+/// The same as lines of the log, for programs.
+pub(super) fn log(loaded: &Loaded, running: &Running, dev_key: Option<&str>) {
+    let config = &loaded.config;
+    let tls = if config.tls.is_some() { "s" } else { "" };
+    for address in running.addresses() {
+        let host = reached(*address).0;
+        tracing::info!(url = format!("ws{tls}://{host}{}", config.ws_path), "listening");
+    }
+    for address in running.admin_addresses() {
+        let host = reached(*address).0;
+        tracing::info!(url = format!("http://{host}/metrics"), "listening for operators");
+    }
+    let data = (!config.in_memory).then(|| shown(&config.data));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data,
+        config = loaded.file().map(shown),
+        dev_key,
+        "started"
+    );
+}
+
 /// The key is printed here and nowhere else.
 fn for_development(key: &str, url: &str) -> String {
     format!(

@@ -12,6 +12,8 @@ mod log;
 mod manual;
 mod peer;
 mod program;
+mod reload;
+mod supervised;
 #[cfg(unix)]
 mod prove;
 mod serve;

@@ -19,16 +19,19 @@ use handshakes::{Handshakes, customer};
 /// flood costs one accept each.
 const TOLD: usize = 256;
 
+/// Stands for an address that may open any number of connections.
+const NO_LIMIT: usize = usize::MAX;
+
 /// The admission of the whole process.
 #[derive(Debug)]
 pub(crate) struct Admission {
     open: AtomicUsize,
     /// The number of the next connection.
     next: AtomicU64,
-    most: usize,
+    most: AtomicUsize,
     /// Connections by address; only used if they are limited.
     addresses: Mutex<HashMap<IpAddr, usize>>,
-    most_per_address: Option<usize>,
+    most_per_address: AtomicUsize,
     handshakes: Mutex<Handshakes>,
 }
 
@@ -37,9 +40,9 @@ impl Admission {
         Arc::new(Self {
             open: AtomicUsize::new(0),
             next: AtomicU64::new(1),
-            most: limits.max,
+            most: AtomicUsize::new(limits.max),
             addresses: Mutex::default(),
-            most_per_address: limits.max_per_address,
+            most_per_address: AtomicUsize::new(limits.max_per_address.unwrap_or(NO_LIMIT)),
             handshakes: Mutex::new(Handshakes::new(
                 limits.handshakes_per_second,
                 limits.handshake_burst,
@@ -56,13 +59,16 @@ impl Admission {
     /// A place for a connection, which may exist only to tell the client that there is no room.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let address = customer(address);
+        let most = self.most.load(Ordering::Relaxed);
         let before = self.open.fetch_add(1, Ordering::Relaxed);
-        if before >= self.most + TOLD {
+        if before >= most.saturating_add(TOLD) {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let mut over = before >= self.most;
-        if let Some(most) = self.most_per_address {
+        let mut over = before >= most;
+        let most = self.most_per_address.load(Ordering::Relaxed);
+        let is_counted = most != NO_LIMIT;
+        if is_counted {
             let mut addresses = lock(&self.addresses);
             let count = addresses.entry(address).or_default();
             *count += 1;
@@ -74,9 +80,20 @@ impl Admission {
             number: self.next.fetch_add(1, Ordering::Relaxed),
             address,
             over,
+            is_counted,
             counted: false,
             has_requested: false,
         })
+    }
+
+    /// Takes other limits over. Connections that exceed them stay until they end; those that are open
+    /// are counted by address only if that was limited when they came.
+    pub(crate) fn set_limits(&self, limits: &Connections) {
+        self.most.store(limits.max, Ordering::Relaxed);
+        let per_address = limits.max_per_address.unwrap_or(NO_LIMIT);
+        self.most_per_address.store(per_address, Ordering::Relaxed);
+        let (rate, burst) = (limits.handshakes_per_second, limits.handshake_burst);
+        lock(&self.handshakes).set_rate(rate, burst);
     }
 
     /// Whether this address may perform another handshake now.
@@ -107,6 +124,8 @@ pub(crate) struct Place {
     number: u64,
     address: IpAddr,
     over: bool,
+    /// Whether it is counted by its address.
+    is_counted: bool,
     /// Whether its handshake was already counted, before TLS.
     counted: bool,
     /// Whether a request has opened a connection to the engine on it.
@@ -154,7 +173,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.admission.open.fetch_sub(1, Ordering::Relaxed);
-        if self.admission.most_per_address.is_some() {
+        if self.is_counted {
             let mut addresses = lock(&self.admission.addresses);
             if let Some(count) = addresses.get_mut(&self.address) {
                 *count -= 1;

@@ -40,7 +40,7 @@ pub(crate) use routes::Routes;
 #[cfg(test)]
 pub(crate) use routes::Spoken;
 pub(crate) use stream::{Rewound, Stream};
-pub(crate) use tls::acceptor as tls_acceptor;
+pub(crate) use tls::Certificates;
 pub(crate) use upgrade::{TurnedAway, Upgrade, Way, admit_request, approach, upgrade};
 
 /// How long to wait after an error of accept that does not concern one connection, such as running
@@ -109,7 +109,7 @@ async fn receive(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, mut
     let within = worker.shared.config.connections.handshake_timeout;
     let heard = timeout(within, async {
         let mut stream = worker.shared.accept_tls(stream).await?;
-        let heard = head::hear(&mut stream, &worker.handshake).await?;
+        let heard = head::hear(&mut stream, &worker.live().handshake).await?;
         io::Result::Ok((stream, heard))
     });
     match Box::pin(heard).await {

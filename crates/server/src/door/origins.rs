@@ -10,7 +10,8 @@ use crate::{refused::Client, worker::Worker};
 
 /// What is wrong and what to do, for the answer and for the log. `host` is that of the request.
 pub(crate) fn explanation(worker: &Worker, origin: &str, host: &str) -> String {
-    let own = &worker.handshake;
+    let live = worker.live();
+    let own = &live.handshake;
     let about_proxies = match own.origin {
         OriginPolicy::SameOrigin => about_proxies(origin, host, own.scheme),
         OriginPolicy::AllowList(_) | OriginPolicy::Any => "",

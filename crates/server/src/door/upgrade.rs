@@ -138,7 +138,7 @@ fn check(
 
 /// Turns a page away that reached the server under a name that is not its own.
 fn check_host(worker: &Worker, request: &Request) -> Result<(), TurnedAway> {
-    if hosts::is_ours(request, &worker.shared.config) {
+    if hosts::is_ours(request, &worker.live().config) {
         return Ok(());
     }
     Err(other_host(request))
@@ -153,7 +153,7 @@ pub(crate) fn admit_request(
     let config = &worker.shared.config;
     let token = presented(request, config, Places::Request);
     let has_token = !matches!(token, Ok(None));
-    if !hosts::is_ours_for_request(request, has_token, config) {
+    if !hosts::is_ours_for_request(request, has_token, &worker.live().config) {
         return Err(other_host(request));
     }
     admit(worker, request, place, Places::Request)

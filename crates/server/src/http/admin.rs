@@ -44,7 +44,7 @@ async fn answer(worker: &Rc<Worker>, request: Request<Incoming>) -> (Answered, A
     }
     // A page of any site could make its own host name resolve to this address, and read the answer.
     let host = host(&request);
-    if !is_known_host(host, &worker.shared.config.hosts) {
+    if !is_known_host(host, &worker.live().config.hosts) {
         let words = format!(
             "{host:?} is not a name of this server; if it should be, add it to the setting `hosts`"
         );

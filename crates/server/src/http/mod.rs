@@ -230,7 +230,7 @@ fn as_handshake(worker: &Worker, request: &Request<Incoming>) -> Result<ServerDe
         matches!(**name, HOST | ORIGIN | AUTHORIZATION | COOKIE) || *name == "sec-fetch-site"
     });
     let own = own.map(|(name, value)| (name.as_str(), value.as_bytes()));
-    ServerDecision::from_parsed(&worker.handshake, line, own.chain(handshake))
+    ServerDecision::from_parsed(&worker.live().handshake, line, own.chain(handshake))
 }
 
 /// Handles a handshake that hyper has read.
@@ -247,7 +247,7 @@ fn upgraded(
     };
     let fields = request.headers().iter();
     let fields = fields.map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let decision = match ServerDecision::from_parsed(&worker.handshake, connection, fields) {
+    let decision = match ServerDecision::from_parsed(&worker.live().handshake, connection, fields) {
         Ok(decision) => decision,
         Err(rejection) => {
             let client = client_of(request, place);

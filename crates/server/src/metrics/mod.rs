@@ -166,26 +166,33 @@ pub(crate) struct WorkerMetrics {
 
 /// What all workers have counted.
 #[derive(Debug)]
-pub(crate) struct Metrics(Box<[Arc<WorkerMetrics>]>);
+pub(crate) struct Metrics {
+    workers: Box<[Arc<WorkerMetrics>]>,
+    /// Configurations that were taken over, and those that could not be used.
+    pub(crate) reloads: ByWord,
+}
 
 impl Metrics {
     pub(crate) fn new(workers: usize) -> Self {
-        Self((0..workers).map(|_| Arc::default()).collect())
+        Self {
+            workers: (0..workers).map(|_| Arc::default()).collect(),
+            reloads: ByWord::default(),
+        }
     }
 
     /// The counters of one worker, for its own thread.
     pub(crate) fn of(&self, worker: u16) -> Arc<WorkerMetrics> {
-        let known = self.0.get(usize::from(worker));
+        let known = self.workers.get(usize::from(worker));
         known.map_or_else(Arc::default, Arc::clone)
     }
 
     fn sum(&self, of: impl Fn(&WorkerMetrics) -> &Counter) -> u64 {
-        self.0.iter().map(|worker| of(worker).get()).sum()
+        self.workers.iter().map(|worker| of(worker).get()).sum()
     }
 
     fn words(&self, of: impl Fn(&WorkerMetrics) -> &ByWord) -> BTreeMap<&'static str, u64> {
         let mut all = BTreeMap::new();
-        for worker in &self.0 {
+        for worker in &self.workers {
             of(worker).add_to(&mut all);
         }
         all
@@ -193,7 +200,7 @@ impl Metrics {
 
     fn durations(&self, of: impl Fn(&WorkerMetrics) -> &Durations) -> CountedDurations {
         let mut all = CountedDurations::default();
-        for worker in &self.0 {
+        for worker in &self.workers {
             all.add(&of(worker).counted());
         }
         all

@@ -1,5 +1,7 @@
 //! The page of all metrics.
 
+use std::collections::BTreeMap;
+
 use offhook_brokers::{CountedDurations, Held};
 
 use super::{Answered, CLOSE_CODES, Metrics, process, text::{MEDIA_TYPE, Text}};
@@ -34,8 +36,20 @@ fn about(text: &mut Text, shared: &Shared) {
     let workers = shared.config.workers.get();
     text.gauge("offhook_workers", "Event loops.", workers);
     let help = "1 while everything is stored as guaranteed, otherwise 0.";
-    let healthy = u8::from(shared.broker.health().is_good());
-    text.gauge("offhook_healthy", help, healthy);
+    text.gauge("offhook_healthy", help, healthy(shared));
+    let mut reloads = BTreeMap::new();
+    shared.metrics.reloads.add_to(&mut reloads);
+    let count = |result| (result, reloads.get(result).copied().unwrap_or_default());
+    text.counters(
+        "offhook_reloads",
+        "Configurations that were taken over while running (good), or refused (bad).",
+        "result",
+        [count("good"), count("bad")],
+    );
+}
+
+fn healthy(shared: &Shared) -> u8 {
+    u8::from(shared.broker.health().is_good())
 }
 
 fn connections(text: &mut Text, shared: &Shared) {
@@ -87,7 +101,7 @@ fn answers(metrics: &Metrics) -> impl Iterator<Item = ([String; 2], u64)> {
                 let row = worker.answers.0.get(row);
                 row.and_then(|row| row.get(class)).map_or(0, super::Counter::get)
             };
-            let count = metrics.0.iter().map(of_worker).sum();
+            let count = metrics.workers.iter().map(of_worker).sum();
             ([answered.name().to_owned(), format!("{}xx", class + 1)], count)
         })
     })

@@ -7,6 +7,7 @@ mod callers;
 mod connecting;
 mod connection;
 mod expiring;
+mod live;
 mod memory;
 mod naming;
 mod orders;
@@ -36,11 +37,11 @@ use std::{
 
 use offhook::{
     Settings, WebSocket,
-    protocol::{self, deflate::DeflateConfig, handshake::ServerConfig},
+    protocol::{self, deflate::DeflateConfig},
 };
 use offhook_brokers::{Mailbox, WorkerId};
 use offhook_dialects::Intent;
-use offhook_engine::{Engine, Identity, Limits, Now, RuleBook};
+use offhook_engine::{Engine, Identity, Now, RuleBook};
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
@@ -55,6 +56,7 @@ use crate::{
 };
 use callers::Callers;
 use expiring::Expiries;
+pub(crate) use live::Live;
 pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::{Errand, Goodbye, Order, Orders};
 use outboxes::Outboxes;
@@ -74,8 +76,8 @@ pub(crate) struct Worker {
     number: u16,
     /// Its number at the broker.
     id: WorkerId,
-    /// The acceptor of handshakes.
-    pub(crate) handshake: Arc<ServerConfig>,
+    /// Settings that can be replaced while it runs.
+    live: RefCell<Arc<Live>>,
     /// The settings of WebSockets.
     pub(crate) settings: Settings,
     /// What this worker counts.
@@ -198,13 +200,13 @@ impl Worker {
         let mailbox = Arc::new(mailbox);
         let id = shared.broker.attach(Arc::clone(&mailbox));
         let settings = settings(config);
+        let live = Live::new(config.clone(), Arc::clone(&rules));
         let metrics = shared.metrics.of(number);
         Rc::new(Self {
             number,
             id,
-            handshake: Arc::new(handshake(config)),
             state: RefCell::new(State {
-                engine: Engine::new(engine_limits(config), rules, now),
+                engine: Engine::new(live.limits(), rules, now),
                 outboxes: Outboxes::new(config, Arc::clone(&metrics)),
                 expiries: Expiries::default(),
                 mailbox,
@@ -212,6 +214,7 @@ impl Worker {
                 wills: Wills::new(),
                 intents: Vec::new(),
             }),
+            live: RefCell::new(live),
             settings,
             metrics,
             refused: RefCell::new(Refused::new(now.instant, Arc::clone(&metrics))),
@@ -264,16 +267,6 @@ impl Worker {
     }
 }
 
-/// The configuration of handshakes. The subprotocol is chosen after the path.
-fn handshake(config: &Config) -> ServerConfig {
-    ServerConfig {
-        origin: config.origins.clone(),
-        scheme: config.scheme(),
-        deflate: config.messages.deflate.then(DeflateConfig::default),
-        ..ServerConfig::default()
-    }
-}
-
 fn settings(config: &Config) -> Settings {
     let settings = Settings::default()
         .config(protocol::Config {
@@ -290,15 +283,6 @@ fn settings(config: &Config) -> Settings {
         settings.deflate(DeflateConfig::default())
     } else {
         settings
-    }
-}
-
-fn engine_limits(config: &Config) -> Limits {
-    Limits {
-        connections: config.connections.max,
-        // Half, so that live publications have room while a connection catches up.
-        outbox_bytes: config.messages.outbox_bytes / 2,
-        ..config.limits.clone()
     }
 }
 

@@ -13,7 +13,7 @@ use offhook_engine::{
 };
 use tokio::sync::{Notify, oneshot};
 
-use super::{State, Worker};
+use super::{Live, State, Worker};
 use crate::directory::Place;
 
 /// A request to a worker.
@@ -27,6 +27,11 @@ pub(crate) enum Order {
     List {
         user: Arc<str>,
         done: oneshot::Sender<Vec<SessionId>>,
+    },
+    /// Take other settings over, and report that.
+    TakeOver {
+        live: Arc<Live>,
+        done: oneshot::Sender<()>,
     },
     /// Act on sessions, and report how many there were.
     Run {
@@ -142,6 +147,10 @@ impl Worker {
                         let whom = Whom::User(user);
                         let sessions = self.state.borrow().engine.sessions_of(&whom);
                         let _gone = done.send(sessions);
+                    }
+                    Order::TakeOver { live, done } => {
+                        self.take_over(live);
+                        let _gone = done.send(());
                     }
                     Order::Run { whom, errand, done } => {
                         // A caller that no longer waits is not told.

@@ -42,7 +42,7 @@ pub(crate) struct Shared {
     pub(crate) routes: Routes,
     pub(crate) started: Instant,
     pub(crate) started_at: SystemTime,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     /// Connections whose clients have identified themselves.
     connections: AtomicUsize,
 }
@@ -70,7 +70,7 @@ impl Shared {
             backend,
             memory: Memory::new(config.memory.bytes, config.workers.get()),
             wills: DelayedWills::new(config.connections.max),
-            metrics: Metrics::new(config.workers.get()),
+            metrics: Arc::new(Metrics::new(config.workers.get())),
             config,
             broker,
             sealer,

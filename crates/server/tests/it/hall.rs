@@ -13,8 +13,8 @@ use offhook::Connect;
 use offhook_auth::ApiKey;
 use offhook_engine::{Access, ChannelRules, History, Limits};
 use offhook_server::{
-    Config, Running, Server, Sessions, StartError,
-    config::{ChannelRule, Connections, ResumeKey},
+    Config, Running, Server, Sessions, StartError, StartError,
+    config::{Change, ChannelRule, Connections, ResumeKey},
 };
 use serde_json::Value;
 use tokio::{
@@ -156,6 +156,10 @@ impl Hall {
 
     pub(crate) fn reload_keys(&self, config: &Config) -> Result<(), StartError> {
         self.running.reload_keys(&config.auth, &config.api)
+    }
+
+    pub(crate) async fn reload(&self, config: Config) -> Result<Vec<Change>, StartError> {
+        self.running.reload(config).await
     }
 
     pub(crate) fn sessions(&self) -> &Sessions {

@@ -31,6 +31,7 @@ mod origins;
 mod polling;
 mod reader;
 mod receipts;
+mod reload;
 mod resuming;
 mod sessions;
 mod slow_connection;
