@@ -8,7 +8,7 @@ mod timers;
 mod tokens;
 mod unsent;
 
-use std::{collections::HashMap, mem, rc::Rc, sync::Arc, time::Instant};
+use std::{collections::HashMap, mem, rc::Rc, sync::Arc, time::{Duration, Instant}};
 
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient};
@@ -61,6 +61,8 @@ pub(super) struct Outboxes {
     /// The time of day in this turn.
     unix_ms: u64,
     metrics: Arc<WorkerMetrics>,
+    /// Connections that were told to reconnect, and when.
+    farewells: Vec<(Duration, ConnectionId)>,
 }
 
 /// The outbox of one connection. The outlet holds its bytes; this is the additional state.
@@ -111,6 +113,7 @@ impl Outboxes {
             pausing: HashMap::new(),
             unix_ms: 0,
             metrics,
+            farewells: Vec::new(),
         }
     }
 
@@ -353,12 +356,12 @@ impl Outboxes {
                 self.metrics.gaps.count(reason.name());
             }
             Notice::CatchingUp { .. } => self.metrics.catching_up.add(1),
+            Notice::Reconnect { after } => self.farewells.push((*after, connection)),
             Notice::Unsubscribed { .. }
             | Notice::Own { .. }
             | Notice::Told { .. }
             | Notice::Restored
-            | Notice::Live { .. }
-            | Notice::Reconnect { .. } => {}
+            | Notice::Live { .. } => {}
         }
     }
 
@@ -445,11 +448,9 @@ impl Outboxes {
         }
     }
 
-    /// Closes every connection.
-    pub(super) fn close_all(&self, code: CloseCode, reason: &str) {
-        for outbox in self.connections.iter().flatten() {
-            outbox.outlet.close(code, reason);
-        }
+    /// The connections that were told to reconnect, and when.
+    pub(super) fn take_farewells(&mut self) -> Vec<(Duration, ConnectionId)> {
+        mem::take(&mut self.farewells)
     }
 }
 
