@@ -46,6 +46,7 @@ const LIVE: &[&str] = &[
     "limits",
     "log.level",
     "origins",
+    "proxies",
     "resume.key",
     "resume.older_keys",
     "tls",

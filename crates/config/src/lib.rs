@@ -34,6 +34,7 @@ mod load;
 mod mqtt;
 mod page;
 mod problem;
+mod proxies;
 mod reader;
 mod running;
 mod spelling;
@@ -64,6 +65,7 @@ pub use self::load::{Loaded, Sources, load};
 pub use self::mqtt::Mqtt;
 pub use self::page::{example, reference};
 pub use self::problem::{Problem, Problems};
+pub use self::proxies::{Network, Proxies};
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};
 pub use self::url::HttpUrl;
 
@@ -161,6 +163,8 @@ group! {
         connections: Connections;
         /// Messages on a connection, and how much may be queued.
         messages: Messages;
+        /// Proxies in front of the server.
+        proxies: Proxies;
         /// How a dead connection is detected.
         keepalive: Keepalive;
         /// Tokens of clients, and the keys that verify them.

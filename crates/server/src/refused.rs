@@ -164,6 +164,7 @@ fn setting_of(kind: &str) -> Option<&'static str> {
         "memory" => "memory.bytes",
         "origin" => "origins",
         "path" => "ws_path",
+        "proxy" => "proxies.protocol",
         "rate_limited" => "limits.commands_per_second, limits.publishes_per_second",
         "storage_full" => "storage.disk_bytes",
         "too_large" => "limits.data_bytes",
@@ -192,7 +193,7 @@ mod tests {
         let kinds = offhook_engine::ErrorCode::ALL.iter().map(|code| code.name());
         let ours = [
             "admin", "api", "connect", "connections", "flood", "handshake_timeout", "handshakes",
-            "host", "memory", "metrics", "origin", "path", "token", "too_long", "too_slow",
+            "host", "memory", "metrics", "origin", "path", "proxy", "token", "too_long", "too_slow",
             "unfinished",
         ];
         let settings = offhook_config::settings();

@@ -59,31 +59,46 @@ impl Admission {
     /// A place for a connection, which may exist only to tell the client that there is no room.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let address = customer(address);
-        let most = self.most.load(Ordering::Relaxed);
+        let most_at_all = self.most.load(Ordering::Relaxed);
         let before = self.open.fetch_add(1, Ordering::Relaxed);
-        if before >= most.saturating_add(TOLD) {
+        if before >= most_at_all.saturating_add(TOLD) {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let mut over = before >= most;
-        let most = self.most_per_address.load(Ordering::Relaxed);
-        let is_counted = most != NO_LIMIT;
-        if is_counted {
-            let mut addresses = lock(&self.addresses);
-            let count = addresses.entry(address).or_default();
-            *count += 1;
-            over |= *count > most;
-        }
+        let (is_counted, over) = self.count(address);
         let admission = Arc::clone(self);
         Some(Place {
             admission,
             number: self.next.fetch_add(1, Ordering::Relaxed),
             address,
-            over,
+            over: before >= most_at_all,
+            over_by_address: over,
             is_counted,
             counted: false,
             has_requested: false,
         })
+    }
+
+    /// Counts a connection by its address, if that is limited: whether it was, and exceeds the limit.
+    fn count(&self, address: IpAddr) -> (bool, bool) {
+        let most = self.most_per_address.load(Ordering::Relaxed);
+        if most == NO_LIMIT {
+            return (false, false);
+        }
+        let mut addresses = lock(&self.addresses);
+        let count = addresses.entry(address).or_default();
+        *count += 1;
+        (true, *count > most)
+    }
+
+    fn uncount(&self, address: IpAddr) {
+        let mut addresses = lock(&self.addresses);
+        if let Some(count) = addresses.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&address);
+            }
+        }
     }
 
     /// Takes other limits over. Connections that exceed them stay until they end; those that are open
@@ -123,7 +138,10 @@ pub(crate) struct Place {
     admission: Arc<Admission>,
     number: u64,
     address: IpAddr,
+    /// Whether it exceeds the limit of all connections.
     over: bool,
+    /// Whether it exceeds the limit of its address.
+    over_by_address: bool,
     /// Whether it is counted by its address.
     is_counted: bool,
     /// Whether its handshake was already counted, before TLS.
@@ -150,6 +168,19 @@ impl Place {
         }
     }
 
+    /// The client is at another address, says the proxy at the present one.
+    pub(crate) fn move_to(&mut self, address: IpAddr) {
+        let address = customer(address);
+        if address == self.address {
+            return;
+        }
+        if self.is_counted {
+            self.admission.uncount(self.address);
+        }
+        self.address = address;
+        (self.is_counted, self.over_by_address) = self.admission.count(address);
+    }
+
     /// Where the client is.
     pub(crate) const fn address(&self) -> IpAddr {
         self.address
@@ -166,7 +197,7 @@ impl Place {
 
     /// Whether it exceeds the limit, and only exists to be told so.
     pub(crate) const fn is_over(&self) -> bool {
-        self.over
+        self.over || self.over_by_address
     }
 }
 
@@ -174,13 +205,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.admission.open.fetch_sub(1, Ordering::Relaxed);
         if self.is_counted {
-            let mut addresses = lock(&self.admission.addresses);
-            if let Some(count) = addresses.get_mut(&self.address) {
-                *count -= 1;
-                if *count == 0 {
-                    addresses.remove(&self.address);
-                }
-            }
+            self.admission.uncount(self.address);
         }
     }
 }

@@ -3,11 +3,13 @@
 
 mod admin;
 mod admission;
+mod forwarded;
 mod head;
 mod hosts;
 mod listening;
 mod mqtt;
 mod origins;
+mod proxy_protocol;
 mod raw_head;
 mod routes;
 mod stream;
@@ -33,6 +35,7 @@ use crate::{http, refused::Client, worker::Worker};
 pub(crate) use admission::{Admission, Peer, Place};
 use head::Heard;
 use raw_head::RawHead;
+pub(crate) use forwarded::client as forwarded_client;
 pub(crate) use hosts::is_known as is_known_host;
 pub(crate) use listening::{ensure_free, listen};
 pub(crate) use origins::{explanation as origin_explanation, rejected};
@@ -84,7 +87,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, door: Door, listener: TcpListener
                         drop(spawn_local(receive(worker, stream, address, place)));
                     }
                     Door::Mqtt | Door::MqttTls => {
-                        drop(spawn_local(mqtt::receive(worker, door, stream, place)));
+                        drop(spawn_local(mqtt::receive(worker, door, stream, address, place)));
                     }
                 }
             }
@@ -97,7 +100,10 @@ pub(crate) async fn accept(worker: Rc<Worker>, door: Door, listener: TcpListener
 }
 
 /// Reads a client's request and passes the connection on.
-async fn receive(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, mut place: Place) {
+async fn receive(worker: Rc<Worker>, mut stream: TcpStream, address: SocketAddr, mut place: Place) {
+    let Some(from_proxy) = proxied(&worker, &mut stream, address, &mut place).await else {
+        return;
+    };
     // TLS costs more than everything after it, so excess connections are closed before it. Without
     // TLS the answer is a 503, which says when to return.
     if worker.shared.tls.is_some() && !place.handshake(Instant::now()) {
@@ -109,11 +115,12 @@ async fn receive(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, mut
     let within = worker.shared.config.connections.handshake_timeout;
     let heard = timeout(within, async {
         let mut stream = worker.shared.accept_tls(stream).await?;
-        let heard = head::hear(&mut stream, &worker.live().handshake).await?;
+        let live = worker.live();
+        let heard = head::hear(&mut stream, live.handshake(from_proxy)).await?;
         io::Result::Ok((stream, heard))
     });
     match Box::pin(heard).await {
-        Ok(Ok((stream, heard))) => show(worker, stream, heard, place).await,
+        Ok(Ok((stream, heard))) => show(worker, stream, heard, from_proxy, place).await,
         Ok(Err(error)) => tracing::debug!(%address, %error, "lost before the request was complete"),
         Err(_) => {
             let client = Client::at(place.peer());
@@ -122,14 +129,59 @@ async fn receive(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, mut
     }
 }
 
-async fn show(worker: Rc<Worker>, mut stream: Stream, heard: Heard, mut place: Place) {
+/// Whether a trusted proxy is at the other end, which then names its client before everything else if
+/// the PROXY protocol is configured; none if it does so wrongly.
+async fn proxied(
+    worker: &Worker,
+    stream: &mut TcpStream,
+    address: SocketAddr,
+    place: &mut Place,
+) -> Option<bool> {
+    let live = worker.live();
+    let proxies = &live.config.proxies;
+    if !proxies.trusts(address.ip()) {
+        return Some(false);
+    }
+    if !proxies.protocol {
+        return Some(true);
+    }
+    let within = worker.shared.config.connections.handshake_timeout;
+    let read = timeout(within, proxy_protocol::read(stream)).await;
+    match read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(client) => {
+            if let Some(client) = client {
+                place.move_to(client);
+            }
+            Some(true)
+        }
+        Err(error) => {
+            worker.note_refusal("proxy", &error, Client::at(place.peer()));
+            None
+        }
+    }
+}
+
+async fn show(
+    worker: Rc<Worker>,
+    mut stream: Stream,
+    heard: Heard,
+    from_proxy: bool,
+    mut place: Place,
+) {
+    if let Heard::WebSocket(decision, _) = &heard
+        && from_proxy
+    {
+        let fields = decision.request().headers().iter();
+        let client = forwarded::client(fields, &worker.live().config.proxies);
+        client.into_iter().for_each(|client| place.move_to(client));
+    }
     let response = match heard {
         Heard::Http(unread) => {
             let keepalive = &worker.shared.config.keepalive;
             // As long as a WebSocket whose client does not answer.
             let patience = keepalive.interval.unwrap_or_default() + keepalive.pong_timeout;
             let stream = Rewound::new(stream, unread, patience);
-            return Box::pin(http::serve(worker, stream, place)).await;
+            return Box::pin(http::serve(worker, stream, from_proxy, place)).await;
         }
         Heard::Rejected(rejection, head) => {
             let head = RawHead::of(&head);

@@ -1,15 +1,24 @@
 //! Clients of MQTT that come without HTTP: over TCP, or over TLS.
 
-use std::{io, rc::Rc, time::Instant};
+use std::{io, net::SocketAddr, rc::Rc, time::Instant};
 
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{Door, Place, Stream, routes::speak_mqtt};
+use super::{Door, Place, Stream, proxied, routes::speak_mqtt};
 use crate::refused::Client;
 use crate::worker::{Approach, Guest, Pressure, Worker};
 
 /// Accepts TLS where it is spoken, and passes the connection on.
-pub(super) async fn receive(worker: Rc<Worker>, door: Door, stream: TcpStream, mut place: Place) {
+pub(super) async fn receive(
+    worker: Rc<Worker>,
+    door: Door,
+    mut stream: TcpStream,
+    address: SocketAddr,
+    mut place: Place,
+) {
+    if proxied(&worker, &mut stream, address, &mut place).await.is_none() {
+        return;
+    }
     let client = Client::at(place.peer());
     let refuse = |kind, why: &str| worker.note_refusal(kind, why, client);
     // Before its CONNECT, nothing can be said to a client.

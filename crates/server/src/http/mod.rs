@@ -9,7 +9,7 @@ mod files;
 mod health;
 mod metrics;
 
-use std::{cell::Cell, convert::Infallible, rc::Rc};
+use std::{cell::Cell, convert::Infallible, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -25,13 +25,15 @@ use hyper::{
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use offhook::protocol::handshake::{self, Rejection, RequestLine, ServerDecision};
+use offhook::protocol::handshake::{
+    self, Rejection, RequestLine, ServerConfig, ServerDecision,
+};
 use tokio::task::spawn_local;
 
 pub(crate) use admin::serve as serve_admin;
 
 use crate::{
-    door::{Place, Rewound, Upgrade, Way, origin_explanation, rejected, upgrade},
+    door::{Place, Rewound, Upgrade, Way, forwarded_client, origin_explanation, rejected, upgrade},
     metrics::Answered,
     refused::Client,
     worker::{Lease, Streaming, Worker},
@@ -48,14 +50,18 @@ type Streamed = Response<Either<Full<Bytes>, Streaming>>;
 const HELD: usize = 64 * 1024;
 
 /// Serves requests on one connection, until it ends or becomes a WebSocket.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
+/// `from_proxy`: a trusted proxy is at the other end.
+pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, from_proxy: bool, place: Place) {
     let lease = Lease::new(&worker);
     let place = Rc::new(Cell::new(Some(place)));
     let service = {
         let worker = Rc::clone(&worker);
-        service_fn(move |request| {
+        service_fn(move |mut request: Request<Incoming>| {
             let (worker, place) = (Rc::clone(&worker), Rc::clone(&place));
             async move {
+                if from_proxy {
+                    forward(&worker, &mut request, &place);
+                }
                 let (answered, answer) = respond(&worker, request, &place).await;
                 let status = answer.status().as_u16();
                 worker.metrics.answers.count(answered, status);
@@ -82,6 +88,29 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
         tracing::debug!(%error, "http connection lost");
     }
     drop(lease);
+}
+
+/// Marks a request from a trusted proxy.
+#[derive(Clone, Copy, Debug)]
+struct FromProxy;
+
+/// Notes that a trusted proxy sent this request, and for whom: for each request, since a proxy may use
+/// a connection for several clients.
+fn forward(worker: &Worker, request: &mut Request<Incoming>, place: &Cell<Option<Place>>) {
+    request.extensions_mut().insert(FromProxy);
+    let fields = request.headers().iter();
+    let fields = fields.map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let client = forwarded_client(fields, &worker.live().config.proxies);
+    if let Some(mut taken) = place.take() {
+        client.into_iter().for_each(|client| taken.move_to(client));
+        place.set(Some(taken));
+    }
+}
+
+/// The acceptor of handshakes for this request.
+fn acceptor(worker: &Worker, request: &Request<Incoming>) -> Arc<ServerConfig> {
+    let from_proxy = request.extensions().get::<FromProxy>().is_some();
+    Arc::clone(worker.live().handshake(from_proxy))
 }
 
 /// The answer to a request, and what answered it.
@@ -227,10 +256,11 @@ fn as_handshake(worker: &Worker, request: &Request<Incoming>) -> Result<ServerDe
         ("sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA=="),
     ];
     let own = request.headers().iter().filter(|(name, _)| {
-        matches!(**name, HOST | ORIGIN | AUTHORIZATION | COOKIE) || *name == "sec-fetch-site"
+        matches!(**name, HOST | ORIGIN | AUTHORIZATION | COOKIE)
+            || ["sec-fetch-site", "x-forwarded-proto", "forwarded"].contains(&name.as_str())
     });
     let own = own.map(|(name, value)| (name.as_str(), value.as_bytes()));
-    ServerDecision::from_parsed(&worker.live().handshake, line, own.chain(handshake))
+    ServerDecision::from_parsed(&acceptor(worker, request), line, own.chain(handshake))
 }
 
 /// Handles a handshake that hyper has read.
@@ -247,7 +277,7 @@ fn upgraded(
     };
     let fields = request.headers().iter();
     let fields = fields.map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let decision = match ServerDecision::from_parsed(&worker.live().handshake, connection, fields) {
+    let decision = match ServerDecision::from_parsed(&acceptor(worker, request), connection, fields) {
         Ok(decision) => decision,
         Err(rejection) => {
             let client = client_of(request, place);
@@ -296,9 +326,16 @@ fn client_of<'a>(request: &'a Request<Incoming>, place: &Cell<Option<Place>>) ->
     let taken = place.take();
     let peer = taken.as_ref().map(Place::peer);
     place.set(taken);
-    let origin = request.headers().get(ORIGIN);
     Client {
         peer,
+        ..client_with(request)
+    }
+}
+
+/// What a request says of its client.
+fn client_with(request: &Request<Incoming>) -> Client<'_> {
+    let origin = request.headers().get(ORIGIN);
+    Client {
         origin: origin.and_then(|origin| origin.to_str().ok()),
         path: Some(request.uri().path()),
         ..Client::default()

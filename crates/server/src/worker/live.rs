@@ -17,15 +17,31 @@ pub(crate) struct Live {
     pub(crate) rules: Arc<RuleBook>,
     /// The acceptor of handshakes.
     pub(crate) handshake: Arc<ServerConfig>,
+    /// The same for requests from trusted proxies.
+    pub(crate) behind_proxy: Arc<ServerConfig>,
 }
 
 impl Live {
     pub(crate) fn new(config: Config, rules: Arc<RuleBook>) -> Arc<Self> {
+        let handshake = handshake(&config);
         Arc::new(Self {
-            handshake: Arc::new(handshake(&config)),
+            behind_proxy: Arc::new(ServerConfig {
+                trust_forwarded: true,
+                ..handshake.clone()
+            }),
+            handshake: Arc::new(handshake),
             rules,
             config,
         })
+    }
+
+    /// The acceptor of handshakes from a trusted proxy, or from anybody else.
+    pub(crate) const fn handshake(&self, from_proxy: bool) -> &Arc<ServerConfig> {
+        if from_proxy {
+            &self.behind_proxy
+        } else {
+            &self.handshake
+        }
     }
 
     /// The engine's limits.

@@ -29,6 +29,7 @@ mod metrics;
 mod mqtt;
 mod origins;
 mod polling;
+mod proxies;
 mod reader;
 mod receipts;
 mod reload;

@@ -19,7 +19,7 @@ use hyper::{
 use offhook_auth::{ApiKey, ApiKeys, Scope};
 use serde_json::Value;
 
-use super::{Answer, checked, cors};
+use super::{Answer, checked, client_with, cors};
 use crate::worker::Worker;
 use body::Body;
 pub(super) use fields::Query;
@@ -105,7 +105,7 @@ type Outcome = Result<Value, Problem>;
 /// Answers a request to the API. Pages may use it if they may connect.
 pub(super) async fn serve(worker: &Rc<Worker>, request: Request<Incoming>) -> Answer {
     let origin = request.headers().get(ORIGIN).cloned();
-    let refused = origin.as_ref().and_then(|_| checked(worker, &request).err());
+    let refused = origin.as_ref().and_then(|_| checked(worker, &request, client_with(&request)).err());
     let mut answer = match refused {
         Some(problem) => problem.answer(),
         None if cors::is_preflight(&request) => cors::preflight(&METHODS, FIELDS),
