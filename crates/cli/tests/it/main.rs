@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod config;
 mod decode;
+mod deployed;
 mod deployment;
 mod dial;
 #[cfg(unix)]

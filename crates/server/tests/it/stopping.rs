@@ -108,7 +108,7 @@ async fn while_it_is_stopped_only_operators_are_accepted_and_it_is_not_ready() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_leave_is_cut_off_in_time() {
+async fn connections_that_do_not_close_are_cut_off_in_time() {
     let hall = Hall::open(Config {
         drain: Duration::from_millis(100),
         ..config()
