@@ -136,7 +136,8 @@ impl FromStr for ApiKey {
         } else {
             let scope = |name: &str| {
                 let known = SCOPES.iter().find(|(known, _)| *known == name);
-                let unknown = "unknown scope; expected publish, read, sessions, admin, metrics or *";
+                let unknown =
+                    "unknown scope; expected publish, read, sessions, admin, metrics or *";
                 known.map(|(_, scope)| *scope).ok_or(InvalidApiKey(unknown))
             };
             scopes.split('+').map(scope).collect::<Result<_, _>>()?

@@ -119,7 +119,11 @@ impl Claims {
         let channel = payload.channel.as_deref().map(ChannelName::new);
         let channel = channel.transpose();
         let channel = channel.map_err(|refusal| claim("channel", refusal.detail.into_owned()))?;
-        if payload.class.as_deref().is_some_and(|name| !ClientClass::is_name(name)) {
+        if payload
+            .class
+            .as_deref()
+            .is_some_and(|name| !ClientClass::is_name(name))
+        {
             let reason = format!(
                 "is no name of a class: expected letters, digits, -, _ and ., at most {MAX_CLASS} \
                  bytes"

@@ -44,9 +44,13 @@ impl Reload {
             }
             None => running(&config.data)?,
         };
-        let pid = Pid::from_raw(pid).ok_or_else(|| Failure::usage("--pid: expected a number above 0"))?;
+        let pid =
+            Pid::from_raw(pid).ok_or_else(|| Failure::usage("--pid: expected a number above 0"))?;
         kill_process(pid, Signal::HUP).map_err(|error| {
-            Failure::Failed(format!("process {} cannot be told: {error}", pid.as_raw_nonzero()))
+            Failure::Failed(format!(
+                "process {} cannot be told: {error}",
+                pid.as_raw_nonzero()
+            ))
         })?;
         let pid = pid.as_raw_nonzero();
         Ok(screen::print(&format!(

@@ -179,13 +179,17 @@ async fn stop(running: Running, mut signals: Signals, config: &Config) {
         "stopping: clients have up to {seconds} s to disconnect; Ctrl-C again stops at once"
     ));
     let twice = async {
-        tokio::select! {
-            _ = signals.interrupt.recv() => BY_INTERRUPT,
-            () = sleep(SAME_SIGNAL) => {
-                tokio::select! {
-                    _ = signals.interrupt.recv() => BY_INTERRUPT,
-                    _ = signals.terminate.recv() => BY_TERMINATION,
+        let first = sleep(SAME_SIGNAL);
+        tokio::pin!(first);
+        loop {
+            tokio::select! {
+                _ = signals.interrupt.recv() => return BY_INTERRUPT,
+                _ = signals.terminate.recv() => {
+                    if first.is_elapsed() {
+                        return BY_TERMINATION;
+                    }
                 }
+                () = first.as_mut(), if !first.is_elapsed() => {}
             }
         }
     };

@@ -20,7 +20,8 @@ pub struct Change {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "(not shown)".to_owned());
+        let shown =
+            |value: &Option<String>| value.clone().unwrap_or_else(|| "(not shown)".to_owned());
         let Self {
             key, before, after, ..
         } = self;
@@ -97,7 +98,8 @@ fn change(key: &str, before: Option<String>, after: Option<String>) -> Change {
         key: key.to_owned(),
         before,
         after,
-        is_live: LIVE.iter().any(|group| is_in(&group)) && !NOT_LIVE.iter().any(|group| is_in(&group)),
+        is_live: LIVE.iter().any(|group| is_in(&group))
+            && !NOT_LIVE.iter().any(|group| is_in(&group)),
     }
 }
 
@@ -116,9 +118,15 @@ fn secrets(before: &Config, after: &Config) -> Vec<Change> {
     let same = [
         ("api.keys", before.api.keys == after.api.keys),
         ("auth.secrets", before.auth.secrets == after.auth.secrets),
-        ("backend.secrets", before.backend.secrets == after.backend.secrets),
+        (
+            "backend.secrets",
+            before.backend.secrets == after.backend.secrets,
+        ),
         ("resume.key", before.resume.key == after.resume.key),
-        ("resume.older_keys", before.resume.older_keys == after.resume.older_keys),
+        (
+            "resume.older_keys",
+            before.resume.older_keys == after.resume.older_keys,
+        ),
     ];
     let changed = same.into_iter().filter(|(_, same)| !same);
     changed.map(|(key, _)| change(key, None, None)).collect()

@@ -55,7 +55,14 @@ fn tls(loaded: &Loaded) -> Vec<Problem> {
     };
     let (missing, given) = if files.cert.as_os_str().is_empty() {
         let only_more = files.key.as_os_str().is_empty();
-        ("tls.cert", if only_more { "tls.more_certs" } else { "tls.key" })
+        (
+            "tls.cert",
+            if only_more {
+                "tls.more_certs"
+            } else {
+                "tls.key"
+            },
+        )
     } else if files.key.as_os_str().is_empty() {
         ("tls.key", "tls.cert")
     } else {

@@ -23,10 +23,16 @@ const LIMITS: &[(&str, &[&str])] = &[
             "drain",
         ],
     ),
-    ("An address, of IPv6 the first 64 bits", &["connections.max_per_address"]),
+    (
+        "An address, of IPv6 the first 64 bits",
+        &["connections.max_per_address"],
+    ),
     (
         "A connection until its client has identified itself",
-        &["connections.handshake_timeout", "connections.connect_timeout"],
+        &[
+            "connections.handshake_timeout",
+            "connections.connect_timeout",
+        ],
     ),
     (
         "A connection",
@@ -45,10 +51,7 @@ const LIMITS: &[(&str, &[&str])] = &[
             "connections.close_timeout",
         ],
     ),
-    (
-        "A class of clients",
-        &["limits.classes"],
-    ),
+    ("A class of clients", &["limits.classes"]),
     (
         "A session",
         &[
@@ -80,7 +83,10 @@ const LIMITS: &[(&str, &[&str])] = &[
             "storage.mailbox_bytes",
         ],
     ),
-    ("A request to the HTTP API", &["api.max_body", "api.body_timeout"]),
+    (
+        "A request to the HTTP API",
+        &["api.max_body", "api.body_timeout"],
+    ),
 ];
 
 /// The table of limits as Markdown.
@@ -96,7 +102,10 @@ pub fn limits() -> String {
         .to_owned();
     for (of, keys) in LIMITS {
         // Writing to a String never fails.
-        let _ = write!(page, "\n## {of}\n\n| setting | default | what it limits | why this much |\n|---|---|---|---|\n");
+        let _ = write!(
+            page,
+            "\n## {of}\n\n| setting | default | what it limits | why this much |\n|---|---|---|---|\n"
+        );
         for setting in keys.iter().filter_map(|key| settings.get(*key)) {
             let default = setting.default.as_deref().unwrap_or_default();
             let cell = |text: &str| text.replace('|', "\\|");
@@ -124,15 +133,26 @@ mod tests {
             assert!(known.iter().any(|setting| setting.key == *key), "{key}");
         }
         let page = include_str!("../../../docs/limits.md");
-        assert!(page == limits(), "run `cargo run -- config --limits > docs/limits.md`");
+        assert!(
+            page == limits(),
+            "run `cargo run -- config --limits > docs/limits.md`"
+        );
     }
 
     #[test]
     fn every_setting_of_the_group_limits_is_in_the_table() {
         let listed: Vec<&str> = LIMITS.iter().flat_map(|(_, keys)| *keys).copied().collect();
         // Not limits, but how often something happens.
-        let others = ["limits.presence_grace", "limits.presence_lease", "limits.save_after", "limits.read_again_after"];
-        for setting in settings().iter().filter(|setting| setting.group() == "limits") {
+        let others = [
+            "limits.presence_grace",
+            "limits.presence_lease",
+            "limits.save_after",
+            "limits.read_again_after",
+        ];
+        for setting in settings()
+            .iter()
+            .filter(|setting| setting.group() == "limits")
+        {
             let key = setting.key.as_str();
             assert!(listed.contains(&key) || others.contains(&key), "{key}");
         }

@@ -59,7 +59,9 @@ impl FromStr for Network {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!("{text:?} is no network; expected an address like 10.0.0.7, or a network like 10.0.0.0/8")
+            format!(
+                "{text:?} is no network; expected an address like 10.0.0.7, or a network like 10.0.0.0/8"
+            )
         };
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits.parse().map_err(|_| wrong())?)),
@@ -115,7 +117,10 @@ mod tests {
     fn what_is_no_network_is_refused_by_name() {
         for text in ["", "proxy.example", "10.0.0.0/33", "::/129", "10.0.0.0/"] {
             let error = text.parse::<Network>().unwrap_err();
-            assert!(error.starts_with(&format!("{text:?} is no network")), "{error}");
+            assert!(
+                error.starts_with(&format!("{text:?} is no network")),
+                "{error}"
+            );
         }
         for text in ["10.0.0.0/8", "10.0.0.7", "fd00::/8"] {
             assert_eq!(text.parse::<Network>().unwrap().to_string(), text);

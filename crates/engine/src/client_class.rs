@@ -65,10 +65,13 @@ impl Limits {
         let Some(class) = self.classes.iter().find(|class| class.name == *name) else {
             return of_all;
         };
-        let many = |own: Option<u32>, all| own.map_or(all, |own| own.try_into().unwrap_or(usize::MAX));
+        let many =
+            |own: Option<u32>, all| own.map_or(all, |own| own.try_into().unwrap_or(usize::MAX));
         let few = |own: Option<u32>, all| own.map_or(all, |own| own.try_into().unwrap_or(u16::MAX));
         ClientLimits {
-            commands_per_second: class.commands_per_second.unwrap_or(of_all.commands_per_second),
+            commands_per_second: class
+                .commands_per_second
+                .unwrap_or(of_all.commands_per_second),
             command_burst: class.command_burst.unwrap_or(of_all.command_burst),
             publishes_per_second: class
                 .publishes_per_second
@@ -153,12 +156,16 @@ impl FromStr for ClientClass {
                 )));
             };
             if field.is_some() {
-                return Err(InvalidClass(format!("class {name}: {limit} is given twice")));
+                return Err(InvalidClass(format!(
+                    "class {name}: {limit} is given twice"
+                )));
             }
             let number = number.parse::<u32>().ok().filter(|number| *number > 0);
             let number = number.ok_or_else(|| {
                 let expected = "expected a whole number, at least 1";
-                InvalidClass(format!("class {name}: {limit}: {expected}, like {limit}=500"))
+                InvalidClass(format!(
+                    "class {name}: {limit}: {expected}, like {limit}=500"
+                ))
             })?;
             *field = Some(number);
         }

@@ -50,7 +50,11 @@ impl SessionSnapshot {
     pub fn to_bytes(&self) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(256);
         let note = if self.note.is_empty() { 0 } else { NOTE };
-        let class = if self.identity.class.is_none() { 0 } else { CLASS };
+        let class = if self.identity.class.is_none() {
+            0
+        } else {
+            CLASS
+        };
         out.put_u8(VERSION + note + class);
         out.put_u64(self.time_ms);
         out.put_slice(&self.session.to_bytes());

@@ -10,9 +10,12 @@ use std::{
 
 use offhook::protocol::handshake::Request;
 use offhook_engine::SessionId;
-use tracing::field::display;
 
-use crate::{door::Peer, metrics::WorkerMetrics};
+use crate::{
+    door::Peer,
+    metrics::WorkerMetrics,
+    worker::{Approach, Verified},
+};
 
 /// How long repeated refusals are only counted.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -38,6 +41,20 @@ impl<'a> Client<'a> {
     pub(crate) fn at(peer: Peer) -> Self {
         Self {
             peer: Some(peer),
+            ..Self::default()
+        }
+    }
+
+    /// A client that has not identified itself yet, by what its handshake says.
+    pub(crate) fn newcomer(
+        peer: Option<Peer>,
+        identity: Option<&'a Verified>,
+        approach: Option<&'a Approach>,
+    ) -> Self {
+        Self {
+            peer,
+            user: identity.map_or("", |verified| &verified.identity.user),
+            origin: approach.and_then(|from| from.origin.as_deref()),
             ..Self::default()
         }
     }
@@ -190,10 +207,26 @@ mod tests {
 
     #[test]
     fn every_setting_that_is_named_exists() {
-        let kinds = offhook_engine::ErrorCode::ALL.iter().map(|code| code.name());
+        let kinds = offhook_engine::ErrorCode::ALL
+            .iter()
+            .map(|code| code.name());
         let ours = [
-            "admin", "api", "connect", "connections", "flood", "handshake_timeout", "handshakes",
-            "host", "memory", "metrics", "origin", "path", "proxy", "token", "too_long", "too_slow",
+            "admin",
+            "api",
+            "connect",
+            "connections",
+            "flood",
+            "handshake_timeout",
+            "handshakes",
+            "host",
+            "memory",
+            "metrics",
+            "origin",
+            "path",
+            "proxy",
+            "token",
+            "too_long",
+            "too_slow",
             "unfinished",
         ];
         let settings = offhook_config::settings();

@@ -7,12 +7,7 @@ use super::{Dev, logs::Logs};
 use crate::settings::Flags;
 
 /// Reads the sources of the start again: the file, the environment of this process, and its flags.
-pub(super) async fn reload(
-    running: &Running,
-    logs: &Logs,
-    flags: &Flags,
-    dev: Option<&Dev>,
-) {
+pub(super) async fn reload(running: &Running, logs: &Logs, flags: &Flags, dev: Option<&Dev>) {
     let mut loaded = match flags.read() {
         Ok(loaded) => loaded,
         Err(problems) => {

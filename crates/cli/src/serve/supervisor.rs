@@ -19,7 +19,7 @@ pub(super) fn tell(state: &str) {
     let address = match name.as_bytes().strip_prefix(b"@") {
         // An abstract name, which only Linux has.
         #[cfg(target_os = "linux")]
-        Some(name) => std::os::linux::net::SocketAddrExt::from_abstract_name(name),
+        Some(name) => <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name),
         #[cfg(not(target_os = "linux"))]
         Some(_) => return,
         None => SocketAddr::from_pathname(&name),

@@ -10,11 +10,7 @@ use offhook_server::{
 use crate::screen::{BOLD, DIM, LINK};
 
 /// The addresses of the chat and for programs, the location of the data, and the key of `--dev`.
-pub(super) fn text(
-    loaded: &Loaded,
-    running: &Running,
-    dev_key: Option<&str>,
-) -> String {
+pub(super) fn text(loaded: &Loaded, running: &Running, dev_key: Option<&str>) -> String {
     let (config, addresses) = (&loaded.config, running.addresses());
     let tls = if config.tls.is_some() { "s" } else { "" };
     let version = env!("CARGO_PKG_VERSION");
@@ -63,11 +59,17 @@ pub(super) fn log(loaded: &Loaded, running: &Running, dev_key: Option<&str>) {
     let tls = if config.tls.is_some() { "s" } else { "" };
     for address in running.addresses() {
         let host = reached(*address).0;
-        tracing::info!(url = format!("ws{tls}://{host}{}", config.ws_path), "listening");
+        tracing::info!(
+            url = format!("ws{tls}://{host}{}", config.ws_path),
+            "listening"
+        );
     }
     for address in running.admin_addresses() {
         let host = reached(*address).0;
-        tracing::info!(url = format!("http://{host}/metrics"), "listening for operators");
+        tracing::info!(
+            url = format!("http://{host}/metrics"),
+            "listening for operators"
+        );
     }
     let data = (!config.in_memory).then(|| shown(&config.data));
     tracing::info!(

@@ -23,7 +23,10 @@ fn the_configuration_is_one_of_the_server() {
     let manifest = read("kubernetes/offhook.yaml");
     let (_, text) = manifest.split_once("offhook.toml: |\n").expect("a file");
     let (text, _) = text.split_once("---").expect("its end");
-    let lines: Vec<&str> = text.lines().map(|line| line.trim_start_matches("    ")).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(|line| line.trim_start_matches("    "))
+        .collect();
     let ended = offhook(&["config"])
         .file("offhook.toml", lines.join("\n"))
         .run();
@@ -41,7 +44,9 @@ fn every_metric_of_the_alerts_exists() {
     let used: BTreeSet<&str> = words
         .filter(|word| word.starts_with("offhook_") || word.starts_with("process_"))
         .map(|word| {
-            let base = word.strip_suffix("_bucket").or_else(|| word.strip_suffix("_total"));
+            let base = word
+                .strip_suffix("_bucket")
+                .or_else(|| word.strip_suffix("_total"));
             base.unwrap_or(word)
         })
         .collect();
@@ -54,7 +59,10 @@ fn every_metric_of_the_alerts_exists() {
 fn the_alerts_and_the_page_that_explains_them_name_the_same() {
     let rules = read("prometheus/offhook.rules.yml");
     let page = include_str!("../../../../docs/production.md");
-    for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+    for alert in rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+    {
         assert!(page.contains(&format!("`{alert}`")), "{alert}");
     }
 }
@@ -78,10 +86,17 @@ fn systemd_finds_no_mistake_in_the_service_and_rates_it_as_safe() {
         return;
     };
     let said = String::from_utf8_lossy(&verified.stderr);
-    let about_ours: Vec<_> = said.lines().filter(|line| line.contains("offhook.service")).collect();
+    let about_ours: Vec<_> = said
+        .lines()
+        .filter(|line| line.contains("offhook.service"))
+        .collect();
     assert!(about_ours.is_empty(), "{said}");
     let rated = analyze(&["security", "--offline=yes", "--threshold=20"]).expect("installed");
     let said = String::from_utf8_lossy(&rated.stdout);
     // 2.0 of 10; 10 is a service without any restriction.
-    assert!(rated.status.success(), "{said}{}", String::from_utf8_lossy(&rated.stderr));
+    assert!(
+        rated.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&rated.stderr)
+    );
 }

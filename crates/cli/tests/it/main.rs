@@ -13,10 +13,10 @@ mod log;
 mod manual;
 mod peer;
 mod program;
-mod reload;
-mod supervised;
 #[cfg(unix)]
 mod prove;
+mod reload;
 mod serve;
 mod serving;
+mod supervised;
 mod token;

@@ -51,7 +51,10 @@ fn a_changed_file_is_taken_over_by_sighup_and_the_difference_is_logged() {
     let told = running.error_line_with("the configuration was read again");
     assert!(told.contains("setting=\"origins\""), "{told}");
     assert!(told.contains("https://app.example"), "{told}");
-    assert!(told.contains("setting=\"talk\"") && told.contains("next start"), "{told}");
+    assert!(
+        told.contains("setting=\"talk\"") && told.contains("next start"),
+        "{told}"
+    );
     assert_eq!(from_page(&address, PAGE), "101");
     // The new level counts at once: an ordinary line of `debug`.
     drop(TcpStream::connect(&address).expect("it listens"));
@@ -67,7 +70,10 @@ fn a_mistake_in_the_file_changes_nothing_and_is_named_with_its_line() {
     fs::write(&file, after).expect("written");
     running.signal(Signal::HUP);
     let told = running.error_line_with("was not taken over");
-    assert!(told.contains("offhook.toml:5:14") && told.contains("limits.data_bytes"), "{told}");
+    assert!(
+        told.contains("offhook.toml:5:14") && told.contains("limits.data_bytes"),
+        "{told}"
+    );
     assert_eq!(from_page(&address, PAGE), "403");
     // A key that is not a file: the configuration is good, and cannot be used.
     let after = format!("{before}origins = [\"{PAGE}\"]\n[api]\nkey_files = \"nowhere\"\n");
@@ -85,7 +91,7 @@ fn a_mistake_in_the_file_changes_nothing_and_is_named_with_its_line() {
 
 #[test]
 fn offhook_reload_finds_the_server_and_checks_the_file_first() {
-    let before = "listen = \"0\"\n";
+    let before = "listen = \"0\"\ndata = \"offhook-data\"\n";
     let (mut running, address, file) = with_file(before);
     let config = file.display().to_string();
     let reload = |arguments: &[&str]| {

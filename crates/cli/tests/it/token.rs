@@ -124,6 +124,9 @@ fn serve_dev_lets_pages_of_every_local_port_connect_and_no_others() {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let first = answer.lines().next().unwrap();
-        assert!(first.starts_with(&format!("HTTP/1.1 {status} ")), "{origin}: {answer}");
+        assert!(
+            first.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{origin}: {answer}"
+        );
     }
 }

@@ -62,7 +62,10 @@ fn publish(engine: &mut Engine, connection: ConnectionId, count: u32, now: Now) 
         engine.handle_command(connection, CommandId(n.into()), command, now);
     }
     let codes = refusals(engine);
-    assert!(codes.iter().all(|code| *code == ErrorCode::RateLimited), "{codes:?}");
+    assert!(
+        codes.iter().all(|code| *code == ErrorCode::RateLimited),
+        "{codes:?}"
+    );
     codes.len()
 }
 
@@ -117,7 +120,11 @@ fn limits_handed_in_later_apply_to_open_connections() {
     let client = open(&mut engine, &world, Some("later"), 1);
     assert_eq!(publish(&mut engine, client, 3, world.now), 1);
     engine.set_limits(Limits {
-        classes: vec!["later publishes_per_second=1000000 commands_per_second=1000000".parse().unwrap()],
+        classes: vec![
+            "later publishes_per_second=1000000 commands_per_second=1000000"
+                .parse()
+                .unwrap(),
+        ],
         ..tight_limits()
     });
     let later = Now {
@@ -138,7 +145,10 @@ fn a_class_is_a_name_and_limits_by_their_names() {
         ("", "not the name of a class"),
         ("publish_burst=8", "not the name of a class"),
         ("a b", "\"b\" is not a limit"),
-        ("a data_bytes=1", "expected commands_per_second, command_burst"),
+        (
+            "a data_bytes=1",
+            "expected commands_per_second, command_burst",
+        ),
         ("a publish_burst", "expected a whole number"),
         ("a publish_burst=0", "at least 1"),
         ("a publish_burst=-1", "at least 1"),

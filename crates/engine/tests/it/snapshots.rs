@@ -58,7 +58,11 @@ fn snapshot() -> SessionSnapshot {
 fn a_snapshot_round_trips() {
     let bytes = snapshot().to_bytes().unwrap();
     assert_eq!(SessionSnapshot::from_bytes(&bytes), Ok(snapshot()));
-    for (class, note) in [(Some("backend"), "a note"), (Some("backend"), ""), (None, "")] {
+    for (class, note) in [
+        (Some("backend"), "a note"),
+        (Some("backend"), ""),
+        (None, ""),
+    ] {
         let mut identity = Identity::clone(&snapshot().identity);
         identity.class = class.map(Into::into);
         let other = SessionSnapshot {

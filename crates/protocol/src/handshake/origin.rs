@@ -92,8 +92,9 @@ impl OriginPolicy {
         let own = OriginParts::new(scheme.as_str(), own);
         let allowed = match self {
             Self::Any => true,
-            Self::AllowList(list) => origin
-                .is_some_and(|origin| list.iter().any(|one| one.matches(&origin, Some(&own)))),
+            Self::AllowList(list) => {
+                origin.is_some_and(|origin| list.iter().any(|one| one.matches(&origin, Some(&own))))
+            }
             Self::SameOrigin => origin == Some(own),
         };
         if allowed {
@@ -115,7 +116,12 @@ fn printable(origin: &[u8]) -> Box<str> {
         b'!'..=b'~' => char::from(*byte),
         _ => '?',
     };
-    origin.iter().take(SHOWN).map(visible).collect::<String>().into()
+    origin
+        .iter()
+        .take(SHOWN)
+        .map(visible)
+        .collect::<String>()
+        .into()
 }
 
 /// The parts of an origin, with the default port filled in: RFC 6454 §5 compares these three.

@@ -135,11 +135,7 @@ impl fmt::Display for OriginPattern {
 
 impl OriginPattern {
     /// `own` is the server's origin; without it, `same` matches nothing.
-    pub(super) fn matches(
-        &self,
-        origin: &OriginParts<'_>,
-        own: Option<&OriginParts<'_>>,
-    ) -> bool {
+    pub(super) fn matches(&self, origin: &OriginParts<'_>, own: Option<&OriginParts<'_>>) -> bool {
         let Pattern::Origins {
             base,
             below,
@@ -164,7 +160,9 @@ impl OriginPattern {
 /// A domain, other than one under which everybody registers names.
 fn can_have_names_below(host: &Host<'_>) -> bool {
     let Host::Name(name) = host else { return false };
-    let is_address = name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let is_address = name
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
     let labels = name.split('.');
     !is_address
         && labels.clone().all(|label| !label.is_empty())

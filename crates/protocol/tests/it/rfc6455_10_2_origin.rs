@@ -214,9 +214,15 @@ fn a_refusal_names_the_origin_without_what_could_break_a_line_or_fill_a_log() {
         rejection.to_string()
     };
     let plain = refuse("https://evil.example");
-    assert_eq!(plain, "pages from https://evil.example may not connect here");
+    assert_eq!(
+        plain,
+        "pages from https://evil.example may not connect here"
+    );
     let odd = refuse("https://\u{e9}vil.example\t<b>");
-    assert_eq!(odd, "pages from https://??vil.example?<b> may not connect here");
+    assert_eq!(
+        odd,
+        "pages from https://??vil.example?<b> may not connect here"
+    );
     let long = refuse(&format!("https://{}", "a".repeat(2_000)));
     assert!(long.len() < 250, "{long}");
 }

@@ -160,9 +160,9 @@ impl Authenticator {
             return Err(Refusal::new(ErrorCode::Unauthenticated, detail));
         }
         let mut identity = claims.identity(self.of_users());
-        self.classes
-            .check(&mut identity)
-            .map_err(|detail| Refusal::new(ErrorCode::Unauthenticated, format!("token: {detail}")))?;
+        self.classes.check(&mut identity).map_err(|detail| {
+            Refusal::new(ErrorCode::Unauthenticated, format!("token: {detail}"))
+        })?;
         Ok(identity)
     }
 

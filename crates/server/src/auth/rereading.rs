@@ -49,7 +49,11 @@ impl Authenticator {
             Ok(material) => {
                 let (tokens, api) = (material.tokens.len(), material.api.len());
                 self.use_material(material);
-                tracing::info!(tokens, api, "a file with keys has changed; its keys are used now");
+                tracing::info!(
+                    tokens,
+                    api,
+                    "a file with keys has changed; its keys are used now"
+                );
             }
             Err(error) => {
                 let source = std::error::Error::source(&error).map(ToString::to_string);

@@ -53,11 +53,6 @@ impl Sources {
         self.api_key_files = Vec::new();
     }
 
-    /// Whether there are keys of tokens.
-    pub(super) fn has_token_keys(&self) -> bool {
-        !self.secrets.is_empty() || !self.key_files.is_empty()
-    }
-
     /// Reads the files. Either all of them are good, or nothing changes.
     pub(super) fn read(&self) -> Result<Material, StartError> {
         let mut keys = Vec::new();
@@ -134,7 +129,9 @@ fn api_keys(path: &Path) -> Result<Vec<ApiKey>, StartError> {
         keys.push(key.map_err(|error| wrong(format!("line {}: {error}", n + 1)))?);
     }
     if keys.is_empty() {
-        return Err(wrong("it has no entry; `offhook token --api-key` makes one".to_owned()));
+        return Err(wrong(
+            "it has no entry; `offhook token --api-key` makes one".to_owned(),
+        ));
     }
     Ok(keys)
 }

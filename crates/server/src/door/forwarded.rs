@@ -66,7 +66,9 @@ fn of_element(element: &[u8]) -> Option<IpAddr> {
 /// An address, maybe with a port.
 fn address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
     if let Ok(address) = bare.unwrap_or(text).parse() {
         return Some(address);
     }
@@ -91,27 +93,42 @@ mod tests {
         let entry = |value: &str| found(&[("X-Forwarded-For", value)]);
         assert_eq!(entry("203.0.113.7").as_deref(), Some("203.0.113.7"));
         // What a client claims stands before what the proxy has seen.
-        assert_eq!(entry("1.2.3.4, 203.0.113.7").as_deref(), Some("203.0.113.7"));
-        assert_eq!(entry("1.2.3.4, 203.0.113.7, 10.0.0.9").as_deref(), Some("203.0.113.7"));
+        assert_eq!(
+            entry("1.2.3.4, 203.0.113.7").as_deref(),
+            Some("203.0.113.7")
+        );
+        assert_eq!(
+            entry("1.2.3.4, 203.0.113.7, 10.0.0.9").as_deref(),
+            Some("203.0.113.7")
+        );
         assert_eq!(entry("10.0.0.1, 10.0.0.9").as_deref(), Some("10.0.0.1"));
         assert_eq!(entry("203.0.113.7:4711").as_deref(), Some("203.0.113.7"));
         assert_eq!(entry("[2001:db8::1]:4711").as_deref(), Some("2001:db8::1"));
         assert_eq!(entry("1.2.3.4, unknown").as_deref(), None);
         assert_eq!(entry("").as_deref(), None);
-        let two = [("x-forwarded-for", "1.2.3.4"), ("x-forwarded-for", "203.0.113.7")];
+        let two = [
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-forwarded-for", "203.0.113.7"),
+        ];
         assert_eq!(found(&two).as_deref(), Some("203.0.113.7"));
     }
 
     #[test]
     fn the_standard_s_field_is_read_if_there_is_no_other() {
         let entry = |value: &str| found(&[("Forwarded", value)]);
-        assert_eq!(entry("for=203.0.113.7;proto=https").as_deref(), Some("203.0.113.7"));
+        assert_eq!(
+            entry("for=203.0.113.7;proto=https").as_deref(),
+            Some("203.0.113.7")
+        );
         assert_eq!(
             entry("for=1.2.3.4, proto=https;For=\"[2001:db8::1]:80\"").as_deref(),
             Some("2001:db8::1")
         );
         assert_eq!(entry("for=_hidden").as_deref(), None);
-        let both = [("forwarded", "for=1.2.3.4"), ("x-forwarded-for", "203.0.113.7")];
+        let both = [
+            ("forwarded", "for=1.2.3.4"),
+            ("x-forwarded-for", "203.0.113.7"),
+        ];
         assert_eq!(found(&both).as_deref(), Some("203.0.113.7"));
     }
 }

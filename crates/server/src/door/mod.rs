@@ -33,12 +33,12 @@ use tokio::{
 
 use crate::{http, refused::Client, worker::Worker};
 pub(crate) use admission::{Admission, Peer, Place};
-use head::Heard;
-use raw_head::RawHead;
 pub(crate) use forwarded::client as forwarded_client;
+use head::Heard;
 pub(crate) use hosts::is_known as is_known_host;
 pub(crate) use listening::{ensure_free, listen};
 pub(crate) use origins::{explanation as origin_explanation, rejected};
+use raw_head::RawHead;
 pub(crate) use routes::Routes;
 #[cfg(test)]
 pub(crate) use routes::Spoken;
@@ -87,7 +87,9 @@ pub(crate) async fn accept(worker: Rc<Worker>, door: Door, listener: TcpListener
                         drop(spawn_local(receive(worker, stream, address, place)));
                     }
                     Door::Mqtt | Door::MqttTls => {
-                        drop(spawn_local(mqtt::receive(worker, door, stream, address, place)));
+                        drop(spawn_local(mqtt::receive(
+                            worker, door, stream, address, place,
+                        )));
                     }
                 }
             }

@@ -16,7 +16,10 @@ pub(super) async fn receive(
     address: SocketAddr,
     mut place: Place,
 ) {
-    if proxied(&worker, &mut stream, address, &mut place).await.is_none() {
+    if proxied(&worker, &mut stream, address, &mut place)
+        .await
+        .is_none()
+    {
         return;
     }
     let client = Client::at(place.peer());

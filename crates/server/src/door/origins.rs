@@ -29,7 +29,9 @@ fn about_proxies(origin: &str, host: &str, scheme: Scheme) -> &'static str {
         return "";
     };
     let name = |authority: &str| {
-        let name = authority.rsplit_once(':').map_or(authority, |(name, _)| name);
+        let name = authority
+            .rsplit_once(':')
+            .map_or(authority, |(name, _)| name);
         name.to_ascii_lowercase()
     };
     if authority.eq_ignore_ascii_case(host) && of_page != scheme.as_str() {
@@ -69,7 +71,10 @@ mod tests {
         assert!(tls.contains("behind_tls_proxy"), "{tls}");
         let port = about_proxies("https://a.example:8443", "a.example", Scheme::Https);
         assert!(port.contains("$http_host"), "{port}");
-        assert_eq!(about_proxies("https://b.example", "a.example", Scheme::Http), "");
+        assert_eq!(
+            about_proxies("https://b.example", "a.example", Scheme::Http),
+            ""
+        );
         assert_eq!(about_proxies("null", "a.example", Scheme::Http), "");
     }
 }

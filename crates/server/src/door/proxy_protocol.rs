@@ -29,7 +29,9 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
     if SIGNATURE.starts_with(&start) {
         return binary(stream).await;
     }
-    Err(wrong("the connection of a trusted proxy does not begin with the PROXY protocol"))
+    Err(wrong(
+        "the connection of a trusted proxy does not begin with the PROXY protocol",
+    ))
 }
 
 /// Version 1: `TCP4 203.0.113.7 10.0.0.1 4711 8000`.
@@ -38,7 +40,9 @@ async fn line(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr
     // Byte by byte, since what follows belongs to the client.
     while !line.ends_with(b"\r\n") {
         if line.len() >= LINE {
-            return Err(wrong("the line of the PROXY protocol is longer than 107 bytes"));
+            return Err(wrong(
+                "the line of the PROXY protocol is longer than 107 bytes",
+            ));
         }
         line.push(stream.read_u8().await?);
     }
@@ -66,7 +70,9 @@ async fn binary(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAd
     }
     let length = u16::from_be_bytes([high, low]);
     if length > LONGEST {
-        return Err(wrong("the header of the PROXY protocol is longer than 2 KiB"));
+        return Err(wrong(
+            "the header of the PROXY protocol is longer than 2 KiB",
+        ));
     }
     let mut addresses = vec![0; usize::from(length)];
     stream.read_exact(&mut addresses).await?;
@@ -75,8 +81,12 @@ async fn binary(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAd
         return Ok(None);
     }
     let address = match family >> 4 {
-        1 => addresses.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets).into()),
-        2 => addresses.first_chunk::<16>().map(|octets| Ipv6Addr::from(*octets).into()),
+        1 => addresses
+            .first_chunk::<4>()
+            .map(|octets| Ipv4Addr::from(*octets).into()),
+        2 => addresses
+            .first_chunk::<16>()
+            .map(|octets| Ipv6Addr::from(*octets).into()),
         // Unknown, or a Unix socket: section 2.2 says to use the connection's own address.
         _ => return Ok(None),
     };
@@ -102,7 +112,14 @@ mod tests {
 
     fn version_2(command: u8, family: u8, addresses: &[u8]) -> Vec<u8> {
         let length = u16::try_from(addresses.len()).unwrap().to_be_bytes();
-        [SIGNATURE, &[0x20 | command, family][..], &length, addresses, b"GET"].concat()
+        [
+            SIGNATURE,
+            &[0x20 | command, family][..],
+            &length,
+            addresses,
+            b"GET",
+        ]
+        .concat()
     }
 
     #[tokio::test]

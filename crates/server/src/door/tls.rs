@@ -97,7 +97,10 @@ impl Certificates {
             Ok(read) => {
                 let certificates = read.keys.len();
                 self.replace(read);
-                tracing::info!(certificates, "a certificate has changed, and is used from now on");
+                tracing::info!(
+                    certificates,
+                    "a certificate has changed, and is used from now on"
+                );
             }
             Err(error) => {
                 let source = std::error::Error::source(&error).map(ToString::to_string);

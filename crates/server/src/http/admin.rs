@@ -3,15 +3,12 @@
 use std::{convert::Infallible, rc::Rc};
 
 use hyper::{
-    Method, Request, StatusCode, body::Incoming, server::conn::http1,
-    service::service_fn,
+    Method, Request, StatusCode, body::Incoming, server::conn::http1, service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
-use super::{
-    Answer, HELD, api, health, host, metrics, names_one_host, other_methods, sentence,
-};
+use super::{Answer, HELD, api, health, host, metrics, names_one_host, other_methods, sentence};
 use crate::{door::is_known_host, metrics::Answered, worker::Worker};
 
 /// Serves requests on one connection until it ends.
@@ -60,7 +57,8 @@ async fn answer(worker: &Rc<Worker>, request: Request<Incoming>) -> (Answered, A
         health::PATH => (Answered::Health, health::report(&worker.shared)),
         health::READY => (Answered::Health, health::ready(worker)),
         _ => {
-            let words = "this address is for operators; it serves /metrics, /healthz, /readyz and /api/v1/";
+            let words =
+                "this address is for operators; it serves /metrics, /healthz, /readyz and /api/v1/";
             (Answered::Page, sentence(StatusCode::NOT_FOUND, words))
         }
     }

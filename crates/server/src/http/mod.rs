@@ -25,9 +25,7 @@ use hyper::{
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use offhook::protocol::handshake::{
-    self, Rejection, RequestLine, ServerConfig, ServerDecision,
-};
+use offhook::protocol::handshake::{self, Rejection, RequestLine, ServerConfig, ServerDecision};
 use tokio::task::spawn_local;
 
 pub(crate) use admin::serve as serve_admin;
@@ -277,7 +275,8 @@ fn upgraded(
     };
     let fields = request.headers().iter();
     let fields = fields.map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let decision = match ServerDecision::from_parsed(&acceptor(worker, request), connection, fields) {
+    let decision = match ServerDecision::from_parsed(&acceptor(worker, request), connection, fields)
+    {
         Ok(decision) => decision,
         Err(rejection) => {
             let client = client_of(request, place);

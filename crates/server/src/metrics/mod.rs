@@ -19,7 +19,7 @@ use std::{
 
 use offhook_brokers::{CountedDurations, Durations};
 
-pub(crate) use page::{page, Page};
+pub(crate) use page::{Page, page};
 
 /// A number that one thread counts, and others read. With a single writer, adding needs no
 /// instruction that locks memory.

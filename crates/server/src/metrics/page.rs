@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use offhook_brokers::{CountedDurations, Held};
 
-use super::{Answered, CLOSE_CODES, Metrics, process, text::{MEDIA_TYPE, Text}};
+use super::{
+    Answered, CLOSE_CODES, Metrics, process,
+    text::{MEDIA_TYPE, Text},
+};
 use crate::worker::Shared;
 
 /// A page of metrics.
@@ -69,7 +72,13 @@ fn connections(text: &mut Text, shared: &Shared) {
         metrics.sum(|worker| &worker.ended),
     );
     let known = CLOSE_CODES.iter().enumerate().map(|(index, code)| {
-        let count = metrics.sum(|worker| worker.closed.known.get(index).unwrap_or(&worker.closed.others));
+        let count = metrics.sum(|worker| {
+            worker
+                .closed
+                .known
+                .get(index)
+                .unwrap_or(&worker.closed.others)
+        });
         (code.to_string(), count)
     });
     let others = metrics.sum(|worker| &worker.closed.others);
@@ -99,10 +108,14 @@ fn answers(metrics: &Metrics) -> impl Iterator<Item = ([String; 2], u64)> {
         (0..5).map(move |class| {
             let of_worker = |worker: &std::sync::Arc<super::WorkerMetrics>| {
                 let row = worker.answers.0.get(row);
-                row.and_then(|row| row.get(class)).map_or(0, super::Counter::get)
+                row.and_then(|row| row.get(class))
+                    .map_or(0, super::Counter::get)
             };
             let count = metrics.workers.iter().map(of_worker).sum();
-            ([answered.name().to_owned(), format!("{}xx", class + 1)], count)
+            (
+                [answered.name().to_owned(), format!("{}xx", class + 1)],
+                count,
+            )
         })
     })
 }

@@ -17,7 +17,10 @@ impl Text {
         self.line(format_args!("# TYPE {name} {kind}"));
         // The unit is the end of the name, as the format demands.
         for unit in ["seconds", "bytes"] {
-            if name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')) {
+            if name
+                .strip_suffix(unit)
+                .is_some_and(|rest| rest.ends_with('_'))
+            {
                 self.line(format_args!("# UNIT {name} {unit}"));
             }
         }

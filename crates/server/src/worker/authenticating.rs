@@ -9,7 +9,7 @@ use offhook_engine::{
 };
 
 use super::{
-    Verified, Worker,
+    State, Verified, Worker,
     expiring::{expires_in, without_ended},
 };
 use crate::tokens::bad as bad_token;

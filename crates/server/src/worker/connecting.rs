@@ -17,7 +17,7 @@ use super::{
     naming::Found,
     now,
     outlet::Outlet,
-    replies::{admitted, subscriptions},
+    replies::{admitted, no_session, older, subscriptions},
     speaker::Speaker,
 };
 use crate::{
@@ -250,23 +250,15 @@ impl Connecting {
         Ok(Connected::NotYet)
     }
 
-    fn client(&self) -> Client<'_> {
-        let identity = self.identity.as_ref();
-        Client {
-            peer: self.peer,
-            user: identity.map_or("", |verified| &verified.identity.user),
-            origin: self.approach.as_ref().and_then(|from| from.origin.as_deref()),
-            ..Client::default()
-        }
-    }
-
     fn refuse(
         &mut self,
         worker: &Worker,
         id: Option<CommandId>,
         refusal: &Refusal,
     ) -> Result<(), Ended> {
-        worker.note_refusal(refusal.code.name(), &refusal.detail, self.client());
+        let (identity, approach) = (self.identity.as_ref(), self.approach.as_deref());
+        let client = Client::newcomer(self.peer, identity, approach);
+        worker.note_refusal(refusal.code.name(), &refusal.detail, client);
         let mut out = Vec::new();
         if let Some(speaker) = &mut self.speaker {
             speaker.with(|dialect| dialect.refused(id, refusal, &mut out));
@@ -497,15 +489,6 @@ impl Worker {
         let session = session.session;
         self.call(|engine, caller, now| engine.handle_load_session(caller, session, now))
     }
-}
-
-fn older() -> Refusal {
-    bad_token("is older than that of a newer connection of the session")
-}
-
-fn no_session(_no_randomness: std::io::Error) -> Refusal {
-    let detail = "the system cannot provide random bytes for the session's id";
-    Refusal::new(ErrorCode::Busy, detail)
 }
 
 pub(super) fn bad(detail: &'static str) -> Refusal {

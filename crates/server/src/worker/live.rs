@@ -74,7 +74,7 @@ impl Worker {
 
     /// Takes other settings over. Connections that are open stay open: what they do next is judged
     /// by the new rules and limits.
-    pub(super) fn take_over(self: &Rc<Self>, live: Arc<Live>) {
+    pub(super) fn renew(self: &Rc<Self>, live: Arc<Live>) {
         let (rules, limits) = (Arc::clone(&live.rules), live.limits());
         self.live.replace(live);
         self.turn(|engine, now| {

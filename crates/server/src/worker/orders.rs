@@ -149,7 +149,7 @@ impl Worker {
                         let _gone = done.send(sessions);
                     }
                     Order::TakeOver { live, done } => {
-                        self.take_over(live);
+                        self.renew(live);
                         let _gone = done.send(());
                     }
                     Order::Run { whom, errand, done } => {

@@ -87,7 +87,9 @@ impl Worker {
             sleep_until(begun + after).await;
             let code = CloseCode::SERVICE_RESTART.get();
             let mut state = self.state.borrow_mut();
-            state.outboxes.close(connection, code, "the server goes away");
+            state
+                .outboxes
+                .close(connection, code, "the server goes away");
         }
     }
 

@@ -65,7 +65,9 @@ async fn a_refreshed_token_changes_the_class() {
     let hall = Hall::open(config()).await;
     let (mut shop, _) = connected(&hall, &of("shop")).await;
     let backend = token(json!({ "sub": "shop", "class": "backend" }));
-    let refreshed = shop.ask(json!({ "type": "refresh", "token": backend })).await;
+    let refreshed = shop
+        .ask(json!({ "type": "refresh", "token": backend }))
+        .await;
     assert_eq!(refreshed["type"], "refreshed", "{refreshed}");
     // The burst is earned at the rate of the new class.
     let mut tries = 0;
@@ -82,7 +84,10 @@ async fn a_class_that_the_server_does_not_have_is_refused_by_name() {
     let (_caller, refused) = connected(&hall, &other).await;
     assert_eq!(refused["code"], "unauthenticated", "{refused}");
     let message = refused["message"].as_str().unwrap();
-    assert!(message.contains("batch") && message.contains("limits.classes"), "{message}");
+    assert!(
+        message.contains("batch") && message.contains("limits.classes"),
+        "{message}"
+    );
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use offhook::Connect;
 use offhook_auth::ApiKey;
 use offhook_engine::{Access, ChannelRules, History, Limits};
 use offhook_server::{
-    Config, Running, Server, Sessions, StartError, StartError,
+    Config, Running, Server, Sessions, StartError,
     config::{Change, ChannelRule, Connections, ResumeKey},
 };
 use serde_json::Value;

@@ -56,7 +56,9 @@ async fn connect(hall: &Hall, issuer: &Issuer) -> Value {
 /// Asks until the answer is so.
 async fn until(what: impl AsyncFn() -> bool) {
     let asking = async { while !what().await {} };
-    timeout(NEVER, asking).await.expect("the files are read again");
+    timeout(NEVER, asking)
+        .await
+        .expect("the files are read again");
 }
 
 /// As editors and secret managers do it: the file is never half there.
@@ -75,7 +77,10 @@ struct Files {
 impl Files {
     fn new(issuer: &Issuer, key: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (tokens, api) = (directory.path().join("keys.json"), directory.path().join("api"));
+        let (tokens, api) = (
+            directory.path().join("keys.json"),
+            directory.path().join("api"),
+        );
         fs::write(&tokens, &issuer.jwks).unwrap();
         fs::write(&api, entry(key)).unwrap();
         Self {
@@ -112,7 +117,10 @@ async fn keys_in_files_are_exchanged_while_the_server_runs() {
     let mut open = hall.dial().await;
     open.ask(json!({ "type": "connect", "token": old.token() }))
         .await;
-    assert_eq!((status(&hall, OLD).await, status(&hall, NEW).await), (200, 401));
+    assert_eq!(
+        (status(&hall, OLD).await, status(&hall, NEW).await),
+        (200, 401)
+    );
 
     replace(&files.tokens, &new.jwks);
     replace(&files.api, &entry(NEW));
@@ -126,7 +134,8 @@ async fn keys_in_files_are_exchanged_while_the_server_runs() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_damaged_or_gone_leaves_the_earlier_keys_and_is_logged_without_its_content() {
+async fn a_file_that_is_damaged_or_gone_leaves_the_earlier_keys_and_is_logged_without_its_content()
+{
     let issuer = Issuer::new();
     let files = Files::new(&issuer, OLD);
     let journal = journal();
@@ -137,7 +146,10 @@ async fn a_file_that_is_damaged_or_gone_leaves_the_earlier_keys_and_is_logged_wi
         journal.lines().iter().filter(of_file).count()
     };
     // A key where its hash belongs, a file that is being written, and none.
-    for (n, text) in ["publish ohk_leaked-by-mistake", "", "# nothing"].iter().enumerate() {
+    for (n, text) in ["publish ohk_leaked-by-mistake", "", "# nothing"]
+        .iter()
+        .enumerate()
+    {
         replace(&files.api, text);
         until(async || complaints() == n + 1).await;
         assert_eq!(status(&hall, OLD).await, 200, "{text:?}");
@@ -163,13 +175,19 @@ async fn settings_that_change_are_handed_in_and_either_all_of_them_count_or_none
     let mut next = other.config(Duration::ZERO);
     fs::write(&other.api, "no entry").unwrap();
     let error = hall.reload_keys(&next).unwrap_err().to_string();
-    assert!(error.contains("api.key_files") && error.contains("line 1"), "{error}");
+    assert!(
+        error.contains("api.key_files") && error.contains("line 1"),
+        "{error}"
+    );
     assert_eq!(connect(&hall, &old).await["user"], "ann");
     fs::write(&other.api, entry(NEW)).unwrap();
     hall.reload_keys(&next).unwrap();
     assert_eq!(connect(&hall, &new).await["user"], "ann");
     assert_eq!(connect(&hall, &old).await["code"], "unauthenticated");
-    assert_eq!((status(&hall, OLD).await, status(&hall, NEW).await), (401, 200));
+    assert_eq!(
+        (status(&hall, OLD).await, status(&hall, NEW).await),
+        (401, 200)
+    );
     // Whether tokens are verified at all does not change under open connections.
     next.auth.key_files = Vec::new();
     let error = hall.reload_keys(&next).unwrap_err().to_string();
@@ -182,5 +200,8 @@ async fn keys_of_the_api_that_are_handed_in_replace_those_of_files() {
     let files = Files::new(&Issuer::new(), OLD);
     let hall = Hall::open(files.config(Duration::from_millis(5))).await;
     hall.set_api_keys(vec![ApiKey::of_everything(NEW)]);
-    assert_eq!((status(&hall, OLD).await, status(&hall, NEW).await), (401, 200));
+    assert_eq!(
+        (status(&hall, OLD).await, status(&hall, NEW).await),
+        (401, 200)
+    );
 }

@@ -109,7 +109,10 @@ async fn a_refused_page_is_logged_with_its_address_origin_path_and_the_setting_t
     };
     let line_with = |part: &str| {
         let lines = journal.lines();
-        lines.into_iter().find(|line| line.contains(part)).expect("it is logged")
+        lines
+            .into_iter()
+            .find(|line| line.contains(part))
+            .expect("it is logged")
     };
     // As behind a proxy that terminates TLS.
     let page = "https://logged.example";

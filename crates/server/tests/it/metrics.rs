@@ -133,8 +133,14 @@ async fn the_numbers_are_those_of_what_was_done() {
         (r#"offhook_refused_total{kind="forbidden"}"#, 1.0),
         ("offhook_publish_to_fsync_seconds_count", 11.0),
         ("offhook_publish_to_write_seconds_count", 11.0),
-        (r#"offhook_publish_to_write_seconds_bucket{le="+Inf"}"#, 11.0),
-        (r#"offhook_http_answers_total{to="health",status="2xx"}"#, 1.0),
+        (
+            r#"offhook_publish_to_write_seconds_bucket{le="+Inf"}"#,
+            11.0,
+        ),
+        (
+            r#"offhook_http_answers_total{to="health",status="2xx"}"#,
+            1.0,
+        ),
         (r#"offhook_http_answers_total{to="page",status="4xx"}"#, 1.0),
         ("offhook_stored_channels", 1.0),
         ("offhook_healthy", 1.0),
@@ -181,7 +187,10 @@ async fn a_key_for_the_metrics_is_needed_where_clients_come_and_none_where_opera
     assert!(body.contains("metrics"), "{body}");
     let (status, head, body) = ask(&format!("Authorization: Bearer {KEY}\r\n")).await;
     assert_eq!(status, 200);
-    assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
+    assert!(
+        head.contains("content-type: application/openmetrics-text; version=1.0.0"),
+        "{head}"
+    );
     assert!(body.contains("offhook_connections 0\n"), "{body}");
     assert!(body.ends_with("# EOF\n"));
 }

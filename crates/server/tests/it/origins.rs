@@ -86,7 +86,8 @@ async fn one_list_of_patterns_decides_for_every_path() {
 #[tokio::test]
 async fn a_preflight_needs_no_key_and_says_what_a_page_may_send_to_the_api() {
     let hall = hall(&["https://app.example"]).await;
-    let (status, head, body) = ask(&hall, "OPTIONS", "/api/v1/publish", "https://app.example").await;
+    let (status, head, body) =
+        ask(&hall, "OPTIONS", "/api/v1/publish", "https://app.example").await;
     assert_eq!((status, body.as_str()), (204, ""));
     for field in [
         "access-control-allow-origin: https://app.example",
@@ -114,7 +115,10 @@ async fn a_page_reads_the_errors_of_the_api_and_the_files_of_the_client() {
         .request(&format!("GET /api/v1/channels HTTP/1.1\r\n{origin}"))
         .await;
     assert_eq!(status, 401);
-    assert!(head.contains("access-control-allow-origin: https://app.example"), "{head}");
+    assert!(
+        head.contains("access-control-allow-origin: https://app.example"),
+        "{head}"
+    );
     assert!(head.contains("vary: origin"), "{head}");
     for (page, may_read) in [(origin, true), ("Origin: https://evil.example", false)] {
         for path in ["/client/index.js", "/healthz"] {
@@ -141,9 +145,7 @@ async fn a_key_in_a_page_of_another_origin_does_nothing_by_default() {
     };
     let (status, _, body) = hall.request(&publish("https://evil.example")).await;
     assert_eq!(status, 403, "{body}");
-    let (_, _, history) = hall
-        .api(KEY, "GET /api/v1/history?channel=chat", "")
-        .await;
+    let (_, _, history) = hall.api(KEY, "GET /api/v1/history?channel=chat", "").await;
     assert_eq!(history["messages"], serde_json::json!([]));
     let own = format!("http://{}", hall.address());
     let (status, _, body) = hall.request(&publish(&own)).await;

@@ -33,7 +33,9 @@ async fn handshake(hall: &Hall, before: &[u8], fields: &str) -> (u16, TcpStream)
     let mut start = [0; 12];
     let read = timeout(NEVER, stream.read_exact(&mut start)).await.unwrap();
     // A connection that is closed without an answer.
-    let status = read.map_or(0, |_| std::str::from_utf8(&start[9..]).unwrap().parse().unwrap());
+    let status = read.map_or(0, |_| {
+        std::str::from_utf8(&start[9..]).unwrap().parse().unwrap()
+    });
     (status, stream)
 }
 
@@ -82,7 +84,9 @@ async fn a_page_that_the_proxy_served_over_tls_is_of_the_same_origin() {
         "GET /poll?channel=chat HTTP/1.1\r\n{}X-Nothing: 1",
         page("https", "https")
     );
-    let answer = hall.request(&head.replace("localhost:1", &hall.address().to_string())).await;
+    let answer = hall
+        .request(&head.replace("localhost:1", &hall.address().to_string()))
+        .await;
     assert_eq!(answer.0, 200, "{}", answer.2);
 }
 
@@ -94,7 +98,10 @@ async fn the_proxy_protocol_names_the_client_before_everything_else() {
     assert_eq!(status, 101);
     let (status, _two) = handshake(&hall, line("203.0.113.8").as_bytes(), "").await;
     assert_eq!(status, 101);
-    assert_eq!(handshake(&hall, line("203.0.113.7").as_bytes(), "").await.0, 503);
+    assert_eq!(
+        handshake(&hall, line("203.0.113.7").as_bytes(), "").await.0,
+        503
+    );
     // Without it, a proxy is not understood.
     assert_eq!(handshake(&hall, b"", "").await.0, 0);
 }

@@ -64,7 +64,10 @@ async fn rules_origins_keys_and_limits_count_at_once_and_no_connection_is_lost()
     let mut caller = hall.caller().await;
     caller.subscribe("chat", json!("now")).await;
     let to_new = json!({"type": "publish", "channel": "new", "data": 1});
-    assert_eq!(caller.refused(to_new.clone()).await["code"], "unknown_channel");
+    assert_eq!(
+        caller.refused(to_new.clone()).await["code"],
+        "unknown_channel"
+    );
     let page = || hall.number().origin("https://app.example");
     assert!(page().open().await.is_err());
     assert_eq!(hall.api("ohk_new", "GET /api/v1/channels", "").await.0, 404);
@@ -85,9 +88,20 @@ async fn rules_origins_keys_and_limits_count_at_once_and_no_connection_is_lost()
         .filter(|change| change.is_live && !change.key.starts_with("channels"))
         .map(|change| change.key.as_str())
         .collect();
-    assert_eq!(live, ["api.keys", "connections.max", "limits.data_bytes", "origins"]);
+    assert_eq!(
+        live,
+        [
+            "api.keys",
+            "connections.max",
+            "limits.data_bytes",
+            "origins"
+        ]
+    );
     let later = changes.iter().filter(|change| !change.is_live);
-    assert_eq!(later.map(|change| change.key.as_str()).collect::<Vec<_>>(), ["talk"]);
+    assert_eq!(
+        later.map(|change| change.key.as_str()).collect::<Vec<_>>(),
+        ["talk"]
+    );
 
     // The same connection, by the new rules.
     let answer = caller.ask(to_new).await;
@@ -116,7 +130,9 @@ async fn a_certificate_that_changes_is_used_for_new_connections_and_open_ones_st
         ..config()
     })
     .await;
-    let mut early = secured(&hall, "localhost", &old).await.expect("the old certificate");
+    let mut early = secured(&hall, "localhost", &old)
+        .await
+        .expect("the old certificate");
     // For a moment, certificate and key do not belong together.
     write(&files, &new);
     let arrives = async {
@@ -200,7 +216,10 @@ async fn a_configuration_that_cannot_be_used_changes_nothing() {
 
     let mut caller = secured(&hall, "localhost", &own).await.unwrap();
     let to_new = json!({"type": "publish", "channel": "new", "data": 1});
-    assert_eq!(caller.refused(to_new.clone()).await["code"], "unknown_channel");
+    assert_eq!(
+        caller.refused(to_new.clone()).await["code"],
+        "unknown_channel"
+    );
     // The good one is taken over after all of these.
     hall.reload(newer(Some(files))).await.unwrap();
     assert_eq!(caller.ask(to_new).await["type"], "published");

@@ -101,7 +101,10 @@ async fn while_it_is_stopped_only_operators_are_accepted_and_it_is_not_ready() {
             break answer;
         }
     };
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("stopped"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("stopped"),
+        "{answer}"
+    );
     while tokio::net::TcpStream::connect(address).await.is_ok() {}
     drop(stubborn);
     closing.await.unwrap();

@@ -13,7 +13,7 @@ pub(super) const SLICE: usize = 256;
 
 impl Writer {
     pub(super) fn tell(&self, answers: Vec<Answer>) {
-        self.measure(&answers);
+        self.measure_publishing(&answers);
         let mut answers = answers.into_iter().peekable();
         loop {
             let mut bus = self.shared.hub.bus();
@@ -33,7 +33,7 @@ impl Writer {
     }
 
     /// Records how long publications took until they were durable, which they are now.
-    fn measure(&self, answers: &[Answer]) {
+    fn measure_publishing(&self, answers: &[Answer]) {
         let now = Instant::now();
         let published = answers
             .iter()

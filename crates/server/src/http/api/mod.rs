@@ -105,7 +105,9 @@ type Outcome = Result<Value, Problem>;
 /// Answers a request to the API. Pages may use it if they may connect.
 pub(super) async fn serve(worker: &Rc<Worker>, request: Request<Incoming>) -> Answer {
     let origin = request.headers().get(ORIGIN).cloned();
-    let refused = origin.as_ref().and_then(|_| checked(worker, &request, client_with(&request)).err());
+    let refused = origin
+        .as_ref()
+        .and_then(|_| checked(worker, &request, client_with(&request)).err());
     let mut answer = match refused {
         Some(problem) => problem.answer(),
         None if cors::is_preflight(&request) => cors::preflight(&METHODS, FIELDS),

@@ -180,7 +180,10 @@ impl Outboxes {
     fn count_deliveries(&self, walk: &Walk, outboxes: usize) {
         let (messages, bytes) = match &walk.what {
             What::Same(messages) => {
-                let bytes = messages.iter().map(|message| message.as_bytes().len()).sum();
+                let bytes = messages
+                    .iter()
+                    .map(|message| message.as_bytes().len())
+                    .sum();
                 (messages.len(), bytes)
             }
             What::Each { shared, .. } => (1, shared.message.as_bytes().len()),

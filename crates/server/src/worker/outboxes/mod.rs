@@ -8,7 +8,13 @@ mod timers;
 mod tokens;
 mod unsent;
 
-use std::{collections::HashMap, mem, rc::Rc, sync::Arc, time::{Duration, Instant}};
+use std::{
+    collections::HashMap,
+    mem,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient};
