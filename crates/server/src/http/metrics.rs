@@ -7,7 +7,7 @@ use hyper::{
 };
 use offhook_auth::Scope;
 
-use super::{Answer, api, api::Problem};
+use super::{Answer, api, api::Problem, client_of};
 use crate::{
     metrics::{Page, page},
     worker::{Shared, Worker},
@@ -23,7 +23,7 @@ pub(super) fn with_key(worker: &Worker, request: &Request<Incoming>) -> Answer {
         Ok(()) => report(&worker.shared),
         Err(problem) => {
             if problem.is_worth_a_log() {
-                worker.note_refused("metrics", &problem);
+                worker.note_refusal("metrics", &problem, client_of(request));
             }
             problem.answer()
         }

@@ -31,7 +31,9 @@ use tokio::task::spawn_local;
 pub(crate) use admin::serve as serve_admin;
 
 use crate::{
-    door::{Place, Rewound, Upgrade, Way, forwarded_client, origin_explanation, rejected, upgrade},
+    door::{
+        Peer, Place, Rewound, Upgrade, Way, forwarded_client, origin_explanation, rejected, upgrade,
+    },
     metrics::Answered,
     refused::Client,
     worker::{Lease, Streaming, Worker},
@@ -59,6 +61,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, from_proxy: bool,
             async move {
                 if from_proxy {
                     forward(&worker, &mut request, &place);
+                }
+                if let Some(peer) = peer_of(&place) {
+                    request.extensions_mut().insert(peer);
                 }
                 let (answered, answer) = respond(&worker, request, &place).await;
                 let status = answer.status().as_u16();
@@ -103,6 +108,14 @@ fn forward(worker: &Worker, request: &mut Request<Incoming>, place: &Cell<Option
         client.into_iter().for_each(|client| taken.move_to(client));
         place.set(Some(taken));
     }
+}
+
+/// Which connection it is, in logs.
+fn peer_of(place: &Cell<Option<Place>>) -> Option<Peer> {
+    let taken = place.take();
+    let peer = taken.as_ref().map(Place::peer);
+    place.set(taken);
+    peer
 }
 
 /// The acceptor of handshakes for this request.
@@ -279,7 +292,7 @@ fn upgraded(
     {
         Ok(decision) => decision,
         Err(rejection) => {
-            let client = client_of(request, place);
+            let client = client_of(request);
             return converted(&rejected(worker, &rejection, host(request), client));
         }
     };
@@ -320,21 +333,11 @@ fn host(request: &Request<Incoming>) -> &str {
     host.and_then(|host| host.to_str().ok()).unwrap_or_default()
 }
 
-/// What is known of a client that has sent a request.
-fn client_of<'a>(request: &'a Request<Incoming>, place: &Cell<Option<Place>>) -> Client<'a> {
-    let taken = place.take();
-    let peer = taken.as_ref().map(Place::peer);
-    place.set(taken);
-    Client {
-        peer,
-        ..client_with(request)
-    }
-}
-
-/// What a request says of its client.
-fn client_with(request: &Request<Incoming>) -> Client<'_> {
+/// What is known of the client that has sent a request.
+fn client_of(request: &Request<Incoming>) -> Client<'_> {
     let origin = request.headers().get(ORIGIN);
     Client {
+        peer: request.extensions().get::<Peer>().copied(),
         origin: origin.and_then(|origin| origin.to_str().ok()),
         path: Some(request.uri().path()),
         ..Client::default()

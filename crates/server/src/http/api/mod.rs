@@ -19,8 +19,8 @@ use hyper::{
 use offhook_auth::{ApiKey, ApiKeys, Scope};
 use serde_json::Value;
 
-use super::{Answer, checked, client_with, cors};
-use crate::worker::Worker;
+use super::{Answer, checked, client_of, cors};
+use crate::{refused::Client, worker::Worker};
 use body::Body;
 pub(super) use fields::Query;
 pub(super) use problem::Problem;
@@ -107,7 +107,8 @@ pub(super) async fn serve(worker: &Rc<Worker>, request: Request<Incoming>) -> An
     let origin = request.headers().get(ORIGIN).cloned();
     let refused = origin
         .as_ref()
-        .and_then(|_| checked(worker, &request, client_with(&request)).err());
+        .and_then(|_| checked(worker, &request, client_of(&request)).err());
+    let (peer, path) = (client_of(&request).peer, request.uri().path().to_owned());
     let mut answer = match refused {
         Some(problem) => problem.answer(),
         None if cors::is_preflight(&request) => cors::preflight(&METHODS, FIELDS),
@@ -115,7 +116,12 @@ pub(super) async fn serve(worker: &Rc<Worker>, request: Request<Incoming>) -> An
             Ok(answer) => answer,
             Err(problem) => {
                 if problem.is_worth_a_log() {
-                    worker.note_refused("api", &problem);
+                    let client = Client {
+                        peer,
+                        path: Some(&path),
+                        ..Client::default()
+                    };
+                    worker.note_refusal("api", &problem, client);
                 }
                 problem.answer()
             }

@@ -59,11 +59,11 @@ pub(super) async fn serve(
     form: Form,
     place: &Cell<Option<Place>>,
 ) -> Streamed {
-    let mut answer = match checked(worker, request, client_of(request, place)) {
+    let mut answer = match checked(worker, request, client_of(request)) {
         Ok(decision) => match handle(worker, request, &decision, form, place).await {
             Ok(answer) => answer,
             Err(problem) => {
-                worker.note_refusal("request", &problem, client_of(request, place));
+                worker.note_refusal("request", &problem, client_of(request));
                 refused(request, form, &problem)
             }
         },
