@@ -157,8 +157,8 @@ async fn the_log_names_the_origin_the_setting_and_the_page() {
     let journal = journal();
     let hall = Hall::open(config()).await;
     let origin = "https://logged-by-origins.example";
-    let foreign = hall.number().origin(origin).open();
-    assert!(timeout(NEVER, foreign).await.unwrap().is_err());
+    let foreign = hall.number().origin(origin);
+    assert!(timeout(NEVER, foreign.open()).await.unwrap().is_err());
     hall.close().await;
     let lines = journal.lines();
     let told = lines.iter().find(|line| line.contains(origin));
