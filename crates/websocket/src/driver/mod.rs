@@ -98,6 +98,8 @@ pub(crate) struct State {
     pub(crate) reached: Option<u32>,
     /// A ping has measured the round trip, and the time was not taken yet.
     pub(crate) measured: bool,
+    /// A pong has arrived: the deadline may be earlier than the timer.
+    answered: bool,
     /// How many bytes were unsent when the transport was closed.
     unsent: u32,
     /// Whether a message is being written piece by piece.
@@ -208,6 +210,7 @@ impl Driver {
                 high_water: settings.high_water,
                 reached: None,
                 measured: false,
+                answered: false,
                 unsent: 0,
                 streaming: false,
                 after_long: false,
@@ -272,7 +275,8 @@ impl Driver {
         if state.has_output() {
             self.flush(&mut state);
         }
-        if state.outbound.ready_state() == ReadyState::Closing {
+        let is_answered = std::mem::take(&mut state.answered);
+        if is_answered || state.outbound.ready_state() == ReadyState::Closing {
             // The peer's Close may have arrived while no task receives: it has a deadline.
             self.set_timer(&mut state);
         }
@@ -420,6 +424,7 @@ impl Locked<'_> {
         if let Some(rtt) = rtt {
             self.told.round_trip(*rtt);
             self.measured = true;
+            self.answered = true;
             // As for a mark, below.
             let reader = self.state.reader.waker();
             self.later.wake(reader);
