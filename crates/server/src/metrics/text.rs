@@ -1,4 +1,4 @@
-//! The text format of OpenMetrics 1.0.
+//! The text format of `OpenMetrics` 1.0.
 
 use std::fmt::{Display, Write};
 
