@@ -10,6 +10,7 @@ mod client;
 mod events;
 mod question;
 mod signing;
+mod statistics;
 
 use std::{
     fmt, io,
@@ -27,7 +28,7 @@ use offhook_engine::{
     Ask, ChannelName, ErrorCode, Identity, NoAnswer, Refusal, RuleBook, SessionId, Verdict,
     VerdictId, Wish,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::{LocalSet, spawn_local},
@@ -232,53 +233,10 @@ impl BackendLink {
         }
     }
 
-    /// What has happened so far.
-    pub(crate) fn numbers(&self) -> Numbers {
-        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Numbers {
-            asked: count(&self.counts.asked),
-            answered: count(&self.counts.answered),
-            failed: count(&self.counts.failed),
-            told: count(&self.counts.told),
-            waiting: self.events.waiting(),
-            dropped: self.events.all_dropped(),
-            away: self.breaker().is_open(),
-        }
-    }
-
-    /// For the statistics of the API.
-    pub(crate) fn stats(&self) -> Value {
-        let numbers = self.numbers();
-        json!({
-            "asked": numbers.asked,
-            "answered": numbers.answered,
-            "failed": numbers.failed,
-            "events_told": numbers.told,
-            "events_waiting": numbers.waiting,
-            "events_dropped": numbers.dropped,
-            "away": numbers.away,
-        })
-    }
-
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         // Each change is whole before anything that could panic.
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What has happened between the server and its backend.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Numbers {
-    /// Questions: those that were answered, those that were not, and those under way.
-    pub(crate) asked: u64,
-    pub(crate) answered: u64,
-    pub(crate) failed: u64,
-    /// Events that the backend took.
-    pub(crate) told: u64,
-    pub(crate) waiting: usize,
-    pub(crate) dropped: u64,
-    /// It is not asked at present, because it did not answer.
-    pub(crate) away: bool,
 }
 
 impl fmt::Debug for BackendLink {
