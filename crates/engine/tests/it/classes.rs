@@ -35,7 +35,7 @@ fn open(engine: &mut Engine, world: &World, class: Option<&str>, session: u8) ->
 fn refusals(engine: &mut Engine) -> Vec<ErrorCode> {
     let mut codes = Vec::new();
     while let Some(delivery) = engine.poll_delivery() {
-        if let Delivery::Notice {
+        if let Delivery::Connection {
             notice:
                 Notice::Reply {
                     reply: Reply::Refused(refusal),
