@@ -80,7 +80,7 @@ impl Serve {
 /// What `--dev` adds to the configuration.
 #[derive(Debug)]
 struct Dev {
-    /// A key for everything, which is good as long as this process.
+    /// A key with every scope, which is valid as long as this process runs.
     key: String,
 }
 

@@ -1,4 +1,4 @@
-//! Clients of MQTT that come without HTTP: over TCP, or over TLS.
+//! Connections of MQTT clients without HTTP, over TCP or TLS.
 
 use std::{io, net::SocketAddr, rc::Rc, time::Instant};
 
@@ -8,7 +8,7 @@ use super::{Door, Place, Stream, proxied, routes::speak_mqtt};
 use crate::refused::Client;
 use crate::worker::{Approach, Guest, Pressure, Worker};
 
-/// Accepts TLS where it is spoken, and passes the connection on.
+/// Accepts TLS if it is configured for this listener, and passes on the connection.
 pub(super) async fn receive(
     worker: Rc<Worker>,
     door: Door,
@@ -24,7 +24,7 @@ pub(super) async fn receive(
     }
     let client = Client::at(place.peer());
     let refuse = |kind, why: &str| worker.note_refusal(kind, why, client);
-    // Before its CONNECT, nothing can be said to a client.
+    // Before its CONNECT, a client cannot be sent anything.
     if place.is_over() {
         return refuse("connections", "the server has reached its limit");
     }

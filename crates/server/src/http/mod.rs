@@ -3,6 +3,7 @@
 
 mod admin;
 mod api;
+mod carried;
 mod cors;
 mod events;
 mod files;
@@ -31,8 +32,10 @@ use tokio::task::spawn_local;
 pub(crate) use admin::serve as serve_admin;
 
 use crate::{
+    auth::Places,
     door::{
-        Peer, Place, Rewound, Upgrade, Way, forwarded_client, origin_explanation, rejected, upgrade,
+        Peer, Place, Rewound, TurnedAway, Upgrade, Way, forwarded_client, has_room,
+        origin_explanation, rejected, upgrade,
     },
     metrics::Answered,
     refused::Client,
@@ -140,6 +143,9 @@ async fn respond(
         let answer = api::serve(worker, request).await;
         return (Answered::Api, answer.map(Either::Left));
     }
+    if carried::is_at(path) {
+        return (Answered::Events, carried::serve(worker, request, place).await);
+    }
     if let Some(form) = events::form(path) {
         let answer = events::serve(worker, &request, form, place).await;
         return (Answered::Events, answer);
@@ -171,7 +177,7 @@ fn answer(
         return (Answered::Page, other_methods());
     }
     if worker.shared.routes.is_websocket(path) {
-        return (Answered::WebSocket, no_websocket(worker, &request));
+        return (Answered::WebSocket, no_websocket(worker, &request, place));
     }
     let (answered, mut answer) = match path {
         health::PATH => (Answered::Health, health::report(&worker.shared)),
@@ -191,7 +197,7 @@ fn page(worker: &Worker, path: &str, request: &Request<Incoming>) -> Answer {
         "/" | "/talk" if talk => redirect("/talk/"),
         "/examples" if talk => redirect("/examples/"),
         path => files::serve(path, request.headers(), talk).unwrap_or_else(|| {
-            let there = "nothing is served at this path; available are /sse, /poll, /healthz, /readyz, /metrics, /talk/, /examples/, /client/ and /api/v1/openapi.json";
+            let there = "nothing is served at this path; available are /sse, /poll, /connection, /healthz, /readyz, /metrics, /talk/, /examples/, /client/ and /api/v1/openapi.json";
             sentence(StatusCode::NOT_FOUND, there)
         }),
     }
@@ -210,13 +216,20 @@ fn other_methods() -> Answer {
 
 /// The answer to an ordinary request for a WebSocket's path.
 ///
-/// A browser does not show a page the status of a refused handshake, so `@offhook/client` asks here
-/// once: a page whose origin may not connect is told its origin and the setting to change.
-fn no_websocket(worker: &Worker, request: &Request<Incoming>) -> Answer {
+/// A browser does not show a page the status of a refused handshake, so `@offhook/client` asks
+/// here: a page whose origin may not connect is told its origin and the setting to change.
+fn no_websocket(
+    worker: &Worker,
+    request: &Request<Incoming>,
+    place: &Cell<Option<Place>>,
+) -> Answer {
     let mut answer = if let Err(Rejection::OriginDenied { origin }) = as_handshake(worker, request)
     {
         let explanation = origin_explanation(worker, &origin, host(request));
         sentence(StatusCode::FORBIDDEN, &explanation)
+    } else if let Err(away) = has_room_at(worker, place) {
+        // Otherwise the client would conclude that a proxy refuses its WebSockets.
+        events::turned_away(away).answer()
     } else {
         let words = "this is a WebSocket endpoint: connect to it with a WebSocket client";
         let mut answer = sentence(StatusCode::UPGRADE_REQUIRED, words);
@@ -231,6 +244,16 @@ fn no_websocket(worker: &Worker, request: &Request<Incoming>) -> Answer {
         .headers_mut()
         .insert(ACCESS_CONTROL_ALLOW_ORIGIN, any);
     answer
+}
+
+/// Whether another connection could be opened now.
+fn has_room_at(worker: &Worker, place: &Cell<Option<Place>>) -> Result<(), TurnedAway> {
+    let Some(mut taken) = place.take() else {
+        return Ok(());
+    };
+    let room = has_room(worker, &mut taken, Places::Request);
+    place.set(Some(taken));
+    room
 }
 
 /// Refuses a request of a page that may not connect, and logs that. Returns the handshake that

@@ -16,9 +16,9 @@ use crate::refused::Client;
 /// most.
 const EVENTS: usize = 256;
 
-/// How many outboxes broadcasts are put into before other tasks run. 256: each is a write, so this
-/// takes about a millisecond, whatever the size of the audience.
-pub(super) const DELIVERIES: usize = 256;
+/// How many outboxes broadcasts are put into before other tasks run. 64: each is a write of up to 32
+/// messages, so this takes about a millisecond at most, whatever the size of the audience.
+pub(super) const DELIVERIES: usize = 64;
 
 impl Worker {
     /// Passes an event to the engine, and carries out its decisions.
@@ -129,7 +129,7 @@ impl Worker {
         }
     }
 
-    /// Does what a connection's dialect asks for because of what it was told.
+    /// Carries out the intents of a connection's dialect that were caused by the server's output.
     fn grant_wish(&self, state: &mut State, connection: ConnectionId, intent: Intent, now: Now) {
         let State {
             engine, outboxes, ..
@@ -140,7 +140,7 @@ impl Worker {
             Intent::Say(message) => outboxes.say(connection, |_, out| out.push(message)),
             Intent::Close { code, reason } => outboxes.close(connection, code, reason),
             Intent::Keep(expiry) => engine.set_durable(connection, self.longest(expiry)),
-            // These come with what the client sends.
+            // These are caused only by messages of the client.
             Intent::Connect(_)
             | Intent::Granted { .. }
             | Intent::Refresh { .. }

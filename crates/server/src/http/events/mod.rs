@@ -32,7 +32,7 @@ use crate::{
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The header fields that a page's request may have.
-const FIELDS: &str = "Authorization, Cache-Control, Content-Type, Last-Event-ID";
+pub(super) const FIELDS: &str = "Authorization, Cache-Control, Content-Type, Last-Event-ID";
 
 /// How a client receives publications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +139,7 @@ async fn stream(worker: &Rc<Worker>, wanted: Wanted, client: Client) -> Result<S
     Ok(streamed(Either::Right(stream)))
 }
 
-fn streamed(body: Either<http_body_util::Full<bytes::Bytes>, Streaming>) -> Streamed {
+pub(super) fn streamed(body: Either<http_body_util::Full<bytes::Bytes>, Streaming>) -> Streamed {
     let mut answer = Response::new(body);
     let headers = answer.headers_mut();
     let fields = [
@@ -173,7 +173,7 @@ fn refused(request: &Request<Incoming>, form: Form, problem: &Problem) -> Stream
     }
 }
 
-fn turned_away(away: TurnedAway) -> Problem {
+pub(super) fn turned_away(away: TurnedAway) -> Problem {
     let code = match away.status {
         401 => ErrorCode::Unauthenticated.name(),
         503 => ErrorCode::Busy.name(),
