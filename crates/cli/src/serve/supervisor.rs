@@ -1,4 +1,4 @@
-//! What a supervisor like systemd is told (`NOTIFY_SOCKET`, sd_notify(3)).
+//! What a supervisor like systemd is told (`NOTIFY_SOCKET`, `sd_notify(3)`).
 
 /// Tells the supervisor, if there is one.
 ///

@@ -144,7 +144,10 @@ async fn respond(
         return (Answered::Api, answer.map(Either::Left));
     }
     if carried::is_at(path) {
-        return (Answered::Events, carried::serve(worker, request, place).await);
+        return (
+            Answered::Events,
+            carried::serve(worker, request, place).await,
+        );
     }
     if let Some(form) = events::form(path) {
         let answer = events::serve(worker, &request, form, place).await;
