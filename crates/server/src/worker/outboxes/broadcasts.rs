@@ -155,7 +155,7 @@ impl Outboxes {
         false
     }
 
-    /// Puts what is held for one connection, which is about to get another message.
+    /// Puts the held broadcasts of one connection before it gets another message.
     pub(super) fn catch_up_walk(&mut self, connection: ConnectionId) {
         if self.broadcasts.0.is_empty() {
             return;
