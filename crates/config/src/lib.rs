@@ -38,6 +38,7 @@ mod problem;
 mod proxies;
 mod reader;
 mod running;
+mod socketio;
 mod spelling;
 mod toml_text;
 mod url;
@@ -69,6 +70,7 @@ pub use self::page::{example, reference};
 pub use self::problem::{Problem, Problems};
 pub use self::proxies::{Network, Proxies};
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};
+pub use self::socketio::SocketIo;
 pub use self::url::HttpUrl;
 
 use self::group::group;
@@ -179,6 +181,8 @@ group! {
         backend: Backend;
         /// MQTT 3.1.1 and 5.0.
         mqtt: Mqtt;
+        /// Socket.IO v5.
+        socketio: SocketIo;
         /// Resuming without asking the backend again.
         resume: Resume;
         /// What one session may do, and how much the engine may hold. Its `connections` and

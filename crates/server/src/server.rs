@@ -225,8 +225,7 @@ pub(crate) fn start_with(
     let routes = routes(Routes::new(&config));
     let sealer = Arc::new(Sealer::new(&keys, config.resume.expiry));
     let orders = Arc::new(Orders::new(config.workers.get()));
-    let started = backend::start(&config, &rules, Arc::clone(&orders));
-    let started = started.map_err(StartError::System)?;
+    let started = backend::start(&config, &rules, Arc::clone(&orders))?;
     let (backend, link) = match started {
         Some(started) => {
             broker.observe(started.changes);

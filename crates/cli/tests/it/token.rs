@@ -90,7 +90,7 @@ fn a_created_api_key_is_printed_with_its_entry_for_the_server() {
 }
 
 #[test]
-fn serve_dev_prints_a_key_with_a_command_to_try() {
+fn serve_dev_prints_a_key_with_a_command_to_try_and_says_that_it_is_not_for_production() {
     let mut server = offhook(&["serve", "--dev", "--in-memory", "--listen", "0"]).start();
     server.line("For development, not for production");
     let line = server.line("curl");

@@ -29,7 +29,7 @@ const METHODS: &str = "subscribe, unsubscribe, publish, history, state, presence
 
 /// The meaning of a request.
 #[derive(Debug)]
-pub(super) enum Ask {
+pub(crate) enum Ask {
     /// One command.
     Do(Command),
     /// A subscription without a number yet, and the token for it, if there is one.
@@ -45,7 +45,7 @@ pub(super) enum Ask {
 }
 
 /// Decodes a request's method and parameters.
-pub(super) fn read(request: &Request<'_>) -> Result<Ask, Failure> {
+pub(crate) fn read(request: &Request<'_>) -> Result<Ask, Failure> {
     let params = &request.params;
     Ok(match &*request.method {
         "subscribe" => Ask::Subscribe(subscribe(params)?, optional(params, "token", 4)?),
@@ -263,7 +263,7 @@ fn since(params: &Params<'_>, name: &'static str, index: usize) -> Result<Option
 
 /// A parameter by its name, or by its position in a list. `null` counts as missing, except for
 /// data.
-fn find<'a>(params: &Params<'a>, name: &str, index: usize) -> Option<&'a RawValue> {
+pub(crate) fn find<'a>(params: &Params<'a>, name: &str, index: usize) -> Option<&'a RawValue> {
     let found = match params {
         Params::None => None,
         Params::Named(named) => named.get(name).copied(),
@@ -272,7 +272,7 @@ fn find<'a>(params: &Params<'a>, name: &str, index: usize) -> Option<&'a RawValu
     found.filter(|raw| name == "data" || raw.get() != "null")
 }
 
-fn optional<'a, T: Deserialize<'a>>(
+pub(crate) fn optional<'a, T: Deserialize<'a>>(
     params: &Params<'a>,
     name: &'static str,
     index: usize,
@@ -281,7 +281,7 @@ fn optional<'a, T: Deserialize<'a>>(
     found.map(|raw| parsed(raw, name)).transpose()
 }
 
-fn required<'a, T: Deserialize<'a>>(
+pub(crate) fn required<'a, T: Deserialize<'a>>(
     params: &Params<'a>,
     name: &'static str,
     index: usize,

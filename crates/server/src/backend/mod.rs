@@ -13,7 +13,7 @@ mod signing;
 mod statistics;
 
 use std::{
-    fmt, io,
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -43,6 +43,7 @@ use self::{
 use crate::{
     auth::Classes,
     config::{Backend, Config},
+    start_error::StartError,
     tokens::random_bytes,
     worker::{Order, Orders, now},
 };
@@ -125,14 +126,15 @@ pub(crate) fn start(
     config: &Config,
     rules: &Arc<RuleBook>,
     orders: Arc<Orders>,
-) -> io::Result<Option<Started>> {
+) -> Result<Option<Started>, StartError> {
     let settings = config.backend.clone();
     let Some(url) = settings.url.clone() else {
         return Ok(None);
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?;
+        .build()
+        .map_err(StartError::System)?;
     let client = Client::new(&url, &settings)?;
     let (questions, asked) = mpsc::channel(settings.queue);
     let wake = Arc::new(Notify::new());
@@ -167,7 +169,7 @@ pub(crate) fn start(
         runtime.block_on(local.run_until(asking.run(asked)));
     };
     let thread = std::thread::Builder::new().name("offhook-backend".to_owned());
-    let thread = thread.spawn(run)?;
+    let thread = thread.spawn(run).map_err(StartError::System)?;
     let running = Running {
         link: Arc::clone(&link),
         thread,

@@ -88,6 +88,7 @@ async fn introduction(
     guest: Guest,
 ) -> Result<Connection, Ended> {
     let mut connecting = Connecting::new(socket.sender().into(), guest);
+    connecting.opened()?;
     let mut receiving = Receiving::default();
     loop {
         let received = poll_fn(|cx| {

@@ -51,7 +51,6 @@ async fn the_class_in_a_token_gives_a_client_limits_of_its_own_also_after_resumi
     let backend = token(json!({ "sub": "shop", "class": "backend" }));
     let (mut backend, _) = connected(&hall, &backend).await;
     assert_eq!(refused(&mut backend, 20).await, 0);
-    backend.fresh_token().await;
     let resume = backend.resume.clone();
     backend.cut();
     let mut again = hall.dial().await;

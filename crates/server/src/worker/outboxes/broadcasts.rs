@@ -226,6 +226,7 @@ impl Outboxes {
                     Head::None => outbox.outlet.put(shared.message.clone()),
                     Head::Insert(head) => outbox.outlet.put(shared.with_head(&head)),
                     Head::Whole(message) => outbox.outlet.put(message),
+                    Head::Several(messages) => outbox.outlet.put_all(messages),
                     Head::Nothing => Ok(outbox.outlet.unsent()),
                 };
                 self.attend(connection);
