@@ -20,7 +20,7 @@ use super::{
     stopping::Lease,
     unfinished::Receiving,
 };
-use crate::{door::Place, refused::Client};
+use crate::{door::Place, refused};
 
 /// Serves a WebSocket until it ends.
 ///
@@ -59,7 +59,7 @@ pub(super) fn serve(
 async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Guest) -> Option<Connection> {
     let worker = lease.worker();
     let within = worker.shared.config.connections.connect_timeout;
-    let client = guest.peer.map(Client::at).unwrap_or_default();
+    let client = guest.peer.map(refused::Client::at).unwrap_or_default();
     let mut stopping = worker.stopping();
     let connected = tokio::select! {
         connected = introduction(worker, socket, guest) => connected,
