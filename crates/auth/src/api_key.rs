@@ -21,18 +21,27 @@ pub enum Scope {
     Sessions,
     /// To see statistics, and to explain rules.
     Admin,
+    /// To read `/metrics`.
+    Metrics,
 }
 
-const SCOPES: [(&str, Scope); 4] = [
+const SCOPES: [(&str, Scope); 5] = [
     ("publish", Scope::Publish),
     ("read", Scope::Read),
     ("sessions", Scope::Sessions),
     ("admin", Scope::Admin),
+    ("metrics", Scope::Metrics),
 ];
 
 impl Scope {
     /// All scopes.
-    pub const ALL: [Self; 4] = [Self::Publish, Self::Read, Self::Sessions, Self::Admin];
+    pub const ALL: [Self; 5] = [
+        Self::Publish,
+        Self::Read,
+        Self::Sessions,
+        Self::Admin,
+        Self::Metrics,
+    ];
 
     /// The name in settings and errors.
     #[must_use]
@@ -42,6 +51,7 @@ impl Scope {
             Self::Read => "read",
             Self::Sessions => "sessions",
             Self::Admin => "admin",
+            Self::Metrics => "metrics",
         }
     }
 }
@@ -126,7 +136,8 @@ impl FromStr for ApiKey {
         } else {
             let scope = |name: &str| {
                 let known = SCOPES.iter().find(|(known, _)| *known == name);
-                let unknown = "unknown scope; expected publish, read, sessions, admin or *";
+                let unknown =
+                    "unknown scope; expected publish, read, sessions, admin, metrics or *";
                 known.map(|(_, scope)| *scope).ok_or(InvalidApiKey(unknown))
             };
             scopes.split('+').map(scope).collect::<Result<_, _>>()?

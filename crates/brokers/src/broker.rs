@@ -4,7 +4,7 @@ use std::{fmt::Debug, sync::Arc};
 
 use offhook_engine::{BrokerRequest, ChannelName, Now, RuleBook};
 
-use crate::{changes::Changes, mailbox::Mailbox};
+use crate::{changes::Changes, durations::CountedDurations, mailbox::Mailbox};
 
 /// Identifies a worker at a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +74,15 @@ pub struct Held {
     pub disk_bytes: u64,
 }
 
+/// How long a broker took for its work so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// From a request to publish until the publication is as durable as guaranteed.
+    pub publish: CountedDurations,
+    /// Writing one batch of publications to the disk, with its fsync.
+    pub commit: CountedDurations,
+}
+
 /// A channel that somebody subscribes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Occupied {
@@ -132,4 +141,9 @@ pub trait Broker: Send + Sync + Debug {
 
     /// What the broker holds. Cheap enough to be asked several times a second.
     fn held(&self) -> Held;
+
+    /// How long its work took. A broker without a disk has nothing to report.
+    fn timings(&self) -> Timings {
+        Timings::default()
+    }
 }

@@ -40,6 +40,7 @@
 mod broker;
 mod changes;
 mod cursors;
+mod durations;
 mod hub;
 mod lineage;
 mod log;
@@ -47,8 +48,9 @@ mod mailbox;
 mod memory;
 mod values;
 
-pub use broker::{Broker, Budget, Health, Held, Occupied, WorkerId};
+pub use broker::{Broker, Budget, Health, Held, Occupied, Timings, WorkerId};
 pub use changes::{Changes, ChannelChange};
+pub use durations::{CountedDurations, Durations};
 pub use log::{
     ChannelSummary, CheckReport, Durability, Entry, Log, LogOptions, LogView, OpenError, Snapshot,
     SnapshotError, private_directory,

@@ -1,7 +1,7 @@
 //! `offhook config`: the effective configuration and its sources.
 
 use clap::Args;
-use offhook_server::config::{example, reference};
+use offhook_server::config::{example, limits, reference};
 
 use crate::{failure::Failure, screen, settings::Flags};
 
@@ -19,6 +19,9 @@ pub(crate) struct PrintConfig {
     /// Print the reference of all settings as Markdown instead
     #[arg(long)]
     reference: bool,
+    /// Print the table of all limits as Markdown instead
+    #[arg(long, conflicts_with_all = ["example", "reference"])]
+    limits: bool,
     #[command(flatten)]
     flags: Flags,
 }
@@ -35,6 +38,8 @@ impl PrintConfig {
             example()
         } else if self.reference {
             reference()
+        } else if self.limits {
+            limits()
         } else {
             self.flags.load()?.effective()
         };

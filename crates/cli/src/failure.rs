@@ -11,6 +11,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// The command failed: exit code 1.
     Failed(String),
+    /// It was logged: only this exit code is left to report.
+    Logged(u8),
     /// Stdout was closed, for example by `head`: not reported.
     NobodyReads,
 }
@@ -38,7 +40,22 @@ impl Failure {
         match self {
             Self::Usage(message) => Self::Usage(format!("{message}\n{hint}")),
             Self::Failed(message) => Self::Failed(format!("{message}\n{hint}")),
-            Self::NobodyReads => Self::NobodyReads,
+            Self::Logged(_) | Self::NobodyReads => self,
+        }
+    }
+
+    /// Logs it instead of printing it.
+    pub(crate) fn logged(self) -> Self {
+        match self {
+            Self::Usage(message) => {
+                tracing::error!("{message}");
+                Self::Logged(2)
+            }
+            Self::Failed(message) => {
+                tracing::error!("{message}");
+                Self::Logged(1)
+            }
+            Self::Logged(_) | Self::NobodyReads => self,
         }
     }
 
@@ -47,6 +64,7 @@ impl Failure {
         let (message, code) = match self {
             Self::Usage(message) => (message, 2),
             Self::Failed(message) => (message, 1),
+            Self::Logged(code) => return ExitCode::from(code),
             Self::NobodyReads => return ExitCode::SUCCESS,
         };
         let lines: Vec<_> = message.lines().map(screen::shown).collect();

@@ -16,6 +16,8 @@ mod manual;
 mod open_files;
 #[cfg(unix)]
 mod prove;
+#[cfg(unix)]
+mod reload;
 mod screen;
 mod serve;
 mod settings;
@@ -58,6 +60,8 @@ Examples:
 enum Command {
     Serve(serve::Serve),
     Config(config::PrintConfig),
+    #[cfg(unix)]
+    Reload(reload::Reload),
     Dial(Box<dial::Dial>),
     Check(Box<check::Check>),
     Bench(Box<bench::Bench>),
@@ -78,6 +82,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse_from(words).command {
         Command::Serve(serve) => serve.run(),
         Command::Config(print) => print.run(),
+        #[cfg(unix)]
+        Command::Reload(reload) => reload.run(),
         Command::Dial(dial) => dial.run(),
         Command::Check(check) => check.run(),
         Command::Bench(bench) => bench.run(),

@@ -1,18 +1,28 @@
 //! `offhook serve`: runs the server until it is stopped.
 
 mod logs;
+mod pid_file;
+mod reloading;
+mod supervisor;
 mod welcome;
 
-use std::{io, process};
+use std::{io, process, time::Duration};
 
 use clap::Args;
 use offhook::OriginPolicy;
 use offhook_auth::{ApiKey, new_api_key};
-use offhook_server::config::{Config, Loaded};
+use offhook_server::config::{Config, Loaded, LogFormat};
 use offhook_server::{Running, Server, StartError};
-use tokio::runtime::Builder;
+use tokio::{runtime::Builder, time::sleep};
 
-use crate::{failure::Failure, open_files, screen, settings::Flags, signals::Signals};
+use crate::{
+    failure::Failure,
+    open_files, screen,
+    settings::Flags,
+    signals::{Hangups, Signals},
+};
+use logs::Logs;
+pub(crate) use pid_file::PidFile;
 
 /// Run the server.
 ///
@@ -41,25 +51,49 @@ Examples:
   offhook serve --dev                              with a key for the HTTP API
 
 Ctrl-C stops it gracefully: clients are told when to connect again. A second one stops it at once;
-what was acknowledged is on disk all the same. Exit codes: 0 stopped, 1 could not run, 2 mistakes in flags or
-configuration.";
+what was acknowledged is on disk all the same. SIGHUP, or `offhook reload`, lets it read its
+configuration again. Exit codes: 0 stopped, 1 could not run, 2 mistakes in flags or configuration.";
 
 impl Serve {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let mut loaded = self.flags.load()?;
-        let dev_key = if self.dev {
-            allow_local_pages(&mut loaded.config);
-            Some(dev_key(&mut loaded)?)
-        } else {
-            None
-        };
-        logs::write(&loaded.config.log);
+        let dev = if self.dev { Some(Dev::new()?) } else { None };
+        if let Some(dev) = &dev {
+            dev.apply(&mut loaded.config);
+        }
+        let logs = Logs::write(&loaded.config.log);
         // Files in the data directory are accessible only to their owner.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         let descriptors = open_files::raise();
         tracing::debug!(?descriptors, "the limit of this process");
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(serve(loaded, dev_key))
+        let is_json = loaded.config.log.format == LogFormat::Json;
+        let served = runtime.block_on(serve(loaded, &self.flags, dev.as_ref(), &logs));
+        // Every line of the log is to be an object.
+        match served {
+            Err(failure) if is_json => Err(failure.logged()),
+            served => served,
+        }
+    }
+}
+
+/// What `--dev` adds to the configuration.
+#[derive(Debug)]
+struct Dev {
+    /// A key with every scope, which is valid as long as this process runs.
+    key: String,
+}
+
+impl Dev {
+    fn new() -> Result<Self, Failure> {
+        let missing = || Failure::usage("the system cannot provide random bytes");
+        let key = new_api_key().ok_or_else(missing)?;
+        Ok(Self { key })
+    }
+
+    fn apply(&self, config: &mut Config) {
+        allow_local_pages(config);
+        config.api.keys.push(ApiKey::of_everything(&self.key));
     }
 }
 
@@ -86,16 +120,13 @@ fn allow_local_pages(config: &mut Config) {
     config.origins = OriginPolicy::allow_list(all).expect("each is a pattern");
 }
 
-/// A key with every scope, which is valid as long as this process runs.
-fn dev_key(loaded: &mut Loaded) -> Result<String, Failure> {
-    let missing = || Failure::usage("the system cannot provide random bytes");
-    let key = new_api_key().ok_or_else(missing)?;
-    loaded.config.api.keys.push(ApiKey::of_everything(&key));
-    Ok(key)
-}
-
-async fn serve(loaded: Loaded, dev_key: Option<String>) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
+async fn serve(
+    loaded: Loaded,
+    flags: &Flags,
+    dev: Option<&Dev>,
+    logs: &Logs,
+) -> Result<(), Failure> {
+    let (mut signals, mut hangups) = (Signals::listen()?, Hangups::listen()?);
     let config = loaded.config.clone();
     let started = tokio::select! {
         started = Server::start(config) => started,
@@ -103,35 +134,77 @@ async fn serve(loaded: Loaded, dev_key: Option<String>) -> Result<(), Failure> {
         () = signals.next() => return Ok(()),
     };
     let running = started.map_err(|error| advise(&error))?;
-    let dev_key = dev_key.as_deref();
-    screen::print(&welcome::text(
-        &loaded,
-        running.addresses(),
-        running.mqtt_addresses(),
-        dev_key,
-    ))?;
-    signals.next().await;
-    stop(running, signals, &loaded).await;
+    let _pid_file = pid_file(&loaded.config);
+    let dev_key = dev.map(|dev| dev.key.as_str());
+    match loaded.config.log.format {
+        LogFormat::Text => screen::print(&welcome::text(&loaded, &running, dev_key))?,
+        LogFormat::Json => welcome::log(&loaded, &running, dev_key),
+    }
+    supervisor::tell("READY=1");
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            () = hangups.next() => reloading::reload(&running, logs, flags, dev).await,
+        }
+    }
+    supervisor::tell("STOPPING=1");
+    stop(running, signals, &loaded.config).await;
     Ok(())
 }
 
-async fn stop(running: Running, mut signals: Signals, loaded: &Loaded) {
-    let seconds = loaded.config.drain.as_secs_f32();
-    screen::tell(&format!(
-        "stopping: clients have up to {seconds} s to disconnect; Ctrl-C again stops at once"
-    ));
-    tokio::select! {
-        () = running.stop() => screen::tell("stopped"),
-        // Only for the keyboard: some supervisors send their signal twice.
-        _ = signals.interrupt.recv() => {
-            screen::tell("stopped immediately; acknowledged messages are on disk");
-            process::exit(AT_ONCE);
+/// For `offhook reload`, which cannot find this process without it.
+fn pid_file(config: &Config) -> Option<PidFile> {
+    if config.in_memory {
+        return None;
+    }
+    match PidFile::write(&config.data) {
+        Ok(file) => Some(file),
+        Err(error) => {
+            tracing::warn!(%error, "the number of this process cannot be written; `offhook reload` needs --pid");
+            None
         }
     }
 }
 
-/// The exit code with which a shell reports a process ended by Ctrl-C.
-const AT_ONCE: i32 = 130;
+/// How long further signals of supervisors are ignored: some send theirs twice. 1 s.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
+
+async fn stop(running: Running, mut signals: Signals, config: &Config) {
+    let seconds = config.drain.as_secs_f32();
+    let say = |text: &str| match config.log.format {
+        LogFormat::Text => screen::tell(text),
+        LogFormat::Json => tracing::info!("{text}"),
+    };
+    say(&format!(
+        "stopping: clients have up to {seconds} s to disconnect; Ctrl-C again stops at once"
+    ));
+    let twice = async {
+        let first = sleep(SAME_SIGNAL);
+        tokio::pin!(first);
+        loop {
+            tokio::select! {
+                _ = signals.interrupt.recv() => return BY_INTERRUPT,
+                _ = signals.terminate.recv() => {
+                    if first.is_elapsed() {
+                        return BY_TERMINATION;
+                    }
+                }
+                () = first.as_mut(), if !first.is_elapsed() => {}
+            }
+        }
+    };
+    tokio::select! {
+        () = running.stop() => say("stopped"),
+        code = twice => {
+            say("stopped immediately; acknowledged messages are on disk");
+            process::exit(code);
+        }
+    }
+}
+
+/// The exit codes with which a shell reports a process ended by Ctrl-C, and by SIGTERM.
+const BY_INTERRUPT: i32 = 130;
+const BY_TERMINATION: i32 = 143;
 
 /// Hints for a server that does not start.
 fn advise(error: &StartError) -> Failure {

@@ -3,7 +3,7 @@
 use std::{env, path::PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
-use offhook_server::config::{Loaded, Setting, Sources, load, settings};
+use offhook_server::config::{Loaded, Problems, Setting, Sources, load, settings};
 
 use crate::failure::Failure;
 
@@ -20,15 +20,19 @@ const IN_SHORT_HELP: &[&str] = &["", "tls", "log"];
 const FILE: &str = "config";
 
 impl Flags {
-    /// Loads the effective configuration: file, environment and flags.
-    pub(crate) fn load(self) -> Result<Loaded, Failure> {
-        let sources = Sources {
-            file: self.file,
+    /// Reads the effective configuration: file, environment and flags.
+    pub(crate) fn read(&self) -> Result<Loaded, Problems> {
+        load(&Sources {
+            file: self.file.clone(),
             environment: env::vars_os().collect(),
-            flags: self.given,
+            flags: self.given.clone(),
             ..Sources::default()
-        };
-        load(&sources).map_err(|problems| {
+        })
+    }
+
+    /// The same, with mistakes as the failure of a command.
+    pub(crate) fn load(&self) -> Result<Loaded, Failure> {
+        self.read().map_err(|problems| {
             let count = problems.iter().count();
             let word = if count == 1 { "mistake" } else { "mistakes" };
             Failure::usage(format!("{count} {word} in the configuration\n{problems}"))

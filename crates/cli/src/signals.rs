@@ -17,7 +17,7 @@ pub(crate) struct Signals {
     /// Ctrl-C.
     pub(crate) interrupt: Interrupt,
     /// SIGTERM, or Ctrl-Break on Windows.
-    terminate: Terminate,
+    pub(crate) terminate: Terminate,
 }
 
 impl Signals {
@@ -44,5 +44,31 @@ impl Signals {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
+    }
+}
+
+/// Receives SIGHUP, which would otherwise end the process; other systems have nothing like it.
+pub(crate) struct Hangups(#[cfg(unix)] Signal);
+
+impl Hangups {
+    #[cfg(unix)]
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self())
+    }
+
+    /// Waits for the next one.
+    #[cfg(unix)]
+    pub(crate) async fn next(&mut self) {
+        self.0.recv().await;
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) async fn next(&mut self) {
+        std::future::pending::<()>().await;
     }
 }

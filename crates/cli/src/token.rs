@@ -180,7 +180,7 @@ fn api_key() -> Result<(), Failure> {
     Ok(screen::print(&format!(
         "key    {key}\nentry  [api]\n       keys = [\"* {hash}\"]\n\n\
          The backend keeps the key; the server needs only the entry. Instead of * write what the key is\n\
-         for (publish, read, sessions, admin, several with +), and maybe a pattern of channels.\n"
+         for (publish, read, sessions, admin, metrics, several with +), and maybe a pattern of channels.\n"
     ))?)
 }
 

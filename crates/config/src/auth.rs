@@ -139,7 +139,7 @@ group! {
     /// The HTTP API below `/api/v1/`, with which a backend publishes. Without a key, it is
     /// disabled.
     pub struct Api {
-        /// The accepted keys: the scopes of each (publish, read, sessions, admin, or `*`; several
+        /// The accepted keys: the scopes of each (publish, read, sessions, admin, metrics, or `*`; several
         /// with `+`), optionally a pattern of channels, and the key's SHA-256. `offhook token
         /// --api-key` creates a key and its entry.
         ///

@@ -10,6 +10,7 @@ use super::channels::ChannelRule;
 use super::given::Place;
 use super::load::Loaded;
 use super::problem::Problem;
+use super::running::TlsFiles;
 
 /// The growth of a publication's data in base64, and the size of the rest of the message.
 const IN_BASE64: (usize, usize) = (4, 3);
@@ -18,7 +19,10 @@ const AROUND: usize = 16 * 1024;
 /// Settings that contradict each other. A setting that already `failed` is not reported again.
 pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Problem> {
     let checks: [(&[&str], Check); 10] = [
-        (&["tls.cert", "tls.key"], tls),
+        (
+            &["tls.cert", "tls.key", "tls.more_certs", "tls.more_keys"],
+            tls,
+        ),
         (
             &["messages.max_bytes", "limits.data_bytes"],
             longest_message,
@@ -50,14 +54,35 @@ fn tls(loaded: &Loaded) -> Vec<Problem> {
         return Vec::new();
     };
     let (missing, given) = if files.cert.as_os_str().is_empty() {
-        ("tls.cert", "tls.key")
+        let only_more = files.key.as_os_str().is_empty();
+        (
+            "tls.cert",
+            if only_more {
+                "tls.more_certs"
+            } else {
+                "tls.key"
+            },
+        )
     } else if files.key.as_os_str().is_empty() {
         ("tls.key", "tls.cert")
     } else {
-        return Vec::new();
+        return more_certificates(loaded, files);
     };
     let message = format!("{missing} is missing beside {given}: TLS needs both files");
     vec![Problem::new(loaded.place(given), message)]
+}
+
+fn more_certificates(loaded: &Loaded, files: &TlsFiles) -> Vec<Problem> {
+    let (certs, keys) = (files.more_certs.len(), files.more_keys.len());
+    if certs == keys {
+        return Vec::new();
+    }
+    let message = format!(
+        "tls.more_certs has {certs} files and tls.more_keys {keys}: each certificate needs its key, \
+         in the same order"
+    );
+    let place = either(loaded, "tls.more_keys", "tls.more_certs");
+    vec![Problem::new(place, message)]
 }
 
 /// RFC 7518 §3.2: a secret is at least as long as the hash.

@@ -18,9 +18,11 @@
 //! # Ok::<(), offhook_config::Problems>(())
 //! ```
 
+mod admin;
 mod auth;
 mod backend;
 mod catalogue;
+mod changes;
 mod channels;
 mod check;
 mod connections;
@@ -28,10 +30,12 @@ mod given;
 mod group;
 mod kind;
 mod limits;
+mod limits_page;
 mod load;
 mod mqtt;
 mod page;
 mod problem;
+mod proxies;
 mod reader;
 mod running;
 mod socketio;
@@ -49,18 +53,22 @@ use offhook_engine::{
     Access, AskRule, ChannelName, ChannelRules, History, Limits, RuleBook, SlowPolicy, State,
 };
 
+pub use self::admin::Admin;
 pub use self::auth::{Api, Auth, JwksUrl, TokenSecret};
 pub use self::backend::{Backend, SigningSecret};
 pub use self::catalogue::{Setting, settings};
+pub use self::changes::{Change, changes};
 pub use self::channels::ChannelRule;
 pub use self::connections::{Connections, Messages};
 pub use self::given::{Place, SourceFile};
 pub use self::kind::{parse_bytes, parse_time};
 pub use self::limits::Memory;
+pub use self::limits_page::limits;
 pub use self::load::{Loaded, Sources, load};
 pub use self::mqtt::Mqtt;
 pub use self::page::{example, reference};
 pub use self::problem::{Problem, Problems};
+pub use self::proxies::{Network, Proxies};
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};
 pub use self::socketio::SocketIo;
 pub use self::url::HttpUrl;
@@ -159,12 +167,16 @@ group! {
         connections: Connections;
         /// Messages on a connection, and how much may be queued.
         messages: Messages;
+        /// Proxies in front of the server.
+        proxies: Proxies;
         /// How a dead connection is detected.
         keepalive: Keepalive;
         /// Tokens of clients, and the keys that verify them.
         auth: Auth;
         /// The HTTP API for backends.
         api: Api;
+        /// The listener for operators.
+        admin: Admin;
         /// The backend that is asked and told.
         backend: Backend;
         /// MQTT 3.1.1 and 5.0.

@@ -1,6 +1,10 @@
 //! Settings of the running server: TLS, resume tokens, the log's memory, logging.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::group::{Group, Typed, Visitor, group};
 use super::kind::{Bytes, Choice, File, Levels, Many, Or, Secret, Switch, some, time};
@@ -12,6 +16,21 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+    /// Further certificates, for other names of the server.
+    pub more_certs: Vec<PathBuf>,
+    /// Their private keys, in the same order.
+    pub more_keys: Vec<PathBuf>,
+}
+
+impl TlsFiles {
+    /// Every certificate with its private key.
+    pub fn pairs(&self) -> impl Iterator<Item = (&Path, &Path)> {
+        let first = [(self.cert.as_path(), self.key.as_path())];
+        let more = self.more_certs.iter().zip(&self.more_keys);
+        first
+            .into_iter()
+            .chain(more.map(|(cert, key)| (cert.as_path(), key.as_path())))
+    }
 }
 
 impl Group for Option<TlsFiles> {
@@ -20,19 +39,34 @@ impl Group for Option<TlsFiles> {
     }
 
     fn visit(&mut self, visitor: &mut dyn Visitor) {
-        let cert = "PEM file with the certificate, then those that lead to the root.\n\n\
+        let cert = "PEM file with the certificate, then those that lead to the root. The files of \
+                    `tls` are read again when they change.\n\n\
                     Plain HTTP, for a first try and behind a proxy.";
         let key = "PEM file with the certificate's private key.\n\n\
                    Plain HTTP, for a first try and behind a proxy.";
-        let (mut chain, mut private) = match self.take() {
-            Some(files) => (Some(files.cert), Some(files.key)),
-            None => (None, None),
-        };
+        let more = "PEM files with further certificates. A client that names a host (SNI) gets the \
+                    first certificate for it; without one, it gets that of `cert`.\n\n\
+                    One name is enough for most servers.";
+        let more_keys = "PEM files with the private keys of `more_certs`, in the same order.\n\n\
+                         One name is enough for most servers.";
+        let (mut chain, mut private) = (None, None);
+        let (mut certs, mut keys) = (Vec::new(), Vec::new());
+        if let Some(files) = self.take() {
+            (chain, private) = (Some(files.cert), Some(files.key));
+            (certs, keys) = (files.more_certs, files.more_keys);
+        }
         visitor.setting("cert", cert, &mut Typed(Or("none", File), &mut chain));
         visitor.setting("key", key, &mut Typed(Or("none", File), &mut private));
-        if chain.is_some() || private.is_some() {
-            let (cert, key) = (chain.unwrap_or_default(), private.unwrap_or_default());
-            *self = Some(TlsFiles { cert, key });
+        visitor.setting("more_certs", more, &mut Typed(Many(File), &mut certs));
+        visitor.setting("more_keys", more_keys, &mut Typed(Many(File), &mut keys));
+        let has_more = !certs.is_empty() || !keys.is_empty();
+        if chain.is_some() || private.is_some() || has_more {
+            *self = Some(TlsFiles {
+                cert: chain.unwrap_or_default(),
+                key: private.unwrap_or_default(),
+                more_certs: certs,
+                more_keys: keys,
+            });
         }
     }
 }

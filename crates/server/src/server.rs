@@ -15,14 +15,19 @@ use std::{
 use offhook_auth::ApiKey;
 use offhook_brokers::{Broker, Budget, Log, LogOptions, Memory, private_directory};
 use offhook_engine::RuleBook;
-use tokio::{sync::watch, task::spawn_blocking, time::timeout};
+use tokio::{
+    sync::{Mutex as AsyncMutex, watch},
+    task::spawn_blocking,
+    time::timeout,
+};
 
 use crate::{
     auth::{self, Authenticator},
     backend,
     config::{Api, Auth, Config, ResumeKey},
-    door::{self, Door, Routes},
+    door::{self, Admission, Certificates, Door, Routes},
     key_file,
+    metrics::Metrics,
     sessions::Sessions,
     start_error::StartError,
     tokens::{self, Sealer},
@@ -36,7 +41,7 @@ const TICK: Duration = Duration::from_secs(1);
 const LOG: &str = "log";
 
 /// What a server has in its data directory.
-const OWN_FILES: [&str; 3] = [LOG, "resume.key", "resume.unfinished"];
+const OWN_FILES: [&str; 4] = [LOG, "offhook.pid", "resume.key", "resume.unfinished"];
 
 /// Starts servers.
 #[derive(Clone, Copy, Debug)]
@@ -60,11 +65,18 @@ impl Server {
 pub struct Running {
     addresses: Vec<SocketAddr>,
     mqtt_addresses: Vec<SocketAddr>,
+    admin_addresses: Vec<SocketAddr>,
     drain: Duration,
     phase: watch::Sender<Phase>,
     sealer: Arc<Sealer>,
     auth: Arc<Authenticator>,
     sessions: Sessions,
+    /// The configuration that was taken over last.
+    pub(crate) config: AsyncMutex<Config>,
+    pub(crate) certificates: Option<Arc<Certificates>>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) orders: Arc<Orders>,
+    pub(crate) metrics: Arc<Metrics>,
     threads: Threads,
 }
 
@@ -99,6 +111,12 @@ impl Running {
         &self.mqtt_addresses
     }
 
+    /// The addresses for operators.
+    #[must_use]
+    pub fn admin_addresses(&self) -> &[SocketAddr] {
+        &self.admin_addresses
+    }
+
     /// Replaces the keys of resume tokens: the first one seals from now on, all of them open.
     /// Tokens of other keys are refused with `bad_token`.
     pub fn set_resume_keys(&self, keys: &[ResumeKey]) {
@@ -122,6 +140,10 @@ impl Running {
     /// files do not count any more.
     pub fn set_api_keys(&self, keys: Vec<ApiKey>) {
         self.auth.set_api_keys(keys);
+    }
+
+    pub(crate) fn broker(&self) -> Option<&Arc<dyn Broker>> {
+        self.threads.broker.as_ref()
     }
 
     /// The server-side actions on sessions.
@@ -187,7 +209,9 @@ pub(crate) fn start_with(
         return Err(StartError::NoAddress);
     }
     let rules = Arc::new(config.rule_book());
-    let tls = config.tls.as_ref().map(door::tls_acceptor).transpose()?;
+    let certificates = config.tls.as_ref().map(Certificates::open).transpose()?;
+    let tls = certificates.as_ref().map(Certificates::acceptor);
+    let tls = tls.transpose()?;
     if tls.is_none() && !config.mqtt.tls_listen.is_empty() {
         return Err(StartError::NoCertificate);
     }
@@ -210,11 +234,11 @@ pub(crate) fn start_with(
         None => (None, None),
     };
     let shared = Arc::new(Shared::new(
-        config,
+        config.clone(),
         Arc::clone(&broker),
         Arc::clone(&sealer),
         Arc::clone(&auth),
-        orders,
+        Arc::clone(&orders),
         link,
         tls,
         routes,
@@ -232,7 +256,8 @@ pub(crate) fn start_with(
         let worker = worker::spawn(number, shared, rules, listeners, serving.clone());
         threads.workers.push(worker.map_err(StartError::System)?);
     }
-    let (clock_runs, clock) = keep_time(broker).map_err(StartError::System)?;
+    let clock = keep_time(broker, certificates.clone());
+    let (clock_runs, clock) = clock.map_err(StartError::System)?;
     threads.clock_runs = Some(clock_runs);
     threads.clock = Some(clock);
     let rereading = auth::keep_rereading(Arc::clone(&auth)).map_err(StartError::System)?;
@@ -245,12 +270,18 @@ pub(crate) fn start_with(
     };
     Ok(Running {
         addresses: of(&|door| door == Door::Http),
-        mqtt_addresses: of(&|door| door != Door::Http),
+        mqtt_addresses: of(&|door| matches!(door, Door::Mqtt | Door::MqttTls)),
+        admin_addresses: of(&|door| door == Door::Admin),
         drain,
         phase,
         sealer,
         auth,
         sessions,
+        config: AsyncMutex::new(config),
+        certificates,
+        admission: Arc::clone(&shared.admission),
+        orders,
+        metrics: Arc::clone(&shared.metrics),
         threads,
     })
 }
@@ -265,6 +296,7 @@ fn listen(config: &Config) -> Result<Vec<Listeners>, StartError> {
         (Door::Http, &config.listen),
         (Door::Mqtt, &config.mqtt.listen),
         (Door::MqttTls, &config.mqtt.tls_listen),
+        (Door::Admin, &config.admin.listen),
     ];
     for (door, addresses) in all {
         for address in addresses {
@@ -381,13 +413,19 @@ fn has_other_things(directory: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Advances the broker's time until the sender is dropped.
-fn keep_time(broker: Arc<dyn Broker>) -> io::Result<(SyncSender<()>, JoinHandle<()>)> {
+/// Advances the broker's time, and checks certificates for changes, until the sender is dropped.
+fn keep_time(
+    broker: Arc<dyn Broker>,
+    certificates: Option<Arc<Certificates>>,
+) -> io::Result<(SyncSender<()>, JoinHandle<()>)> {
     let (runs, ends) = sync_channel(0);
     let clock = move || {
         let mut was_good = true;
         while ends.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
             broker.tick(worker::now());
+            if let Some(certificates) = &certificates {
+                certificates.reread_changed();
+            }
             let health = broker.health();
             let is_good = health.is_good();
             match (was_good, is_good) {

@@ -162,6 +162,16 @@ impl Sender {
         self.driver.lock().reached.take()
     }
 
+    /// Takes the round-trip time that the latest answered ping has measured, if it was not taken
+    /// before; a [`mark`](Self::mark) measures none. As with marks, pongs are noticed only while a
+    /// task receives.
+    #[must_use]
+    pub fn take_rtt(&self) -> Option<Duration> {
+        let mut state = self.driver.lock();
+        let is_new = std::mem::take(&mut state.measured);
+        is_new.then(|| state.outbound.rtt()).flatten()
+    }
+
     /// Starts a message that is written piece by piece. Other senders wait until it is finished;
     /// pings and pongs do not.
     ///

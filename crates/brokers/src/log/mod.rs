@@ -103,7 +103,7 @@ use self::{
     queue::{Job, JobQueue},
     read_queue::ReadQueue,
     reader::Reader,
-    shared::{Disk, Shared},
+    shared::{Disk, Shared, WriterTimings},
     shared_store::SharedStore,
     witness::Witness,
     writer::Writer,
@@ -115,7 +115,7 @@ pub use self::{
     view::{ChannelSummary, CheckReport, Entry, LogView},
 };
 use crate::{
-    broker::{Broker, Budget, Health, Held, Occupied, WorkerId},
+    broker::{Broker, Budget, Health, Held, Occupied, Timings, WorkerId},
     changes::Changes,
     hub::Hub,
     mailbox::Mailbox,
@@ -237,6 +237,7 @@ impl Log {
             epochs: Arc::new(epochs),
             reopened: AtomicU64::new(0),
             disk: Disk::default(),
+            timings: WriterTimings::default(),
         });
         let budget = options.budget;
         let condition = Arc::new(Condition::default());
@@ -334,6 +335,14 @@ impl Broker for Log {
             channels: disk.channels.load(Ordering::Relaxed),
             disk_bytes: disk.bytes.load(Ordering::Relaxed),
             ..self.shared.hub.held()
+        }
+    }
+
+    fn timings(&self) -> Timings {
+        let timings = &self.shared.timings;
+        Timings {
+            publish: timings.publish.counted(),
+            commit: timings.commit.counted(),
         }
     }
 }

@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     broker::WorkerId,
+    durations::Durations,
     hub::{Bus, Durable, Hub, View},
     lineage::Epochs,
 };
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     /// How often the store was opened again: channels loaded before that are outdated.
     pub(super) reopened: AtomicU64,
     pub(super) disk: Disk,
+    /// Recorded by the writer.
+    pub(super) timings: WriterTimings,
 }
 
 /// What the log takes on disk, as the writer knows it.
@@ -50,6 +53,15 @@ pub(super) struct Shared {
 pub(super) struct Disk {
     pub(super) channels: AtomicU32,
     pub(super) bytes: AtomicU64,
+}
+
+/// How long the writer took.
+#[derive(Debug, Default)]
+pub(super) struct WriterTimings {
+    /// From a request to publish until it is durable.
+    pub(super) publish: Durations,
+    /// One batch.
+    pub(super) commit: Durations,
 }
 
 impl Shared {

@@ -1,6 +1,6 @@
 //! Requests to the writer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use offhook_engine::{BrokerRequest, ChannelName, Draft, Key, Position, RequestId};
 
@@ -8,6 +8,8 @@ use offhook_engine::{BrokerRequest, ChannelName, Draft, Key, Position, RequestId
 #[derive(Debug)]
 pub(super) struct Write {
     pub(super) id: RequestId,
+    /// When it was requested.
+    pub(super) at: Instant,
     pub(super) what: What,
 }
 
@@ -28,9 +30,10 @@ impl Write {
     /// The request as the writer knows it, or unchanged if it is not for the writer.
     #[expect(clippy::result_large_err, reason = "the request goes on either way")]
     pub(super) fn of(request: BrokerRequest) -> Result<Self, BrokerRequest> {
+        let at = Instant::now();
         if let BrokerRequest::Publish { id, draft } = request {
             let what = What::Publish(draft);
-            return Ok(Self { id, what });
+            return Ok(Self { id, at, what });
         }
         if let BrokerRequest::Ack {
             id,
@@ -46,7 +49,7 @@ impl Write {
                 consumer,
                 position,
             };
-            return Ok(Self { id, what });
+            return Ok(Self { id, at, what });
         }
         Err(request)
     }

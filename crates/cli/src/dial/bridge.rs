@@ -102,7 +102,7 @@ fn at(url: &str, failure: Failure) -> Failure {
     match failure {
         Failure::Usage(message) => Failure::Usage(message),
         Failure::Failed(message) => Failure::Failed(format!("{url}: {message}")),
-        Failure::NobodyReads => Failure::NobodyReads,
+        other @ (Failure::Logged(_) | Failure::NobodyReads) => other,
     }
 }
 

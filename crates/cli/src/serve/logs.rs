@@ -1,26 +1,56 @@
-//! The server's logs: their destination and format.
+//! The server's logs: their destination, format and level.
 
-use std::io;
+use std::{io, panic};
 
 use offhook_server::config::{LogFormat, Logging};
 use tracing_subscriber::{
-    Layer as _,
+    Layer as _, Registry,
     filter::{LevelFilter, Targets},
     fmt,
     layer::SubscriberExt as _,
+    reload,
     util::SubscriberInitExt as _,
 };
 
-/// Writes logs to stderr from now on.
-pub(super) fn write(config: &Logging) {
-    let lines = fmt::layer().with_writer(io::stderr);
-    let layer = match config.format {
-        LogFormat::Text => lines.with_ansi(has_colours()).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
-    };
-    tracing_subscriber::registry()
-        .with(layer.with_filter(levels(&config.level)))
-        .init();
+/// The logs of this process.
+#[derive(Debug)]
+pub(super) struct Logs {
+    levels: reload::Handle<Targets, Registry>,
+}
+
+impl Logs {
+    /// Writes logs to stderr from now on.
+    pub(super) fn write(config: &Logging) -> Self {
+        let lines = fmt::layer().with_writer(io::stderr);
+        let layer = match config.format {
+            LogFormat::Text => lines.with_ansi(has_colours()).boxed(),
+            LogFormat::Json => {
+                log_panics();
+                lines.json().flatten_event(true).boxed()
+            }
+        };
+        let (filter, handle) = reload::Layer::new(levels(&config.level));
+        tracing_subscriber::registry()
+            .with(layer.with_filter(filter))
+            .init();
+        Self { levels: handle }
+    }
+
+    /// Logs at these levels from now on.
+    pub(super) fn set_level(&self, level: &str) {
+        if let Err(error) = self.levels.reload(levels(level)) {
+            tracing::error!(%error, "the level of the log cannot be changed");
+        }
+    }
+}
+
+/// Every line of the log is to be an object: also what a thread says when it panics.
+fn log_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let message = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(place, "a thread has panicked: {message}");
+    }));
 }
 
 /// A level without a target applies to this program; its dependencies log only what matters.

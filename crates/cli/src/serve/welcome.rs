@@ -2,18 +2,16 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use offhook_server::config::{Config, Loaded};
+use offhook_server::{
+    Running,
+    config::{Config, Loaded},
+};
 
 use crate::screen::{BOLD, DIM, LINK};
 
 /// The addresses of the chat and for programs, the location of the data, and the key of `--dev`.
-pub(super) fn text(
-    loaded: &Loaded,
-    addresses: &[SocketAddr],
-    mqtt: &[SocketAddr],
-    dev_key: Option<&str>,
-) -> String {
-    let config = &loaded.config;
+pub(super) fn text(loaded: &Loaded, running: &Running, dev_key: Option<&str>) -> String {
+    let (config, addresses) = (&loaded.config, running.addresses());
     let tls = if config.tls.is_some() { "s" } else { "" };
     let version = env!("CARGO_PKG_VERSION");
     let mut text = format!("{BOLD}Offhook {version}{BOLD:#} is listening\n\n");
@@ -28,7 +26,7 @@ pub(super) fn text(
             note,
         ));
     }
-    for (n, address) in mqtt.iter().enumerate() {
+    for (n, address) in running.mqtt_addresses().iter().enumerate() {
         let tls = if n < config.mqtt.listen.len() {
             ""
         } else {
@@ -36,6 +34,10 @@ pub(super) fn text(
         };
         let (host, note) = reached(*address);
         text.push_str(&line("mqtt", &format!("mqtt{tls}://{host}"), note));
+    }
+    for address in running.admin_addresses() {
+        let (host, note) = reached(*address);
+        text.push_str(&line("admin", &format!("http://{host}/metrics"), note));
     }
     text.push_str(&data(config));
     if let Some(file) = loaded.file() {
@@ -49,6 +51,34 @@ pub(super) fn text(
     }
     text.push_str("\nCtrl-C stops it.\n");
     text
+}
+
+/// The same as lines of the log, for programs.
+pub(super) fn log(loaded: &Loaded, running: &Running, dev_key: Option<&str>) {
+    let config = &loaded.config;
+    let tls = if config.tls.is_some() { "s" } else { "" };
+    for address in running.addresses() {
+        let host = reached(*address).0;
+        tracing::info!(
+            url = format!("ws{tls}://{host}{}", config.ws_path),
+            "listening"
+        );
+    }
+    for address in running.admin_addresses() {
+        let host = reached(*address).0;
+        tracing::info!(
+            url = format!("http://{host}/metrics"),
+            "listening for operators"
+        );
+    }
+    let data = (!config.in_memory).then(|| shown(&config.data));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data,
+        config = loaded.file().map(shown),
+        dev_key,
+        "started"
+    );
 }
 
 /// The key is printed here and nowhere else.

@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod config;
 mod decode;
+mod deployed;
 mod deployment;
 mod dial;
 #[cfg(unix)]
@@ -14,6 +15,8 @@ mod peer;
 mod program;
 #[cfg(unix)]
 mod prove;
+mod reload;
 mod serve;
 mod serving;
+mod supervised;
 mod token;

@@ -214,6 +214,31 @@ impl Running {
         line(&mut self.stderr, start)
     }
 
+    /// The next line of stderr that contains this, with all before it.
+    pub(crate) fn error_line_with(&mut self, part: &str) -> String {
+        let mut before = String::new();
+        loop {
+            let begin = before.len();
+            let read = self.stderr.read_line(&mut before).expect("UTF-8");
+            assert!(read > 0, "no line contains {part:?}:\n{before}");
+            if before[begin..].contains(part) {
+                return before;
+            }
+        }
+    }
+
+    /// Sends a signal again and again until it has ended.
+    pub(crate) fn signal_until_the_end(&mut self, signal: Signal) {
+        while self.child.try_wait().expect("a child").is_none() {
+            self.signal(signal);
+            thread::yield_now();
+        }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id()).expect("an id");
         kill_process(Pid::from_raw(id).expect("an id"), signal).expect("it runs");

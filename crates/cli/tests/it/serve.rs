@@ -27,7 +27,7 @@ fn get(address: &str, path: &str) -> String {
 }
 
 /// A WebSocket that is opened, and then does nothing.
-fn open_connection(address: &str) -> TcpStream {
+pub(crate) fn open_connection(address: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("it listens");
     let request = format!(
         "GET /ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -172,19 +172,65 @@ fn data_in_use_by_another_server_is_not_touched() {
 }
 
 #[test]
-fn logs_go_to_stderr_and_can_be_json() {
-    let (running, _) = serving(offhook(&[
-        "--listen",
-        "0",
-        "--in-memory",
-        "--log-format",
-        "json",
-    ]));
+fn with_json_every_line_of_every_kind_is_an_object() {
+    let flags = ["--listen", "0", "--in-memory", "--log-format", "json"];
+    let mut running = offhook(&flags).start();
+    let mut seen = running.error_line_with("\"listening\"");
+    let url = objects(&seen).pop().expect("a line")["url"].clone();
+    let url = url.as_str().expect("a URL").to_owned();
+    let address = url.trim_start_matches("ws://").trim_end_matches("/ws");
+    // A refusal, a reload, and the end.
+    assert!(get(address, "/nowhere").starts_with("HTTP/1.1 404"));
+    let mut stranger = TcpStream::connect(address).expect("it listens");
+    let request = "GET /ws HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\nUpgrade: websocket\r\n\
+                   Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stranger.write_all(request.as_bytes()).expect("it reads");
+    seen += &running.error_line_with("\"refused\"");
+    running.signal(Signal::HUP);
+    seen += &running.error_line_with("read again");
     running.signal(Signal::TERM);
     let ended = running.end();
-    assert!(
-        ended.stderr.starts_with("{\"timestamp\":"),
-        "{}",
-        ended.stderr
-    );
+    seen += &ended.stderr;
+    assert_eq!(ended.stdout, "", "a container merges both streams");
+    let lines = objects(&seen);
+    let refused = lines.iter().find(|line| line["message"] == "refused");
+    let refused = refused.expect("the refusal");
+    assert_eq!(refused["origin"], "https://evil.example");
+    assert_eq!(refused["path"], "/ws");
+    assert_eq!(refused["setting"], "origins");
+    assert_eq!(refused["address"], "127.0.0.1");
+    assert!(lines.iter().any(|line| line["message"] == "stopped"));
+}
+
+/// Each line as an object, which it has to be.
+fn objects(lines: &str) -> Vec<serde_json::Value> {
+    let object = |line: &str| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+    lines.lines().map(object).collect()
+}
+
+#[test]
+fn with_json_a_server_that_cannot_start_says_so_in_an_object() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let flags = ["--in-memory", "--log-format", "json", "--listen", &address];
+    let ended = offhook(&flags).run();
+    assert_eq!(ended.code, Some(1));
+    let lines = objects(&ended.stderr);
+    let last = lines.last().expect("a line")["message"].to_string();
+    assert!(last.contains("is in use"), "{last}");
+}
+
+#[test]
+fn a_second_sigterm_stops_at_once() {
+    let (mut running, address) =
+        serving(offhook(&["--listen", "0", "--in-memory", "--drain", "1h"]));
+    let line = open_connection(&address);
+    running.signal(Signal::TERM);
+    running.error_line("stopping: clients have up to 3600 s to disconnect");
+    // Those of the first second count as the same: some supervisors send theirs twice.
+    running.signal_until_the_end(Signal::TERM);
+    let ended = running.end();
+    assert_eq!(ended.code, Some(143), "{}", ended.stderr);
+    drop(line);
 }

@@ -294,8 +294,8 @@ impl Outbound {
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) next. The time moves later whenever
-    /// something is received, and earlier when a ping is sent or a close starts: query it after
-    /// every step. A call that comes too early does nothing.
+    /// something is received, and earlier when a ping is sent, a close starts, or a pong arrives while
+    /// the keepalive interval is shorter than the pong timeout: query it after every step. A call that comes too early does nothing.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.closing {

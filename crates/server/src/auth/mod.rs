@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 
 use crate::{
     config::{Auth, Config},
+    stamp::Stamp,
     start_error::StartError,
 };
 pub(crate) use classes::Classes;
@@ -29,7 +30,7 @@ pub(crate) use fetching::{first_fetch, keep_fetching, tls_client};
 pub(crate) use presented::{Places, TwoTokens, presented};
 pub(crate) use rereading::keep_rereading;
 use revoked::Revoked;
-use sources::{Material, Sources, Stamp};
+use sources::{Material, Sources};
 
 /// How soon a client whose token waits for keys should try again: longer than a fetch takes.
 const KEYS_COME: Duration = Duration::from_secs(1);

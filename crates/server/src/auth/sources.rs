@@ -2,16 +2,16 @@
 //! when they change.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use offhook_auth::{Algorithm, ApiKey, Key, KeySet};
 
 use crate::{
     config::{Api, Auth, TokenSecret},
+    stamp::Stamp,
     start_error::StartError,
 };
 
@@ -34,15 +34,6 @@ pub(super) struct Material {
     pub(super) tokens: KeySet,
     /// Keys of the HTTP API.
     pub(super) api: Vec<ApiKey>,
-}
-
-/// What shows that a file has changed, without reading it. A file that is replaced by another, also
-/// through a symbolic link as Kubernetes does it, has another inode.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    modified: Option<SystemTime>,
-    bytes: u64,
-    inode: u64,
 }
 
 impl Sources {
@@ -85,21 +76,6 @@ impl Sources {
     pub(super) fn stamps(&self) -> Vec<Option<Stamp>> {
         let files = self.key_files.iter().chain(&self.api_key_files);
         files.map(|path| Stamp::of(path)).collect()
-    }
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
-        #[cfg(unix)]
-        let inode = std::os::unix::fs::MetadataExt::ino(&metadata);
-        #[cfg(not(unix))]
-        let inode = 0;
-        Some(Self {
-            modified: metadata.modified().ok(),
-            bytes: metadata.len(),
-            inode,
-        })
     }
 }
 

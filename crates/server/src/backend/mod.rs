@@ -10,6 +10,7 @@ mod client;
 mod events;
 mod question;
 mod signing;
+mod statistics;
 
 use std::{
     fmt,
@@ -27,7 +28,7 @@ use offhook_engine::{
     Ask, ChannelName, ErrorCode, Identity, NoAnswer, Refusal, RuleBook, SessionId, Verdict,
     VerdictId, Wish,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::{LocalSet, spawn_local},
@@ -232,20 +233,6 @@ impl BackendLink {
             let event = events::of_session(kind, identity, session, now().unix_ms);
             self.events.put(event);
         }
-    }
-
-    /// For the statistics of the API.
-    pub(crate) fn stats(&self) -> Value {
-        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        json!({
-            "asked": count(&self.counts.asked),
-            "answered": count(&self.counts.answered),
-            "failed": count(&self.counts.failed),
-            "events_told": count(&self.counts.told),
-            "events_waiting": self.events.waiting(),
-            "events_dropped": self.events.all_dropped(),
-            "away": self.breaker().is_open(),
-        })
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {

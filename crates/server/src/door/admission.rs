@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -19,14 +19,19 @@ use handshakes::{Handshakes, customer};
 /// flood costs one accept each.
 const TOLD: usize = 256;
 
+/// Stands for an address that may open any number of connections.
+const NO_LIMIT: usize = usize::MAX;
+
 /// The admission of the whole process.
 #[derive(Debug)]
 pub(crate) struct Admission {
     open: AtomicUsize,
-    most: usize,
+    /// The number of the next connection.
+    next: AtomicU64,
+    most: AtomicUsize,
     /// Connections by address; only used if they are limited.
     addresses: Mutex<HashMap<IpAddr, usize>>,
-    most_per_address: Option<usize>,
+    most_per_address: AtomicUsize,
     handshakes: Mutex<Handshakes>,
 }
 
@@ -34,9 +39,10 @@ impl Admission {
     pub(crate) fn new(limits: &Connections, now: Instant) -> Arc<Self> {
         Arc::new(Self {
             open: AtomicUsize::new(0),
-            most: limits.max,
+            next: AtomicU64::new(1),
+            most: AtomicUsize::new(limits.max),
             addresses: Mutex::default(),
-            most_per_address: limits.max_per_address,
+            most_per_address: AtomicUsize::new(limits.max_per_address.unwrap_or(NO_LIMIT)),
             handshakes: Mutex::new(Handshakes::new(
                 limits.handshakes_per_second,
                 limits.handshake_burst,
@@ -53,26 +59,56 @@ impl Admission {
     /// A place for a connection, which may exist only to tell the client that there is no room.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let address = customer(address);
+        let most_at_all = self.most.load(Ordering::Relaxed);
         let before = self.open.fetch_add(1, Ordering::Relaxed);
-        if before >= self.most + TOLD {
+        if before >= most_at_all.saturating_add(TOLD) {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let mut over = before >= self.most;
-        if let Some(most) = self.most_per_address {
-            let mut addresses = lock(&self.addresses);
-            let count = addresses.entry(address).or_default();
-            *count += 1;
-            over |= *count > most;
-        }
+        let (is_counted, over) = self.count(address);
         let admission = Arc::clone(self);
         Some(Place {
             admission,
+            number: self.next.fetch_add(1, Ordering::Relaxed),
             address,
-            over,
+            over: before >= most_at_all,
+            over_by_address: over,
+            is_counted,
             counted: false,
             has_requested: false,
         })
+    }
+
+    /// Counts a connection by its address, if that is limited: whether it was, and exceeds the limit.
+    fn count(&self, address: IpAddr) -> (bool, bool) {
+        let most = self.most_per_address.load(Ordering::Relaxed);
+        if most == NO_LIMIT {
+            return (false, false);
+        }
+        let mut addresses = lock(&self.addresses);
+        let count = addresses.entry(address).or_default();
+        *count += 1;
+        (true, *count > most)
+    }
+
+    fn uncount(&self, address: IpAddr) {
+        let mut addresses = lock(&self.addresses);
+        if let Some(count) = addresses.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&address);
+            }
+        }
+    }
+
+    /// Takes other limits over. Connections that exceed them stay until they end; those that are open
+    /// are counted by address only if that was limited when they came.
+    pub(crate) fn set_limits(&self, limits: &Connections) {
+        self.most.store(limits.max, Ordering::Relaxed);
+        let per_address = limits.max_per_address.unwrap_or(NO_LIMIT);
+        self.most_per_address.store(per_address, Ordering::Relaxed);
+        let (rate, burst) = (limits.handshakes_per_second, limits.handshake_burst);
+        lock(&self.handshakes).set_rate(rate, burst);
     }
 
     /// Whether this address may perform another handshake now.
@@ -87,12 +123,27 @@ impl Admission {
     }
 }
 
+/// Names a connection in logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// The connection's number, from 1 in each process.
+    pub(crate) number: u64,
+    /// Where the client is; of IPv6 the first 64 bits.
+    pub(crate) address: IpAddr,
+}
+
 /// A connection's place, freed on drop.
 #[derive(Debug)]
 pub(crate) struct Place {
     admission: Arc<Admission>,
+    number: u64,
     address: IpAddr,
+    /// Whether it exceeds the limit of all connections.
     over: bool,
+    /// Whether it exceeds the limit of its address.
+    over_by_address: bool,
+    /// Whether it is counted by its address.
+    is_counted: bool,
     /// Whether its handshake was already counted, before TLS.
     counted: bool,
     /// Whether a request has opened a connection to the engine on it.
@@ -107,6 +158,27 @@ impl Place {
         }
         self.counted = self.admission.handshake(self.address, now);
         self.counted
+    }
+
+    /// The name of the connection in logs.
+    pub(crate) const fn peer(&self) -> Peer {
+        Peer {
+            number: self.number,
+            address: self.address,
+        }
+    }
+
+    /// The client is at another address, says the proxy at the present one.
+    pub(crate) fn move_to(&mut self, address: IpAddr) {
+        let address = customer(address);
+        if address == self.address {
+            return;
+        }
+        if self.is_counted {
+            self.admission.uncount(self.address);
+        }
+        self.address = address;
+        (self.is_counted, self.over_by_address) = self.admission.count(address);
     }
 
     /// Where the client is.
@@ -131,21 +203,15 @@ impl Place {
 
     /// Whether it exceeds the limit, and only exists to be told so.
     pub(crate) const fn is_over(&self) -> bool {
-        self.over
+        self.over || self.over_by_address
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.admission.open.fetch_sub(1, Ordering::Relaxed);
-        if self.admission.most_per_address.is_some() {
-            let mut addresses = lock(&self.admission.addresses);
-            if let Some(count) = addresses.get_mut(&self.address) {
-                *count -= 1;
-                if *count == 0 {
-                    addresses.remove(&self.address);
-                }
-            }
+        if self.is_counted {
+            self.admission.uncount(self.address);
         }
     }
 }

@@ -21,8 +21,8 @@ pub(super) enum Heard {
     WebSocket(Box<ServerDecision>, Vec<u8>),
     /// Bytes for an HTTP server, which reads all of them again.
     Http(Vec<u8>),
-    /// An invalid handshake, with the reason.
-    Rejected(Rejection),
+    /// An invalid handshake, with the reason, and all its bytes.
+    Rejected(Rejection, Vec<u8>),
 }
 
 /// The most that one read returns. 4 KiB: twice a typical head.
@@ -75,7 +75,7 @@ impl Listening {
                 | Rejection::HttpVersion
                 | Rejection::Body,
             ) => Some(Heard::Http(std::mem::take(&mut self.heard))),
-            Err(rejection) => Some(Heard::Rejected(rejection)),
+            Err(rejection) => Some(Heard::Rejected(rejection, std::mem::take(&mut self.heard))),
         }
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn is_ours_for_request(request: &Request, has_token: bool, config: &C
 }
 
 /// Loopback names and bare addresses cannot belong to others; other names must be configured.
-fn is_known(authority: &str, hosts: &[String]) -> bool {
+pub(crate) fn is_known(authority: &str, hosts: &[String]) -> bool {
     if authority.starts_with('[') {
         return true;
     }

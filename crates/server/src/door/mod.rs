@@ -1,12 +1,16 @@
 //! Accepting connections: admission, reading the request, and routing. A WebSocket becomes a
 //! connection without wrappers; everything else is served by hyper.
 
+mod admin;
 mod admission;
+mod forwarded;
 mod head;
 mod hosts;
 mod listening;
 mod mqtt;
 mod origins;
+mod proxy_protocol;
+mod raw_head;
 mod routes;
 mod stream;
 mod tls;
@@ -27,16 +31,19 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{http, worker::Worker};
-pub(crate) use admission::{Admission, Place};
+use crate::{http, refused::Client, worker::Worker};
+pub(crate) use admission::{Admission, Peer, Place};
+pub(crate) use forwarded::client as forwarded_client;
 use head::Heard;
+pub(crate) use hosts::is_known as is_known_host;
 pub(crate) use listening::{ensure_free, listen};
 pub(crate) use origins::{explanation as origin_explanation, rejected};
+use raw_head::RawHead;
 pub(crate) use routes::Routes;
 #[cfg(test)]
 pub(crate) use routes::Spoken;
 pub(crate) use stream::{Rewound, Stream};
-pub(crate) use tls::acceptor as tls_acceptor;
+pub(crate) use tls::Certificates;
 pub(crate) use upgrade::{TurnedAway, Upgrade, Way, admit_request, approach, has_room, upgrade};
 
 /// How long to wait after an error of accept that does not concern one connection, such as running
@@ -52,10 +59,15 @@ pub(crate) enum Door {
     Mqtt,
     /// MQTT over TLS.
     MqttTls,
+    /// HTTP of operators.
+    Admin,
 }
 
 /// Accepts until the worker stops.
 pub(crate) async fn accept(worker: Rc<Worker>, door: Door, listener: TcpListener) {
+    if door == Door::Admin {
+        return admin::accept(worker, listener).await;
+    }
     let mut stopping = worker.stopping();
     loop {
         let accepted = tokio::select! {
@@ -66,14 +78,18 @@ pub(crate) async fn accept(worker: Rc<Worker>, door: Door, listener: TcpListener
             Ok((stream, address)) => {
                 let Some(place) = worker.shared.admission.take(address.ip()) else {
                     // Not even read: there are too many to answer.
-                    worker.note_refused("connection", "too many connections");
+                    worker.note_refused("connections", "too many connections");
                     continue;
                 };
                 let worker = Rc::clone(&worker);
                 match door {
-                    Door::Http => drop(spawn_local(receive(worker, stream, address, place))),
+                    Door::Http | Door::Admin => {
+                        drop(spawn_local(receive(worker, stream, address, place)));
+                    }
                     Door::Mqtt | Door::MqttTls => {
-                        drop(spawn_local(mqtt::receive(worker, door, stream, place)));
+                        drop(spawn_local(mqtt::receive(
+                            worker, door, stream, address, place,
+                        )));
                     }
                 }
             }
@@ -86,37 +102,93 @@ pub(crate) async fn accept(worker: Rc<Worker>, door: Door, listener: TcpListener
 }
 
 /// Reads a client's request and passes the connection on.
-async fn receive(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, mut place: Place) {
+async fn receive(worker: Rc<Worker>, mut stream: TcpStream, address: SocketAddr, mut place: Place) {
+    let Some(from_proxy) = proxied(&worker, &mut stream, address, &mut place).await else {
+        return;
+    };
     // TLS costs more than everything after it, so excess connections are closed before it. Without
     // TLS the answer is a 503, which says when to return.
     if worker.shared.tls.is_some() && !place.handshake(Instant::now()) {
-        return worker.note_refused("handshakes", "too many handshakes at once");
+        let client = Client::at(place.peer());
+        return worker.note_refusal("handshakes", "too many handshakes at once", client);
     }
     // An error of the client's socket will be noticed by reading from it.
     let _best_effort = stream.set_nodelay(true);
     let within = worker.shared.config.connections.handshake_timeout;
     let heard = timeout(within, async {
         let mut stream = worker.shared.accept_tls(stream).await?;
-        let heard = head::hear(&mut stream, &worker.handshake).await?;
+        let live = worker.live();
+        let heard = head::hear(&mut stream, live.handshake(from_proxy)).await?;
         io::Result::Ok((stream, heard))
     });
     match Box::pin(heard).await {
-        Ok(Ok((stream, heard))) => show(worker, stream, heard, place).await,
+        Ok(Ok((stream, heard))) => show(worker, stream, heard, from_proxy, place).await,
         Ok(Err(error)) => tracing::debug!(%address, %error, "lost before the request was complete"),
-        Err(_) => worker.note_refused("handshake", "it timed out"),
+        Err(_) => {
+            let client = Client::at(place.peer());
+            worker.note_refusal("handshake_timeout", "the handshake took too long", client);
+        }
     }
 }
 
-async fn show(worker: Rc<Worker>, mut stream: Stream, heard: Heard, mut place: Place) {
+/// Whether a trusted proxy is at the other end, which then names its client before everything else if
+/// the PROXY protocol is configured; none if it does so wrongly.
+async fn proxied(
+    worker: &Worker,
+    stream: &mut TcpStream,
+    address: SocketAddr,
+    place: &mut Place,
+) -> Option<bool> {
+    let live = worker.live();
+    let proxies = &live.config.proxies;
+    if !proxies.trusts(address.ip()) {
+        return Some(false);
+    }
+    if !proxies.protocol {
+        return Some(true);
+    }
+    let within = worker.shared.config.connections.handshake_timeout;
+    let read = timeout(within, proxy_protocol::read(stream)).await;
+    match read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(client) => {
+            if let Some(client) = client {
+                place.move_to(client);
+            }
+            Some(true)
+        }
+        Err(error) => {
+            worker.note_refusal("proxy", &error, Client::at(place.peer()));
+            None
+        }
+    }
+}
+
+async fn show(
+    worker: Rc<Worker>,
+    mut stream: Stream,
+    heard: Heard,
+    from_proxy: bool,
+    mut place: Place,
+) {
+    if let Heard::WebSocket(decision, _) = &heard
+        && from_proxy
+    {
+        let fields = decision.request().headers().iter();
+        let client = forwarded::client(fields, &worker.live().config.proxies);
+        client.into_iter().for_each(|client| place.move_to(client));
+    }
     let response = match heard {
         Heard::Http(unread) => {
             let keepalive = &worker.shared.config.keepalive;
             // As long as a WebSocket whose client does not answer.
             let patience = keepalive.interval.unwrap_or_default() + keepalive.pong_timeout;
             let stream = Rewound::new(stream, unread, patience);
-            return Box::pin(http::serve(worker, stream, place)).await;
+            return Box::pin(http::serve(worker, stream, from_proxy, place)).await;
         }
-        Heard::Rejected(rejection) => rejected(&worker, &rejection),
+        Heard::Rejected(rejection, head) => {
+            let head = RawHead::of(&head);
+            rejected(&worker, &rejection, head.host(), head.client(place.peer()))
+        }
         Heard::WebSocket(decision, unread) => match upgrade(&worker, *decision, &mut place) {
             Ok(Upgrade {
                 response,

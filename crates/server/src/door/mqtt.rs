@@ -1,11 +1,12 @@
 //! Connections of MQTT clients without HTTP, over TCP or TLS.
 
-use std::{io, rc::Rc, time::Instant};
+use std::{io, net::SocketAddr, rc::Rc, time::Instant};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{Door, Place, Stream, routes::speak_mqtt};
+use super::{Door, Place, Stream, proxied, routes::speak_mqtt};
+use crate::refused::Client;
 use crate::worker::{Approach, Guest, Pressure, Worker};
 
 /// A client of 3.1.1 may have no keep-alive, and MQTT has no pings of the server: the system notices
@@ -20,16 +21,30 @@ fn notice_dead_peers(worker: &Worker, stream: &TcpStream) {
 }
 
 /// Accepts TLS if it is configured for this listener, and passes on the connection.
-pub(super) async fn receive(worker: Rc<Worker>, door: Door, stream: TcpStream, mut place: Place) {
+pub(super) async fn receive(
+    worker: Rc<Worker>,
+    door: Door,
+    mut stream: TcpStream,
+    address: SocketAddr,
+    mut place: Place,
+) {
+    if proxied(&worker, &mut stream, address, &mut place)
+        .await
+        .is_none()
+    {
+        return;
+    }
+    let client = Client::at(place.peer());
+    let refuse = |kind, why: &str| worker.note_refusal(kind, why, client);
     // Before its CONNECT, a client cannot be sent anything.
     if place.is_over() {
-        return worker.note_refused("connections", "the server has reached its limit");
+        return refuse("connections", "the server has reached its limit");
     }
     if worker.shared.memory.pressure() >= Pressure::Severe {
-        return worker.note_refused("memory", "it is taken by the connections that there are");
+        return refuse("memory", "it is taken by the connections that there are");
     }
     if !place.handshake(Instant::now()) {
-        return worker.note_refused("handshakes", "too many come at once");
+        return refuse("handshakes", "too many come at once");
     }
     // An error of the client's socket will be noticed by reading from it.
     let _best_effort = stream.set_nodelay(true);
@@ -38,7 +53,7 @@ pub(super) async fn receive(worker: Rc<Worker>, door: Door, stream: TcpStream, m
     let accepted = timeout(within, async {
         match door {
             Door::MqttTls => worker.shared.accept_tls(stream).await,
-            Door::Mqtt | Door::Http => io::Result::Ok(Stream::Plain(stream)),
+            Door::Mqtt | Door::Http | Door::Admin => io::Result::Ok(Stream::Plain(stream)),
         }
     });
     match Box::pin(accepted).await {
@@ -48,6 +63,7 @@ pub(super) async fn receive(worker: Rc<Worker>, door: Door, stream: TcpStream, m
             let guest = Guest {
                 speaker: speak_mqtt(&worker.shared.config),
                 identity: None,
+                peer: Some(place.peer()),
                 approach: asks.then(|| {
                     Box::new(Approach {
                         token: None,
@@ -59,6 +75,6 @@ pub(super) async fn receive(worker: Rc<Worker>, door: Door, stream: TcpStream, m
             worker.open_stream(stream, guest, place);
         }
         Ok(Err(error)) => tracing::debug!(%error, "lost before TLS was accepted"),
-        Err(_) => worker.note_refused("handshake", "it timed out"),
+        Err(_) => refuse("handshake_timeout", "accepting TLS took too long"),
     }
 }

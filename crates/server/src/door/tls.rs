@@ -1,39 +1,193 @@
-//! TLS from two PEM files.
+//! TLS, with certificates from PEM files, which are read again when they change.
+//!
+//! Each handshake takes the certificates of that moment; open connections are not affected by newer
+//! ones.
 
-use std::{fs, sync::Arc};
+use std::{
+    fmt, fs,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
 
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
         ServerConfig,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+        client::verify_server_name,
+        crypto::{CryptoProvider, aws_lc_rs},
+        pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+        server::{ClientHello, ParsedCertificate, ResolvesServerCert},
+        sign::CertifiedKey,
     },
 };
 
-use crate::{config::TlsFiles, start_error::StartError};
+use crate::{config::TlsFiles, stamp::Stamp, start_error::StartError};
 
-/// An acceptor with the certificate and key in these files.
-pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, StartError> {
-    let read = |path: &std::path::PathBuf| {
+/// The server's certificates, of which each handshake gets the one for the name that the client
+/// wants (SNI, RFC 6066 §3).
+pub(crate) struct Certificates {
+    provider: Arc<CryptoProvider>,
+    files: Mutex<Files>,
+    /// At least one. The first is for clients that name no host, or another one.
+    current: RwLock<Arc<[Arc<CertifiedKey>]>>,
+}
+
+/// The files, with their stamps when they were last read, successfully or not.
+struct Files {
+    names: TlsFiles,
+    stamps: Vec<Option<Stamp>>,
+}
+
+/// Certificates that were read, and are not used yet.
+pub(crate) struct ReadCertificates {
+    files: Files,
+    keys: Arc<[Arc<CertifiedKey>]>,
+}
+
+impl Certificates {
+    /// Reads the files.
+    pub(crate) fn open(names: &TlsFiles) -> Result<Arc<Self>, StartError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let ReadCertificates { files, keys } = read(names, &provider)?;
+        Ok(Arc::new(Self {
+            provider,
+            files: Mutex::new(files),
+            current: RwLock::new(keys),
+        }))
+    }
+
+    /// An acceptor that uses these certificates, also those that are read later.
+    pub(crate) fn acceptor(self: &Arc<Self>) -> Result<TlsAcceptor, StartError> {
+        let config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| StartError::Tls {
+                cert: self.files().names.cert.clone(),
+                reason: error.to_string(),
+            })?;
+        let resolver = Arc::<Self>::clone(self);
+        let mut config = config.with_no_client_auth().with_cert_resolver(resolver);
+        config.alpn_protocols = vec![b"http/1.1".to_vec(), b"mqtt".to_vec()];
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    /// Reads other files, or the same ones again.
+    pub(crate) fn read(&self, names: &TlsFiles) -> Result<ReadCertificates, StartError> {
+        read(names, &self.provider)
+    }
+
+    /// Uses these from now on.
+    pub(crate) fn replace(&self, ReadCertificates { files, keys }: ReadCertificates) {
+        *self.files() = files;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    /// Reads the files again if one has changed. If they cannot be used, the earlier certificates
+    /// stay, and the error is logged once for each change.
+    pub(crate) fn reread_changed(&self) {
+        let names = {
+            let mut files = self.files();
+            let stamps = stamps(&files.names);
+            if stamps == files.stamps {
+                return;
+            }
+            files.stamps = stamps;
+            files.names.clone()
+        };
+        match self.read(&names) {
+            Ok(read) => {
+                let certificates = read.keys.len();
+                self.replace(read);
+                tracing::info!(
+                    certificates,
+                    "a certificate has changed, and is used from now on"
+                );
+            }
+            Err(error) => {
+                let source = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(
+                    %error,
+                    source,
+                    "a certificate has changed and cannot be used; the earlier one is still used"
+                );
+            }
+        }
+    }
+
+    fn files(&self) -> std::sync::MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The certificate for a host's name, or the first one.
+    fn for_name(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
+        let name = name.and_then(|name| ServerName::try_from(name).ok());
+        let fitting = name.and_then(|name| current.iter().find(|key| is_for(key, &name)));
+        fitting.or_else(|| current.first()).cloned()
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.for_name(client_hello.server_name())
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates").finish_non_exhaustive()
+    }
+}
+
+fn is_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    let certificate = key.end_entity_cert();
+    let parsed = certificate.and_then(ParsedCertificate::try_from);
+    parsed.is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
+}
+
+fn stamps(names: &TlsFiles) -> Vec<Option<Stamp>> {
+    let files = names.pairs().flat_map(|(cert, key)| [cert, key]);
+    files.map(Stamp::of).collect()
+}
+
+fn read(names: &TlsFiles, provider: &CryptoProvider) -> Result<ReadCertificates, StartError> {
+    // Before reading: a change in between is noticed by the next check.
+    let stamps = stamps(names);
+    let keys: Result<Vec<_>, _> = names
+        .pairs()
+        .map(|(cert, key)| certified(cert, key, provider).map(Arc::new))
+        .collect();
+    Ok(ReadCertificates {
+        keys: keys?.into(),
+        files: Files {
+            names: names.clone(),
+            stamps,
+        },
+    })
+}
+
+/// A certificate with its chain, and its key.
+fn certified(
+    cert: &Path,
+    key: &Path,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, StartError> {
+    let read = |path: &Path| {
         fs::read(path).map_err(|source| StartError::File {
-            path: path.clone(),
+            path: path.to_owned(),
             source,
         })
     };
-    let (cert, key) = (read(&files.cert)?, read(&files.key)?);
     let wrong = |reason: String| StartError::Tls {
-        cert: files.cert.clone(),
+        cert: cert.to_owned(),
         reason,
     };
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&cert).collect();
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(cert)?).collect();
     let chain = chain.map_err(|error| wrong(error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(&key)
-        .map_err(|error| wrong(format!("{}: {error}", files.key.display())))?;
-    let provider = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider();
-    let config = ServerConfig::builder_with_provider(Arc::new(provider))
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
-    let mut config = config.map_err(|error| wrong(error.to_string()))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec(), b"mqtt".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    if chain.is_empty() {
+        return Err(wrong("the file has no certificate".to_owned()));
+    }
+    let private = PrivateKeyDer::from_pem_slice(&read(key)?)
+        .map_err(|error| wrong(format!("{}: {error}", key.display())))?;
+    CertifiedKey::from_der(chain, private, provider)
+        .map_err(|error| wrong(format!("with the key {}: {error}", key.display())))
 }

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     auth::{Places, TwoTokens, presented},
+    refused::Client,
     tokens::random_bytes,
     worker::{Approach, Guest, Pressure, Verified, Worker, now},
 };
@@ -56,7 +57,8 @@ pub(crate) fn upgrade(
     let (spoken, identity) = match check(worker, &mut decision, place) {
         Ok(checked) => checked,
         Err(away) => {
-            worker.note_refused(away.kind, &away.sentence);
+            let client = Client::with(Some(place.peer()), decision.request());
+            worker.note_refusal(away.kind, &away.sentence, client);
             return Err(decision.reject(away.refusal()));
         }
     };
@@ -69,6 +71,7 @@ pub(crate) fn upgrade(
             speaker: (spoken.begin)(&worker.shared.config),
             identity,
             approach,
+            peer: Some(place.peer()),
         },
     })
 }
@@ -139,7 +142,7 @@ fn check(
 
 /// Turns a page away that reached the server under a name that is not its own.
 fn check_host(worker: &Worker, request: &Request) -> Result<(), TurnedAway> {
-    if hosts::is_ours(request, &worker.shared.config) {
+    if hosts::is_ours(request, &worker.live().config) {
         return Ok(());
     }
     Err(other_host(request))
@@ -154,7 +157,7 @@ pub(crate) fn admit_request(
     let config = &worker.shared.config;
     let token = presented(request, config, Places::Request);
     let has_token = !matches!(token, Ok(None));
-    if !hosts::is_ours_for_request(request, has_token, config) {
+    if !hosts::is_ours_for_request(request, has_token, &worker.live().config) {
         return Err(other_host(request));
     }
     admit(worker, request, place, Places::Request)

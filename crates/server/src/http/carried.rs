@@ -11,11 +11,12 @@ use tokio::{sync::oneshot, time::timeout};
 use super::{
     Answer, Streamed,
     api::{Body, Problem, Query, json_answer},
-    checked, cors, events,
+    checked, client_of, cors, events,
 };
 use crate::{
     auth::Places,
     door::{Place, admit_request, approach},
+    refused::Client,
     worker::{self, CarriedId, Carry, Guest, Speaker, Worker, Wrong},
 };
 
@@ -43,14 +44,22 @@ pub(super) async fn serve(
     place: &Cell<Option<Place>>,
 ) -> Streamed {
     let origin = request.headers().get(ORIGIN).cloned();
-    let mut answer = match checked(worker, &request) {
-        Ok(decision) => match handle(worker, request, &decision, place).await {
-            Ok(answer) => answer,
-            Err(problem) => {
-                worker.note_refused("request", &problem);
-                problem.answer().map(Either::Left)
+    let decided = checked(worker, &request, client_of(&request));
+    let mut answer = match decided {
+        Ok(decision) => {
+            let peer = client_of(&request).peer;
+            match handle(worker, request, &decision, place).await {
+                Ok(answer) => answer,
+                Err(problem) => {
+                    let client = Client {
+                        peer,
+                        ..Client::default()
+                    };
+                    worker.note_refusal("request", &problem, client);
+                    problem.answer().map(Either::Left)
+                }
             }
-        },
+        }
         Err(problem) => problem.answer().map(Either::Left),
     };
     cors::let_read(origin.as_ref(), answer.headers_mut());
@@ -79,6 +88,7 @@ async fn handle(
             speaker: Speaker::Native,
             identity: admitted.map_err(events::turned_away)?,
             approach,
+            peer: client_of(&request).peer,
         };
         return begin(worker, request.method(), guest, another);
     };

@@ -1,4 +1,4 @@
-//! `/healthz`: the server's health, for load balancers and people.
+//! `/healthz`, the server's health for people, and `/readyz`, for load balancers.
 
 use hyper::{
     Response, StatusCode,
@@ -7,8 +7,14 @@ use hyper::{
 use offhook_brokers::Health;
 use serde::Serialize;
 
-use super::Answer;
-use crate::worker::Shared;
+use super::{Answer, sentence};
+use crate::worker::{Phase, Shared, Worker};
+
+/// The path of the report.
+pub(super) const PATH: &str = "/healthz";
+
+/// The path that tells whether clients should be sent here.
+pub(super) const READY: &str = "/readyz";
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -37,6 +43,20 @@ struct Report<'a> {
     workers: usize,
     uptime_seconds: u64,
     version: &'a str,
+}
+
+/// 200 if clients should be sent here: 503 while the server is being stopped, and while it cannot
+/// store what is published.
+pub(super) fn ready(worker: &Worker) -> Answer {
+    let refused = |why| sentence(StatusCode::SERVICE_UNAVAILABLE, why);
+    if worker.phase() != Phase::Open {
+        return refused("the server is being stopped");
+    }
+    match worker.shared.broker.health() {
+        Health::Good => sentence(StatusCode::OK, "ready"),
+        Health::Failing(_) => refused("the log fails; /healthz says why"),
+        Health::Corrupt(_) => refused("the log is damaged; /healthz says where"),
+    }
 }
 
 /// 200 while everything is stored as guaranteed, otherwise 503: publishers should use another

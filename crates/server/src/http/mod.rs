@@ -1,14 +1,16 @@
 //! All HTTP requests other than WebSocket handshakes: streams of events, polling, the API, the
 //! health report, and the files of the chat, the examples and the client.
 
+mod admin;
 mod api;
 mod carried;
 mod cors;
 mod events;
 mod files;
 mod health;
+mod metrics;
 
-use std::{cell::Cell, convert::Infallible, rc::Rc};
+use std::{cell::Cell, convert::Infallible, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -24,14 +26,19 @@ use hyper::{
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use offhook::protocol::handshake::{self, Rejection, RequestLine, ServerDecision};
+use offhook::protocol::handshake::{self, Rejection, RequestLine, ServerConfig, ServerDecision};
 use tokio::task::spawn_local;
+
+pub(crate) use admin::serve as serve_admin;
 
 use crate::{
     auth::Places,
     door::{
-        Place, Rewound, TurnedAway, Upgrade, Way, has_room, origin_explanation, rejected, upgrade,
+        Peer, Place, Rewound, TurnedAway, Upgrade, Way, forwarded_client, has_room,
+        origin_explanation, rejected, upgrade,
     },
+    metrics::Answered,
+    refused::Client,
     worker::{Lease, Streaming, Worker},
 };
 use api::Problem;
@@ -46,31 +53,25 @@ type Streamed = Response<Either<Full<Bytes>, Streaming>>;
 const HELD: usize = 64 * 1024;
 
 /// Serves requests on one connection, until it ends or becomes a WebSocket.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
+/// `from_proxy`: a trusted proxy is at the other end.
+pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, from_proxy: bool, place: Place) {
     let lease = Lease::new(&worker);
     let place = Rc::new(Cell::new(Some(place)));
     let service = {
         let worker = Rc::clone(&worker);
-        service_fn(move |request| {
+        service_fn(move |mut request: Request<Incoming>| {
             let (worker, place) = (Rc::clone(&worker), Rc::clone(&place));
             async move {
-                if !names_one_host(&request) {
-                    let words = "Host: exactly one is required";
-                    let answer = sentence(StatusCode::BAD_REQUEST, words);
-                    return Ok::<_, Infallible>(answer.map(Either::Left));
+                if from_proxy {
+                    forward(&worker, &mut request, &place);
                 }
-                let path = request.uri().path();
-                if path.starts_with(api::PREFIX) {
-                    let answer = api::serve(&worker, request).await;
-                    return Ok(answer.map(Either::Left));
+                if let Some(peer) = peer_of(&place) {
+                    request.extensions_mut().insert(peer);
                 }
-                if carried::is_at(path) {
-                    return Ok(carried::serve(&worker, request, &place).await);
-                }
-                if let Some(form) = events::form(path) {
-                    return Ok(events::serve(&worker, &request, form, &place).await);
-                }
-                Ok(answer(&worker, request, &place).map(Either::Left))
+                let (answered, answer) = respond(&worker, request, &place).await;
+                let status = answer.status().as_u16();
+                worker.metrics.answers.count(answered, status);
+                Ok::<_, Infallible>(answer)
             }
         })
     };
@@ -95,6 +96,67 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
     drop(lease);
 }
 
+/// Marks a request from a trusted proxy.
+#[derive(Clone, Copy, Debug)]
+struct FromProxy;
+
+/// Notes that a trusted proxy sent this request, and for whom: for each request, since a proxy may use
+/// a connection for several clients.
+fn forward(worker: &Worker, request: &mut Request<Incoming>, place: &Cell<Option<Place>>) {
+    request.extensions_mut().insert(FromProxy);
+    let fields = request.headers().iter();
+    let fields = fields.map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let client = forwarded_client(fields, &worker.live().config.proxies);
+    if let Some(mut taken) = place.take() {
+        client.into_iter().for_each(|client| taken.move_to(client));
+        place.set(Some(taken));
+    }
+}
+
+/// Which connection it is, in logs.
+fn peer_of(place: &Cell<Option<Place>>) -> Option<Peer> {
+    let taken = place.take();
+    let peer = taken.as_ref().map(Place::peer);
+    place.set(taken);
+    peer
+}
+
+/// The acceptor of handshakes for this request.
+fn acceptor(worker: &Worker, request: &Request<Incoming>) -> Arc<ServerConfig> {
+    let from_proxy = request.extensions().get::<FromProxy>().is_some();
+    Arc::clone(worker.live().handshake(from_proxy))
+}
+
+/// The answer to a request, and what answered it.
+async fn respond(
+    worker: &Rc<Worker>,
+    request: Request<Incoming>,
+    place: &Cell<Option<Place>>,
+) -> (Answered, Streamed) {
+    if !names_one_host(&request) {
+        let words = "Host: exactly one is required";
+        let answer = sentence(StatusCode::BAD_REQUEST, words);
+        return (Answered::Page, answer.map(Either::Left));
+    }
+    let path = request.uri().path();
+    if path.starts_with(api::PREFIX) {
+        let answer = api::serve(worker, request).await;
+        return (Answered::Api, answer.map(Either::Left));
+    }
+    if carried::is_at(path) {
+        return (
+            Answered::Events,
+            carried::serve(worker, request, place).await,
+        );
+    }
+    if let Some(form) = events::form(path) {
+        let answer = events::serve(worker, &request, form, place).await;
+        return (Answered::Events, answer);
+    }
+    let (answered, answer) = answer(worker, request, place);
+    (answered, answer.map(Either::Left))
+}
+
 /// RFC 9112 §3.2: a request without `Host`, or with several, is answered with 400.
 fn names_one_host(request: &Request<Incoming>) -> bool {
     let hosts = request.headers().get_all(HOST).iter().count();
@@ -105,45 +167,54 @@ fn answer(
     worker: &Rc<Worker>,
     mut request: Request<Incoming>,
     place: &Cell<Option<Place>>,
-) -> Answer {
+) -> (Answered, Answer) {
     // A proxy may send a handshake on a connection that it has used before.
     if request.headers().contains_key(UPGRADE) {
-        return upgraded(worker, &mut request, place);
+        return (Answered::WebSocket, upgraded(worker, &mut request, place));
+    }
+    let path = request.uri().path();
+    if path == metrics::PATH {
+        return (Answered::Metrics, metrics::with_key(worker, &request));
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut answer = sentence(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "only GET and HEAD are served",
-        );
-        answer
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return answer;
+        return (Answered::Page, other_methods());
     }
-    if worker.shared.routes.is_websocket(request.uri().path()) {
-        return no_websocket(worker, &request, place);
+    if worker.shared.routes.is_websocket(path) {
+        return (Answered::WebSocket, no_websocket(worker, &request, place));
     }
-    let mut answer = page(worker, &request);
+    let (answered, mut answer) = match path {
+        health::PATH => (Answered::Health, health::report(&worker.shared)),
+        health::READY => (Answered::Health, health::ready(worker)),
+        path => (Answered::Page, page(worker, path, &request)),
+    };
     let origin = request.headers().get(ORIGIN);
     let allowed = origin.filter(|_| as_handshake(worker, &request).is_ok());
     cors::let_read(allowed, answer.headers_mut());
-    answer
+    (answered, answer)
 }
 
-/// Something to read that needs neither token nor key.
-fn page(worker: &Worker, request: &Request<Incoming>) -> Answer {
-    let path = request.uri().path();
-    let config = &worker.shared.config;
+/// The chat, the examples and the client's files.
+fn page(worker: &Worker, path: &str, request: &Request<Incoming>) -> Answer {
+    let talk = worker.shared.config.talk;
     match path {
-        "/healthz" => health::report(&worker.shared),
-        "/" if config.talk => redirect("/talk/"),
-        "/talk" if config.talk => redirect("/talk/"),
-        "/examples" if config.talk => redirect("/examples/"),
-        path => files::serve(path, request.headers(), config.talk).unwrap_or_else(|| {
-            let there = "nothing is served at this path; available are /sse, /poll, /connection, /healthz, /talk/, /examples/, /client/ and /api/v1/openapi.json";
+        "/" | "/talk" if talk => redirect("/talk/"),
+        "/examples" if talk => redirect("/examples/"),
+        path => files::serve(path, request.headers(), talk).unwrap_or_else(|| {
+            let there = "nothing is served at this path; available are /sse, /poll, /connection, /healthz, /readyz, /metrics, /talk/, /examples/, /client/ and /api/v1/openapi.json";
             sentence(StatusCode::NOT_FOUND, there)
         }),
     }
+}
+
+fn other_methods() -> Answer {
+    let mut answer = sentence(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "only GET and HEAD are served",
+    );
+    answer
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    answer
 }
 
 /// The answer to an ordinary request for a WebSocket's path.
@@ -157,7 +228,8 @@ fn no_websocket(
 ) -> Answer {
     let mut answer = if let Err(Rejection::OriginDenied { origin }) = as_handshake(worker, request)
     {
-        sentence(StatusCode::FORBIDDEN, &origin_explanation(&origin))
+        let explanation = origin_explanation(worker, &origin, host(request));
+        sentence(StatusCode::FORBIDDEN, &explanation)
     } else if let Err(away) = has_room_at(worker, place) {
         // Otherwise the client would conclude that a proxy refuses its WebSockets.
         events::turned_away(away).answer()
@@ -177,20 +249,6 @@ fn no_websocket(
     answer
 }
 
-/// Refuses a request of a page that may not connect, and logs that. Returns the handshake that
-/// the client of a permitted request would send.
-fn checked(worker: &Worker, request: &Request<Incoming>) -> Result<ServerDecision, Problem> {
-    as_handshake(worker, request).map_err(|rejection| {
-        let Rejection::OriginDenied { origin } = rejection else {
-            worker.note_refused("request", &rejection);
-            return Problem::bad(rejection.to_string());
-        };
-        let explanation = origin_explanation(&origin);
-        worker.note_refused("origin", &explanation);
-        Problem::new(StatusCode::FORBIDDEN, "forbidden", explanation)
-    })
-}
-
 /// Whether another connection could be opened now.
 fn has_room_at(worker: &Worker, place: &Cell<Option<Place>>) -> Result<(), TurnedAway> {
     let Some(mut taken) = place.take() else {
@@ -199,6 +257,24 @@ fn has_room_at(worker: &Worker, place: &Cell<Option<Place>>) -> Result<(), Turne
     let room = has_room(worker, &mut taken, Places::Request);
     place.set(Some(taken));
     room
+}
+
+/// Refuses a request of a page that may not connect, and logs that. Returns the handshake that
+/// the client of a permitted request would send.
+fn checked(
+    worker: &Worker,
+    request: &Request<Incoming>,
+    client: Client<'_>,
+) -> Result<ServerDecision, Problem> {
+    as_handshake(worker, request).map_err(|rejection| {
+        let Rejection::OriginDenied { origin } = rejection else {
+            worker.note_refusal("request", &rejection, client);
+            return Problem::bad(rejection.to_string());
+        };
+        let explanation = origin_explanation(worker, &origin, host(request));
+        worker.note_refusal("origin", &explanation, client);
+        Problem::new(StatusCode::FORBIDDEN, "forbidden", explanation)
+    })
 }
 
 /// The WebSocket handshake that corresponds to a request: from the same page and with the same
@@ -217,10 +293,11 @@ fn as_handshake(worker: &Worker, request: &Request<Incoming>) -> Result<ServerDe
         ("sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA=="),
     ];
     let own = request.headers().iter().filter(|(name, _)| {
-        matches!(**name, HOST | ORIGIN | AUTHORIZATION | COOKIE) || *name == "sec-fetch-site"
+        matches!(**name, HOST | ORIGIN | AUTHORIZATION | COOKIE)
+            || ["sec-fetch-site", "x-forwarded-proto", "forwarded"].contains(&name.as_str())
     });
     let own = own.map(|(name, value)| (name.as_str(), value.as_bytes()));
-    ServerDecision::from_parsed(&worker.handshake, line, own.chain(handshake))
+    ServerDecision::from_parsed(&acceptor(worker, request), line, own.chain(handshake))
 }
 
 /// Handles a handshake that hyper has read.
@@ -237,9 +314,13 @@ fn upgraded(
     };
     let fields = request.headers().iter();
     let fields = fields.map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let decision = match ServerDecision::from_parsed(&worker.handshake, connection, fields) {
+    let decision = match ServerDecision::from_parsed(&acceptor(worker, request), connection, fields)
+    {
         Ok(decision) => decision,
-        Err(rejection) => return converted(&rejected(worker, &rejection)),
+        Err(rejection) => {
+            let client = client_of(request);
+            return converted(&rejected(worker, &rejection, host(request), client));
+        }
     };
     let Some(mut taken) = place.take() else {
         return sentence(
@@ -269,6 +350,23 @@ fn upgraded(
             place.set(Some(taken));
             converted(&response)
         }
+    }
+}
+
+/// The host that a request names.
+fn host(request: &Request<Incoming>) -> &str {
+    let host = request.headers().get(HOST);
+    host.and_then(|host| host.to_str().ok()).unwrap_or_default()
+}
+
+/// What is known of the client that has sent a request.
+fn client_of(request: &Request<Incoming>) -> Client<'_> {
+    let origin = request.headers().get(ORIGIN);
+    Client {
+        peer: request.extensions().get::<Peer>().copied(),
+        origin: origin.and_then(|origin| origin.to_str().ok()),
+        path: Some(request.uri().path()),
+        ..Client::default()
     }
 }
 

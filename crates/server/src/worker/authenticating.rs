@@ -9,7 +9,7 @@ use offhook_engine::{
 };
 
 use super::{
-    Verified, Worker,
+    State, Verified, Worker,
     expiring::{expires_in, without_ended},
 };
 use crate::tokens::bad as bad_token;
@@ -209,15 +209,15 @@ impl Worker {
     }
 
     fn refuse_now(&self, connection: ConnectionId, id: CommandId, refusal: Refusal) {
-        self.note_refused(refusal.code.name(), &refusal.detail);
         let notice = Notice::Reply {
             id: Some(id),
             reply: Reply::Refused(refusal),
         };
-        let mut state = self.state.borrow_mut();
-        state
-            .outboxes
-            .say(connection, |dialect, out| dialect.notice(&notice, out));
+        let State {
+            engine, outboxes, ..
+        } = &mut *self.state.borrow_mut();
+        self.note_notice(engine, outboxes, connection, &notice);
+        outboxes.say(connection, |dialect, out| dialect.notice(&notice, out));
     }
 }
 

@@ -27,7 +27,10 @@ use super::{
     outlet::{Gone, Kind, Outlet, Transport},
     stopping::Lease,
 };
-use crate::door::{Place, Stream};
+use crate::{
+    door::{Place, Stream},
+    refused::Client,
+};
 
 /// The largest read in bytes. The buffer is on the stack, so that an idle connection holds none. 8
 /// KiB: many small packets at once.
@@ -210,12 +213,15 @@ async fn read(
 ) {
     let outlet = Outlet::Other(Rc::<Pipe>::clone(pipe));
     let within = worker.shared.config.connections.connect_timeout;
+    let client = guest.peer.map(Client::at).unwrap_or_default();
     let connected = timeout(within, introduction(worker, reader, outlet, guest)).await;
     let mut connection = match connected {
         Ok(Ok(connection)) => connection,
         Ok(Err(Ended::Lost)) => return,
-        Ok(Err(Ended::Close(_, reason))) => return worker.note_refused("connect", reason),
-        Err(_) => return worker.note_refused("connect", "no connect was received in time"),
+        Ok(Err(Ended::Close(_, reason))) => {
+            return worker.note_refusal("connect", reason, client);
+        }
+        Err(_) => return worker.note_refusal("connect", "no connect was received in time", client),
     };
     let mut taken = Taken::HasMore;
     loop {

@@ -19,11 +19,13 @@ use super::{
     naming::Found,
     now,
     outlet::Outlet,
-    replies::{admitted, subscriptions},
+    replies::{admitted, no_session, older, subscriptions},
     speaker::Speaker,
 };
 use crate::{
     directory::Place,
+    door::Peer,
+    refused::Client,
     tokens::{Opened, bad as bad_token, random_bytes},
 };
 
@@ -38,6 +40,7 @@ pub(super) struct Connecting {
     /// The identity in the handshake's token.
     identity: Option<Verified>,
     approach: Option<Box<Approach>>,
+    peer: Option<Peer>,
     /// None once it has moved into the connection.
     speaker: Option<Speaker>,
     attempts: u32,
@@ -108,6 +111,7 @@ impl Connecting {
             outlet,
             identity: guest.identity,
             approach: guest.approach,
+            peer: guest.peer,
             speaker: Some(guest.speaker),
             attempts: 0,
         }
@@ -255,7 +259,9 @@ impl Connecting {
         id: Option<CommandId>,
         refusal: &Refusal,
     ) -> Result<(), Ended> {
-        worker.note_refused(refusal.code.name(), &refusal.detail);
+        let (identity, approach) = (self.identity.as_ref(), self.approach.as_deref());
+        let client = Client::newcomer(self.peer, identity, approach);
+        worker.note_refusal(refusal.code.name(), &refusal.detail, client);
         let mut out = Vec::new();
         if let Some(speaker) = &mut self.speaker {
             speaker.with(|dialect| dialect.refused(id, refusal, &mut out));
@@ -465,7 +471,8 @@ impl Connecting {
         }
         let outlet = self.outlet.clone();
         let now_s = worker.seconds();
-        state.outboxes.add(connection, outlet, speaker, now_s);
+        let outboxes = &mut state.outboxes;
+        outboxes.add(connection, outlet, speaker, self.peer, now_s);
         state.outboxes.note_kept(connection, kept, now_s);
         worker.carry_out(state);
     }
@@ -483,15 +490,6 @@ impl Worker {
         let session = session.session;
         self.call(|engine, caller, now| engine.handle_load_session(caller, session, now))
     }
-}
-
-fn older() -> Refusal {
-    bad_token("is older than that of a newer connection of the session")
-}
-
-fn no_session(_no_randomness: std::io::Error) -> Refusal {
-    let detail = "the system cannot provide random bytes for the session's id";
-    Refusal::new(ErrorCode::Busy, detail)
 }
 
 pub(super) fn bad(detail: &'static str) -> Refusal {

@@ -1,13 +1,13 @@
 //! A connected client, over any transport: carries out its requests.
 
-use std::{rc::Rc, time::Duration};
+use std::{fmt, rc::Rc, time::Duration};
 
 use offhook_dialects::{Incoming, Intent, Readiness};
 use offhook_engine::{Command, CommandId, ConnectionId, Now, Refusal};
 use tokio::task::yield_now;
 
-use super::{Worker, connecting::bad, now};
-use crate::directory::Place;
+use super::{State, Worker, connecting::bad, now};
+use crate::{directory::Place, refused::Client};
 
 /// A connection whose client has identified itself. The engine knows it until this is dropped.
 #[derive(Debug)]
@@ -37,6 +37,7 @@ pub(super) enum Taken {
 impl Connection {
     pub(super) fn new(worker: &Rc<Worker>, id: ConnectionId) -> Self {
         worker.shared.connection_came();
+        worker.metrics.opened.add(1);
         Self {
             worker: Rc::clone(worker),
             id,
@@ -68,6 +69,7 @@ impl Connection {
             self.confirm();
         }
         let now = now();
+        self.worker.count_received(incoming);
         let mut intents = {
             let state = &mut *self.worker.state.borrow_mut();
             let mut intents = std::mem::take(&mut state.intents);
@@ -88,6 +90,21 @@ impl Connection {
             (_, Readiness::HasMore) => Taken::HasMore,
             (_, Readiness::Ready) => Taken::Done,
         }
+    }
+
+    /// Logs what its transport refuses.
+    pub(super) fn note_refusal(&self, kind: &'static str, detail: impl fmt::Display) {
+        let State {
+            engine, outboxes, ..
+        } = &mut *self.worker.state.borrow_mut();
+        let identity = engine.identity(self.id);
+        let client = Client {
+            peer: outboxes.peer(self.id),
+            session: engine.session(self.id),
+            user: identity.map_or("", |identity| &identity.user),
+            ..Client::default()
+        };
+        self.worker.note_refusal(kind, detail, client);
     }
 
     /// Waits until more may be read from the client: large answers were queued, the dialect has
@@ -146,6 +163,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.worker.end_connection(self.id, self.left);
         self.worker.shared.connection_went();
+        self.worker.metrics.ended.add(1);
     }
 }
 
@@ -195,6 +213,18 @@ impl Worker {
             }
         }
         Taken::Done
+    }
+
+    fn count_received(&self, incoming: Incoming<'_>) {
+        let bytes = match incoming {
+            Incoming::Text(text) => text.len(),
+            Incoming::Binary(bytes) => bytes.len(),
+        };
+        // Nothing is passed when a dialect continues with what it holds.
+        if bytes > 0 {
+            self.metrics.received_messages.add(1);
+            self.metrics.received_bytes.add(bytes as u64);
+        }
     }
 
     fn refuse(

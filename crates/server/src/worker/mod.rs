@@ -8,6 +8,7 @@ mod carried;
 mod connecting;
 mod connection;
 mod expiring;
+mod live;
 mod memory;
 mod naming;
 mod orders;
@@ -37,11 +38,11 @@ use std::{
 
 use offhook::{
     Settings, WebSocket,
-    protocol::{self, deflate::DeflateConfig, handshake::ServerConfig},
+    protocol::{self, deflate::DeflateConfig},
 };
 use offhook_brokers::{Mailbox, WorkerId};
 use offhook_dialects::Intent;
-use offhook_engine::{Engine, Identity, Limits, Now, RuleBook};
+use offhook_engine::{Engine, Identity, Now, RuleBook};
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
@@ -50,13 +51,15 @@ use tokio::{
 
 use crate::{
     config::Config,
-    door::{self, Door, Place, Stream},
-    refused::Refused,
+    door::{self, Door, Peer, Place, Stream},
+    metrics::WorkerMetrics,
+    refused::{Client, Refused},
 };
 use callers::Callers;
 use carried::AllCarried;
 pub(crate) use carried::{Answer, CarriedId, Carry, Wrong};
 use expiring::Expiries;
+pub(crate) use live::Live;
 pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::{Errand, Goodbye, Order, Orders};
 use outboxes::Outboxes;
@@ -76,10 +79,12 @@ pub(crate) struct Worker {
     number: u16,
     /// Its number at the broker.
     id: WorkerId,
-    /// The acceptor of handshakes.
-    pub(crate) handshake: Arc<ServerConfig>,
+    /// Settings that can be replaced while it runs.
+    live: RefCell<Arc<Live>>,
     /// The settings of WebSockets.
     pub(crate) settings: Settings,
+    /// What this worker counts.
+    pub(crate) metrics: Arc<WorkerMetrics>,
     state: RefCell<State>,
     refused: RefCell<Refused>,
     phase: watch::Receiver<Phase>,
@@ -104,6 +109,8 @@ pub(crate) struct Guest {
     pub(crate) identity: Option<Verified>,
     /// The facts about the client for the backend, if it decides about clients.
     pub(crate) approach: Option<Box<Approach>>,
+    /// Its connection in logs.
+    pub(crate) peer: Option<Peer>,
 }
 
 /// The identity in a token that was verified.
@@ -197,21 +204,24 @@ impl Worker {
         let mailbox = Arc::new(mailbox);
         let id = shared.broker.attach(Arc::clone(&mailbox));
         let settings = settings(config);
+        let live = Live::new(config.clone(), Arc::clone(&rules));
+        let metrics = shared.metrics.of(number);
         Rc::new(Self {
             number,
             id,
-            handshake: Arc::new(handshake(config)),
             state: RefCell::new(State {
-                engine: Engine::new(engine_limits(config), rules, now),
-                outboxes: Outboxes::new(config),
+                engine: Engine::new(live.limits(), rules, now),
+                outboxes: Outboxes::new(config, Arc::clone(&metrics)),
                 expiries: Expiries::default(),
                 mailbox,
                 callers: Callers::default(),
                 wills: Wills::new(),
                 intents: Vec::new(),
             }),
+            live: RefCell::new(live),
             settings,
-            refused: RefCell::new(Refused::new(now.instant)),
+            refused: RefCell::new(Refused::new(now.instant, Arc::clone(&metrics))),
+            metrics,
             phase,
             mail: Arc::clone(mail),
             unfinished: Unfinished::default(),
@@ -230,6 +240,7 @@ impl Worker {
         spawn_local(Rc::clone(&self).take_mail());
         spawn_local(Rc::clone(&self).take_orders());
         spawn_local(Rc::clone(&self).tick());
+        spawn_local(Rc::clone(&self).measure_delay());
         self.until_stopped().await;
         self.shared.orders.close(self.number);
         self.shared.broker.detach(self.id);
@@ -245,19 +256,19 @@ impl Worker {
         spawn_local(byte_stream::serve(Rc::clone(self), stream, guest, place));
     }
 
-    /// Logs a refusal, once per kind and interval.
+    /// Logs a refusal that concerns no client in particular, once per kind and interval.
     pub(crate) fn note_refused(&self, kind: &'static str, detail: impl fmt::Display) {
-        self.refused.borrow_mut().note(kind, detail);
+        self.note_refusal(kind, detail, Client::default());
     }
-}
 
-/// The configuration of handshakes. The subprotocol is chosen after the path.
-fn handshake(config: &Config) -> ServerConfig {
-    ServerConfig {
-        origin: config.origins.clone(),
-        scheme: config.scheme(),
-        deflate: config.messages.deflate.then(DeflateConfig::default),
-        ..ServerConfig::default()
+    /// Logs the refusal of a client, once per kind and interval.
+    pub(crate) fn note_refusal(
+        &self,
+        kind: &'static str,
+        detail: impl fmt::Display,
+        client: Client<'_>,
+    ) {
+        self.refused.borrow_mut().note(kind, detail, client);
     }
 }
 
@@ -277,15 +288,6 @@ fn settings(config: &Config) -> Settings {
         settings.deflate(DeflateConfig::default())
     } else {
         settings
-    }
-}
-
-fn engine_limits(config: &Config) -> Limits {
-    Limits {
-        connections: config.connections.max,
-        // Half, so that live publications have room while a connection catches up.
-        outbox_bytes: config.messages.outbox_bytes / 2,
-        ..config.limits.clone()
     }
 }
 

@@ -13,7 +13,7 @@ use offhook_engine::{
 };
 use tokio::sync::{Notify, oneshot};
 
-use super::{CarriedId, Carry, State, Worker};
+use super::{CarriedId, Carry, Live, State, Worker};
 use crate::directory::Place;
 
 /// A request to a worker.
@@ -29,6 +29,11 @@ pub(crate) enum Order {
     List {
         user: Arc<str>,
         done: oneshot::Sender<Vec<SessionId>>,
+    },
+    /// Take other settings over, and report that.
+    TakeOver {
+        live: Arc<Live>,
+        done: oneshot::Sender<()>,
     },
     /// Act on sessions, and report how many there were.
     Run {
@@ -146,6 +151,10 @@ impl Worker {
                         let sessions = self.state.borrow().engine.sessions_of(&whom);
                         let _gone = done.send(sessions);
                     }
+                    Order::TakeOver { live, done } => {
+                        self.renew(live);
+                        let _gone = done.send(());
+                    }
                     Order::Run { whom, errand, done } => {
                         // A caller that no longer waits is not told.
                         let _gone = done.send(self.run_errand(&whom, &errand));
@@ -201,9 +210,14 @@ impl Worker {
         if let Some(session) = state.engine.session(connection) {
             self.shared.directory.left(session, self.place(connection));
         }
-        state
-            .outboxes
-            .notice(connection, &Notice::Close { reason }, &self.refused);
+        let notice = Notice::Close { reason };
+        {
+            let State {
+                engine, outboxes, ..
+            } = &mut *state;
+            self.note_notice(engine, outboxes, connection, &notice);
+            outboxes.notice(connection, &notice);
+        }
         state.outboxes.remove(connection);
         state.engine.handle_connection_lost(connection);
         self.carry_out(state);

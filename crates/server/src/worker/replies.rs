@@ -1,4 +1,4 @@
-//! Replies of the broker and the backend that a connection needs before it starts.
+//! Replies of the broker and the backend that a connection needs before it starts, and refusals.
 
 use std::sync::Arc;
 
@@ -6,6 +6,8 @@ use offhook_engine::{
     CallerReply, ErrorCode, Identity, Refusal, Reply, SessionId, SubscriptionSnapshot,
 };
 use tokio::sync::oneshot::error::RecvError;
+
+use crate::tokens::bad as bad_token;
 
 /// The subscriptions that the broker stored with a session; empty if it no longer has them.
 pub(super) fn subscriptions(
@@ -29,4 +31,15 @@ pub(super) fn admitted(reply: Result<CallerReply, RecvError>) -> Result<Arc<Iden
             "the server is going away",
         )),
     }
+}
+
+/// The refusal of a client whose token is not its session's newest.
+pub(super) fn older() -> Refusal {
+    bad_token("is older than that of a newer connection of the session")
+}
+
+/// The refusal of a new session that cannot be given a name.
+pub(super) fn no_session(_no_randomness: std::io::Error) -> Refusal {
+    let detail = "the system cannot provide random bytes for the session's id";
+    Refusal::new(ErrorCode::Busy, detail)
 }

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use offhook_brokers::Broker;
@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     directory::Directory,
     door::{Admission, Routes, Stream},
+    metrics::Metrics,
     tokens::Sealer,
     worker::{DelayedWills, Memory, Orders},
 };
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     /// Which dialect is used where.
     pub(crate) routes: Routes,
     pub(crate) started: Instant,
+    pub(crate) started_at: SystemTime,
+    pub(crate) metrics: Arc<Metrics>,
     /// Connections whose clients have identified themselves.
     connections: AtomicUsize,
 }
@@ -67,6 +70,7 @@ impl Shared {
             backend,
             memory: Memory::new(config.memory.bytes, config.workers.get()),
             wills: DelayedWills::new(config.connections.max),
+            metrics: Arc::new(Metrics::new(config.workers.get())),
             config,
             broker,
             sealer,
@@ -74,6 +78,7 @@ impl Shared {
             tls,
             routes,
             started,
+            started_at: SystemTime::now(),
             connections: AtomicUsize::new(0),
         }
     }

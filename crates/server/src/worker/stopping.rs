@@ -4,7 +4,10 @@
 use std::{rc::Rc, time::Duration};
 
 use offhook::protocol::CloseCode;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use super::Worker;
 use crate::tokens::random_bytes;
@@ -37,6 +40,11 @@ impl Stopping {
 }
 
 impl Worker {
+    /// The present phase of the server's life.
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
     /// A handle to wait for shutdown with.
     pub(crate) fn stopping(&self) -> Stopping {
         Stopping(self.phase.clone())
@@ -46,7 +54,10 @@ impl Worker {
     pub(super) async fn until_stopped(self: &Rc<Self>) {
         let mut stopping = self.stopping();
         stopping.begun().await;
-        self.say_goodbye();
+        let farewells = async {
+            self.say_goodbye().await;
+            std::future::pending::<()>().await;
+        };
         let emptied = async {
             while self.connections.get() > 0 {
                 self.emptied.notified().await;
@@ -55,30 +66,42 @@ impl Worker {
         tokio::select! {
             () = emptied => {}
             () = stopping.cut() => {}
+            () = farewells => {}
         }
         self.refused.borrow_mut().tell(super::now().instant);
     }
 
-    /// Tells every connection when to reconnect, each at its own time, and closes it.
-    fn say_goodbye(self: &Rc<Self>) {
+    /// Tells every connection when to reconnect, each at its own time, and closes it at that time.
+    /// Until then it is served as before.
+    async fn say_goodbye(self: &Rc<Self>) {
         let spread = self.spread();
         self.turn(|engine, _| {
             engine.handle_drain(spread, || {
                 random_bytes().map_or(u32::MAX / 2, u32::from_be_bytes)
             });
         });
-        let code = CloseCode::SERVICE_RESTART;
-        let state = self.state.borrow();
-        state.outboxes.close_all(code, "the server goes away");
+        let mut farewells = self.state.borrow_mut().outboxes.take_farewells();
+        farewells.sort_unstable_by_key(|(after, _)| *after);
+        let begun = Instant::now();
+        for (after, connection) in farewells {
+            sleep_until(begun + after).await;
+            let code = CloseCode::SERVICE_RESTART.get();
+            let mut state = self.state.borrow_mut();
+            state
+                .outboxes
+                .close(connection, code, "the server goes away");
+        }
     }
 
     /// The time over which clients reconnect: at half the rate at which handshakes are accepted, so
-    /// that a restarted server accepts them all at their first attempt; two tabs return at once.
+    /// that a restarted server accepts them all at their first attempt; two tabs return at once. At
+    /// most three quarters of `drain`, so that the last ones can still answer their Close.
     fn spread(&self) -> Duration {
         let config = &self.shared.config;
         let rate = (config.connections.handshakes_per_second / 2).max(1);
         let connections = u32::try_from(self.shared.connections()).unwrap_or(u32::MAX);
-        Duration::from_secs_f64(f64::from(connections) / f64::from(rate)).min(config.drain)
+        let spread = Duration::from_secs_f64(f64::from(connections) / f64::from(rate));
+        spread.min(config.drain.mul_f64(0.75))
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use offhook_engine::{BrokerRequest, CloseReason, ConnectionId, SessionId, SessionSnapshot};
 use tokio::{
     task::yield_now,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 use super::{
@@ -27,6 +27,10 @@ pub(super) const SEALS: usize = 128;
 /// The number of ticks between two checks for tokens that are past half of their lifetime: a
 /// minute.
 const TICKS_A_LOOK: u32 = 120;
+
+/// How often the delay of the event loop is measured. Ten times a second: a stall of a tenth of a
+/// second is certainly noticed, and an idle worker hardly wakes more often than it does anyway.
+const DELAY_SAMPLES: Duration = Duration::from_millis(100);
 
 impl Worker {
     pub(super) async fn tick(self: Rc<Self>) {
@@ -52,7 +56,17 @@ impl Worker {
             }
             self.keep_unsaved();
             self.mind_memory();
+            self.count_subscriptions();
             self.refused.borrow_mut().tell_in_time(now().instant);
+        }
+    }
+
+    /// Measures how late a timer fires: as long as everything else waits that becomes ready now.
+    pub(super) async fn measure_delay(self: Rc<Self>) {
+        loop {
+            let due = Instant::now() + DELAY_SAMPLES;
+            sleep_until(due).await;
+            self.metrics.loop_delay.record(due.elapsed());
         }
     }
 
@@ -92,6 +106,13 @@ impl Worker {
         for connection in state.outboxes.take_unsaved() {
             self.keep_again(&state, connection);
         }
+    }
+
+    fn count_subscriptions(&self) {
+        let engine = &self.state.borrow().engine;
+        let subscriptions = engine.subscriptions() as u64;
+        self.metrics.subscriptions.set(subscriptions);
+        self.metrics.followed_channels.set(engine.channels() as u64);
     }
 
     /// Measures what connections and channels hold, and keeps it within the budget of the process.

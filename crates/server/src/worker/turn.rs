@@ -8,7 +8,8 @@ use offhook_engine::{
 };
 use tokio::task::{spawn_local, yield_now};
 
-use super::{State, Worker, now, refilling::refill};
+use super::{State, Worker, now, outboxes::Outboxes, refilling::refill};
+use crate::refused::Client;
 
 /// How many events are taken from the mailbox before other tasks run. 256: what they produce for
 /// one connection is sent in one write, and a connection that publishes waits a few milliseconds at
@@ -64,6 +65,7 @@ impl Worker {
         let mut state = self.state.borrow_mut();
         state.outboxes.set_time(now.unix_ms);
         for event in events.take(EVENTS) {
+            self.count_published(&event);
             state.engine.handle_broker(event, now);
             self.deliver(&mut state);
             if state.outboxes.holds_much() {
@@ -71,6 +73,13 @@ impl Worker {
             }
         }
         self.carry_out(state);
+    }
+
+    fn count_published(&self, event: &BrokerEvent) {
+        if let BrokerEvent::Published { duplicate, .. } = event {
+            self.metrics.published.add(1);
+            self.metrics.duplicates.add(u64::from(*duplicate));
+        }
     }
 
     /// Puts broadcasts into some outboxes. Returns whether some are left.
@@ -179,16 +188,51 @@ impl Worker {
                             self.seal(&engine.snapshot(connection, now())?)
                         });
                     }
-                    let delivery = Delivery::Connection { connection, notice };
-                    outboxes.put(delivery, &self.refused);
+                    outboxes.put(Delivery::Connection { connection, notice });
+                }
+                Delivery::Connection { connection, notice } => {
+                    self.note_notice(engine, outboxes, connection, &notice);
+                    outboxes.put(Delivery::Connection { connection, notice });
                 }
                 delivery @ (Delivery::Broadcast { .. }
                 | Delivery::Publication { .. }
                 | Delivery::Presence { .. }
-                | Delivery::Connection { .. }
-                | Delivery::Mark { .. }) => outboxes.put(delivery, &self.refused),
+                | Delivery::Mark { .. }) => outboxes.put(delivery),
             }
         }
+    }
+}
+
+impl Worker {
+    /// Logs what a notice refuses, and why it closes its connection.
+    pub(super) fn note_notice(
+        &self,
+        engine: &Engine,
+        outboxes: &mut Outboxes,
+        connection: ConnectionId,
+        notice: &Notice,
+    ) {
+        let refusal;
+        let (kind, detail) = if let Notice::Reply {
+            reply: Reply::Refused(refused),
+            ..
+        } = notice
+        {
+            refusal = &*refused.detail;
+            (refused.code.name(), refusal)
+        } else if let Notice::Close { reason } = notice {
+            (reason.name(), "the connection is closed")
+        } else {
+            return;
+        };
+        let identity = engine.identity(connection);
+        let client = Client {
+            peer: outboxes.peer(connection),
+            session: engine.session(connection),
+            user: identity.map_or("", |identity| &identity.user),
+            ..Client::default()
+        };
+        self.note_refusal(kind, detail, client);
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
     stopping::Lease,
     unfinished::Receiving,
 };
-use crate::door::Place;
+use crate::{door::Place, refused};
 
 /// Serves a WebSocket until it ends.
 ///
@@ -47,6 +47,9 @@ pub(super) fn serve(
                 Box::pin(client.wait(taken)).await;
             }
         }
+        // Without a Close it was lost, RFC 6455 §7.1.5.
+        let code = socket.closed().map_or(1006, |closed| closed.code.get());
+        lease.worker().metrics.closed.count(code);
         // In this order: the connection counts as open until nothing refers to it any more.
         drop((socket, place, lease));
     }
@@ -56,6 +59,7 @@ pub(super) fn serve(
 async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Guest) -> Option<Connection> {
     let worker = lease.worker();
     let within = worker.shared.config.connections.connect_timeout;
+    let client = guest.peer.map(refused::Client::at).unwrap_or_default();
     let mut stopping = worker.stopping();
     let connected = tokio::select! {
         connected = introduction(worker, socket, guest) => connected,
@@ -70,7 +74,7 @@ async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Guest) -> Option<
         Ok(connection) => Some(connection),
         Err(Ended::Lost) => None,
         Err(Ended::Close(code, reason)) => {
-            worker.note_refused("connect", reason);
+            worker.note_refusal("connect", reason, client);
             // How it ended no longer matters.
             let _closed = socket.close(code, reason).await;
             None
@@ -184,17 +188,20 @@ impl Client<'_> {
     }
 }
 
-/// The next message; pongs in between are receipts.
+/// The next message; pongs in between are receipts, or measure the round trip.
 fn poll_message(
     connection: &mut Connection,
     socket: &mut WebSocket,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Option<Message>, Error>> {
     let polled = socket.poll_recv(cx);
-    if polled.is_pending()
-        && let Some(mark) = socket.take_reached()
-    {
-        connection.receipt(mark);
+    if polled.is_pending() {
+        if let Some(mark) = socket.take_reached() {
+            connection.receipt(mark);
+        }
+        if let Some(time) = socket.take_rtt() {
+            connection.worker.metrics.ping_round_trip.record(time);
+        }
     }
     polled
 }
@@ -205,7 +212,9 @@ fn is_full(connection: &Connection, socket: &WebSocket) -> bool {
 
 fn lost(connection: &Connection, error: &Error) {
     if let Error::Peer(error) = error {
-        connection.worker.note_refused("protocol", error);
+        let is_long = error.close_code() == CloseCode::TOO_BIG;
+        let kind = if is_long { "too_long" } else { "protocol" };
+        connection.note_refusal(kind, error);
     } else {
         tracing::debug!(%error, "connection lost");
     }

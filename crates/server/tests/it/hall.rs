@@ -14,7 +14,7 @@ use offhook_auth::ApiKey;
 use offhook_engine::{Access, ChannelRules, History, Limits};
 use offhook_server::{
     Config, Running, Server, Sessions, StartError,
-    config::{ChannelRule, Connections, ResumeKey},
+    config::{Change, ChannelRule, Connections, ResumeKey},
 };
 use serde_json::Value;
 use tokio::{
@@ -142,6 +142,10 @@ impl Hall {
         self.running.mqtt_addresses()[0]
     }
 
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.running.admin_addresses()[0]
+    }
+
     pub(crate) fn set_resume_keys(&self, keys: &[ResumeKey]) {
         self.running.set_resume_keys(keys);
     }
@@ -152,6 +156,10 @@ impl Hall {
 
     pub(crate) fn reload_keys(&self, config: &Config) -> Result<(), StartError> {
         self.running.reload_keys(&config.auth, &config.api)
+    }
+
+    pub(crate) async fn reload(&self, config: Config) -> Result<Vec<Change>, StartError> {
+        self.running.reload(config).await
     }
 
     pub(crate) fn sessions(&self) -> &Sessions {

@@ -77,14 +77,70 @@ async fn a_thousand_refusals_of_a_kind_are_logged_as_one_line_with_a_count() {
         .filter(|line| line.contains("silent/as the grave"))
         .collect();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(
-        told[0].contains("WARN") && told[0].contains("forbidden"),
-        "{told:?}"
-    );
+    for part in [
+        "WARN",
+        "forbidden",
+        "address=127.0.0.1",
+        "connection=",
+        "session=",
+        "setting=\"channels\"",
+    ] {
+        assert!(told[0].contains(part), "{part}: {told:?}");
+    }
     let counted = |line: &&String| line.contains("more=999") && line.contains("forbidden");
     assert_eq!(
         lines.iter().filter(counted).count(),
         1,
         "the rest is counted"
     );
+}
+
+#[tokio::test]
+async fn a_refused_page_is_logged_with_its_address_origin_path_and_the_setting_that_decided() {
+    let journal = journal();
+    let hall = Hall::open(config()).await;
+    let handshake = |host: &str, origin: &str| {
+        format!(
+            "GET /ws?token=a-secret HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\
+             Upgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Protocol: offhook.v1.json\r\n\r\n"
+        )
+    };
+    let line_with = |part: &str| {
+        let lines = journal.lines();
+        lines
+            .into_iter()
+            .find(|line| line.contains(part))
+            .expect("it is logged")
+    };
+    // As behind a proxy that terminates TLS.
+    let page = "https://logged.example";
+    let (status, _, body) = hall.raw(&handshake("logged.example", page)).await;
+    assert_eq!(status, 403);
+    assert!(body.contains("behind_tls_proxy"), "{body}");
+    let told = line_with("origin=https://logged.example");
+    for part in [
+        "WARN",
+        "kind=\"origin\"",
+        "connection=",
+        "address=127.0.0.1",
+        "path=/ws",
+        "setting=\"origins\"",
+        "behind_tls_proxy",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let secret = |line: &String| line.contains("a-secret");
+    assert!(!journal.lines().iter().any(secret));
+
+    // As behind a proxy that does not forward the port.
+    let page = "http://logged.example:8443";
+    let (_, _, body) = hall.raw(&handshake("logged.example", page)).await;
+    assert!(body.contains("$http_host"), "{body}");
+    // A name that is not the server's own.
+    let other = handshake("other.example", "http://other.example");
+    assert_eq!(hall.raw(&other).await.0, 421);
+    let told = line_with("origin=http://other.example");
+    assert!(told.contains("setting=\"hosts\""), "{told}");
 }

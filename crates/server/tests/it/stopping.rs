@@ -4,14 +4,15 @@ use std::time::{Duration, Instant};
 
 use offhook_server::Config;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::hall::{Hall, config, on_disk};
 
 #[tokio::test]
 async fn every_client_is_told_when_to_reconnect_and_closed_with_1012() {
     let mut spread = config();
-    // Ten connections at half of this rate are closed over some seconds.
-    spread.connections.handshakes_per_second = 4;
+    // Ten connections at half of this rate are closed over a second.
+    spread.connections.handshakes_per_second = 20;
     spread.connections.handshake_burst = 100;
     let hall = Hall::open(spread).await;
     let mut callers = Vec::new();
@@ -38,13 +39,75 @@ async fn every_client_is_told_when_to_reconnect_and_closed_with_1012() {
     );
     closing.await.unwrap();
     pauses.sort_unstable();
-    assert!(pauses.iter().all(|pause| *pause <= 5_000), "{pauses:?}");
+    assert!(pauses.iter().all(|pause| *pause <= 1_000), "{pauses:?}");
     pauses.dedup();
     assert!(pauses.len() > 5, "each its own: {pauses:?}");
     assert!(
         tokio::net::TcpStream::connect(address).await.is_err(),
         "nobody listens any more"
     );
+}
+
+#[tokio::test]
+async fn each_client_is_served_until_its_own_time_comes() {
+    let mut spread = config();
+    spread.connections.handshakes_per_second = 20;
+    spread.connections.handshake_burst = 100;
+    let hall = Hall::open(spread).await;
+    let mut callers = Vec::new();
+    for _ in 0..10 {
+        callers.push(hall.caller().await);
+    }
+    let closing = tokio::spawn(hall.close());
+    let mut told = Vec::new();
+    for mut caller in callers {
+        let advice = caller.hear_a("reconnect").await;
+        told.push((advice["after_ms"].as_u64().unwrap(), caller));
+    }
+    told.sort_by_key(|(after, _)| *after);
+    let (_, mut last) = told.pop().unwrap();
+    let (_, mut first) = told.swap_remove(0);
+    assert_eq!(first.end().await.1.code.get(), 1012);
+    // Ten random times of a second are hardly all within a tenth of it.
+    last.publish("chat", json!("still served")).await;
+    assert_eq!(last.end().await.1.code.get(), 1012);
+    for (_, mut caller) in told {
+        caller.end().await;
+    }
+    closing.await.unwrap();
+}
+
+#[tokio::test]
+async fn while_it_is_stopped_only_operators_are_accepted_and_it_is_not_ready() {
+    let mut stopping = config();
+    stopping.admin.listen = vec![std::net::SocketAddr::from(([127, 0, 0, 1], 0))];
+    let hall = Hall::open(stopping).await;
+    let (address, admin) = (hall.address(), hall.admin_address());
+    let ready = async || {
+        let mut stream = tokio::net::TcpStream::connect(admin).await.unwrap();
+        let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    assert!(ready().await.starts_with("HTTP/1.1 200"));
+    // It reads nothing, and so keeps the server from ending.
+    let stubborn = hall.caller().await;
+    let closing = tokio::spawn(hall.close());
+    let answer = loop {
+        let answer = ready().await;
+        if !answer.starts_with("HTTP/1.1 200") {
+            break answer;
+        }
+    };
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("stopped"),
+        "{answer}"
+    );
+    while tokio::net::TcpStream::connect(address).await.is_ok() {}
+    drop(stubborn);
+    closing.await.unwrap();
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ fn with_files(directory: &Path, cert: &str, key: &str) -> Config {
     let files = TlsFiles {
         cert: directory.join("cert.pem"),
         key: directory.join("key.pem"),
+        ..TlsFiles::default()
     };
     fs::write(&files.cert, cert).unwrap();
     fs::write(&files.key, key).unwrap();
@@ -58,6 +59,7 @@ async fn the_error_for_invalid_certificate_files_names_them() {
         tls: Some(TlsFiles {
             cert: directory.path().join("nowhere.pem"),
             key: directory.path().join("key.pem"),
+            ..TlsFiles::default()
         }),
         ..config()
     };

@@ -96,6 +96,10 @@ pub(crate) struct State {
     high_water: u32,
     /// The latest mark that the peer answered.
     pub(crate) reached: Option<u32>,
+    /// A ping has measured the round trip, and the time was not taken yet.
+    pub(crate) measured: bool,
+    /// A pong has arrived: the deadline may be earlier than the timer.
+    answered: bool,
     /// How many bytes were unsent when the transport was closed.
     unsent: u32,
     /// Whether a message is being written piece by piece.
@@ -205,6 +209,8 @@ impl Driver {
                 timer: None,
                 high_water: settings.high_water,
                 reached: None,
+                measured: false,
+                answered: false,
                 unsent: 0,
                 streaming: false,
                 after_long: false,
@@ -269,7 +275,8 @@ impl Driver {
         if state.has_output() {
             self.flush(&mut state);
         }
-        if state.outbound.ready_state() == ReadyState::Closing {
+        let is_answered = std::mem::take(&mut state.answered);
+        if is_answered || state.outbound.ready_state() == ReadyState::Closing {
             // The peer's Close may have arrived while no task receives: it has a deadline.
             self.set_timer(&mut state);
         }
@@ -416,6 +423,11 @@ impl Locked<'_> {
         };
         if let Some(rtt) = rtt {
             self.told.round_trip(*rtt);
+            self.measured = true;
+            self.answered = true;
+            // As for a mark, below.
+            let reader = self.state.reader.waker();
+            self.later.wake(reader);
             if let Some(waiters) = &mut self.state.waiters {
                 self.later.wake_all(&mut waiters.pong);
             }

@@ -174,8 +174,10 @@ impl Driver {
             Receiver::Waiting
         };
         state.note_reader(cx.waker());
-        // A closing handshake in progress has a deadline.
-        if state.outbound.ready_state() == ReadyState::Closing {
+        // A closing handshake in progress has a deadline. After a pong, the next ping is due after the
+        // keepalive interval, which may be earlier than the deadline for that pong was.
+        let is_answered = mem::take(&mut state.answered);
+        if is_answered || state.outbound.ready_state() == ReadyState::Closing {
             self.set_timer(state);
         }
     }

@@ -115,6 +115,22 @@ async fn two_ends_that_receive_stay_connected_for_hours() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_silent_peer_is_pinged_at_every_interval_even_if_the_pong_timeout_is_longer() {
+    let (mut client, mut server, _link) = Pair::new().server(&keepalive(1, 20)).open();
+    let sender = server.sender();
+    tokio::spawn(async move { client.recv().await });
+    tokio::spawn(async move { server.recv().await });
+    let mut measured = 0;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        measured += usize::from(sender.take_rtt().is_some());
+    }
+    // The timer's wheel rounds up, so that an interval is somewhat longer than a second.
+    assert!(measured >= 7, "{measured} of 10");
+    assert_eq!(sender.take_rtt(), None, "each is taken once");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_closed_with_1001() {
     let (mut client, mut server, _link) = Pair::new().server(&idle_timeout(60)).open();
     let begun = Instant::now();

@@ -11,6 +11,7 @@ mod upkeep;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
+    time::Instant,
 };
 
 use offhook_engine::{
@@ -80,6 +81,8 @@ impl Outcome {
 struct Answer {
     worker: WorkerId,
     id: RequestId,
+    /// When it was requested; none if that is not measured.
+    at: Option<Instant>,
     outcome: Outcome,
 }
 
@@ -221,6 +224,7 @@ impl Writer {
                     answers.push(Answer {
                         worker,
                         id,
+                        at: None,
                         outcome,
                     });
                 }
@@ -293,7 +297,7 @@ impl Writer {
 
     /// Stages what must be durable into the group.
     fn stage(&mut self, group: Option<&mut Group>, worker: WorkerId, write: Write) -> Answer {
-        let Write { id, what } = write;
+        let Write { id, at, what } = write;
         let staged = match (group, what) {
             (None, _) => Err(self.failure),
             (Some(group), What::Publish(draft)) => self.stage_publish(group, draft),
@@ -312,6 +316,7 @@ impl Writer {
         Answer {
             worker,
             id,
+            at: Some(at),
             outcome: staged.unwrap_or_else(Outcome::Failed),
         }
     }
@@ -339,7 +344,10 @@ impl Writer {
             sequence: self.sequence,
         };
         let bytes = group.size().bytes;
-        if let Err(error) = group.commit(newest) {
+        let begun = Instant::now();
+        let committed = group.commit(newest);
+        self.shared.timings.commit.record(begun.elapsed());
+        if let Err(error) = committed {
             self.failed("the log can't be written", &error);
             let full = self.failure == BrokerFailure::StorageFull;
             if matches!(error, fjall::Error::Poisoned) && !full {

@@ -61,6 +61,7 @@ impl Writer {
             return answers.push(Answer {
                 worker,
                 id: write.id,
+                at: Some(write.at),
                 outcome,
             });
         }
@@ -106,6 +107,7 @@ impl Writer {
                 answers.extend(waiting.into_iter().map(|(worker, write)| Answer {
                     worker,
                     id: write.id,
+                    at: Some(write.at),
                     outcome: Outcome::Failed(failure),
                 }));
             }

@@ -1,6 +1,6 @@
 //! After the commit: sends acknowledgements and updates for followers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use offhook_engine::{BrokerEvent, Draft, Place, StreamState};
 
@@ -13,6 +13,7 @@ pub(super) const SLICE: usize = 256;
 
 impl Writer {
     pub(super) fn tell(&self, answers: Vec<Answer>) {
+        self.measure_publishing(&answers);
         let mut answers = answers.into_iter().peekable();
         loop {
             let mut bus = self.shared.hub.bus();
@@ -31,10 +32,23 @@ impl Writer {
         }
     }
 
+    /// Records how long publications took until they were durable, which they are now.
+    fn measure_publishing(&self, answers: &[Answer]) {
+        let now = Instant::now();
+        let published = answers
+            .iter()
+            .filter(|answer| matches!(answer.outcome, Outcome::Published { .. }));
+        for at in published.filter_map(|answer| answer.at) {
+            let took = now.saturating_duration_since(at);
+            self.shared.timings.publish.record(took);
+        }
+    }
+
     fn tell_one(&self, bus: &mut Bus, answer: Answer) {
         let Answer {
             worker,
             id,
+            at: _,
             outcome,
         } = answer;
         let (position, duplicate) = match &outcome {

@@ -52,6 +52,14 @@ impl Handshakes {
         }
     }
 
+    /// Takes another rate over.
+    pub(super) fn set_rate(&mut self, per_second: u32, burst: u32) {
+        let (per_second, burst) = (u64::from(per_second), u64::from(burst));
+        let part = |of: u64| (of / RESERVE).max(1);
+        self.all.set_rate(per_second, burst);
+        self.reserve.set_rate(part(per_second), part(burst));
+    }
+
     /// Takes a handshake for this address, if one is available to it.
     pub(super) fn take(&mut self, address: IpAddr, now: Instant) -> bool {
         self.turn_window(now);
@@ -118,6 +126,12 @@ impl Bucket {
             left: burst,
             at: now,
         }
+    }
+
+    fn set_rate(&mut self, per_second: u64, burst: u64) {
+        self.per_second = per_second;
+        self.burst = burst.saturating_mul(1000);
+        self.left = self.left.min(self.burst);
     }
 
     fn take(&mut self, now: Instant) -> bool {

@@ -34,7 +34,8 @@ pub(super) fn explain(call: &Call<'_>) -> Outcome {
         return explain_call(call, user);
     }
     let channel = ChannelName::new(call.query.need("channel")?)?;
-    let config = &call.worker.shared.config;
+    let live = call.worker.live();
+    let config = &live.config;
     let fits = |rule: &&ChannelRule| Pattern::new(&rule.pattern).matches(&channel);
     let Some(rule) = config.channels.iter().find(fits) else {
         return Ok(json!({
@@ -80,7 +81,7 @@ fn explain_call(call: &Call<'_>, user: &str) -> Outcome {
         let because = "there is no backend to call (backend.url)";
         return Ok(json!({ "allowed": false, "because": because }));
     }
-    let access = shared.config.backend.calls;
+    let access = call.worker.live().config.backend.calls;
     let allowed = shared.auth.known_of(user).may_call(access, method);
     let because = match access {
         Access::Nobody => "nobody may call (backend.calls)",

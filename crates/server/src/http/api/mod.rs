@@ -16,11 +16,11 @@ use hyper::{
     body::Incoming,
     header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN},
 };
-use offhook_auth::{ApiKey, Scope};
+use offhook_auth::{ApiKey, ApiKeys, Scope};
 use serde_json::Value;
 
-use super::{Answer, checked, cors};
-use crate::worker::Worker;
+use super::{Answer, checked, client_of, cors};
+use crate::{refused::Client, worker::Worker};
 pub(super) use body::Body;
 pub(super) use fields::Query;
 pub(super) use problem::Problem;
@@ -107,7 +107,8 @@ pub(super) async fn serve(worker: &Rc<Worker>, request: Request<Incoming>) -> An
     let origin = request.headers().get(ORIGIN).cloned();
     let refused = origin
         .as_ref()
-        .and_then(|_| checked(worker, &request).err());
+        .and_then(|_| checked(worker, &request, client_of(&request)).err());
+    let (peer, path) = (client_of(&request).peer, request.uri().path().to_owned());
     let mut answer = match refused {
         Some(problem) => problem.answer(),
         None if cors::is_preflight(&request) => cors::preflight(&METHODS, FIELDS),
@@ -115,7 +116,12 @@ pub(super) async fn serve(worker: &Rc<Worker>, request: Request<Incoming>) -> An
             Ok(answer) => answer,
             Err(problem) => {
                 if problem.is_worth_a_log() {
-                    worker.note_refused("api", &problem);
+                    let client = Client {
+                        peer,
+                        path: Some(&path),
+                        ..Client::default()
+                    };
+                    worker.note_refusal("api", &problem, client);
                 }
                 problem.answer()
             }
@@ -144,8 +150,7 @@ async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Answe
         };
     }
     // The key is checked first, so that the answer reveals nothing about the path.
-    let presented = bearer(&request).ok_or_else(Problem::no_key)?;
-    let key = keys.find(presented).ok_or_else(Problem::wrong_key)?;
+    let key = key_of(&keys, &request)?;
     let at_path = ROUTES.iter().filter(|(route, ..)| *route == path);
     let mut methods = at_path.clone().map(|(_, method, ..)| method.clone());
     let route = at_path
@@ -189,6 +194,15 @@ async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Answe
         Action::Explain => explain::explain(&call)?.to_string(),
     };
     Ok(json_answer(StatusCode::OK, body))
+}
+
+/// The key that a request presents.
+pub(super) fn key_of<'a>(
+    keys: &'a ApiKeys,
+    request: &Request<Incoming>,
+) -> Result<&'a ApiKey, Problem> {
+    let presented = bearer(request).ok_or_else(Problem::no_key)?;
+    keys.find(presented).ok_or_else(Problem::wrong_key)
 }
 
 /// RFC 6750 §2.1.

@@ -53,7 +53,7 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
     }
 
-    pub(super) fn scope(scope: Scope) -> Self {
+    pub(in crate::http) fn scope(scope: Scope) -> Self {
         let detail = format!("this API key is not for {}; see api.keys", scope.name());
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
     }
@@ -87,7 +87,7 @@ impl Problem {
 
     /// Invalid keys and bodies are logged for the operator; an unknown channel is the backend's
     /// concern.
-    pub(super) fn is_worth_a_log(&self) -> bool {
+    pub(in crate::http) fn is_worth_a_log(&self) -> bool {
         self.status == StatusCode::UNAUTHORIZED || self.status == StatusCode::REQUEST_TIMEOUT
     }
 

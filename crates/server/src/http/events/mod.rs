@@ -20,11 +20,11 @@ use serde::Deserialize;
 use super::{
     Streamed,
     api::{Problem, Query, json_answer},
-    checked, cors,
+    checked, client_of, cors,
 };
 use crate::{
     auth::Places,
-    door::{Place, TurnedAway, admit_request, approach},
+    door::{Peer, Place, TurnedAway, admit_request, approach},
     worker::{Approach, Guest, Speaker, Streaming, Verified, Worker},
 };
 
@@ -59,11 +59,11 @@ pub(super) async fn serve(
     form: Form,
     place: &Cell<Option<Place>>,
 ) -> Streamed {
-    let mut answer = match checked(worker, request) {
+    let mut answer = match checked(worker, request, client_of(request)) {
         Ok(decision) => match handle(worker, request, &decision, form, place).await {
             Ok(answer) => answer,
             Err(problem) => {
-                worker.note_refused("request", &problem);
+                worker.note_refusal("request", &problem, client_of(request));
                 refused(request, form, &problem)
             }
         },
@@ -93,10 +93,11 @@ async fn handle(
     let Some(mut taken) = place.take() else {
         return Err(Problem::bad("this connection is already a WebSocket"));
     };
+    let peer = taken.peer();
     let admitted = admit_request(worker, decision.request(), &mut taken);
     let approach = approach(worker, decision.request(), &taken, Places::Request);
     place.set(Some(taken));
-    let client = (admitted.map_err(turned_away)?, approach);
+    let client = (admitted.map_err(turned_away)?, approach, peer);
     match form {
         Form::Stream => stream(worker, wanted, client).await,
         Form::Poll => {
@@ -107,15 +108,21 @@ async fn handle(
     }
 }
 
-/// The identity in a client's token, and the facts about the client for the backend.
-type Client = (Option<Verified>, Option<Box<Approach>>);
+/// The identity in a client's token, the facts about the client for the backend, and its
+/// connection.
+type Client = (Option<Verified>, Option<Box<Approach>>, Peer);
 
-async fn open(worker: &Rc<Worker>, wanted: Wanted, (identity, approach): Client) -> Streaming {
+async fn open(
+    worker: &Rc<Worker>,
+    wanted: Wanted,
+    (identity, approach, peer): Client,
+) -> Streaming {
     let speaker = Speaker::Other(Box::new(Box::new(Sse::new(wanted))));
     let guest = Guest {
         speaker,
         identity,
         approach,
+        peer: Some(peer),
     };
     Box::pin(worker.stream(guest)).await
 }

@@ -4,7 +4,12 @@
 //! audience is large, a walk takes several turns of the event loop, with other work in between.
 //! Each connection still gets everything in order; see [`Outboxes::catch_up_walk`].
 
-use std::{collections::VecDeque, mem, sync::Arc};
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use offhook::protocol::Prepared;
 use offhook_dialects::{Head, Recipient, Shared};
@@ -32,6 +37,8 @@ struct Walk {
     /// Connections before this index have received everything.
     next: usize,
     what: What,
+    /// When its publications were accepted, in milliseconds since 1970.
+    published_ms: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -48,7 +55,13 @@ enum What {
 
 impl Outboxes {
     /// Holds messages that are identical for an audience.
-    pub(super) fn hold(&mut self, class: Class, messages: &[Prepared], audience: &[ConnectionId]) {
+    pub(super) fn hold(
+        &mut self,
+        class: Class,
+        messages: &[Prepared],
+        audience: &[ConnectionId],
+        published_ms: Option<u64>,
+    ) {
         // Connections belong to one class, so a walk of another class does not matter.
         let same_class = self
             .broadcasts
@@ -62,6 +75,7 @@ impl Outboxes {
             && held.len() < HELD
             && walk.audience == audience
         {
+            walk.published_ms.extend(published_ms);
             return held.extend_from_slice(messages);
         }
         self.broadcasts.0.push_back(Walk {
@@ -69,6 +83,7 @@ impl Outboxes {
             audience: audience.to_vec(),
             next: 0,
             what: What::Same(messages.to_vec()),
+            published_ms: published_ms.into_iter().collect(),
         });
     }
 
@@ -82,6 +97,8 @@ impl Outboxes {
         place: Position,
     ) {
         let unix_ms = self.unix_ms;
+        let publication = shared.publication.as_ref();
+        let published_ms = publication.map(|publication| publication.time_ms);
         let recipient = |(_, subscription)| Recipient {
             subscription,
             at,
@@ -98,6 +115,7 @@ impl Outboxes {
                 shared,
                 recipients: recipients.iter().map(recipient).collect(),
             },
+            published_ms: published_ms.into_iter().collect(),
         });
     }
 
@@ -123,6 +141,7 @@ impl Outboxes {
                 .len()
                 .min(walk.next.saturating_add(connections));
             connections -= until - walk.next;
+            self.count_deliveries(&walk, until - walk.next);
             for index in walk.next..until {
                 self.put_one(&walk, index, at_once);
             }
@@ -131,6 +150,7 @@ impl Outboxes {
                 self.broadcasts.0.push_front(walk);
                 return true;
             }
+            self.measure(&walk);
         }
         false
     }
@@ -147,12 +167,41 @@ impl Outboxes {
                 && let Some(index) = rest.iter().position(|c| *c == connection)
             {
                 let index = walk.next + index;
+                self.count_deliveries(walk, 1);
                 self.put_one(walk, index, false);
                 walk.skip(index);
             }
         }
         walks.retain(|walk| walk.next < walk.audience.len());
         self.broadcasts.0 = walks;
+    }
+
+    /// Counts what is put into this many outboxes.
+    fn count_deliveries(&self, walk: &Walk, outboxes: usize) {
+        let (messages, bytes) = match &walk.what {
+            What::Same(messages) => {
+                let bytes = messages
+                    .iter()
+                    .map(|message| message.as_bytes().len())
+                    .sum();
+                (messages.len(), bytes)
+            }
+            What::Each { shared, .. } => (1, shared.message.as_bytes().len()),
+        };
+        let metrics = &self.metrics;
+        metrics.deliveries.add((messages * outboxes) as u64);
+        metrics.delivered_bytes.add((bytes * outboxes) as u64);
+    }
+
+    /// Records how long publications took that were put into the last outbox just now.
+    fn measure(&self, walk: &Walk) {
+        let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else {
+            return;
+        };
+        for at in &walk.published_ms {
+            let took = now.saturating_sub(Duration::from_millis(*at));
+            self.metrics.publish_to_write.record(took);
+        }
     }
 
     fn put_one(&mut self, walk: &Walk, index: usize, at_once: bool) {
@@ -214,7 +263,10 @@ impl Outboxes {
             let shared = Arc::clone(&framed.shared);
             self.hold_each(class, shared, recipients, at, place);
         } else {
-            self.hold(class, &framed.messages, recipients.connections());
+            let publication = framed.shared.publication.as_ref();
+            let published_ms = publication.map(|publication| publication.time_ms);
+            let audience = recipients.connections();
+            self.hold(class, &framed.messages, audience, published_ms);
         }
     }
 }

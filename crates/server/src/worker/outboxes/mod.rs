@@ -9,7 +9,13 @@ mod timers;
 mod tokens;
 mod unsent;
 
-use std::{cell::RefCell, collections::HashMap, mem, rc::Rc, time::Instant};
+use std::{
+    collections::HashMap,
+    mem,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Unfinished};
@@ -17,7 +23,7 @@ use offhook_engine::{Class, CommandId, ConnectionId, Delivery, Notice, Reply};
 use tokio::sync::Notify;
 
 use super::{orders::Goodbye, outlet::Outlet, speaker::Speaker};
-use crate::{config::Config, refused::Refused};
+use crate::{config::Config, door::Peer, metrics::WorkerMetrics};
 use broadcasts::Broadcasts;
 use framing::{Framed, Framing};
 use timers::Timers;
@@ -63,6 +69,9 @@ pub(super) struct Outboxes {
     partial: HashMap<ConnectionId, Unfinished>,
     /// The time of day in this turn.
     unix_ms: u64,
+    metrics: Arc<WorkerMetrics>,
+    /// Connections that were told to reconnect, and when.
+    farewells: Vec<(Duration, ConnectionId)>,
 }
 
 /// The outbox of one connection. The outlet holds its bytes; this is the additional state.
@@ -71,6 +80,8 @@ struct Outbox {
     connection: ConnectionId,
     outlet: Outlet,
     speaker: Speaker,
+    /// Its name in logs.
+    peer: Option<Peer>,
     /// When its token was sealed, in seconds since the server's start.
     sealed_s: u32,
     /// Its token is outdated; it is listed in `Outboxes::stale`.
@@ -90,7 +101,7 @@ struct Awaited {
 }
 
 impl Outboxes {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, metrics: Arc<WorkerMetrics>) -> Self {
         Self {
             connections: Vec::new(),
             bound: Bound::new(config.messages.outbox_bytes),
@@ -111,6 +122,8 @@ impl Outboxes {
             pausing: HashMap::new(),
             partial: HashMap::new(),
             unix_ms: 0,
+            metrics,
+            farewells: Vec::new(),
         }
     }
 
@@ -130,6 +143,7 @@ impl Outboxes {
         connection: ConnectionId,
         outlet: Outlet,
         mut speaker: Speaker,
+        peer: Option<Peer>,
         now_s: u32,
     ) {
         let has_tokens = speaker.with(|dialect| dialect.has_tokens());
@@ -142,6 +156,7 @@ impl Outboxes {
                 connection,
                 outlet,
                 speaker,
+                peer,
                 sealed_s: now_s,
                 stale: false,
                 refilling: false,
@@ -150,6 +165,11 @@ impl Outboxes {
             });
         }
         self.attend(connection);
+    }
+
+    /// The name of a connection in logs.
+    pub(super) fn peer(&mut self, connection: ConnectionId) -> Option<Peer> {
+        self.get(connection)?.peer
     }
 
     /// Removes a connection that has ended.
@@ -195,7 +215,7 @@ impl Outboxes {
 
     /// Puts a delivery of the engine into the outboxes concerned; broadcasts are held until
     /// [`walk`](Self::walk).
-    pub(super) fn put(&mut self, delivery: Delivery<'_>, refused: &RefCell<Refused>) {
+    pub(super) fn put(&mut self, delivery: Delivery<'_>) {
         match delivery {
             Delivery::Broadcast {
                 publication,
@@ -245,7 +265,7 @@ impl Outboxes {
                 if !is_acknowledgement(&notice) {
                     self.catch_up_walk(connection);
                 }
-                self.notice(connection, &notice, refused);
+                self.notice(connection, &notice);
             }
             Delivery::Mark { connection, mark } => {
                 self.catch_up_walk(connection);
@@ -281,6 +301,9 @@ impl Outboxes {
             Head::Several(messages) => outbox.outlet.put_all(messages),
             Head::Nothing => Ok(outbox.outlet.unsent()),
         };
+        self.metrics.deliveries.add(1);
+        let bytes = framed.shared.message.as_bytes().len();
+        self.metrics.delivered_bytes.add(bytes as u64);
         // A closing connection gets nothing more.
         self.note_unsent(connection, unsent.unwrap_or(0));
         self.wants_refill.push(connection);
@@ -308,12 +331,7 @@ impl Outboxes {
     }
 
     /// Sends a notice to one connection, and handles its consequences.
-    pub(super) fn notice(
-        &mut self,
-        connection: ConnectionId,
-        notice: &Notice,
-        refused: &RefCell<Refused>,
-    ) {
+    pub(super) fn notice(&mut self, connection: ConnectionId, notice: &Notice) {
         self.say(connection, |dialect, out| dialect.notice(notice, out));
         if let Notice::Reply { id: Some(id), .. } = notice {
             self.is_answered(connection, *id);
@@ -327,14 +345,10 @@ impl Outboxes {
             Notice::Reply { reply, .. } => match reply {
                 Reply::Subscribed { .. } | Reply::InfoUpdated => self.token_is_stale(connection),
                 Reply::Done { .. } => self.is_unsaved(connection),
-                Reply::Refused(refusal) => {
-                    refused
-                        .borrow_mut()
-                        .note(refusal.code.name(), &refusal.detail);
-                }
                 // Its token was sealed before it.
                 Reply::Unsubscribed { .. } => {}
-                Reply::Published { .. }
+                Reply::Refused(_)
+                | Reply::Published { .. }
                 | Reply::History { .. }
                 | Reply::State { .. }
                 | Reply::Values { .. }
@@ -351,17 +365,17 @@ impl Outboxes {
                     Some(own) => outbox.outlet.close(CloseCode::new(own.code), &own.reason),
                     None => outbox.outlet.close(CloseCode::new(code), reason.name()),
                 }
-                refused.borrow_mut().note("connection", reason.name());
             }
+            Notice::Gap { reason, .. } | Notice::ChannelGap { reason, .. } => {
+                self.metrics.gaps.count(reason.name());
+            }
+            Notice::CatchingUp { .. } => self.metrics.catching_up.add(1),
+            Notice::Reconnect { after } => self.farewells.push((*after, connection)),
             Notice::Unsubscribed { .. }
-            | Notice::Gap { .. }
-            | Notice::ChannelGap { .. }
             | Notice::Own { .. }
             | Notice::Told { .. }
             | Notice::Restored
-            | Notice::CatchingUp { .. }
-            | Notice::Live { .. }
-            | Notice::Reconnect { .. } => {}
+            | Notice::Live { .. } => {}
         }
     }
 
@@ -448,11 +462,9 @@ impl Outboxes {
         }
     }
 
-    /// Closes every connection.
-    pub(super) fn close_all(&self, code: CloseCode, reason: &str) {
-        for outbox in self.connections.iter().flatten() {
-            outbox.outlet.close(code, reason);
-        }
+    /// The connections that were told to reconnect, and when.
+    pub(super) fn take_farewells(&mut self) -> Vec<(Duration, ConnectionId)> {
+        mem::take(&mut self.farewells)
     }
 }
 

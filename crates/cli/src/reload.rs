@@ -1,0 +1,71 @@
+//! `offhook reload`: lets a running server read its configuration again.
+
+use std::path::Path;
+
+use clap::Args;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{failure::Failure, screen, serve::PidFile, settings::Flags};
+
+/// Let the running server read its configuration again.
+///
+/// Checks the configuration first: with a mistake in it, the server is left alone. The server takes
+/// over rules of channels, keys, origins, certificates, limits and the level of the log, without
+/// closing a connection, and logs what has changed. Everything else takes effect with the next start.
+///
+/// Give the same --config and --data as to the server, or the same variables.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Reload {
+    /// The number of the server's process [default: the one that uses the data directory]
+    #[arg(long, value_name = "PID")]
+    pid: Option<i32>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  offhook reload                              the server that uses ./offhook-data
+  offhook reload --config /etc/offhook.toml   the one with this configuration
+  kill -HUP 4711                              the same for any server, without the check
+
+Exit codes: 0 the server was told, 1 no server was found, 2 mistakes in the configuration.";
+
+impl Reload {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let config = self.flags.load()?.config;
+        let pid = match self.pid {
+            Some(pid) => pid,
+            None if config.in_memory => {
+                return Err(Failure::usage(
+                    "a server with in_memory has no data directory; name its process with --pid",
+                ));
+            }
+            None => running(&config.data)?,
+        };
+        let pid =
+            Pid::from_raw(pid).ok_or_else(|| Failure::usage("--pid: expected a number above 0"))?;
+        kill_process(pid, Signal::HUP).map_err(|error| {
+            Failure::Failed(format!(
+                "process {} cannot be told: {error}",
+                pid.as_raw_nonzero()
+            ))
+        })?;
+        let pid = pid.as_raw_nonzero();
+        Ok(screen::print(&format!(
+            "process {pid} reads its configuration; its log says what has changed\n"
+        ))?)
+    }
+}
+
+fn running(data: &Path) -> Result<i32, Failure> {
+    let found = PidFile::read(data).map_err(|error| Failure::failed(&error))?;
+    let found = found.and_then(|pid| i32::try_from(pid).ok());
+    found.ok_or_else(|| {
+        let data = data.display();
+        Failure::Failed(format!(
+            "no server uses {data}; give the --config or --data of the running one, or --pid"
+        ))
+    })
+}

@@ -1,0 +1,102 @@
+//! The files of `deploy/`: whether the program takes them, and what systemd says of them.
+
+use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
+
+use crate::program::offhook;
+
+fn deploy(file: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../deploy")
+        .join(file)
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(deploy(file)).expect("it is there")
+}
+
+#[test]
+fn the_configuration_is_one_of_the_server() {
+    let path = deploy("offhook.toml").display().to_string();
+    let ended = offhook(&["config", "--config", &path]).run();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    // That of Kubernetes is part of another file.
+    let manifest = read("kubernetes/offhook.yaml");
+    let (_, text) = manifest.split_once("offhook.toml: |\n").expect("a file");
+    let (text, _) = text.split_once("---").expect("its end");
+    let lines: Vec<&str> = text
+        .lines()
+        .map(|line| line.trim_start_matches("    "))
+        .collect();
+    let ended = offhook(&["config"])
+        .file("offhook.toml", lines.join("\n"))
+        .run();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
+fn every_metric_of_the_alerts_exists() {
+    let rules = read("prometheus/offhook.rules.yml");
+    let metrics = include_str!("../../../../docs/metrics.md");
+    let rows = metrics.lines().filter_map(|line| line.strip_prefix("| `"));
+    let known: BTreeSet<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = rules.split(|c| !is_of_name(c));
+    let used: BTreeSet<&str> = words
+        .filter(|word| word.starts_with("offhook_") || word.starts_with("process_"))
+        .map(|word| {
+            let base = word
+                .strip_suffix("_bucket")
+                .or_else(|| word.strip_suffix("_total"));
+            base.unwrap_or(word)
+        })
+        .collect();
+    assert!(used.len() > 10, "{used:?}");
+    let unknown: Vec<_> = used.difference(&known).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn the_alerts_and_the_page_that_explains_them_name_the_same() {
+    let rules = read("prometheus/offhook.rules.yml");
+    let page = include_str!("../../../../docs/production.md");
+    for alert in rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+    {
+        assert!(page.contains(&format!("`{alert}`")), "{alert}");
+    }
+}
+
+#[test]
+fn systemd_finds_no_mistake_in_the_service_and_rates_it_as_safe() {
+    let unit = deploy("systemd/offhook.service");
+    let directory = tempfile::tempdir().expect("a directory");
+    // The program is not installed where the unit expects it.
+    let text = read("systemd/offhook.service");
+    let own = text.replace("/usr/local/bin/offhook", env!("CARGO_BIN_EXE_offhook"));
+    assert_ne!(text, own, "{}", unit.display());
+    let path = directory.path().join("offhook.service");
+    fs::write(&path, own).expect("written");
+    let analyze = |words: &[&str]| {
+        let mut command = Command::new("systemd-analyze");
+        command.args(words).arg(&path).output()
+    };
+    let Ok(verified) = analyze(&["verify"]) else {
+        println!("systemd-analyze is not installed: the service was not checked");
+        return;
+    };
+    let said = String::from_utf8_lossy(&verified.stderr);
+    let about_ours: Vec<_> = said
+        .lines()
+        .filter(|line| line.contains("offhook.service"))
+        .collect();
+    assert!(about_ours.is_empty(), "{said}");
+    let rated = analyze(&["security", "--offline=yes", "--threshold=20"]).expect("installed");
+    let said = String::from_utf8_lossy(&rated.stdout);
+    // 2.0 of 10; 10 is a service without any restriction.
+    assert!(
+        rated.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&rated.stderr)
+    );
+}

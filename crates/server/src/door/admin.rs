@@ -1,0 +1,59 @@
+//! Operators and their programs, at addresses of their own.
+//!
+//! These connections have their own limit, so that a server that clients have filled can still be
+//! asked how it is, and they are accepted while the server is being stopped.
+
+use std::{cell::Cell, rc::Rc};
+
+use tokio::{net::TcpListener, task::spawn_local, time::sleep};
+
+use super::ACCEPT_PAUSE;
+use crate::{http, worker::Worker};
+
+/// The most connections that one worker has open. 64: some programs that collect metrics, and some
+/// people.
+const MOST: usize = 64;
+
+/// Accepts until the worker ends.
+pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+    let open = Rc::new(Cell::new(0));
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                let Some(place) = AdminPlace::take(&open) else {
+                    worker.note_refused("admin", "too many connections of operators");
+                    continue;
+                };
+                tracing::debug!(%address, "an operator's connection");
+                let worker = Rc::clone(&worker);
+                spawn_local(async move {
+                    http::serve_admin(&worker, stream).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                worker.note_refused("accept", &error);
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// One of [`MOST`] places, freed on drop.
+struct AdminPlace(Rc<Cell<usize>>);
+
+impl AdminPlace {
+    fn take(open: &Rc<Cell<usize>>) -> Option<Self> {
+        if open.get() >= MOST {
+            return None;
+        }
+        open.update(|count| count + 1);
+        Some(Self(Rc::clone(open)))
+    }
+}
+
+impl Drop for AdminPlace {
+    fn drop(&mut self) {
+        self.0.update(|count| count - 1);
+    }
+}

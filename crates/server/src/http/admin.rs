@@ -1,0 +1,65 @@
+//! What is served at the addresses for operators.
+
+use std::{convert::Infallible, rc::Rc};
+
+use hyper::{
+    Method, Request, StatusCode, body::Incoming, server::conn::http1, service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+
+use super::{Answer, HELD, api, health, host, metrics, names_one_host, other_methods, sentence};
+use crate::{door::is_known_host, metrics::Answered, worker::Worker};
+
+/// Serves requests on one connection until it ends.
+pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream) {
+    let service = service_fn(|request| async {
+        let (answered, answer) = answer(worker, request).await;
+        let status = answer.status().as_u16();
+        worker.metrics.answers.count(answered, status);
+        Ok::<_, Infallible>(answer)
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .max_buf_size(HELD)
+        .header_read_timeout(worker.shared.config.connections.handshake_timeout)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "an operator's connection was lost");
+    }
+}
+
+async fn answer(worker: &Rc<Worker>, request: Request<Incoming>) -> (Answered, Answer) {
+    if !names_one_host(&request) {
+        let words = "Host: exactly one is required";
+        return (Answered::Page, sentence(StatusCode::BAD_REQUEST, words));
+    }
+    let path = request.uri().path();
+    if path.starts_with(api::PREFIX) {
+        return (Answered::Api, api::serve(worker, request).await);
+    }
+    // A page of any site could make its own host name resolve to this address, and read the answer.
+    let host = host(&request);
+    if !is_known_host(host, &worker.live().config.hosts) {
+        let words = format!(
+            "{host:?} is not a name of this server; if it should be, add it to the setting `hosts`"
+        );
+        // RFC 9110 §15.5.20.
+        let answer = sentence(StatusCode::MISDIRECTED_REQUEST, &words);
+        return (Answered::Page, answer);
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return (Answered::Page, other_methods());
+    }
+    match path {
+        metrics::PATH => (Answered::Metrics, metrics::report(&worker.shared)),
+        health::PATH => (Answered::Health, health::report(&worker.shared)),
+        health::READY => (Answered::Health, health::ready(worker)),
+        _ => {
+            let words =
+                "this address is for operators; it serves /metrics, /healthz, /readyz and /api/v1/";
+            (Answered::Page, sentence(StatusCode::NOT_FOUND, words))
+        }
+    }
+}

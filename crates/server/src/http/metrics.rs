@@ -1,0 +1,58 @@
+//! `/metrics`, for Prometheus and everything that reads its format.
+
+use hyper::{
+    Method, Request, StatusCode,
+    body::Incoming,
+    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+};
+use offhook_auth::Scope;
+
+use super::{Answer, api, api::Problem, client_of};
+use crate::{
+    metrics::{Page, page},
+    worker::{Shared, Worker},
+};
+
+/// The path.
+pub(super) const PATH: &str = "/metrics";
+
+/// The answer to a client that needs an API key: the metrics say how busy the server is, which is
+/// nobody's business.
+pub(super) fn with_key(worker: &Worker, request: &Request<Incoming>) -> Answer {
+    match check(worker, request) {
+        Ok(()) => report(&worker.shared),
+        Err(problem) => {
+            if problem.is_worth_a_log() {
+                worker.note_refusal("metrics", &problem, client_of(request));
+            }
+            problem.answer()
+        }
+    }
+}
+
+fn check(worker: &Worker, request: &Request<Incoming>) -> Result<(), Problem> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(Problem::method(&[Method::GET, Method::HEAD]));
+    }
+    let keys = worker.shared.auth.api_keys();
+    if keys.is_empty() {
+        let detail = "metrics need an API key with the scope metrics (api.keys; `offhook token \
+                      --api-key` makes one), or an admin listener (admin.listen)";
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no_metrics", detail));
+    }
+    let key = api::key_of(&keys, request)?;
+    if key.is_for(Scope::Metrics) || key.is_for(Scope::Admin) {
+        return Ok(());
+    }
+    Err(Problem::scope(Scope::Metrics))
+}
+
+/// The metrics.
+pub(super) fn report(shared: &Shared) -> Answer {
+    let Page { media_type, text } = page(shared);
+    let mut answer = Answer::new(text.into());
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

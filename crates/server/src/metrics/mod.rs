@@ -1,0 +1,234 @@
+//! Numbers about the running server, as served at `/metrics`. docs/metrics.md lists them.
+//!
+//! Each worker counts for itself, in memory that no other thread writes, and a request for the
+//! metrics adds up what all of them have counted: nothing on the way of a message is shared. The
+//! number of time series is fixed by the program. No name of a channel, user or address is part of
+//! them, since clients choose those.
+
+mod page;
+mod process;
+mod text;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use offhook_brokers::{CountedDurations, Durations};
+
+pub(crate) use page::{Page, page};
+
+/// A number that one thread counts, and others read. With a single writer, adding needs no
+/// instruction that locks memory.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, more: u64) {
+        self.set(self.get().wrapping_add(more));
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts by a word that the program defines, such as a kind of refusal. Not for anything that
+/// happens to each message.
+#[derive(Debug, Default)]
+pub(crate) struct ByWord(Mutex<BTreeMap<&'static str, u64>>);
+
+impl ByWord {
+    pub(crate) fn count(&self, word: &'static str) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(word).or_default() += 1;
+    }
+
+    fn add_to(&self, all: &mut BTreeMap<&'static str, u64>) {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (word, count) in &*counts {
+            *all.entry(word).or_default() += count;
+        }
+    }
+}
+
+/// Close codes that are counted by themselves: those of RFC 6455 and of this server. Clients choose
+/// theirs, so all others are counted together.
+const CLOSE_CODES: [u16; 20] = [
+    1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1015, 4001,
+    4002, 4003, 4004, 4005,
+];
+
+/// Ended WebSockets by close code.
+#[derive(Debug, Default)]
+pub(crate) struct Closed {
+    known: [Counter; CLOSE_CODES.len()],
+    others: Counter,
+}
+
+impl Closed {
+    pub(crate) fn count(&self, code: u16) {
+        let known = CLOSE_CODES.iter().position(|known| *known == code);
+        let counter = known.and_then(|index| self.known.get(index));
+        counter.unwrap_or(&self.others).add(1);
+    }
+}
+
+/// What answered an HTTP request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answered {
+    Api,
+    Events,
+    WebSocket,
+    Health,
+    Metrics,
+    Page,
+}
+
+impl Answered {
+    const ALL: [Self; 6] = [
+        Self::Api,
+        Self::Events,
+        Self::WebSocket,
+        Self::Health,
+        Self::Metrics,
+        Self::Page,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Events => "events",
+            Self::WebSocket => "websocket",
+            Self::Health => "health",
+            Self::Metrics => "metrics",
+            Self::Page => "page",
+        }
+    }
+}
+
+/// Answers to HTTP requests by what answered, and by the first digit of the status.
+#[derive(Debug, Default)]
+pub(crate) struct Answers([[Counter; 5]; Answered::ALL.len()]);
+
+impl Answers {
+    pub(crate) fn count(&self, answered: Answered, status: u16) {
+        let class = usize::from(status / 100).saturating_sub(1);
+        let row = Answered::ALL.iter().position(|one| *one == answered);
+        let row = row.and_then(|row| self.0.get(row));
+        if let Some(counter) = row.and_then(|row| row.get(class)) {
+            counter.add(1);
+        }
+    }
+}
+
+/// What one worker has counted. Only its own thread writes.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerMetrics {
+    /// Connections whose clients have identified themselves, since the start.
+    pub(crate) opened: Counter,
+    /// The ends of these connections.
+    pub(crate) ended: Counter,
+    /// Ended WebSockets by close code, those included that never identified themselves.
+    pub(crate) closed: Closed,
+    pub(crate) refused: ByWord,
+    pub(crate) answers: Answers,
+
+    pub(crate) received_messages: Counter,
+    pub(crate) received_bytes: Counter,
+    /// Publications, joins and leaves put into outboxes.
+    pub(crate) deliveries: Counter,
+    /// Their bytes, before framing and compression.
+    pub(crate) delivered_bytes: Counter,
+
+    /// Publications that this worker's clients and API requests were told are published.
+    pub(crate) published: Counter,
+    /// Of these, those that an earlier attempt with the same key had published already.
+    pub(crate) duplicates: Counter,
+    pub(crate) gaps: ByWord,
+    pub(crate) catching_up: Counter,
+
+    pub(crate) subscriptions: Counter,
+    pub(crate) followed_channels: Counter,
+
+    /// From accepting a publication to putting it into the outbox of the last recipient.
+    pub(crate) publish_to_write: Durations,
+    pub(crate) ping_round_trip: Durations,
+    pub(crate) loop_delay: Durations,
+}
+
+/// What all workers have counted.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    workers: Box<[Arc<WorkerMetrics>]>,
+    /// Configurations that were taken over, and those that could not be used.
+    pub(crate) reloads: ByWord,
+}
+
+impl Metrics {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self {
+            workers: (0..workers).map(|_| Arc::default()).collect(),
+            reloads: ByWord::default(),
+        }
+    }
+
+    /// The counters of one worker, for its own thread.
+    pub(crate) fn of(&self, worker: u16) -> Arc<WorkerMetrics> {
+        let known = self.workers.get(usize::from(worker));
+        known.map_or_else(Arc::default, Arc::clone)
+    }
+
+    fn sum(&self, of: impl Fn(&WorkerMetrics) -> &Counter) -> u64 {
+        self.workers.iter().map(|worker| of(worker).get()).sum()
+    }
+
+    fn words(&self, of: impl Fn(&WorkerMetrics) -> &ByWord) -> BTreeMap<&'static str, u64> {
+        let mut all = BTreeMap::new();
+        for worker in &self.workers {
+            of(worker).add_to(&mut all);
+        }
+        all
+    }
+
+    fn durations(&self, of: impl Fn(&WorkerMetrics) -> &Durations) -> CountedDurations {
+        let mut all = CountedDurations::default();
+        for worker in &self.workers {
+            all.add(&of(worker).counted());
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_close_code_that_a_client_invents_makes_no_new_series() {
+        let closed = Closed::default();
+        for code in [1000, 1000, 4711, 3000] {
+            closed.count(code);
+        }
+        assert_eq!(closed.known[0].get(), 2);
+        assert_eq!(closed.others.get(), 2);
+    }
+
+    #[test]
+    fn an_answer_is_counted_by_its_kind_and_the_class_of_its_status() {
+        let answers = Answers::default();
+        answers.count(Answered::Api, 200);
+        answers.count(Answered::Api, 404);
+        answers.count(Answered::Page, 101);
+        let counts: Vec<u64> = answers.0.iter().flatten().map(Counter::get).collect();
+        assert_eq!(counts.iter().sum::<u64>(), 3);
+        assert_eq!((counts[1], counts[3], counts[25]), (1, 1, 1));
+    }
+}

@@ -1,0 +1,108 @@
+//! Taking another configuration over while the server runs.
+
+use std::sync::Arc;
+
+use offhook_config::{Change, changes};
+use tokio::sync::oneshot;
+
+use crate::{
+    config::{Config, ResumeKey},
+    key_file,
+    server::Running,
+    start_error::StartError,
+    worker::{Live, Order},
+};
+
+impl Running {
+    /// Takes over what of this configuration can change while the server runs: rules of channels,
+    /// keys, origins and host names, certificates, and limits. Returns every setting that differs,
+    /// also those that take effect with the next start only ([`Change::is_live`]).
+    ///
+    /// Connections stay open. Their next commands are judged by the new rules and limits, and a
+    /// connection that exceeds a new limit stays until it ends. The level of the log is the
+    /// program's to change.
+    ///
+    /// # Errors
+    /// [`StartError`] names the file or the setting that cannot be used. Then nothing has changed.
+    pub async fn reload(&self, config: Config) -> Result<Vec<Change>, StartError> {
+        let mut current = self.config.lock().await;
+        let reloaded = self.take_over(&current, config).await;
+        let word = if reloaded.is_ok() { "good" } else { "bad" };
+        self.metrics.reloads.count(word);
+        let (config, changes) = reloaded?;
+        *current = config;
+        Ok(changes)
+    }
+
+    /// Counts a configuration that was not even readable, for the metrics.
+    pub fn count_unreadable_configuration(&self) {
+        self.metrics.reloads.count("bad");
+    }
+
+    async fn take_over(
+        &self,
+        current: &Config,
+        config: Config,
+    ) -> Result<(Config, Vec<Change>), StartError> {
+        let changes = changes(current, &config);
+        // Everything that can fail comes first.
+        let certificates = match (&self.certificates, &config.tls) {
+            (Some(certificates), Some(files)) => Some((certificates, certificates.read(files)?)),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => {
+                return Err(StartError::NeedsRestart {
+                    setting: "tls",
+                    reason: "whether the server accepts TLS",
+                });
+            }
+        };
+        let resume_keys = newer_resume_keys(current, &config)?;
+        self.reload_keys(&config.auth, &config.api)?;
+        if let Some((certificates, read)) = certificates {
+            certificates.replace(read);
+        }
+        if let Some(keys) = resume_keys {
+            self.set_resume_keys(&keys);
+        }
+        self.admission.set_limits(&config.connections);
+        let mut live = config.clone();
+        // Tokens are checked against the classes of the start.
+        live.limits.classes.clone_from(&current.limits.classes);
+        let rules = Arc::new(live.rule_book());
+        if let Some(broker) = self.broker() {
+            broker.set_rules(Arc::clone(&rules));
+        }
+        let live = Live::new(live, rules);
+        for worker in 0..self.orders.workers() {
+            let (done, taken_over) = oneshot::channel();
+            let live = Arc::clone(&live);
+            self.orders.give(worker, Order::TakeOver { live, done });
+            // A worker that has ended needs nothing.
+            let _ended = taken_over.await;
+        }
+        Ok((config, changes))
+    }
+}
+
+/// The keys of resume tokens, if they are to change: the one that seals, then those that only open.
+fn newer_resume_keys(
+    current: &Config,
+    config: &Config,
+) -> Result<Option<Vec<ResumeKey>>, StartError> {
+    let (old, new) = (&current.resume, &config.resume);
+    if old.key == new.key && old.older_keys == new.older_keys {
+        return Ok(None);
+    }
+    let first = match &new.key {
+        Some(key) => key.clone(),
+        // One that was made for this process is known to nobody.
+        None if current.in_memory => {
+            return Err(StartError::NeedsRestart {
+                setting: "resume.key",
+                reason: "with in_memory, going back to a key that is generated",
+            });
+        }
+        None => key_file::read_or_make(&current.data)?,
+    };
+    Ok(Some([&[first][..], &new.older_keys].concat()))
+}

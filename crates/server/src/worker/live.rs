@@ -1,0 +1,85 @@
+//! What a worker takes over while it runs: rules, origins, host names and limits.
+
+use std::{rc::Rc, sync::Arc};
+
+use offhook::protocol::{deflate::DeflateConfig, handshake::ServerConfig};
+use offhook_engine::{Limits, RuleBook};
+
+use super::Worker;
+use crate::config::Config;
+
+/// Settings that can be replaced while the server runs, and what is made of them.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// The configuration. Only the settings that can be replaced count; all others are those of
+    /// [`Shared`](super::Shared).
+    pub(crate) config: Config,
+    pub(crate) rules: Arc<RuleBook>,
+    /// The acceptor of handshakes.
+    pub(crate) handshake: Arc<ServerConfig>,
+    /// The same for requests from trusted proxies.
+    pub(crate) behind_proxy: Arc<ServerConfig>,
+}
+
+impl Live {
+    pub(crate) fn new(config: Config, rules: Arc<RuleBook>) -> Arc<Self> {
+        let handshake = handshake(&config);
+        Arc::new(Self {
+            behind_proxy: Arc::new(ServerConfig {
+                trust_forwarded: true,
+                ..handshake.clone()
+            }),
+            handshake: Arc::new(handshake),
+            rules,
+            config,
+        })
+    }
+
+    /// The acceptor of handshakes from a trusted proxy, or from anybody else.
+    pub(crate) const fn handshake(&self, from_proxy: bool) -> &Arc<ServerConfig> {
+        if from_proxy {
+            &self.behind_proxy
+        } else {
+            &self.handshake
+        }
+    }
+
+    /// The engine's limits.
+    pub(super) fn limits(&self) -> Limits {
+        let config = &self.config;
+        Limits {
+            connections: config.connections.max,
+            // Half, so that live publications have room while a connection catches up.
+            outbox_bytes: config.messages.outbox_bytes / 2,
+            ..config.limits.clone()
+        }
+    }
+}
+
+/// The configuration of handshakes. The subprotocol is chosen after the path.
+fn handshake(config: &Config) -> ServerConfig {
+    ServerConfig {
+        origin: config.origins.clone(),
+        scheme: config.scheme(),
+        deflate: config.messages.deflate.then(DeflateConfig::default),
+        ..ServerConfig::default()
+    }
+}
+
+impl Worker {
+    /// The settings of this moment.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.borrow())
+    }
+
+    /// Takes other settings over. Connections that are open stay open: what they do next is judged
+    /// by the new rules and limits.
+    pub(super) fn renew(self: &Rc<Self>, live: Arc<Live>) {
+        let (rules, limits) = (Arc::clone(&live.rules), live.limits());
+        self.live.replace(live);
+        self.turn(|engine, now| {
+            engine.set_limits(limits);
+            engine.set_rules(rules, now);
+        });
+    }
+}
