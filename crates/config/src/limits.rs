@@ -65,7 +65,9 @@ group! {
         /// What a client queues while it is offline.
         publish_burst => some();
 
-        /// Consecutive refusals for exceeding the rate that close the connection.
+        /// Refusals for exceeding the rate before the connection is closed. Each second, as many are
+        /// forgiven as commands are allowed: a client that sends more than twice the rate for long
+        /// is closed.
         ///
         /// A client that respects the first ones never reaches it.
         flood => some();

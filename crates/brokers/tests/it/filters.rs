@@ -236,16 +236,80 @@ fn a_place_in_the_order_is_good_after_a_clean_restart_also_when_the_newest_was_e
     for life in 0..3 {
         let mut worker = TestWorker::new(&open_log(directory.path(), kept(100)));
         if let Some(place) = place {
-            let page = worker.read_filter("#", place, 100);
-            assert_eq!(page.start.resolution, Resolution::Continuous, "life {life}");
+            let page = worker.read_filter("+", place, 100);
+            assert_eq!(page.start, ReadStart::at(place), "life {life}");
             assert_eq!((page.publications.len(), page.gaps.len()), (0, 0));
             worker.publish("a", "x");
-            let page = worker.read_filter("#", place, 100);
-            assert_eq!(page.publications.len(), 1);
+            for filter in ["+", "#"] {
+                let page = worker.read_filter(filter, place, 100);
+                assert_eq!(page.publications.len(), 1);
+            }
         }
         worker.publish("a", "x");
         worker.publish("flow/b", "x");
         place = Some(worker.follow_filter("#"));
+    }
+}
+
+/// Such channels are unknown to the new process, so it can't say what was lost in which.
+#[test]
+fn a_restart_is_told_to_readers_whose_filter_may_match_channels_without_history() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut worker = TestWorker::new(&open_log(directory.path(), kept(100)));
+    worker.publish("a/1", "x");
+    let place = worker.follow_filter("#");
+    worker.submit(BrokerRequest::UnfollowFilter {
+        filter: filter("#"),
+    });
+    worker.publish("flow/1", "lost");
+    worker.publish("a/1", "missed");
+    drop(worker);
+    let mut worker = TestWorker::new(&open_log(directory.path(), kept(100)));
+    for (text, is_told, missed) in [
+        ("#", true, 1),
+        ("+/1", true, 1),
+        ("flow/#", true, 0),
+        ("a/#", false, 1),
+    ] {
+        let page = worker.read_filter(text, place, 100);
+        let expected = match is_told {
+            true => Resolution::Restarted,
+            false => Resolution::Continuous,
+        };
+        assert_eq!(page.start.resolution, expected, "{text}");
+        assert_eq!(page.publications.len(), missed, "{text}");
+        // It goes on from the same place in the new epoch, where it is told nothing more.
+        let after = page.start.after;
+        assert_eq!(after.offset, place.offset);
+        assert_eq!(after.epoch == page.head.epoch, is_told, "{text}");
+        if is_told {
+            let page = worker.read_filter(text, after, 100);
+            assert_eq!(page.start, ReadStart::at(after));
+        }
+    }
+}
+
+/// A copy of the running log is what a process finds that follows one that was killed.
+#[test]
+fn a_kill_is_no_divergence_for_a_reader_of_channels_without_history_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let (live, killed) = (directory.path().join("live"), directory.path().join("copy"));
+    let mut worker = TestWorker::new(&open_log(&live, kept(100)));
+    worker.publish("a/1", "x");
+    for _ in 0..3 {
+        worker.publish("flow/1", "x");
+    }
+    let place = worker.follow_filter("#");
+    crate::lineage::copy(&live, &killed);
+    drop(worker);
+    let mut worker = TestWorker::new(&open_log(&killed, kept(100)));
+    for (text, expected) in [
+        ("flow/+", Resolution::Restarted),
+        ("#", Resolution::Diverged),
+    ] {
+        let page = worker.read_filter(text, place, 100);
+        assert_eq!(page.start.resolution, expected, "{text}");
+        assert!(page.publications.is_empty(), "{text}");
     }
 }
 

@@ -176,6 +176,7 @@ impl Mqtt {
             id: subscription.numbered.then_some(SubscriptionId(number)),
             since: Since::Now,
             presence: false,
+            members: false,
             echo: !subscription.options.no_local,
             flow,
         };

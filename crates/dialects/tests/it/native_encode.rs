@@ -67,12 +67,12 @@ fn a_client_without_lineage_hears_of_a_new_epoch_ahead_of_its_first_message_and_
     let mut first = publication("1", Format::Json);
     first.position = Position::new(7, 2);
     let shared_of = |connect: &str| {
-        let mut intents = Vec::new();
-        Native.receive(Incoming::Text(connect), sometime(), &mut intents);
+        let (mut native, mut intents) = (Native::default(), Vec::new());
+        native.receive(Incoming::Text(connect), sometime(), &mut intents);
         let Some(Intent::Connect(connect)) = intents.first() else {
             panic!("{intents:?}")
         };
-        Native.encoding(connect).publication(&first)
+        native.encoding(connect).publication(&first)
     };
     let new = shared_of(r#"{"type":"connect","id":1,"lineage":true}"#);
     assert_eq!(new.ahead, None);

@@ -48,7 +48,7 @@ impl Routes {
     pub(crate) fn new(config: &Config) -> Self {
         let native = Spoken {
             subprotocol: Some(native::SUBPROTOCOL),
-            begin: |_| Speaker::Native,
+            begin: |_| Speaker::Native(native::Native::default()),
         };
         // Clients of JSON-RPC offer no subprotocol.
         let rpc = Spoken {

@@ -142,6 +142,27 @@ async fn what_can_t_be_read_is_answered_with_what_and_where_and_the_connection_s
     assert_eq!(caller.ask(json!({"type": "ping"})).await["type"], "pong");
 }
 
+/// A client waited for ever for the answers to the others.
+#[tokio::test]
+async fn one_bad_name_among_several_channels_is_refused_alone() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.caller().await;
+    let names = ["chat1", "chat2", "chat*", "chat3"];
+    caller
+        .say(&json!({"type": "subscribe", "id": 10, "channels": names}).to_string())
+        .await;
+    let mut answers = Vec::new();
+    for _ in names {
+        let answer = caller.hear().await;
+        let kind = answer["type"].as_str().unwrap().to_owned();
+        answers.push((answer["id"].as_u64().unwrap(), kind));
+    }
+    answers.sort();
+    let expected = ["subscribed", "subscribed", "error", "subscribed"];
+    let expected: Vec<_> = (10..).zip(expected.map(str::to_owned)).collect();
+    assert_eq!(answers, expected);
+}
+
 #[tokio::test]
 async fn what_may_not_be_done_is_refused_and_the_connection_stays() {
     let mut few = config();

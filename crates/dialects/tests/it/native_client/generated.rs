@@ -106,7 +106,7 @@ pub(super) fn subscribe_all() -> impl Strategy<Value = Request> {
         |(id, channels, since, (presence, echo))| {
             Request::SubscribeAll(SubscribeAll {
                 id: CommandId(id),
-                channels: channels.into_iter().collect(),
+                channels: channels.into_iter().map(Ok).collect(),
                 since,
                 presence,
                 echo,

@@ -49,7 +49,6 @@ pub(super) async fn history(call: &Call<'_>) -> Outcome {
             limit,
         },
     };
-    let backward = matches!(command, Command::HistoryBefore { .. });
     let reply = ask(call, command).await?;
     let Reply::History {
         head,
@@ -62,10 +61,7 @@ pub(super) async fn history(call: &Call<'_>) -> Outcome {
         return Err(unexpected(&reply));
     };
     let messages: Vec<Value> = publications.iter().map(|p| shown(p)).collect();
-    let mut value = json!({ "head": head.to_string(), "messages": messages });
-    if backward {
-        value["more"] = (*more).into();
-    }
+    let mut value = json!({ "head": head.to_string(), "messages": messages, "more": more });
     if let Some(gap) = gap {
         value["gap"] = gap.name().into();
     }
