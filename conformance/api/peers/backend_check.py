@@ -1,5 +1,5 @@
-"""A user of one of the example backends: logs in there, connects to the server with the token, and goes through what the
-backend does."""
+"""A user of one of the example backends: logs in to the backend, connects to the server with the token, and checks each
+function of the backend."""
 
 import itertools
 import json
@@ -28,7 +28,7 @@ def told() -> list:
 
 
 def check(what: str, holds: bool, seen: object) -> None:
-    print(f"ok {NAME}: {what}" if holds else f"{NAME}: not so: {what}: {seen}", flush=True)
+    print(f"ok {NAME}: {what}" if holds else f"{NAME}: failed: {what}: {seen}", flush=True)
 
 
 class User:
@@ -50,30 +50,30 @@ _, login = post("/login", {"name": "ann"})
 with connect(SERVER, subprotocols=["offhook.v1.json"], proxy=None) as socket:
     user = User(socket)
     welcome = user.ask(type="connect", token=login["token"])
-    check("its token says who connects", welcome.get("user") == "ann", welcome)
+    check("its token names the user", welcome.get("user") == "ann", welcome)
     begun = user.ask(type="subscribe", channel="room/1")
     check("its token grants a channel", begun["type"] == "subscribed", begun)
     status, published = post("/publish", {"channel": "room/1", "data": {"text": "from the backend"}})
     message = user.hear(lambda message: message["type"] == "message")
     check("it publishes over the HTTP API", message["data"] == {"text": "from the backend"}, (status, published))
     answer = user.ask(type="publish", channel="room/1", data="hello")
-    check("it allows what is published", answer["type"] == "published", answer)
+    check("it permits a publication", answer["type"] == "published", answer)
     message = user.hear(lambda message: message["type"] == "message")
-    check("it adds a tag", message.get("tags") == {"checked": "yes"}, message)
+    check("it adds a tag to the publication", message.get("tags") == {"checked": "yes"}, message)
     refused = user.ask(type="publish", channel="room/1", data="rude")
     error = {"code": "rude", "message": "Be polite."}
-    check("its refusal reaches the client as it is", refused.get("backend") == error, refused)
+    check("its error is passed on to the client unchanged", refused.get("backend") == error, refused)
     called = user.ask(type="call", method="add", data=[1, 2, 3])
     check("it answers a call", called.get("data") == 6, called)
     unknown = user.ask(type="call", method="subtract", data=[])
-    check("it refuses a call", unknown.get("backend", {}).get("code") == "no_method", unknown)
+    check("it answers a call with an error", unknown.get("backend", {}).get("code") == "no_method", unknown)
     user.ask(type="unsubscribe", channel="room/1")
-    # Told before the next batch, which waits for this answer, so a call later is late enough to look.
+    # Events arrive in batches, so calls are repeated until the last event has arrived.
     kinds: list = []
     while "vacated" not in kinds:
         user.ask(type="call", method="add", data=[1])
         kinds = [event["type"] for event in told() if event.get("channel") == "room/1"]
-    check("it is told of channels and members", kinds[:2] == ["occupied", "joined"] and "left" in kinds, kinds)
+    check("it receives events of channels and members", kinds[:2] == ["occupied", "joined"] and "left" in kinds, kinds)
 status, _ = post("/offhook", {"type": "call", "method": "add", "data": [1]})
-check("it refuses a webhook of somebody else", status == 401, status)
+check("it refuses a request without a valid signature", status == 401, status)
 print("done", flush=True)

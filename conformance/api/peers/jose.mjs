@@ -1,11 +1,11 @@
-// Makes tokens with jose: one for each private key in the folder, named after its algorithm.
+// Creates a token with jose for each private key in the folder. The files are named after their algorithms.
 
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 
-// Where conformance/api/run has installed it.
+// Installed by conformance/api/run.
 const jose = await import(pathToFileURL(createRequire(join(process.env.MODULES, 'x.js')).resolve('jose')));
 const folder = process.argv[2];
 const tokens = {};

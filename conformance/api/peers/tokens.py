@@ -1,4 +1,4 @@
-"""Makes tokens with PyJWT, and shows tokens to a server."""
+"""Creates tokens with PyJWT, and presents tokens to a server."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from websockets.sync.client import connect
 
 
 def make(folder: Path) -> dict:
-    """Keys for each algorithm, in PEM, and tokens by them: good ones and bad ones."""
+    """Creates a key for each algorithm as PEM, and valid and invalid tokens."""
     secret = os.environ["TOKEN_SECRET"]
     claims = {"sub": "ann", "exp": int(time.time()) + 600}
     kinds = {
@@ -44,11 +44,11 @@ def make(folder: Path) -> dict:
     bad = {
         "a token that has expired": jwt.encode({**claims, "exp": 1}, secret, "HS256"),
         "a token that is not yet valid": jwt.encode({**claims, "nbf": claims["exp"]}, secret, "HS256"),
-        "a token for somebody else": jwt.encode({**claims, "aud": "another"}, secret, "HS256"),
+        "a token for another audience": jwt.encode({**claims, "aud": "another"}, secret, "HS256"),
         "a token without a signature": jwt.encode(claims, None, "none"),
-        "a token by a key that nobody knows": jwt.encode(claims, other, "EdDSA"),
+        "a token signed by an unknown key": jwt.encode(claims, other, "EdDSA"),
         "a token with a public key as the secret": f"{unsigned}.{confused.decode()}",
-        "a token without an end": jwt.encode({"sub": "ann"}, secret, "HS256"),
+        "a token without an expiry": jwt.encode({"sub": "ann"}, secret, "HS256"),
     }
     return {"good": good, "bad": bad}
 

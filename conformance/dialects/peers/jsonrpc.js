@@ -57,7 +57,7 @@ async function main() {
     { jsonrpc: '2.0', id: 'b', method: 'history', params: ['room', 'start', 1] },
   ]);
   assert.deepEqual(batch.map(({ id }) => id).sort(), ['a', 'b']);
-  ok('json-rpc-2.0: a batch is answered as one');
+  ok('json-rpc-2.0: a batch gets one answer');
   const { total } = await client.request('presence', ['room']);
   assert.equal(total, 2);
   ok('json-rpc-2.0: both clients are present');

@@ -1,5 +1,5 @@
-"""mosquitto_pub and mosquitto_sub, unmodified, over TCP: mosquitto.py TCP_PORT. A line a check; `kill` has the server killed
-and started."""
+"""mosquitto_pub and mosquitto_sub, unmodified, over TCP: mosquitto.py TCP_PORT. Prints a line for each check; the line
+`kill` makes the caller kill and restart the server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def receive(port: str, version: str, count: int, *arguments: str) -> list[str]:
 def main(port: str) -> None:
     for version in ("mqttv311", "mqttv5"):
         topic = f"mosquitto/{version}"
-        # A session, made and left: -E ends it once it has subscribed.
+        # Creates a session and leaves it: -E exits after the SUBACK.
         persistent = ["-i", f"session {version}", "-c", "-q", "2", "-t", f"{topic}/#"]
         if version == "mqttv5":
             persistent += ["-x", "3600"]
@@ -38,7 +38,7 @@ def main(port: str) -> None:
         for qos in ("0", "1", "2"):
             publish(port, version, "-t", f"{topic}/b", "-m", f"qos {qos}", "-q", qos)
         print("kill", flush=True)
-        # The server comes back meanwhile: mosquitto_pub gives up at once, and is started again.
+        # mosquitto_pub gives up immediately while the server restarts, so it is started again until it succeeds.
         for _ in range(100):
             try:
                 publish(port, version, "-t", f"{topic}/b", "-m", "after the kill", "-q", "2")
@@ -47,7 +47,7 @@ def main(port: str) -> None:
                 continue
         got = receive(port, version, 4, *persistent, "-F", "%p %r")
         assert got == ["qos 0 0", "qos 1 0", "qos 2 0", "after the kill 0"], got
-        print(f"ok mosquitto {version}: a session finds its messages after the server was killed", flush=True)
+        print(f"ok mosquitto {version}: a session gets its messages after the server was killed", flush=True)
     print("done", flush=True)
 
 

@@ -1,5 +1,5 @@
-// MQTT.js 5, unmodified, in both versions: mqtt.js WEBSOCKET_URL TCP_URL NATIVE_URL. A line a check; `kill` has the
-// server killed and started.
+// MQTT.js 5, unmodified, in both versions: mqtt.js WEBSOCKET_URL TCP_URL NATIVE_URL. Prints a line for each check;
+// the line `kill` makes the caller kill and restart the server.
 'use strict';
 const assert = require('node:assert/strict');
 const { once } = require('node:events');
@@ -9,7 +9,7 @@ const { WebSocket } = require('ws');
 const [websocket, tcp, native] = process.argv.slice(2);
 const ok = (what) => console.log(`ok ${what}`);
 
-/** A client whose messages are collected. */
+/** A client that collects its messages. */
 async function start(url, options) {
   const client = mqtt.connect(url, { reconnectPeriod: 100, ...options });
   const inbox = [];
@@ -29,7 +29,7 @@ async function start(url, options) {
 
 const texts = (messages) => messages.map(({ text }) => text);
 
-/** A client of the native dialect in the channel, which has subscribed. */
+/** A client of the native dialect that is subscribed to the channel. */
 async function nativeClient(channel) {
   const socket = new WebSocket(native, 'offhook.v1.json');
   await once(socket, 'open');
@@ -80,7 +80,7 @@ async function talks(version, url) {
   assert.equal((await other.until('message')).base64, '/wA=');
   await client.until(1);
   other.socket.close();
-  ok(`${name}: is in one channel with native clients, whatever the payload`);
+  ok(`${name}: exchanges JSON, text and bytes with native clients`);
 
   await client.publishAsync(`${room}/kept`, 'newest', { qos: 1, retain: true });
   await client.until(1);
@@ -96,7 +96,7 @@ async function talks(version, url) {
   assert.deepEqual(texts(await late.client.until(1)), ['now']);
   await late.client.endAsync();
   await client.until(2);
-  ok(`${name}: a retained message is given to later subscribers until it is removed`);
+  ok(`${name}: a retained message is sent to new subscribers until it is removed`);
   return { name, room, client, options };
 }
 
@@ -118,7 +118,7 @@ async function carries(url) {
   assert.deepEqual(JSON.parse(JSON.stringify(rest)), JSON.parse(JSON.stringify(expected)));
   assert.equal(subscriptionIdentifier, 77);
   assert.ok(messageExpiryInterval > 0 && messageExpiryInterval <= 60);
-  ok('MQTT.js 5.0: everything that a message carries arrives');
+  ok('MQTT.js 5.0: all properties of a message arrive');
   await client.endAsync();
 }
 
@@ -131,7 +131,7 @@ async function wills(url) {
   const dies = await start(url, { protocolVersion: 5, clientId: 'js-dies', will: will('dies'), reconnectPeriod: 0 });
   dies.client.stream.destroy();
   assert.deepEqual(texts(await watcher.client.until(1)), ['dies']);
-  ok('MQTT.js 5.0: the will of a lost client is published, that of one that leaves is not');
+  ok('MQTT.js 5.0: the will of a lost client is published, and that of a client that disconnects is not');
 
   const first = await start(url, { protocolVersion: 5, clientId: 'js-twice', reconnectPeriod: 0 });
   const told = once(first.client, 'disconnect');
@@ -147,7 +147,7 @@ async function main() {
   await carries(websocket);
   await wills(tcp);
 
-  // Away while messages come, and the server dies meanwhile.
+  // The clients are disconnected while messages are published and the server is killed.
   for (const { client } of all) await client.endAsync();
   const { client: publisher } = await start(tcp, { protocolVersion: 5, clientId: 'js-publisher' });
   for (const { room } of all) {
@@ -157,20 +157,20 @@ async function main() {
   const again = new Promise((resolve) => publisher.once('connect', resolve));
   console.log('kill');
   await lost;
-  // Queued by the client while the server is down, or shortly before it is.
+  // The client queues these, because the server is down or about to be killed.
   const queued = all.map(({ room }) => publisher.publishAsync(`${room}/x`, 'after the kill', { qos: 2 }));
   await again;
   await Promise.all(queued);
-  ok('MQTT.js: comes back after the server was killed, and delivers what it had queued');
+  ok('MQTT.js: reconnects after the server was killed, and delivers its queued messages');
   for (const [at, { name, options }] of all.entries()) {
     const url = at < 2 ? websocket : tcp;
     const { client, connack } = await start(url, options);
     assert.equal(connack.sessionPresent, true);
     assert.deepEqual(texts(await client.until(4)), ['away 1', 'away 2', 'away 3', 'after the kill']);
-    // Whatever else there is comes before the answer to this.
+    // Further messages, if any, would arrive before the answer to this.
     await client.subscribeAsync('nothing', { qos: 1 });
     assert.equal(client.count(), 0);
-    ok(`${name}: its session survives the kill, and each message comes once`);
+    ok(`${name}: its session survives the kill, and each message arrives once`);
     await client.endAsync();
   }
   await publisher.endAsync();

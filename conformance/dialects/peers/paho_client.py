@@ -1,5 +1,5 @@
-"""paho-mqtt 2, unmodified, in both versions, over TCP and WebSocket: paho_client.py WS_PORT TCP_PORT. A line a check; `kill`
-has the server killed and started."""
+"""paho-mqtt 2, unmodified, in both versions, over TCP and WebSocket: paho_client.py WS_PORT TCP_PORT. Prints a line for each
+check; the line `kill` makes the caller kill and restart the server."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Client:
         return self.messages.get(timeout=PATIENCE).payload.decode()
 
     def next_but(self, *again: str) -> str:
-        """The next message, but for those that may come again: of QoS 1, and, which is a known defect (docs/dialects/mqtt.md),
-        of QoS 2."""
+        """The next message. Repetitions are skipped: they are permitted with QoS 1, and a known defect with QoS 2
+        (docs/dialects/mqtt.md)."""
         while (text := self.next()) in again:
             pass
         return text
@@ -80,17 +80,17 @@ def main(ws: int, tcp: int) -> None:
             assert [client.next() for _ in range(3)] == ["qos 0", "qos 1", "qos 2"]
             ok(f"{name}: sends and receives all three QoS, in order")
             everyone.append((name, room, client))
-    # All stay connected while the server dies, and come back by themselves.
+    # All are connected when the server is killed, and reconnect by themselves.
     print("kill", flush=True)
     for name, room, client in everyone:
-        # Queued while there is no connection, or lost with it and sent again.
+        # Published while there is no connection, or lost with it: the client sends it again.
         client.publish(f"{room}/x", "after the kill", 2)
         assert client.connected.get(timeout=PATIENCE) is True, "the session was not there"
         got = client.next_but("qos 1", "qos 2")
         assert got == "after the kill", got
         client.publish(f"{room}/x", "last", 2)
         assert client.next_but("qos 1", "qos 2") == "last"
-        ok(f"{name}: goes on with its session after the server was killed")
+        ok(f"{name}: continues its session after the server was killed")
         client.stop()
     print("done", flush=True)
 

@@ -8,7 +8,7 @@ const ok = (what) => console.log(`ok ${what}`);
 const next = (events, name) => new Promise((resolve) => events.addEventListener(name, resolve, { once: true }));
 
 async function main() {
-  // A second one, only to publish with.
+  // A second client, used only to publish.
   const { connect } = await import('../../../clients/js/src/index.js');
   const publisher = connect(`${origin.replace('http', 'ws')}/ws`, { WebSocket: require('ws').WebSocket });
 
@@ -41,14 +41,14 @@ async function main() {
   await publisher.publish('room', 3);
   await until(4);
   assert.deepEqual(heard.slice(2).map(({ data }) => data).sort(), [2, 3]);
-  ok('eventsource: comes back after a kill, and misses and repeats nothing');
+  ok('eventsource: reconnects after a kill, without missing or repeating an event');
   events.close();
 
   const refused = new EventSource(`${origin}/sse?channel=no*channel`);
   const error = await next(refused, 'error');
   assert.equal(error.code, 400);
   assert.equal(refused.readyState, EventSource.CLOSED);
-  ok('eventsource: a request that can never be served is given up');
+  ok('eventsource: it does not reconnect after a refusal that is final');
   publisher.close();
   console.log('done');
 }

@@ -34,13 +34,13 @@ def httpx_sse() -> None:
             assert next(events).event == "subscribed"
             second = next(events)
             assert second.json()["offset"] == 2, second
-        ok("httpx-sse: goes on after the last event id")
+        ok("httpx-sse: continues after the last event id")
         at = client.get("/poll", params={"channel": "room", "since": "start"}).json()
         assert [p["offset"] for p in at["publications"]] == [1, 2], at
         since = f"{at['epoch']}:{at['offset']}"
         again = client.get("/poll", params={"channel": "room", "since": since, "wait": 1}).json()
         assert again == {**at, "publications": []}, again
-        ok("httpx: polls by the documentation alone")
+        ok("httpx: polls as documented")
 
 
 def curl() -> None:
@@ -51,7 +51,7 @@ def curl() -> None:
         running.terminate()
     assert json.loads(seen[0].removeprefix("data: "))["type"] == "subscribed", seen
     assert json.loads(seen[2].removeprefix("data: "))["data"] == 3, seen
-    ok("curl -N: prints events as they come")
+    ok("curl -N: prints events as they arrive")
 
 
 try:

@@ -10,7 +10,7 @@ import { SignJWT } from 'jose';
 
 const { OFFHOOK_URL, OFFHOOK_API_KEY, TOKEN_SECRET, WEBHOOK_SECRET } = process.env;
 
-// What the server has told: a real backend would keep it in its database.
+// Events received from the server. A real backend would store them in its database.
 const events = [];
 
 /** A real backend checks a password here. */
@@ -23,7 +23,7 @@ async function logIn({ name }) {
   return { token };
 }
 
-/** Publishes in the server's own name. A key in the message makes a repetition harmless. */
+/** Publishes with the HTTP API. A key in the message makes it safe to repeat the request. */
 async function publish(message) {
   const answer = await fetch(`${OFFHOOK_URL}/api/v1/publish`, {
     method: 'POST',
@@ -35,7 +35,7 @@ async function publish(message) {
   return answer.json();
 }
 
-/** Whether the server, and nobody else, has sent this within the last five minutes. */
+/** Whether the request was signed with our secret within the last five minutes. */
 function isSigned(headers, body) {
   const stamp = Number(headers['webhook-timestamp']);
   if (!(Math.abs(Date.now() / 1000 - stamp) <= 300)) return false;
@@ -47,7 +47,7 @@ function isSigned(headers, body) {
 
 const no = (code, message) => ({ error: { code, message } });
 
-/** What the server asks, and is told. */
+/** Answers a question, a call, or a batch of events. */
 function answer(asked) {
   switch (asked.type) {
     case 'publish':

@@ -22,7 +22,7 @@ API_KEY = os.environ["OFFHOOK_API_KEY"]
 TOKEN_SECRET = os.environ["TOKEN_SECRET"]
 WEBHOOK_SECRET = os.environ["WEBHOOK_SECRET"].encode()
 
-# What the server has told: a real backend would keep it in its database.
+# Events received from the server. A real backend would store them in its database.
 events: list[dict] = []
 
 
@@ -33,7 +33,7 @@ def log_in(form: dict) -> dict:
 
 
 def publish(message: dict) -> dict:
-    """Publishes in the server's own name. The key makes a repetition harmless."""
+    """Publishes with the HTTP API. A key in the message makes it safe to repeat the request."""
     request = urllib.request.Request(
         f"{OFFHOOK_URL}/api/v1/publish",
         json.dumps(message).encode(),
@@ -44,7 +44,7 @@ def publish(message: dict) -> dict:
 
 
 def is_signed(headers, body: bytes) -> bool:
-    """Whether the server, and nobody else, has sent this within the last five minutes."""
+    """Whether the request was signed with our secret within the last five minutes."""
     name, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "0")
     if not stamp.isdigit() or abs(time.time() - int(stamp)) > 300:
         return False
@@ -59,7 +59,7 @@ def no(code: str, message: str) -> dict:
 
 
 def answer(asked: dict) -> dict:
-    """What the server asks, and is told."""
+    """Answers a question, a call, or a batch of events."""
     match asked["type"]:
         case "publish" if "rude" in str(asked.get("data")):
             return no("rude", "Be polite.")

@@ -1,4 +1,4 @@
-//! CONNECT and CONNACK: what a client says about itself, and what it is told.
+//! CONNECT and CONNACK: the client's parameters, and the server's answer.
 
 use std::time::{Duration, Instant};
 
@@ -15,33 +15,33 @@ use super::{
 };
 use crate::dialect::{Connect, Intent, Named, Welcome, Will};
 
-/// The longest client id in bytes. Clients make up names of some thirty.
+/// The longest client id in bytes. 256: client libraries generate ids of about thirty.
 const CLIENT_ID: usize = 256;
-/// How many messages of QoS 1 and 2 a client of 5.0 may have in flight. 64: as many as are decoded at
-/// once.
+/// How many messages of QoS 1 and 2 a client of 5.0 may have in flight. 64: the number of packets
+/// that are decoded in one turn.
 pub(super) const RECEIVE_MAXIMUM: u16 = 64;
-/// How many topics a client may give aliases to. 32: a device has fewer.
+/// How many topic aliases a client may define. 32: devices use fewer topics.
 pub(super) const TOPIC_ALIASES: u16 = 32;
-/// The longest keep-alive in seconds, with clients that can be told (5.0). 60: a client that is gone
-/// is noticed after 90 seconds.
+/// The longest keep-alive in seconds. It is imposed on clients of 5.0 only, because 3.1.1 has no
+/// server keep-alive. 60: a vanished client is noticed after 90 seconds.
 const KEEP_ALIVE: u16 = 60;
-/// How many messages of QoS 1 and 2 are in flight to a client that allows more. 256: some hundred
-/// kilobytes of small messages, on the longest ways.
+/// How many messages of QoS 1 and 2 are in flight to a client that allows more. 256: with small
+/// messages that is about a hundred kilobytes, enough for links with a long round trip.
 const WINDOW: u16 = 256;
 
-/// What a client said about itself in its CONNECT.
+/// The parameters of a client, from its CONNECT.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Client {
     pub(super) version: Version,
     pub(super) receive_maximum: u16,
     pub(super) packet_size: usize,
     pub(super) topic_aliases: u16,
-    /// Reason strings are wanted.
+    /// Whether the client accepts reason strings.
     pub(super) wants_reasons: bool,
     pub(super) keep_alive: Option<Duration>,
-    /// Another than the client's, in seconds.
+    /// The keep-alive imposed by the server, in seconds; none if the client's own is used.
     server_keep_alive: Option<u16>,
-    /// As asked for, in seconds.
+    /// As requested by the client, in seconds.
     pub(super) session_expiry: u32,
     has_name: bool,
 }
@@ -64,7 +64,7 @@ impl Mqtt {
     pub(super) fn connect(&mut self, connect: ConnectPacket, now: Instant) {
         self.clock = Some((now, 0));
         self.client = self.client_of(&connect);
-        match self.introduced(connect) {
+        match self.request_of(connect) {
             Ok(connect) => {
                 self.phase = Phase::Asked;
                 self.queue.push_back(Intent::Connect(connect));
@@ -84,7 +84,7 @@ impl Mqtt {
         }
         let keep_alive = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
         let session_expiry = match connect.version {
-            // 3.1.1 §3.1.2.4: a session that is not clean has no end of its own.
+            // 3.1.1 §3.1.2.4: a session that is not clean does not expire.
             Version::V3 if connect.clean => 0,
             Version::V3 => u32::MAX,
             Version::V5 => given.and_then(|given| given.session_expiry).unwrap_or(0),
@@ -104,15 +104,15 @@ impl Mqtt {
         }
     }
 
-    /// What the CONNECT asks of the server.
-    fn introduced(&self, connect: ConnectPacket) -> Result<Connect, Invalid> {
+    /// The request to the server that corresponds to a CONNECT.
+    fn request_of(&self, connect: ConnectPacket) -> Result<Connect, Invalid> {
         let given = connect.properties.as_deref();
         let method = given.and_then(|given| given.authentication_method.as_ref());
         if method.is_some() {
-            let why = "there is no such authentication; use user name and password";
+            let why = "authentication methods are not supported; use a user name and a password";
             return Err(Invalid::new(Reason::BAD_AUTHENTICATION_METHOD, why));
         }
-        // 3.1.1 §3.1.3.1: a client without a name has nothing to come back to.
+        // 3.1.1 §3.1.3.1: without a client id, a session cannot be found again.
         let nameless = connect.client_id.is_empty() && !connect.clean;
         if connect.client_id.len() > CLIENT_ID || (nameless && connect.version == Version::V3) {
             let why = "the client id is empty or longer than 256 bytes";
@@ -120,11 +120,11 @@ impl Mqtt {
         }
         let token = connect.password.map(|password| {
             String::from_utf8(password.to_vec()).map_err(|_| {
-                let why = "the password is no token: it is not UTF-8";
+                let why = "the password is not a token: it is not UTF-8";
                 Invalid::new(Reason::BAD_USER_OR_PASSWORD, why)
             })
         });
-        let will = connect.will.map(|will| bequeathed(&will));
+        let will = connect.will.map(|will| will_of(&will));
         let named = Named {
             name: connect.client_id.into(),
             fresh: connect.clean,
@@ -143,7 +143,7 @@ impl Mqtt {
         })
     }
 
-    /// Answers a CONNECT with this reason, and ends the connection.
+    /// Refuses a CONNECT with this reason, and ends the connection.
     pub(super) fn refuse_connect(&mut self, reason: Reason, why: &'static str) {
         if let Some(connack) = self.refusing_connack(reason, why) {
             self.say(&connack);
@@ -190,11 +190,11 @@ impl Mqtt {
     }
 }
 
-/// The publication of a will.
-fn bequeathed(will: &WillPacket) -> Result<Will, Invalid> {
+/// The publication that a will stands for.
+fn will_of(will: &WillPacket) -> Result<Will, Invalid> {
     let properties = will.properties.as_deref();
     let channel = topics::channel_of(&will.topic).map_err(|_| {
-        let why = "the will's topic is no channel's name";
+        let why = "the will's topic is not a valid channel name";
         Invalid::new(Reason::TOPIC_NAME_INVALID, why)
     })?;
     let content = content::content(will.qos, will.retain, &will.payload, properties);
@@ -209,7 +209,7 @@ fn bequeathed(will: &WillPacket) -> Result<Will, Invalid> {
     })
 }
 
-/// How long a session is kept; none if it ends with its connection.
+/// How long a session is kept after its connection; none if it ends with the connection.
 pub(super) fn seconds(expiry: u32) -> Option<Duration> {
     (expiry > 0).then(|| Duration::from_secs(expiry.into()))
 }

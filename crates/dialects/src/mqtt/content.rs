@@ -1,4 +1,5 @@
-//! Messages and publications: what a message carries beyond its payload are the publication's tags.
+//! Converts messages to publications and back. The properties of a message become the publication's
+//! tags.
 
 use std::str;
 
@@ -14,17 +15,18 @@ use super::{
 };
 use crate::json::is_shallow;
 
-/// The QoS with which a message was published, and `u` if it was said to be UTF-8. Left out for QoS 2
-/// without more: a publication without it is delivered with any QoS.
+/// The QoS of the PUBLISH, followed by `u` if its payload was declared to be UTF-8. Omitted for QoS
+/// 2 without `u`, because a publication without this tag is delivered with up to QoS 2.
 const MESSAGE: &str = "mqtt";
 const CONTENT_TYPE: &str = "content-type";
 const RESPONSE_TOPIC: &str = "response-topic";
-/// In Base64.
+/// Encoded as Base64.
 const CORRELATION_DATA: &str = "correlation-data";
-/// Seconds after the time of the publication.
+/// Seconds from the time of the publication.
 const EXPIRY: &str = "expiry";
 
-/// Names of tags that are no user properties. A user property of such a name gets a `~` before it.
+/// Tag names that do not stand for user properties. A user property with such a name is prefixed
+/// with `~`.
 const RESERVED: &[&str] = &[
     MESSAGE,
     CONTENT_TYPE,
@@ -33,10 +35,10 @@ const RESERVED: &[&str] = &[
     EXPIRY,
 ];
 
-/// The key of a retained message in its channel's state.
+/// The key under which a channel's state holds the retained message.
 pub(super) const RETAINED: &str = "retained";
 
-/// What a client publishes, as the engine takes it.
+/// The data, format and tags of a publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Content {
     pub(super) data: Bytes,
@@ -44,14 +46,14 @@ pub(super) struct Content {
     pub(super) tags: Tags,
 }
 
-/// A message that can't be carried.
+/// Why a message cannot be published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Uncarried {
     pub(super) reason: Reason,
     pub(super) why: &'static str,
 }
 
-/// The content of a message.
+/// Converts a message to the content of a publication.
 pub(super) fn content(
     qos: Qos,
     retain: bool,
@@ -61,11 +63,11 @@ pub(super) fn content(
     let given = properties;
     let is_text = given.and_then(|given| given.payload_format) == Some(true);
     let format = format_of(payload);
-    // 5.0 §3.3.2.3.2.
+    // 5.0 §3.3.2.3.2: the payload format may be checked.
     if is_text && format == Format::Binary {
         return Err(Uncarried {
             reason: Reason::PAYLOAD_FORMAT_INVALID,
-            why: "the payload is said to be UTF-8, and is not",
+            why: "the payload is declared to be UTF-8, but is not",
         });
     }
     let mut tags: Vec<(String, String)> = Vec::new();
@@ -82,7 +84,7 @@ pub(super) fn content(
             if topic.is_empty() || topic.contains(['+', '#']) {
                 return Err(Uncarried {
                     reason: Reason::TOPIC_NAME_INVALID,
-                    why: "the response topic is empty or has a wildcard",
+                    why: "the response topic is empty or contains a wildcard",
                 });
             }
             tag(RESPONSE_TOPIC, topic.to_string());
@@ -108,7 +110,7 @@ pub(super) fn content(
         format,
         tags: tags.map_err(|_| Uncarried {
             reason: Reason::IMPLEMENTATION_SPECIFIC,
-            why: "at most 16 properties are carried, with names and values of at most 256 bytes",
+            why: "a message may have at most 16 properties, with names and values of at most 256 bytes",
         })?,
     })
 }
@@ -117,8 +119,8 @@ fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name) || name.starts_with('~')
 }
 
-/// JSON is what other clients read best, then text. `null` stays text: as JSON it would remove a
-/// value of the channel's state, and for MQTT it is a payload like any other.
+/// The most specific format that the payload has: JSON, else text, else bytes. `null` is text: as
+/// JSON it would delete a value of the channel's state, and in MQTT it is an ordinary payload.
 fn format_of(payload: &[u8]) -> Format {
     let Ok(text) = str::from_utf8(payload) else {
         return Format::Binary;
@@ -135,16 +137,16 @@ fn format_of(payload: &[u8]) -> Format {
     if is_json { Format::Json } else { Format::Text }
 }
 
-/// A publication as a message, and what decides how it is delivered.
+/// A publication as a message, with the QoS that limits its delivery.
 #[derive(Debug)]
 pub(super) struct Message {
-    /// With QoS 0 and the retain flag of the publisher.
+    /// Has QoS 0, and the publisher's retain flag.
     pub(super) publish: Publish,
-    /// With which it was published; a publication of others has the highest.
+    /// The QoS of the PUBLISH; QoS 2 if the publisher does not use MQTT.
     pub(super) qos: Qos,
 }
 
-/// The publication as a message at a time; none if it has expired by then.
+/// Converts a publication to a message; none if it has expired at `now_ms`.
 pub(super) fn message(publication: &Publication, version: Version, now_ms: u64) -> Option<Message> {
     let tags = &publication.tags;
     let said = tags.get(MESSAGE).unwrap_or("2");
@@ -175,7 +177,7 @@ pub(super) fn message(publication: &Publication, version: Version, now_ms: u64) 
     })
 }
 
-/// Seconds until a message expires; none if it has.
+/// Seconds until a message expires; none if it has expired.
 fn left_of(seconds: u32, since_ms: u64, now_ms: u64) -> Option<u32> {
     let past_ms = now_ms.saturating_sub(since_ms);
     let left_ms = u64::from(seconds)
@@ -215,13 +217,14 @@ fn properties(publication: &Publication, said: &str, left: Option<u32>) -> Optio
     (all != Properties::default()).then(|| Box::new(all))
 }
 
-/// A tag of somebody else's may say anything; a response topic is a topic.
+/// A tag set by a client of another dialect can have any value: it is ignored unless it is a valid
+/// topic name.
 fn topic_or_none(value: &str) -> Option<Box<str>> {
     let is_topic = !value.is_empty() && !value.contains(['+', '#', '\0']);
     is_topic.then(|| value.into())
 }
 
-/// §1.5.4: U+0000 is not in a text of MQTT.
+/// §1.5.4: a string of MQTT does not contain U+0000.
 fn without_nul(text: &str) -> Box<str> {
     text.replace('\0', "\u{fffd}").into()
 }
@@ -246,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_is_json_or_else_text_or_else_bytes() {
+    fn the_format_of_a_payload_is_json_else_text_else_binary() {
         for (payload, format) in [
             (&b"{\"a\":1}"[..], Format::Json),
             (b" [1, 2]\n", Format::Json),
@@ -265,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_message_of_5_0_carries_comes_back() {
+    fn properties_of_a_5_0_message_survive_the_conversion_to_tags_and_back() {
         let given = Properties {
             payload_format: Some(true),
             message_expiry: Some(7),
@@ -294,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_message_is_none() {
+    fn an_expired_message_is_not_delivered() {
         let given = Properties {
             message_expiry: Some(2),
             ..Properties::default()
@@ -306,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_that_is_not_the_text_it_is_said_to_be_is_refused() {
+    fn a_payload_declared_as_utf_8_that_is_not_is_refused() {
         let given = Properties {
             payload_format: Some(true),
             ..Properties::default()
@@ -317,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn more_properties_than_there_are_tags_are_refused() {
+    fn a_message_with_more_than_16_properties_is_refused() {
         let given = Properties {
             user: vec![("a".into(), "b".into()); 17],
             ..Properties::default()
@@ -327,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_more_needs_no_tags_with_qos_2() {
+    fn a_qos_2_message_without_properties_needs_no_tags() {
         let content = content(Qos::ExactlyOnce, false, &"x".into(), None).unwrap();
         assert!(content.tags.is_empty());
         let message = message(&published(content), Version::V5, 0).unwrap();

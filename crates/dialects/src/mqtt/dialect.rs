@@ -24,10 +24,11 @@ use crate::dialect::{
     Welcome,
 };
 
-/// Packets that are decoded before what they ask for is done. 64: a batch for the disk, and less than
-/// a client may publish at once.
+/// How many packets are decoded in one turn before their commands are executed. 64: enough for a
+/// batch of the log's writer.
 const AT_ONCE: usize = 64;
-/// How many of a client's messages may be on their way to the broker before more are decoded.
+/// How many of a client's messages may wait for the broker's answer before decoding pauses. 64: the
+/// messages of one turn.
 pub(super) const PUBLISHING: usize = 64;
 
 /// MQTT over one connection.
@@ -42,32 +43,33 @@ pub(super) const PUBLISHING: usize = 64;
 pub struct Mqtt {
     pub(super) decoder: Decoder,
     pub(super) phase: Phase,
-    /// What the client said about itself.
     pub(super) client: Client,
-    /// Its name for its session, which is part of idempotency keys.
+    /// The id of the session, which is part of idempotency keys.
     pub(super) name: Option<SessionId>,
-    /// The session outlives the connection.
+    /// Whether the session outlives the connection.
     pub(super) is_durable: bool,
     pub(super) session: Session,
-    /// The session's note is to be kept anew, before these packets are sent.
+    /// Whether the session's note has changed and must be stored.
     pub(super) changed: bool,
+    /// Packets that are sent once the note is stored.
     pub(super) after_note: Vec<Vec<u8>>,
-    /// Commands that are not answered.
+    /// Commands without an answer yet.
     pub(super) pending: HashMap<CommandId, Purpose>,
     next_command: u64,
     pub(super) batches: Batches,
     pub(super) receiving: Aliases,
-    /// Messages of the client on their way to the broker.
+    /// The number of the client's messages that wait for the broker's answer.
     pub(super) publishing: usize,
-    /// Those that were refused for now, in their order.
+    /// Messages that were refused temporarily, in order.
     pub(super) again: VecDeque<(Command, Publishing)>,
+    /// When they are published again.
     again_at: Option<Instant>,
     pub(super) sending: Sending,
-    /// When the last packet came.
+    /// When the last packet was received.
     seen: Option<Instant>,
-    /// When the client's silence is looked at.
+    /// When the keep-alive is checked.
     look_at: Option<Instant>,
-    /// A moment in both clocks.
+    /// The same moment in the monotonic clock and in milliseconds since 1970.
     pub(super) clock: Option<(Instant, u64)>,
     pub(super) queue: VecDeque<Intent>,
 }
@@ -80,20 +82,20 @@ pub(super) enum Phase {
     Ended,
 }
 
-/// What a command is for.
+/// What the answer to a command is used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// A message of the client; the command is kept in case it is refused for now.
+    /// A message of the client. The command is kept to be repeated if it is refused temporarily.
     Publish(Box<(Command, Publishing)>),
     /// A filter of a SUBSCRIBE.
     Subscribe(super::subscribing::Asked),
     /// A filter of an UNSUBSCRIBE.
     Unsubscribe(super::subscribing::Place),
-    /// A subscription of QoS 0 of an earlier connection.
+    /// The subscription with this number, of QoS 0, which an earlier connection made.
     Restore(u32),
-    /// The retained messages of this subscription.
+    /// The retained messages of the subscription with this number.
     Retained(u32),
-    /// The note is kept; then these packets are sent.
+    /// Storing the note, after which these packets are sent.
     Remember(Vec<Vec<u8>>),
 }
 
@@ -105,7 +107,7 @@ pub(super) struct Publishing {
 }
 
 impl Mqtt {
-    /// A connection of a client that has said nothing yet, with packets of at most so many bytes.
+    /// A new connection. Packets of the client may have at most `packet_bytes` bytes.
     #[must_use]
     pub fn new(packet_bytes: usize) -> Self {
         Self {
@@ -132,7 +134,7 @@ impl Mqtt {
         }
     }
 
-    /// Queues a command whose answer serves this purpose.
+    /// Queues a command, and remembers what its answer is used for.
     pub(super) fn ask(&mut self, command: Command, purpose: Purpose) {
         self.next_command = self.next_command.wrapping_add(1).max(1);
         let id = CommandId(self.next_command);
@@ -174,8 +176,8 @@ impl Mqtt {
         self.keep_note();
     }
 
-    /// Keeps the note if it has changed, ahead of the messages that it tells of: they are published
-    /// after it.
+    /// Stores the note if it has changed. The command is queued before the messages whose keys are
+    /// in the note, so that no message is published under a key that is not stored yet.
     pub(super) fn keep_note(&mut self) {
         let packets = std::mem::take(&mut self.after_note);
         if !std::mem::take(&mut self.changed) || !self.is_durable {
@@ -185,7 +187,8 @@ impl Mqtt {
         }
         let note = Bytes::from(self.session.note());
         self.ask(Command::Remember { note }, Purpose::Remember(packets));
-        // Behind what is done, of which the note tells nothing any more: both are kept together.
+        // After the leading `Done` commands: the note no longer contains those messages, and must
+        // not be stored without them.
         let is_done = |intent: &&Intent| {
             let Intent::Command { command, .. } = intent else {
                 return false;
@@ -201,14 +204,18 @@ impl Mqtt {
     fn take(&mut self, packet: Packet, now: Instant) {
         match packet {
             Packet::Connect(connect) if self.phase == Phase::New => self.connect(*connect, now),
-            // §3.1: a second CONNECT is a protocol error, and so is what only servers send.
+            // §3.1: a second CONNECT is a protocol error, and so are packets that only servers
+            // send.
             Packet::Connect(_)
             | Packet::ConnAck(_)
             | Packet::SubAck(_)
             | Packet::UnsubAck(_)
-            | Packet::PingResp => self.protocol_error("this packet may not come here"),
-            // §4.12: only with an authentication method, and those are refused with the CONNECT.
-            Packet::Auth(_) => self.protocol_error("there is no authentication to go on with"),
+            | Packet::PingResp => self.protocol_error("this packet is not allowed here"),
+            // §4.12: AUTH requires an authentication method, and those are refused with the
+            // CONNECT.
+            Packet::Auth(_) => {
+                self.protocol_error("an AUTH requires an authentication method in the CONNECT")
+            }
             Packet::Publish(publish) => self.publish(publish),
             Packet::PubAck(ack) => self.acknowledged(&ack),
             Packet::PubRec(ack) => self.client_received(&ack),
@@ -221,7 +228,8 @@ impl Mqtt {
         }
     }
 
-    /// A reason in words, if the client wants such and has room for them (§3.1.2.11.7).
+    /// A reason string, if the client accepts it (§3.1.2.11.7) and its maximum packet size allows
+    /// it.
     pub(super) fn reason_string(&self, why: &str) -> Option<Box<Properties>> {
         let has_room = self.client.packet_size > why.len().saturating_add(64);
         let wanted = self.client.version == Version::V5 && self.client.wants_reasons && has_room;
@@ -237,10 +245,10 @@ impl Mqtt {
         self.fail(Invalid::new(Reason::PROTOCOL_ERROR, why));
     }
 
-    /// Something came that ends the connection.
+    /// Ends the connection because of an invalid packet.
     pub(super) fn fail(&mut self, Invalid { reason, why }: Invalid) {
         if self.phase == Phase::New {
-            // Before its CONNECT is understood, a client can be told only that its version is not.
+            // Before a valid CONNECT, only an unsupported version has an answer (§3.1.2.2).
             if reason == Reason::UNSUPPORTED_VERSION {
                 self.refuse_connect(reason, why);
             }
@@ -249,7 +257,7 @@ impl Mqtt {
         self.disconnect_for(reason, why);
     }
 
-    /// Tells a client of 5.0 why it is disconnected, and ends the connection.
+    /// Ends the connection. A client of 5.0 gets the reason in a DISCONNECT.
     pub(super) fn disconnect_for(&mut self, reason: Reason, why: &'static str) {
         if let Some(disconnect) = self.disconnection(reason, why) {
             self.say(&disconnect);
@@ -280,21 +288,23 @@ impl Mqtt {
             .as_ref()
             .and_then(|given| given.session_expiry);
         if let Some(expiry) = expiry {
-            // §3.14.2.2.2: a session that was to end with the connection stays so.
+            // §3.14.2.2.2: an expiry of 0 in the CONNECT cannot be raised here.
             if self.client.session_expiry == 0 && expiry > 0 {
-                return self
-                    .protocol_error("a session that ends with its connection can't be kept");
+                return self.protocol_error(
+                    "the session expiry was 0 in the CONNECT, and cannot be changed",
+                );
             }
             self.queue.push_back(Intent::Keep(seconds(expiry)));
         }
-        // §3.14.4: any other reason has the will published.
+        // §3.14.4: with any other reason, the will is published.
         if reasoned.reason == Reason::SUCCESS {
             self.queue.push_back(Intent::Leave);
         }
         self.end(Reason::SUCCESS, "the client disconnected");
     }
 
-    /// The time of day, as far as it is known from when the connection began.
+    /// The time of the last packet in milliseconds since 1970, derived from the time of the
+    /// welcome.
     pub(super) fn unix_ms(&self) -> u64 {
         let (Some((then, ms)), Some(seen)) = (self.clock, self.seen) else {
             return 0;
@@ -303,13 +313,14 @@ impl Mqtt {
         ms.saturating_add(u64::try_from(past).unwrap_or(u64::MAX))
     }
 
-    /// Messages that were refused for now are published again after this time.
+    /// Schedules messages that were refused temporarily to be published again.
     pub(super) fn publish_again_after(&mut self, pause: Duration) {
         let now = self.seen.or(self.clock.map(|(then, _)| then));
         let at = now.and_then(|now| now.checked_add(pause));
         self.again_at = self.again_at.or(at);
     }
 
+    /// How long the client may be silent; none if its keep-alive is off.
     fn silence(&self) -> Option<Duration> {
         // §3.1.2.10: one and a half times the keep-alive.
         let keep_alive = self.client.keep_alive?;
@@ -329,10 +340,10 @@ impl Dialect for Mqtt {
         match incoming {
             Incoming::Binary(bytes) if self.phase != Phase::Ended => self.decoder.push(bytes),
             Incoming::Binary(_) => {}
-            // §6: MQTT over WebSocket is in binary messages.
+            // §6: MQTT over WebSocket uses binary messages.
             Incoming::Text(_) => {
                 self.phase = Phase::Ended;
-                let (code, reason) = (1003, "MQTT is in binary messages");
+                let (code, reason) = (1003, "MQTT requires binary messages");
                 self.queue.push_back(Intent::Close { code, reason });
             }
         }
@@ -342,7 +353,7 @@ impl Dialect for Mqtt {
 
     fn readiness(&self) -> Readiness {
         match self.phase {
-            // What comes after the end is not looked at.
+            // Everything received after the end is discarded.
             Phase::Ended => Readiness::Ready,
             Phase::Asked => Readiness::Waits,
             Phase::New | Phase::Open if !self.may_take() => Readiness::Waits,
@@ -374,7 +385,7 @@ impl Dialect for Mqtt {
             self.look_at = ends;
             if ends.is_some_and(|ends| ends <= now) {
                 self.look_at = None;
-                let why = "nothing came within one and a half times the keep-alive";
+                let why = "nothing was received within one and a half times the keep-alive";
                 self.disconnect_for(Reason::KEEP_ALIVE_TIMEOUT, why);
             }
         }
@@ -386,7 +397,7 @@ impl Dialect for Mqtt {
             return Head::Nothing;
         };
         let Some(SubscriptionId(number)) = recipient.subscription else {
-            // It needs nothing of its own.
+            // Subscriptions without an id share the encoded message.
             return Head::None;
         };
         let place = Some(recipient.place);
@@ -398,7 +409,7 @@ impl Dialect for Mqtt {
     }
 
     fn has_tokens(&self) -> bool {
-        // A session is found by its client id.
+        // Sessions are found by client id.
         false
     }
 
@@ -427,7 +438,7 @@ impl Dialect for Mqtt {
             .and_then(|(seen, pause)| seen.checked_add(pause));
         let version = self.client.version;
         out.push(Payload::Binary(self.greeting(welcome).encode(version)));
-        // §4.4: what was released before is released again.
+        // §4.4: a PUBREL without its PUBCOMP is sent again.
         for (id, message) in &self.session.in_flight {
             if matches!(message.stage, Exchange::Released { .. }) {
                 let ack = super::packet::Ack::new(*id, Reason::SUCCESS);
@@ -469,7 +480,7 @@ impl Dialect for Mqtt {
                 subscription, to, ..
             } => self.skipped(subscription, *to),
             Notice::Reconnect { .. } => {
-                let why = "the server goes away";
+                let why = "the server is shutting down";
                 self.disconnect_for(Reason::SERVER_SHUTTING_DOWN, why);
             }
             Notice::Close { reason } => {
@@ -480,7 +491,7 @@ impl Dialect for Mqtt {
                 self.phase = Phase::Ended;
                 self.decoder.clear();
             }
-            // MQTT has no words for these.
+            // MQTT has no packets for these.
             Notice::Reply { id: None, .. }
             | Notice::ChannelGap { .. }
             | Notice::Own { .. }

@@ -1,4 +1,5 @@
-//! Publications for subscriptions that need nothing of their own: QoS 0, the same bytes for all.
+//! Encodes publications for subscriptions that share their bytes: QoS 0, without identifiers,
+//! aliases and limits on the packet size.
 
 use offhook_engine::{PresenceChange, Publication};
 
@@ -24,11 +25,12 @@ impl Encoding for Messages {
     }
 
     fn publication(&self, publication: &Publication) -> Shared {
-        // As of its own time, which is a moment ago: expired only if it is not delivered at once, and
-        // then a subscription is not plain.
+        // The expiry is computed as of the publication's own time: these subscriptions are live,
+        // and receive it at once.
         let message = content::message(publication, self.0, publication.time_ms);
         let bytes = message.map(|mut message| {
-            // 3.1.1 §3.3.1.3: what is forwarded is not what was retained before.
+            // 3.1.1 §3.3.1.3: the flag is set only on messages that were retained before the
+            // SUBSCRIBE.
             message.publish.retain = false;
             Packet::Publish(message.publish).encode(self.0)
         });

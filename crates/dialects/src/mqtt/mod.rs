@@ -1,6 +1,6 @@
 //! MQTT 3.1.1 and 5.0: see `docs/dialects/mqtt.md`.
 //!
-//! | MQTT | here |
+//! | MQTT | Offhook |
 //! |---|---|
 //! | a topic | a channel (`topics`) |
 //! | a message's properties | a publication's tags (`content`) |
@@ -8,7 +8,7 @@
 //! | QoS 1 and 2 to a client | an acknowledged subscription (`sending`) |
 //! | QoS 2 from a client | an idempotency key (`receiving`) |
 //! | a retained message | a value of the channel's state |
-//! | a session | a session that the client names, with a note of the dialect (`note`) |
+//! | a session | a session named by the client, with this dialect's own data (`note`) |
 
 mod connecting;
 mod content;

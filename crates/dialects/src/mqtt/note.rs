@@ -1,7 +1,7 @@
-//! What the broker keeps of a session for this dialect, as bytes: subscriptions with their options,
-//! and the messages of QoS 2 that are between their steps.
+//! The dialect's part of a session as bytes, which the broker stores: subscriptions with their
+//! options, and unfinished exchanges of QoS 2.
 //!
-//! Messages that the client has not acknowledged at all are not in it: the engine delivers them again.
+//! Messages without any acknowledgement are not part of it: the engine delivers them again.
 
 use offhook_engine::{ChannelName, Filter, Position, Target};
 
@@ -10,7 +10,7 @@ use super::{
     session::{Exchange, InFlight, Received, Session, Subscription, Taking},
 };
 
-/// The form of the bytes.
+/// The version of this format.
 const FORM: u8 = 1;
 
 impl Session {
@@ -52,7 +52,7 @@ impl Session {
         w
     }
 
-    /// The session of a note; none if these are the bytes of something else.
+    /// Decodes a note; none if it is truncated or has another version.
     pub(super) fn from_note(note: &[u8]) -> Option<Self> {
         let mut r = note;
         if u8::from_be_bytes(take(&mut r)?) != FORM {
@@ -127,7 +127,7 @@ fn options_of(bits: u8) -> Option<Options> {
         qos: Qos::new(bits & 3)?,
         no_local: bits & NO_LOCAL != 0,
         retain_as_published: bits & RETAIN_AS_PUBLISHED != 0,
-        // It matters when subscribing only.
+        // It has a meaning only in a SUBSCRIBE.
         retain_handling: RetainHandling::Always,
     })
 }
@@ -188,13 +188,13 @@ mod tests {
     }
 
     #[test]
-    fn a_session_comes_back_from_its_note() {
+    fn a_session_can_be_restored_from_its_note() {
         let session = session();
         assert_eq!(Session::from_note(&session.note()), Some(session));
     }
 
     #[test]
-    fn what_is_not_acknowledged_at_all_is_left_to_the_engine() {
+    fn messages_without_any_acknowledgement_are_not_in_the_note() {
         let mut sent = session();
         let place = Some(Position::new(5, 7));
         let stage = Exchange::Sent(Qos::ExactlyOnce);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_that_is_cut_short_is_none() {
+    fn a_truncated_note_is_rejected() {
         let note = session().note();
         for len in 0..note.len() {
             assert_eq!(Session::from_note(note.get(..len).unwrap()), None, "{len}");

@@ -32,7 +32,7 @@ reasons! {
     GRANTED_2 = 0x02, "granted QoS 2";
     /// The client disconnects, and its will must be published.
     DISCONNECT_WITH_WILL = 0x04, "disconnect with will message";
-    /// The message was accepted, but nobody is subscribed to it.
+    /// The message was accepted, but there are no matching subscribers.
     NO_MATCHING_SUBSCRIBERS = 0x10, "no matching subscribers";
     /// There was nothing to unsubscribe from.
     NO_SUBSCRIPTION_EXISTED = 0x11, "no subscription existed";
@@ -54,7 +54,7 @@ reasons! {
     NOT_AUTHORIZED = 0x87, "not authorized";
     /// The server cannot serve now.
     SERVER_UNAVAILABLE = 0x88, "server unavailable";
-    /// The server is busy: try later.
+    /// The server is busy; try again later.
     SERVER_BUSY = 0x89, "server busy";
     /// The server is going away.
     SERVER_SHUTTING_DOWN = 0x8B, "server shutting down";

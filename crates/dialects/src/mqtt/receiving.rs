@@ -1,5 +1,5 @@
-//! Messages of the client: published, acknowledged once they are durable, and with QoS 2 published
-//! once however often they come.
+//! Messages from the client. They are acknowledged once they are durable. A message of QoS 2 is
+//! published once, even if it is received several times.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -17,18 +17,19 @@ use super::{
 };
 use crate::dialect::Intent;
 
-/// How many messages of QoS 2 a client of 3.1.1 may leave unreleased, which can't be told a receive
-/// maximum. 16,384: clients send what they have queued at once, and release it afterwards.
+/// How many messages of QoS 2 a client of 3.1.1, which has no receive maximum, may leave
+/// unreleased. 16,384: clients send their whole queue first, and release the messages afterwards.
 const UNRELEASED: usize = 16_384;
 
-/// How long to wait before publishing again what was refused for now, if the engine does not say.
+/// The pause before a temporarily refused message is published again, if the engine gives none.
+/// 200 ms: long enough to relieve the broker, and hardly noticeable to a client.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The topics that the client has given aliases.
+/// The topics for which the client has defined aliases.
 #[derive(Debug, Default)]
 pub(super) struct Aliases(HashMap<u16, Box<str>>);
 
-/// A message that was not published.
+/// Why a message was not published.
 struct Unpublished {
     reason: Reason,
     why: &'static str,
@@ -41,7 +42,7 @@ impl Unpublished {
 }
 
 impl Mqtt {
-    /// A message of the client.
+    /// Handles a PUBLISH.
     pub(super) fn publish(&mut self, mut publish: Publish) {
         if let Err(invalid) = self.resolve_alias(&mut publish) {
             return self.fail(invalid);
@@ -67,14 +68,14 @@ impl Mqtt {
         self.ask(command, purpose);
     }
 
-    /// Puts the topic where an alias stands for it (5.0 §3.3.2.3.4).
+    /// Replaces a topic alias by its topic (5.0 §3.3.2.3.4).
     fn resolve_alias(&mut self, publish: &mut Publish) -> Result<(), Invalid> {
         let Some(given) = &publish.properties else {
             return Ok(());
         };
-        // §3.3.2.3.8.
+        // §3.3.2.3.8: a client must not send one.
         if !given.subscription_ids.is_empty() {
-            let why = "only a server's messages have subscription identifiers";
+            let why = "a client's message must not have a subscription identifier";
             return Err(Invalid::new(Reason::PROTOCOL_ERROR, why));
         }
         let Some(alias) = given.topic_alias else {
@@ -82,12 +83,12 @@ impl Mqtt {
         };
         let aliases = &mut self.receiving.0;
         if alias > TOPIC_ALIASES {
-            let why = "the topic alias is larger than the maximum";
+            let why = "the topic alias exceeds the maximum";
             return Err(Invalid::new(Reason::TOPIC_ALIAS_INVALID, why));
         }
         if publish.topic.is_empty() {
             let known = aliases.get(&alias).cloned();
-            let why = "the topic alias stands for no topic";
+            let why = "the topic alias is not defined";
             publish.topic = known.ok_or(Invalid::new(Reason::TOPIC_ALIAS_INVALID, why))?;
         } else {
             aliases.insert(alias, publish.topic.clone());
@@ -95,17 +96,17 @@ impl Mqtt {
         Ok(())
     }
 
-    /// The number of the idempotency key under which a message of QoS 2 is to be published; none if
-    /// there is nothing to publish.
+    /// The number of the idempotency key with which to publish a message of QoS 2; none if the
+    /// message must not be published.
     fn first_seen(&mut self, publish: &Publish) -> Option<u64> {
         let id = publish.packet_id;
         match self.session.received.get_mut(&id) {
-            // Its PUBREC is on the way.
+            // It is being published, and the PUBREC follows.
             Some(Received {
                 state: Taking::Pending,
                 ..
             }) => return None,
-            // §4.3.3: it was taken, and is until it is released.
+            // §4.3.3: until the PUBREL, the same identifier is the same message.
             Some(Received {
                 state: Taking::Taken,
                 ..
@@ -113,12 +114,13 @@ impl Mqtt {
                 self.say(&Packet::PubRec(Ack::new(id, Reason::SUCCESS)));
                 return None;
             }
-            // An earlier connection began to publish it. The key tells whether it succeeded.
+            // An earlier connection started to publish it. The same key publishes it only if that
+            // did not succeed.
             Some(received) if publish.dup => {
                 received.state = Taking::Pending;
                 return Some(received.key);
             }
-            // The client never sends a message again without saying so: this is another one.
+            // Without the DUP flag it is a different message that reuses the identifier.
             Some(_) | None => {}
         }
         let most = match self.client.version {
@@ -126,7 +128,7 @@ impl Mqtt {
             Version::V3 => UNRELEASED,
         };
         if self.session.received.len() >= most {
-            let why = "more messages are unreleased than may be";
+            let why = "too many messages of QoS 2 are unreleased";
             self.fail(Invalid::new(Reason::RECEIVE_MAXIMUM_EXCEEDED, why));
             return None;
         }
@@ -138,13 +140,14 @@ impl Mqtt {
         Some(key)
     }
 
-    /// The idempotency key with this number. A session that ends with its connection needs none.
+    /// The idempotency key with this number; none if the session ends with its connection, because
+    /// nothing is published twice within one connection.
     fn key(&self, number: u64) -> Option<Key> {
         let name = self.name.filter(|_| self.is_durable)?;
         Key::new(&format!("mqtt/{name}/{number}")).ok()
     }
 
-    /// The client has had PUBREC, and will not send the message again.
+    /// PUBREL: the client has received the PUBREC, and will not send the message again.
     pub(super) fn client_releases(&mut self, ack: &Ack) {
         let known = self.session.received.remove(&ack.packet_id).is_some();
         let reason = match known {
@@ -152,13 +155,13 @@ impl Mqtt {
             false => Reason::PACKET_ID_NOT_FOUND,
         };
         let packet = Packet::PubComp(Ack::new(ack.packet_id, reason));
-        // Once it has PUBCOMP, the client may use the identifier for another message: by then it must
-        // be forgotten here, also after a crash.
+        // After the PUBCOMP, the client may use the identifier for another message. Therefore the
+        // note without it is stored first, so that a crash does not bring it back.
         self.changed |= known;
         self.after_note.push(packet.encode(self.client.version));
     }
 
-    /// What became of a message.
+    /// Handles the broker's answer to a publication.
     pub(super) fn published(&mut self, command: Command, publishing: Publishing, reply: &Reply) {
         self.publishing = self.publishing.saturating_sub(1);
         let Publishing { qos, packet_id } = publishing;
@@ -181,14 +184,15 @@ impl Mqtt {
             reason = "every other refusal is final"
         )]
         match refusal.code {
-            // The client is not read until it was published: that slows it down.
+            // Until it is published, nothing more is read from the client, which slows it down.
             ErrorCode::RateLimited | ErrorCode::Busy if self.again.len() < PUBLISHING => {
                 self.again.push_back((command, publishing));
                 self.publish_again_after(refusal.retry_after.unwrap_or(PAUSE));
             }
-            // It may have been published: the client sends it again on its next connection.
+            // Whether it was published is unknown. The client sends it again on its next
+            // connection.
             ErrorCode::TimedOut | ErrorCode::StorageFailed if qos != Qos::AtMostOnce => {
-                let why = "it is not known whether a message was published";
+                let why = "it is unknown whether a message was published; send it again";
                 self.disconnect_for(Reason::UNSPECIFIED, why);
             }
             code => {
@@ -205,13 +209,14 @@ impl Mqtt {
         }
     }
 
-    /// A message that did not get to the engine, which counts and logs it.
+    /// Reports a message that the dialect itself refuses, so that the engine counts and logs it.
     fn unpublished(&mut self, publishing: Publishing, no: &Unpublished) {
         let refusal = Refusal::new(ErrorCode::BadRequest, no.why);
         self.queue.push_back(Intent::Refuse { id: None, refusal });
         self.not_taken(publishing, no);
     }
 
+    /// Tells the client that a message was not published.
     fn not_taken(&mut self, publishing: Publishing, no: &Unpublished) {
         let Publishing { qos, packet_id } = publishing;
         if qos == Qos::ExactlyOnce {
@@ -219,11 +224,11 @@ impl Mqtt {
             self.session.received.remove(&packet_id);
             self.changed = true;
         }
-        // §3.3.5: nothing tells a client of a message of QoS 0.
+        // A message of QoS 0 is not acknowledged (§4.3.1).
         if qos == Qos::AtMostOnce {
             return;
         }
-        // 3.1.1 §3.3.5: either an acknowledgement as if it was taken, or the end.
+        // 3.1.1 §3.3.5: there is no negative acknowledgement, so the connection ends.
         if self.client.version == Version::V3 {
             return self.disconnect_for(no.reason, no.why);
         }
@@ -239,15 +244,14 @@ impl Mqtt {
     }
 }
 
-/// What publishes a message.
+/// The command that publishes a message.
 fn command(publish: &Publish, key: Option<Key>) -> Result<Command, Unpublished> {
     if publish.topic.starts_with("$SYS/") {
-        let why = "topics below $SYS are the server's";
+        let why = "topics below $SYS/ are reserved for the server";
         return Err(Unpublished::new(Reason::NOT_AUTHORIZED, why));
     }
     let channel = topics::channel_of(&publish.topic).map_err(|_| {
-        let why =
-            "the topic is no channel's name: it is longer than 200 bytes or has control characters";
+        let why = "the topic is longer than 200 bytes or contains control characters";
         Unpublished::new(Reason::TOPIC_NAME_INVALID, why)
     })?;
     let properties = publish.properties.as_deref();

@@ -1,14 +1,14 @@
-//! The engine's refusals and closes in the words of MQTT.
+//! Maps the engine's refusals and close reasons to reason codes of MQTT.
 
 use offhook_engine::{CloseReason, ErrorCode};
 
 use super::Reason;
 
-/// Why a CONNECT was refused.
+/// The reason code of a refused CONNECT.
 pub(super) fn of_connect(code: ErrorCode) -> Reason {
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "whatever else is wrong with a connect has no code of its own"
+        reason = "no other refusal has a specific reason code"
     )]
     match code {
         ErrorCode::Unauthenticated | ErrorCode::BadToken => Reason::BAD_USER_OR_PASSWORD,
@@ -23,7 +23,7 @@ pub(super) fn of_connect(code: ErrorCode) -> Reason {
     }
 }
 
-/// Why a PUBLISH, a SUBSCRIBE or an UNSUBSCRIBE was refused.
+/// The reason code of a refused PUBLISH, SUBSCRIBE or UNSUBSCRIBE.
 pub(super) fn of_request(code: ErrorCode) -> Reason {
     match code {
         ErrorCode::BadChannelName => Reason::TOPIC_NAME_INVALID,
@@ -57,7 +57,7 @@ pub(super) fn of_request(code: ErrorCode) -> Reason {
     }
 }
 
-/// Why the server closes a connection.
+/// The reason code with which the server closes a connection.
 pub(super) fn of_close(reason: CloseReason) -> Reason {
     match reason {
         CloseReason::TooSlow => Reason::QUOTA_EXCEEDED,
@@ -68,7 +68,7 @@ pub(super) fn of_close(reason: CloseReason) -> Reason {
     }
 }
 
-/// The code of the WebSocket's Close.
+/// The close code, if the transport is a WebSocket.
 pub(super) fn close_code(reason: Reason) -> u16 {
     match reason {
         Reason::SUCCESS => 1000,

@@ -1,4 +1,4 @@
-//! Messages to the client, and what it acknowledges.
+//! Messages to the client, and its acknowledgements.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,21 +19,23 @@ use super::{
 };
 use crate::dialect::{Intent, Payload};
 
-/// Retained messages that are asked for at once. 32: a few are enough to go on with while the next
-/// are read.
+/// How many retained messages are requested at a time. 32: enough to keep the connection busy while
+/// the next page is read.
 const PAGE: u32 = 32;
 
-/// Messages on their way to the client beyond those in flight.
+/// Messages to the client that are not in flight yet.
 #[derive(Debug, Default)]
 pub(super) struct Sending {
-    /// Messages that wait for others to be acknowledged: no more than the engine's windows hold
-    /// together, and a page of retained messages.
+    /// Messages that wait until others are acknowledged. Bounded by the sum of the engine's windows
+    /// and one page of retained messages.
     held: VecDeque<Queued>,
-    /// Subscriptions whose further retained messages are asked for once none is held.
+    /// Subscriptions with further retained messages, and where to continue. They are requested once
+    /// `held` is empty.
     pages: VecDeque<(u32, ChannelName)>,
-    /// Messages that an earlier connection released may not have been delivered on this one.
+    /// Whether messages released on an earlier connection may not have been delivered by the engine
+    /// on this one.
     pub(super) has_earlier: bool,
-    /// Topics that were given an alias.
+    /// Topic aliases defined for this client.
     aliases: HashMap<Box<str>, u16>,
 }
 
@@ -47,8 +49,8 @@ struct Queued {
 }
 
 impl Mqtt {
-    /// The packet with which a publication is delivered to a subscription; none if it is not, or not
-    /// yet. A retained message has no place.
+    /// The packet that delivers a publication to a subscription; none if it is not delivered, or
+    /// only later. `place` is none for a retained message.
     pub(super) fn deliver(
         &mut self,
         number: u32,
@@ -66,7 +68,7 @@ impl Mqtt {
         };
         let qos = message.qos.min(options.qos);
         let mut publish = message.publish;
-        // §3.3.1.3 and 5.0 §3.8.3.1.
+        // §3.3.1.3: the flag marks a retained message. 5.0 §3.8.3.1: or it is the publisher's.
         publish.retain = place.is_none() || (options.retain_as_published && publish.retain);
         if identifier > 0 {
             of(&mut publish).subscription_ids.push(identifier);
@@ -117,8 +119,8 @@ impl Mqtt {
         bytes
     }
 
-    /// A packet's bytes, with an alias for its topic if the client allows it; none if they are more
-    /// than the client takes, which is as if they were sent (5.0 §3.1.2.11.4).
+    /// Encodes a packet, with an alias for its topic if the client allows it; none if it exceeds
+    /// the client's maximum packet size. Such a message counts as delivered (5.0 §3.1.2.11.4).
     fn finish(&mut self, mut publish: Publish) -> Option<Vec<u8>> {
         let mut new_alias = None;
         if self.client.topic_aliases > 0 {
@@ -143,8 +145,8 @@ impl Mqtt {
         Some(bytes)
     }
 
-    /// The engine delivers in order: what an earlier connection had released before this place, and is
-    /// not delivered again, was done.
+    /// Marks messages released on an earlier connection as done if the engine has passed their
+    /// place. The engine delivers in order, so it will not deliver them again.
     fn passes(&mut self, number: u32, place: Position) {
         if !self.sending.has_earlier {
             return;
@@ -168,7 +170,7 @@ impl Mqtt {
         self.sending.has_earlier = more;
     }
 
-    /// The client needs a publication no longer: the engine may go on.
+    /// Tells the engine that a publication needs no further delivery.
     fn is_done(&mut self, number: u32, place: Option<Position>) {
         let Some(place) = place else { return };
         let Some(subscription) = self.session.subscriptions.get(&number) else {
@@ -182,7 +184,7 @@ impl Mqtt {
             position: place,
             cumulative: false,
         };
-        // Ahead of everything else, and so of the next note.
+        // At the front, so that it is executed before the next note is stored.
         let id = CommandId(0);
         self.queue.push_front(Intent::Command { id, command });
     }
@@ -194,7 +196,7 @@ impl Mqtt {
         }
     }
 
-    /// PUBACK: a message of QoS 1 has arrived, or was refused, which is the same.
+    /// PUBACK: a message of QoS 1 was received. A failure also ends the exchange (5.0 §4.3.2).
     pub(super) fn acknowledged(&mut self, ack: &Ack) {
         let message = self.session.in_flight.get(&ack.packet_id);
         if message.is_some_and(|message| message.stage == Exchange::Sent(Qos::AtLeastOnce)) {
@@ -202,17 +204,17 @@ impl Mqtt {
         }
     }
 
-    /// PUBREC: a message of QoS 2 has arrived.
+    /// PUBREC: a message of QoS 2 was received.
     pub(super) fn client_received(&mut self, ack: &Ack) {
         let id = ack.packet_id;
         let message = self.session.in_flight.get_mut(&id);
         let message = message.filter(|message| message.stage != Exchange::Sent(Qos::AtLeastOnce));
         let reason = match message {
-            // §4.3.3: the exchange is over.
+            // §4.3.3: a failure ends the exchange.
             Some(_) if ack.reason.is_failure() => return self.ends(id),
             Some(message) => {
-                // Once it has PUBREL, the client forgets the identifier: by then it must be known here
-                // that it was released, also after a crash.
+                // After the PUBREL, the client forgets the identifier. Therefore the note with the
+                // release is stored first, so that the message is not sent again after a crash.
                 if let Exchange::Sent(_) = message.stage {
                     self.changed |= message.place.is_some();
                     message.stage = Exchange::Released { delivered: true };
@@ -232,13 +234,13 @@ impl Mqtt {
         };
         match message.stage {
             Exchange::Released { delivered: true } => self.ends(ack.packet_id),
-            // The engine would not know what is done.
+            // The engine does not accept `Done` for a message that it has not delivered.
             Exchange::Released { delivered: false } => message.stage = Exchange::Completed,
             Exchange::Completed | Exchange::Sent(_) => {}
         }
     }
 
-    /// Sends what waited for others to be acknowledged, as many as there is room for.
+    /// Sends held messages, up to the client's receive maximum.
     fn send_held(&mut self) {
         let now_ms = self.unix_ms();
         let mut left = self.sending.held.len();
@@ -265,7 +267,7 @@ impl Mqtt {
         }
     }
 
-    /// Asks for the retained messages of a subscription.
+    /// Requests a page of a subscription's retained messages.
     pub(super) fn ask_retained(&mut self, number: u32, after: Option<ChannelName>) {
         let Some(subscription) = self.session.subscriptions.get(&number) else {
             return;
@@ -274,7 +276,8 @@ impl Mqtt {
             Target::Filter(filter) => Ok(filter.clone()),
             Target::Channel(channel) => Filter::new(channel.as_str()),
         };
-        // A name of more levels than filters have keeps its retained message to itself.
+        // A channel with more levels than a filter may have cannot be queried: its retained message
+        // is not delivered.
         let Ok(filter) = filter else { return };
         let command = Command::Values {
             filter,
@@ -284,7 +287,7 @@ impl Mqtt {
         self.ask(command, Purpose::Retained(number));
     }
 
-    /// The retained messages of a subscription.
+    /// Delivers a page of a subscription's retained messages.
     pub(super) fn retained(&mut self, number: u32, reply: &Reply) {
         let Reply::Values { values, next, .. } = reply else {
             return;
@@ -301,8 +304,8 @@ impl Mqtt {
         self.send_held();
     }
 
-    /// A gap: messages up to there are not delivered again. Those that the client has already are
-    /// released by it all the same; those that it has not are forgotten.
+    /// Handles a gap: messages up to `to` are not delivered again. Exchanges that the client has
+    /// acknowledged are completed; the others are dropped.
     pub(super) fn skipped(&mut self, subscription: &SubscriptionName, to: Position) {
         let Some(id) = subscription.id else { return };
         self.session.in_flight.retain(|_, message| {
@@ -322,12 +325,12 @@ impl Mqtt {
     }
 }
 
-/// The properties of a message, which it has from now on.
+/// The properties of a message, added if it has none.
 fn of(publish: &mut Publish) -> &mut Properties {
     publish.properties.get_or_insert_default()
 }
 
-/// Whether a client needs bytes of its own for every message.
+/// Whether every message to the client must be encoded separately.
 pub(super) fn has_own_bytes(version: Version, packet_size: usize, topic_aliases: u16) -> bool {
     version == Version::V5 && (packet_size != usize::MAX || topic_aliases > 0)
 }

@@ -1,5 +1,4 @@
-//! What belongs to a session: its subscriptions, and the messages that are under way in both
-//! directions.
+//! The state of a session: its subscriptions, and the messages in flight in both directions.
 
 use std::collections::HashMap;
 
@@ -11,17 +10,17 @@ use super::packet::{Options, Qos};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Subscription {
     pub(super) target: Target,
-    /// As granted.
+    /// The granted options.
     pub(super) options: Options,
-    /// The client's own identifier; 0 without one.
+    /// The subscription identifier given by the client; 0 if there is none.
     pub(super) identifier: u32,
-    /// Whether the engine knows it by its number. One that needs no bytes of its own it knows by its
-    /// target, so that all such subscriptions share them.
+    /// Whether the engine identifies it by its number. A subscription that shares its encoded
+    /// messages with others is identified by its target instead.
     pub(super) numbered: bool,
 }
 
 impl Subscription {
-    /// The engine's name for the subscription with this number.
+    /// How the engine identifies this subscription, whose number is `number`.
     pub(super) fn key(&self, number: u32) -> SubscriptionKey {
         match self.numbered {
             true => SubscriptionKey::Id(SubscriptionId(number)),
@@ -30,16 +29,18 @@ impl Subscription {
     }
 }
 
-/// A message of QoS 1 or 2 that the client has not acknowledged wholly.
+/// A message of QoS 1 or 2 whose exchange is not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InFlight {
     /// The number of its subscription.
     pub(super) subscription: u32,
-    /// Its place in what is subscribed to; none for a retained message.
+    /// Its place in the subscription; none for a retained message.
     pub(super) place: Option<Position>,
     pub(super) stage: Exchange,
 }
 
+/// The stages of the exchange of a message to the client.
+///
 /// ```text
 ///            PUBACK
 /// Sent(1) ───────────▶ gone
@@ -49,18 +50,19 @@ pub(super) struct InFlight {
 ///                         │ has not delivered it yet     │ the engine delivers it
 ///                         └─────────▶ Completed ─────────┘
 /// ```
-/// On a new connection, a message that was released before is released again at once. The engine,
-/// which does not know of that, delivers it later.
+///
+/// On a new connection, the PUBREL of a released message is sent again at once. The engine is not
+/// aware of this, and delivers the message later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exchange {
     /// The PUBLISH was sent with this QoS.
     Sent(Qos),
     /// The client has the message: PUBREL was or will be sent.
     Released {
-        /// Whether the engine has delivered it on this connection, and waits until it is done.
+        /// Whether the engine has delivered it on this connection and waits for `Done`.
         delivered: bool,
     },
-    /// The client is done with it, and the engine has not delivered it on this connection.
+    /// The client has completed it, but the engine has not delivered it on this connection yet.
     Completed,
 }
 
@@ -78,7 +80,7 @@ pub(super) enum Taking {
     Pending,
     /// It was published, and PUBREC was sent.
     Taken,
-    /// An earlier connection was publishing it: whether it was is not known.
+    /// An earlier connection started to publish it; the result is unknown.
     Unknown,
 }
 
@@ -96,20 +98,20 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session that begins at this time.
+    /// A session that starts at this time.
     pub(super) fn begun(unix_ms: u64) -> Self {
         Self {
-            // An earlier session of the same client has used numbers from its own beginning on, and
-            // their keys are remembered: the same key would pass for the same message.
+            // The broker remembers the keys of an earlier session of the same client, and a message
+            // with the same key is a duplicate. Starting at the current time avoids these keys.
             next_key: unix_ms << 20,
             ..Self::default()
         }
     }
 
-    /// Adds a subscription in place of one to the same target; returns its number.
+    /// Adds a subscription and returns its number. From now on, its target refers to this one.
     pub(super) fn add(&mut self, subscription: Subscription) -> u32 {
         let number = self.next_number;
-        // Numbers are not used twice within what a session can do in its life.
+        // 2^31 numbers: a session does not live long enough to reuse one.
         self.next_number = self.next_number.wrapping_add(1) & 0x7fff_ffff;
         self.numbers.insert(subscription.target.clone(), number);
         self.subscriptions.insert(number, subscription);
@@ -125,11 +127,11 @@ impl Session {
         Some(removed)
     }
 
-    /// The packet identifier of a message, and whether it was in use for it already.
+    /// The packet identifier of a message, and its exchange if it is in flight already.
     ///
-    /// It follows from the message's place, so that after a crash of the server, which may forget
-    /// which identifier a message had, the message has the same again, and the client knows it. Only
-    /// if that is taken, the next free one is used. None if all are taken.
+    /// The identifier is derived from the message's place. If the server crashes and forgets the
+    /// identifier, the message gets the same one again, by which the client recognizes it. If it is
+    /// taken by another message, the next free one is used. None if all are taken.
     pub(super) fn packet_id(
         &self,
         subscription: u32,
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_has_the_same_identifier_in_a_session_that_forgot_it() {
+    fn a_message_has_the_same_identifier_after_the_session_forgot_it() {
         let place = Some(Position::new(1, 65_534));
         let (id, known) = Session::default().packet_id(0, place).unwrap();
         assert_eq!((id, known), (65_535, None));
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identifier_in_use_is_passed_over_and_found_again() {
+    fn an_identifier_in_use_is_skipped_and_a_message_in_flight_is_found() {
         let mut session = Session::default();
         session.in_flight.insert(65_535, sent(1));
         let place = Some(Position::new(1, 65_534));
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn when_all_identifiers_are_taken_there_is_none() {
+    fn there_is_no_identifier_when_all_are_in_use() {
         let mut session = Session::default();
         for id in 1..=u16::MAX {
             session.in_flight.insert(id, sent(u64::from(id) + 100_000));
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_subscription_to_a_target_takes_its_place() {
+    fn a_later_subscription_to_the_same_target_replaces_the_earlier_one() {
         let mut session = Session::default();
         let new = || Subscription {
             target: ChannelName::new("a").unwrap().into(),

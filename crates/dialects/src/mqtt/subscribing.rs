@@ -1,4 +1,4 @@
-//! SUBSCRIBE and UNSUBSCRIBE: a command for each filter, and one answer for all of them.
+//! SUBSCRIBE and UNSUBSCRIBE: each filter becomes a command, and all of them share one answer.
 
 use std::collections::HashMap;
 
@@ -19,11 +19,11 @@ use super::{
     topics,
 };
 
-/// Filters of one packet that are carried out. 1,024: more than a session may have by default; the
-/// others are refused for exceeding a quota.
+/// How many filters of one packet are processed; the others are refused with "quota exceeded".
+/// 1,024: more than the default limit of a session's subscriptions.
 const FILTERS: usize = 1_024;
 
-/// Answers that wait for the engine.
+/// SUBACKs and UNSUBACKs that wait for answers of the engine.
 #[derive(Debug, Default)]
 pub(super) struct Batches {
     all: HashMap<u32, Batch>,
@@ -35,23 +35,23 @@ struct Batch {
     subscribes: bool,
     packet_id: u16,
     reasons: Vec<Reason>,
-    /// Filters without an answer.
+    /// The number of filters without an answer.
     left: usize,
 }
 
-/// A filter's place in an answer.
+/// The position of a filter in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     batch: u32,
     index: usize,
 }
 
-/// A filter that the engine is asked to subscribe to.
+/// A filter of a SUBSCRIBE that was passed to the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     place: Place,
     number: u32,
-    /// The client had no subscription to it.
+    /// Whether the client had no subscription to it before.
     is_new: bool,
     retain_handling: RetainHandling,
 }
@@ -110,7 +110,7 @@ impl Mqtt {
                 && known.options.no_local == options.no_local
                 && known.numbered == numbered;
             if same_flow {
-                // §3.8.4: it is replaced, and nothing is lost of what it matches.
+                // §3.8.4: it is replaced, and no message that it matches may be lost.
                 (known.options, known.identifier) = (options, identifier);
                 return self.is_subscribed(asked(number));
             }
@@ -126,8 +126,8 @@ impl Mqtt {
         {
             let subscription = replaced.key(old);
             let leave = Command::Unsubscribe { subscription };
-            // Two that the engine knows by the same target can't be there at once; otherwise the
-            // new one is there before the old one ends.
+            // The engine allows only one unnumbered subscription to a target, so the old one has to
+            // end first. Otherwise the new one starts before the old one ends, and loses nothing.
             if !numbered && !replaced.numbered {
                 self.tell(leave);
                 return self.ask_for(number, Purpose::Subscribe(asked(number)));
@@ -138,7 +138,7 @@ impl Mqtt {
         self.ask_for(number, Purpose::Subscribe(asked(number)));
     }
 
-    /// Whether a subscription's messages have bytes of their own.
+    /// Whether a subscription's messages must be encoded separately.
     fn is_numbered(&self, options: Options, identifier: u32) -> bool {
         options.qos != Qos::AtMostOnce
             || identifier > 0
@@ -150,9 +150,9 @@ impl Mqtt {
             )
     }
 
-    /// How many messages a new subscription may have that are not acknowledged. What exceeds the
-    /// client's receive maximum is held here: with smaller windows for later subscriptions, all of
-    /// them together have some times that much.
+    /// The engine's window for a new subscription. Messages beyond the client's receive maximum are
+    /// held here. Later subscriptions get smaller windows, so that the sum of all windows stays
+    /// within a small multiple of the receive maximum.
     fn window(&self) -> u16 {
         let all = self.session.subscriptions.values();
         let acknowledged = all.filter(|s| s.options.qos != Qos::AtMostOnce).count();
@@ -183,8 +183,8 @@ impl Mqtt {
         self.ask(Command::Subscribe(wish), purpose);
     }
 
-    /// Subscriptions of QoS 0 begin anew on each connection: what was published meanwhile is not for
-    /// them.
+    /// Subscribes to everything of QoS 0 again on a new connection. Messages published in between
+    /// are not delivered to these subscriptions.
     pub(super) fn subscribe_again(&mut self) {
         let all = &self.session.subscriptions;
         let plain = all.iter().filter(|(_, s)| s.options.qos == Qos::AtMostOnce);
@@ -222,7 +222,7 @@ impl Mqtt {
         }
     }
 
-    /// What the engine answered to a command.
+    /// Handles the engine's answer to a command.
     pub(super) fn answered(&mut self, purpose: Purpose, reply: &Reply) {
         match purpose {
             Purpose::Publish(publish) => {
@@ -242,13 +242,12 @@ impl Mqtt {
         }
     }
 
-    /// The note is kept, or can't be: then nothing may follow that relies on it.
+    /// Handles the answer to storing the note. If it failed, nothing that relies on it may be sent.
     fn remembered(&mut self, packets: Vec<Vec<u8>>, reply: &Reply) {
         if matches!(reply, Reply::Refused(_)) {
-            let why = "the session can't be kept";
+            let why = "the session could not be stored";
             return self.disconnect_for(Reason::UNSPECIFIED, why);
         }
-        // Nothing holds them back any more.
         let said = packets.into_iter().map(crate::dialect::Payload::Binary);
         self.queue.extend(said.map(crate::dialect::Intent::Say));
     }
@@ -261,8 +260,8 @@ impl Mqtt {
         if refusal.code == ErrorCode::NoHistory
             && let Some(known) = self.session.subscriptions.get(&number)
         {
-            // §3.8.4: a lower QoS than was asked for may be granted. Nothing is there to deliver
-            // again from.
+            // §3.8.4: the granted QoS may be lower than the requested one. Without history,
+            // messages cannot be delivered again.
             let mut options = known.options;
             options.qos = Qos::AtMostOnce;
             let numbered = self.is_numbered(options, known.identifier);
@@ -277,7 +276,7 @@ impl Mqtt {
 
     fn is_subscribed(&mut self, asked: Asked) {
         let Some(subscription) = self.session.subscriptions.get(&asked.number) else {
-            // It was removed before it began.
+            // It was removed before the engine answered.
             return self.answer(asked.place, Reason::UNSPECIFIED);
         };
         let granted = Reason(subscription.options.qos.number());
@@ -293,14 +292,14 @@ impl Mqtt {
         }
     }
 
-    /// One filter has its answer; the last one sends them.
+    /// Sets the answer to one filter. After the last one, the packet is sent.
     fn answer(&mut self, place: Place, reason: Reason) {
         let Some(batch) = self.batches.all.get_mut(&place.batch) else {
             return;
         };
         let is_old = self.client.version == Version::V3;
         if let Some(slot) = batch.reasons.get_mut(place.index) {
-            // 3.1.1 §3.9.3: there is one code for a failure.
+            // 3.1.1 §3.9.3: 0x80 is the only code for a failure.
             let fails = is_old && reason.is_failure();
             *slot = if fails { Reason::UNSPECIFIED } else { reason };
         }
@@ -314,7 +313,7 @@ impl Mqtt {
         let acks = Acks {
             packet_id: batch.packet_id,
             properties: None,
-            // 3.1.1 §3.11: an UNSUBACK has none.
+            // 3.1.1 §3.11: an UNSUBACK has no codes.
             reasons: match batch.subscribes || !is_old {
                 true => batch.reasons,
                 false => Vec::new(),
@@ -328,7 +327,8 @@ impl Mqtt {
         self.after_note.push(packet.encode(self.client.version));
     }
 
-    /// The engine has ended a subscription: a right was taken away, or its messages can't be read.
+    /// Handles a subscription that the engine ended: a permission was revoked, or its messages
+    /// cannot be read.
     pub(super) fn unsubscribed(&mut self, subscription: &SubscriptionName, code: ErrorCode) {
         let number = match subscription.id {
             Some(id) => Some(id.0),
@@ -342,10 +342,11 @@ impl Mqtt {
         }
         self.changed = true;
         self.keep_note();
-        // MQTT has no word for this: a client that goes on without its messages would not know.
+        // MQTT has no packet for this. The connection ends, because otherwise the client would not
+        // notice that messages are missing.
         self.fail(Invalid::new(
             refusals::of_request(code),
-            "a subscription was ended",
+            "the server ended a subscription",
         ));
     }
 }

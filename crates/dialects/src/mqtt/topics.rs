@@ -1,9 +1,8 @@
-//! Topics and channels: topics are the names of channels, but for one character.
+//! Maps topics to channels and back. Except for one character, a topic is the name of its channel.
 //!
-//! A channel's name has no `*`, and a topic may have one: it is written `%2A` in the channel's name,
-//! and a `%` that is followed by `2A` or `25` is written `%25`. So every topic of at most 200 bytes
-//! without control characters has a channel of its own, and nearly all of them the one of the same
-//! name.
+//! A topic may contain `*`, and a channel's name may not: `*` becomes `%2A`, and a `%` followed by
+//! `2A` or `25` becomes `%25`. Every topic of at most 200 bytes without control characters
+//! therefore has a channel of its own, and nearly every topic has the channel of the same name.
 
 use std::borrow::Cow;
 
@@ -19,7 +18,7 @@ pub(super) fn channel_of(topic: &str) -> Result<ChannelName, Refusal> {
     ChannelName::new(&escaped(topic))
 }
 
-/// What a topic filter subscribes to: a channel, unless it has wildcards.
+/// The target of a topic filter: a filter if it has wildcards, otherwise a channel.
 pub(super) fn target_of(filter: &str) -> Result<Target, Reason> {
     if filter.starts_with(SHARED) {
         return Err(Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);
@@ -33,8 +32,9 @@ pub(super) fn target_of(filter: &str) -> Result<Target, Reason> {
     target.map_err(|_| Reason::TOPIC_FILTER_INVALID)
 }
 
-/// The topic of a channel. A channel whose name has a wildcard in it, which no topic may have, has a
-/// topic with `%2B` or `%23` in its place: its messages are received and can't be answered.
+/// The topic of a channel. A topic must not contain `+` or `#`, but a channel's name may: they
+/// become `%2B` and `%23`. A client can receive messages of such a channel, but cannot publish to
+/// it.
 pub(super) fn topic_of(channel: &ChannelName) -> Cow<'_, str> {
     let name = channel.as_str();
     if !name.contains(['%', '+', '#']) {
@@ -70,7 +70,7 @@ pub(super) fn topic_of(channel: &ChannelName) -> Cow<'_, str> {
     Cow::Owned(topic)
 }
 
-/// Whether `25` and what is after it stand for a `%` that had to be written so.
+/// Whether `after`, the text after a `%`, makes this `%` an escaped one.
 fn is_escaped_percent(after: &str) -> bool {
     after
         .strip_prefix("25")
@@ -98,14 +98,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_has_the_channel_of_its_own_name() {
+    fn the_channel_of_an_ordinary_topic_has_the_same_name() {
         for topic in ["a", "/", "a//b", "100%", "50%20", "$SYS/x", "a b/ü"] {
             assert_eq!(channel_of(topic).unwrap().as_str(), topic);
         }
     }
 
     #[test]
-    fn topics_come_back_from_their_channels() {
+    fn escaped_topics_can_be_restored_from_their_channels() {
         for topic in [
             "*",
             "%2A",
@@ -125,20 +125,20 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_with_a_wildcard_in_its_name_has_a_topic_without() {
+    fn wildcards_in_a_channel_name_are_escaped_in_its_topic() {
         let channel = ChannelName::new("a+b#").unwrap();
         assert_eq!(topic_of(&channel), "a%2Bb%23");
     }
 
     #[test]
-    fn a_filter_without_wildcards_is_a_channel() {
+    fn a_filter_without_wildcards_subscribes_to_a_channel() {
         assert!(matches!(target_of("a/b").unwrap(), Target::Channel(_)));
         assert!(matches!(target_of("a/+/#").unwrap(), Target::Filter(_)));
         assert_eq!(target_of("a*/+").unwrap().as_str(), "a%2A/+");
     }
 
     #[test]
-    fn filters_that_are_none_are_refused_with_the_specifications_reason() {
+    fn invalid_filters_are_refused_with_the_reason_of_the_specification() {
         for filter in ["", "a+", "a/#/b", "#a", "a\u{1}"] {
             let refused = target_of(filter).unwrap_err();
             assert_eq!(refused, Reason::TOPIC_FILTER_INVALID, "{filter}");

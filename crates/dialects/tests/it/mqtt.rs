@@ -1,9 +1,9 @@
-//! MQTT as a dialect: packets of a client become commands, and what the server says becomes packets.
+//! The MQTT dialect: packets of a client become commands, and the server's output becomes packets.
 #![expect(
     clippy::wildcard_enum_match_arm,
     clippy::needless_pass_by_value,
     clippy::disallowed_methods,
-    reason = "a test is about one variant, reads better with values, and begins at some moment"
+    reason = "a test matches one variant, is easier to read with values, and needs a starting time"
 )]
 
 use std::{
@@ -24,14 +24,15 @@ use offhook_dialects::{
 };
 use offhook_engine::*;
 
-/// A client, and the server's side of its connection as far as the dialect sees it.
+/// A client, and the part of the server that the dialect interacts with.
 struct Client {
     mqtt: Mqtt,
     version: Version,
     now: Instant,
     unix_ms: u64,
-    /// What the server was asked for and has not answered.
+    /// Commands that are not answered yet.
     asked: Vec<(CommandId, Command)>,
+    /// Commands without an answer.
     told: Vec<Command>,
     packets: Vec<Packet>,
     others: Vec<Intent>,
@@ -86,8 +87,8 @@ const PUBLISHED: Reply = Reply::Published {
 };
 
 impl Client {
-    /// A client that has sent nothing.
-    fn stranger(version: Version) -> Self {
+    /// A client that has not sent a CONNECT yet.
+    fn unconnected(version: Version) -> Self {
         let mut decoder = Decoder::new(1 << 20);
         decoder.set_version(version);
         Self {
@@ -104,9 +105,9 @@ impl Client {
         }
     }
 
-    /// A client whose session is new and as long as it asked for.
+    /// A connected client with a new session, which is kept for as long as it requested.
     fn new(connect: Connect) -> Self {
-        let mut client = Self::stranger(connect.version);
+        let mut client = Self::unconnected(connect.version);
         client.send(Packet::Connect(Box::new(connect)));
         let asked = client.others.pop();
         let Some(Intent::Connect(connect)) = asked else {
@@ -123,7 +124,7 @@ impl Client {
         client
     }
 
-    /// A session that outlives its connection.
+    /// A client whose session outlives its connection.
     fn durable(version: Version) -> Self {
         let mut connect = connect(version);
         connect.clean = false;
@@ -216,7 +217,7 @@ impl Client {
         command
     }
 
-    /// Subscribes to a channel, and answers all that is asked for it.
+    /// Subscribes, answers every command that this causes, and returns the subscription's number.
     fn subscribe(&mut self, filter: &str, options: Options) -> Option<u32> {
         self.send(Packet::Subscribe(Subscribe {
             packet_id: 9,
@@ -248,7 +249,7 @@ impl Client {
         number
     }
 
-    /// A publication is delivered to a subscription.
+    /// Delivers a publication to a subscription, as the engine does.
     fn deliver(&mut self, number: u32, publication: &Arc<Publication>, offset: u64, again: u16) {
         let shared = Shared {
             publication: Some(Arc::clone(publication)),
@@ -321,11 +322,11 @@ fn a_message_of_qos_1_is_acknowledged_once_it_is_published() {
 }
 
 #[test]
-fn a_message_of_qos_2_is_published_once_however_often_it_comes() {
+fn a_message_of_qos_2_is_published_once_even_if_it_is_received_several_times() {
     let mut client = Client::durable(Version::V5);
     let message = publish("a", Qos::ExactlyOnce, 5, "x");
     client.send(Packet::Publish(message.clone()));
-    // Its number is kept before it is published under it.
+    // The number of its key is stored before it is published.
     assert!(matches!(
         client.reply(Reply::Remembered),
         Command::Remember { .. }
@@ -344,11 +345,11 @@ fn a_message_of_qos_2_is_published_once_however_often_it_comes() {
     assert_eq!(
         client.take(),
         [],
-        "the identifier is not forgotten on disk yet"
+        "the identifier is still in the stored note"
     );
     client.reply(Reply::Remembered);
     assert_eq!(client.take(), [Packet::PubComp(ack(5))]);
-    // The same identifier is another message now.
+    // From now on, the same identifier is a different message.
     client.send(Packet::Publish(message));
     client.reply(Reply::Remembered);
     let Command::Publish { key: next, .. } = client.reply(PUBLISHED) else {
@@ -358,7 +359,7 @@ fn a_message_of_qos_2_is_published_once_however_often_it_comes() {
 }
 
 #[test]
-fn a_message_of_qos_2_that_comes_again_after_a_crash_has_the_key_it_had() {
+fn a_message_of_qos_2_repeated_after_a_crash_has_the_same_key() {
     let mut before = Client::durable(Version::V5);
     let mut message = publish("a", Qos::ExactlyOnce, 5, "x");
     before.send(Packet::Publish(message.clone()));
@@ -369,7 +370,7 @@ fn a_message_of_qos_2_that_comes_again_after_a_crash_has_the_key_it_had() {
         panic!("not published");
     };
     let again = |dup| {
-        let mut after = Client::stranger(Version::V5);
+        let mut after = Client::unconnected(Version::V5);
         after.send(Packet::Connect(Box::new(connect(Version::V5))));
         after.welcome(Some(Duration::from_secs(9)), true, &note);
         after.packets.clear();
@@ -385,14 +386,14 @@ fn a_message_of_qos_2_that_comes_again_after_a_crash_has_the_key_it_had() {
     };
     let mut again = again;
     assert_eq!(again(true), key);
-    assert_ne!(again(false), key, "it was not sent before");
+    assert_ne!(again(false), key, "without DUP it is a different message");
 }
 
 #[test]
-fn a_session_that_begins_anew_uses_no_key_of_the_one_before() {
+fn a_new_session_of_the_same_client_does_not_reuse_keys() {
     let mut keys = Vec::new();
     for unix_ms in [1_000_000, 1_000_001] {
-        let mut client = Client::stranger(Version::V5);
+        let mut client = Client::unconnected(Version::V5);
         client.unix_ms = unix_ms;
         client.send(Packet::Connect(Box::new(connect(Version::V5))));
         client.welcome(Some(Duration::from_secs(9)), false, &[]);
@@ -407,7 +408,7 @@ fn a_session_that_begins_anew_uses_no_key_of_the_one_before() {
 }
 
 #[test]
-fn a_refused_message_is_told_to_5_0_and_ends_3_1_1() {
+fn a_refused_message_gets_a_reason_code_in_5_0_and_ends_the_connection_in_3_1_1() {
     let refused = || {
         let detail = "no";
         Reply::Refused(Refusal::new(ErrorCode::Forbidden, detail))
@@ -427,7 +428,7 @@ fn a_refused_message_is_told_to_5_0_and_ends_3_1_1() {
 }
 
 #[test]
-fn a_client_that_publishes_too_fast_is_not_read_until_all_is_published() {
+fn a_rate_limited_client_is_not_read_until_its_messages_are_published() {
     let mut client = Client::of(Version::V3);
     for id in 1..=2 {
         client.send(Packet::Publish(publish("a", Qos::AtLeastOnce, id, "x")));
@@ -453,8 +454,8 @@ fn a_client_that_publishes_too_fast_is_not_read_until_all_is_published() {
 }
 
 #[test]
-fn what_comes_behind_the_connect_waits_for_its_answer() {
-    let mut client = Client::stranger(Version::V3);
+fn packets_after_the_connect_wait_until_it_is_answered() {
+    let mut client = Client::unconnected(Version::V3);
     let both = [
         Packet::Connect(Box::new(connect(Version::V3))).encode(Version::V3),
         Packet::PingReq.encode(Version::V3),
@@ -471,7 +472,7 @@ fn what_comes_behind_the_connect_waits_for_its_answer() {
 }
 
 #[test]
-fn a_subscription_of_qos_0_shares_its_bytes_and_one_of_qos_1_is_acknowledged() {
+fn subscriptions_of_qos_0_share_encoded_messages_and_those_of_qos_1_are_acknowledged() {
     let mut client = Client::of(Version::V5);
     assert_eq!(client.subscribe("a/+", qos(Qos::AtMostOnce)), None);
     let number = client.subscribe("b", qos(Qos::AtLeastOnce)).unwrap();
@@ -523,7 +524,7 @@ fn a_message_is_delivered_with_the_lower_of_both_qos() {
 }
 
 #[test]
-fn a_release_is_on_disk_before_it_is_sent_and_is_sent_again_after_a_crash() {
+fn a_pubrel_is_stored_before_it_is_sent_and_is_sent_again_after_a_crash() {
     let mut client = Client::durable(Version::V5);
     let number = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
     client.take();
@@ -539,11 +540,11 @@ fn a_release_is_on_disk_before_it_is_sent_and_is_sent_again_after_a_crash() {
     };
     assert_eq!(client.take(), [Packet::PubRel(ack(id))]);
 
-    let mut after = Client::stranger(Version::V5);
+    let mut after = Client::unconnected(Version::V5);
     after.send(Packet::Connect(Box::new(connect(Version::V5))));
     after.welcome(Some(Duration::from_secs(9)), true, &note);
     assert_eq!(after.take()[1..], [Packet::PubRel(ack(id))]);
-    // The engine delivers it again, since it was not done.
+    // The engine delivers it again, because it was not completed.
     after.deliver(number, &publication("b", "hi", &[]), 7, 1);
     assert_eq!(after.take(), []);
     after.send(Packet::PubComp(ack(id)));
@@ -551,7 +552,7 @@ fn a_release_is_on_disk_before_it_is_sent_and_is_sent_again_after_a_crash() {
 }
 
 #[test]
-fn a_message_that_is_completed_before_it_is_delivered_again_is_not_sent_again() {
+fn a_message_completed_before_its_redelivery_is_not_sent_again() {
     let mut client = Client::durable(Version::V5);
     let number = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
     client.take();
@@ -564,7 +565,7 @@ fn a_message_that_is_completed_before_it_is_delivered_again_is_not_sent_again() 
     let Command::Remember { note } = client.reply(Reply::Remembered) else {
         panic!("no note");
     };
-    let mut after = Client::stranger(Version::V5);
+    let mut after = Client::unconnected(Version::V5);
     after.send(Packet::Connect(Box::new(connect(Version::V5))));
     after.welcome(Some(Duration::from_secs(9)), true, &note);
     after.take();
@@ -579,7 +580,7 @@ fn a_message_that_is_completed_before_it_is_delivered_again_is_not_sent_again() 
 }
 
 #[test]
-fn what_is_done_is_kept_together_with_the_note_that_no_longer_tells_of_it() {
+fn done_commands_are_stored_together_with_the_note_that_omits_their_messages() {
     let mut client = Client::durable(Version::V5);
     let number = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
     client.take();
@@ -590,7 +591,7 @@ fn what_is_done_is_kept_together_with_the_note_that_no_longer_tells_of_it() {
     let id = message.packet_id;
     client.send(Packet::PubRec(ack(id)));
     client.reply(Reply::Remembered);
-    // At once: a message, which is published behind a note, and the end of the other.
+    // In one read: a message, which is published after a note, and the completion of the other.
     let bytes = [
         Packet::Publish(publish("a", Qos::ExactlyOnce, 5, "x")).encode(Version::V5),
         Packet::PubComp(ack(id)).encode(Version::V5),
@@ -615,7 +616,7 @@ fn what_is_done_is_kept_together_with_the_note_that_no_longer_tells_of_it() {
 }
 
 #[test]
-fn a_message_that_was_done_before_the_crash_does_not_stay_in_flight() {
+fn a_message_completed_before_a_crash_does_not_stay_in_flight() {
     let mut connect = connect(Version::V5);
     connect.properties = Some(Box::new(Properties {
         receive_maximum: Some(1),
@@ -634,18 +635,18 @@ fn a_message_that_was_done_before_the_crash_does_not_stay_in_flight() {
     let Command::Remember { note } = client.reply(Reply::Remembered) else {
         panic!("no note");
     };
-    let mut after = Client::stranger(Version::V5);
+    let mut after = Client::unconnected(Version::V5);
     after.send(Packet::Connect(Box::new(connect)));
     after.welcome(Some(Duration::from_secs(9)), true, &note);
     after.send(Packet::PubComp(ack(id)));
     after.take();
-    // The engine knows that it was done, and goes on with the next.
+    // The engine was told that it is done, and continues with the next message.
     after.deliver(number, &publication("b", "next", &[]), 8, 0);
     assert!(matches!(after.take()[..], [Packet::Publish(_)]));
 }
 
 #[test]
-fn a_message_that_was_not_acknowledged_comes_again_with_its_identifier() {
+fn an_unacknowledged_message_is_sent_again_with_the_same_identifier() {
     let mut first = Client::durable(Version::V5);
     let number = first.subscribe("b", qos(Qos::AtLeastOnce)).unwrap();
     first.take();
@@ -671,7 +672,7 @@ fn a_message_that_was_not_acknowledged_comes_again_with_its_identifier() {
 }
 
 #[test]
-fn no_more_are_in_flight_than_the_client_receives() {
+fn no_more_messages_are_in_flight_than_the_receive_maximum() {
     let mut connect = connect(Version::V5);
     connect.properties = Some(Box::new(Properties {
         receive_maximum: Some(2),
@@ -693,7 +694,7 @@ fn no_more_are_in_flight_than_the_client_receives() {
 }
 
 #[test]
-fn retained_messages_follow_the_subscription_with_their_flag() {
+fn retained_messages_are_sent_after_the_suback_with_the_retain_flag() {
     let mut client = Client::of(Version::V5);
     client.send(Packet::Subscribe(Subscribe {
         packet_id: 9,
@@ -723,7 +724,7 @@ fn retained_messages_follow_the_subscription_with_their_flag() {
         panic!("nothing was retained");
     };
     assert!(message.retain && !message.dup && message.qos == Qos::AtLeastOnce);
-    // The next page is asked for behind the first.
+    // The next page is requested after the first.
     let Some((_, Command::Values { after, .. })) = client.asked.first() else {
         panic!("{:?}", client.asked);
     };
@@ -733,7 +734,7 @@ fn retained_messages_follow_the_subscription_with_their_flag() {
 }
 
 #[test]
-fn a_channel_without_history_grants_qos_0() {
+fn a_subscription_to_a_channel_without_history_is_granted_qos_0() {
     let mut client = Client::of(Version::V5);
     client.send(Packet::Subscribe(Subscribe {
         packet_id: 9,
@@ -822,7 +823,7 @@ fn a_silent_client_is_disconnected_after_one_and_a_half_times_the_keep_alive() {
     );
     assert!(
         !client.others.contains(&Intent::Leave),
-        "its will is published"
+        "its will must be published"
     );
 }
 
@@ -841,8 +842,8 @@ fn a_disconnect_keeps_the_will_from_being_published_unless_it_asks_for_it() {
 }
 
 #[test]
-fn a_will_is_a_publication_with_its_delay() {
-    let mut client = Client::stranger(Version::V5);
+fn a_will_becomes_a_publication_with_a_delay() {
+    let mut client = Client::unconnected(Version::V5);
     let mut connect = connect(Version::V5);
     connect.will = Some(Will {
         topic: "gone".into(),
@@ -867,9 +868,9 @@ fn a_will_is_a_publication_with_its_delay() {
 }
 
 #[test]
-fn a_refused_connect_is_answered_and_closed() {
+fn a_refused_connect_is_answered_with_a_connack_and_closed() {
     for (version, code) in [(Version::V3, 4), (Version::V5, 0x86)] {
-        let mut client = Client::stranger(version);
+        let mut client = Client::unconnected(version);
         let mut connect = connect(version);
         connect.user = Some("ann".into());
         connect.password = Some(Bytes::from_static(b"wrong"));
@@ -887,7 +888,7 @@ fn a_refused_connect_is_answered_and_closed() {
 }
 
 #[test]
-fn packets_that_may_not_come_end_the_connection_with_the_reason() {
+fn invalid_packets_end_the_connection_with_their_reason() {
     let suback = Packet::PingResp.encode(Version::V5);
     let second = Packet::Connect(Box::new(connect(Version::V5))).encode(Version::V5);
     for (bytes, reason) in [
@@ -896,7 +897,7 @@ fn packets_that_may_not_come_end_the_connection_with_the_reason() {
         (vec![0xf0, 0], Reason::PROTOCOL_ERROR),
         (vec![0x36, 0], Reason::MALFORMED),
         (vec![0x30, 0xff, 0xff, 0x7f], Reason::PACKET_TOO_LARGE),
-        // An alias beyond the maximum, and one that stands for nothing.
+        // An alias beyond the maximum, and an undefined one.
         (
             vec![0x30, 7, 0, 1, b'a', 3, 0x23, 0, 99],
             Reason::TOPIC_ALIAS_INVALID,
@@ -913,14 +914,14 @@ fn packets_that_may_not_come_end_the_connection_with_the_reason() {
         };
         assert_eq!(disconnect.reason, reason, "{bytes:?}");
         assert!(client.closed.is_some());
-        // Nothing that follows is looked at.
+        // Everything after it is ignored.
         client.send(Packet::PingReq);
         assert_eq!(client.take(), []);
     }
 }
 
 #[test]
-fn a_client_of_5_0_that_leaves_more_unreleased_than_it_may_is_disconnected() {
+fn a_5_0_client_that_exceeds_the_receive_maximum_is_disconnected() {
     let mut client = Client::of(Version::V5);
     for id in 1..=64 {
         client.send(Packet::Publish(publish("a", Qos::ExactlyOnce, id, "x")));
@@ -936,7 +937,7 @@ fn a_client_of_5_0_that_leaves_more_unreleased_than_it_may_is_disconnected() {
 }
 
 #[test]
-fn topics_have_aliases_both_ways_where_both_sides_allow_them() {
+fn topic_aliases_work_in_both_directions_where_both_sides_allow_them() {
     let mut connect = connect(Version::V5);
     connect.properties = Some(Box::new(Properties {
         topic_alias_maximum: Some(1),
@@ -982,7 +983,7 @@ fn topics_have_aliases_both_ways_where_both_sides_allow_them() {
 }
 
 #[test]
-fn a_message_larger_than_the_client_takes_is_not_sent_and_counts_as_sent() {
+fn a_message_above_the_clients_maximum_packet_size_is_skipped_and_counts_as_delivered() {
     let mut connect = connect(Version::V5);
     connect.properties = Some(Box::new(Properties {
         maximum_packet_size: Some(20),
@@ -1000,7 +1001,7 @@ fn a_message_larger_than_the_client_takes_is_not_sent_and_counts_as_sent() {
 }
 
 #[test]
-fn a_session_that_is_taken_over_is_told_so() {
+fn a_client_whose_session_is_taken_over_gets_the_reason() {
     let mut client = Client::of(Version::V5);
     client.notice(Notice::Close {
         reason: CloseReason::Replaced,
@@ -1012,8 +1013,8 @@ fn a_session_that_is_taken_over_is_told_so() {
 }
 
 #[test]
-fn text_is_no_mqtt() {
-    let mut client = Client::stranger(Version::V3);
+fn a_text_message_is_closed_with_1003() {
+    let mut client = Client::unconnected(Version::V3);
     let mut intents = Vec::new();
     let now = client.now;
     client.mqtt.receive(Incoming::Text("hi"), now, &mut intents);

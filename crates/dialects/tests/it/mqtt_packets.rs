@@ -1,5 +1,5 @@
-//! The packets of MQTT: every encoded packet can be decoded, however the bytes are split, and
-//! nothing else is accepted.
+//! The packets of MQTT: every encoded packet can be decoded, regardless of where the bytes are
+//! split, and invalid packets are refused.
 
 use bytes::Bytes;
 use offhook_dialects::mqtt::{
@@ -29,7 +29,7 @@ fn refused(version: Version, bytes: &[u8]) -> Invalid {
     decode(version, bytes).unwrap_err()
 }
 
-/// A CONNECT of this level and these flags, and what follows them.
+/// A CONNECT with this level, these flags, and `rest` as everything after the keep-alive.
 fn connect(level: u8, flags: u8, rest: &[u8]) -> Vec<u8> {
     let head = [0, 4, b'M', b'Q', b'T', b'T', level, flags, 0, 60];
     let len = u8::try_from(head.len() + rest.len()).unwrap();
@@ -43,7 +43,7 @@ fn first(bytes: &[u8]) -> Result<Option<Packet>, Invalid> {
 }
 
 #[test]
-fn a_connect_brings_the_version_of_the_packets_after_it() {
+fn the_connect_sets_the_version_of_the_following_packets() {
     let mut decoder = Decoder::new(LIMIT);
     decoder.push(&connect(4, 2, &[0, 1, b'a']));
     let Some(Packet::Connect(connect)) = decoder.next_packet().unwrap() else {
@@ -52,7 +52,7 @@ fn a_connect_brings_the_version_of_the_packets_after_it() {
     assert_eq!((connect.version, &*connect.client_id), (Version::V3, "a"));
     assert!(connect.clean);
     assert_eq!(decoder.version(), Some(Version::V3));
-    // In 5.0 this publish would begin with the length of its properties.
+    // In 5.0, this PUBLISH would have the length of its properties after the topic.
     decoder.push(&[0x30, 5, 0, 1, b't', b'h', b'i']);
     let Some(Packet::Publish(publish)) = decoder.next_packet().unwrap() else {
         panic!("no publish");
@@ -61,7 +61,7 @@ fn a_connect_brings_the_version_of_the_packets_after_it() {
 }
 
 #[test]
-fn the_first_packet_is_a_connect() {
+fn the_first_packet_must_be_a_connect() {
     assert_eq!(
         first(&[0xc0, 0]).unwrap_err().reason,
         Reason::PROTOCOL_ERROR
@@ -69,7 +69,7 @@ fn the_first_packet_is_a_connect() {
 }
 
 #[test]
-fn versions_that_are_not_spoken_are_told_from_other_protocols() {
+fn unsupported_versions_and_other_protocols_have_different_reasons() {
     for level in [0, 3, 6] {
         let invalid = first(&connect(level, 2, &[0, 0])).unwrap_err();
         assert_eq!(invalid.reason, Reason::UNSUPPORTED_VERSION);
@@ -81,7 +81,7 @@ fn versions_that_are_not_spoken_are_told_from_other_protocols() {
 }
 
 #[test]
-fn flags_of_a_connect_that_contradict_each_other_are_malformed() {
+fn contradictory_flags_of_a_connect_are_malformed() {
     for (level, flags) in [
         (4, 1),    // reserved
         (5, 1),    // reserved
@@ -98,7 +98,7 @@ fn flags_of_a_connect_that_contradict_each_other_are_malformed() {
 }
 
 #[test]
-fn bytes_that_break_the_specification_are_refused_with_its_reason() {
+fn invalid_bytes_are_refused_with_the_reason_of_the_specification() {
     use Reason as R;
     for (version, bytes, reason) in [
         // The fixed header.
@@ -202,9 +202,9 @@ fn bytes_that_break_the_specification_are_refused_with_its_reason() {
 }
 
 #[test]
-fn a_length_that_was_announced_costs_nothing_until_its_bytes_come() {
+fn an_announced_length_allocates_nothing_until_its_bytes_arrive() {
     let mut decoder = decoder(Version::V5);
-    // A packet of a million bytes, of which three are here.
+    // The header announces a million bytes; three of them follow.
     decoder.push(&[0x30, 0xc0, 0x84, 0x3d, 0, 1, b'a']);
     assert_eq!(decoder.next_packet(), Ok(None));
     assert_eq!(decoder.buffered(), 7);
@@ -212,7 +212,7 @@ fn a_length_that_was_announced_costs_nothing_until_its_bytes_come() {
 }
 
 #[test]
-fn a_packet_over_the_limit_is_refused_by_its_header() {
+fn a_packet_above_the_limit_is_refused_once_its_header_is_read() {
     let mut decoder = Decoder::new(10);
     decoder.set_version(Version::V3);
     decoder.push(&[0x30, 8, 0, 1, b'a', 1, 2, 3, 4, 5]);
@@ -226,7 +226,7 @@ fn a_packet_over_the_limit_is_refused_by_its_header() {
 }
 
 #[test]
-fn an_acknowledgement_may_leave_out_what_says_nothing() {
+fn an_acknowledgement_may_omit_default_values() {
     for bytes in [
         &[0x40, 2, 0, 7][..],
         &[0x40, 3, 0, 7, 0],
@@ -513,7 +513,7 @@ fn decode_all(version: Version, pieces: &[&[u8]]) -> (Vec<Packet>, Result<(), In
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_again_however_it_is_cut(
+    fn encoded_packets_are_decoded_regardless_of_where_the_bytes_are_split(
         packets in vec(packet(), 1..5),
         cut in 0..400_usize,
     ) {
@@ -523,7 +523,7 @@ proptest! {
     }
 
     #[test]
-    fn messages_of_3_1_1_are_read_again(mut publish in publish()) {
+    fn encoded_messages_of_3_1_1_are_decoded(mut publish in publish()) {
         publish.properties = None;
         let packet = Packet::Publish(publish);
         let wire = packet.encode(Version::V3);
@@ -531,7 +531,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_held_between_packets(packet in packet()) {
+    fn no_bytes_are_buffered_between_packets(packet in packet()) {
         let mut decoder = decoder(Version::V5);
         decoder.push(&packet.encode(Version::V5));
         prop_assert!(decoder.has_packet());
@@ -540,7 +540,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_packets_or_an_error_however_they_are_cut(
+    fn any_bytes_give_the_same_result_regardless_of_where_they_are_split(
         bytes in vec(any::<u8>(), 0..120),
         cut in 0..120_usize,
         v5 in any::<bool>(),
@@ -551,7 +551,7 @@ proptest! {
     }
 
     #[test]
-    fn a_packet_with_a_changed_byte_is_a_packet_or_an_error(
+    fn a_packet_with_a_changed_byte_is_an_error_or_can_be_encoded_again(
         packet in packet(),
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
@@ -560,7 +560,7 @@ proptest! {
         let at = at.index(wire.len());
         wire[at] = byte;
         let (packets, _) = decode_all(Version::V5, &[&wire]);
-        // Whatever was read is written and read again as the same.
+        // Every decoded packet can be encoded, and decodes to the same packet.
         for packet in packets {
             let wire = packet.encode(Version::V5);
             prop_assert_eq!(decode(Version::V5, &wire), Ok(Some(packet)));

@@ -1,4 +1,4 @@
-//! What the backend answers, from JSON. Whatever is not understood allows nothing.
+//! Parses the backend's answers. An answer that cannot be parsed permits nothing.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,13 +10,13 @@ use offhook_engine::{Draft, ErrorCode, Format, Identity, Refusal, Tags, Verdict,
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-/// The longest code and message of an error that reaches a client, in bytes, and the most data with it:
-/// an error is small.
+/// Limits in bytes for the parts of an error that is passed on to a client. They are small, because
+/// an error is not a way to transfer data.
 const MAX_CODE: usize = 64;
 const MAX_MESSAGE: usize = 1_024;
 const MAX_DATA: usize = 4_096;
 
-/// An answer that says nothing of use: what is wrong with it.
+/// Why an answer is not usable.
 pub(super) type Useless = String;
 
 #[derive(Deserialize)]
@@ -38,12 +38,12 @@ struct Error<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// `null` is a value like any other.
+/// Distinguishes `null`, which is a value, from a missing field.
 fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }
 
-/// The verdict in an answer.
+/// Parses an answer into a verdict.
 pub(super) fn verdict(
     wish: &Wish,
     known: &Identity,
@@ -52,7 +52,7 @@ pub(super) fn verdict(
     now_ms: u64,
 ) -> Result<Verdict, Useless> {
     let given: Given<'_> =
-        serde_json::from_slice(body).map_err(|error| format!("the answer is wrong: {error}"))?;
+        serde_json::from_slice(body).map_err(|error| format!("the answer is invalid: {error}"))?;
     if let Some(error) = &given.error {
         return rejected(error).map(Verdict::Refused);
     }
@@ -67,14 +67,14 @@ pub(super) fn verdict(
             let detail = "the backend does not allow it";
             return Ok(Verdict::Refused(Refusal::new(ErrorCode::Rejected, detail)));
         }
-        None => return Err("the answer says neither allow nor error".to_owned()),
+        None => return Err("the answer contains neither allow nor error".to_owned()),
     }
     match wish {
         Wish::Connect { .. } => {
             let claims = Claims::stated(body, now_ms).map_err(|error| error.to_string())?;
             let mut identity = claims.identity(of_users);
             if claims.user().is_empty() {
-                // What the token said of the client stays.
+                // If the answer names no user, the token's user and grants remain valid.
                 identity.user = Arc::clone(&known.user);
                 identity.grants.extend(known.grants.iter().cloned());
             }
@@ -82,7 +82,7 @@ pub(super) fn verdict(
                 identity.info = known.info.clone();
                 identity.info_is_fixed = known.info_is_fixed;
             }
-            // Never longer than the token.
+            // The identity expires no later than the token.
             let ends = identity.ends_ms.into_iter().chain(known.ends_ms);
             identity.ends_ms = ends.min();
             Ok(Verdict::Admitted(Arc::new(identity)))
@@ -100,7 +100,7 @@ fn changed(draft: &Draft, given: &Given<'_>) -> Result<Verdict, Useless> {
     let (data, format) = content.unwrap_or_else(|| (draft.data.clone(), draft.format));
     let added = given.tags.iter().flatten();
     let added = added.map(|(name, value)| (name.as_str(), value.as_str()));
-    // Of tags with the same name the first counts.
+    // The first of several tags with the same name is used, so the backend's take precedence.
     let tags = Tags::new(added.chain(draft.tags.iter()));
     let tags = tags.map_err(|refusal| format!("tags: {}", refusal.detail))?;
     Ok(Verdict::Changed { data, format, tags })
@@ -108,12 +108,12 @@ fn changed(draft: &Draft, given: &Given<'_>) -> Result<Verdict, Useless> {
 
 fn content(given: &Given<'_>) -> Result<Option<(Bytes, Format)>, Useless> {
     match (given.data, &given.base64) {
-        (Some(_), Some(_)) => Err("data and base64: only one of them".to_owned()),
+        (Some(_), Some(_)) => Err("data and base64: only one of them is allowed".to_owned()),
         (Some(data), None) if is_shallow(data.get()) => {
             let data = Bytes::copy_from_slice(data.get().as_bytes());
             Ok(Some((data, Format::Json)))
         }
-        (Some(_), None) => Err("data: nests too deep".to_owned()),
+        (Some(_), None) => Err("data: is nested too deeply".to_owned()),
         (None, Some(text)) => match BASE64.decode(text.as_bytes()) {
             Ok(bytes) => Ok(Some((bytes.into(), Format::Binary))),
             Err(error) => Err(format!("base64: {error}")),
@@ -122,7 +122,7 @@ fn content(given: &Given<'_>) -> Result<Option<(Bytes, Format)>, Useless> {
     }
 }
 
-/// The backend's error, which reaches the client as it is.
+/// The refusal for the backend's error, which is passed on to the client unchanged.
 fn rejected(error: &Error<'_>) -> Result<Refusal, Useless> {
     let Error {
         code,
@@ -133,12 +133,12 @@ fn rejected(error: &Error<'_>) -> Result<Refusal, Useless> {
     let data_len = data.map_or(0, |data| data.get().len());
     if code.is_empty() || code.len() > MAX_CODE || message.len() > MAX_MESSAGE {
         return Err(format!(
-            "error: code may have 1 to {MAX_CODE} bytes, and message up to {MAX_MESSAGE}"
+            "error: code must have 1 to {MAX_CODE} bytes, and message at most {MAX_MESSAGE}"
         ));
     }
     if data_len > MAX_DATA || !data.is_none_or(|data| is_shallow(data.get())) {
         return Err(format!(
-            "error.data: is deep, or has more than {MAX_DATA} bytes"
+            "error.data: is nested too deeply, or has more than {MAX_DATA} bytes"
         ));
     }
     let mut told = json!({ "code": code, "message": message });

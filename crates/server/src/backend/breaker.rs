@@ -1,7 +1,7 @@
-//! The circuit breaker: a backend that fails again and again is left alone for a while.
+//! The circuit breaker: after repeated failures, no requests are made to the backend for a while.
 //!
 //! ```text
-//!            failures in a row           the pause is over: one request tries
+//!         consecutive failures          after the pause, one request is let through
 //!  closed ─────────────────────▶ open ────────────────────────────────────▶ half open
 //!    ▲                            ▲                                             │
 //!    │                            └────────── it fails: a longer pause ─────────┤
@@ -10,12 +10,12 @@
 
 use std::time::{Duration, Instant};
 
-/// Failures in a row that open it. 10: a single slow request is no reason, and a backend that is down
-/// costs ten timeouts and no more.
+/// How many consecutive failures open it. 10: a few slow requests do not open it, and a backend
+/// that is down costs no more than ten timeouts.
 const FAILURES: u32 = 10;
 
-/// The first pause, and the longest. A restart takes seconds; nobody waits longer than half a minute
-/// for a backend that is there again.
+/// The first pause, and the longest. 1 s: a restart takes seconds. 30 s: a backend that is
+/// available again is used within half a minute.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -23,14 +23,14 @@ const LONGEST: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     failures: u32,
-    /// Until when nobody is let through; none while it is closed.
+    /// When the pause ends; none while the breaker is closed.
     open_until: Option<Instant>,
     pause: Duration,
-    /// Somebody tries whether the backend is there again, since then.
+    /// When the trial request was let through, while its result is unknown.
     trying: Option<Instant>,
 }
 
-/// What a change of the breaker is worth: the caller logs it once.
+/// A change of state, which the caller logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     /// It was closed, and is open now.
@@ -45,7 +45,7 @@ impl Breaker {
         let Some(until) = self.open_until else {
             return true;
         };
-        // A trial whose end was never reported does not keep it open.
+        // A trial whose result is never reported must not block all later requests.
         let tries = self.trying.is_some_and(|since| now < since + LONGEST);
         if now < until || tries {
             return false;
@@ -54,7 +54,7 @@ impl Breaker {
         true
     }
 
-    /// When a request may be made again; none if now.
+    /// How long until a request may be made; none if one may be made now.
     pub(super) fn pause(&self, now: Instant) -> Option<Duration> {
         let left = self.open_until?.saturating_duration_since(now);
         (!left.is_zero()).then_some(left)
@@ -75,7 +75,7 @@ impl Breaker {
         let was_open = self.is_open();
         let tried = self.trying.take().is_some();
         if !was_open && self.failures < FAILURES || was_open && !tried {
-            // Those that were under way when it opened say nothing new.
+            // Requests that were in flight when the breaker opened do not extend the pause.
             return None;
         }
         self.pause = (self.pause * 2).clamp(PAUSE, LONGEST);
@@ -99,25 +99,28 @@ mod tests {
     }
 
     #[test]
-    fn it_opens_after_failures_in_a_row_and_lets_one_try_after_the_pause() {
+    fn it_opens_after_consecutive_failures_and_allows_one_trial_after_the_pause() {
         let now = Instant::now();
         let mut breaker = broken(now);
         assert!(!breaker.lets_through(now));
         assert!(!breaker.lets_through(now + PAUSE - Duration::from_millis(1)));
         assert!(breaker.lets_through(now + PAUSE));
-        assert!(!breaker.lets_through(now + PAUSE), "one tries, not all");
+        assert!(
+            !breaker.lets_through(now + PAUSE),
+            "only one trial is allowed"
+        );
         assert_eq!(breaker.succeeded(), Some(Turn::Closed));
         assert!(breaker.lets_through(now + PAUSE) && breaker.lets_through(now + PAUSE));
     }
 
     #[test]
-    fn each_trial_that_fails_doubles_the_pause_up_to_the_longest() {
+    fn each_failed_trial_doubles_the_pause_up_to_the_longest() {
         let mut now = Instant::now();
         let mut breaker = broken(now);
         for pause in [1, 2, 4, 8, 16, 30, 30] {
             let pause = Duration::from_secs(pause);
             assert_eq!(breaker.pause(now), Some(pause));
-            // Requests that were under way when it opened do not make it longer.
+            // Requests that were in flight when the breaker opened do not extend the pause.
             breaker.failed(now);
             assert_eq!(breaker.pause(now), Some(pause));
             now += pause;
@@ -127,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_in_between_starts_the_count_anew() {
+    fn a_success_resets_the_count_of_failures() {
         let now = Instant::now();
         let mut breaker = Breaker::default();
         for _ in 0..100 {
@@ -138,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_that_is_never_reported_does_not_close_the_door_for_ever() {
+    fn a_trial_that_is_never_reported_does_not_block_requests_forever() {
         let now = Instant::now();
         let mut breaker = broken(now);
         assert!(breaker.lets_through(now + PAUSE));

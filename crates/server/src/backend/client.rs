@@ -1,4 +1,4 @@
-//! Requests to the backend: one `POST`, signed, with a bounded answer.
+//! Requests to the backend: a signed `POST`, and an answer of limited size.
 
 use std::{
     fmt, io,
@@ -37,25 +37,25 @@ use crate::{
     worker::now,
 };
 
-/// How long an unused connection is kept. 60 s: less than the idle timeout of most servers, which would
-/// close it under a request.
+/// How long an unused connection is kept. 60 s: less than the idle timeout of most servers, which
+/// could otherwise close it just as a request is sent.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Why a request had no answer of use.
+/// Why a request has no usable answer.
 #[derive(Debug)]
 pub(super) enum RequestError {
-    /// The backend cannot be reached, or broke off.
+    /// The backend cannot be reached, or the connection was lost.
     Http(String),
-    /// It answered with another status than 200.
+    /// The answer has another status than 200.
     Status(StatusCode),
     TooLarge(usize),
     TimedOut,
-    /// It answered 200 with something that is no answer.
+    /// The answer has status 200, but its body is invalid.
     Useless(String),
 }
 
 impl RequestError {
-    /// Whether the same request may be answered later.
+    /// Whether a retry may succeed.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Http(_) => true,
@@ -75,7 +75,7 @@ impl fmt::Display for RequestError {
             Self::Http(error) => write!(f, "the request failed: {error}"),
             Self::Status(status) if status.is_redirection() => write!(
                 f,
-                "the answer is {status}; redirects are not followed, set backend.url to the place itself"
+                "the answer is {status}; redirects are not followed, set backend.url to the final URL"
             ),
             Self::Status(status) => write!(f, "the answer is {status}; expected 200"),
             Self::TooLarge(limit) => {
@@ -84,7 +84,9 @@ impl fmt::Display for RequestError {
                     "the answer has more than {limit} bytes (backend.max_answer)"
                 )
             }
-            Self::TimedOut => f.write_str("no whole answer came in time (backend.timeout)"),
+            Self::TimedOut => {
+                f.write_str("no complete answer was received in time (backend.timeout)")
+            }
             Self::Useless(reason) => f.write_str(reason),
         }
     }
@@ -124,7 +126,7 @@ impl Client {
         })
     }
 
-    /// Sends a request, and returns the body of its answer.
+    /// Sends a request and returns the body of the answer.
     pub(super) async fn request(&self, id: &str, body: Bytes) -> Result<Bytes, RequestError> {
         let timestamp = now().unix_ms / 1_000;
         let request = Request::post(self.uri.clone())
@@ -194,7 +196,7 @@ impl Service<Uri> for Connector {
         let Self { url, tls } = self.clone();
         Box::pin(async move {
             let stream = TcpStream::connect((&*url.host, url.port)).await?;
-            // Small requests, each waited for.
+            // Requests are small and wait for their answers: Nagle's algorithm would delay them.
             stream.set_nodelay(true)?;
             Ok(match tls {
                 None => Stream::Plain(TokioIo::new(stream)),

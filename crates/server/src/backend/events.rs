@@ -1,4 +1,4 @@
-//! What the backend is told, in order and in batches.
+//! Events for the backend, in order and in batches.
 
 use std::{
     collections::VecDeque,
@@ -12,16 +12,16 @@ use tokio::sync::Notify;
 
 use super::question::with_identity;
 
-/// Events of one request. 100: some tens of kilobytes.
+/// The most events in one request. 100: some tens of kilobytes.
 const BATCH: usize = 100;
 
-/// Events that wait to be told. The oldest are dropped beyond a limit, and counted.
+/// The queue of events. Beyond a limit, the oldest events are dropped and counted.
 #[derive(Debug)]
 pub(super) struct Events {
     queue: Mutex<Queue>,
     limit: usize,
     wake: Arc<Notify>,
-    /// What the broker tells of channels.
+    /// Changes of channels reported by the broker.
     changes: Arc<Changes>,
 }
 
@@ -54,7 +54,7 @@ impl Events {
         self.wake.notify_one();
     }
 
-    /// The next batch: a body, without the events in it. None if nothing is to be told.
+    /// Takes the next batch from the queue, as the body of a request; none if the queue is empty.
     pub(super) fn batch(&self, now_ms: u64) -> Option<Value> {
         let (changes, dropped) = self.changes.take();
         let mut queue = self.queue();
@@ -110,7 +110,7 @@ fn of_channel(change: &ChannelChange, now_ms: u64) -> Value {
     event
 }
 
-/// Something that happened to a session: `resumed` or `disconnected`.
+/// The event that a session was `resumed` or `disconnected`.
 pub(super) fn of_session(
     kind: &str,
     identity: &Identity,
@@ -122,7 +122,8 @@ pub(super) fn of_session(
     event
 }
 
-/// The server has begun: what it told before the last start no longer holds.
+/// The event that the server has started. State derived from events of an earlier process is no
+/// longer valid.
 pub(super) fn started(now_ms: u64) -> Value {
     json!({ "type": "started", "time": now_ms })
 }

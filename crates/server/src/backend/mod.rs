@@ -1,8 +1,8 @@
-//! The backend that is asked who may do what, and told what happens: on a thread of its own, so that no
-//! worker waits for it.
+//! Webhooks: the backend decides who may do what, and receives events. A separate thread sends the
+//! requests, so that no worker waits for the backend.
 //!
-//! A worker gives a question of its engine with [`BackendLink::ask`] and goes on. The verdict comes
-//! back as an [`Order`]. Events go into a queue, and leave one batch after the other.
+//! A worker passes a question of its engine to [`BackendLink::ask`] and continues. The verdict
+//! comes back as an [`Order`]. Events are queued, and sent one batch after the other.
 
 mod answer;
 mod breaker;
@@ -45,17 +45,19 @@ use crate::{
     worker::{Order, Orders, now},
 };
 
-/// The pause before the first repetition; it doubles with each. 100 ms: a restarting process behind a
-/// load balancer, twice within the timeout.
+/// The pause before the first retry; it doubles with each. 100 ms: long enough for a load balancer
+/// to notice a restarting process, and short enough for two retries within the timeout.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// The longest pause between two attempts to tell events.
+/// The longest pause between two attempts to deliver events. 30 s: the same as that of the circuit
+/// breaker.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// How long the last events may take when the server stops. 2 s: less than supervisors wait.
+/// How long the last events may take when the server stops. 2 s: less than supervisors wait before
+/// they kill a process.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// A question on its way to the backend.
+/// A question that waits for the backend, or is being sent.
 #[derive(Debug)]
 struct Question {
     worker: u16,
@@ -66,12 +68,12 @@ struct Question {
     until: Instant,
 }
 
-/// The link of all workers to the backend.
+/// The connection of all workers to the backend's thread.
 pub(crate) struct BackendLink {
     settings: Backend,
     questions: mpsc::Sender<Question>,
     events: Events,
-    /// Wakes the task that tells events.
+    /// Wakes the task that delivers events.
     wake: Arc<Notify>,
     breaker: Mutex<Breaker>,
     counts: Counts,
@@ -87,14 +89,14 @@ struct Counts {
     told: AtomicU64,
 }
 
-/// What runs the link.
+/// The thread that serves a [`BackendLink`].
 pub(crate) struct Running {
     link: Arc<BackendLink>,
     thread: JoinHandle<()>,
 }
 
 impl Running {
-    /// Tells what is still to be told, as far as the backend takes it at once, and ends.
+    /// Tries to deliver the remaining events within [`GOODBYE`], and ends the thread.
     pub(crate) fn end(self) {
         self.link.ends.notify_one();
         if self.thread.join().is_err() {
@@ -109,7 +111,7 @@ impl fmt::Debug for Running {
     }
 }
 
-/// A link that has started, and the queue into which the broker is to put what happens to channels.
+/// A started link, and the queue into which the broker must put changes of channels.
 pub(crate) struct Started {
     pub(crate) running: Running,
     pub(crate) link: Arc<BackendLink>,
@@ -175,20 +177,20 @@ pub(crate) fn start(
 }
 
 impl BackendLink {
-    /// Whether anything is told.
+    /// Whether any events are delivered.
     fn tells(&self, config: &Config) -> bool {
         self.settings.connections || config.channels.iter().any(|rule| rule.rules.notify)
     }
 
-    /// Whether clients that connect are asked about.
+    /// Whether the backend decides about new clients.
     pub(crate) fn asks_about_clients(&self) -> bool {
         self.settings.connect
     }
 
-    /// Passes a question on.
+    /// Queues a question.
     ///
     /// # Errors
-    /// The verdict if it cannot be asked now.
+    /// A refusal as the verdict if the queue is full.
     pub(crate) fn ask(
         &self,
         worker: u16,
@@ -219,7 +221,8 @@ impl BackendLink {
         })
     }
 
-    /// Tells that a session was resumed or that its connection has ended, if that is to be told.
+    /// Queues the event that a session was resumed or that its connection ended, if such events are
+    /// enabled.
     pub(crate) fn tell_session(&self, kind: &str, identity: &Identity, session: SessionId) {
         if self.settings.connections {
             let event = events::of_session(kind, identity, session, now().unix_ms);
@@ -253,7 +256,7 @@ impl fmt::Debug for BackendLink {
     }
 }
 
-/// What the thread has.
+/// The state of the backend's thread.
 #[derive(Clone)]
 struct Asking {
     link: Arc<BackendLink>,
@@ -275,7 +278,7 @@ impl Asking {
             };
             let next = tokio::select! {
                 next = next => next,
-                // Also while every request hangs.
+                // Checked even if no permit is free because every request hangs.
                 () = self.link.ends.notified() => None,
             };
             let Some((permit, question)) = next else {
@@ -313,7 +316,7 @@ impl Asking {
         self.orders.give(worker, Order::Verdict { id, verdict });
     }
 
-    /// What holds without an answer.
+    /// The verdict if the backend gave no answer.
     fn without_answer(&self, wish: &Wish) -> Verdict {
         let is_call = matches!(wish, Wish::Call { .. });
         match self.link.settings.away {
@@ -325,7 +328,7 @@ impl Asking {
         }
     }
 
-    /// No error means that the backend is left alone for now.
+    /// `Err(None)` means that the circuit breaker is open, and no request was made.
     async fn ask_until_answered(
         &self,
         question: &Question,
@@ -338,7 +341,8 @@ impl Asking {
         } = question;
         let id = question::fresh_id();
         let body = Bytes::from(question::body(wish, identity, *session));
-        // The same id is the same question, whose answer changes nothing; a call may do something.
+        // Repeating a question is harmless. A call may have an effect, and is repeated only if it
+        // has a key by which the backend recognizes the repetition.
         let may_repeat = !matches!(wish, Wish::Call { key: None, .. });
         let mut left = if may_repeat {
             self.link.settings.retries
@@ -388,13 +392,13 @@ impl Asking {
         if self.link.breaker().failed(Instant::now()) == Some(Turn::Opened) {
             tracing::warn!(
                 backend = %self.place, %error,
-                "the backend fails again and again; it is left alone for a while"
+                "the backend fails repeatedly; no requests are made for a while"
             );
         }
     }
 
-    /// Tells batch after batch, each until the backend has it. Ends with the last one when the server
-    /// stops.
+    /// Delivers batch after batch, and repeats each until the backend accepts it. Ends after the
+    /// last batch when the server stops.
     async fn tell_events(self) {
         loop {
             while let Some(batch) = self.link.events.batch(now().unix_ms) {
@@ -424,8 +428,8 @@ impl Asking {
                         self.failed(&error);
                     }
                     Err(error) => {
-                        // It would be refused again, and everything behind it would wait for ever.
-                        tracing::warn!(backend = %self.place, %error, "events were refused, and are dropped");
+                        // It would be refused again, and block all later events forever.
+                        tracing::warn!(backend = %self.place, %error, "the backend refused events; they are dropped");
                         return self.failed(&error);
                     }
                 }
@@ -442,7 +446,7 @@ impl Asking {
         );
         let answer = request.await.unwrap_or(Err(RequestError::TimedOut));
         match answer {
-            // Nothing in the answer counts.
+            // The body of the answer is ignored.
             Ok(_) | Err(RequestError::Status(hyper::StatusCode::NO_CONTENT)) => {
                 self.succeeded();
                 Ok(())
@@ -458,7 +462,8 @@ impl Asking {
     }
 }
 
-/// Between half and all of it, so that requests that failed together are not repeated together.
+/// A random duration between half of `pause` and all of it, so that requests that failed at the
+/// same time are not repeated at the same time.
 fn jittered(pause: Duration) -> Duration {
     let random = random_bytes().map_or(u32::MAX, u32::from_be_bytes);
     pause.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))

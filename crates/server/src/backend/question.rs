@@ -1,4 +1,4 @@
-//! What the backend is asked, as JSON.
+//! Questions to the backend as JSON.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use data_encoding::BASE64;
 use offhook_engine::{Draft, Format, Identity, SessionId, Target, Wish};
 use serde_json::{Value, json, value::RawValue};
 
-/// A request's unique id: what a repetition is told by. 128 random bits.
+/// A unique id for a request, by which a retry is recognized. 128 random bits.
 pub(super) fn fresh_id() -> String {
     let random = crate::tokens::random_bytes::<16>().unwrap_or_default();
     let mut id = "msg_".to_owned();
@@ -20,7 +20,7 @@ pub(super) fn fresh_id() -> String {
 /// The body of a question.
 pub(super) fn body(wish: &Wish, identity: &Identity, session: Option<SessionId>) -> Vec<u8> {
     let mut value = match wish {
-        // The server has written it: it is an object.
+        // The server created it, so it is an object.
         Wish::Connect { facts } => serde_json::from_slice(facts).unwrap_or_else(|_| json!({})),
         Wish::Subscribe { target } => {
             let name = match target {
@@ -51,7 +51,7 @@ pub(super) fn body(wish: &Wish, identity: &Identity, session: Option<SessionId>)
     value.to_string().into_bytes()
 }
 
-/// The word for a question.
+/// The value of `type` for a question.
 pub(super) const fn kind(wish: &Wish) -> &'static str {
     match wish {
         Wish::Connect { .. } => "connect",
@@ -88,7 +88,7 @@ fn with_data(value: &mut Value, data: &[u8], format: Format) {
     }
 }
 
-/// Who it is: the session, the user, and what others see.
+/// Adds the session, the user, and the info that other members see.
 pub(super) fn with_identity(value: &mut Value, identity: &Identity, session: Option<SessionId>) {
     if let Some(session) = session {
         value["session"] = session.to_string().into();

@@ -1,4 +1,4 @@
-//! Signatures of requests, as the Standard Webhooks specification has them.
+//! Signatures of requests according to the Standard Webhooks specification.
 
 use std::fmt::Write;
 
@@ -18,7 +18,7 @@ impl Signer {
         Self(keys.collect())
     }
 
-    /// The value of `webhook-signature`: a signature by each secret over id, timestamp and body.
+    /// The value of `webhook-signature`: one signature over id, timestamp and body for each secret.
     pub(super) fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
         let signed = [format!("{id}.{timestamp}.").as_bytes(), body].concat();
         let mut value = String::new();
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_signature_is_that_of_the_specification() {
+    fn the_signature_matches_the_example_of_the_specification() {
         // The example of the Standard Webhooks specification's own libraries.
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap();
         let signer = Signer::new(&[secret]);
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn while_a_secret_is_exchanged_both_sign() {
+    fn while_a_secret_is_rotated_requests_are_signed_with_both() {
         let secrets = [
             "an old secret of thirty-two byte",
             "a new secret of thirty-two bytes",

@@ -1,4 +1,4 @@
-//! Which pages may read an answer (the Fetch standard's CORS protocol): those that may open a WebSocket.
+//! CORS (of the Fetch standard): pages that may open a WebSocket may also read answers.
 
 use hyper::{
     HeaderMap, Method, StatusCode,
@@ -14,9 +14,9 @@ use super::{Answer, sentence};
 /// Chromium.
 const REMEMBERED: &str = "7200";
 
-/// Lets the page that sent a request read its answer. Whether its origin may connect was decided
-/// before; the answer to an origin that may not contains only the reason. Cookies of other origins
-/// are not used, so `Access-Control-Allow-Credentials` is never sent.
+/// Permits the page that sent a request to read its answer. The origin was checked before: if it
+/// may not connect, the answer contains only the reason. Cookies are not accepted from other
+/// origins, so `Access-Control-Allow-Credentials` is never sent.
 pub(super) fn let_read(request: &HeaderMap, answer: &mut HeaderMap) {
     // Caches must not reuse the answer for another origin, or for a request without one.
     answer.append(VARY, HeaderValue::from_static("Origin"));

@@ -15,8 +15,8 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 
 use super::Answer;
 
-/// The chat page. In a debug build the files are read from the source tree, so that changes need no
-/// build.
+/// The chat page. A debug build reads the files from the source tree, so that changes are visible
+/// without a build.
 #[derive(RustEmbed)]
 #[folder = "../../web/talk"]
 struct Talk;

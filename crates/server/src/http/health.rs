@@ -23,7 +23,7 @@ struct Report<'a> {
     sockets: usize,
     /// Queued bytes, over all connections.
     unsent_bytes: usize,
-    /// Bytes of messages that have begun to arrive, over all connections.
+    /// Bytes of incomplete messages, over all connections.
     unfinished_bytes: usize,
     /// Memory of channels: names, members, and the keys and history of those in memory.
     channel_bytes: usize,

@@ -1,5 +1,5 @@
-//! Everything other than WebSockets: streams of events and polling, the API, health, the chat, the
-//! examples, the client's files.
+//! All HTTP requests other than WebSocket handshakes: streams of events, polling, the API, the
+//! health report, and the files of the chat, the examples and the client.
 
 mod api;
 mod cors;
@@ -36,8 +36,8 @@ type Answer = Response<Full<Bytes>>;
 /// An answer that may be a stream.
 type Streamed = Response<Either<Full<Bytes>, Streaming>>;
 
-/// The most that is held of a connection's output beside what counts as unsent, in bytes. 64 KiB: what
-/// one page of history takes on its way.
+/// The size of hyper's buffer for a connection, in bytes, which is not counted as unsent output.
+/// 64 KiB: about one page of history.
 const HELD: usize = 64 * 1024;
 
 /// Serves requests on one connection, until it ends or becomes a WebSocket.
@@ -50,7 +50,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
             let (worker, place) = (Rc::clone(&worker), Rc::clone(&place));
             async move {
                 if !names_one_host(&request) {
-                    let words = "Host: a request has exactly one";
+                    let words = "Host: exactly one is required";
                     let answer = sentence(StatusCode::BAD_REQUEST, words);
                     return Ok::<_, Infallible>(answer.map(Either::Left));
                 }
@@ -146,7 +146,7 @@ fn no_websocket(worker: &Worker, request: &Request<Incoming>) -> Answer {
         answer.headers_mut().insert(UPGRADE, upgrade);
         answer
     };
-    // Any page may read it: it contains nothing but the page's own origin.
+    // Any page may read it, because it contains only the page's own origin.
     let any = HeaderValue::from_static("*");
     answer
         .headers_mut()
@@ -161,8 +161,8 @@ fn refused_origin<'a>(worker: &Worker, request: &'a Request<Incoming>) -> Option
     refused.then_some(origin)
 }
 
-/// The handshake that the client of a request would send from the same page, with the same token: what
-/// it may do is decided as for that.
+/// The WebSocket handshake that corresponds to a request: from the same page and with the same
+/// token. The request is permitted if this handshake would be.
 fn as_handshake(worker: &Worker, request: &Request<Incoming>) -> Result<ServerDecision, Rejection> {
     let target = request.uri().to_string();
     let line = RequestLine {
@@ -207,7 +207,7 @@ fn upgraded(
     let Some(mut taken) = place.take() else {
         return sentence(
             StatusCode::BAD_REQUEST,
-            "this connection is a WebSocket already",
+            "this connection is already a WebSocket",
         );
     };
     match upgrade(worker, decision, &mut taken) {

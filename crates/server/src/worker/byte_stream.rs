@@ -1,5 +1,5 @@
-//! A stream of bytes as a transport, such as TCP with or without TLS: a task per connection that
-//! receives, and one that sends.
+//! A stream of bytes as a transport, such as TCP with or without TLS. Each connection has one task
+//! that receives and one that sends.
 
 use std::{
     cell::{Cell, RefCell},
@@ -29,33 +29,37 @@ use super::{
 };
 use crate::door::{Place, Stream};
 
-/// Bytes that are read at once, into the stack: an idle connection holds no buffer.
+/// The largest read in bytes. The buffer is on the stack, so that an idle connection holds none. 8
+/// KiB: many small packets at once.
 const READ: usize = 8 * 1024;
 
-/// How long a client has to close its end once it was told the end. 2 s: the longest ways, twice.
+/// How long the server waits for the client to close its end after the server has closed. 2 s:
+/// several round trips on a slow link.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// The sending half: what is put waits here for the task that writes.
+/// The sending half: output is queued here for the task that writes.
 #[derive(Debug)]
 pub(super) struct Pipe {
     unsent: RefCell<Vec<u8>>,
     /// Bytes that are being written.
     writing: Cell<usize>,
-    /// There is room while no more than half of this is unsent.
+    /// The limit for unsent bytes. Once it was exceeded, there is room again at half of it.
     bound: usize,
+    /// Wakes the task that writes.
     filled: Notify,
+    /// The task that waits for room.
     waiting: RefCell<Option<Waker>>,
     state: watch::Sender<State>,
 }
 
 /// ```text
-///       close, or the client has gone           everything is written, or can't be
-/// Open ──────────────────────────────▶ Closing ───────────────────────────────────▶ Ended
+///      close, or the client has gone        everything is written, or writing failed
+/// Open ──────────────────────────────▶ Closing ──────────────────────────────────────▶ Ended
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum State {
     Open,
-    /// What was put before is written, and nothing more is put.
+    /// Queued output is still written, and no more is accepted.
     Closing,
     Ended,
 }
@@ -72,7 +76,7 @@ impl Pipe {
         })
     }
 
-    /// Moves on to this state, and never back.
+    /// Advances to this state; does nothing if a later one was reached.
     fn reach(&self, state: State) {
         self.state.send_if_modified(|now| {
             let moves = *now < state;
@@ -89,7 +93,7 @@ impl Pipe {
 
     /// Waits until this state is reached.
     async fn reached(&self, state: State) {
-        // The sender is in `self`, so that it can't be gone.
+        // `self` holds the sender, so this does not fail.
         let mut states = self.state.subscribe();
         let _reached = states.wait_for(|now| *now >= state).await;
     }
@@ -136,7 +140,7 @@ impl Transport for Pipe {
     }
 
     fn close(&self, _code: CloseCode, _reason: &str) {
-        // The dialect has said why, if it has words for it.
+        // The dialect has already sent the reason, if its protocol has a message for it.
         self.reach(State::Closing);
     }
 }
@@ -155,7 +159,8 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: Stream, guest: Guest, plac
     }
     pipe.reach(State::Closing);
     pipe.reached(State::Ended).await;
-    // A socket that is closed while its client still sends would take back what it was told.
+    // Closing a socket with unread data sends a reset, which can discard output that the client has
+    // not read yet. Therefore the rest is read first.
     let rest = async {
         while poll_fn(|cx| poll_bytes(&mut reader, cx, |_| ()))
             .await
@@ -191,12 +196,12 @@ async fn write(pipe: Rc<Pipe>, mut writer: impl AsyncWrite + Unpin, within: Dura
         () = overdue => Err(io::ErrorKind::TimedOut.into()),
     };
     if let Err(error) = written {
-        tracing::debug!(%error, "the rest was not written");
+        tracing::debug!(%error, "connection lost before all output was written");
     }
     pipe.reach(State::Ended);
 }
 
-/// Reads until the client has gone, or may not go on.
+/// Reads until the end of the stream, or until the client is refused.
 async fn read(
     worker: &Rc<Worker>,
     reader: &mut (impl AsyncRead + Unpin),
@@ -210,7 +215,7 @@ async fn read(
         Ok(Ok(connection)) => connection,
         Ok(Err(Ended::Lost)) => return,
         Ok(Err(Ended::Close(_, reason))) => return worker.note_refused("connect", reason),
-        Err(_) => return worker.note_refused("connect", "no connect came in time"),
+        Err(_) => return worker.note_refused("connect", "no connect was received in time"),
     };
     let mut taken = Taken::HasMore;
     loop {
@@ -231,7 +236,7 @@ async fn read(
 
 async fn room(pipe: &Pipe) {
     if pipe.unsent() > pipe.bound {
-        // An error means that the connection is closing, which ends the reading.
+        // An error means that the connection is closing, which ends reading as well.
         let _closing = poll_fn(|cx| pipe.poll_room(cx)).await;
     }
 }
@@ -267,7 +272,7 @@ async fn introduction(
     }
 }
 
-/// Reads some bytes and takes them; none at the end.
+/// Reads some bytes and passes them to `take`; none at the end of the stream.
 fn poll_bytes<T>(
     reader: &mut (impl AsyncRead + Unpin),
     cx: &mut Context<'_>,

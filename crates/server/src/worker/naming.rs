@@ -1,4 +1,4 @@
-//! Sessions that clients name: found by their user and name instead of by a token.
+//! Sessions named by their clients. They are found by user and name instead of by a token.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{Errand, Order, Worker, wills::Bequest};
 use crate::{directory::Place, tokens::random_bytes};
 
-/// A session that its client named.
+/// A session that was found by the name its client gave.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) session: SessionId,
@@ -25,7 +25,7 @@ pub(super) struct Found {
     name: String,
     /// How long it outlives its connection.
     pub(super) expiry: Option<Duration>,
-    /// What there is of it; none if it is new.
+    /// The stored session; none if it is new.
     pub(super) snapshot: Option<SessionSnapshot>,
     note: Bytes,
     resumed: bool,
@@ -33,7 +33,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// What its dialect is told.
+    /// The information for the dialect's welcome.
     pub(super) fn known(&self) -> Known<'_> {
         Known {
             name: &self.name,
@@ -43,7 +43,7 @@ impl Found {
         }
     }
 
-    /// What is published once its connection has ended.
+    /// The will to publish when the connection is lost.
     pub(super) fn bequest(&self) -> Option<Bequest> {
         Some(Bequest {
             session: self.session,
@@ -55,8 +55,8 @@ impl Found {
 }
 
 impl Worker {
-    /// Finds the session that a client names: its older connection is closed first, wherever it is, so
-    /// that what there is of the session is known to the broker.
+    /// Finds the session that a client names. An older connection of the session, on any worker, is
+    /// closed first, so that the broker has the session's latest state.
     pub(super) async fn find_named(
         self: &Rc<Self>,
         identity: Arc<Identity>,
@@ -84,15 +84,15 @@ impl Worker {
         };
         self.shared.wills.cancel(session);
         if expiry.is_none() && snapshot.is_some() {
-            // It goes on, and ends with this connection.
+            // The session is resumed, but is to end with this connection.
             self.forget_session(session);
         }
         let resumed = snapshot.is_some();
         let note = snapshot.as_ref().map(|kept| kept.note.clone());
         let snapshot = snapshot.map(|kept| SessionSnapshot {
             identity: Arc::clone(&identity),
-            // What is not acknowledged is not delivered to somebody who was away: its dialect
-            // subscribes again.
+            // Publications of pushed subscriptions are not delivered to a client that was away. The
+            // dialect subscribes again instead.
             subscriptions: kept
                 .subscriptions
                 .into_iter()
@@ -113,14 +113,15 @@ impl Worker {
         })
     }
 
-    /// How long a session that its client names is kept, as far as the server allows.
+    /// How long a session named by its client is kept: the requested time, up to
+    /// `mqtt.session_expiry`.
     pub(super) fn longest(&self, expiry: Option<Duration>) -> Option<Duration> {
         let longest = self.shared.config.mqtt.session_expiry;
         expiry.map(|expiry| expiry.min(longest))
     }
 
-    /// Closes the older connection of a session, and waits until its session is saved. `false` if there
-    /// was none any more where it should be.
+    /// Closes the older connection of a session, and waits until the session is saved. Returns
+    /// `false` if the worker in the directory no longer has that connection.
     async fn take_over(self: &Rc<Self>, session: SessionId, older: Place) -> bool {
         if older.worker == self.number {
             self.close_connection(older.connection, CloseReason::Replaced);
@@ -149,14 +150,14 @@ impl Worker {
         });
         match reply.await {
             Ok(CallerReply::Session(kept)) => Ok(kept.map(|kept| *kept)),
-            // Its bytes are of another version of the server: it begins anew.
+            // It was stored by an incompatible version of the server: the session starts anew.
             Ok(CallerReply::Reply(offhook_engine::Reply::Refused(refusal)))
                 if refusal.code == ErrorCode::BadToken =>
             {
                 Ok(None)
             }
             Ok(CallerReply::Reply(_) | CallerReply::Admitted(_)) | Err(_) => {
-                let detail = "the broker did not say what there is of the session";
+                let detail = "the broker could not load the session; try again";
                 Err(Refusal::new(ErrorCode::Busy, detail))
             }
         }
@@ -168,10 +169,10 @@ impl Worker {
     }
 }
 
-/// The id of a user's session of this name. Others see it, and can't tell the name from it unless they
-/// guess it.
+/// The id of a user's session with this name. Other members see the id. It is a hash, so that the
+/// name can be confirmed by a guess, but not read from it.
 fn session_of(user: &str, name: &str) -> SessionId {
-    // No user's name contains a NUL, and the length of the first part is thereby known.
+    // A user's name contains no NUL, so that different pairs give different inputs.
     let hash = digest(
         &SHA256,
         format!("offhook session\0{user}\0{name}").as_bytes(),
@@ -183,7 +184,7 @@ fn session_of(user: &str, name: &str) -> SessionId {
     SessionId::from_bytes(id)
 }
 
-fn no_name(_no_randomness: std::io::Error) -> Refusal {
+fn no_name(_error: std::io::Error) -> Refusal {
     let detail = "the system cannot provide random bytes for the session's name";
     Refusal::new(ErrorCode::Busy, detail)
 }

@@ -1,4 +1,4 @@
-//! Replies that a connection waits for before it starts: of the broker, and of the backend.
+//! Replies of the broker and the backend that a connection needs before it starts.
 
 use std::sync::Arc;
 
@@ -7,19 +7,19 @@ use offhook_engine::{
 };
 use tokio::sync::oneshot::error::RecvError;
 
-/// What the broker keeps of a session; nothing where it keeps that no longer.
+/// The subscriptions that the broker stored with a session; empty if it no longer has them.
 pub(super) fn subscriptions(
     session: SessionId,
     reply: Result<CallerReply, RecvError>,
 ) -> Vec<SubscriptionSnapshot> {
     match reply {
         Ok(CallerReply::Session(Some(kept))) if kept.session == session => kept.subscriptions,
-        // The client sees what is missing, and subscribes to it again with its positions.
+        // The client notices missing subscriptions, and subscribes again with its positions.
         Ok(_) | Err(_) => Vec::new(),
     }
 }
 
-/// Whom the backend says that a new client is.
+/// The identity that the backend gave a new client, or its refusal.
 pub(super) fn admitted(reply: Result<CallerReply, RecvError>) -> Result<Arc<Identity>, Refusal> {
     match reply {
         Ok(CallerReply::Admitted(identity)) => Ok(identity),

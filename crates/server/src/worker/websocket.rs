@@ -57,7 +57,7 @@ async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Guest) -> Option<
     let connected = tokio::select! {
         connected = introduction(worker, socket, guest) => connected,
         () = sleep(within) => {
-            Err(Ended::Close(CloseCode::POLICY_VIOLATION, "no connect came in time"))
+            Err(Ended::Close(CloseCode::POLICY_VIOLATION, "no connect was received in time"))
         }
         () = stopping.begun() => {
             Err(Ended::Close(CloseCode::SERVICE_RESTART, "the server goes away"))

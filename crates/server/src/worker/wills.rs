@@ -1,5 +1,5 @@
-//! Wills: publications that are made once a client's connection has ended without its saying that it
-//! leaves, at once or after a delay in which it may come back.
+//! Wills: publications that are made when a connection ends without the client disconnecting,
+//! either immediately or after a delay within which the client may return.
 
 use std::{
     collections::HashMap,
@@ -13,21 +13,21 @@ use offhook_engine::{Command, ConnectionId, Identity, SessionId};
 
 use super::{Phase, Worker, now};
 
-/// The will of a client, with what it is published by.
+/// The will of a client, and the identity that publishes it.
 #[derive(Clone, Debug)]
 pub(super) struct Bequest {
     pub(super) session: SessionId,
     pub(super) identity: Arc<Identity>,
     pub(super) will: Will,
-    /// How long the session outlives the connection: the will does not wait for longer.
+    /// How long the session outlives the connection. The will is published no later than that.
     pub(super) expiry: Option<Duration>,
 }
 
 /// The wills of a worker's connections.
 pub(super) type Wills = HashMap<ConnectionId, Box<Bequest>>;
 
-/// Wills whose clients may still come back, on any worker. There are no more than sessions, and no more
-/// than there may be connections: of more, the will is published at once.
+/// Wills whose clients may still return, on any worker. Their number is limited to the maximum
+/// number of connections; beyond that, a will is published immediately.
 #[derive(Debug)]
 pub(crate) struct DelayedWills {
     waiting: Mutex<HashMap<SessionId, (Instant, Box<Bequest>)>>,
@@ -46,12 +46,13 @@ impl DelayedWills {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The session has come back.
+    /// Drops the will of a session whose client has returned.
     pub(super) fn cancel(&self, session: SessionId) {
         self.lock().remove(&session);
     }
 
-    /// Takes a will that waits; gives it back if too many do.
+    /// Adds a delayed will. Returns a will to publish immediately: this one if the limit is
+    /// reached, or an older one of the same session.
     fn add(&self, due: Instant, bequest: Box<Bequest>) -> Option<Box<Bequest>> {
         let mut waiting = self.lock();
         if waiting.len() >= self.most {
@@ -73,10 +74,11 @@ impl DelayedWills {
 }
 
 impl Worker {
-    /// The client of a connection has ended it, or lost it.
+    /// Publishes or delays the will of a connection that has ended, unless the client disconnected
+    /// (`left`).
     pub(super) fn execute_will(self: &Rc<Self>, connection: ConnectionId, left: bool) {
         let bequest = self.state.borrow_mut().wills.remove(&connection);
-        // While the server stops, clients are not lost: they are sent away.
+        // While the server stops, it closes the connections itself: no client is lost.
         let is_open = *self.phase.borrow() == Phase::Open;
         let Some(bequest) = bequest.filter(|_| !left && is_open) else {
             return;
@@ -85,7 +87,7 @@ impl Worker {
         if wait.is_zero() {
             return self.publish_will(*bequest);
         }
-        // MQTT 5.0 §3.1.3.2.2: not if the session goes on.
+        // MQTT 5.0 §3.1.3.2.2: not if a new connection has resumed the session.
         if self.shared.directory.find(bequest.session).is_some() {
             return;
         }
@@ -95,7 +97,7 @@ impl Worker {
         }
     }
 
-    /// A session ends before its will's delay is over.
+    /// Publishes the delayed will of a session that ends now.
     pub(super) fn end_delayed_will(self: &Rc<Self>, session: SessionId) {
         if let Some(bequest) = self.shared.wills.take(session) {
             self.publish_will(*bequest);
@@ -118,7 +120,7 @@ impl Worker {
             tags: will.tags,
             key: None,
         };
-        // Its client is gone: nobody waits for the reply.
+        // The client is gone, so that the reply is not used.
         let _reply = self.call(|engine, caller, now| {
             engine.handle_caller(caller, Some(&identity), publish, now);
         });

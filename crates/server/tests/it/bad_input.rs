@@ -286,7 +286,7 @@ async fn before_connect_nothing_else_goes_and_not_for_long() {
     let hall = Hall::open(impatient).await;
     let (_, closed) = hall.dial().await.end().await;
     assert_eq!(closed.code, CloseCode::POLICY_VIOLATION);
-    assert_eq!(&*closed.reason, "no connect came in time");
+    assert_eq!(&*closed.reason, "no connect was received in time");
 }
 
 #[tokio::test]

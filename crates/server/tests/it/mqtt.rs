@@ -1,4 +1,4 @@
-//! MQTT over TCP and WebSocket, with two workers and a log on disk.
+//! MQTT over TCP and WebSocket against a server with two workers.
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
 
@@ -23,7 +23,8 @@ use tokio::{
 
 use crate::hall::{Hall, NEVER, config, on_disk};
 
-/// Two workers, so that sessions come back on another one, and a state in every channel.
+/// Two workers, so that sessions are resumed on another worker, and state in every channel, for
+/// retained messages.
 fn with_mqtt(config: Config) -> Config {
     let everything = ChannelRule {
         pattern: "*".to_owned(),
@@ -94,7 +95,7 @@ impl Client {
         self.stream.write_all(&bytes).await.unwrap();
     }
 
-    /// The next packet; none at the end.
+    /// The next packet; none at the end of the connection.
     async fn poll(&mut self) -> Option<Packet> {
         loop {
             if let Some(packet) = self.decoder.next_packet().unwrap() {
@@ -130,7 +131,7 @@ impl Client {
         assert_eq!(acks.reasons, [Reason(qos.number())]);
     }
 
-    /// Publishes with QoS 1 and waits until it is published.
+    /// Publishes with QoS 1, and waits for the acknowledgement.
     async fn publish(&mut self, topic: &str, payload: &str, retain: bool) {
         self.send(Packet::Publish(Publish {
             dup: false,
@@ -146,7 +147,7 @@ impl Client {
         assert_eq!(self.next().await, acknowledged);
     }
 
-    /// The next message, which is acknowledged if it wants to be.
+    /// The next message, which is acknowledged if its QoS is 1.
     async fn message(&mut self) -> Publish {
         let Packet::Publish(message) = self.next().await else {
             panic!("no message");
@@ -170,7 +171,7 @@ impl Client {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mqtt_and_native_clients_meet_in_one_channel() {
+async fn mqtt_and_native_clients_exchange_messages_in_one_channel() {
     let hall = Hall::open(with_mqtt(config())).await;
     let mut native = hall.caller().await;
     native.subscribe("room/1", json!("now")).await;
@@ -194,7 +195,7 @@ async fn mqtt_and_native_clients_meet_in_one_channel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_finds_its_messages_after_a_restart_on_any_worker() {
+async fn a_session_gets_its_messages_after_a_restart_on_any_worker() {
     let directory = tempfile::tempdir().unwrap();
     let hall = Hall::open(durable(directory.path())).await;
     let mut device = Client::named(&hall, "device").await;
@@ -213,7 +214,7 @@ async fn a_session_finds_its_messages_after_a_restart_on_any_worker() {
     assert_eq!(device.text().await, "second");
     device.leave().await;
 
-    // A clean start forgets it.
+    // A clean start discards the session.
     let mut clean = connect("device", 1000);
     clean.clean = true;
     let (device, connack) = Client::open(&hall, clean).await;
@@ -227,12 +228,12 @@ async fn a_second_connection_takes_the_session_over_on_any_worker() {
     let hall = Hall::open(with_mqtt(config())).await;
     let mut older = Client::named(&hall, "device").await;
     older.subscribe("a", Qos::AtLeastOnce).await;
-    // Connections are spread over the workers: some of these are on the other one.
+    // Connections are distributed over the workers, so that some of these are on the other one.
     for _ in 0..8 {
         let (newer, connack) = Client::open(&hall, connect("device", 1000)).await;
         assert!(connack.session_present);
         let Packet::Disconnect(disconnect) = older.next().await else {
-            panic!("not told");
+            panic!("no DISCONNECT");
         };
         assert_eq!(disconnect.reason, Reason::SESSION_TAKEN_OVER);
         older = newer;
@@ -253,7 +254,7 @@ async fn a_retained_message_is_the_state_of_its_channel() {
     device.publish("kept/00", "", true).await;
     let mut late = Client::named(&hall, "late").await;
     late.subscribe("kept/#", Qos::AtLeastOnce).await;
-    // More than are asked for at once.
+    // More than one page.
     let mut topics = Vec::new();
     for _ in 1..40 {
         let message = late.message().await;
@@ -271,7 +272,7 @@ async fn a_retained_message_is_the_state_of_its_channel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_will_is_published_when_its_client_is_lost_and_not_when_it_leaves() {
+async fn a_will_is_published_when_its_client_is_lost_but_not_when_it_disconnects() {
     let hall = Hall::open(with_mqtt(config())).await;
     let mut watcher = Client::named(&hall, "watcher").await;
     watcher.subscribe("gone", Qos::AtLeastOnce).await;
@@ -294,7 +295,7 @@ async fn a_will_is_published_when_its_client_is_lost_and_not_when_it_leaves() {
     let (dies, _) = Client::open(&hall, with_will("dies", 0)).await;
     drop(dies);
     assert_eq!(watcher.text().await, "dies");
-    // One that comes back within the delay was not lost, and one that stays away is.
+    // The will of a client that returns within the delay is not published; the other one is.
     let (returns, _) = Client::open(&hall, with_will("returns", 1000)).await;
     drop(returns);
     let (late, _) = Client::open(&hall, with_will("late", 1)).await;
@@ -306,7 +307,7 @@ async fn a_will_is_published_when_its_client_is_lost_and_not_when_it_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_mqtt_is_closed_and_costs_nothing() {
+async fn a_connection_that_does_not_start_with_a_connect_is_closed_without_an_answer() {
     let hall = Hall::open(with_mqtt(config())).await;
     for bytes in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
@@ -326,7 +327,7 @@ async fn what_is_no_mqtt_is_closed_and_costs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_says_nothing_is_closed() {
+async fn a_client_that_sends_nothing_is_closed_after_the_connect_timeout() {
     let mut config = with_mqtt(config());
     config.connections.connect_timeout = Duration::from_millis(50);
     let hall = Hall::open(config).await;
@@ -341,7 +342,7 @@ async fn a_client_that_says_nothing_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_websocket_packets_may_be_cut_anywhere() {
+async fn over_websocket_packets_may_be_split_across_messages() {
     let hall = Hall::open(with_mqtt(config())).await;
     let opened = hall.number_at("/mqtt").subprotocol("mqtt").open().await;
     let mut socket = opened.unwrap();

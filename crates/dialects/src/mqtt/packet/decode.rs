@@ -49,7 +49,7 @@ pub(super) fn packet(first: u8, body: &[u8], version: Option<Version>) -> Result
         13 => Packet::PingResp,
         14 => Packet::Disconnect(reasoned(&mut r, version, Place::DISCONNECT)?),
         15 if version == Version::V5 => Packet::Auth(reasoned(&mut r, version, Place::AUTH)?),
-        _ => return Err(malformed("no packet has this type")),
+        _ => return Err(malformed("unknown packet type")),
     };
     r.end()?;
     Ok(packet)
@@ -61,7 +61,7 @@ fn flags(first: u8, wanted: u8) -> Result<(), Invalid> {
         return Ok(());
     }
     Err(malformed(
-        "the flags of the fixed header are wrong for this type of packet",
+        "the flags of the fixed header are not allowed for this packet type",
     ))
 }
 

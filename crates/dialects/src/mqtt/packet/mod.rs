@@ -156,12 +156,12 @@ pub struct ConnAck {
 /// PUBLISH.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish {
-    /// Whether it may have been sent before.
+    /// Whether this may be a repetition.
     pub dup: bool,
     /// Its QoS.
     pub qos: Qos,
-    /// From a client: whether to retain the message. From a server: whether it is a retained one, or,
-    /// if the subscription asks for that, whether it was published with this flag.
+    /// From a client: whether to retain the message. From a server: whether it is a retained one,
+    /// or, if the subscription asks for that, whether it was published with this flag.
     pub retain: bool,
     /// Empty if a topic alias is used instead.
     pub topic: Box<str>,
@@ -297,8 +297,8 @@ fn frame(bytes: &[u8], limit: usize) -> Result<Option<Frame>, Invalid> {
     }))
 }
 
-/// Splits a stream of bytes into packets. It buffers an incomplete packet of at most the limit, and
-/// what was received with it; nothing between packets.
+/// Splits a stream of bytes into packets. It buffers at most an incomplete packet, which the limit
+/// bounds, and the bytes received with it. Between packets it holds no buffer.
 #[derive(Debug)]
 pub struct Decoder {
     /// The version, known with the first packet.
@@ -338,12 +338,12 @@ impl Decoder {
         self.limit
     }
 
-    /// Forgets what was not decoded.
+    /// Discards all bytes that were not decoded.
     pub fn clear(&mut self) {
         (self.bytes, self.done) = (Vec::new(), 0);
     }
 
-    /// Takes bytes of the stream, split anywhere.
+    /// Adds received bytes. The stream may be split anywhere.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.done > 0 {
             self.bytes.drain(..self.done.min(self.bytes.len()));

@@ -23,8 +23,8 @@ pub(super) struct Body {
 }
 
 impl Body {
-    /// Reads a body of at most `limit` bytes within `limit_time`. No memory is held for bytes that are
-    /// only announced.
+    /// Reads a body of at most `limit` bytes within `limit_time`. An announced length allocates
+    /// nothing.
     pub(super) async fn read(
         request: Request<Incoming>,
         limit: usize,
@@ -79,7 +79,7 @@ impl Body {
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return Err(Problem::new(status, "bad_request", detail));
         }
-        // An array would be read as the fields in the order in which they are declared.
+        // Serde would also accept an array of the fields' values.
         if !is_object {
             return Err(Problem::bad("body: expected one JSON object"));
         }

@@ -1,4 +1,4 @@
-//! `GET stats`, and `GET explain`: why may a user do something in a channel, or not?
+//! `GET stats`, and `GET explain`, which tells why a user may or may not do something in a channel.
 
 use offhook_engine::{Access, ChannelName, Pattern, Verbs};
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ pub(super) fn explain(call: &Call<'_>) -> Outcome {
     let Some(rule) = config.channels.iter().find(fits) else {
         return Ok(json!({
             "allowed": false,
-            "because": format!("no rule fits channel {channel}: there is no such channel"),
+            "because": format!("no rule matches channel {channel}: there is no such channel"),
         }));
     };
     let access = if verbs == Verbs::PUBLISH {
@@ -61,18 +61,18 @@ fn because(access: Access, allowed: bool) -> &'static str {
     match access {
         Access::Everyone => "everyone may",
         Access::Users if allowed => "every user may",
-        Access::Users => "only users may, and no user is named",
+        Access::Users => "only users may, and no user was given",
         Access::Granted if allowed => "a grant that every user has (auth.grants) allows it",
         Access::Granted => {
             "only by a grant: none that every user has (auth.grants) allows it; \
              the user's token has to"
         }
-        Access::Asked => "the backend is asked",
+        Access::Asked => "the backend decides",
         Access::Nobody => "only the server's own API may",
     }
 }
 
-/// Of calls, the setting decides, and grants for methods.
+/// Calls are permitted by the setting `backend.calls`, and by grants for methods.
 fn explain_call(call: &Call<'_>, user: &str) -> Outcome {
     let method = call.query.need("method")?;
     let shared = &call.worker.shared;

@@ -62,7 +62,8 @@ impl Query {
     }
 }
 
-/// Percent-encoding, and `+` for a space. None if it is broken or not UTF-8: two names must not become one.
+/// Decodes percent-encoding, and `+` as a space. None if it is invalid or not UTF-8: replacing
+/// invalid parts could turn two names into one.
 fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -113,7 +114,7 @@ pub(super) struct About {
     pub(super) session: Option<String>,
 }
 
-/// A field that may be missing, but is not `null`, as the specification has it.
+/// A field that may be missing but, according to the specification, not `null`.
 pub(super) fn given<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
 where
     T: Deserialize<'de>,
@@ -173,7 +174,7 @@ pub(super) fn shown(publication: &Publication) -> Value {
         "time": publication.time_ms,
     });
     match publication.format {
-        // JSON that was published is JSON.
+        // Published JSON was validated when it was received.
         Format::Json => {
             value["data"] = serde_json::from_slice(&publication.data).unwrap_or_default()
         }

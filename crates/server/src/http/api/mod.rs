@@ -1,5 +1,5 @@
-//! The HTTP API below `/api/v1/`, with which a backend acts in its own name. `openapi.json` in this
-//! folder specifies it; a test compares it with the table of routes here.
+//! The HTTP API below `/api/v1/`, with which a backend acts on its own behalf. `openapi.json` in
+//! this folder specifies it; a test compares it with the table of routes here.
 
 mod body;
 mod explain;
@@ -128,7 +128,7 @@ async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Answe
             _ => Err(Problem::method(&[Method::GET, Method::HEAD])),
         };
     }
-    // Before anything about the path is revealed.
+    // The key is checked first, so that the answer reveals nothing about the path.
     let presented = bearer(&request).ok_or_else(Problem::no_key)?;
     let key = keys.find(presented).ok_or_else(Problem::wrong_key)?;
     let at_path = ROUTES.iter().filter(|(route, ..)| *route == path);
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_specification_and_the_routes_name_the_same() {
+    fn the_specification_and_the_table_of_routes_agree() {
         let openapi: Value = serde_json::from_str(OPENAPI).unwrap();
         assert_eq!(openapi["openapi"], "3.1.0");
         let paths = openapi["paths"].as_object().unwrap();

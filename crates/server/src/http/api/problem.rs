@@ -47,7 +47,7 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
     }
 
-    /// The key is not repeated: it may be almost right.
+    /// The text does not contain the key: it may be a valid key with a typing error.
     pub(super) fn wrong_key() -> Self {
         let detail = "the API key is not one of this server's";
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
@@ -60,7 +60,7 @@ impl Problem {
 
     pub(super) fn no_route(path: &str) -> Self {
         let shown: String = path.chars().take(60).collect();
-        let detail = format!("nothing is served at {shown:?}; /api/v1/openapi.json lists what is");
+        let detail = format!("nothing is served at {shown:?}; see /api/v1/openapi.json");
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
@@ -91,7 +91,7 @@ impl Problem {
         self.status == StatusCode::UNAUTHORIZED || self.status == StatusCode::REQUEST_TIMEOUT
     }
 
-    /// As part of a batch's answer, and as the body of an answer.
+    /// The problem as JSON, for the body of an answer and for a result in a batch.
     pub(in crate::http) fn value(&self) -> Value {
         let title = self.status.canonical_reason().unwrap_or("Error");
         let mut value = json!({

@@ -13,11 +13,11 @@ use super::{
     problem::Problem,
 };
 
-/// The maximum number of publications in one batch. 1,000: each has its own answer, within the
-/// limit of one body.
+/// The maximum number of publications in one batch. 1,000: as many publications of a kilobyte as fit
+/// into a body of the default size.
 const MAX_BATCH: usize = 1_000;
 
-/// What a batch's key leaves for a dot and three digits.
+/// The longest key of a batch, so that a dot and three digits can be appended.
 const MAX_BATCH_KEY: usize = MAX_KEY - 4;
 
 #[derive(Deserialize)]
@@ -48,7 +48,7 @@ struct Batch {
 /// One publication of a batch: an object, and not an array of its fields.
 fn item(raw: &RawValue) -> Result<Given, Problem> {
     if !is_object(raw.get()) {
-        return Err(Problem::bad("a publication is a JSON object"));
+        return Err(Problem::bad("a publication must be a JSON object"));
     }
     serde_json::from_str(raw.get()).map_err(|error| Problem::bad(error.to_string()))
 }
@@ -113,7 +113,7 @@ pub(super) async fn batch(call: &Call<'_>) -> Outcome {
         return Err(Problem::bad(detail));
     }
     let header = call.body.idempotency_key.as_deref();
-    // With the number of each publication behind it, it has to be a key still.
+    // With the number of a publication appended, it must still be a valid key.
     if let Some(key) = header.filter(|key| key.is_empty() || key.len() > MAX_BATCH_KEY) {
         let len = key.len();
         let detail = format!("Idempotency-Key: is {len} bytes; 1 to {MAX_BATCH_KEY} are allowed");

@@ -109,13 +109,13 @@ pub(super) async fn presence(call: &Call<'_>) -> Outcome {
 /// The most channels of one page.
 const MAX_CHANNELS: u32 = 1_000;
 
-/// The channels that somebody subscribes to. Those that the key does not reach are left out, so that a
-/// page may have fewer than the limit, or none, and still name a next one.
+/// Lists channels with subscribers. Channels that the key may not access are omitted, so that a
+/// page can have fewer entries than the limit, or none, although there is a next page.
 pub(super) fn channels(call: &Call<'_>) -> Outcome {
     let prefix = call.query.get("prefix")?.unwrap_or_default();
     let limit = call.query.number("limit", PAGE)?.min(MAX_CHANNELS) as usize;
     if limit == 0 {
-        return Err(Problem::bad("limit: is 0; at least 1 is needed"));
+        return Err(Problem::bad("limit: is 0; the minimum is 1"));
     }
     let after = call.query.get("after")?;
     let found = call.worker.shared.broker.occupied(prefix, after, limit);
@@ -146,7 +146,7 @@ pub(super) async fn receipts(call: &Call<'_>) -> Outcome {
     }))
 }
 
-/// The position of a consumer that belongs to the backend itself.
+/// The position of one of the backend's own consumers.
 pub(super) async fn cursor(call: &Call<'_>) -> Outcome {
     let command = Command::Ack {
         channel: channel(call.query.need("channel")?, call.key)?,

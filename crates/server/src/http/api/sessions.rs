@@ -1,4 +1,4 @@
-//! Actions on sessions: list, tell, subscribe, close, revoke.
+//! Actions on sessions: list, send, subscribe, unsubscribe, disconnect, revoke.
 
 use std::{ops::RangeInclusive, sync::Arc};
 
@@ -17,7 +17,8 @@ use crate::{sessions::Sessions, worker::now};
 /// them.
 fn handle(call: &Call<'_>) -> Result<Sessions, Problem> {
     if !call.key.reaches_all() {
-        let detail = "this API key is for some channels only; sessions need a key for all channels";
+        let detail =
+            "this API key is limited to some channels; sessions require a key for all channels";
         return Err(Refusal::new(ErrorCode::Forbidden, detail).into());
     }
     let shared = &call.worker.shared;
@@ -40,13 +41,13 @@ struct ToldData {
     base64: Option<String>,
 }
 
-/// The code of connections that are closed without one: the session is not wanted.
+/// The close code if the request gives none: the session is no longer wanted.
 const UNWANTED: u16 = 4002;
 
-/// Codes that mean nothing in any dialect.
+/// Close codes without a meaning in any dialect.
 const FREE_CODES: RangeInclusive<u16> = 4100..=4999;
 
-/// RFC 6455 §5.5: what is left of a control frame.
+/// RFC 6455 §5.5: a control frame has at most 125 bytes, of which the code takes two.
 const MAX_REASON: usize = 123;
 
 #[derive(Deserialize)]
@@ -104,7 +105,7 @@ pub(super) async fn subscribe(call: &Call<'_>) -> Outcome {
 pub(super) async fn unsubscribe(call: &Call<'_>) -> Outcome {
     let given: OnChannel = call.body.json()?;
     let channel = channel(&given.channel, call.key)?;
-    let detail = "the server has ended the subscription";
+    let detail = "the server ended the subscription";
     let why = Refusal::new(ErrorCode::Forbidden, detail);
     let key = SubscriptionKey::from(channel);
     let sessions = handle(call)?;
@@ -119,7 +120,7 @@ pub(super) async fn disconnect(call: &Call<'_>) -> Outcome {
         (None, None) => sessions.disconnect(whom).await,
         (Some(code), _) if !FREE_CODES.contains(&code) => {
             let (least, most) = (FREE_CODES.start(), FREE_CODES.end());
-            let detail = format!("code: is {code}; {least} to {most} are free to use");
+            let detail = format!("code: is {code}; use one from {least} to {most}");
             return Err(Problem::bad(detail));
         }
         (_, Some(reason)) if reason.len() > MAX_REASON => {
@@ -136,14 +137,14 @@ pub(super) async fn disconnect(call: &Call<'_>) -> Outcome {
     Ok(json!({ "sessions": count }))
 }
 
-/// From now on, everything given to the user before is invalid.
+/// Invalidates all tokens and sessions that the user was given before.
 pub(super) async fn revoke(call: &Call<'_>) -> Outcome {
     let User { user } = call.body.json()?;
     let sessions = handle(call)?;
     if user.is_empty() {
         return Err(Problem::bad("user: is empty"));
     }
-    // First, because closed clients reconnect immediately.
+    // Revoked first, because clients reconnect as soon as their connections are closed.
     call.worker.shared.auth.revoke(&user, now().unix_ms);
     let count = sessions.disconnect(Whom::User(user.as_str().into())).await;
     Ok(json!({ "sessions": count }))

@@ -1,5 +1,5 @@
-//! Channels over ordinary requests, for clients other than Offhook's own: `GET /sse`, a stream of
-//! server-sent events, and `GET /poll`, which reads once. `docs/transports.md` specifies both.
+//! Reading channels with ordinary requests, for clients other than Offhook's own: `GET /sse` is a
+//! stream of server-sent events, and `GET /poll` reads once. `docs/transports.md` specifies both.
 
 mod poll;
 mod wanted;
@@ -94,7 +94,7 @@ async fn handle(
     let query = Query::of(request.uri().query())?;
     let wanted = wanted::read(worker, &query, request.headers())?;
     let Some(mut taken) = place.take() else {
-        return Err(Problem::bad("this connection is a WebSocket already"));
+        return Err(Problem::bad("this connection is already a WebSocket"));
     };
     let admitted = admit_request(worker, decision.request(), &mut taken);
     let approach = approach(worker, decision.request(), &taken, Places::Request);
@@ -110,7 +110,7 @@ async fn handle(
     }
 }
 
-/// What a client's token says, and what the backend is told of the client.
+/// The identity in a client's token, and the facts about the client for the backend.
 type Client = (Option<Verified>, Option<Box<Approach>>);
 
 async fn open(worker: &Rc<Worker>, wanted: Wanted, (identity, approach): Client) -> Streaming {
@@ -125,7 +125,7 @@ async fn open(worker: &Rc<Worker>, wanted: Wanted, (identity, approach): Client)
 
 async fn stream(worker: &Rc<Worker>, wanted: Wanted, client: Client) -> Result<Streamed, Problem> {
     let stream = open(worker, wanted, client).await;
-    // The status says whether the request succeeds.
+    // The first event decides the status of the answer.
     let first = stream.first().await;
     match Parsed::all(&first).next() {
         Some(event) if event.name == "refused" => return Err(of_event(&event)),
@@ -150,10 +150,10 @@ fn streamed(body: Either<http_body_util::Full<bytes::Bytes>, Streaming>) -> Stre
     answer
 }
 
-/// The answer with an error.
+/// The answer for an error.
 ///
-/// An `EventSource` never reconnects after an answer with an error. If a later attempt can succeed,
-/// it gets a stream that says when, and ends: otherwise pages refused by a busy server would never
+/// An `EventSource` never reconnects after an error status. If a later attempt can succeed, it
+/// therefore gets a stream that sets the delay and ends, so that pages refused by a busy server
 /// reconnect.
 fn refused(request: &Request<Incoming>, form: Form, problem: &Problem) -> Streamed {
     let accept = request.headers().get(ACCEPT);
@@ -183,7 +183,7 @@ fn turned_away(away: TurnedAway) -> Problem {
     Problem::new(status, code, away.sentence).after(pause)
 }
 
-/// The refusal in an event of the dialect.
+/// The problem that corresponds to a `refused` event of the dialect.
 fn of_event(event: &Parsed) -> Problem {
     #[derive(Deserialize)]
     struct Refused {

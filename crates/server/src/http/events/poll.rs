@@ -47,17 +47,17 @@ struct Page {
 impl Wish {
     pub(super) fn read(query: &Query, wanted: &Wanted) -> Result<Self, Problem> {
         let [(_, since)] = &*wanted.targets else {
-            let detail = "channel and filter: one of them is polled at a time; a stream (/sse) has \
+            let detail = "channel and filter: exactly one of them can be polled; a stream (/sse) can have \
                           several";
             return Err(Problem::bad(detail));
         };
         let wait = query.number("wait", 0)?;
         if wait > LONGEST_WAIT {
-            let detail = format!("wait: is {wait} s; at most {LONGEST_WAIT}");
+            let detail = format!("wait: is {wait} s; the limit is {LONGEST_WAIT} s");
             return Err(Problem::bad(detail));
         }
         if *since == Since::State {
-            let detail = "since: a channel's state is read as a stream (/sse), or with the API";
+            let detail = "since: state cannot be polled; use a stream (/sse) or the API";
             return Err(Problem::bad(detail));
         }
         Ok(Self {
@@ -109,7 +109,7 @@ impl Page {
         self.gap.is_some() || !self.publications.is_empty()
     }
 
-    /// Takes the complete events. Returns whether the page ends with them.
+    /// Adds all complete events. Returns whether the page is complete.
     fn take(&mut self, unread: &mut Vec<u8>) -> Result<bool, Problem> {
         let whole = unread.windows(2).rposition(|two| two == b"\n\n");
         let Some(end) = whole.map(|end| end + 2) else {
@@ -156,7 +156,7 @@ impl Page {
                     return Ok(true);
                 }
                 let data = event.data.clone();
-                // The dialect writes JSON.
+                // The dialect always writes JSON.
                 self.publications.extend(RawValue::from_string(data));
             }
             _ => return Ok(false),

@@ -16,7 +16,8 @@ use crate::{
 /// lost their streams at the same moment do not reconnect together.
 const RETRY_MS: u64 = 1_500;
 
-/// Without keepalive, how often a comment is sent.
+/// How often a comment is sent if keepalive is disabled. 15 s: half the default of
+/// `keepalive.interval`.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 pub(super) fn read(worker: &Worker, query: &Query, headers: &HeaderMap) -> Result<Wanted, Problem> {
@@ -30,8 +31,8 @@ pub(super) fn read(worker: &Worker, query: &Query, headers: &HeaderMap) -> Resul
     if targets.is_empty() || targets.len() > MAX_TARGETS {
         let count = targets.len();
         return Err(Problem::bad(format!(
-            "channel and filter: there are {count} together; a stream has 1 to {MAX_TARGETS}. \
-             A filter like news/# brings any number of channels"
+            "channel and filter: {count} were given in total; a stream has 1 to {MAX_TARGETS}. \
+             A filter like news/# matches any number of channels"
         )));
     }
     let starts: Vec<_> = query.all("since").map(since).collect::<Result<_, _>>()?;
@@ -39,7 +40,7 @@ pub(super) fn read(worker: &Worker, query: &Query, headers: &HeaderMap) -> Resul
         ([], count) => vec![Since::Now; count],
         ([since], 1) => vec![*since],
         ([Since::Position(_)], _) => {
-            let detail = "since: a position is of one channel; give one since for each channel, \
+            let detail = "since: a position belongs to one channel; give one since for each channel, \
                           or last_event_id";
             return Err(Problem::bad(detail));
         }
@@ -48,15 +49,17 @@ pub(super) fn read(worker: &Worker, query: &Query, headers: &HeaderMap) -> Resul
         (starts, count) => {
             let given = starts.len();
             return Err(Problem::bad(format!(
-                "since: there are {given} for {count} channels and filters; give one for all, \
-                 or one for each, first those of the channels"
+                "since: {given} were given for {count} channels and filters; give one for all, \
+                 or one for each, those of channels first"
             )));
         }
     };
     let padding = query.number("padding", 0)?;
     let padding = usize::try_from(padding).unwrap_or(usize::MAX);
     if padding > MAX_PADDING {
-        return Err(Problem::bad(format!("padding: at most {MAX_PADDING}")));
+        return Err(Problem::bad(format!(
+            "padding: is {padding}; the limit is {MAX_PADDING}"
+        )));
     }
     let keepalive = worker.shared.config.keepalive.interval;
     let random = random_bytes().map_or(0, u64::from_be_bytes);
@@ -65,7 +68,7 @@ pub(super) fn read(worker: &Worker, query: &Query, headers: &HeaderMap) -> Resul
         presence: switch(query, "presence")?,
         last_event_id: last_event_id(query, headers)?,
         retry: Some(Duration::from_millis(RETRY_MS + random % RETRY_MS)),
-        // Half of it, since a comment has no answer to wait for.
+        // Half of the interval, because a comment has no answer whose timeout would be added.
         heartbeat: keepalive.map_or(HEARTBEAT, |interval| interval / 2),
         padding,
     })
@@ -74,7 +77,7 @@ pub(super) fn read(worker: &Worker, query: &Query, headers: &HeaderMap) -> Resul
 /// The header is newer than the URL, which an `EventSource` never changes.
 fn last_event_id(query: &Query, headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let field = headers.get("last-event-id");
-    // Bytes that are not text are not an id of this server, which leads to a gap.
+    // An id that is not UTF-8 does not come from this server, and leads to a gap.
     let field = field.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let id = match field.filter(|id| !id.is_empty()) {
         Some(id) => Some(id),
