@@ -61,7 +61,7 @@ const MAX: u64 = (1 << 53) - 1;
 
 /// Only digits: `parse` alone would accept a sign.
 fn digits(text: &str) -> Option<u64> {
-    let number = text
+    let number: Option<u64> = text
         .bytes()
         .all(|byte| byte.is_ascii_digit())
         .then(|| text.parse().ok())?;

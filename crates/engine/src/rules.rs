@@ -303,6 +303,12 @@ impl RuleBook {
         self.rules.get(first?).map(|(_, rules)| rules)
     }
 
+    /// Each pattern with its rules, in order.
+    pub fn patterns(&self) -> impl Iterator<Item = (&str, &ChannelRules)> {
+        let all = self.rules.iter();
+        all.map(|(pattern, rules)| (pattern.as_str(), &**rules))
+    }
+
     /// Whether a filter may match a channel whose rules are `wanted`, judged by the texts of the
     /// patterns. May be true where there is no such channel, and is never false where there may be
     /// one.

@@ -266,10 +266,7 @@ impl Merge {
             return Ok(());
         };
         if !super::shared::is_on_disk(&rules) {
-            let after = Position {
-                epoch: self.asked.epoch,
-                offset: self.after,
-            };
+            let after = self.after_in_memory();
             let missed = shared.hub.bus().missed(&channel, after);
             self.gaps.retain(|(_, gap)| gap.channel != channel);
             self.gaps.extend(missed);
@@ -285,6 +282,9 @@ impl Merge {
             }
             return self.offer(shared, store, index);
         }
+        // It may have been in memory before the rules were exchanged.
+        let after = self.after_in_memory();
+        self.gaps.extend(shared.hub.bus().missed(&channel, after));
         let epochs = &shared.epochs;
         let state = retained.state(epochs, &rules.history);
         let first = self.first_after(store, &retained, state.first)?;

@@ -289,6 +289,49 @@ fn a_restart_is_told_to_readers_whose_filter_may_match_channels_without_history(
     }
 }
 
+/// The rules of the new process say nothing of what the one before had only in memory.
+#[test]
+fn a_restart_with_other_rules_is_told_by_the_rules_of_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |rules| TestWorker::new(&open_log(directory.path(), rules));
+    let everything = RuleBook::everything(ChannelRules::default());
+    let mut worker = open(kept(100));
+    worker.publish("flow/1", "x");
+    worker.publish("a/1", "x");
+    let place = worker.follow_filter("#");
+    drop(worker);
+    // All channels have history now, and a reader of that time has missed nothing later.
+    let mut worker = open(everything.clone());
+    for (text, expected) in [
+        ("#", Resolution::Restarted),
+        ("flow/+", Resolution::Restarted),
+        ("a/+", Resolution::Continuous),
+    ] {
+        let page = worker.read_filter(text, place, 10);
+        assert_eq!(page.start.resolution, expected, "{text}");
+    }
+    let later = worker.follow_filter("#");
+    drop(worker);
+    let mut worker = open(kept(100));
+    let page = worker.read_filter("#", later, 10);
+    assert_eq!(page.start, ReadStart::at(later));
+}
+
+#[test]
+fn what_was_missed_in_memory_is_told_after_its_channel_was_moved_to_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = open_log(directory.path(), kept(100));
+    let mut worker = TestWorker::new(&broker);
+    let place = worker.follow_filter("nothing");
+    worker.publish("flow/1", "missed");
+    broker.set_rules(Arc::new(RuleBook::everything(ChannelRules::default())));
+    worker.writer_barrier();
+    worker.publish("flow/1", "on disk");
+    let page = worker.read_filter("flow/+", place, 10);
+    let gaps: Vec<_> = page.gaps.iter().map(|gap| gap.channel.as_str()).collect();
+    assert_eq!((gaps, page.publications.len()), (vec!["flow/1"], 1));
+}
+
 /// A copy of the running log is what a process finds that follows one that was killed.
 #[test]
 fn a_kill_is_no_divergence_for_a_reader_of_channels_without_history_only() {

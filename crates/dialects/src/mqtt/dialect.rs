@@ -476,9 +476,7 @@ impl Dialect for Mqtt {
             } => {
                 self.unsubscribed(subscription, refusal.code);
             }
-            Notice::Gap {
-                subscription, to, ..
-            } => self.skipped(subscription, *to),
+            gap @ Notice::Gap { .. } => self.skipped(gap),
             Notice::Reconnect { .. } => {
                 let why = "the server is shutting down";
                 self.disconnect_for(Reason::SERVER_SHUTTING_DOWN, why);

@@ -6,7 +6,8 @@ use std::{
 };
 
 use offhook_engine::{
-    ChannelName, Command, CommandId, Filter, Position, Publication, Reply, SubscriptionName, Target,
+    ChannelName, Command, CommandId, Filter, GapReason, Notice, Position, Publication, Reply,
+    SubscriptionName, Target,
 };
 
 use super::{
@@ -306,8 +307,27 @@ impl Mqtt {
 
     /// Handles a gap: messages up to `to` are not delivered again. Exchanges that the client has
     /// acknowledged are completed; the others are dropped.
-    pub(super) fn skipped(&mut self, subscription: &SubscriptionName, to: Position) {
-        let Some(id) = subscription.id else { return };
+    pub(super) fn skipped(&mut self, gap: &Notice) {
+        let Notice::Gap {
+            subscription: SubscriptionName { id: Some(id), .. },
+            to,
+            reason,
+            ..
+        } = gap
+        else {
+            return;
+        };
+        if *reason == GapReason::Restarted {
+            // Nothing that was in flight is missing: it has the same places in the new epoch.
+            let in_flight = self.session.in_flight.values_mut();
+            for message in in_flight.filter(|message| message.subscription == id.0) {
+                if let Some(place) = &mut message.place {
+                    place.epoch = to.epoch;
+                }
+            }
+            self.changed = true;
+            return;
+        }
         self.session.in_flight.retain(|_, message| {
             let of_this = message.subscription == id.0;
             let before = message.place.is_some_and(|place| place.offset <= to.offset);
