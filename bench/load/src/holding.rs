@@ -31,6 +31,8 @@ pub struct Plan {
     pub channel: String,
     /// The number of connections.
     pub connections: usize,
+    /// What every publication contains, if there are any.
+    pub expects: Option<String>,
 }
 
 /// Opens the connections, and prints `open N` while doing so and `ready N` at the end. After that,
@@ -38,6 +40,10 @@ pub struct Plan {
 /// output `pinged N`. The end of standard input ends the process.
 pub fn run(dialer: &Dialer, plan: &Plan) -> Result<()> {
     let wishes = wishes();
+    let ring = match &plan.expects {
+        Some(message) => Ring::always(message.clone().into_bytes()),
+        None => Ring::empty(),
+    };
     let mut crowd = Crowd::new()?;
     let part = Rc::new(Part {
         dialect: plan.dialect,
@@ -56,9 +62,9 @@ pub fn run(dialer: &Dialer, plan: &Plan) -> Result<()> {
     println!("ready {}", crowd.connections.len());
     loop {
         match wishes.try_recv() {
-            Ok(()) => println!("pinged {}", ping(&mut crowd)?),
+            Ok(()) => println!("pinged {}", ping(&mut crowd, &ring)?),
             Err(TryRecvError::Empty) => {
-                crowd.turn(&Ring::empty(), Some(GLANCE), |_, _, _| Ok(()))?;
+                crowd.turn(&ring, Some(GLANCE), |_, _, _| Ok(()))?;
             }
             Err(TryRecvError::Disconnected) => return Ok(()),
         }
@@ -78,7 +84,7 @@ fn wishes() -> Receiver<()> {
     receive
 }
 
-fn ping(crowd: &mut Crowd) -> Result<usize> {
+fn ping(crowd: &mut Crowd, ring: &Ring) -> Result<usize> {
     let ping = crowd.connections[0].part.dialect.ping();
     let (mut asked, mut answered) = (0, 0);
     while answered < crowd.connections.len() {
@@ -86,7 +92,7 @@ fn ping(crowd: &mut Crowd) -> Result<usize> {
             crowd.connections[asked].say(&ping)?;
             asked += 1;
         }
-        crowd.turn(&Ring::empty(), None, |_, _, heard| {
+        crowd.turn(ring, None, |_, _, heard| {
             answered += usize::from(heard == Heard::Pong);
             Ok(())
         })?;

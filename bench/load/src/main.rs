@@ -159,6 +159,9 @@ enum Command {
         /// Connections.
         #[arg(long)]
         connections: usize,
+        /// What every publication contains, if there are any.
+        #[arg(long)]
+        expects: Option<String>,
         /// Local address to connect from.
         #[arg(long)]
         from: Option<IpAddr>,
@@ -247,12 +250,14 @@ fn measure(command: Command) -> Result<Report> {
             address,
             tongue,
             connections,
+            expects,
             from,
         } => {
             let plan = holding::Plan {
                 dialect: tongue.dialect,
                 channel: tongue.channel,
                 connections,
+                expects,
             };
             let dialer = Dialer::new(address, None)?.from(from);
             holding::run(&dialer, &plan).map(|()| Report::Held)

@@ -44,6 +44,15 @@ impl Ring {
         }
     }
 
+    /// The same message every time, for connections that only receive.
+    #[must_use]
+    pub fn always(message: Vec<u8>) -> Self {
+        Self {
+            messages: vec![message],
+            ..Self::empty()
+        }
+    }
+
     /// Builds enough messages that `in_flight` of them never overtake each other.
     pub fn new(shape: Shape, in_flight: usize, deflate: Option<Agreement>) -> Result<Self> {
         // With compression, the same message must not recur within a window of 32 KiB.

@@ -7,6 +7,7 @@ mod one_port;
 mod publishing;
 mod servers;
 mod slow_connection;
+mod stalls;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -35,18 +36,21 @@ pub(crate) enum Channels {
     OnePort(one_port::OnePort),
     /// One subscriber that does not read among a thousand that do.
     SlowConnection(slow_connection::SlowConnection),
-    /// All of these, as in docs/performance.md; about twenty minutes.
+    /// What one connection's actions cost the others, and costs that grow with channels.
+    Stalls(stalls::Stalls),
+    /// All of these, as in docs/performance.md; about half an hour.
     #[command(name = "channels")]
     Documented,
 }
 
 /// The benchmarks in docs/performance.md, and their arguments.
-const DOCUMENTED: [&str; 5] = [
+const DOCUMENTED: [&str; 6] = [
     "fan-out --rounds 5 --seconds 2",
     "publish --rounds 3 --seconds 3",
     "slow-connection --rounds 3 --seconds 5",
     "connections --rounds 3",
     "one-port",
+    "stalls --rounds 3",
 ];
 
 /// One of the documented benchmarks, parsed as on a command line.
@@ -75,6 +79,7 @@ impl Channels {
             Self::Connections(it) => it.run(),
             Self::OnePort(it) => it.run(),
             Self::SlowConnection(it) => it.run(),
+            Self::Stalls(it) => it.run(),
             Self::Documented => documented(),
         }
     }
@@ -86,6 +91,9 @@ struct Common {
     /// Measure only these servers; the others are compared with the first.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     servers: Vec<String>,
+    /// Measure another build of `offhook` too, in each way that ours is. May be repeated.
+    #[arg(long, value_name = "NAME=PROGRAM")]
+    with: Vec<String>,
     /// Rounds over all servers.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -144,8 +152,26 @@ impl Common {
             eprintln!("{line}");
         }
         let servers = crate::chosen(&servers, &self.servers, |server| &server.name)?;
+        let servers = self.with_other_builds(servers)?;
         ensure!(!servers.is_empty(), "nothing to measure");
         Ok((servers, skipped))
+    }
+
+    /// Beside each server of ours, the same with the other builds.
+    fn with_other_builds(&self, servers: Vec<ChannelServer>) -> Result<Vec<ChannelServer>> {
+        let mut all = Vec::new();
+        for server in servers {
+            let mut others = Vec::new();
+            for with in &self.with {
+                let (name, program) = with
+                    .split_once('=')
+                    .context("--with: expected NAME=PROGRAM")?;
+                others.extend(server.with_program(name, program.as_ref()));
+            }
+            all.push(server);
+            all.extend(others);
+        }
+        Ok(all)
     }
 
     /// Round by round, with a fresh server each time; `arguments` is passed to the load generator

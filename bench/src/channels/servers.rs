@@ -57,6 +57,8 @@ const LONG_HISTORY: &str = "[[channels]]\npattern = \"*\"\npresence = false\n\
 /// By default the kernel would buffer megabytes for a connection that does not read; here the
 /// server has to deal with it.
 const SMALL_SOCKETS: &str = "connections.send_buffer = \"64KiB\"\n";
+/// One session subscribes to thousands of channels.
+const MANY_SUBSCRIPTIONS: &str = "limits.subscriptions = 5000\n";
 const IN_MEMORY: &str = "in_memory = true\n";
 
 /// The queue of a subscriber drops nothing, so that everything counted was delivered. Nothing is
@@ -65,6 +67,21 @@ const MOSQUITTO: &str = "allow_anonymous true\npersistence false\nmax_queued_mes
                          max_queued_bytes 0\nset_tcp_nodelay true\nlog_type error\n";
 
 impl ChannelServer {
+    /// The same server with another build of `offhook`, if it is one of ours.
+    pub(crate) fn with_program(&self, name: &str, program: &Path) -> Option<Self> {
+        let Launch::Offhook { settings, .. } = &self.launch else {
+            return None;
+        };
+        Some(Self {
+            name: self.name.replacen("offhook", name, 1),
+            launch: Launch::Offhook {
+                program: program.into(),
+                settings: settings.clone(),
+            },
+            ..self.clone()
+        })
+    }
+
     /// The command line that serves `port` on loopback; files that it needs are written to
     /// `scratch`.
     pub(crate) fn command(&self, port: u16, scratch: &Path) -> Result<Vec<OsString>> {
@@ -115,6 +132,8 @@ pub(crate) enum For {
     Connections,
     /// A subscriber that does not read and catches up later.
     SlowConnection,
+    /// What one connection's actions cost the others.
+    Stalls,
 }
 
 /// The servers that can be measured on this machine, ours first; and a line for each that cannot.
@@ -155,6 +174,7 @@ pub(crate) fn all(
             ours("offhook-history", &[IN_MEMORY, SMALL_SOCKETS, LONG_HISTORY]),
             ours("offhook-log", &[SMALL_SOCKETS, LONG_HISTORY]),
         ],
+        For::Stalls => vec![ours("offhook-log", &[MANY_SUBSCRIPTIONS, HISTORY])],
     };
     let mut skipped = Vec::new();
     for (name, peers) in peers(places, build, purpose) {
@@ -182,7 +202,7 @@ fn peers(places: &Places, build: bool, purpose: For) -> Vec<Found> {
             "jetstream",
             jetstream().map(|all| all.into_iter().skip(2).collect()),
         )],
-        For::SlowConnection => Vec::new(),
+        For::SlowConnection | For::Stalls => Vec::new(),
     }
 }
 

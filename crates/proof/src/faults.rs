@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_breaks_the_same_things_and_each_kind_once_at_least() {
+    fn the_same_seed_causes_the_same_faults_and_each_kind_at_least_once() {
         let draw = |seed| {
             let mut faults = Faults::new(Random::new(seed), 4);
             let mut drawn = Vec::new();

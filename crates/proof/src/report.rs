@@ -224,7 +224,7 @@ mod tests {
     use super::{GROWTH, Memory, grouped};
 
     #[test]
-    fn memory_is_back_when_nothing_is_held_and_the_process_is_about_as_small_as_before() {
+    fn memory_is_freed_when_nothing_is_held_and_the_process_has_about_its_former_size() {
         let memory = |held, began, ended| Memory { held, began, ended };
         let (small, large) = (Some(30 << 20), Some((30 << 20) + GROWTH + 1));
         assert!(memory(0, small, small).is_back());
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_are_parted() {
+    fn thousands_are_separated() {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1_000), "1,000");

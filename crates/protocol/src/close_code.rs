@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_codes_that_travel_are_those_the_rfc_and_the_registry_allow() {
+    fn exactly_the_codes_of_the_rfc_and_the_registry_can_be_sent() {
         let sendable: Vec<u16> = (0..=u16::MAX)
             .filter(|&code| CloseCode::new(code).is_sendable())
             .collect();

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_header_survives_a_round_trip_and_every_cut_is_incomplete() {
+    fn every_form_of_header_round_trips_and_every_prefix_is_incomplete() {
         let lengths = [0, 1, 125, 126, 127, 65_535, 65_536, 1 << 40, u64::MAX >> 1];
         for payload_len in lengths {
             for mask in [None, Some([1, 2, 3, 4])] {
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_a_shorter_form_could_carry_is_refused() {
+    fn a_length_in_a_longer_form_than_needed_is_refused() {
         let in_16 = [0x82, 126, 0, 125];
         assert_eq!(FrameHeader::parse(&in_16), Err(PeerError::LengthNotMinimal));
         let in_64 = [0x82, 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn control_frames_are_whole_and_short() {
+    fn control_frames_must_be_unfragmented_and_short() {
         for opcode in [0x8, 0x9, 0xa] {
             assert_eq!(
                 FrameHeader::parse(&[opcode, 0]),

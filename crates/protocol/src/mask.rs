@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn masking_twice_gives_the_payload_back() {
+    fn masking_twice_restores_the_payload() {
         let mut payload = b"once there and once back".to_vec();
         mask(&mut payload, [1, 2, 3, 4], 3);
         mask(&mut payload, [1, 2, 3, 4], 3);

@@ -55,7 +55,7 @@ fn text_frame(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_unit_is_one_only_when_all_of_it_is_there() {
+fn a_unit_is_complete_only_with_all_its_bytes() {
     let long = "x".repeat(70_000);
     let mut huge = vec![0x82, 127];
     huge.extend((long.len() as u64).to_be_bytes());
@@ -82,7 +82,7 @@ fn a_unit_is_one_only_when_all_of_it_is_there() {
 }
 
 #[test]
-fn what_no_server_may_say_is_refused() {
+fn frames_that_no_server_may_send_are_refused() {
     for (framing, bytes) in [
         (Framing::WebSocket, &[0x81, 0x80][..]),
         (Framing::WebSocket, &[0xC1, 0]),
@@ -96,7 +96,7 @@ fn what_no_server_may_say_is_refused() {
 }
 
 #[test]
-fn the_native_dialect_is_understood() {
+fn the_native_dialect_is_parsed() {
     let subscriber = part(Dialect::Native, true);
     let frames: Vec<u8> = [
         r#"{"type":"subscribed","id":2,"channel":"bench.0","position":"1.0","live":true}"#,
@@ -128,7 +128,7 @@ fn the_native_dialect_is_understood() {
 }
 
 #[test]
-fn jetstreams_acknowledgements_carry_the_publications_number() {
+fn acknowledgements_of_jetstream_have_the_publications_number() {
     let publisher = part(Dialect::JetStream, false);
     let publication = String::from_utf8(publisher.publication(5, b"hello")).unwrap();
     let inbox = publication.split(' ').nth(2).unwrap();
@@ -141,7 +141,7 @@ fn jetstreams_acknowledgements_carry_the_publications_number() {
 }
 
 #[test]
-fn mqtt_opens_by_subscribing() {
+fn mqtt_subscribes_when_it_opens() {
     let subscriber = part(Dialect::Mqtt, true);
     let said = words(&subscriber, &[0x20, 2, 0, 0, 0x90, 3, 0, 1, 0]);
     assert!(matches!(&said[..], [Word::Say(_), Word::Ready]), "{said:?}");
@@ -199,7 +199,7 @@ fn heard(ring: &Ring, places: &[usize]) -> (u64, String) {
 }
 
 #[test]
-fn publications_in_order_are_heard() {
+fn publications_in_order_are_accepted() {
     let ring = Ring::new(SHAPE, 1, None).unwrap();
     let lap: Vec<usize> = (0..ring.lap()).chain(0..3).collect();
     let (count, end) = heard(&ring, &lap);
@@ -208,7 +208,7 @@ fn publications_in_order_are_heard() {
 }
 
 #[test]
-fn a_publication_that_is_missing_early_late_or_told_twice_is_noticed() {
+fn a_missing_early_late_or_repeated_publication_is_detected() {
     let ring = Ring::new(SHAPE, 1, None).unwrap();
     for (places, before) in [
         (&[1, 2][..], 0),

@@ -69,7 +69,7 @@ fn hear(ring: &Ring, deflate: Option<Agreement>, pieces: &[&[u8]]) -> anyhow::Re
 }
 
 #[test]
-fn echoes_are_counted_however_the_bytes_are_cut() {
+fn echoes_are_counted_regardless_of_where_the_bytes_are_split() {
     for size in [0, 1, 20, 125, 126, 300, 70_000] {
         let ring = Ring::new(Shape { size, json: false }, 3, None).unwrap();
         let bytes = frames(&ring, 10);
@@ -85,7 +85,7 @@ fn echoes_are_counted_however_the_bytes_are_cut() {
 }
 
 #[test]
-fn a_wrong_byte_is_noticed() {
+fn a_wrong_byte_is_detected() {
     let ring = Ring::new(SMALL, 4, None).unwrap();
     let bytes = frames(&ring, 4);
     for at in 0..bytes.len() {
@@ -97,7 +97,7 @@ fn a_wrong_byte_is_noticed() {
 }
 
 #[test]
-fn messages_in_the_wrong_order_are_noticed() {
+fn messages_in_the_wrong_order_are_detected() {
     let ring = Ring::new(SMALL, 4, None).unwrap();
     let bytes = frames(&ring, 2);
     let (first, second) = bytes.split_at(bytes.len() / 2);
@@ -123,7 +123,7 @@ fn a_fragmented_echo_with_a_ping_inside_counts_once() {
 }
 
 #[test]
-fn masked_reserved_and_unasked_frames_are_refused() {
+fn masked_reserved_and_unexpected_frames_are_refused() {
     let ring = Ring::new(SMALL, 1, None).unwrap();
     let empty = Ring::empty();
     for bytes in [
@@ -140,7 +140,7 @@ fn masked_reserved_and_unasked_frames_are_refused() {
 }
 
 #[test]
-fn compressed_frames_inflate_lap_after_lap_whatever_was_agreed() {
+fn compressed_frames_inflate_with_every_agreed_parameter() {
     for (client_window_bits, keeps_context) in [
         (15, true),
         (15, false),
@@ -166,7 +166,7 @@ fn compressed_frames_inflate_lap_after_lap_whatever_was_agreed() {
 }
 
 #[test]
-fn a_compressed_echo_of_something_else_is_noticed() {
+fn a_compressed_echo_of_another_message_is_detected() {
     let agreed = Agreement::parse("permessage-deflate; client_no_context_takeover").unwrap();
     let ring = Ring::new(JSON, 1, Some(agreed)).unwrap();
     let frame = |place| echoed(&ring.wire()[ring.bytes(place, place + 1)]);
@@ -175,7 +175,7 @@ fn a_compressed_echo_of_something_else_is_noticed() {
 }
 
 #[test]
-fn an_agreement_is_read_as_the_server_means_it() {
+fn the_servers_answer_about_compression_is_parsed() {
     let agreed = Agreement::parse(
         "permessage-deflate; server_no_context_takeover; client_max_window_bits=10",
     )

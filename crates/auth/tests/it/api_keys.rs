@@ -4,7 +4,7 @@ use offhook_auth::{ApiKey, ApiKeys, Scope, new_api_key};
 use offhook_engine::ChannelName;
 
 #[test]
-fn a_key_is_known_by_its_hash_and_for_what_it_is() {
+fn an_api_key_is_found_by_its_hash_with_its_scopes() {
     let (key, other) = (new_api_key().unwrap(), new_api_key().unwrap());
     assert_ne!(key, other);
     let entry = ApiKey::of_everything(&key).to_string();
@@ -29,7 +29,7 @@ fn a_key_is_known_by_its_hash_and_for_what_it_is() {
 }
 
 #[test]
-fn an_entry_is_written_as_it_is_read() {
+fn an_entry_round_trips() {
     let hash = "ab".repeat(32);
     for text in [
         "publish+read chat/*",
@@ -44,7 +44,7 @@ fn an_entry_is_written_as_it_is_read() {
 }
 
 #[test]
-fn a_key_put_where_its_hash_belongs_is_refused_and_not_repeated() {
+fn a_key_in_place_of_its_hash_is_refused_without_showing_it() {
     let key = new_api_key().unwrap();
     for entry in [
         key.clone(),

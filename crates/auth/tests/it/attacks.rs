@@ -23,7 +23,7 @@ fn refused(token: &str) -> TokenError {
 }
 
 #[test]
-fn an_unsigned_token_is_refused_however_none_is_written() {
+fn an_unsigned_token_is_refused_in_any_spelling_of_none() {
     for none in ["none", "None", "NONE", "nOnE", ""] {
         let token = by_hand(&json!({ "alg": none }), &claims(), b"");
         assert_eq!(refused(&token), TokenError::Algorithm(none.to_owned()));
@@ -31,7 +31,7 @@ fn an_unsigned_token_is_refused_however_none_is_written() {
 }
 
 #[test]
-fn arrays_are_no_header_and_no_claims() {
+fn arrays_are_refused_as_header_and_claims() {
     let signed = |header: &str, claims: &str| {
         let part = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
         let message = format!("{}.{}", part(header), part(claims));
@@ -53,7 +53,7 @@ fn arrays_are_no_header_and_no_claims() {
 }
 
 #[test]
-fn a_public_key_is_no_secret_of_an_hmac() {
+fn a_public_key_is_not_accepted_as_an_hmac_secret() {
     // The attacker signs by HMAC with the public key, which everybody knows, as the secret.
     let pair = aws_lc_rs::signature::Ed25519KeyPair::generate().unwrap();
     let public = aws_lc_rs::signature::KeyPair::public_key(&pair);
@@ -69,7 +69,7 @@ fn a_public_key_is_no_secret_of_an_hmac() {
 }
 
 #[test]
-fn a_key_of_one_algorithm_verifies_no_other() {
+fn a_key_verifies_only_its_own_algorithm() {
     let token = Signer::hmac(Algorithm::Hs512, SECRET).unwrap();
     let error = refused(&token.sign(&claims()).unwrap());
     assert!(
@@ -104,7 +104,7 @@ fn a_token_with_any_byte_changed_is_refused() {
 }
 
 #[test]
-fn a_signature_that_is_cut_or_missing_is_refused() {
+fn a_truncated_or_missing_signature_is_refused() {
     let token = signer().sign(&claims()).unwrap();
     let (signed, signature) = token.rsplit_once('.').unwrap();
     for length in 0..signature.len() {
@@ -115,7 +115,7 @@ fn a_signature_that_is_cut_or_missing_is_refused() {
 }
 
 #[test]
-fn an_expired_token_is_refused_and_said_since_when() {
+fn the_error_for_an_expired_token_says_since_when() {
     let token = signer()
         .sign(&json!({ "sub": "ann", "exp": NOW / 1000 - 100 }))
         .unwrap();
@@ -127,7 +127,7 @@ fn an_expired_token_is_refused_and_said_since_when() {
 }
 
 #[test]
-fn a_token_without_an_end_is_refused_unless_that_is_allowed() {
+fn a_token_without_an_expiry_is_refused_unless_allowed() {
     let token = signer().sign(&json!({ "sub": "ann" })).unwrap();
     assert_eq!(refused(&token), TokenError::Missing("exp"));
     let rules = Rules {
@@ -156,7 +156,7 @@ fn a_token_that_is_not_valid_yet_is_refused() {
 }
 
 #[test]
-fn a_token_for_somebody_else_is_refused() {
+fn a_token_for_another_audience_is_refused() {
     let to = |aud: Value| {
         let mut claims = claims();
         claims["aud"] = aud;
@@ -207,7 +207,7 @@ fn a_token_of_another_issuer_is_refused() {
 }
 
 #[test]
-fn a_kid_that_is_a_path_a_url_or_a_query_is_only_a_name_that_nobody_has() {
+fn a_kid_with_a_path_a_url_or_a_query_is_treated_as_an_unknown_key() {
     let named = Key::hmac(Algorithm::Hs256, SECRET).unwrap().named("k1");
     let verifier = Verifier::new(KeySet::new(vec![named]));
     for kid in [
@@ -230,7 +230,7 @@ fn a_kid_that_is_a_path_a_url_or_a_query_is_only_a_name_that_nobody_has() {
 }
 
 #[test]
-fn a_token_that_brings_its_own_key_is_not_verified_with_it() {
+fn a_key_inside_a_token_is_not_used_to_verify_it() {
     let signer = Signer::hmac(Algorithm::Hs256, b"the attacker's own secret, 32 by").unwrap();
     let own = signer.sign(&claims()).unwrap();
     let signature = own.rsplit_once('.').unwrap().1;
@@ -244,7 +244,7 @@ fn a_token_that_brings_its_own_key_is_not_verified_with_it() {
 }
 
 #[test]
-fn a_header_that_demands_what_is_not_understood_is_refused() {
+fn a_token_with_unknown_critical_headers_is_refused() {
     for header in [
         json!({ "alg": "HS256", "crit": ["exp"] }),
         json!({ "alg": "HS256", "b64": false }),
@@ -257,7 +257,7 @@ fn a_header_that_demands_what_is_not_understood_is_refused() {
 }
 
 #[test]
-fn a_name_that_is_there_twice_is_refused() {
+fn a_token_with_a_duplicate_name_is_refused() {
     let part = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
     let header = part(r#"{"alg":"HS256","alg":"none"}"#);
     let token = format!("{header}.{}.", part(&claims().to_string()));
@@ -286,7 +286,7 @@ fn a_name_that_is_there_twice_is_refused() {
 }
 
 #[test]
-fn a_user_whose_name_is_a_pattern_reaches_nobody_else_s_channels() {
+fn a_user_name_with_wildcards_grants_no_other_users_channels() {
     let grant: UserGrant = "* private/{user}/*".parse().unwrap();
     let channel = ChannelName::new("private/bob/inbox").unwrap();
     for name in ["*", "b*", "bob/inbox", "{user}", "bob/../bob", "+", "#"] {
@@ -303,7 +303,7 @@ fn a_user_whose_name_is_a_pattern_reaches_nobody_else_s_channels() {
 }
 
 #[test]
-fn an_oversized_token_is_refused_unread() {
+fn an_oversized_token_is_refused_without_parsing() {
     let mut claims = claims();
     claims["padding"] = "x".repeat(MAX_TOKEN).into();
     let error = refused(&signer().sign(&claims).unwrap());
@@ -340,19 +340,19 @@ fn no_error_repeats_the_token_or_its_claims() {
 
 proptest! {
     #[test]
-    fn whatever_text_comes_is_refused_without_a_panic(text in "[A-Za-z0-9._=-]{0,200}|\\PC{0,60}") {
+    fn any_text_is_refused_without_a_panic(text in "[A-Za-z0-9._=-]{0,200}|\\PC{0,60}") {
         prop_assert!(verifier().verify(&text, NOW).is_err());
         let _either = offhook_auth::inspect(&text);
     }
 
     #[test]
-    fn whatever_bytes_are_signed_as_claims_make_no_panic(claims in "\\PC{0,80}") {
+    fn any_signed_claims_are_parsed_without_a_panic(claims in "\\PC{0,80}") {
         let token = signer().sign(&claims).unwrap();
         prop_assert!(verifier().verify(&token, NOW).is_err());
     }
 
     #[test]
-    fn whatever_is_fetched_as_keys_makes_no_panic(text in "\\PC{0,80}") {
+    fn any_fetched_keys_are_parsed_without_a_panic(text in "\\PC{0,80}") {
         prop_assert!(KeySet::from_jwks(text.as_bytes()).is_err());
     }
 }

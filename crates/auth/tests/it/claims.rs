@@ -20,7 +20,7 @@ fn may(identity: &Identity, verb: Verbs, channel: &str) -> bool {
 }
 
 #[test]
-fn a_token_makes_an_identity() {
+fn a_token_is_converted_to_an_identity() {
     let token = json!({
         "info": { "name": "Ann" },
         "grants": { "chat/*": "subscribe+publish", "news": ["read"], "own/{user}": "*" },
@@ -40,7 +40,7 @@ fn a_token_makes_an_identity() {
 }
 
 #[test]
-fn every_user_has_the_grants_of_users_with_the_own_name_in_them() {
+fn grants_for_all_users_contain_the_users_own_name() {
     let grant: UserGrant = "publish+subscribe private/{user}/*".parse().unwrap();
     let ann = identity(&json!({}), std::slice::from_ref(&grant)).unwrap();
     assert!(may(&ann, Verbs::PUBLISH, "private/ann/inbox"));
@@ -52,7 +52,7 @@ fn every_user_has_the_grants_of_users_with_the_own_name_in_them() {
 }
 
 #[test]
-fn claims_of_wrong_kinds_are_refused_by_name() {
+fn claims_of_the_wrong_type_are_refused_by_name() {
     let long = "x".repeat(300);
     let many: Value = (0..=MAX_GRANTS)
         .map(|n| (n.to_string(), json!("*")))
@@ -81,7 +81,7 @@ fn claims_of_wrong_kinds_are_refused_by_name() {
 }
 
 #[test]
-fn a_subscription_token_grants_reading_its_channel_until_it_ends() {
+fn a_subscription_token_grants_reading_its_channel_until_it_expires() {
     let token = json!({ "channel": "private/7", "exp": NOW / 1000 + 60 });
     let token = signer().sign(&token).unwrap();
     let claims = verifier().verify(&token, NOW).unwrap();
@@ -92,7 +92,7 @@ fn a_subscription_token_grants_reading_its_channel_until_it_ends() {
 }
 
 #[test]
-fn a_token_is_taken_apart_for_people_without_being_verified() {
+fn a_token_can_be_decoded_without_verifying_it() {
     let token = signer().named("k1").sign(&claims()).unwrap();
     let parts = inspect(&token).unwrap();
     let header: Value = serde_json::from_str(&parts.header).unwrap();

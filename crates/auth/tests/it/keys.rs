@@ -142,7 +142,7 @@ fn a_token_names_its_key_among_several() {
 }
 
 #[test]
-fn keys_for_other_things_are_left_out_of_a_set() {
+fn keys_for_other_uses_in_a_set_are_ignored() {
     let good = p256().jwk;
     let mut encrypts = p256().jwk;
     encrypts["use"] = "enc".into();
@@ -169,7 +169,7 @@ fn keys_for_other_things_are_left_out_of_a_set() {
 }
 
 #[test]
-fn what_is_no_key_is_said_with_what_to_do_and_without_the_key() {
+fn the_error_for_an_invalid_key_says_what_to_do_without_showing_it() {
     let short = Key::hmac(Algorithm::Hs256, b"too short to be one")
         .unwrap_err()
         .to_string();

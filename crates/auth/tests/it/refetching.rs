@@ -20,12 +20,12 @@ fn fetched(at: u64) -> Refetching {
 }
 
 #[test]
-fn keys_are_fetched_again_when_they_are_old() {
+fn keys_are_fetched_again_after_the_refresh_interval() {
     assert_eq!(fetched(1_000).due_ms(), Some(1_000 + limits().refresh_ms));
 }
 
 #[test]
-fn tokens_that_name_unknown_keys_make_one_fetch_a_pause_and_no_more() {
+fn tokens_with_unknown_keys_cause_at_most_one_fetch_per_pause() {
     let mut keys = fetched(1_000);
     let pause = limits().pause_ms;
     for at in [1_001, 1_002, 2_000] {
@@ -36,7 +36,7 @@ fn tokens_that_name_unknown_keys_make_one_fetch_a_pause_and_no_more() {
 }
 
 #[test]
-fn before_the_first_keys_have_come_every_token_may_be_good_later() {
+fn before_the_first_keys_arrive_tokens_are_refused_temporarily() {
     let mut keys = Refetching::new(limits());
     assert!(keys.want(5));
     keys.begin(5);
@@ -47,7 +47,7 @@ fn before_the_first_keys_have_come_every_token_may_be_good_later() {
 }
 
 #[test]
-fn keys_stay_while_they_can_t_be_fetched_but_not_for_ever() {
+fn keys_stay_valid_for_a_limited_time_while_fetching_fails() {
     let mut keys = fetched(0);
     let keep = limits().keep_ms;
     keys.begin(keep - 1);
@@ -59,7 +59,7 @@ fn keys_stay_while_they_can_t_be_fetched_but_not_for_ever() {
 }
 
 #[test]
-fn an_answer_that_is_no_key_set_replaces_nothing() {
+fn an_answer_that_is_not_a_key_set_does_not_replace_the_keys() {
     let mut keys = fetched(0);
     keys.begin(100);
     assert!(keys.fetched(b"<html>502</html>", 100).is_err());

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_that_passes_is_believed_and_a_step_forward_only_at_its_speed() {
+    fn elapsed_time_is_followed_and_a_step_of_the_clock_only_at_a_limited_speed() {
         let start = Instant::now();
         let at = |seconds: u64, unix_s: u64| Now {
             instant: start + Duration::from_secs(seconds),

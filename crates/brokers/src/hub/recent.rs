@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_published_after_a_number_is_known_as_far_back_as_it_is_remembered() {
+    fn publications_after_a_number_are_known_as_far_back_as_they_are_recorded() {
         let mut recent = Recent::new(5);
         let filter = Filter::new("a/#").unwrap();
         for n in 0..3 {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded_and_says_how_far_back_it_reaches() {
+    fn it_has_a_limit_and_reports_how_far_back_it_reaches() {
         let mut recent = Recent::new(0);
         let filter = Filter::new("#").unwrap();
         for n in 1..=REMEMBERED + 10 {

@@ -206,13 +206,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn a_written_record_can_be_read() {
         let manifest = manifest();
         assert_eq!(Manifest::parse(&manifest.to_text()), Ok(manifest));
     }
 
     #[test]
-    fn every_changed_byte_is_noticed() {
+    fn every_changed_byte_is_detected() {
         let text = manifest().to_text();
         for at in 0..text.len() - 1 {
             let mut changed = text.clone().into_bytes();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn every_missing_end_is_noticed() {
+    fn every_truncation_is_detected() {
         let text = manifest().to_text();
         for length in 0..text.len() - 1 {
             assert!(Manifest::parse(&text[..length]).is_err(), "{length} bytes");

@@ -233,7 +233,7 @@ impl TestWorker {
 }
 
 #[test]
-fn a_slow_fsync_delays_durable_acknowledgements_and_nothing_else() {
+fn a_slow_fsync_delays_only_durable_acknowledgements() {
     let directory = tempfile::tempdir().unwrap();
     let fsyncs = Arc::new(Fsyncs::default());
     {
@@ -299,7 +299,7 @@ fn a_slow_fsync_delays_durable_acknowledgements_and_nothing_else() {
 }
 
 #[test]
-fn a_channel_that_is_loaded_for_a_follower_while_it_is_published_in_has_no_hole_and_no_double() {
+fn publishing_while_a_channel_is_loaded_for_a_follower_causes_no_hole_and_no_duplicate() {
     let directory = tempfile::tempdir().unwrap();
     let fsyncs = Arc::new(Fsyncs::default());
     {
@@ -359,8 +359,7 @@ fn a_channel_that_is_loaded_for_a_follower_while_it_is_published_in_has_no_hole_
 }
 
 #[test]
-fn what_is_published_without_history_during_an_fsync_has_numbers_of_its_own_in_the_order_of_telling()
- {
+fn publications_without_history_during_an_fsync_have_their_own_numbers_in_delivery_order() {
     let directory = tempfile::tempdir().unwrap();
     let fsyncs = Arc::new(Fsyncs::default());
     let log = open(directory.path(), &fsyncs);

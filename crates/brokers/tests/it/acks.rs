@@ -32,7 +32,7 @@ fn acked(worker: &mut TestWorker, user: &str, consumer: &str, offset: Option<u64
 }
 
 #[test]
-fn a_consumer_is_where_it_acknowledged_and_never_goes_back() {
+fn the_position_of_a_consumer_never_moves_back() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         assert_eq!(acked(&mut worker, "ann", "c", None), None);
@@ -46,7 +46,7 @@ fn a_consumer_is_where_it_acknowledged_and_never_goes_back() {
 }
 
 #[test]
-fn a_consumer_is_of_one_user_in_one_channel() {
+fn a_consumer_belongs_to_one_user_and_one_channel() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         worker.publish("a", "x");
@@ -57,7 +57,7 @@ fn a_consumer_is_of_one_user_in_one_channel() {
 }
 
 #[test]
-fn a_user_has_so_many_consumers_and_an_abandoned_one_makes_room() {
+fn consumers_of_a_user_are_limited_and_an_unused_one_is_replaced() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         worker.publish("a", "x");
@@ -133,7 +133,7 @@ fn three(broker: &Arc<dyn Broker>) -> [TestWorker; 3] {
 }
 
 #[test]
-fn what_the_followers_know_of_receipts_is_added_up() {
+fn the_receipts_of_all_followers_are_added_up() {
     every_broker(&kept(100), |broker| {
         let [mut asker, mut one, mut other] = three(broker);
         let id = ask(&mut asker);
@@ -144,7 +144,7 @@ fn what_the_followers_know_of_receipts_is_added_up() {
 }
 
 #[test]
-fn a_channel_that_nobody_follows_was_received_by_nobody() {
+fn a_channel_without_followers_has_no_receipts() {
     every_broker(&kept(100), |broker| {
         let mut asker = TestWorker::new(broker);
         let id = ask(&mut asker);
@@ -153,7 +153,7 @@ fn a_channel_that_nobody_follows_was_received_by_nobody() {
 }
 
 #[test]
-fn a_worker_that_was_asked_too_often_makes_the_answer_busy() {
+fn a_worker_with_too_many_questions_makes_the_answer_busy() {
     every_broker(&kept(100), |broker| {
         let [mut asker, mut one, _other] = three(broker);
         broker.detach(_other.worker_id);
@@ -169,7 +169,7 @@ fn a_worker_that_was_asked_too_often_makes_the_answer_busy() {
 }
 
 #[test]
-fn a_worker_that_goes_or_says_nothing_is_not_waited_for() {
+fn a_worker_that_ends_or_does_not_answer_is_not_awaited_forever() {
     every_broker(&kept(100), |broker| {
         let [mut asker, mut one, other] = three(broker);
         let id = ask(&mut asker);
@@ -188,7 +188,7 @@ fn a_worker_that_goes_or_says_nothing_is_not_waited_for() {
 }
 
 #[test]
-fn an_answer_that_nobody_asked_for_changes_nothing() {
+fn an_unrequested_answer_is_ignored() {
     every_broker(&kept(100), |broker| {
         let [mut asker, mut one, mut other] = three(broker);
         let id = ask(&mut asker);

@@ -73,7 +73,7 @@ impl TestWorker {
 }
 
 #[test]
-fn names_that_were_subscribed_to_and_left_give_their_memory_back() {
+fn unsubscribed_channel_names_free_their_memory() {
     every_broker(1 << 30, |broker| {
         let mut worker = TestWorker::new(broker);
         worker.writer_barrier();
@@ -102,7 +102,7 @@ fn names_that_were_subscribed_to_and_left_give_their_memory_back() {
 }
 
 #[test]
-fn history_of_channels_that_do_not_exist_costs_no_memory() {
+fn reading_the_history_of_unknown_channels_uses_no_memory() {
     every_broker(1 << 30, |broker| {
         let mut worker = TestWorker::new(broker);
         worker.writer_barrier();
@@ -121,7 +121,7 @@ fn history_of_channels_that_do_not_exist_costs_no_memory() {
 }
 
 #[test]
-fn a_channel_that_was_looked_at_before_its_first_publication_is_followed_without_a_hole() {
+fn a_channel_read_before_its_first_publication_is_followed_without_a_hole() {
     every_broker(1 << 30, |broker| {
         let (mut worker, mut follower) = (TestWorker::new(broker), TestWorker::new(broker));
         worker.history("new", ReadFrom::Start, 10);
@@ -137,7 +137,7 @@ fn a_channel_that_was_looked_at_before_its_first_publication_is_followed_without
 }
 
 #[test]
-fn keys_of_publications_without_history_stay_within_the_budget_and_the_newest_are_known() {
+fn keys_of_publications_without_history_stay_within_the_budget_and_the_newest_are_kept() {
     const BUDGET: usize = 256 << 10;
     every_broker(BUDGET, |broker| {
         let mut worker = TestWorker::new(broker);
@@ -153,7 +153,7 @@ fn keys_of_publications_without_history_stay_within_the_budget_and_the_newest_ar
 }
 
 #[test]
-fn beyond_the_budget_new_channels_are_refused_and_those_that_are_there_go_on() {
+fn above_the_budget_new_channels_are_refused_and_existing_ones_continue() {
     const BUDGET: usize = 256 << 10;
     every_broker(BUDGET, |broker| {
         let mut worker = TestWorker::new(broker);
@@ -184,7 +184,7 @@ fn beyond_the_budget_new_channels_are_refused_and_those_that_are_there_go_on() {
 }
 
 #[test]
-fn channels_that_nobody_publishes_in_give_memory_to_those_that_are_new() {
+fn idle_channels_give_up_memory_to_new_ones() {
     const BUDGET: usize = 512 << 10;
     every_broker(BUDGET, |broker| {
         let mut worker = TestWorker::new(broker);
@@ -209,7 +209,7 @@ fn channels_that_nobody_publishes_in_give_memory_to_those_that_are_new() {
 }
 
 #[test]
-fn history_in_memory_goes_from_its_oldest_end_and_its_going_says_so() {
+fn history_in_memory_is_freed_from_the_oldest_end_and_reported_as_a_gap() {
     const BUDGET: usize = 256 << 10;
     let broker = memory(BUDGET, kept(1_000_000));
     let mut worker = TestWorker::new(&broker);
@@ -232,7 +232,7 @@ fn history_in_memory_goes_from_its_oldest_end_and_its_going_says_so() {
 }
 
 #[test]
-fn the_state_of_a_channel_in_memory_is_the_last_to_go() {
+fn the_state_of_a_channel_in_memory_is_freed_last() {
     const BUDGET: usize = 128 << 10;
     let state = State {
         count: 10,
@@ -276,7 +276,7 @@ fn the_state_of_a_channel_in_memory_is_the_last_to_go() {
 }
 
 #[test]
-fn members_and_consumers_count_and_no_longer_when_they_leave() {
+fn members_and_consumers_count_against_the_budget_until_they_leave() {
     every_broker(1 << 30, |broker| {
         let mut worker = TestWorker::new(broker);
         worker.submit(BrokerRequest::Renew {
@@ -329,7 +329,7 @@ fn members_and_consumers_count_and_no_longer_when_they_leave() {
 }
 
 #[test]
-fn a_log_takes_so_many_channels_and_those_that_are_there_go_on() {
+fn at_the_limit_of_channels_a_log_refuses_new_ones_and_existing_ones_continue() {
     let directory = tempfile::tempdir().unwrap();
     let budget = |channels| Budget {
         channels,
@@ -365,7 +365,7 @@ fn a_log_takes_so_many_channels_and_those_that_are_there_go_on() {
 }
 
 #[test]
-fn a_log_that_takes_more_of_the_disk_than_it_may_refuses_publications_and_is_read() {
+fn at_its_disk_limit_a_log_refuses_publications_and_can_be_read() {
     let directory = tempfile::tempdir().unwrap();
     let taken = {
         let broker = log(directory.path(), Budget::default(), kept(100));

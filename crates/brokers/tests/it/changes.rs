@@ -29,7 +29,7 @@ fn heard(changes: &Changes) -> Vec<String> {
 }
 
 #[test]
-fn a_channel_is_occupied_by_its_first_worker_and_vacated_by_its_last() {
+fn a_channel_is_occupied_by_its_first_worker_and_vacated_by_its_last_one() {
     every_broker(&kept(10), |broker| {
         let changes = observed(broker, 100);
         let (mut one, mut two) = (TestWorker::new(broker), TestWorker::new(broker));
@@ -52,7 +52,7 @@ fn a_channel_is_occupied_by_its_first_worker_and_vacated_by_its_last() {
 }
 
 #[test]
-fn members_that_join_and_leave_are_told_in_order() {
+fn joins_and_leaves_are_reported_in_order() {
     every_broker(&kept(10), |broker| {
         let changes = observed(broker, 100);
         let mut worker = TestWorker::new(broker);
@@ -81,7 +81,7 @@ fn members_that_join_and_leave_are_told_in_order() {
 }
 
 #[test]
-fn what_nobody_takes_is_bounded_and_counted() {
+fn unread_changes_are_limited_and_dropped_ones_are_counted() {
     every_broker(&kept(10), |broker| {
         let changes = observed(broker, 2);
         let mut worker = TestWorker::new(broker);

@@ -5,7 +5,7 @@ use offhook_engine::*;
 use crate::test_worker::{TestWorker, at, channel, draft, every_broker, kept};
 
 #[test]
-fn publications_get_offsets_from_one_on_without_holes_each_channel_for_itself() {
+fn each_channel_assigns_offsets_from_one_without_holes() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         let a: Vec<_> = (0..3).map(|_| worker.publish("a", "x").offset).collect();
@@ -18,7 +18,7 @@ fn publications_get_offsets_from_one_on_without_holes_each_channel_for_itself() 
 }
 
 #[test]
-fn what_was_published_is_read_back_as_it_was() {
+fn a_publication_is_read_back_unchanged() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         let mut sent = draft("a", "data", Some("key"));
@@ -57,7 +57,7 @@ fn what_was_published_is_read_back_as_it_was() {
 }
 
 #[test]
-fn the_same_key_is_published_once_also_within_one_group() {
+fn the_same_key_is_published_once_even_within_one_batch() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         for name in ["a", "flow/a"] {
@@ -85,7 +85,7 @@ fn the_same_key_is_published_once_also_within_one_group() {
 }
 
 #[test]
-fn a_key_is_of_one_user_in_one_channel() {
+fn a_key_belongs_to_one_user_and_one_channel() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         assert_eq!(worker.publish_keyed("a", "x", Some("key")).0.offset, 1);
@@ -106,7 +106,7 @@ fn a_key_is_of_one_user_in_one_channel() {
 }
 
 #[test]
-fn a_key_is_forgotten_after_its_window_and_not_before() {
+fn a_key_is_remembered_for_exactly_its_window() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         worker.publish_keyed("a", "x", Some("key"));
@@ -118,7 +118,7 @@ fn a_key_is_forgotten_after_its_window_and_not_before() {
 }
 
 #[test]
-fn followers_get_what_comes_after_the_head_they_were_told_in_order() {
+fn followers_get_everything_after_their_head_in_order() {
     every_broker(&kept(100), |broker| {
         let mut publisher = TestWorker::new(broker);
         for name in ["a", "flow/a"] {
@@ -146,7 +146,7 @@ fn followers_get_what_comes_after_the_head_they_were_told_in_order() {
 }
 
 #[test]
-fn following_twice_is_answered_twice_and_sends_once() {
+fn following_twice_is_answered_twice_but_delivers_once() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         assert_eq!(worker.follow("a").head.offset, 0);
@@ -158,7 +158,7 @@ fn following_twice_is_answered_twice_and_sends_once() {
 }
 
 #[test]
-fn a_follow_between_publishes_of_one_burst_leaves_no_hole_and_no_double() {
+fn a_follow_during_a_burst_of_publishes_causes_no_hole_and_no_duplicate() {
     every_broker(&kept(1000), |broker| {
         let mut publisher = TestWorker::new(broker);
         let mut follower = TestWorker::new(broker);
@@ -191,7 +191,7 @@ fn a_follow_between_publishes_of_one_burst_leaves_no_hole_and_no_double() {
 }
 
 #[test]
-fn a_publication_can_be_read_before_anyone_is_told_of_it() {
+fn a_publication_is_readable_before_it_is_delivered() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         worker.follow("a");
@@ -207,7 +207,7 @@ fn a_publication_can_be_read_before_anyone_is_told_of_it() {
 }
 
 #[test]
-fn history_is_read_from_any_place_in_pages() {
+fn history_can_be_read_in_pages_from_any_position() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         for n in 1..=10 {
@@ -231,7 +231,7 @@ fn history_is_read_from_any_place_in_pages() {
 }
 
 #[test]
-fn history_is_read_backward_from_any_place_in_pages() {
+fn history_can_be_read_backward_in_pages_from_any_position() {
     every_broker(&kept(8), |broker| {
         let mut worker = TestWorker::new(broker);
         for n in 1..=10 {
@@ -261,7 +261,7 @@ fn history_is_read_backward_from_any_place_in_pages() {
 }
 
 #[test]
-fn a_backward_page_is_bounded_in_bytes_and_ends_where_it_was_asked_to() {
+fn a_backward_page_is_limited_in_bytes_and_ends_before_the_given_position() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         let weight = draft("a", "0123456789", None).weight();
@@ -292,7 +292,7 @@ fn a_backward_page_is_bounded_in_bytes_and_ends_where_it_was_asked_to() {
 }
 
 #[test]
-fn a_position_that_is_no_place_is_read_before_as_far_as_it_is_shared() {
+fn reading_before_an_invalid_position_returns_the_newest_and_says_why() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         for n in 1..=3 {
@@ -313,7 +313,7 @@ fn a_position_that_is_no_place_is_read_before_as_far_as_it_is_shared() {
 }
 
 #[test]
-fn a_page_is_bounded_in_bytes_and_brings_at_least_one() {
+fn a_page_is_limited_in_bytes_and_has_at_least_one_publication() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         let weight = draft("a", "0123456789", None).weight();
@@ -339,7 +339,7 @@ fn a_page_is_bounded_in_bytes_and_brings_at_least_one() {
 }
 
 #[test]
-fn a_channel_nobody_published_to_has_an_empty_stream() {
+fn a_channel_without_publications_has_an_empty_stream() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         let stream = worker.follow("new");
@@ -370,7 +370,7 @@ fn a_channel_without_a_rule_is_unknown() {
 }
 
 #[test]
-fn a_worker_that_does_not_take_its_news_is_told_where_they_were_left_out() {
+fn a_worker_that_does_not_read_its_updates_is_told_where_some_were_omitted() {
     every_broker(&kept(1000), |broker| {
         let mut publisher = TestWorker::new(broker);
         let mut slow = TestWorker::with_mailbox(broker, 2_000);
@@ -399,7 +399,7 @@ fn a_worker_that_does_not_take_its_news_is_told_where_they_were_left_out() {
 }
 
 #[test]
-fn a_worker_that_is_gone_gets_nothing_and_stops_nothing() {
+fn a_worker_that_ended_gets_nothing_and_blocks_nothing() {
     every_broker(&kept(100), |broker| {
         let mut gone = TestWorker::new(broker);
         gone.follow("a");
@@ -411,7 +411,7 @@ fn a_worker_that_is_gone_gets_nothing_and_stops_nothing() {
 }
 
 #[test]
-fn an_ephemeral_stream_that_nobody_uses_is_forgotten_and_one_that_is_followed_is_not() {
+fn an_unused_ephemeral_stream_is_discarded_and_a_followed_one_is_not() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         let used = worker.follow("flow/used").head.epoch;

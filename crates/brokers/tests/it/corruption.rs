@@ -65,7 +65,7 @@ fn written() -> tempfile::TempDir {
 }
 
 #[test]
-fn a_journal_that_lost_its_end_is_not_served_and_says_what_to_do() {
+fn a_truncated_journal_is_refused_and_the_error_says_what_to_do() {
     let directory = written();
     let journal = journals(directory.path()).pop().unwrap();
     let file = fs::OpenOptions::new().write(true).open(&journal).unwrap();
@@ -83,7 +83,7 @@ fn a_journal_that_lost_its_end_is_not_served_and_says_what_to_do() {
 }
 
 #[test]
-fn after_an_accepted_loss_a_subscriber_that_had_what_is_lost_hears_of_it() {
+fn after_an_accepted_loss_a_subscriber_that_had_received_the_lost_part_is_told() {
     let directory = written();
     let before = TestWorker::new(&open(directory.path(), false).unwrap()).follow("a");
     let journal = journals(directory.path()).pop().unwrap();
@@ -105,7 +105,7 @@ fn after_an_accepted_loss_a_subscriber_that_had_what_is_lost_hears_of_it() {
 }
 
 #[test]
-fn with_relaxed_durability_a_loss_is_no_reason_to_stay_down_but_one_to_say_so() {
+fn with_relaxed_durability_a_loss_is_reported_and_the_log_opens() {
     let directory = written();
     let before = TestWorker::new(&open(directory.path(), false).unwrap()).follow("a");
     let journal = journals(directory.path()).pop().unwrap();
@@ -127,7 +127,7 @@ fn with_relaxed_durability_a_loss_is_no_reason_to_stay_down_but_one_to_say_so() 
 }
 
 #[test]
-fn a_flipped_bit_in_the_journal_is_never_served_as_good() {
+fn a_flipped_bit_in_the_journal_is_never_served_as_valid() {
     let whole = written();
     let all = TestWorker::new(&open(whole.path(), false).unwrap()).texts("a");
     let mut refused = 0;
@@ -178,7 +178,7 @@ fn with_damaged_tables() -> (tempfile::TempDir, u64) {
 }
 
 #[test]
-fn one_flipped_bit_costs_the_publications_in_its_block_and_a_gap_says_why() {
+fn one_flipped_bit_loses_only_its_block_and_a_gap_gives_the_reason() {
     let (directory, count) = with_damaged_tables();
     let broker = open(directory.path(), false).unwrap();
     let mut worker = TestWorker::new(&broker);
@@ -214,7 +214,7 @@ fn one_flipped_bit_costs_the_publications_in_its_block_and_a_gap_says_why() {
 }
 
 #[test]
-fn reading_backward_passes_over_what_a_damaged_block_had() {
+fn reading_backward_skips_a_damaged_block() {
     let (directory, count) = with_damaged_tables();
     let broker = open(directory.path(), false).unwrap();
     let mut worker = TestWorker::new(&broker);
@@ -240,7 +240,7 @@ fn reading_backward_passes_over_what_a_damaged_block_had() {
 }
 
 #[test]
-fn a_channel_with_a_flipped_bit_takes_live_publications_and_subscribers() {
+fn a_channel_with_a_flipped_bit_accepts_publications_and_subscribers() {
     let (directory, count) = with_damaged_tables();
     let broker = open(directory.path(), false).unwrap();
     let mut worker = TestWorker::new(&broker);
@@ -251,7 +251,7 @@ fn a_channel_with_a_flipped_bit_takes_live_publications_and_subscribers() {
 }
 
 #[test]
-fn damage_is_found_in_the_background_before_anybody_reads_it() {
+fn damage_is_found_in_the_background_before_it_is_read() {
     let (directory, _) = with_damaged_tables();
     let broker = open(directory.path(), false).unwrap();
     let mut worker = TestWorker::new(&broker);
@@ -271,7 +271,7 @@ fn damage_is_found_in_the_background_before_anybody_reads_it() {
 }
 
 #[test]
-fn a_whole_log_stays_good_under_checks_while_it_is_written_and_trimmed() {
+fn checking_an_intact_log_while_it_is_written_and_trimmed_finds_no_damage() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open_log(directory.path(), kept(50));
     let mut worker = TestWorker::new(&broker);

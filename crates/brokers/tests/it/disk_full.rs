@@ -72,7 +72,7 @@ fn fill(worker: &mut TestWorker, data: &str, acknowledged: &mut u64) -> BrokerFa
 }
 
 #[test]
-fn a_full_disk_loses_nothing_acknowledged_and_goes_on_when_there_is_room() {
+fn a_full_disk_loses_nothing_acknowledged_and_publishing_continues_once_there_is_space() {
     let Some(disk) = SmallDisk::mount(64) else {
         assert!(std::env::var_os("CI").is_none(), "this test must run in CI");
         return;

@@ -92,9 +92,9 @@ fn after_the_power_cut(log: &Path) {
 }
 
 #[test]
-fn after_a_failed_fsync_what_is_delivered_and_acknowledged_survives_a_power_cut() {
+fn after_a_failed_fsync_everything_delivered_or_acknowledged_survives_a_power_cut() {
     const NAME: &str =
-        "after_a_failed_fsync_what_is_delivered_and_acknowledged_survives_a_power_cut";
+        "after_a_failed_fsync_everything_delivered_or_acknowledged_survives_a_power_cut";
     if let Some((step, log, disk)) = step() {
         let broker: Arc<dyn Broker> = open_log(&log, kept(1_000));
         let mut worker = TestWorker::new(&broker);
@@ -128,8 +128,8 @@ fn after_a_failed_fsync_what_is_delivered_and_acknowledged_survives_a_power_cut(
 }
 
 #[test]
-fn a_restart_after_a_failed_fsync_makes_durable_what_it_serves() {
-    const NAME: &str = "a_restart_after_a_failed_fsync_makes_durable_what_it_serves";
+fn after_a_failed_fsync_a_restart_makes_durable_what_it_serves() {
+    const NAME: &str = "after_a_failed_fsync_a_restart_makes_durable_what_it_serves";
     if let Some((step, log, disk)) = step() {
         let broker: Arc<dyn Broker> = open_log(&log, kept(1_000));
         let mut worker = TestWorker::new(&broker);

@@ -74,7 +74,7 @@ fn texts(publications: &[Arc<Publication>]) -> Vec<String> {
 }
 
 #[test]
-fn a_worker_gets_a_publication_once_however_many_of_its_filters_and_channels_match() {
+fn a_worker_gets_a_publication_once_even_if_several_of_its_filters_and_channels_match() {
     every_broker(&kept(100), |broker| {
         let mut publisher = TestWorker::new(broker);
         let mut worker = TestWorker::new(broker);
@@ -96,7 +96,7 @@ fn a_worker_gets_a_publication_once_however_many_of_its_filters_and_channels_mat
 }
 
 #[test]
-fn a_filter_that_is_followed_no_longer_brings_nothing_and_others_go_on() {
+fn an_unfollowed_filter_delivers_nothing_and_others_continue() {
     every_broker(&kept(100), |broker| {
         let mut publisher = TestWorker::new(broker);
         let (mut one, mut other) = (TestWorker::new(broker), TestWorker::new(broker));
@@ -122,7 +122,7 @@ fn a_filter_that_is_followed_no_longer_brings_nothing_and_others_go_on() {
 }
 
 #[test]
-fn what_a_filter_missed_is_read_over_all_channels_in_order_new_ones_included() {
+fn a_filter_reads_what_it_missed_in_all_channels_in_order_including_new_ones() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         for n in 0..9 {
@@ -157,7 +157,7 @@ fn what_a_filter_missed_is_read_over_all_channels_in_order_new_ones_included() {
 }
 
 #[test]
-fn what_was_trimmed_past_the_place_is_a_gap_in_its_channel() {
+fn publications_trimmed_after_the_position_are_a_gap_in_their_channel() {
     every_broker(&kept(5), |broker| {
         let mut worker = TestWorker::new(broker);
         for name in ["a/quiet", "a/busy", "flow/a"] {
@@ -185,7 +185,7 @@ fn what_was_trimmed_past_the_place_is_a_gap_in_its_channel() {
 }
 
 #[test]
-fn a_page_of_a_filter_is_bounded_in_bytes_and_brings_at_least_one() {
+fn a_page_of_a_filter_is_limited_in_bytes_and_has_at_least_one_publication() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         let place = worker.follow_filter("a/+");
@@ -210,7 +210,7 @@ fn a_page_of_a_filter_is_bounded_in_bytes_and_brings_at_least_one() {
 }
 
 #[test]
-fn a_place_that_was_never_given_is_told_so() {
+fn a_position_that_was_never_assigned_is_reported_as_such() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         let place = worker.follow_filter("a/+");
@@ -230,7 +230,7 @@ fn a_place_that_was_never_given_is_told_so() {
 }
 
 #[test]
-fn a_place_in_the_order_is_good_after_a_clean_restart_also_when_the_newest_was_ephemeral() {
+fn a_filter_position_is_valid_after_a_clean_restart_even_if_the_newest_publication_was_ephemeral() {
     let directory = tempfile::tempdir().unwrap();
     let mut place = None;
     for life in 0..3 {
@@ -357,7 +357,7 @@ fn a_kill_is_no_divergence_for_a_reader_of_channels_without_history_only() {
 }
 
 #[test]
-fn an_older_copy_tells_a_reader_by_filter_where_the_streams_diverged() {
+fn after_restoring_an_older_copy_a_reader_by_filter_is_told_where_the_streams_diverged() {
     let directory = tempfile::tempdir().unwrap();
     let (live, backup) = (directory.path().join("live"), directory.path().join("copy"));
     let mut worker = TestWorker::new(&open_log(&live, kept(100)));
@@ -379,7 +379,7 @@ fn an_older_copy_tells_a_reader_by_filter_where_the_streams_diverged() {
 }
 
 #[test]
-fn a_filter_that_is_followed_while_it_is_published_to_has_no_hole_and_no_double() {
+fn following_a_filter_while_publishing_causes_no_hole_and_no_duplicate() {
     every_broker(&kept(1000), |broker| {
         let mut publisher = TestWorker::new(broker);
         let mut worker = TestWorker::new(broker);
@@ -424,7 +424,7 @@ fn a_filter_that_is_followed_while_it_is_published_to_has_no_hole_and_no_double(
 /// A channel without history is forgotten ten minutes after it was last used, and with it what a
 /// reader missed.
 #[test]
-fn what_was_missed_in_a_channel_that_was_forgotten_meanwhile_is_a_gap_too() {
+fn publications_missed_in_a_discarded_channel_are_a_gap() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         worker.publish("a", "x");
@@ -461,7 +461,7 @@ fn publish_round(publisher: &mut TestWorker, round: u64) {
 
 /// The next publication's data was handed out under the position of one that was trimmed.
 #[test]
-fn a_read_by_filter_that_races_with_trimming_never_takes_one_publication_for_another() {
+fn a_read_by_filter_during_trimming_never_returns_another_publication_instead() {
     every_broker(&kept(40), |broker| {
         let publishing = std::sync::atomic::AtomicBool::new(true);
         std::thread::scope(|threads| {

@@ -118,7 +118,7 @@ fn without_the_store_or_a_version_of_a_keyspace_the_log_is_refused() {
 }
 
 #[test]
-fn without_its_manifest_or_with_a_changed_one_a_log_is_not_taken_for_an_empty_directory() {
+fn a_log_with_a_missing_or_changed_manifest_is_not_treated_as_empty() {
     let directory = written();
     is_missed(directory.path(), "manifest");
     let manifest = directory.path().join("manifest");
@@ -131,7 +131,7 @@ fn without_its_manifest_or_with_a_changed_one_a_log_is_not_taken_for_an_empty_di
 }
 
 #[test]
-fn a_missing_or_wrong_version_file_is_told_as_what_it_is_and_not_as_a_permission() {
+fn a_missing_or_wrong_version_file_is_reported_as_such() {
     let directory = written();
     is_missed(directory.path(), "store/version");
     let version = directory.path().join("store/version");
@@ -153,7 +153,7 @@ fn journals(path: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn without_its_journal_the_log_is_refused_and_the_setting_that_accepts_it_is_named() {
+fn without_its_journal_the_log_is_refused_and_the_error_names_the_setting_that_accepts_it() {
     let directory = written();
     let journal = journals(directory.path()).pop().unwrap();
     let aside = directory.path().join("aside");
@@ -265,7 +265,7 @@ fn a_journal_of_another_log_is_refused() {
 }
 
 #[test]
-fn an_older_witness_beside_a_newer_store_is_refused() {
+fn an_older_witness_with_a_newer_store_is_refused() {
     let directory = written();
     let witness = directory.path().join("witness");
     let older = fs::read(&witness).unwrap();
@@ -279,7 +279,7 @@ fn an_older_witness_beside_a_newer_store_is_refused() {
 }
 
 #[test]
-fn a_log_that_died_while_it_began_begins_again() {
+fn a_log_interrupted_while_it_was_created_is_created_again() {
     let directory = tempfile::tempdir().unwrap();
     publish(directory.path(), 0);
     let manifest = directory.path().join("manifest");
@@ -305,7 +305,7 @@ fn modes(path: &Path, found: &mut Vec<(PathBuf, u32)>) {
 }
 
 #[test]
-fn nobody_but_the_owner_reads_a_log_and_one_that_others_could_read_is_withdrawn_with_a_warning() {
+fn a_log_is_readable_only_by_its_owner_and_wider_permissions_are_corrected_with_a_warning() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("new/log");
     publish(&directory, 60);

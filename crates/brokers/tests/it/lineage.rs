@@ -32,7 +32,7 @@ fn start_after(worker: &mut TestWorker, name: &str, position: Position) -> ReadS
 }
 
 #[test]
-fn every_publication_names_the_one_before_it_and_sequences_rise_over_all_channels() {
+fn every_publication_names_its_predecessor_and_sequences_increase_over_all_channels() {
     every_broker(&kept(100), |broker| {
         let mut worker = TestWorker::new(broker);
         for name in ["a", "b", "flow/c"] {
@@ -63,7 +63,7 @@ fn every_publication_names_the_one_before_it_and_sequences_rise_over_all_channel
 }
 
 #[test]
-fn a_position_of_an_unknown_epoch_shares_nothing_and_everything_retained_follows() {
+fn a_position_with_an_unknown_epoch_is_followed_by_everything_retained() {
     every_broker(&kept(5), |broker| {
         let mut worker = TestWorker::new(broker);
         let head = publish(&mut worker, "a", "x", 8);
@@ -76,7 +76,7 @@ fn a_position_of_an_unknown_epoch_shares_nothing_and_everything_retained_follows
 }
 
 #[test]
-fn a_position_ahead_of_the_head_is_told_the_head() {
+fn a_position_ahead_of_the_head_is_answered_with_the_head() {
     every_broker(&kept(5), |broker| {
         let mut worker = TestWorker::new(broker);
         let head = publish(&mut worker, "a", "x", 8);
@@ -89,7 +89,7 @@ fn a_position_ahead_of_the_head_is_told_the_head() {
 }
 
 #[test]
-fn a_clean_restart_leaves_every_position_good() {
+fn after_a_clean_restart_every_position_is_valid() {
     let directory = tempfile::tempdir().unwrap();
     let mut positions = Vec::new();
     for life in 0..4 {
@@ -112,7 +112,7 @@ fn a_clean_restart_leaves_every_position_good() {
 }
 
 #[test]
-fn the_epoch_of_a_life_without_publications_is_known_too() {
+fn an_epoch_without_publications_is_known() {
     let directory = tempfile::tempdir().unwrap();
     let first = publish(
         &mut TestWorker::new(&open_log(directory.path(), kept(100))),
@@ -133,7 +133,7 @@ fn the_epoch_of_a_life_without_publications_is_known_too() {
 }
 
 #[test]
-fn a_restored_backup_gives_exactly_the_gap_that_there_is() {
+fn a_restored_backup_causes_a_gap_of_exactly_the_missing_publications() {
     let directory = tempfile::tempdir().unwrap();
     let (live, backup) = (directory.path().join("live"), directory.path().join("copy"));
     let kept_60 = publish(
@@ -162,7 +162,8 @@ fn a_restored_backup_gives_exactly_the_gap_that_there_is() {
 }
 
 #[test]
-fn a_backup_taken_in_the_same_epoch_tells_a_reader_beyond_it_where_the_streams_diverged() {
+fn after_restoring_a_backup_of_the_same_epoch_a_later_position_is_told_where_the_streams_diverged()
+{
     let directory = tempfile::tempdir().unwrap();
     let (live, backup) = (directory.path().join("live"), directory.path().join("copy"));
     let mut worker = TestWorker::new(&open_log(&live, kept(1000)));
@@ -188,7 +189,7 @@ fn a_backup_taken_in_the_same_epoch_tells_a_reader_beyond_it_where_the_streams_d
 }
 
 #[test]
-fn two_restores_of_one_copy_begin_different_epochs_also_when_the_clock_stepped_back() {
+fn two_restores_of_one_copy_start_different_epochs_even_after_the_clock_stepped_back() {
     let directory = tempfile::tempdir().unwrap();
     let original = directory.path().join("original");
     publish(
@@ -213,7 +214,7 @@ fn two_restores_of_one_copy_begin_different_epochs_also_when_the_clock_stepped_b
 }
 
 #[test]
-fn with_relaxed_durability_a_power_cut_is_told_as_a_divergence() {
+fn with_relaxed_durability_a_power_cut_is_reported_as_a_divergence() {
     let directory = tempfile::tempdir().unwrap();
     let (live, survived) = (directory.path().join("live"), directory.path().join("left"));
     let open = |path: &Path| -> Arc<dyn Broker> {
@@ -235,7 +236,7 @@ fn with_relaxed_durability_a_power_cut_is_told_as_a_divergence() {
 }
 
 #[test]
-fn epochs_of_what_was_trimmed_long_ago_are_forgotten_and_their_positions_unknown() {
+fn epochs_trimmed_long_ago_are_discarded_and_their_positions_are_unknown() {
     let directory = tempfile::tempdir().unwrap();
     let mut ends = Vec::new();
     for _ in 0..40 {

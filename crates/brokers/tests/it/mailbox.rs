@@ -24,7 +24,7 @@ fn answer(id: u64) -> BrokerEvent {
 }
 
 #[test]
-fn it_wakes_once_for_many_events_and_again_after_they_were_taken() {
+fn a_mailbox_wakes_once_for_many_events_and_again_after_they_were_taken() {
     let wakes = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&wakes);
     let mailbox = Mailbox::new(10_000, move || {
@@ -40,7 +40,7 @@ fn it_wakes_once_for_many_events_and_again_after_they_were_taken() {
 }
 
 #[test]
-fn what_does_not_fit_is_left_out_in_its_place_and_answers_always_fit() {
+fn updates_that_do_not_fit_are_replaced_by_a_lag_and_answers_always_fit() {
     let mailbox = Mailbox::new(1, || {});
     mailbox.put(news(1));
     mailbox.put(news(2));

@@ -90,7 +90,7 @@ fn watcher(broker: &Arc<dyn Broker>) -> TestWorker {
 }
 
 #[test]
-fn a_join_is_told_once_and_a_goodbye_at_once() {
+fn a_join_is_reported_once_and_a_leave_immediately() {
     every_broker(|broker| {
         let mut worker = watcher(broker);
         worker.join(1, 10);
@@ -103,7 +103,7 @@ fn a_join_is_told_once_and_a_goodbye_at_once() {
 }
 
 #[test]
-fn a_member_that_comes_back_within_the_grace_time_never_left() {
+fn a_member_that_returns_within_the_grace_time_does_not_leave() {
     every_broker(|broker| {
         let mut worker = watcher(broker);
         worker.join(1, 10);
@@ -116,7 +116,7 @@ fn a_member_that_comes_back_within_the_grace_time_never_left() {
 }
 
 #[test]
-fn a_member_that_does_not_come_back_leaves_exactly_once_and_never_before_its_grace_is_over() {
+fn a_member_that_does_not_return_leaves_once_after_the_grace_time() {
     every_broker(|broker| {
         let mut worker = watcher(broker);
         worker.join(1, 10);
@@ -134,7 +134,7 @@ fn a_member_that_does_not_come_back_leaves_exactly_once_and_never_before_its_gra
 }
 
 #[test]
-fn a_goodbye_of_an_older_connection_does_not_count_against_a_newer_one() {
+fn a_leave_from_an_older_connection_does_not_remove_a_newer_one() {
     every_broker(|broker| {
         let (mut new, mut old) = (watcher(broker), watcher(broker));
         old.join(1, 10);
@@ -152,7 +152,7 @@ fn a_goodbye_of_an_older_connection_does_not_count_against_a_newer_one() {
 }
 
 #[test]
-fn the_members_of_a_worker_that_dies_leave_when_its_lease_ends() {
+fn the_members_of_a_dead_worker_leave_when_its_lease_expires() {
     every_broker(|broker| {
         let mut worker = watcher(broker);
         let dies = TestWorker::new(broker);
@@ -174,7 +174,7 @@ fn the_members_of_a_worker_that_dies_leave_when_its_lease_ends() {
 }
 
 #[test]
-fn the_members_of_a_worker_that_says_goodbye_leave_with_the_next_tick() {
+fn the_members_of_a_stopping_worker_leave_with_the_next_tick() {
     every_broker(|broker| {
         let mut worker = watcher(broker);
         let goes = TestWorker::new(broker);
@@ -186,7 +186,7 @@ fn the_members_of_a_worker_that_says_goodbye_leave_with_the_next_tick() {
 }
 
 #[test]
-fn a_long_list_is_cut_and_its_total_told() {
+fn a_long_list_of_members_is_truncated_with_its_total() {
     every_broker(|broker| {
         let mut worker = TestWorker::new(broker);
         for n in 0..10 {
@@ -206,7 +206,7 @@ fn a_long_list_is_cut_and_its_total_told() {
 }
 
 #[test]
-fn nobody_leaves_because_the_whole_process_stood_still() {
+fn no_member_leaves_because_the_process_was_frozen() {
     every_broker(|broker| {
         let mut worker = watcher(broker);
         worker.join(1, 10);
@@ -219,7 +219,7 @@ fn nobody_leaves_because_the_whole_process_stood_still() {
 }
 
 #[test]
-fn a_short_lease_that_is_renewed_in_time_empties_nothing() {
+fn a_short_lease_renewed_in_time_loses_no_member() {
     every_broker(|broker| {
         let mut worker = watcher(broker);
         let lease = Duration::from_secs(1);
@@ -234,7 +234,7 @@ fn a_short_lease_that_is_renewed_in_time_empties_nothing() {
 }
 
 #[test]
-fn a_worker_whose_lease_ended_is_told_so_and_its_members_join_again() {
+fn a_worker_whose_lease_expired_is_told_and_its_members_join_again() {
     every_broker(|broker| {
         let mut watcher = watcher(broker);
         let mut late = TestWorker::new(broker);
@@ -268,7 +268,7 @@ fn a_step_of_the_wall_clock_changes_no_presence() {
 }
 
 #[test]
-fn what_a_member_tells_of_itself_later_is_told_with_the_next_tick_once() {
+fn a_change_of_a_members_info_is_reported_once_with_the_next_tick() {
     every_broker(|broker| {
         let mut worker = watcher(broker);
         worker.join(1, 10);
@@ -302,7 +302,7 @@ fn what_a_member_tells_of_itself_later_is_told_with_the_next_tick_once() {
 }
 
 #[test]
-fn a_join_that_comes_late_takes_nothing_from_a_newer_claim() {
+fn a_late_join_does_not_replace_a_newer_claim() {
     every_broker(|broker| {
         let mut worker = watcher(broker);
         let other = TestWorker::new(broker);

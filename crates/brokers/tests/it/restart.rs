@@ -29,14 +29,14 @@ fn epochs_offsets_history_and_keys_survive_a_restart() {
 }
 
 #[test]
-fn the_position_of_a_channel_nobody_published_to_is_good_after_a_restart() {
+fn the_position_of_a_channel_without_publications_is_valid_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let follow = || TestWorker::new(&open_log(directory.path(), kept(100))).follow("a");
     assert_eq!(follow(), follow());
 }
 
 #[test]
-fn many_channels_keep_apart_over_a_restart() {
+fn many_channels_stay_separate_over_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     for round in 0..2 {
         let mut worker = TestWorker::new(&open_log(directory.path(), kept(100)));
@@ -52,7 +52,7 @@ fn many_channels_keep_apart_over_a_restart() {
 }
 
 #[test]
-fn channels_without_history_begin_anew_and_leave_nothing_on_disk() {
+fn channels_without_history_start_anew_and_store_nothing_on_disk() {
     let directory = tempfile::tempdir().unwrap();
     let mut epochs = Vec::new();
     for start in [0, 1] {
@@ -68,7 +68,7 @@ fn channels_without_history_begin_anew_and_leave_nothing_on_disk() {
 }
 
 #[test]
-fn a_second_process_is_told_that_the_log_is_in_use() {
+fn opening_a_log_in_use_by_another_process_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let _first = open_log(directory.path(), kept(100));
     let second = Log::open(
@@ -82,7 +82,7 @@ fn a_second_process_is_told_that_the_log_is_in_use() {
 }
 
 #[test]
-fn what_was_queued_before_the_log_is_dropped_is_published() {
+fn publications_queued_before_the_log_is_dropped_are_written() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open_log(directory.path(), kept(10_000));
     let mut worker = TestWorker::new(&broker);
@@ -95,7 +95,7 @@ fn what_was_queued_before_the_log_is_dropped_is_published() {
 }
 
 #[test]
-fn a_log_with_relaxed_durability_survives_a_restart_as_well() {
+fn a_log_with_relaxed_durability_survives_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let open = || {
         let mut options = LogOptions::new(directory.path());
@@ -109,7 +109,7 @@ fn a_log_with_relaxed_durability_survives_a_restart_as_well() {
 }
 
 #[test]
-fn publishing_into_a_closed_queue_says_busy() {
+fn publishing_into_a_closed_queue_is_refused_as_busy() {
     let directory = tempfile::tempdir().unwrap();
     let mut options = LogOptions::new(directory.path());
     options.queue_count = 0;

@@ -25,7 +25,7 @@ const UNBOUNDED: History = History {
 };
 
 #[test]
-fn the_newest_are_kept_by_count_exactly() {
+fn retention_by_count_keeps_exactly_the_newest() {
     every_broker(
         &History {
             count: 37,
@@ -45,7 +45,7 @@ fn the_newest_are_kept_by_count_exactly() {
 }
 
 #[test]
-fn no_more_than_the_bytes_allowed_are_kept_and_not_much_less() {
+fn retention_by_bytes_keeps_at_most_the_limit_and_not_much_less() {
     let weight = draft("a", "0123456789", None).weight() as u64;
     every_broker(
         &History {
@@ -67,7 +67,7 @@ fn no_more_than_the_bytes_allowed_are_kept_and_not_much_less() {
 }
 
 #[test]
-fn a_byte_bound_that_sizes_do_not_divide_keeps_about_as_much_as_it_allows() {
+fn retention_by_bytes_keeps_about_the_limit_with_uneven_sizes() {
     // Publications of all sizes, each far below the limit: what is removed is subtracted from the
     // count, or else everything sealed would be removed.
     every_broker(
@@ -96,7 +96,7 @@ fn a_byte_bound_that_sizes_do_not_divide_keeps_about_as_much_as_it_allows() {
 }
 
 #[test]
-fn that_the_oldest_went_by_age_is_known_after_a_restart() {
+fn removal_by_age_is_known_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let age = Some(Duration::from_secs(60));
     let rules = ChannelRules {
@@ -122,7 +122,7 @@ fn that_the_oldest_went_by_age_is_known_after_a_restart() {
 }
 
 #[test]
-fn the_old_go_by_age_and_their_going_says_so() {
+fn removal_by_age_is_reported_as_a_gap_by_age() {
     let age = Some(Duration::from_secs(60));
     every_broker(&History { age, ..UNBOUNDED }, |broker| {
         let mut worker = TestWorker::new(broker);
@@ -153,7 +153,7 @@ fn the_old_go_by_age_and_their_going_says_so() {
 }
 
 #[test]
-fn a_reader_whose_place_was_trimmed_is_told_the_first_that_is_there() {
+fn a_reader_at_a_trimmed_position_is_told_the_oldest_retained_one() {
     every_broker(
         &History {
             count: 5,
@@ -178,7 +178,7 @@ fn a_reader_whose_place_was_trimmed_is_told_the_first_that_is_there() {
 }
 
 #[test]
-fn what_was_trimmed_stays_so_over_a_restart() {
+fn trimmed_publications_stay_trimmed_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     for round in 1..=5_u64 {
         let mut worker = TestWorker::new(&open_log(directory.path(), kept(50)));
@@ -193,7 +193,7 @@ fn what_was_trimmed_stays_so_over_a_restart() {
 }
 
 #[test]
-fn old_publications_go_from_channels_that_nobody_opens() {
+fn old_publications_are_removed_from_unused_channels() {
     let directory = tempfile::tempdir().unwrap();
     let age = Some(Duration::from_secs(60));
     let rules = ChannelRules {
@@ -218,7 +218,7 @@ fn old_publications_go_from_channels_that_nobody_opens() {
 }
 
 #[test]
-fn the_disk_stays_bounded_while_much_more_than_is_retained_passes_through() {
+fn disk_usage_is_bounded_while_far_more_than_is_retained_is_published() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open_log(directory.path(), kept(500));
     let mut worker = TestWorker::new(&broker);
@@ -259,7 +259,7 @@ fn used(path: &Path) -> u64 {
 
 /// A clock that is wrong for a moment took a week's history of every channel, and all keys.
 #[test]
-fn a_wall_clock_that_steps_forward_takes_neither_history_nor_keys_away() {
+fn a_wall_clock_that_steps_forward_removes_neither_history_nor_keys() {
     const MONTH_MS: u64 = 30 * 24 * 3600 * 1000;
     let age = Some(Duration::from_secs(7 * 24 * 3600));
     every_broker(&History { age, ..UNBOUNDED }, |broker| {

@@ -32,7 +32,7 @@ fn exchange(broker: &Arc<dyn Broker>, worker: &mut TestWorker, rules: RuleBook) 
 }
 
 #[test]
-fn a_smaller_history_holds_from_the_next_publication_on_and_a_larger_one_too() {
+fn a_changed_size_of_history_applies_from_the_next_publication() {
     every_broker(&everything(UNBOUNDED), |broker| {
         let mut worker = TestWorker::new(broker);
         for n in 0..50 {
@@ -55,7 +55,7 @@ fn a_smaller_history_holds_from_the_next_publication_on_and_a_larger_one_too() {
 }
 
 #[test]
-fn a_new_age_takes_away_what_is_older() {
+fn a_shorter_age_removes_older_publications() {
     every_broker(&everything(UNBOUNDED), |broker| {
         let mut worker = TestWorker::new(broker);
         worker.publish("a", "old");
@@ -82,7 +82,7 @@ fn a_new_age_takes_away_what_is_older() {
 }
 
 #[test]
-fn a_channel_that_no_rule_fits_any_longer_is_unknown_and_workers_look_again() {
+fn a_channel_without_a_rule_after_a_change_is_unknown_and_workers_check_again() {
     every_broker(&everything(UNBOUNDED), |broker| {
         let mut worker = TestWorker::new(broker);
         worker.publish("a", "x");
@@ -102,7 +102,7 @@ fn a_channel_that_no_rule_fits_any_longer_is_unknown_and_workers_look_again() {
 }
 
 #[test]
-fn a_channel_that_moves_between_memory_and_disk_never_gives_a_position_twice() {
+fn a_channel_that_moves_between_memory_and_disk_never_reuses_a_position() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open_log(directory.path(), everything(History::NONE));
     let mut worker = TestWorker::new(&broker);

@@ -33,7 +33,7 @@ impl TestWorker {
 }
 
 #[test]
-fn a_session_is_given_back_as_it_was_saved_last_until_it_is_dropped() {
+fn a_session_is_loaded_as_last_saved_until_it_is_dropped() {
     every_broker(&kept(10), |broker| {
         let mut worker = TestWorker::new(broker);
         assert_eq!(worker.load(1), None);
@@ -50,7 +50,7 @@ fn a_session_is_given_back_as_it_was_saved_last_until_it_is_dropped() {
 }
 
 #[test]
-fn a_session_ends_when_its_time_is_over_and_saving_it_again_begins_its_time_anew() {
+fn a_session_expires_and_saving_it_restarts_its_time() {
     every_broker(&kept(10), |broker| {
         let mut worker = TestWorker::new(broker);
         worker.save(1, "short", 60);
@@ -68,7 +68,7 @@ fn a_session_ends_when_its_time_is_over_and_saving_it_again_begins_its_time_anew
 }
 
 #[test]
-fn too_many_bytes_push_out_the_sessions_that_end_soonest() {
+fn above_the_limit_in_bytes_the_sessions_that_expire_first_are_discarded() {
     every_broker(&kept(10), |broker| {
         let mut worker = TestWorker::new(broker);
         let large = Bytes::from(vec![b'x'; 1 << 20]);
@@ -86,7 +86,7 @@ fn too_many_bytes_push_out_the_sessions_that_end_soonest() {
 }
 
 #[test]
-fn sessions_survive_a_restart_and_so_does_their_end_and_their_dropping() {
+fn sessions_their_expiry_and_their_removal_survive_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     {
         let broker = open_log(directory.path(), kept(10));
@@ -127,7 +127,7 @@ fn a_session_is_written_with_the_next_publication_and_survives_a_kill_after_that
 }
 
 #[test]
-fn a_session_is_told_to_be_saved_once_it_is_on_disk_though_nothing_else_is_written() {
+fn saving_a_session_is_acknowledged_once_it_is_on_disk_without_other_writes() {
     every_broker(&kept(10), |broker| {
         let mut worker = TestWorker::new(broker);
         let id = worker.id();

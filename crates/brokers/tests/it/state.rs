@@ -70,7 +70,7 @@ impl TestWorker {
 }
 
 #[test]
-fn the_newest_of_each_key_is_kept_with_and_without_a_stream_beside_it() {
+fn the_newest_value_of_each_key_is_kept_with_and_without_a_stream() {
     every_broker(&LARGE, |broker| {
         let mut worker = TestWorker::new(broker);
         for name in ["both/a", "state/a"] {
@@ -117,7 +117,7 @@ fn an_empty_value_removes_its_key() {
 }
 
 #[test]
-fn a_state_is_bounded_by_count_and_bytes_and_the_oldest_values_go() {
+fn a_state_is_limited_by_count_and_bytes_and_drops_the_oldest_values() {
     let weight = {
         let mut draft = draft("a", "12", None);
         draft.tags = Tags::new([(CONFLATION_TAG, "k1")]).unwrap();
@@ -145,7 +145,7 @@ fn a_state_is_bounded_by_count_and_bytes_and_the_oldest_values_go() {
 }
 
 #[test]
-fn values_go_by_age() {
+fn values_expire_by_age() {
     let age = Some(Duration::from_secs(60));
     every_broker(&State { age, ..LARGE }, |broker| {
         let mut worker = TestWorker::new(broker);
@@ -164,7 +164,7 @@ fn values_go_by_age() {
 }
 
 #[test]
-fn a_state_survives_a_restart_also_where_no_stream_is_kept_and_its_offsets_go_on() {
+fn a_state_survives_a_restart_without_a_stream_and_its_offsets_continue() {
     let directory = tempfile::tempdir().unwrap();
     let mut heads = [0, 0];
     for life in 0..3_u64 {
@@ -187,7 +187,7 @@ fn a_state_survives_a_restart_also_where_no_stream_is_kept_and_its_offsets_go_on
 }
 
 #[test]
-fn whoever_reads_the_state_and_then_follows_its_head_misses_no_value() {
+fn reading_the_state_and_following_from_its_head_misses_no_value() {
     every_broker(&LARGE, |broker| {
         let mut publisher = TestWorker::new(broker);
         let mut worker = TestWorker::new(broker);
@@ -228,7 +228,7 @@ fn whoever_reads_the_state_and_then_follows_its_head_misses_no_value() {
 }
 
 #[test]
-fn the_states_of_channels_that_match_a_filter_are_read_by_whole_channels() {
+fn the_states_of_channels_matching_a_filter_are_read_one_whole_channel_at_a_time() {
     every_broker(&LARGE, |broker| {
         let mut worker = TestWorker::new(broker);
         worker.set("both/a", "x", "1");

@@ -271,7 +271,7 @@ fn live_through(broker: &Arc<dyn Broker>, rules: &RuleBook, epoch: Epoch) {
 }
 
 #[test]
-fn subscribers_fast_and_slow_get_everything_over_cut_connections_and_full_mailboxes() {
+fn fast_and_slow_subscribers_get_everything_despite_cut_connections_and_full_mailboxes() {
     let rules = kept(1_000_000);
     let directory = tempfile::tempdir().unwrap();
     for broker in [
@@ -287,7 +287,7 @@ fn subscribers_fast_and_slow_get_everything_over_cut_connections_and_full_mailbo
 }
 
 #[test]
-fn a_session_goes_on_where_it_was_after_the_server_was_stopped_and_started_again() {
+fn a_session_continues_after_the_server_was_restarted() {
     let rules = kept(1_000_000);
     let directory = tempfile::tempdir().unwrap();
     let mut position = None;

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_have_what_stands_above_them_and_their_own() {
+    fn runs_have_the_common_settings_and_their_own() {
         let text = "url = \"ws://a/\"\nconnections = 5\ntime = \"2s\"\n[[run]]\nname = \"slow\"\n\
                     rate = 10.5\nthreshold = [\"p99 < 1s\", \"faults <= 1\"]\n[[run]]\n\
                     connections = 7\nin_flight = 2\nbinary = true\n";
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_the_run_it_is_in() {
+    fn errors_name_the_run_they_are_in() {
         for (text, expected) in [
             ("url = \"ws://a/\"", "expected a [[run]]"),
             ("[[run]]\nname = \"a\"", "a: url"),

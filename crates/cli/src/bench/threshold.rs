@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_refused_with_an_example() {
+    fn an_invalid_threshold_is_refused_with_an_example() {
         for text in [
             "",
             "p99",

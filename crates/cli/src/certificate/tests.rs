@@ -9,7 +9,7 @@ fn made(names: &[&str]) -> (rcgen::CertificateParams, rcgen::KeyPair) {
 }
 
 #[test]
-fn names_and_times_of_a_certificate_are_read() {
+fn names_and_times_of_a_certificate_are_parsed() {
     let (mut params, key) = made(&["a.example", "127.0.0.1", "::1"]);
     params.not_before = rcgen::date_time_ymd(2024, 2, 29);
     params.not_after = rcgen::date_time_ymd(2051, 1, 1);
@@ -33,7 +33,7 @@ fn names_and_times_of_a_certificate_are_read() {
 }
 
 #[test]
-fn the_names_of_an_authority_are_cut_off_at_a_limit() {
+fn the_names_of_an_authority_are_truncated_at_a_limit() {
     let names: Vec<String> = (0..300).map(|n| format!("n{n}.example")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (params, key) = made(&names);
@@ -44,12 +44,12 @@ fn the_names_of_an_authority_are_cut_off_at_a_limit() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_parsed_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = Certificate::read(&bytes);
     }
 
     #[test]
-    fn a_damaged_certificate_is_read_without_a_panic(at in 0_usize..1000, byte: u8, cut in 0_usize..1000) {
+    fn a_damaged_certificate_is_parsed_without_a_panic(at in 0_usize..1000, byte: u8, cut in 0_usize..1000) {
         let (params, key) = made(&["a.example"]);
         let mut der = params.self_signed(&key).expect("signed").der().to_vec();
         let length = der.len();
@@ -59,7 +59,7 @@ proptest! {
     }
 
     #[test]
-    fn a_date_is_the_day_that_it_was_made_from(days in -100_000_i64..1_000_000) {
+    fn a_date_round_trips(days in -100_000_i64..1_000_000) {
         let text = date(days * 86_400);
         let parts: Vec<i64> = text.split('-').map(|part| part.parse().expect("a number")).collect();
         prop_assert_eq!(days_since_1970(parts[0], parts[1], parts[2]), Some(days));

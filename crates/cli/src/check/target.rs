@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_taken_apart() {
+    fn a_url_is_parsed() {
         let of = |is_tls, host: &str, port, path: &str| (is_tls, host.into(), port, path.into());
         assert_eq!(read("ws://a.example"), of(false, "a.example", 80, "/"));
         assert_eq!(read("WSS://a:8443/b?c#d"), of(true, "a", 8443, "/b?c"));
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_of_a_websocket_is_refused() {
+    fn other_urls_than_those_of_websockets_are_refused() {
         for url in [
             "a.example",
             "ftp://a",

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_header_of_a_followed_stream_is_taken_off() {
+    fn the_header_of_a_followed_stream_is_removed() {
         let text = "\n=====\nFollow: tcp,raw\nFilter: tcp.stream eq 0\nNode 0: 127.0.0.1:1\n\
                     Node 1: 127.0.0.1:2\n8100\n\t8101aa\n=====\n";
         let body = b"8100\n\t8101aa".to_vec();

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_begins_with_a_slash_is_a_command_and_two_slashes_escape_it() {
+    fn a_line_that_starts_with_a_slash_is_a_command_and_two_slashes_escape_it() {
         let command = |word, rest| Entry::Command { word, rest };
         assert_eq!(Entry::read("hello /ping"), Entry::Message("hello /ping"));
         assert_eq!(Entry::read("/ping"), command("ping", ""));

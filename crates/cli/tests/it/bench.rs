@@ -45,7 +45,7 @@ fn no_faults(result: &Value) -> bool {
 }
 
 #[test]
-fn a_closed_loop_times_every_echo() {
+fn a_closed_loop_measures_every_echo() {
     let url = echo_server();
     let (result, ended) = bench(&[&url, "-c", "4", "-i", "2", "-s", "1 KiB", "--threads", "2"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -67,7 +67,7 @@ fn a_closed_loop_times_every_echo() {
 }
 
 #[test]
-fn an_open_loop_asks_as_often_as_it_was_told_to() {
+fn an_open_loop_sends_at_the_requested_rate() {
     let url = echo_server();
     let (result, ended) = bench(&[&url, "-c", "3", "--rate", "1000", "--binary", "--deflate"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -81,7 +81,7 @@ fn an_open_loop_asks_as_often_as_it_was_told_to() {
 }
 
 #[test]
-fn waiting_in_line_is_not_left_out() {
+fn unanswered_messages_count_with_the_time_they_waited() {
     let (url, _peer) = peer("", |peer| {
         while peer.hear().is_some_and(|frame| frame.opcode() != 8) {}
     });
@@ -97,7 +97,7 @@ fn waiting_in_line_is_not_left_out() {
 }
 
 #[test]
-fn an_answer_that_was_not_sent_is_wrong_unless_any_will_do() {
+fn an_answer_other_than_the_echo_is_wrong_unless_any_is_accepted() {
     let answers = |arguments: &[&str]| {
         let (url, _peer) = peer("", |peer| {
             while let Some(frame) = peer.hear() {
@@ -117,7 +117,7 @@ fn an_answer_that_was_not_sent_is_wrong_unless_any_will_do() {
 }
 
 #[test]
-fn deliveries_are_timed_and_each_subscriber_misses_nothing() {
+fn deliveries_are_measured_and_no_subscriber_misses_any() {
     let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
     let url = format!("ws://{address}/ws");
     let load = [
@@ -140,7 +140,7 @@ fn deliveries_are_timed_and_each_subscriber_misses_nothing() {
 }
 
 #[test]
-fn a_servers_limits_are_told_with_what_to_do() {
+fn limits_of_the_server_are_reported_with_what_to_do() {
     let limits = [
         "--limits-publishes-per-second",
         "1",
@@ -166,7 +166,7 @@ fn a_servers_limits_are_told_with_what_to_do() {
 }
 
 #[test]
-fn people_are_told_in_words() {
+fn the_result_is_printed_as_text_by_default() {
     let url = echo_server();
     let ended = offhook(&["bench", &url, "-c", "2", "-t", "100ms", "--warm-up", "10ms"]).run();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -182,7 +182,7 @@ fn people_are_told_in_words() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_told() {
+fn a_missing_server_is_reported() {
     let (_, ended) = bench(&["ws://127.0.0.1:1/"]);
     assert_eq!(ended.code, Some(1));
     assert!(
@@ -195,7 +195,7 @@ fn a_server_that_is_not_there_is_told() {
 }
 
 #[test]
-fn a_server_with_channels_is_recognised_with_the_flag_that_loads_it() {
+fn a_server_with_channels_is_recognised_and_subscribers_is_suggested() {
     let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
     let (_, ended) = bench(&[&format!("ws://{address}/ws")]);
     assert_eq!(ended.code, Some(1));
@@ -204,7 +204,7 @@ fn a_server_with_channels_is_recognised_with_the_flag_that_loads_it() {
 }
 
 #[test]
-fn what_makes_no_sense_has_code_2() {
+fn contradicting_or_invalid_arguments_exit_with_2() {
     for arguments in [
         &["ws://a/", "--rate", "0"][..],
         &["ws://a/", "--rate", "1", "--in-flight", "1"],
@@ -312,7 +312,7 @@ fn a_scenario_is_several_runs_whose_thresholds_set_the_exit_code() {
 }
 
 #[test]
-fn two_results_are_shown_beside_each_other_and_a_worse_one_fails_when_told_so() {
+fn two_results_are_compared_and_a_worse_one_fails_on_request() {
     let url = echo_server();
     let (result, _) = bench(&[&url, "-c", "1", "--rate", "100"]);
     let mut worse = result.clone();
@@ -345,7 +345,7 @@ fn two_results_are_shown_beside_each_other_and_a_worse_one_fails_when_told_so() 
 }
 
 #[test]
-fn results_that_have_no_run_in_common_are_no_success() {
+fn comparing_results_without_a_common_run_fails() {
     let url = echo_server();
     let (result, _) = bench(&[&url, "-c", "1", "--rate", "100"]);
     let mut steady = result.clone();

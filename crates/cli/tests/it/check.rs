@@ -42,7 +42,7 @@ fn fails(arguments: &[&str], step: &str, expected: &[&str]) {
 }
 
 #[test]
-fn a_server_of_ours_works_and_its_limit_is_found() {
+fn our_own_server_passes_and_its_message_limit_is_found() {
     let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
     let (report, ended) = check(&[&format!("ws://{address}/ws")]);
     assert_eq!(
@@ -72,7 +72,7 @@ fn a_server_of_ours_works_and_its_limit_is_found() {
 }
 
 #[test]
-fn a_name_that_does_not_exist() {
+fn an_unknown_host_name_is_found() {
     fails(
         &["ws://nothing.invalid/"],
         "dns",
@@ -81,7 +81,7 @@ fn a_name_that_does_not_exist() {
 }
 
 #[test]
-fn a_port_on_which_nothing_listens() {
+fn a_port_without_a_listener_is_found() {
     fails(
         &["ws://127.0.0.1:1/"],
         "tcp",
@@ -90,7 +90,7 @@ fn a_port_on_which_nothing_listens() {
 }
 
 #[test]
-fn a_proxy_that_does_not_pass_the_upgrade_on() {
+fn a_proxy_that_drops_the_upgrade_is_found() {
     let url = refusing("HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n");
     fails(
         &[&url],
@@ -100,13 +100,13 @@ fn a_proxy_that_does_not_pass_the_upgrade_on() {
 }
 
 #[test]
-fn a_page_where_the_websocket_should_be() {
+fn a_page_instead_of_a_websocket_is_found() {
     let url = refusing("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>");
     fails(&[&url], "handshake", &["status 200", "a page answers"]);
 }
 
 #[test]
-fn a_proxy_without_a_server_behind_it() {
+fn a_proxy_without_a_server_is_found() {
     let url = refusing("HTTP/1.1 502 Bad Gateway\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n");
     fails(
         &[&url],
@@ -116,7 +116,7 @@ fn a_proxy_without_a_server_behind_it() {
 }
 
 #[test]
-fn a_path_at_which_nothing_is_served() {
+fn an_unknown_path_is_found() {
     let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
     let url = format!("ws://{address}/wrong");
     fails(
@@ -128,7 +128,7 @@ fn a_path_at_which_nothing_is_served() {
 }
 
 #[test]
-fn a_server_that_never_answers() {
+fn a_server_that_never_answers_is_found() {
     let address = server(|mut stream| while head(&mut stream).is_some() {});
     let url = format!("ws://{address}/");
     fails(
@@ -139,7 +139,7 @@ fn a_server_that_never_answers() {
 }
 
 #[test]
-fn a_server_that_speaks_something_else() {
+fn a_server_of_another_protocol_is_found() {
     let address = server(|mut stream| {
         let _ = stream.write_all(b"220 mail.example ESMTP\r\n");
         while head(&mut stream).is_some() {}
@@ -152,7 +152,7 @@ fn a_server_that_speaks_something_else() {
 }
 
 #[test]
-fn an_answer_that_was_made_for_another_key() {
+fn an_answer_for_another_key_is_found() {
     let url = opening(Habits {
         wrong_accept: true,
         ..Habits::default()
@@ -165,7 +165,7 @@ fn an_answer_that_was_made_for_another_key() {
 }
 
 #[test]
-fn an_answer_whose_upgrade_was_taken_off() {
+fn an_answer_without_the_upgrade_header_is_found() {
     let url = opening(Habits {
         no_upgrade: true,
         ..Habits::default()
@@ -174,7 +174,7 @@ fn an_answer_whose_upgrade_was_taken_off() {
 }
 
 #[test]
-fn a_subprotocol_that_nobody_offered() {
+fn an_unoffered_subprotocol_is_found() {
     let url = opening(Habits {
         more: "Sec-WebSocket-Protocol: chat\r\n",
         ..Habits::default()
@@ -187,7 +187,7 @@ fn a_subprotocol_that_nobody_offered() {
 }
 
 #[test]
-fn an_extension_that_nobody_offered() {
+fn an_unoffered_extension_is_found() {
     let more = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=99\r\n";
     let url = opening(Habits {
         more,
@@ -197,7 +197,7 @@ fn an_extension_that_nobody_offered() {
 }
 
 #[test]
-fn ones_own_pages_refused() {
+fn a_server_that_refuses_its_own_pages_is_found() {
     let url = opening(Habits {
         origins: Origins::None,
         ..Habits::default()
@@ -213,13 +213,13 @@ fn ones_own_pages_refused() {
 }
 
 #[test]
-fn a_redirect_that_goes_in_circles() {
+fn a_redirect_loop_is_found() {
     let url = refusing("HTTP/1.1 301 Moved\r\nLocation: /\r\nContent-Length: 0\r\n\r\n");
     fails(&[&url], "redirect", &["redirects to itself"]);
 }
 
 #[test]
-fn a_redirect_is_followed_and_said_to_be_none_that_browsers_follow() {
+fn a_redirect_is_followed_and_reported_because_browsers_do_not_follow_it() {
     let good = opening(Habits::default());
     let address = server(move |mut stream| {
         if head(&mut stream).is_some() {
@@ -235,7 +235,7 @@ fn a_redirect_is_followed_and_said_to_be_none_that_browsers_follow() {
 }
 
 #[test]
-fn pings_that_nobody_answers() {
+fn unanswered_pings_are_found() {
     let url = opening(Habits {
         is_deaf: true,
         ..Habits::default()
@@ -248,7 +248,7 @@ fn pings_that_nobody_answers() {
 }
 
 #[test]
-fn frames_that_break_the_rules() {
+fn invalid_frames_are_found() {
     let url = opening(Habits {
         says: b"\x81\x81\0\0\0\0a",
         ..Habits::default()
@@ -257,7 +257,7 @@ fn frames_that_break_the_rules() {
 }
 
 #[test]
-fn pages_of_any_site_are_a_warning_that_fails_when_told_so() {
+fn accepting_any_origin_is_a_warning_that_can_fail_the_check() {
     let url = opening(Habits {
         origins: Origins::Any,
         ..Habits::default()
@@ -277,7 +277,7 @@ fn pages_of_any_site_are_a_warning_that_fails_when_told_so() {
 }
 
 #[test]
-fn a_close_that_is_not_answered_is_a_warning() {
+fn an_unanswered_close_is_a_warning() {
     let url = opening(Habits {
         no_close: true,
         ..Habits::default()
@@ -316,7 +316,7 @@ fn the_largest_message_is_found_and_a_refusal_without_a_reason_is_a_warning() {
 }
 
 #[test]
-fn an_idle_connection_that_is_cut_is_found_by_waiting() {
+fn an_idle_timeout_is_found_by_waiting() {
     let cut_after = Some(std::time::Duration::from_millis(300));
     let url = opening(Habits {
         cut_after,
@@ -339,7 +339,7 @@ fn an_idle_connection_that_is_cut_is_found_by_waiting() {
 }
 
 #[test]
-fn tls_where_there_is_none_and_none_where_there_is_tls() {
+fn the_wrong_scheme_is_found_with_and_without_tls() {
     let (plain, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
     let other = format!("ws://{address}/ws");
     fails(
@@ -359,7 +359,7 @@ fn tls_where_there_is_none_and_none_where_there_is_tls() {
 }
 
 #[test]
-fn a_certificate_that_signed_itself_is_found_and_the_rest_is_checked_all_the_same() {
+fn a_self_signed_certificate_is_found_and_the_rest_is_still_checked() {
     let (server, port, cert) = secure_with(|_| ());
     let url = format!("wss://localhost:{port}/ws");
     fails(&[&url], "certificate", &["self-signed", "--ca FILE"]);
@@ -373,7 +373,7 @@ fn a_certificate_that_signed_itself_is_found_and_the_rest_is_checked_all_the_sam
 }
 
 #[test]
-fn a_certificate_that_has_ended() {
+fn an_expired_certificate_is_found() {
     let (server, port) = secure(|params| params.not_after = rcgen::date_time_ymd(2021, 5, 4));
     let url = format!("wss://localhost:{port}/ws");
     fails(&[&url], "certificate", &["ended on 2021-05-04", "renew it"]);
@@ -381,7 +381,7 @@ fn a_certificate_that_has_ended() {
 }
 
 #[test]
-fn a_certificate_for_another_name() {
+fn a_certificate_for_another_name_is_found() {
     let (server, port, cert) = secure_with(|params| {
         *params = rcgen::CertificateParams::new(["a.example".to_owned()]).expect("a name");
     });
@@ -399,7 +399,7 @@ fn a_certificate_for_another_name() {
 }
 
 #[test]
-fn a_certificate_without_names() {
+fn a_certificate_without_names_is_found() {
     let (server, port, cert) = secure_with(|params| {
         *params = rcgen::CertificateParams::new(Vec::new()).expect("no names");
     });
@@ -418,7 +418,7 @@ fn a_certificate_without_names() {
 }
 
 #[test]
-fn what_makes_no_sense_has_code_2() {
+fn contradicting_or_invalid_arguments_exit_with_2() {
     for url in ["a.example", "ftp://a.example/", "ws://"] {
         assert_eq!(offhook(&["check", url]).run().code, Some(2), "{url}");
     }

@@ -1,7 +1,7 @@
 use crate::program::offhook;
 
 #[test]
-fn what_counts_is_printed_as_toml_with_where_it_came_from() {
+fn the_effective_settings_are_printed_as_toml_with_their_source() {
     let ended = offhook(&["config", "--workers", "3"])
         .file("offhook.toml", "[keepalive]\ninterval = \"45s\"\n")
         .env("OFFHOOK_LISTEN", "9000")
@@ -29,7 +29,7 @@ fn what_counts_is_printed_as_toml_with_where_it_came_from() {
 }
 
 #[test]
-fn mistakes_are_told_all_at_once_and_the_code_is_2() {
+fn all_invalid_settings_are_reported_together_and_exit_with_2() {
     let ended = offhook(&["config", "--drain", "soon"])
         .file("offhook.toml", "worker = 3\n")
         .env("OFFHOOK_LISTN", "1")
@@ -47,7 +47,7 @@ OFFHOOK_LISTN: there is no such variable; did you mean OFFHOOK_LISTEN?
 }
 
 #[test]
-fn serve_tells_the_same_mistakes_and_does_not_start() {
+fn serve_reports_the_same_errors_and_does_not_start() {
     let ended = offhook(&["serve"])
         .file("offhook.toml", "worker = 3\n")
         .run();
@@ -60,7 +60,7 @@ fn serve_tells_the_same_mistakes_and_does_not_start() {
 }
 
 #[test]
-fn the_example_is_a_file_that_reads_as_the_defaults() {
+fn the_example_file_parses_to_the_defaults() {
     let example = offhook(&["config", "--example"]).run().stdout;
     let values = |stdout: &str| -> Vec<String> {
         let lines = stdout
@@ -78,7 +78,7 @@ fn the_example_is_a_file_that_reads_as_the_defaults() {
 }
 
 #[test]
-fn a_file_elsewhere_is_read_when_it_is_named() {
+fn a_file_elsewhere_is_read_if_named() {
     let named = |program: crate::program::Program| program.file("other.toml", "talk = false").run();
     let by_flag = named(offhook(&["config", "--config", "other.toml"]));
     let by_variable = named(offhook(&["config"]).env("OFFHOOK_CONFIG", "other.toml"));
@@ -107,7 +107,7 @@ fn a_switch_is_a_flag_without_a_value_or_with_one() {
 }
 
 #[test]
-fn the_reference_is_the_page_in_the_documentation() {
+fn the_reference_matches_the_page_in_the_documentation() {
     let page = include_str!("../../../../docs/configuration.md");
     assert!(offhook(&["config", "--reference"]).run().stdout == page);
 }

@@ -16,7 +16,7 @@ client → server  frame 1: text, whole message, 5 bytes  at byte 0
 }
 
 #[test]
-fn a_broken_rule_is_told_with_its_section_and_the_code_is_1() {
+fn a_violated_rule_is_reported_with_its_section_and_exits_with_1() {
     let ended = offhook(&["decode", "--from", "client"]).run_with("81 01 61");
     let rule = "    ✗ RFC 6455 §5.1: a client must mask every frame\n";
     assert!(ended.stdout.contains(rule), "{}", ended.stdout);
@@ -27,7 +27,7 @@ fn a_broken_rule_is_told_with_its_section_and_the_code_is_1() {
 }
 
 #[test]
-fn two_files_are_two_directions_and_the_heads_come_first() {
+fn two_files_are_two_directions_and_the_heads_are_shown_first() {
     let client = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
                   Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
@@ -60,7 +60,7 @@ fn two_files_are_two_directions_and_the_heads_come_first() {
 }
 
 #[test]
-fn a_dump_of_wireshark_has_both_directions_in_their_order() {
+fn a_dump_of_wireshark_shows_both_directions_in_order() {
     let dump = "00000000  81 82 00 00 00 00 68 69                           ......hi\n    \
                 00000000  81 02 68 6f                                       ..ho\n\
                 00000008  88 80 00 00 00 00                                 ......\n";
@@ -85,7 +85,7 @@ fn a_dump_of_wireshark_has_both_directions_in_their_order() {
 }
 
 #[test]
-fn long_payloads_are_cut_short_unless_all_is_asked_for() {
+fn long_payloads_are_truncated_unless_all_is_requested() {
     let bytes = [&[0x82, 126, 0x10, 0x00][..], &[7; 4096]].concat();
     let short = offhook(&["decode"]).run_with(bytes.clone()).stdout;
     let full = offhook(&["decode", "--full"]).run_with(bytes).stdout;
@@ -94,14 +94,14 @@ fn long_payloads_are_cut_short_unless_all_is_asked_for() {
 }
 
 #[test]
-fn what_a_terminal_would_obey_is_made_visible() {
+fn control_characters_are_shown_escaped() {
     let ended = offhook(&["decode", "--from", "server"]).run_with(b"\x81\x05\x1b[2Jx".to_vec());
     assert!(!ended.stdout.contains('\u{1b}'));
     assert!(ended.stdout.contains("\"\\u{1b}[2Jx\""), "{}", ended.stdout);
 }
 
 #[test]
-fn what_cannot_be_read_is_told_and_what_is_no_dump_has_code_2() {
+fn unreadable_files_are_reported_and_an_invalid_dump_exits_with_2() {
     let ended = offhook(&["decode", "missing"]).run();
     assert_eq!(ended.code, Some(1));
     assert!(
@@ -116,7 +116,7 @@ fn what_cannot_be_read_is_told_and_what_is_no_dump_has_code_2() {
 }
 
 #[test]
-fn what_is_no_capture_is_refused_with_what_was_expected() {
+fn other_files_than_captures_are_refused_with_the_expected_formats() {
     for text in ["zz\n", "", "hello, this is a log\n"] {
         let ended = offhook(&["decode"]).run_with(text);
         assert_eq!(
@@ -181,7 +181,7 @@ fn a_capture_of_tcpdump_shows_each_websocket_in_it() {
 }
 
 #[test]
-fn what_was_left_out_of_a_capture_is_told() {
+fn omitted_parts_of_a_capture_are_reported() {
     let ended = offhook(&["decode", "plain.pcap"])
         .file("plain.pcap", capture("plain.pcap"))
         .run();
@@ -228,7 +228,7 @@ fn a_stream_that_tshark_followed_is_recognised() {
 }
 
 #[test]
-fn a_file_without_secrets_is_no_key_log() {
+fn a_file_without_secrets_is_refused_as_a_key_log() {
     let ended = offhook(&["decode", "plain.pcap", "--key-log", "plain.pcap"])
         .file("plain.pcap", capture("plain.pcap"))
         .run();

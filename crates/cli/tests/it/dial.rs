@@ -15,7 +15,7 @@ fn echo(peer: &mut Peer) {
 }
 
 #[test]
-fn piped_lines_are_sent_and_messages_go_to_stdout_and_news_to_stderr() {
+fn piped_lines_are_sent_messages_go_to_stdout_and_status_to_stderr() {
     let (url, peer) = peer("", echo);
     let ended = offhook(&["dial", &url, "--linger", "10ms"]).run_with("hello\nworld\n");
     assert_eq!(
@@ -30,7 +30,7 @@ fn piped_lines_are_sent_and_messages_go_to_stdout_and_news_to_stderr() {
 }
 
 #[test]
-fn what_comes_after_the_end_of_the_input_is_waited_for() {
+fn answers_after_the_end_of_the_input_are_awaited() {
     let (url, peer) = peer("", |peer| {
         let first = peer.hear();
         peer.say(&text("an an").more());
@@ -43,7 +43,7 @@ fn what_comes_after_the_end_of_the_input_is_waited_for() {
 }
 
 #[test]
-fn headers_origin_and_subprotocols_are_asked_for() {
+fn headers_origin_and_subprotocols_are_sent() {
     let (url, peer) = peer("Sec-WebSocket-Protocol: b\r\n", |peer| {
         let head = peer.head.clone();
         echo(peer);
@@ -76,7 +76,7 @@ fn headers_origin_and_subprotocols_are_asked_for() {
 }
 
 #[test]
-fn bytes_are_sent_and_shown_in_hexadecimal() {
+fn bytes_are_sent_and_shown_as_hexadecimal() {
     let (url, peer) = peer("", |peer| {
         let frame = peer.hear();
         peer.say(&binary([0xff, 0x00]));
@@ -92,7 +92,7 @@ fn bytes_are_sent_and_shown_in_hexadecimal() {
 }
 
 #[test]
-fn a_server_that_hangs_up_for_a_reason_is_a_failure() {
+fn a_close_with_an_error_code_is_a_failure() {
     let (url, _peer) = peer("", |peer| {
         peer.say(&close(1008, "no \u{1b}[2J way"));
         peer.hear()
@@ -104,7 +104,7 @@ fn a_server_that_hangs_up_for_a_reason_is_a_failure() {
 }
 
 #[test]
-fn a_server_that_goes_away_without_a_word_is_a_failure() {
+fn a_connection_lost_without_a_close_is_a_failure() {
     let (url, _peer) = peer("", |_| ());
     let ended = offhook(&["dial", &url, "--linger", "1h"]).run_with("");
     assert_eq!(ended.code, Some(1));
@@ -116,7 +116,7 @@ fn a_server_that_goes_away_without_a_word_is_a_failure() {
 }
 
 #[test]
-fn a_refusal_is_told_with_its_status_and_what_may_help() {
+fn a_refusal_is_reported_with_its_status_and_what_to_do() {
     let refusal = "HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\nnever";
     let (url, _peer) = answering(|_| refusal.to_owned(), |_| ());
     let ended = offhook(&["dial", &url]).run();
@@ -126,7 +126,7 @@ fn a_refusal_is_told_with_its_status_and_what_may_help() {
 }
 
 #[test]
-fn what_makes_no_sense_has_code_2() {
+fn contradicting_or_invalid_arguments_exit_with_2() {
     for arguments in [
         &["dial", "ftp://a/"][..],
         &["dial", "ws://a/", "-H", "no colon"],
@@ -147,7 +147,7 @@ fn what_makes_no_sense_has_code_2() {
 }
 
 #[test]
-fn frames_are_explained_on_stderr_with_the_rules_they_break() {
+fn frames_are_explained_on_stderr_with_the_rules_they_violate() {
     let (url, _peer) = peer("", |peer| {
         let _ = peer.hear();
         peer.say(&text("fine"));
@@ -202,7 +202,7 @@ fn an_ordinary_self_signed_certificate_is_trusted_when_it_is_named() {
 }
 
 #[test]
-fn a_self_signed_certificate_is_not_trusted_for_another_name_or_after_its_end() {
+fn a_self_signed_certificate_is_not_trusted_for_another_name_or_after_it_expired() {
     let expired = |params: &mut rcgen::CertificateParams| {
         params.not_after = rcgen::date_time_ymd(2020, 1, 1);
     };
@@ -224,7 +224,7 @@ fn a_self_signed_certificate_is_not_trusted_for_another_name_or_after_its_end() 
 }
 
 #[test]
-fn a_subscription_outlives_the_end_of_the_input() {
+fn a_subscription_continues_after_the_end_of_the_input() {
     let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
     let url = format!("ws://{address}/ws");
     let arguments = ["dial", &url, "--subscribe", "room", "--json", "-n", "2"];
@@ -242,7 +242,7 @@ fn a_subscription_outlives_the_end_of_the_input() {
 }
 
 #[test]
-fn a_filter_prints_what_is_published_in_each_channel_that_matches() {
+fn a_filter_prints_publications_of_each_matching_channel() {
     let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
     let url = format!("ws://{address}/ws");
     let mut reader = offhook(&["dial", &url, "--filter", "sensors/+", "-n", "2"]).start();
@@ -261,7 +261,7 @@ fn a_filter_prints_what_is_published_in_each_channel_that_matches() {
 }
 
 #[test]
-fn a_subscription_may_begin_with_the_state() {
+fn a_subscription_may_start_with_the_state() {
     let rules = "[[channels]]\npattern = \"prices\"\n[channels.state]\ncount = 10\n";
     let flags = ["--in-memory", "--listen", "0", "--config", "rules.toml"];
     let (server, address) = serving(offhook(&flags).file("rules.toml", rules));
@@ -303,7 +303,7 @@ fn in_a_terminal_a_mistyped_command_is_an_error_and_is_not_sent() {
 }
 
 #[test]
-fn in_a_terminal_a_channel_gets_no_commands_and_no_mistyped_ones() {
+fn in_a_terminal_commands_and_mistyped_ones_are_not_published() {
     let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
     let url = format!("ws://{address}/ws");
     let mut terminal = offhook(&["dial", &url, "--subscribe", "room"]).start_in_a_terminal();
@@ -343,7 +343,7 @@ fn in_a_terminal_a_channel_gets_no_commands_and_no_mistyped_ones() {
 }
 
 #[test]
-fn without_a_time_the_number_of_messages_is_waited_for() {
+fn count_waits_for_its_messages_without_a_timeout() {
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let (url, _peer) = peer("", move |peer| {
         let first = peer.hear();
@@ -361,14 +361,14 @@ fn without_a_time_the_number_of_messages_is_waited_for() {
 }
 
 #[test]
-fn a_pipes_lines_are_data_also_when_they_begin_with_a_slash() {
+fn piped_lines_that_start_with_a_slash_are_data() {
     let (url, _peer) = peer("", echo);
     let ended = offhook(&["dial", &url, "--linger", "10ms"]).run_with("/close\n//x\n");
     assert_eq!(ended.stdout, "/close\n//x\n");
 }
 
 #[test]
-fn a_server_with_channels_is_recognised_with_the_flags_that_speak_to_it() {
+fn a_server_with_channels_is_recognised_and_the_right_flags_are_suggested() {
     let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
     let ended = offhook(&["dial", &format!("ws://{address}/ws")]).run_with("");
     assert_eq!(ended.code, Some(1));
@@ -393,7 +393,7 @@ fn serving_tls(cert: &str, key: &str) -> (crate::program::Running, String) {
 }
 
 #[test]
-fn the_other_scheme_is_named_when_a_port_speaks_tls_or_does_not() {
+fn the_error_for_the_wrong_scheme_names_the_right_one() {
     let (cert, key) = self_signed("localhost", |_| ());
     let (server, url) = serving_tls(&cert, &key);
     let ended = offhook(&["dial", &url.replacen("wss", "ws", 1)]).run_with("");
@@ -408,7 +408,7 @@ fn the_other_scheme_is_named_when_a_port_speaks_tls_or_does_not() {
 }
 
 #[test]
-fn an_authority_of_our_own_is_trusted_and_anybody_when_told_so() {
+fn a_private_authority_is_trusted_with_ca_and_any_certificate_with_insecure() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
     let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     let (server, url) = serving_tls(&cert, &key);
@@ -480,7 +480,7 @@ fn lines_are_published_once_and_read_by_subscribers() {
 }
 
 #[test]
-fn a_channel_that_may_not_be_read_is_told() {
+fn a_forbidden_channel_is_reported() {
     let rules = "[{ pattern = \"open\" }]";
     let (server, address) = serving(offhook(&[
         "--in-memory",

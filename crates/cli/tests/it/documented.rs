@@ -147,7 +147,7 @@ fn run_until(command: &str, said: &str, folder: &Path, path: &str) {
 }
 
 #[test]
-fn every_command_in_the_readme_and_in_the_tools_page_works_as_it_stands_there() {
+fn every_command_in_the_readme_and_the_tools_page_runs_as_documented() {
     let folder = TempDir::new().expect("a folder");
     let folder = folder.path();
     prepare(folder);
@@ -195,7 +195,7 @@ fn every_command_in_the_readme_and_in_the_tools_page_works_as_it_stands_there() 
 }
 
 #[test]
-fn the_example_of_decode_prints_what_the_page_says() {
+fn the_example_of_decode_prints_the_documented_output() {
     let (_, rest) = TOOLS.split_once("```console\n$ ").expect("an example");
     let (block, _) = rest.split_once("```").expect("its end");
     let (command, expected) = block.split_once('\n').expect("its output");

@@ -150,7 +150,7 @@ fn stop(running: Running) {
 }
 
 #[test]
-fn a_log_is_backed_up_while_the_server_runs_and_restored_where_there_is_none() {
+fn a_log_can_be_backed_up_while_the_server_runs_and_restored_into_an_empty_directory() {
     let data = Data::new();
     let (running, address) = data.serve();
     publish(&address, "chat", numbers(60));
@@ -191,7 +191,7 @@ fn a_log_is_backed_up_while_the_server_runs_and_restored_where_there_is_none() {
 }
 
 #[test]
-fn a_backup_under_load_has_everything_acknowledged_before_it_and_is_whole() {
+fn a_backup_under_load_is_complete_and_has_everything_acknowledged_before() {
     let data = Data::new();
     let (running, address) = data.serve();
     publish(&address, "chat", numbers(200));
@@ -224,7 +224,7 @@ fn a_backup_under_load_has_everything_acknowledged_before_it_and_is_whole() {
 }
 
 #[test]
-fn a_reader_is_told_that_what_it_has_is_no_longer_part_of_a_restored_channel() {
+fn a_reader_is_told_which_of_its_messages_are_missing_in_a_restored_channel() {
     let data = Data::new();
     let (running, address) = data.serve();
     publish(&address, "chat", numbers(3));
@@ -293,7 +293,7 @@ fn channels_are_listed_with_their_messages_bytes_and_newest_position() {
 }
 
 #[test]
-fn the_log_of_a_killed_server_is_read_and_checked_and_not_changed_by_it() {
+fn reading_and_checking_the_log_of_a_killed_server_does_not_change_it() {
     let data = Data::new();
     let (running, address) = data.serve();
     publish(&address, "chat", numbers(10));
@@ -324,7 +324,7 @@ fn files(directory: &Path) -> Vec<(PathBuf, u64)> {
 }
 
 #[test]
-fn a_damaged_log_is_found_by_check_with_exit_code_1_and_its_rest_is_read() {
+fn check_exits_with_1_for_a_damaged_log_and_the_rest_can_be_read() {
     let data = Data::new();
     let (running, address) = data.serve();
     // More than a memtable holds, so that there is a table to damage.
@@ -362,7 +362,7 @@ fn a_damaged_log_is_found_by_check_with_exit_code_1_and_its_rest_is_read() {
 }
 
 #[test]
-fn a_place_without_a_log_and_a_channel_that_is_not_there_are_told() {
+fn a_directory_without_a_log_and_an_unknown_channel_are_reported() {
     let data = Data::new();
     let nothing = data.log(&["check"]);
     assert_eq!(nothing.code, Some(1));

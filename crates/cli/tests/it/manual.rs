@@ -1,7 +1,7 @@
 use crate::program::offhook;
 
 #[test]
-fn an_unknown_flag_is_told_with_the_one_that_was_meant_and_the_code_is_2() {
+fn an_unknown_flag_is_reported_with_a_suggestion_and_exits_with_2() {
     for arguments in [&["serve", "--listn", "1"][..], &["--listn", "1"]] {
         let ended = offhook(arguments).run();
         assert_eq!(ended.code, Some(2));
@@ -10,7 +10,7 @@ fn an_unknown_flag_is_told_with_the_one_that_was_meant_and_the_code_is_2() {
 }
 
 #[test]
-fn an_unknown_command_is_told_and_the_code_is_2() {
+fn an_unknown_command_is_reported_and_exits_with_2() {
     let ended = offhook(&["serv"]).run();
     assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains("serve"), "{}", ended.stderr);
@@ -32,7 +32,7 @@ fn every_setting_is_in_the_long_help_and_the_main_ones_in_the_short() {
 }
 
 #[test]
-fn help_has_examples_and_no_colours_when_it_is_piped() {
+fn piped_help_has_examples_and_no_colours() {
     for arguments in [&["--help"][..], &["serve", "--help"], &["config", "--help"]] {
         let ended = offhook(arguments).run();
         assert_eq!(ended.code, Some(0));
@@ -42,7 +42,7 @@ fn help_has_examples_and_no_colours_when_it_is_piped() {
 }
 
 #[test]
-fn colours_come_when_they_are_asked_for() {
+fn colours_can_be_requested() {
     let ended = offhook(&["config", "--drain", "soon"])
         .env("CLICOLOR_FORCE", "1")
         .run();
@@ -63,7 +63,7 @@ fn completions_know_the_settings_in_every_shell() {
 }
 
 #[test]
-fn manual_pages_are_there_for_the_program_and_its_commands() {
+fn there_are_manual_pages_for_the_program_and_its_commands() {
     let page = offhook(&["man"]).run().stdout;
     assert!(page.contains(".SH NAME\noffhook"), "{page}");
     let page = offhook(&["man", "serve"]).run().stdout;

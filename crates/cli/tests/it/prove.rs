@@ -28,7 +28,7 @@ fn number(ended: &Ended, before: &str, behind: &str) -> u64 {
 }
 
 #[test]
-fn nothing_is_lost_repeated_or_reordered_whatever_is_broken() {
+fn nothing_is_lost_repeated_or_reordered_under_any_fault() {
     let place = tempfile::tempdir().expect("a directory");
     let path = place.path().to_str().expect("UTF-8");
     let ended = offhook(SHORT).args(&["--place", path]).run();
@@ -83,7 +83,7 @@ fn nothing_is_lost_repeated_or_reordered_whatever_is_broken() {
 }
 
 #[test]
-fn a_server_that_forgets_is_found_out() {
+fn a_server_that_loses_messages_is_detected() {
     let program = offhook(SHORT).file("forgetful.toml", "in_memory = true\n");
     let program = program.args(&["--config", "forgetful.toml", "--place", "."]);
     let ended = program.run();
@@ -97,7 +97,7 @@ fn a_server_that_forgets_is_found_out() {
 }
 
 #[test]
-fn mistakes_are_told_before_anything_starts() {
+fn invalid_arguments_are_reported_before_anything_starts() {
     let ended = offhook(&["prove", "--subscribers=0"]).run();
     assert_eq!(ended.code, Some(2));
     assert!(

@@ -42,7 +42,7 @@ fn open_connection(address: &str) -> TcpStream {
 }
 
 #[test]
-fn it_says_where_the_chat_is_and_where_the_data_lie_and_stops_when_told() {
+fn serve_prints_where_the_chat_and_the_data_are_and_stops_on_a_signal() {
     let mut running = offhook(&["serve", "--listen", "0"]).start();
     assert!(running.line("Offhook").ends_with("is listening"));
     let chat = running.line("chat");
@@ -61,7 +61,7 @@ fn it_says_where_the_chat_is_and_where_the_data_lie_and_stops_when_told() {
 }
 
 #[test]
-fn without_a_command_it_says_what_to_do_and_starts_nothing() {
+fn without_a_command_the_first_steps_are_printed_and_nothing_is_started() {
     // It ends by itself; a server would not.
     let ended = offhook(&[]).run();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -72,7 +72,7 @@ fn without_a_command_it_says_what_to_do_and_starts_nothing() {
 }
 
 #[test]
-fn cargo_run_without_a_command_serves_as_the_readme_says() {
+fn cargo_run_without_a_command_starts_the_server() {
     let config = include_str!("../../../../.cargo/config.toml");
     let setting = config
         .lines()
@@ -95,7 +95,7 @@ fn flags_without_a_command_are_those_of_serve() {
 }
 
 #[test]
-fn in_memory_nothing_is_written() {
+fn in_memory_no_files_are_written() {
     let program = offhook(&["serve", "--listen", "0", "--in-memory"]);
     let directory = program.directory.path().to_owned();
     let (running, _) = serving(program);
@@ -104,7 +104,7 @@ fn in_memory_nothing_is_written() {
 }
 
 #[test]
-fn a_second_ctrl_c_stops_at_once() {
+fn a_second_ctrl_c_stops_immediately() {
     let (mut running, address) =
         serving(offhook(&["--listen", "0", "--in-memory", "--drain", "1h"]));
     let line = open_connection(&address);
@@ -117,7 +117,7 @@ fn a_second_ctrl_c_stops_at_once() {
 }
 
 #[test]
-fn a_port_that_is_in_use_is_told_with_what_to_do_and_the_code_is_1() {
+fn a_port_in_use_is_reported_with_what_to_do_and_exits_with_1() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("bound").to_string();
     let ended = offhook(&["--in-memory", "--listen", &address]).run();
@@ -137,7 +137,7 @@ fn a_port_that_is_in_use_is_told_with_what_to_do_and_the_code_is_1() {
 }
 
 #[test]
-fn a_port_of_another_server_is_shared_only_when_asked_for() {
+fn a_port_is_shared_with_another_server_only_on_request() {
     let (first, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
     let ended = offhook(&["--in-memory", "--listen", &address]).run();
     assert_eq!(ended.code, Some(1), "{}", ended.stdout);
@@ -152,7 +152,7 @@ fn a_port_of_another_server_is_shared_only_when_asked_for() {
 }
 
 #[test]
-fn data_that_another_server_uses_are_left_alone() {
+fn data_in_use_by_another_server_is_not_touched() {
     let program = offhook(&["--listen", "0"]);
     let data = program
         .directory

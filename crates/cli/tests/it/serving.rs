@@ -25,7 +25,7 @@ fn script(url: &str, script: &str) -> Ended {
 }
 
 #[test]
-fn a_server_that_echoes() {
+fn listen_echoes_messages() {
     let (mut server, url) = echo();
     let ended = offhook(&["dial", &url, "-n", "2"]).run_with("hello\nworld\n");
     assert_eq!(
@@ -37,7 +37,7 @@ fn a_server_that_echoes() {
 }
 
 #[test]
-fn a_server_that_broadcasts_sends_to_everyone_else() {
+fn listen_broadcasts_messages_to_all_other_clients() {
     let (_server, url) = listening(offhook(&["dial", "--listen", "0", "--as", "broadcast"]));
     let mut reader = offhook(&["dial", &url, "-n", "1"]).start();
     reader.error_line("connected");
@@ -47,7 +47,7 @@ fn a_server_that_broadcasts_sends_to_everyone_else() {
 }
 
 #[test]
-fn a_server_is_a_pipe_between_its_input_and_its_clients() {
+fn listen_pipes_between_its_input_and_its_clients() {
     let program = offhook(&["dial", "--listen", "0", "-n", "1"]);
     let (server, url) = listening(program);
     let ended = offhook(&["dial", &url, "--linger", "50ms"]).run_with("to the server\n");
@@ -60,7 +60,7 @@ fn a_server_is_a_pipe_between_its_input_and_its_clients() {
 }
 
 #[test]
-fn what_is_piped_into_a_server_waits_for_a_client() {
+fn lines_piped_into_a_server_wait_for_a_client() {
     let program = offhook(&["dial", "--listen", "0", "--linger", "5s"]).input("for you\n");
     let (_server, url) = listening(program);
     let ended = offhook(&["dial", &url, "-n", "1"]).run();
@@ -73,7 +73,7 @@ fn what_is_piped_into_a_server_waits_for_a_client() {
 }
 
 #[test]
-fn what_is_typed_into_a_server_without_clients_is_not_sent_and_that_is_said() {
+fn a_line_typed_into_a_server_without_clients_is_an_error() {
     let mut server = offhook(&["dial", "--listen", "0"]).start_in_a_terminal();
     server.see("ws://127.0.0.1:");
     server.enter("hello");
@@ -97,7 +97,7 @@ fn a_page_of_another_site_may_not_connect_unless_it_is_named() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_told() {
+fn an_address_in_use_is_reported() {
     let (_server, url) = echo();
     let address = url.trim_start_matches("ws://").trim_end_matches('/');
     let ended = offhook(&["dial", "--listen", address]).run();
@@ -110,7 +110,7 @@ fn an_address_that_is_taken_is_told() {
 }
 
 #[test]
-fn a_bridge_passes_messages_and_the_close_both_ways_and_prints_them() {
+fn a_bridge_passes_messages_and_the_close_in_both_directions_and_prints_them() {
     let (_server, url) = echo();
     let (bridge, there) = listening(offhook(&["dial", "--bridge", "listen:0", &url]));
     let ended = offhook(&["dial", &there, "-n", "1"]).run_with("over\n");
@@ -122,7 +122,7 @@ fn a_bridge_passes_messages_and_the_close_both_ways_and_prints_them() {
 }
 
 #[test]
-fn a_close_passes_a_bridge_with_its_code() {
+fn a_bridge_passes_on_the_close_code() {
     let (url, _peer) = peer("", |peer| {
         let _ = peer.hear();
         peer.say(&offhook_testkit::frames::close(4321, "enough"));
@@ -140,7 +140,7 @@ fn a_close_passes_a_bridge_with_its_code() {
 }
 
 #[test]
-fn two_servers_are_joined() {
+fn a_bridge_connects_two_servers() {
     let (first, first_peer) = peer("", |peer| {
         peer.say(&text("from the first"));
         peer.hear()
@@ -163,7 +163,7 @@ fn two_servers_are_joined() {
 }
 
 #[test]
-fn a_script_that_goes_as_expected_has_code_0() {
+fn a_successful_script_exits_with_0() {
     let (_server, url) = echo();
     let ended = script(
         &url,
@@ -180,7 +180,7 @@ fn a_script_that_goes_as_expected_has_code_0() {
 }
 
 #[test]
-fn a_script_says_which_line_failed_and_how() {
+fn a_failed_script_reports_the_line_and_the_reason() {
     let (_server, url) = echo();
     let ended = script(&url, "send hello\n\nexpect goodbye\n");
     assert_eq!(ended.code, Some(1));
@@ -203,7 +203,7 @@ fn a_script_says_which_line_failed_and_how() {
 }
 
 #[test]
-fn a_line_that_is_no_step_has_code_2() {
+fn an_invalid_step_exits_with_2() {
     let ended = script("ws://127.0.0.1:1/", "send a\nsned b\n");
     assert_eq!(ended.code, Some(2));
     assert!(

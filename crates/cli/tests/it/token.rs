@@ -5,7 +5,7 @@ use crate::program::offhook;
 const SECRET: &str = "a secret of thirty-two bytes....";
 
 #[test]
-fn a_token_that_is_made_here_says_what_it_was_told_to() {
+fn a_created_token_has_the_requested_claims() {
     let arguments = [
         "token",
         "ann",
@@ -35,7 +35,7 @@ fn a_token_that_is_made_here_says_what_it_was_told_to() {
 }
 
 #[test]
-fn what_is_missing_or_wrong_is_said_without_the_secret() {
+fn errors_about_missing_or_invalid_arguments_do_not_show_the_secret() {
     let nothing = offhook(&["token", "ann"]).run();
     assert!(
         nothing.code == Some(2) && nothing.stderr.contains("OFFHOOK_TOKEN_SECRET"),
@@ -61,7 +61,7 @@ fn what_is_missing_or_wrong_is_said_without_the_secret() {
 }
 
 #[test]
-fn an_api_key_comes_with_the_entry_that_the_server_takes() {
+fn a_created_api_key_is_printed_with_its_entry_for_the_server() {
     let made = offhook(&["token", "--api-key"]).run().stdout;
     let key = made
         .split_whitespace()
@@ -82,7 +82,7 @@ fn an_api_key_comes_with_the_entry_that_the_server_takes() {
 }
 
 #[test]
-fn serve_dev_prints_a_key_once_with_a_command_to_try() {
+fn serve_dev_prints_a_key_with_a_command_to_try() {
     let mut server = offhook(&["serve", "--dev", "--in-memory", "--listen", "0"]).start();
     let line = server.line("curl");
     assert!(

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::test_server::{TestServer, builder, next, numbers, text, texts, within};
 
 #[tokio::test]
-async fn what_one_publishes_the_other_gets() {
+async fn a_publication_reaches_the_other_client() {
     let server = TestServer::open().await;
     let (ann, ben) = (server.client().await, server.client().await);
     let mut room = ben.subscribe("room").await.unwrap();
@@ -25,7 +25,7 @@ async fn what_one_publishes_the_other_gets() {
 }
 
 #[tokio::test]
-async fn bytes_and_values_arrive_as_they_are() {
+async fn bytes_and_values_arrive_unchanged() {
     let server = TestServer::open().await;
     let client = server.client().await;
     let mut room = client.subscribe("room").await.unwrap();
@@ -62,7 +62,7 @@ async fn the_same_key_again_is_the_same_publication() {
 }
 
 #[tokio::test]
-async fn a_subscription_begins_where_it_is_told_to() {
+async fn a_subscription_starts_where_requested() {
     let server = TestServer::open().await;
     let client = server.client().await;
     let mut positions = Vec::new();
@@ -114,7 +114,7 @@ async fn history_is_read_in_pages_up_to_its_head() {
 }
 
 #[tokio::test]
-async fn a_position_that_is_not_kept_any_more_is_told_as_a_gap() {
+async fn a_position_that_is_no_longer_retained_causes_a_gap() {
     let server = TestServer::open().await;
     let client = server.client().await;
     let first = client.publish("short/a", "0").await.unwrap().position;
@@ -136,7 +136,7 @@ async fn a_position_that_is_not_kept_any_more_is_told_as_a_gap() {
 }
 
 #[tokio::test]
-async fn members_come_and_go() {
+async fn members_join_and_leave() {
     let server = TestServer::open().await;
     let (ann, ben) = (server.client().await, server.client().await);
     let mut room = ann.subscribe("room").presence().await.unwrap();
@@ -165,7 +165,7 @@ async fn members_come_and_go() {
 }
 
 #[tokio::test]
-async fn a_consumer_goes_on_where_it_acknowledged() {
+async fn a_consumer_continues_where_it_acknowledged() {
     let server = TestServer::open().await;
     let client = server.client().await;
     assert_eq!(client.acked("room", "billing").await.unwrap(), None);
@@ -183,7 +183,7 @@ async fn a_consumer_goes_on_where_it_acknowledged() {
 }
 
 #[tokio::test]
-async fn receipts_say_who_has_a_publication() {
+async fn receipts_count_who_has_received_a_publication() {
     let server = TestServer::open().await;
     let client = server.client().await;
     let mut room = client.subscribe("room").await.unwrap();
@@ -213,7 +213,7 @@ fn refused(error: &Error) -> Option<ErrorCode> {
 }
 
 #[tokio::test]
-async fn refusals_have_their_code_and_the_client_goes_on() {
+async fn refusals_have_a_code_and_the_client_continues() {
     let server = TestServer::open().await;
     let client = server.client().await;
     let error = client.subscribe("closed/a").await.unwrap_err();
@@ -244,7 +244,7 @@ async fn refusals_have_their_code_and_the_client_goes_on() {
 }
 
 #[tokio::test]
-async fn a_refused_subscription_that_was_not_waited_for_says_so_in_its_first_event() {
+async fn a_refused_subscription_that_was_not_awaited_reports_it_as_its_first_event() {
     let server = TestServer::open().await;
     let client = server.client().await;
     let mut subscription = client.subscribe("closed/a").start().unwrap();
@@ -290,7 +290,7 @@ async fn closing_ends_everything_and_dropping_everything_closes() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_none_is_told_at_once_by_connect() {
+async fn connect_fails_immediately_if_there_is_no_server() {
     let server = TestServer::open().await;
     let wrong = format!("ws://{}/nowhere", server.address());
     let error = Client::to(wrong)
@@ -307,7 +307,7 @@ async fn a_server_that_is_none_is_told_at_once_by_connect() {
 }
 
 #[tokio::test]
-async fn a_store_of_positions_lets_another_client_go_on_after_what_was_handled() {
+async fn with_a_store_of_positions_another_client_continues_after_the_handled_messages() {
     let server = TestServer::open().await;
     let positions = MemoryPositions::default();
     let publisher = server.client().await;
@@ -464,7 +464,7 @@ async fn without_echo_a_client_does_not_get_what_it_publishes() {
 }
 
 #[tokio::test]
-async fn members_see_what_a_client_tells_of_itself() {
+async fn members_see_the_info_of_a_client() {
     let server = TestServer::open().await;
     let client = server.client().await;
     let _room = client.subscribe("room").await.unwrap();

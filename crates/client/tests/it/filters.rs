@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::test_server::{TestServer, builder, next, numbers, opened, text, texts, within};
 
 #[tokio::test]
-async fn a_filter_gets_what_is_published_in_every_channel_that_matches() {
+async fn a_filter_gets_publications_of_every_matching_channel() {
     let server = TestServer::open().await;
     let (ann, ben) = (server.client().await, server.client().await);
     let mut sensors = ann.subscribe_filter("sensors/+").await.unwrap();
@@ -34,7 +34,7 @@ async fn a_filter_gets_what_is_published_in_every_channel_that_matches() {
 }
 
 #[tokio::test]
-async fn a_filter_goes_on_over_a_restart_without_a_gap_in_channels_old_and_new() {
+async fn a_filter_continues_over_a_restart_without_a_gap_in_old_and_new_channels() {
     let directory = TempDir::new().unwrap();
     let server = TestServer::on_disk(directory.path()).await;
     let positions = MemoryPositions::default();
@@ -87,7 +87,7 @@ async fn several_channels_are_subscribed_to_with_one_request() {
 }
 
 #[tokio::test]
-async fn a_member_s_new_info_reaches_those_who_watch() {
+async fn the_new_info_of_a_member_reaches_subscribers_with_presence() {
     let server = TestServer::open().await;
     let (watcher, member) = (server.client().await, server.client().await);
     let mut room = watcher.subscribe("room").presence().await.unwrap();
@@ -104,7 +104,7 @@ async fn a_member_s_new_info_reaches_those_who_watch() {
 }
 
 #[tokio::test]
-async fn what_the_backend_tells_a_session_reaches_its_client_alone() {
+async fn data_sent_to_a_session_by_the_backend_reaches_only_its_client() {
     let server = TestServer::open().await;
     let client = builder(server.address()).start();
     let mut events = client.events();

@@ -34,7 +34,7 @@ async fn a_cut_connection_is_resumed_and_nothing_is_missed() {
 }
 
 #[tokio::test]
-async fn a_frozen_connection_is_noticed_and_what_was_held_back_comes_once() {
+async fn a_frozen_connection_is_detected_and_delayed_messages_arrive_once() {
     let server = TestServer::open().await;
     let proxy = Proxy::to(server.address()).await;
     let publisher = server.client().await;
@@ -59,7 +59,7 @@ async fn a_frozen_connection_is_noticed_and_what_was_held_back_comes_once() {
 }
 
 #[tokio::test]
-async fn what_is_published_while_away_goes_out_once_and_in_order_later() {
+async fn publications_made_while_disconnected_are_sent_later_once_and_in_order() {
     let server = TestServer::open().await;
     let proxy = Proxy::to(server.address()).await;
     let client = builder(proxy.address()).connect().await.unwrap();
@@ -80,7 +80,7 @@ async fn what_is_published_while_away_goes_out_once_and_in_order_later() {
 }
 
 #[tokio::test]
-async fn what_was_published_as_the_connection_broke_is_not_published_twice() {
+async fn a_publication_made_as_the_connection_breaks_is_not_published_twice() {
     let server = TestServer::open().await;
     let proxy = Proxy::to(server.address()).await;
     let client = builder(proxy.address()).connect().await.unwrap();
@@ -130,7 +130,7 @@ async fn a_server_that_restarts_on_its_log_loses_nothing_and_repeats_nothing() {
 }
 
 #[tokio::test]
-async fn a_sealed_session_that_a_server_can_not_open_leads_to_positions() {
+async fn if_the_server_cannot_open_the_sealed_session_positions_are_used() {
     let directory = TempDir::new().unwrap();
     let server = TestServer::on_disk(directory.path()).await;
     let proxy = Proxy::to(server.address()).await;
@@ -156,7 +156,7 @@ async fn a_sealed_session_that_a_server_can_not_open_leads_to_positions() {
 }
 
 #[tokio::test]
-async fn what_is_not_kept_while_away_is_told_as_a_gap_and_the_rest_follows() {
+async fn messages_not_retained_while_disconnected_are_a_gap_and_the_rest_follows() {
     let server = TestServer::open().await;
     let proxy = Proxy::to(server.address()).await;
     let publisher = server.client().await;
@@ -183,7 +183,7 @@ async fn what_is_not_kept_while_away_is_told_as_a_gap_and_the_rest_follows() {
 }
 
 #[tokio::test]
-async fn a_new_life_of_the_stream_is_told() {
+async fn a_new_epoch_of_the_stream_is_reported() {
     let server = TestServer::open().await;
     let proxy = Proxy::to(server.address()).await;
     let client = builder(proxy.address()).connect().await.unwrap();
@@ -209,7 +209,7 @@ async fn a_new_life_of_the_stream_is_told() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_says_when_to_come_back_and_that_is_obeyed() {
+async fn the_time_to_reconnect_advised_by_a_stopping_server_is_respected() {
     let directory = TempDir::new().unwrap();
     let server = TestServer::on_disk(directory.path()).await;
     let proxy = Proxy::to(server.address()).await;
@@ -236,7 +236,7 @@ async fn a_server_that_stops_says_when_to_come_back_and_that_is_obeyed() {
 }
 
 #[tokio::test]
-async fn members_do_not_flap_when_a_connection_is_cut_and_resumed() {
+async fn no_leave_and_join_is_seen_when_a_connection_is_cut_and_resumed() {
     let server = TestServer::open().await;
     let proxy = Proxy::to(server.address()).await;
     let watcher = server.client().await;

@@ -14,7 +14,7 @@ use crate::pairs;
 use crate::test_server::{lost, opened};
 
 #[tokio::test(start_paused = true)]
-async fn a_token_is_fetched_for_a_connection_without_sealed_session_and_only_for_that() {
+async fn a_token_is_fetched_only_for_connections_without_a_sealed_session() {
     let (builder, mut peers) = pairs::client();
     let fetched = Arc::new(AtomicUsize::new(0));
     let fetches = Arc::clone(&fetched);
@@ -39,7 +39,7 @@ async fn a_token_is_fetched_for_a_connection_without_sealed_session_and_only_for
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fixed_token_goes_along_with_every_greeting() {
+async fn a_fixed_token_is_sent_with_every_connect() {
     let (builder, mut peers) = pairs::client();
     let _client = builder.token("secret").start();
     let (peer, hello) = peers.welcome("r1").await;
@@ -53,7 +53,7 @@ async fn a_fixed_token_goes_along_with_every_greeting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_hangs_behind_its_websocket_is_noticed() {
+async fn a_server_that_hangs_after_the_handshake_is_detected() {
     let (builder, mut peers) = pairs::client();
     let client = builder.start();
     let mut events = client.events();
@@ -67,7 +67,7 @@ async fn a_server_that_hangs_behind_its_websocket_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heartbeat_is_answered_for_ever() {
+async fn heartbeats_are_always_answered() {
     let (builder, mut peers) = pairs::client();
     let client = builder.start();
     let mut events = client.events();
@@ -86,7 +86,7 @@ async fn a_heartbeat_is_answered_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_that_says_never_is_obeyed_and_tells_everybody_why() {
+async fn a_close_code_that_forbids_reconnecting_is_respected_and_reported_to_all() {
     let (builder, mut peers) = pairs::client();
     let client = builder.start();
     let mut events = client.events();
@@ -116,7 +116,7 @@ async fn a_close_that_says_never_is_obeyed_and_tells_everybody_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closing_says_goodbye_with_1000() {
+async fn closing_sends_1000() {
     let (builder, mut peers) = pairs::client();
     let client = builder.start();
     let (mut peer, _) = peers.welcome("r1").await;
@@ -134,7 +134,7 @@ async fn closing_while_a_connection_is_opened_does_not_wait_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_move_to_a_new_connection_says_going_away_to_the_old_one_and_loses_nothing() {
+async fn moving_to_a_new_connection_closes_the_old_one_with_1001_and_loses_nothing() {
     let (builder, mut peers) = pairs::client();
     let client = builder.start();
     let (mut peer, _) = peers.welcome("r1").await;
@@ -156,7 +156,7 @@ async fn a_move_to_a_new_connection_says_going_away_to_the_old_one_and_loses_not
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_reads_nothing_does_not_make_the_queue_grow() {
+async fn the_queue_does_not_grow_while_the_server_reads_nothing() {
     let (builder, mut peers) = pairs::client();
     let client = builder.queue(100_000).start();
     let (_peer, _) = peers.welcome("r1").await;
@@ -175,7 +175,7 @@ async fn a_server_that_reads_nothing_does_not_make_the_queue_grow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nonsense_leads_to_a_new_connection_not_at_once() {
+async fn an_invalid_message_leads_to_a_new_connection_after_a_pause() {
     let (builder, mut peers) = pairs::client();
     let client = builder.start();
     let mut events = client.events();
@@ -190,7 +190,7 @@ async fn nonsense_leads_to_a_new_connection_not_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_was_not_taken_when_a_future_was_dropped_is_there_for_the_next() {
+async fn an_event_of_a_dropped_future_is_returned_by_the_next_one() {
     let (builder, mut peers) = pairs::client();
     let client = builder.start();
     let mut room = client.subscribe("room").start().unwrap();

@@ -8,7 +8,7 @@ use crate::test_server::{TestServer, builder, next, numbers, text, texts, within
 const INBOX: usize = 4 * 1024;
 
 #[tokio::test]
-async fn a_reader_that_hangs_holds_nobody_up_and_gets_everything_later() {
+async fn a_reader_that_hangs_delays_nobody_and_gets_everything_later() {
     let server = TestServer::open().await;
     let publisher = server.client().await;
     let client = builder(server.address())
@@ -37,7 +37,7 @@ async fn a_reader_that_hangs_holds_nobody_up_and_gets_everything_later() {
 }
 
 #[tokio::test]
-async fn a_reader_that_publishes_and_asks_in_its_own_loop_is_never_stuck() {
+async fn a_reader_that_publishes_and_requests_in_its_own_loop_never_blocks() {
     let server = TestServer::open().await;
     let publisher = server.client().await;
     for n in 0..300 {
@@ -66,7 +66,7 @@ async fn a_reader_that_publishes_and_asks_in_its_own_loop_is_never_stuck() {
 }
 
 #[tokio::test]
-async fn a_long_history_is_read_at_the_readers_pace() {
+async fn a_long_history_is_delivered_at_the_readers_pace() {
     let server = TestServer::open().await;
     let publisher = server.client().await;
     let filler = "x".repeat(1_000);

@@ -10,7 +10,7 @@ fn rules(book: &RuleBook, channel: &str) -> Option<ChannelRules> {
 }
 
 #[test]
-fn who_is_writing_is_not_kept_what_was_said_is() {
+fn the_chat_keeps_its_messages_but_not_who_is_writing() {
     let book = Config::default().rule_book();
     let typing = rules(&book, "talk-typing:lobby").expect("a channel");
     assert!(!typing.history.is_kept() && !typing.presence);
@@ -33,7 +33,7 @@ fn the_chat_opens_no_channel_that_the_configuration_does_not_allow() {
 }
 
 #[test]
-fn without_the_chat_its_channels_are_as_any_other() {
+fn without_the_chat_its_channels_have_no_special_rules() {
     let config = Config {
         talk: false,
         ..Config::default()

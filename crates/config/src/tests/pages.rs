@@ -19,7 +19,7 @@ fn the_effective_configuration_reads_back_to_itself() {
 }
 
 #[test]
-fn the_effective_configuration_says_where_each_value_came_from() {
+fn the_effective_configuration_names_the_source_of_each_value() {
     let given = file("\n[log]\nlevel = \"debug\"").variable("OFFHOOK_TALK", "no");
     let directory = given.directory.path().display().to_string();
     let page = given
@@ -49,7 +49,7 @@ fn the_effective_configuration_says_where_each_value_came_from() {
 }
 
 #[test]
-fn a_secret_is_not_shown() {
+fn secrets_are_not_shown() {
     let key = "07".repeat(32);
     let loaded = file("").variable("OFFHOOK_RESUME_KEY", &key).good();
     let page = loaded.effective();
@@ -58,7 +58,7 @@ fn a_secret_is_not_shown() {
 }
 
 #[test]
-fn the_example_is_the_default_and_so_is_what_its_comments_say() {
+fn the_example_and_its_comments_show_the_defaults() {
     let page = |text: &str| file(text).good().effective();
     let example = example();
     let uncommented: String = example
@@ -74,7 +74,7 @@ fn the_example_is_the_default_and_so_is_what_its_comments_say() {
 }
 
 #[test]
-fn the_page_in_the_documentation_is_made_from_the_definition() {
+fn the_reference_page_is_generated_from_the_definition() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
     let written = fs::read_to_string(path).unwrap_or_default();
     assert!(
@@ -85,7 +85,7 @@ fn the_page_in_the_documentation_is_made_from_the_definition() {
 }
 
 #[test]
-fn every_setting_says_what_it_is_and_why_its_default_is_what_it_is() {
+fn every_setting_has_a_description_and_a_reason_for_its_default() {
     for setting in settings() {
         let Setting {
             key, about, reason, ..
@@ -98,7 +98,7 @@ fn every_setting_says_what_it_is_and_why_its_default_is_what_it_is() {
 }
 
 #[test]
-fn every_limit_of_the_engine_is_a_setting_but_for_those_that_follow_from_others() {
+fn every_limit_of_the_engine_is_a_setting_or_follows_from_one() {
     let names = |shown: &str| -> Vec<String> {
         let fields = shown
             .lines()

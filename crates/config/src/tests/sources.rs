@@ -1,14 +1,14 @@
 use super::*;
 
 #[test]
-fn without_any_source_the_defaults_count() {
+fn without_any_source_the_defaults_apply() {
     let loaded = file("").good();
     assert_eq!(loaded.config.listen, [([127, 0, 0, 1], 8000).into()]);
     assert_eq!(loaded.place("listen"), Place::Default);
 }
 
 #[test]
-fn a_flag_counts_more_than_a_variable_and_a_variable_more_than_the_file() {
+fn flags_override_variables_and_variables_override_the_file() {
     let text = "workers = 1\ndrain = \"1s\"\ntalk = false";
     let loaded = file(text)
         .variable("OFFHOOK_WORKERS", "2")
@@ -123,7 +123,7 @@ fn addresses_are_read_in_every_spelling() {
 }
 
 #[test]
-fn a_list_in_a_variable_is_parted_by_commas_or_written_in_toml() {
+fn a_list_in_a_variable_is_separated_by_commas_or_written_in_toml() {
     for list in ["8000, 9000", "[\"8000\", 9000]"] {
         let loaded = file("").variable("OFFHOOK_LISTEN", list).good();
         assert_eq!(loaded.config.listen.len(), 2, "{list}");
@@ -157,7 +157,7 @@ fn a_resume_key_is_32_bytes_in_hexadecimal_or_base64() {
 }
 
 #[test]
-fn rules_of_channels_replace_the_one_that_is_there_by_default() {
+fn rules_of_channels_replace_the_default_rule() {
     let text = "[[channels]]\npattern = \"ticker/*\"\npresence = false\nhistory.count = 0\n\
                 [[channels]]\npattern = \"chat/*\"\nkey_window = \"2h\"";
     let loaded = file(text).good();
@@ -177,7 +177,7 @@ fn rules_of_channels_replace_the_one_that_is_there_by_default() {
 }
 
 #[test]
-fn rules_can_come_in_a_variable() {
+fn rules_can_be_given_in_a_variable() {
     let rules = "[{ pattern = \"a\", history = { count = 1 } }, { pattern = \"*\" }]";
     let loaded = file("[[channels]]\npattern = \"b\"")
         .variable("OFFHOOK_CHANNELS", rules)
@@ -188,7 +188,7 @@ fn rules_can_come_in_a_variable() {
 }
 
 #[test]
-fn an_empty_variable_and_those_that_kubernetes_sets_count_for_nothing() {
+fn empty_variables_and_those_set_by_kubernetes_are_ignored() {
     let loaded = file("")
         .variable("OFFHOOK_LISTEN", "")
         .variable("OFFHOOK_PORT", "tcp://10.0.0.1:8000")
@@ -199,7 +199,7 @@ fn an_empty_variable_and_those_that_kubernetes_sets_count_for_nothing() {
 }
 
 #[test]
-fn pages_are_at_https_with_tls_or_behind_a_proxy_that_ends_it() {
+fn pages_use_https_with_tls_or_behind_a_proxy_that_terminates_it() {
     assert_eq!(file("").good().config.scheme(), Scheme::Http);
     assert_eq!(
         file("behind_tls_proxy = true").good().config.scheme(),
@@ -210,7 +210,7 @@ fn pages_are_at_https_with_tls_or_behind_a_proxy_that_ends_it() {
 }
 
 #[test]
-fn a_channel_keeps_a_small_state_unless_it_keeps_no_history_or_says_otherwise() {
+fn a_channel_keeps_a_small_state_by_default_unless_it_has_no_history() {
     let rules = |text: &str| file(text).good().config.channels[0].rules.clone();
     let pattern = "[[channels]]\npattern = \"prices/*\"\n";
     let count = |more: &str| rules(&format!("{pattern}{more}")).state.count;

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_wrong_type_is_told_with_file_line_column_and_what_was_expected() {
+fn the_error_for_a_wrong_type_has_file_line_column_and_the_expected_type() {
     let text = "talk = true\n[limits]\n  subscriptions = \"lots\"\n";
     let expected = "offhook.toml:3:19: limits.subscriptions: expected a whole number, at least 1, \
                     found \"lots\"\n  3 |   subscriptions = \"lots\"\n    |                   ^^^^^^";
@@ -9,7 +9,7 @@ fn a_wrong_type_is_told_with_file_line_column_and_what_was_expected() {
 }
 
 #[test]
-fn an_unknown_key_is_told_with_the_one_that_was_meant() {
+fn the_error_for_an_unknown_key_suggests_the_right_one() {
     let cases = [
         (
             "worker = 2",
@@ -55,7 +55,7 @@ fn an_unknown_key_is_told_with_the_one_that_was_meant() {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once_in_the_order_of_the_text() {
+fn all_errors_are_reported_together_in_the_order_of_the_text() {
     let wrong = file("drain = 10\nlisten = [\":x\", \"8000\", true]\n[tls]\ncert = \"a.pem\"")
         .variable("OFFHOOK_WORKERS", "none")
         .variable("OFFHOOK_LISTN", "1")
@@ -81,7 +81,7 @@ fn all_that_is_wrong_is_told_at_once_in_the_order_of_the_text() {
 }
 
 #[test]
-fn a_value_is_checked_also_where_another_source_counts_more() {
+fn a_value_is_checked_even_if_another_source_overrides_it() {
     let wrong = file("workers = 0").flag("workers", "2").wrong();
     assert!(
         wrong.starts_with("offhook.toml:1:11: workers: expected a whole number"),
@@ -90,7 +90,7 @@ fn a_value_is_checked_also_where_another_source_counts_more() {
 }
 
 #[test]
-fn broken_toml_is_told_with_every_place() {
+fn invalid_toml_is_reported_with_every_position() {
     let wrong = file("workers = \ntalk = tru\nlisten = \"8000\"\n").wrong();
     let places: Vec<&str> = wrong
         .lines()
@@ -111,7 +111,7 @@ fn broken_toml_is_told_with_every_place() {
 }
 
 #[test]
-fn rules_that_mean_nothing_are_told_by_their_number() {
+fn rules_without_effect_are_reported_by_number() {
     let cases = [
         (
             "channels = 3",
@@ -149,7 +149,7 @@ fn rules_that_mean_nothing_are_told_by_their_number() {
 }
 
 #[test]
-fn settings_that_do_not_fit_together_are_told() {
+fn contradicting_settings_are_reported() {
     let wrong = file("limits.data_bytes = \"1 MiB\"").wrong();
     assert!(wrong.contains("messages.max_bytes is too small"), "{wrong}");
     assert!(
@@ -159,7 +159,7 @@ fn settings_that_do_not_fit_together_are_told() {
 }
 
 #[test]
-fn a_secret_is_not_repeated_when_it_or_what_is_beside_it_is_wrong() {
+fn errors_about_a_secret_or_its_neighbours_do_not_show_it() {
     let secret = "0707070707070707070707070707070707070707070707";
     let cases = [
         format!("resume = {{ key = \"{secret}\", expiri = \"1d\" }}"),
@@ -176,7 +176,7 @@ fn a_secret_is_not_repeated_when_it_or_what_is_beside_it_is_wrong() {
 }
 
 #[test]
-fn a_path_that_is_taken_is_refused() {
+fn a_path_that_is_in_use_is_refused() {
     for path in ["/", "/talk/", "/healthz", "ws", "/a b", "/a?b"] {
         let wrong = file(&format!("ws_path = \"{path}\"")).wrong();
         assert!(wrong.contains("ws_path"), "{path}: {wrong}");
@@ -184,7 +184,7 @@ fn a_path_that_is_taken_is_refused() {
 }
 
 #[test]
-fn a_named_file_that_is_not_there_is_an_error() {
+fn a_named_file_that_does_not_exist_is_an_error() {
     let mut given = file("");
     given.sources.file = Some(given.directory.path().join("other.toml"));
     let wrong = given.wrong();
@@ -195,7 +195,7 @@ fn a_named_file_that_is_not_there_is_an_error() {
 }
 
 #[test]
-fn words_that_stand_alone_are_no_origins_of_a_list() {
+fn special_words_are_not_allowed_in_a_list_of_origins() {
     let wrong = file("origins = [\"same\", \"https://a.example/path\", \"*\"]").wrong();
     assert!(
         wrong.contains("this word must not be in a list of origins"),
@@ -209,7 +209,7 @@ fn words_that_stand_alone_are_no_origins_of_a_list() {
 }
 
 #[test]
-fn a_backend_needs_a_secret_and_https_and_rules_that_ask_need_a_backend() {
+fn a_backend_requires_a_secret_and_https_and_rules_that_ask_it_require_a_backend() {
     let secret = "secrets = [\"a secret of at least twenty-four bytes\"]";
     let cases = [
         (

@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_line_of_the_data_is_a_field_whatever_ends_it() {
+    fn each_line_of_the_data_is_a_field_for_every_kind_of_line_ending() {
         let mut out = String::new();
         with_lines(&mut out, "{\n1,\r\n2,\r3}");
         assert_eq!(out, "data: {\ndata: 1,\ndata: 2,\ndata: 3}\n");
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_position_is_read_behind_any_name_of_a_channel() {
+    fn the_position_is_found_after_any_channel_name() {
         let text =
             "data: {\"channel\":\"a\\\",\\\"epoch\\\":9\",\"epoch\":17,\"offset\":4,\"x\":1}\n\n";
         assert_eq!(position(text), Some(Position::new(17, 4)));

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_of_other_channels_or_of_another_order_is_not_taken_for_one_of_these() {
+    fn an_id_of_other_channels_or_in_another_order_is_not_accepted() {
         let first = ids(&["a", "b"]);
         let id = first.write(&[Some(Position::new(1, 1)), Some(Position::new(1, 2))]);
         for other in [

@@ -74,14 +74,14 @@ fn an_error_names_the_field_or_the_column() {
 }
 
 #[test]
-fn an_error_carries_the_number_of_its_message_when_that_can_be_read() {
+fn an_error_has_the_id_of_its_message_if_that_can_be_read() {
     let rejection = decode(r#"{"type":7,"id":5}"#).unwrap_err();
     assert_eq!(rejection.id, Some(CommandId(5)));
     assert_eq!(decode(r#"{"type":"ping","id":5"#).unwrap_err().id, None);
 }
 
 #[test]
-fn names_have_their_own_codes() {
+fn errors_about_names_have_their_own_codes() {
     let text = r#"{"type":"subscribe","id":1,"channel":"a*"}"#;
     assert_eq!(refused(text).code, ErrorCode::BadChannelName);
     let text = r#"{"type":"publish","id":1,"channel":"a","data":1,"key":""}"#;
@@ -94,7 +94,7 @@ fn nested(depth: usize) -> String {
 }
 
 #[test]
-fn data_nests_only_so_deep() {
+fn the_nesting_of_data_is_limited() {
     assert!(decode(&nested(MAX_NESTING)).is_ok());
     assert!(
         refused(&nested(MAX_NESTING + 1))
@@ -106,7 +106,7 @@ fn data_nests_only_so_deep() {
 }
 
 #[test]
-fn brackets_in_strings_do_not_nest() {
+fn brackets_in_strings_do_not_count_as_nesting() {
     let brackets = format!("\"{}\\\"{}\"", "[".repeat(100), "{".repeat(100));
     let text = format!(r#"{{"type":"publish","id":1,"channel":"a","data":{brackets}}}"#);
     assert!(decode(&text).is_ok());
@@ -119,7 +119,7 @@ fn an_unknown_type_is_not_repeated_at_length() {
 }
 
 #[test]
-fn positions_are_bounded() {
+fn the_number_of_positions_is_limited() {
     let many = (0..=MAX_POSITIONS)
         .map(|n| format!("\"{n}\":\"1.1\""))
         .collect::<Vec<_>>();
@@ -133,12 +133,12 @@ fn positions_are_bounded() {
 
 proptest! {
     #[test]
-    fn no_text_makes_it_panic(text in ".{0,200}") {
+    fn no_text_causes_a_panic(text in ".{0,200}") {
         let _either = decode(&text);
     }
 
     #[test]
-    fn no_broken_request_makes_it_panic(cut in 0..120_usize, byte in any::<char>()) {
+    fn no_invalid_request_causes_a_panic(cut in 0..120_usize, byte in any::<char>()) {
         let text = r#"{"type":"publish","id":1,"channel":"a","data":{"x":[1,"é"]},"key":"k","tags":{"a":"b"}}"#;
         let kept: String = text.chars().take(cut).collect();
         let rest: String = text.chars().skip(cut + 1).collect();

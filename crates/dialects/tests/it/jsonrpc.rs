@@ -180,7 +180,7 @@ fn error_of(text: &str) -> i64 {
 }
 
 #[test]
-fn a_publish_is_answered_under_its_own_id_whatever_that_is() {
+fn a_publish_is_answered_with_its_own_id_of_any_kind() {
     for id in ["1", "-7", "1.5", r#""a""#, "null"] {
         let mut client = Client::connected();
         client.send(&format!(
@@ -217,7 +217,7 @@ fn parameters_by_name_and_by_position_mean_the_same() {
 }
 
 #[test]
-fn a_subscription_is_told_its_publications_under_its_number() {
+fn publications_are_sent_with_the_number_of_their_subscription() {
     let mut client = Client::connected();
     let number = client.subscribed("chat");
     let told = client.told(number, &publication());
@@ -237,7 +237,7 @@ fn a_subscription_is_told_its_publications_under_its_number() {
 }
 
 #[test]
-fn an_event_that_rpc_on_asked_for_is_told_in_the_form_of_rpc_websockets() {
+fn events_requested_by_rpc_on_have_the_form_of_rpc_websockets() {
     let mut client = Client::connected();
     client.send(r#"{"jsonrpc":"2.0","id":1,"method":"rpc.on","params":["chat","private"]}"#);
     let Command::Subscribe(wish) = client.asked[0].1.clone() else {
@@ -283,7 +283,7 @@ fn an_event_that_rpc_on_asked_for_is_told_in_the_form_of_rpc_websockets() {
 }
 
 #[test]
-fn a_batch_is_answered_as_one_when_its_last_answer_is_there() {
+fn a_batch_gets_one_answer_once_its_last_answer_is_available() {
     let mut client = Client::connected();
     client.send(
         r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},
@@ -316,7 +316,7 @@ fn a_batch_of_notifications_is_not_answered() {
 }
 
 #[test]
-fn a_batch_that_is_empty_or_too_large_is_refused_as_one() {
+fn an_empty_or_too_large_batch_is_refused_as_a_whole() {
     let mut client = Client::connected();
     client.send("[]");
     assert_eq!(error_of(&client.takes()), -32_600);
@@ -328,7 +328,7 @@ fn a_batch_that_is_empty_or_too_large_is_refused_as_one() {
 }
 
 #[test]
-fn the_answers_of_a_batch_are_held_within_a_bound() {
+fn the_collected_answers_of_a_batch_are_limited() {
     let mut client = Client::connected();
     let ask = r#"{"jsonrpc":"2.0","id":1,"method":"call","params":["large"]}"#;
     client.send(&format!("[{ask},{ask},{ask}]"));
@@ -346,7 +346,7 @@ fn the_answers_of_a_batch_are_held_within_a_bound() {
 }
 
 #[test]
-fn what_is_wrong_is_answered_with_the_code_of_the_specification() {
+fn invalid_requests_are_answered_with_the_codes_of_the_specification() {
     let cases = [
         ("rubbish", -32_700),
         (r#"{"jsonrpc":"2.0","method":"ping","id":1"#, -32_700),
@@ -459,7 +459,7 @@ fn each_channel_of_rpc_on_has_its_own_answer_also_one_with_a_bad_name() {
 }
 
 #[test]
-fn what_the_engine_refuses_is_an_error_with_its_name() {
+fn a_refusal_of_the_engine_is_an_error_with_its_code() {
     let mut client = Client::connected();
     client.send(r#"{"jsonrpc":"2.0","id":1,"method":"presence","params":["chat"]}"#);
     let pause = std::time::Duration::from_millis(250);
@@ -472,7 +472,7 @@ fn what_the_engine_refuses_is_an_error_with_its_name() {
 }
 
 #[test]
-fn rpc_login_begins_the_session_with_a_token() {
+fn rpc_login_starts_the_session_with_a_token() {
     let mut client = Client::default();
     client.send(r#"{"jsonrpc":"2.0","id":1,"method":"rpc.login","params":{"token":"t"}}"#);
     assert_eq!(client.connects, [Some("t".to_owned())]);
@@ -502,7 +502,7 @@ fn a_later_rpc_login_refreshes_the_token_and_its_refusal_is_an_error() {
 }
 
 #[test]
-fn a_token_that_expires_soon_is_told() {
+fn the_client_is_notified_before_its_token_expires() {
     let mut client = Client::connected();
     let mut out = Vec::new();
     let left = std::time::Duration::from_secs(60);
@@ -515,7 +515,7 @@ fn a_token_that_expires_soon_is_told() {
 }
 
 #[test]
-fn a_session_that_is_refused_refuses_what_came_with_it_for_the_same_reason() {
+fn requests_of_a_refused_session_are_refused_for_the_same_reason() {
     let mut rpc = Rpc::default();
     let mut intents = Vec::new();
     rpc.receive(
@@ -546,7 +546,7 @@ fn a_session_that_is_refused_refuses_what_came_with_it_for_the_same_reason() {
 }
 
 #[test]
-fn a_gap_is_told_with_its_reason() {
+fn a_gap_is_sent_with_its_reason() {
     let mut client = Client::connected();
     let number = client.subscribed("chat");
     client.notice(&Notice::Gap {
@@ -568,7 +568,7 @@ fn a_gap_is_told_with_its_reason() {
 }
 
 #[test]
-fn every_kind_of_publication_can_be_told() {
+fn every_kind_of_publication_can_be_sent() {
     let mut client = Client::connected();
     let number = client.subscribed("chat");
     let publisher = Publisher {
@@ -600,7 +600,7 @@ fn every_kind_of_publication_can_be_told() {
 
 proptest! {
     #[test]
-    fn any_text_is_answered_with_json_and_leaves_the_connection_good(
+    fn any_text_is_answered_with_json_and_the_connection_stays_usable(
         text in prop_oneof![
             any::<String>(),
             "\\PC*",
@@ -620,7 +620,7 @@ proptest! {
 }
 
 #[test]
-fn a_subscribe_may_bring_a_token_for_its_channel() {
+fn a_subscribe_may_have_a_token_for_its_channel() {
     let mut client = Client::connected();
     client.send(
         r#"{"jsonrpc":"2.0","id":1,"method":"subscribe","params":{"channel":"private/7","token":"a.b.c"}}"#,
@@ -638,7 +638,7 @@ fn a_subscribe_may_bring_a_token_for_its_channel() {
 }
 
 #[test]
-fn what_the_backend_says_of_its_refusal_reaches_the_client_as_it_is() {
+fn the_error_of_the_backend_is_passed_on_to_the_client_unchanged() {
     let mut client = Client::connected();
     client
         .send(r#"{"jsonrpc":"2.0","id":1,"method":"call","params":{"method":"sum","key":"once"}}"#);

@@ -48,12 +48,12 @@ proptest! {
     }
 
     #[test]
-    fn whatever_comes_is_read_or_refused(text in "\\PC{0,80}") {
+    fn any_message_is_decoded_or_refused(text in "\\PC{0,80}") {
         let _either = read(&text);
     }
 
     #[test]
-    fn an_example_with_a_hole_or_a_stranger_in_it_is_read_or_refused(
+    fn a_truncated_or_changed_example_is_decoded_or_refused(
         which in 0..51_usize, at in 0..200_usize, byte in prop::option::of(0x20..0x7f_u8)
     ) {
         let example = examples().nth(which).unwrap();
@@ -78,7 +78,7 @@ fn is_servers(example: &&str) -> bool {
 const PASSED_OVER: [&str; 3] = ["refreshed", "expiring", "done"];
 
 #[test]
-fn every_server_message_on_the_page_is_understood() {
+fn every_server_message_on_the_page_is_decoded() {
     let mut understood = 0;
     for example in examples().filter(is_servers) {
         let said = read(example);
@@ -98,7 +98,7 @@ fn every_server_message_on_the_page_is_understood() {
 }
 
 #[test]
-fn every_client_message_on_the_page_is_written_again() {
+fn every_client_message_on_the_page_is_encoded() {
     for example in examples().filter(|example| !is_servers(example)) {
         let request = decode(example).unwrap();
         assert_eq!(decode(&encode_request(&request)), Ok(request));
@@ -125,7 +125,7 @@ fn reply(reply: Reply) -> String {
 }
 
 #[test]
-fn answers_come_with_the_number_of_their_question() {
+fn answers_have_the_id_of_their_request() {
     let text = reply(Reply::Published {
         position: at(4),
         duplicate: true,
@@ -179,7 +179,7 @@ fn answers_come_with_the_number_of_their_question() {
 }
 
 #[test]
-fn a_history_brings_its_messages_and_why_older_ones_are_missing() {
+fn a_history_has_its_messages_and_the_reason_if_older_ones_are_missing() {
     let one = Draft {
         channel: chat(),
         data: "[1]".into(),
@@ -219,7 +219,7 @@ fn a_history_brings_its_messages_and_why_older_ones_are_missing() {
 }
 
 #[test]
-fn members_come_with_what_is_known_of_them() {
+fn members_have_a_session_a_user_and_info() {
     let session = SessionId::from_bytes([1; 16]);
     let info = r#"{"colour":"red"}"#;
     let ann = Member {
@@ -258,7 +258,7 @@ fn members_come_with_what_is_known_of_them() {
 }
 
 #[test]
-fn acknowledgements_and_receipts_come_with_what_is_known() {
+fn acknowledgements_and_receipts_are_decoded() {
     let id = CommandId(3);
     let acked = |position| {
         reply(Reply::Acked {
@@ -293,7 +293,7 @@ fn acknowledgements_and_receipts_come_with_what_is_known() {
 }
 
 #[test]
-fn a_refusal_says_what_to_do() {
+fn a_refusal_has_retry_advice() {
     let refusal = Refusal::new(ErrorCode::Busy, "too much").after(Duration::from_millis(70));
     let refused = Refused {
         code: "busy".into(),
@@ -328,7 +328,7 @@ fn a_refusal_says_what_to_do() {
 }
 
 #[test]
-fn what_a_newer_server_says_is_ignored_unless_it_is_about_what_is_known() {
+fn unknown_types_fields_and_codes_of_a_newer_server_are_tolerated() {
     for text in [
         r#"{"type":"forecast"}"#,
         r#"{"type":"forecast","position":{"lat":1.5},"id":"x","live":[]}"#,
@@ -345,7 +345,7 @@ fn what_a_newer_server_says_is_ignored_unless_it_is_about_what_is_known() {
 }
 
 #[test]
-fn messages_say_which_subscription_they_are_about() {
+fn messages_name_their_subscription() {
     let numbered = |name: &'static str, is_filter| About {
         name: name.into(),
         is_filter,
@@ -369,7 +369,7 @@ fn messages_say_which_subscription_they_are_about() {
 }
 
 #[test]
-fn what_can_not_be_read_says_what_and_where() {
+fn the_error_for_an_unreadable_message_says_what_and_where() {
     for (text, words) in [
         ("", "EOF while parsing"),
         ("[]", "invalid"),

@@ -26,7 +26,7 @@ fn since(json: &str) -> Since {
 }
 
 #[test]
-fn a_subscription_begins_where_since_says() {
+fn a_subscription_starts_at_since() {
     assert_eq!(since("\"now\""), Since::Now);
     assert_eq!(since("\"start\""), Since::Start);
     assert_eq!(since(r#"{"last":50}"#), Since::Last(50));
@@ -62,7 +62,7 @@ fn data_arrives_byte_for_byte() {
 }
 
 #[test]
-fn bytes_come_in_base64() {
+fn bytes_are_sent_as_base64() {
     let text = r#"{"type":"publish","id":1,"channel":"a","base64":"AP8="}"#;
     let Command::Publish { data, format, .. } = command(text) else {
         panic!()
@@ -71,7 +71,7 @@ fn bytes_come_in_base64() {
 }
 
 #[test]
-fn escapes_in_names_keys_and_tags_are_undone() {
+fn escapes_in_names_keys_and_tags_are_decoded() {
     let text = r#"{"type":"publish","id":1,"channel":"caf\u00e9","data":1,"key":"a\"b","tags":{"k\"":"v\n"}}"#;
     let Command::Publish {
         channel, key, tags, ..
@@ -85,7 +85,7 @@ fn escapes_in_names_keys_and_tags_are_undone() {
 }
 
 #[test]
-fn history_without_more_is_the_newest_hundred() {
+fn history_without_parameters_returns_the_newest_hundred() {
     let Command::History { since, limit, .. } =
         command(r#"{"type":"history","id":1,"channel":"a"}"#)
     else {
@@ -113,7 +113,7 @@ fn history_goes_backward_from_a_position() {
 }
 
 #[test]
-fn a_state_is_read_from_the_beginning_or_after_a_position() {
+fn a_state_is_read_from_the_start_or_after_a_position() {
     let state = |since: &str| {
         decode(&format!(
             r#"{{"type":"state","id":1,"channel":"a"{since}}}"#
@@ -136,7 +136,7 @@ fn a_state_is_read_from_the_beginning_or_after_a_position() {
 }
 
 #[test]
-fn a_subscription_may_begin_with_the_state() {
+fn a_subscription_may_start_with_the_state() {
     let text = r#"{"type":"subscribe","id":1,"channel":"a","since":"state"}"#;
     let Command::Subscribe(Subscribe { since, .. }) = command(text) else {
         panic!()
@@ -145,7 +145,7 @@ fn a_subscription_may_begin_with_the_state() {
 }
 
 #[test]
-fn connect_brings_tokens_and_positions() {
+fn connect_has_tokens_and_positions() {
     let text = r#"{"type":"connect","id":1,"token":"t","resume":"r","positions":{"a":"1.2"}}"#;
     let Ok(Request::Connect(connect)) = decode(text) else {
         panic!()
@@ -160,7 +160,7 @@ fn connect_brings_tokens_and_positions() {
 }
 
 #[test]
-fn connect_brings_positions_of_subscriptions_with_a_number_too() {
+fn connect_has_positions_of_numbered_subscriptions() {
     let text = r#"{"type":"connect","id":1,"resume":"r","subscription_positions":{"7":"1.2"}}"#;
     let Ok(Request::Connect(connect)) = decode(text) else {
         panic!()
@@ -173,7 +173,7 @@ fn connect_brings_positions_of_subscriptions_with_a_number_too() {
 }
 
 #[test]
-fn connect_brings_what_members_shall_see_within_limits() {
+fn connect_has_info_for_members_within_limits() {
     let info = |info: &str| decode(&format!(r#"{{"type":"connect","id":1,"info":{info}}}"#));
     let Ok(Request::Connect(connect)) = info(r#"{ "name": "Ann" }"#) else {
         panic!()
@@ -193,7 +193,7 @@ fn connect_brings_what_members_shall_see_within_limits() {
 }
 
 #[test]
-fn fields_from_the_future_are_ignored() {
+fn unknown_fields_are_ignored() {
     assert_eq!(
         command(r#"{"type":"ping","id":1,"colour":["red"]}"#),
         Command::Ping
@@ -201,7 +201,7 @@ fn fields_from_the_future_are_ignored() {
 }
 
 #[test]
-fn a_subscribe_with_several_channels_is_without_echo_for_each_of_them() {
+fn echo_false_applies_to_each_of_several_channels() {
     let text = r#"{"type":"subscribe","id":7,"channels":["a","b"],"echo":false}"#;
     let Request::SubscribeAll(all) = decode(text).unwrap() else {
         panic!()
@@ -212,7 +212,7 @@ fn a_subscribe_with_several_channels_is_without_echo_for_each_of_them() {
 }
 
 #[test]
-fn a_subscribe_with_several_channels_has_nothing_that_is_for_one_subscription() {
+fn a_subscribe_with_several_channels_may_not_have_fields_for_a_single_one() {
     for field in [r#""filter":"a/+""#, r#""subscription":1"#, r#""window":2"#] {
         let text = format!(r#"{{"type":"subscribe","id":7,"channels":["a","b"],{field}}}"#);
         let refusal = decode(&text).unwrap_err().refusal;
@@ -221,7 +221,7 @@ fn a_subscribe_with_several_channels_has_nothing_that_is_for_one_subscription() 
 }
 
 #[test]
-fn a_subscribe_with_several_channels_is_a_command_for_each_under_numbers_that_count_up() {
+fn a_subscribe_with_several_channels_becomes_a_command_for_each_with_consecutive_numbers() {
     let text = r#"{"type":"subscribe","id":7,"channels":["a","b"],"since":"start","positions":{"b":"17.4"}}"#;
     let Request::SubscribeAll(all) = decode(text).unwrap() else {
         panic!()
@@ -334,7 +334,7 @@ fn a_position_has_numbers_that_every_client_can_read() {
 }
 
 #[test]
-fn a_list_of_channels_is_bounded_and_leaves_numbers_for_all() {
+fn a_list_of_channels_is_limited_so_that_each_has_a_number() {
     let of = |id: u64, count: usize| {
         let channels = vec!["\"a\""; count].join(",");
         decode(&format!(
@@ -362,7 +362,7 @@ fn a_list_of_channels_is_bounded_and_leaves_numbers_for_all() {
 }
 
 #[test]
-fn a_subscription_has_a_number_a_filter_and_a_window_where_they_are_given() {
+fn a_subscription_has_a_number_a_filter_and_a_window_if_given() {
     let text = r#"{"type":"subscribe","id":1,"filter":"a/+/#","subscription":7,"echo":false,"window":100,"since":"17.4"}"#;
     let filter = Filter::new("a/+/#").unwrap();
     let wish = Subscribe::new(filter, Since::Position(Position::new(17, 4)));
@@ -381,7 +381,7 @@ fn a_subscription_has_a_number_a_filter_and_a_window_where_they_are_given() {
 }
 
 #[test]
-fn a_subscribe_may_bring_a_token_for_its_one_channel() {
+fn a_subscribe_may_have_a_token_for_its_only_channel() {
     let text = r#"{"type":"subscribe","id":1,"channel":"a","token":"t"}"#;
     let Request::Granted { token, command, .. } = decode(text).unwrap() else {
         panic!()
@@ -396,7 +396,7 @@ fn a_subscribe_may_bring_a_token_for_its_one_channel() {
 }
 
 #[test]
-fn what_does_not_go_together_in_a_subscribe_is_refused() {
+fn contradicting_fields_of_a_subscribe_are_refused() {
     for (fields, what) in [
         (r#""filter":"a/+""#, "subscription"),
         (r#""channel":"a","window":10"#, "subscription"),

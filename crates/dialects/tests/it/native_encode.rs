@@ -47,7 +47,7 @@ fn a_message_is_compact() {
 }
 
 #[test]
-fn the_first_message_of_an_epoch_names_the_one_before_it() {
+fn the_first_message_of_an_epoch_names_its_predecessor() {
     let mut publication = publication("1", Format::Json);
     assert_eq!(native::encode_new_epoch(&publication), None);
     publication.position = Position::new(7, 2);
@@ -62,8 +62,7 @@ fn the_first_message_of_an_epoch_names_the_one_before_it() {
 
 /// Continuity for clients of the original `offhook.v1.json`: they compare offsets.
 #[test]
-fn a_client_without_lineage_hears_of_a_new_epoch_ahead_of_its_first_message_and_one_with_it_does_not()
- {
+fn only_a_client_without_lineage_gets_a_gap_before_the_first_message_of_an_epoch() {
     let mut first = publication("1", Format::Json);
     first.position = Position::new(7, 2);
     let shared_of = |connect: &str| {
@@ -83,7 +82,7 @@ fn a_client_without_lineage_hears_of_a_new_epoch_ahead_of_its_first_message_and_
 }
 
 #[test]
-fn a_divergence_says_up_to_where_the_streams_agree() {
+fn a_divergence_reports_where_the_streams_agree() {
     let gap = parsed(&native::encode_notice(&Notice::Gap {
         subscription: ChannelName::new("a").unwrap().into(),
         from: Position::new(1, 90),
@@ -106,7 +105,7 @@ fn text_of_other_dialects_becomes_a_json_string_and_bytes_become_base64() {
 }
 
 #[test]
-fn an_unsubscription_by_the_server_says_why() {
+fn an_unsubscription_by_the_server_has_a_reason() {
     let refusal = Refusal::from(BrokerFailure::StorageCorrupt);
     let channel = ChannelName::new("a").unwrap();
     let text = parsed(&native::encode_notice(&Notice::Unsubscribed {
@@ -118,7 +117,7 @@ fn an_unsubscription_by_the_server_says_why() {
 }
 
 #[test]
-fn an_empty_list_of_members_is_a_list() {
+fn an_empty_list_of_members_is_sent_as_a_list() {
     let channel = ChannelName::new("a").unwrap();
     let reply = Reply::Members {
         channel,
@@ -135,7 +134,7 @@ fn an_empty_list_of_members_is_a_list() {
 
 proptest! {
     #[test]
-    fn every_text_survives(name in "[^\\p{Cc}*]{1,40}", value in ".{0,40}", user in ".{1,20}") {
+    fn every_text_round_trips(name in "[^\\p{Cc}*]{1,40}", value in ".{0,40}", user in ".{1,20}") {
         let mut sent = publication("{}", Format::Json);
         sent.channel = ChannelName::new(&name).unwrap();
         sent.tags = Tags::new([(&*name, &*value)]).unwrap();

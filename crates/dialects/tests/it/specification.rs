@@ -48,7 +48,7 @@ const FROM_CLIENT: [&str; 18] = [
 ];
 
 #[test]
-fn every_client_message_on_the_page_is_understood() {
+fn every_client_message_on_the_page_is_decoded() {
     let is_answer = |example: &&&str| {
         let is_done = kind_of(example) == "done" && !example.contains("\"position\"");
         example.contains("\"head\"") || is_done
@@ -365,7 +365,7 @@ fn every_server_message_is_written_as_on_the_page() {
 }
 
 #[test]
-fn every_error_code_is_in_the_table_with_its_verdict() {
+fn every_error_code_is_in_the_table_with_its_retry_advice() {
     for code in ErrorCode::ALL {
         let row = format!("| `{}` | {} |", code.name(), code.retry().name());
         assert!(PAGE.contains(&row), "{row}");
@@ -373,7 +373,7 @@ fn every_error_code_is_in_the_table_with_its_verdict() {
 }
 
 #[test]
-fn every_gap_and_close_reason_is_named() {
+fn every_gap_reason_and_close_reason_is_listed() {
     for reason in [
         GapReason::EpochChanged,
         GapReason::Diverged,
@@ -399,7 +399,7 @@ fn every_gap_and_close_reason_is_named() {
 }
 
 #[test]
-fn a_rejection_is_an_error_with_the_number_of_its_message() {
+fn a_refusal_is_an_error_with_the_id_of_its_message() {
     let Err(rejection) = native::decode(r#"{"type":"shout","id":9}"#) else {
         panic!()
     };
@@ -414,7 +414,7 @@ fn a_rejection_is_an_error_with_the_number_of_its_message() {
 }
 
 #[test]
-fn what_a_client_sends_as_its_position_is_what_it_was_given() {
+fn a_position_is_sent_back_exactly_as_it_was_received() {
     let given = at(42).to_string();
     let text = format!(r#"{{"type":"subscribe","id":1,"channel":"chat","since":"{given}"}}"#);
     let Ok(Request::Command {

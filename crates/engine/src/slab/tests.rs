@@ -1,7 +1,7 @@
 use super::{PAGE, Slab};
 
 #[test]
-fn a_place_is_used_again_and_the_old_slot_does_not_find_the_new_tenant() {
+fn a_slot_is_reused_and_an_old_key_does_not_find_the_new_value() {
     let mut slab = Slab::new();
     let _stays = slab.insert("stays");
     let old = slab.insert("old");
@@ -14,7 +14,7 @@ fn a_place_is_used_again_and_the_old_slot_does_not_find_the_new_tenant() {
 }
 
 #[test]
-fn pages_that_became_empty_are_given_back_and_their_places_are_used_again() {
+fn empty_pages_are_freed_and_their_slots_reused() {
     let mut slab = Slab::new();
     let slots: Vec<_> = (0..4 * PAGE).map(|n| slab.insert(n)).collect();
     for slot in &slots[PAGE..3 * PAGE] {

@@ -48,7 +48,7 @@ fn no() -> Verdict {
 }
 
 #[test]
-fn a_subscription_waits_for_its_verdict_and_then_begins_or_is_refused() {
+fn a_subscription_waits_for_its_verdict_and_then_starts_or_is_refused() {
     for allowed in [true, false] {
         let mut world = world(NoAnswer::Refuse);
         world.subscribe(0, "kept/asked/a", Since::Now);
@@ -72,7 +72,7 @@ fn a_subscription_waits_for_its_verdict_and_then_begins_or_is_refused() {
 }
 
 #[test]
-fn who_was_allowed_to_subscribe_is_not_asked_again_when_it_resumes() {
+fn an_allowed_subscription_causes_no_question_when_it_is_resumed() {
     let mut world = world(NoAnswer::Refuse);
     world.subscribe(0, "kept/asked/a", Since::Now);
     world.settle_at_once();
@@ -88,7 +88,7 @@ fn who_was_allowed_to_subscribe_is_not_asked_again_when_it_resumes() {
 }
 
 #[test]
-fn publishes_keep_their_order_in_a_channel_whatever_order_their_verdicts_come_in() {
+fn publishes_keep_their_order_in_a_channel_regardless_of_the_order_of_verdicts() {
     let mut world = world(NoAnswer::Refuse);
     for text in ["1", "2", "3"] {
         world.publish(0, "kept/asked/a", text);
@@ -114,7 +114,7 @@ fn publishes_keep_their_order_in_a_channel_whatever_order_their_verdicts_come_in
 }
 
 #[test]
-fn a_verdict_may_change_what_is_published() {
+fn a_verdict_may_change_the_publication() {
     let mut world = world(NoAnswer::Refuse);
     world.publish(0, "kept/asked/a", "rude");
     world.settle_at_once();
@@ -160,7 +160,7 @@ fn without_an_answer_in_time_the_rule_decides_and_a_late_verdict_is_ignored() {
 }
 
 #[test]
-fn a_verdict_about_a_connection_that_has_gone_does_nothing() {
+fn a_verdict_for_a_closed_connection_is_ignored() {
     let mut world = world(NoAnswer::Refuse);
     world.publish(0, "kept/asked/a", "x");
     world.subscribe(0, "kept/asked/a", Since::Now);
@@ -217,7 +217,7 @@ fn a_call_is_answered_by_the_backend_or_times_out() {
 }
 
 #[test]
-fn a_connect_is_asked_about_before_there_is_a_connection() {
+fn the_backend_decides_about_a_connect_before_the_connection_exists() {
     let mut world = world(NoAnswer::Refuse);
     for caller in 1..=3 {
         let facts = format!("token {caller}").into();
@@ -253,7 +253,7 @@ fn a_connect_is_asked_about_before_there_is_a_connection() {
 }
 
 #[test]
-fn a_caller_that_is_no_connection_publishes_and_reads_and_gets_its_own_replies() {
+fn a_caller_without_a_connection_publishes_reads_and_gets_its_own_replies() {
     let mut world = World::with(1, 1, &tight_limits(), rules());
     world.connect(0, 0, false);
     world.subscribe(0, "kept/a", Since::Now);
@@ -293,7 +293,7 @@ fn a_caller_that_is_no_connection_publishes_and_reads_and_gets_its_own_replies()
 }
 
 #[test]
-fn a_caller_may_do_what_its_identity_may() {
+fn a_caller_has_the_permissions_of_its_identity() {
     let private = ChannelRules {
         publish: Access::Users,
         subscribe: Access::Nobody,
@@ -328,7 +328,7 @@ fn a_caller_may_do_what_its_identity_may() {
 }
 
 #[test]
-fn questions_about_subscriptions_are_bounded() {
+fn questions_about_subscriptions_are_limited() {
     let rules = ChannelRules {
         subscribe: Access::Asked,
         ..ChannelRules::default()
@@ -378,7 +378,7 @@ fn questions_about_subscriptions_are_bounded() {
 }
 
 #[test]
-fn who_may_call_is_ruled_by_users_and_by_grants_for_methods() {
+fn calls_are_permitted_by_user_and_by_grants_for_methods() {
     let granted = Identity::user("ann").with("orders.*", Verbs::CALL);
     let bob = Identity::user("bob");
     for (access, identity, method, may) in [

@@ -23,7 +23,7 @@ fn texts(values: &[std::sync::Arc<Publication>]) -> Vec<&[u8]> {
 }
 
 #[test]
-fn a_subscription_since_the_state_gets_the_newest_of_each_value_and_then_what_follows() {
+fn a_subscription_since_state_gets_the_newest_values_and_then_later_publications() {
     let mut world = with_values();
     world.subscribe(0, "state/g", Since::State);
     world.publish_with(1, "state/g", "6", None, "b");
@@ -66,7 +66,7 @@ fn came(world: &World) -> Vec<String> {
 }
 
 #[test]
-fn an_empty_state_is_a_gap_and_what_follows() {
+fn an_empty_state_is_a_gap_followed_by_later_publications() {
     let mut world = World::new(1, 2);
     world.connect(0, 0, false);
     world.connect(1, 0, false);
@@ -78,7 +78,7 @@ fn an_empty_state_is_a_gap_and_what_follows() {
 }
 
 #[test]
-fn a_large_state_is_given_as_the_outbox_has_room_and_is_of_one_moment() {
+fn a_large_state_is_sent_as_the_outbox_has_room_and_is_consistent() {
     let mut world = World::new(1, 2);
     world.connect(0, 0, false);
     world.connect(1, 0, false);
@@ -103,7 +103,7 @@ fn a_large_state_is_given_as_the_outbox_has_room_and_is_of_one_moment() {
 }
 
 #[test]
-fn a_session_that_is_cut_off_while_it_is_given_the_state_gets_all_of_it_again() {
+fn a_session_disconnected_during_the_state_gets_all_of_it_again() {
     let mut world = World::new(1, 2);
     world.connect(0, 0, false);
     world.connect(1, 0, false);
@@ -158,7 +158,7 @@ fn a_state_is_read_in_pages() {
 }
 
 #[test]
-fn the_state_is_read_once_by_whoever_may_read_the_channel() {
+fn the_state_can_be_read_with_permission_to_read_the_channel() {
     let mut world = with_values();
     for name in ["state/g", "kept/a"] {
         let channel = channel(name);
@@ -187,7 +187,7 @@ fn the_state_is_read_once_by_whoever_may_read_the_channel() {
 }
 
 #[test]
-fn there_is_no_beginning_with_a_state_that_is_not_kept() {
+fn a_subscription_since_state_is_refused_in_a_channel_without_state() {
     let mut world = World::new(1, 1);
     world.connect(0, 0, false);
     world.subscribe(0, "kept/a", Since::State);
@@ -204,7 +204,7 @@ fn there_is_no_beginning_with_a_state_that_is_not_kept() {
 }
 
 #[test]
-fn a_slow_connection_falls_back_to_the_state_where_the_rule_says_so() {
+fn a_slow_connection_falls_back_to_the_state_if_the_rule_says_so() {
     let mut world = with_values();
     world.subscribe(0, "state/g", Since::Now);
     world.settle();
@@ -234,7 +234,7 @@ fn a_slow_connection_falls_back_to_the_state_where_the_rule_says_so() {
 }
 
 #[test]
-fn a_state_that_can_not_be_read_for_now_is_read_later() {
+fn a_state_that_cannot_be_read_now_is_read_later() {
     let mut world = with_values();
     world.subscribe(0, "state/g", Since::State);
     world.broker_works(0, 1);

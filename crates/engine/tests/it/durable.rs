@@ -67,7 +67,7 @@ fn a_durable_session_is_saved_soon_after_it_changed_and_not_with_each_change() {
 }
 
 #[test]
-fn a_session_that_is_away_is_found_on_another_worker_and_goes_on_with_its_window() {
+fn a_disconnected_session_continues_with_its_window_on_another_worker() {
     let mut world = durable();
     let (subscription, cumulative) = (channel("kept/a").into(), false);
     let position = Position::new(1, 2);
@@ -93,7 +93,7 @@ fn a_session_that_is_away_is_found_on_another_worker_and_goes_on_with_its_window
 }
 
 #[test]
-fn a_session_that_is_no_longer_durable_is_forgotten() {
+fn a_session_that_is_no_longer_durable_is_dropped() {
     let mut world = durable();
     let (worker, connection) = world.clients[0].connection.unwrap();
     world.wait(tight_limits().save_after);
@@ -109,7 +109,7 @@ fn a_session_that_is_no_longer_durable_is_forgotten() {
 }
 
 #[test]
-fn a_durable_session_that_is_replaced_here_is_saved_as_it_was() {
+fn a_durable_session_replaced_on_the_same_worker_is_saved() {
     let mut world = durable();
     let session = world.clients[0].session;
     let arrival = Arrival::new(session, Arc::new(Identity::stranger()));
@@ -159,7 +159,7 @@ fn a_note_is_acknowledged_once_the_session_is_saved_with_it() {
 }
 
 #[test]
-fn a_note_is_saved_ahead_of_what_is_published_after_it() {
+fn a_note_is_saved_before_later_publications() {
     let mut world = durable();
     remember(&mut world, "key 1");
     world.publish(0, "kept/a", "under key 1");
@@ -176,7 +176,7 @@ fn a_note_is_saved_ahead_of_what_is_published_after_it() {
 }
 
 #[test]
-fn a_note_of_a_session_that_ends_with_its_connection_is_acknowledged_at_once() {
+fn a_note_of_a_session_that_is_not_durable_is_acknowledged_immediately() {
     let mut world = World::new(1, 1);
     world.connect(0, 0, false);
     remember(&mut world, "note");

@@ -20,7 +20,7 @@ fn subscribe(world: &mut World, client: usize, text: &str, since: Since) {
 }
 
 #[test]
-fn wildcards_stand_for_levels() {
+fn wildcards_match_levels() {
     for (text, matched, not_matched) in [
         ("a/+", &["a/b", "a/"][..], &["a", "a/b/c", "b/b"][..]),
         ("a/#", &["a", "a/b", "a/b/c"], &["b", "ab"]),
@@ -46,7 +46,7 @@ fn wildcards_stand_for_levels() {
 }
 
 #[test]
-fn a_filter_that_is_none_says_what_is_wrong() {
+fn the_error_for_an_invalid_filter_says_what_is_wrong() {
     let deep = "a/".repeat(40);
     for (text, words) in [
         ("", "0 bytes"),
@@ -78,7 +78,7 @@ fn some_filter() -> impl Strategy<Value = Filter> {
 
 proptest! {
     #[test]
-    fn the_trie_finds_what_matches_and_nothing_else(
+    fn the_trie_finds_exactly_the_matching_filters(
         filters in prop::collection::btree_set(some_filter(), 0..12),
         removed in prop::collection::btree_set(some_filter(), 0..6),
         names in prop::collection::vec(prop::collection::vec(level(), 1..5), 1..6),
@@ -118,7 +118,7 @@ proptest! {
 }
 
 #[test]
-fn a_filter_brings_every_channel_that_matches_new_ones_included() {
+fn a_filter_covers_every_matching_channel_including_new_ones() {
     let mut world = World::new(2, 2);
     for client in 0..2 {
         world.connect(client, client, false);
@@ -168,7 +168,7 @@ fn a_filter_recovers_after_a_disconnect_over_all_its_channels() {
 }
 
 #[test]
-fn what_was_trimmed_is_a_gap_in_its_channel() {
+fn trimmed_publications_are_a_gap_in_their_channel() {
     let mut world = World::new(1, 2);
     for client in 0..2 {
         world.connect(client, 0, false);
@@ -200,7 +200,7 @@ fn what_was_trimmed_is_a_gap_in_its_channel() {
 }
 
 #[test]
-fn a_filter_brings_only_what_its_subscriber_may_read() {
+fn a_filter_delivers_only_channels_that_its_subscriber_may_read() {
     let private = ChannelRules {
         subscribe: Access::Granted,
         ..ChannelRules::default()
@@ -229,7 +229,7 @@ fn a_filter_brings_only_what_its_subscriber_may_read() {
 }
 
 #[test]
-fn who_may_subscribe_to_filters_is_a_rule() {
+fn permission_to_subscribe_to_filters_is_a_rule() {
     let granted = rules().with_filters(Access::Granted);
     let mut world = World::with(1, 0, &tight_limits(), granted);
     let ann = Identity::user("ann").with("kept/*", Verbs::SUBSCRIBE);
@@ -251,7 +251,7 @@ fn who_may_subscribe_to_filters_is_a_rule() {
 }
 
 #[test]
-fn a_filter_that_nothing_more_comes_for_is_live_on_a_worker_that_others_follow_it_on() {
+fn a_filter_without_new_publications_becomes_live_on_a_worker_that_already_follows_it() {
     let mut world = World::new(2, 3);
     for client in 0..3 {
         world.connect(client, client % 2, false);
@@ -490,7 +490,7 @@ fn publication(name: &str, offset: u64, previous: u64, sequence: u64) -> Arc<Pub
 }
 
 #[test]
-fn a_lag_is_not_forgotten_by_what_was_told_before_it() {
+fn a_lag_is_not_cancelled_by_earlier_updates() {
     let mut engine = Engine::new(
         Limits::default(),
         Arc::new(RuleBook::everything(ChannelRules::default())),

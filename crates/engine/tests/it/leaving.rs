@@ -31,7 +31,7 @@ fn requests(world: &mut World) -> Vec<BrokerRequest> {
 }
 
 #[test]
-fn ten_thousand_subscriptions_end_in_parts_and_all_of_them() {
+fn ten_thousand_subscriptions_all_end_in_several_parts() {
     let mut world = with_many();
     requests(&mut world);
     world.cut(0);
@@ -65,7 +65,7 @@ fn ten_thousand_subscriptions_end_in_parts_and_all_of_them() {
 }
 
 #[test]
-fn a_connection_that_is_leaving_is_told_nothing_more_and_does_not_leave_twice() {
+fn a_leaving_connection_receives_nothing_more_and_does_not_leave_twice() {
     let mut world = with_many();
     let (worker, connection) = world.clients[0].connection.unwrap();
     world.cut(0);
@@ -86,7 +86,7 @@ fn a_connection_that_is_leaving_is_told_nothing_more_and_does_not_leave_twice() 
 }
 
 #[test]
-fn a_session_that_comes_back_while_its_old_connection_leaves_has_left_before_it_joins() {
+fn a_session_resumed_while_its_old_connection_leaves_joins_after_the_leave() {
     let mut world = with_many();
     world.cut(0);
     requests(&mut world);
@@ -101,7 +101,7 @@ fn a_session_that_comes_back_while_its_old_connection_leaves_has_left_before_it_
 }
 
 #[test]
-fn what_is_left_to_end_is_due_at_once() {
+fn remaining_subscriptions_are_ended_without_a_delay() {
     let mut world = with_many();
     world.cut(0);
     let due = world.workers[0].poll_timeout().unwrap();
@@ -112,7 +112,7 @@ fn what_is_left_to_end_is_due_at_once() {
 }
 
 #[test]
-fn few_subscriptions_end_at_once() {
+fn few_subscriptions_end_immediately() {
     let limits = Limits {
         leave_at_once: 3,
         ..tight_limits()
@@ -129,7 +129,7 @@ fn few_subscriptions_end_at_once() {
 }
 
 #[test]
-fn rules_that_change_while_a_connection_leaves_let_nobody_join_again() {
+fn a_change_of_rules_while_a_connection_leaves_lets_no_member_join_again() {
     let quiet = RuleBook::everything(ChannelRules {
         presence: false,
         ..ChannelRules::default()

@@ -42,7 +42,7 @@ fn every_code_has_its_own_stable_name() {
 }
 
 #[test]
-fn names_of_channels_are_bounded_and_say_what_is_wrong_where() {
+fn channel_names_are_limited_and_errors_say_what_is_wrong_where() {
     for (name, words) in [
         ("".to_owned(), "empty"),
         ("x".repeat(201), "201 bytes"),
@@ -57,7 +57,7 @@ fn names_of_channels_are_bounded_and_say_what_is_wrong_where() {
 }
 
 #[test]
-fn keys_and_tags_are_bounded() {
+fn keys_and_tags_are_limited() {
     assert!(Key::new(&"k".repeat(128)).is_ok());
     assert_eq!(
         Key::new(&"k".repeat(129)).unwrap_err().code,
@@ -74,7 +74,7 @@ fn keys_and_tags_are_bounded() {
 }
 
 #[test]
-fn too_much_data_is_refused_with_both_sizes() {
+fn too_much_data_is_refused_with_its_size_and_the_limit() {
     let mut world = world_with(|limits| limits.data_bytes = 10);
     world.publish(0, "kept/a", "0123456789");
     world.publish(0, "kept/a", "0123456789a");
@@ -96,7 +96,7 @@ fn a_channel_without_a_rule_does_not_exist() {
 }
 
 #[test]
-fn history_of_a_channel_that_keeps_none_is_refused() {
+fn reading_history_of_a_channel_without_history_is_refused() {
     let mut world = world_with(|_| {});
     let channel = channel("flow/c");
     world.command(
@@ -111,7 +111,7 @@ fn history_of_a_channel_that_keeps_none_is_refused() {
 }
 
 #[test]
-fn permissions_are_the_rules_and_the_grants_together() {
+fn permissions_combine_rules_and_grants() {
     let granted = ChannelRules {
         publish: Access::Granted,
         ..ChannelRules::default()
@@ -140,7 +140,7 @@ fn permissions_are_the_rules_and_the_grants_together() {
 }
 
 #[test]
-fn a_session_has_so_many_subscriptions_and_no_more() {
+fn subscriptions_of_a_session_are_limited() {
     let mut world = world_with(|limits| limits.subscriptions = 2);
     for name in ["kept/a", "kept/b", "kept/c"] {
         world.subscribe(0, name, Since::Now);
@@ -149,7 +149,7 @@ fn a_session_has_so_many_subscriptions_and_no_more() {
 }
 
 #[test]
-fn subscribing_twice_and_unsubscribing_from_nothing_are_refused() {
+fn subscribing_twice_and_unsubscribing_without_a_subscription_are_refused() {
     let mut world = world_with(|_| {});
     world.subscribe(0, "kept/a", Since::Now);
     world.settle();
@@ -165,7 +165,7 @@ fn subscribing_twice_and_unsubscribing_from_nothing_are_refused() {
 }
 
 #[test]
-fn who_is_too_fast_is_told_when_to_go_on_and_can() {
+fn a_client_that_is_too_fast_is_told_when_to_continue() {
     let mut world = world_with(|limits| {
         limits.publish_burst = 3;
         limits.publishes_per_second = 10;
@@ -233,7 +233,7 @@ fn a_flood_closes_the_connection_although_some_of_its_commands_are_accepted() {
 }
 
 #[test]
-fn what_is_no_command_costs_like_one_and_floods_like_one() {
+fn an_invalid_command_counts_against_rate_and_flood_limits() {
     let mut world = world_with(|limits| {
         limits.command_burst = 2;
         limits.commands_per_second = 1;
@@ -262,7 +262,7 @@ fn what_is_no_command_costs_like_one_and_floods_like_one() {
 }
 
 #[test]
-fn one_connection_has_so_many_requests_under_way() {
+fn requests_in_flight_of_a_connection_are_limited() {
     let mut world = world_with(|limits| limits.requests_per_connection = 2);
     for _ in 0..3 {
         world.publish(0, "kept/a", "x");
@@ -307,7 +307,7 @@ fn a_full_disk_refuses_publishers_and_keeps_subscribers() {
 }
 
 #[test]
-fn a_worker_takes_so_many_connections_and_no_more() {
+fn connections_of_a_worker_are_limited() {
     let mut world = world_with(|limits| limits.connections = 1);
     let session = SessionId::from_bytes([99; 16]);
     let stranger = Arc::new(Identity::stranger());
@@ -345,7 +345,7 @@ fn the_same_key_is_acknowledged_with_the_same_position() {
 }
 
 #[test]
-fn a_worker_has_so_many_requests_under_way_and_refuses_the_rest_for_now() {
+fn requests_in_flight_of_a_worker_are_limited_and_others_are_refused_temporarily() {
     let mut world = world_with(|limits| limits.requests = 2);
     world.subscribe(0, "kept/a", Since::Now);
     world.publish(0, "kept/a", "x");
@@ -363,7 +363,7 @@ fn a_worker_has_so_many_requests_under_way_and_refuses_the_rest_for_now() {
 }
 
 #[test]
-fn a_client_that_is_refused_now_and_then_is_no_flood() {
+fn occasional_refusals_do_not_count_as_a_flood() {
     let mut world = world_with(|limits| {
         limits.command_burst = 1;
         limits.commands_per_second = 10;
@@ -380,7 +380,7 @@ fn a_client_that_is_refused_now_and_then_is_no_flood() {
 }
 
 #[test]
-fn a_worker_has_so_many_channels_and_no_more() {
+fn channels_of_a_worker_are_limited() {
     let mut world = world_with(|limits| limits.channels = 2);
     for name in ["kept/a", "kept/b", "kept/c"] {
         world.subscribe(0, name, Since::Now);
@@ -398,7 +398,7 @@ fn a_worker_has_so_many_channels_and_no_more() {
 }
 
 #[test]
-fn presence_of_a_channel_that_keeps_none_is_refused_and_not_ignored() {
+fn presence_in_a_channel_without_presence_is_refused() {
     let quiet = ChannelRules {
         presence: false,
         ..ChannelRules::default()
@@ -410,7 +410,7 @@ fn presence_of_a_channel_that_keeps_none_is_refused_and_not_ignored() {
 }
 
 #[test]
-fn the_first_rule_that_fits_counts_however_they_are_looked_up() {
+fn the_first_matching_rule_applies_regardless_of_the_lookup() {
     let rule = |count| ChannelRules {
         history: History {
             count,
@@ -437,7 +437,7 @@ fn the_first_rule_that_fits_counts_however_they_are_looked_up() {
 }
 
 #[test]
-fn acknowledgements_of_what_was_delivered_are_not_limited_and_others_are() {
+fn acknowledgements_of_delivered_messages_are_not_rate_limited_and_others_are() {
     let limits = Limits {
         commands_per_second: 1,
         command_burst: 1,

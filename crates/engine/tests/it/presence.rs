@@ -42,7 +42,7 @@ fn a_subscriber_joins_under_a_lease() {
 }
 
 #[test]
-fn a_lost_connection_leaves_after_the_grace_time_and_a_closed_one_at_once() {
+fn a_lost_connection_leaves_after_the_grace_time_and_a_closed_one_immediately() {
     for (lost, expected) in [
         (true, tight_limits().presence_grace),
         (false, Duration::ZERO),
@@ -63,7 +63,7 @@ fn a_lost_connection_leaves_after_the_grace_time_and_a_closed_one_at_once() {
 }
 
 #[test]
-fn a_reconnect_on_another_worker_is_a_later_claim_whatever_order_the_broker_sees() {
+fn a_reconnect_on_another_worker_is_a_later_claim_in_any_order_of_arrival() {
     let mut world = subscribed();
     world.settle();
     // The new connection opens before the old worker notices that the old one was lost.
@@ -82,7 +82,7 @@ fn a_reconnect_on_another_worker_is_a_later_claim_whatever_order_the_broker_sees
 }
 
 #[test]
-fn the_lease_is_renewed_while_someone_is_there_and_no_longer() {
+fn the_lease_is_renewed_only_while_there_are_members() {
     let mut world = subscribed();
     world.settle();
     world.wait(tight_limits().presence_lease / 3);
@@ -98,7 +98,7 @@ fn the_lease_is_renewed_while_someone_is_there_and_no_longer() {
 }
 
 #[test]
-fn joins_and_leaves_reach_those_who_asked_and_nobody_else() {
+fn joins_and_leaves_are_sent_only_to_subscriptions_with_presence() {
     let mut world = World::new(1, 2);
     for (client, presence) in [(0, true), (1, false)] {
         world.connect(client, 0, false);
@@ -129,7 +129,7 @@ fn joins_and_leaves_reach_those_who_asked_and_nobody_else() {
 }
 
 #[test]
-fn a_channel_without_presence_refuses_the_question() {
+fn querying_presence_of_a_channel_without_presence_is_refused() {
     let quiet = ChannelRules {
         presence: false,
         ..ChannelRules::default()
@@ -167,7 +167,7 @@ fn change(name: &str) -> BrokerEvent {
 }
 
 #[test]
-fn after_unsubscribing_no_joins_and_leaves_come() {
+fn after_unsubscribing_no_joins_and_leaves_are_sent() {
     let mut world = World::new(1, 3);
     for client in 0..3 {
         world.connect(client, 0, false);
@@ -190,7 +190,7 @@ fn after_unsubscribing_no_joins_and_leaves_come() {
 }
 
 #[test]
-fn an_observer_that_resumes_is_told_the_members_unasked() {
+fn a_resumed_subscription_with_presence_gets_the_members() {
     let mut world = World::new(1, 1);
     world.connect(0, 0, false);
     world.subscribe(0, "kept/a", Since::Now);
@@ -213,7 +213,7 @@ fn an_observer_that_resumes_is_told_the_members_unasked() {
 }
 
 #[test]
-fn members_that_could_not_be_told_are_told_later() {
+fn members_that_could_not_be_sent_are_sent_later() {
     let mut world = World::new(1, 1);
     world.connect(0, 0, false);
     world.subscribe(0, "kept/a", Since::Now);
@@ -239,7 +239,7 @@ fn members_that_could_not_be_told_are_told_later() {
 }
 
 #[test]
-fn members_whose_lease_had_ended_join_again_and_those_who_went_do_not() {
+fn members_whose_lease_expired_join_again_and_those_that_left_do_not() {
     let mut world = World::new(1, 3);
     for client in 0..3 {
         world.connect(client, 0, false);
@@ -314,7 +314,7 @@ fn lists_asked(engine: &mut Engine) -> Vec<RequestId> {
 }
 
 #[test]
-fn lists_of_members_that_a_connection_is_owed_come_one_by_one_while_it_has_room() {
+fn pending_lists_of_members_are_sent_one_by_one_while_there_is_room() {
     let rules = RuleBook::everything(ChannelRules::default());
     let limits = Limits {
         outbox_bytes: 10_000,

@@ -41,7 +41,7 @@ fn taken(world: &mut World, keys: &[&str]) -> Vec<bool> {
 }
 
 #[test]
-fn a_publish_does_not_overtake_one_that_was_refused_for_its_speed() {
+fn a_publish_does_not_overtake_a_rate_limited_one() {
     let mut world = world_with(|limits| {
         limits.publish_burst = 2;
         limits.publishes_per_second = 10;
@@ -63,7 +63,7 @@ fn a_publish_does_not_overtake_one_that_was_refused_for_its_speed() {
 }
 
 #[test]
-fn a_client_that_gives_a_refused_publish_up_may_publish_others_after_a_while() {
+fn a_client_that_abandons_a_refused_publish_may_publish_others_after_a_while() {
     let mut world = world_with(|limits| {
         limits.publish_burst = 1;
         limits.publishes_per_second = 10;
@@ -76,7 +76,7 @@ fn a_client_that_gives_a_refused_publish_up_may_publish_others_after_a_while() {
 }
 
 #[test]
-fn keys_and_consumers_of_sessions_without_a_user_name_are_their_own() {
+fn keys_and_consumers_of_anonymous_sessions_belong_to_the_session() {
     let mut world = World::with(1, 2, &tight_limits(), rules());
     for client in 0..2 {
         world.connect(client, 0, false);

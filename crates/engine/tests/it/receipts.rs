@@ -40,7 +40,7 @@ fn two_published() -> World {
 }
 
 #[test]
-fn the_first_question_sets_off_the_pongs_that_answer_the_next_on_all_workers() {
+fn the_first_receipts_question_sends_pings_whose_pongs_answer_the_next_one() {
     let mut world = two_published();
     assert_eq!(counted(&mut world, 2), (0, 3), "nothing is proven yet");
     assert_eq!(counted(&mut world, 2), (3, 3));
@@ -56,7 +56,7 @@ fn the_first_question_sets_off_the_pongs_that_answer_the_next_on_all_workers() {
 }
 
 #[test]
-fn a_pong_proves_what_was_handed_out_before_its_mark_and_nothing_after() {
+fn a_pong_proves_everything_sent_before_its_mark_and_nothing_after() {
     let mut world = two_published();
     let (worker, connection) = world.clients[1].connection.unwrap();
     let mark = world.workers[worker].mark(connection).unwrap();
@@ -85,7 +85,7 @@ fn an_invented_or_an_old_mark_proves_nothing() {
 }
 
 #[test]
-fn a_connection_that_does_not_read_has_nothing_and_gets_one_mark_however_often_it_is_asked_for() {
+fn a_connection_that_does_not_read_has_no_receipts_and_gets_one_mark() {
     let mut world = two_published();
     let marks = |world: &mut World| {
         world.workers[0].handle_broker(
@@ -109,7 +109,7 @@ fn a_connection_that_does_not_read_has_nothing_and_gets_one_mark_however_often_i
 }
 
 #[test]
-fn receipts_of_another_life_of_the_stream_do_not_count() {
+fn receipts_of_another_epoch_do_not_count() {
     let mut world = two_published();
     assert_eq!(counted(&mut world, 2).0, 0);
     assert_eq!(counted(&mut world, 2).0, 3);
@@ -130,7 +130,7 @@ fn receipts_of_another_life_of_the_stream_do_not_count() {
 }
 
 #[test]
-fn who_asks_all_the_time_is_told_that_it_is_too_often() {
+fn frequent_questions_about_receipts_are_refused() {
     let mut world = two_published();
     for _ in 0..2 {
         let channel = channel("kept/a");
@@ -144,7 +144,7 @@ fn who_asks_all_the_time_is_told_that_it_is_too_often() {
 }
 
 #[test]
-fn a_consumer_is_told_how_far_it_came() {
+fn a_consumer_can_read_its_position() {
     let mut world = two_published();
     let ask = |position| Command::Ack {
         channel: channel("kept/a"),
@@ -166,7 +166,7 @@ fn a_consumer_is_told_how_far_it_came() {
 }
 
 #[test]
-fn there_is_nothing_to_acknowledge_where_nothing_is_kept() {
+fn acknowledging_in_a_channel_without_history_is_refused() {
     let mut world = two_published();
     let ack = Command::Ack {
         channel: channel("flow/c"),
@@ -182,7 +182,7 @@ fn there_is_nothing_to_acknowledge_where_nothing_is_kept() {
 }
 
 #[test]
-fn receipts_are_known_again_and_again() {
+fn receipts_can_be_queried_repeatedly() {
     let mut world = two_published();
     assert_eq!(counted(&mut world, 2), (0, 3));
     assert_eq!(counted(&mut world, 2), (3, 3));
@@ -195,7 +195,7 @@ fn receipts_are_known_again_and_again() {
 }
 
 #[test]
-fn who_subscribed_later_has_not_received_what_came_before() {
+fn later_subscribers_have_not_received_earlier_publications() {
     let mut world = two_published();
     let late = Subscribe::new(channel("kept/a"), Since::Now).numbered(9);
     world.command(1, Command::Subscribe(late));
@@ -210,7 +210,7 @@ fn who_subscribed_later_has_not_received_what_came_before() {
 }
 
 #[test]
-fn a_subscriber_that_came_later_is_not_awaited() {
+fn later_subscribers_are_not_counted_for_earlier_publications() {
     let mut world = World::new(2, 3);
     for client in 0..2 {
         world.connect(client, client, false);
@@ -248,7 +248,7 @@ fn a_session_with_an_acknowledged_flow_has_received_what_its_pongs_prove() {
 }
 
 #[test]
-fn nobody_has_received_what_a_gap_skipped() {
+fn publications_skipped_by_a_gap_count_as_not_received() {
     let mut world = two_published();
     world.cut(1);
     world.publish(0, "kept/a", "3");

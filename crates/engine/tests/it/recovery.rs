@@ -35,7 +35,7 @@ fn subscribe_since(world: &mut World, epoch: u64, offset: u64) {
 }
 
 #[test]
-fn a_position_brings_what_came_after_it_and_then_the_live_marker() {
+fn a_subscription_from_a_position_gets_what_follows_and_then_live() {
     let mut world = ten_published("kept/a");
     subscribe_since(&mut world, 1, 6);
     assert_eq!(world.clients[1].texts("kept/a"), ["7", "8", "9", "10"]);
@@ -47,7 +47,7 @@ fn a_position_brings_what_came_after_it_and_then_the_live_marker() {
 }
 
 #[test]
-fn the_head_as_position_is_live_at_once() {
+fn a_subscription_from_the_head_is_live_immediately() {
     let mut world = ten_published("kept/a");
     subscribe_since(&mut world, 1, 10);
     assert!(world.clients[1].to("kept/a").live);
@@ -55,7 +55,7 @@ fn the_head_as_position_is_live_at_once() {
 }
 
 #[test]
-fn a_trimmed_position_is_a_gap_that_says_evicted_by_size() {
+fn a_trimmed_position_is_a_gap_with_reason_evicted_by_size() {
     let mut world = ten_published("kept/a");
     world.broker.trim(&channel("kept/a"), 3);
     subscribe_since(&mut world, 1, 2);
@@ -69,7 +69,7 @@ fn a_trimmed_position_is_a_gap_that_says_evicted_by_size() {
 }
 
 #[test]
-fn a_position_of_another_life_is_a_gap_that_says_epoch_changed() {
+fn a_position_of_another_epoch_is_a_gap_with_reason_epoch_changed() {
     let mut world = ten_published("kept/a");
     world.broker.new_epoch(&channel("kept/a"));
     world.publish(0, "kept/a", "anew");
@@ -85,8 +85,7 @@ fn a_position_of_another_life_is_a_gap_that_says_epoch_changed() {
 }
 
 #[test]
-fn a_connection_that_knows_the_new_epoch_before_its_worker_does_misses_nothing_and_hears_of_no_gap()
-{
+fn a_client_that_knows_a_new_epoch_before_its_worker_misses_nothing_and_gets_no_gap() {
     let mut world = World::new(2, 2);
     world.connect(0, 0, false);
     world.subscribe(0, "kept/a", Since::Now);
@@ -107,7 +106,7 @@ fn a_connection_that_knows_the_new_epoch_before_its_worker_does_misses_nothing_a
 }
 
 #[test]
-fn a_position_ahead_of_the_stream_is_a_gap_that_says_unknown_position() {
+fn a_position_ahead_of_the_stream_is_a_gap_with_reason_unknown_position() {
     let mut world = ten_published("kept/a");
     subscribe_since(&mut world, 1, 99);
     let gap = (
@@ -120,7 +119,7 @@ fn a_position_ahead_of_the_stream_is_a_gap_that_says_unknown_position() {
 }
 
 #[test]
-fn the_last_few_are_no_gap_also_when_fewer_are_there() {
+fn last_n_causes_no_gap_even_if_there_are_fewer() {
     let mut world = ten_published("kept/a");
     world.broker.trim(&channel("kept/a"), 2);
     world.connect(1, 0, false);
@@ -131,7 +130,7 @@ fn the_last_few_are_no_gap_also_when_fewer_are_there() {
 }
 
 #[test]
-fn the_start_is_the_oldest_that_is_retained() {
+fn start_is_the_oldest_retained_publication() {
     let mut world = ten_published("kept/a");
     world.broker.trim(&channel("kept/a"), 4);
     world.connect(1, 0, false);
@@ -141,7 +140,7 @@ fn the_start_is_the_oldest_that_is_retained() {
 }
 
 #[test]
-fn a_client_that_is_ahead_of_its_new_worker_waits_and_gets_nothing_twice() {
+fn a_client_ahead_of_its_new_worker_waits_and_gets_no_duplicate() {
     let mut world = World::new(2, 3);
     for (client, worker) in [(0, 0), (1, 1)] {
         world.connect(client, worker, false);
@@ -173,7 +172,7 @@ fn a_client_that_is_ahead_of_its_new_worker_waits_and_gets_nothing_twice() {
 }
 
 #[test]
-fn a_publication_that_the_broker_tells_twice_is_delivered_once() {
+fn a_publication_sent_twice_by_the_broker_is_delivered_once() {
     let mut world = World::new(1, 1);
     world.connect(0, 0, false);
     world.subscribe(0, "kept/a", Since::Now);
@@ -187,7 +186,7 @@ fn a_publication_that_the_broker_tells_twice_is_delivered_once() {
 }
 
 #[test]
-fn a_herd_with_one_position_reads_the_history_once() {
+fn many_clients_with_one_position_cause_one_read_of_history() {
     let mut world = World::new(1, 100);
     world.connect(0, 0, false);
     world.publish(0, "kept/a", "1");
@@ -225,7 +224,7 @@ fn a_failing_disk_delays_catching_up_and_loses_nothing() {
 }
 
 #[test]
-fn a_corrupt_log_ends_the_subscription_and_says_so() {
+fn a_corrupt_log_ends_the_subscription_with_a_reason() {
     let mut world = ten_published("kept/a");
     world.connect(1, 0, false);
     world.subscribe(1, "kept/a", Since::Position(Position::new(1, 5)));
@@ -242,7 +241,7 @@ fn a_corrupt_log_ends_the_subscription_and_says_so() {
 }
 
 #[test]
-fn a_history_query_says_what_is_missing_before_its_first_publication() {
+fn a_history_query_reports_what_is_missing_before_its_first_publication() {
     let mut world = ten_published("kept/a");
     world.broker.trim(&channel("kept/a"), 2);
     let since = Since::Position(Position::new(1, 3));
@@ -295,7 +294,7 @@ fn read_before(world: &mut World, before: Position) -> (Vec<u64>, Option<GapReas
 }
 
 #[test]
-fn history_is_read_backward_in_pages_until_nothing_older_is_kept() {
+fn history_can_be_read_backward_in_pages_to_the_oldest_publication() {
     let mut world = ten_published("kept/a");
     world.broker.trim(&channel("kept/a"), 8);
     let mut before = |offset| read_before(&mut world, Position::new(1, offset));
@@ -337,7 +336,7 @@ fn history_read_forward_says_whether_there_is_more() {
 }
 
 #[test]
-fn history_before_a_position_that_is_no_place_in_the_stream_says_so() {
+fn history_before_an_invalid_position_reports_the_reason() {
     let mut world = ten_published("kept/a");
     let unknown = read_before(&mut world, Position::new(1, 99));
     assert_eq!(
@@ -352,7 +351,7 @@ fn history_before_a_position_that_is_no_place_in_the_stream_says_so() {
 }
 
 #[test]
-fn a_restart_without_loss_costs_nobody_a_gap() {
+fn a_restart_without_loss_causes_no_gap() {
     let mut world = ten_published("kept/a");
     world.broker.restart(&channel("kept/a"), 0);
     world.publish(0, "kept/a", "11");
@@ -386,7 +385,7 @@ fn a_position_beyond_the_end_of_its_epoch_is_a_gap_from_where_the_streams_diverg
 }
 
 #[test]
-fn what_was_trimmed_behind_a_divergence_is_in_the_same_gap() {
+fn publications_trimmed_after_a_divergence_are_in_the_same_gap() {
     let mut world = ten_published("kept/a");
     world.broker.restart(&channel("kept/a"), 4);
     for n in 0..5 {
@@ -408,7 +407,7 @@ fn what_was_trimmed_behind_a_divergence_is_in_the_same_gap() {
 }
 
 #[test]
-fn a_subscription_from_the_start_survives_that_everything_is_lost_before_its_first_read() {
+fn a_subscription_from_the_start_survives_the_loss_of_everything_before_its_first_read() {
     let mut world = World::new(1, 2);
     world.connect(0, 0, false);
     world.connect(1, 0, false);
@@ -425,7 +424,7 @@ fn a_subscription_from_the_start_survives_that_everything_is_lost_before_its_fir
 }
 
 #[test]
-fn a_subscription_that_a_corrupt_log_ended_is_gone_whole_and_can_be_made_again() {
+fn a_subscription_ended_by_a_corrupt_log_is_removed_completely_and_can_be_made_again() {
     let mut world = ten_published("kept/a");
     world.connect(1, 0, false);
     world.subscribe(1, "kept/a", Since::Position(Position::new(1, 5)));
@@ -456,7 +455,7 @@ fn a_subscription_that_a_corrupt_log_ended_is_gone_whole_and_can_be_made_again()
 }
 
 #[test]
-fn a_worker_has_so_many_reads_under_way_and_the_others_wait_for_their_turn() {
+fn reads_in_flight_of_a_worker_are_limited_and_others_wait() {
     let mut world = World::new(1, 8);
     world.connect(0, 0, false);
     for n in 1..=10 {
@@ -483,7 +482,7 @@ fn a_worker_has_so_many_reads_under_way_and_the_others_wait_for_their_turn() {
 }
 
 #[test]
-fn a_read_that_brings_nothing_although_there_is_more_is_put_off() {
+fn a_read_that_returns_nothing_although_there_is_more_is_delayed() {
     let mut world = ten_published("kept/a");
     world.connect(1, 0, false);
     world.subscribe(1, "kept/a", Since::Position(Position::new(1, 5)));

@@ -50,7 +50,7 @@ fn a_session_is_subscribed_and_unsubscribed_by_the_server() {
 }
 
 #[test]
-fn all_sessions_of_a_user_are_told_and_disconnected() {
+fn all_sessions_of_a_user_can_be_messaged_and_disconnected() {
     let mut world = World::new(1, 0);
     let mut ids = Vec::new();
     for (n, user) in [(1, "ann"), (2, "ann"), (3, "bob")] {
@@ -94,7 +94,7 @@ fn all_sessions_of_a_user_are_told_and_disconnected() {
 }
 
 #[test]
-fn a_grant_that_is_revoked_ends_what_it_allowed_and_nothing_else() {
+fn a_revoked_grant_ends_only_what_it_permitted() {
     let granted = ChannelRules {
         subscribe: Access::Granted,
         ..ChannelRules::default()
@@ -132,7 +132,7 @@ fn a_grant_that_is_revoked_ends_what_it_allowed_and_nothing_else() {
 }
 
 #[test]
-fn rules_are_exchanged_while_subscriptions_stay() {
+fn rules_can_be_replaced_while_there_are_subscriptions() {
     let mut world = connected(2);
     for name in ["kept/a", "flow/c"] {
         world.subscribe(0, name, Since::Now);
@@ -176,7 +176,7 @@ fn rules_are_exchanged_while_subscriptions_stay() {
 }
 
 #[test]
-fn limits_are_exchanged_while_running() {
+fn limits_can_be_replaced_while_running() {
     let mut world = connected(1);
     let limits = Limits {
         data_bytes: 3,
@@ -198,7 +198,7 @@ fn limits_are_exchanged_while_running() {
 }
 
 #[test]
-fn a_session_shows_itself_differently_from_now_on() {
+fn a_session_can_change_its_info() {
     let mut world = connected(1);
     for id in [1, 2] {
         let wish = Subscribe::new(channel("kept/a"), Since::Now).numbered(id);

@@ -30,7 +30,7 @@ fn a_token_restores_subscriptions_and_positions_in_one_round_trip() {
 }
 
 #[test]
-fn the_clients_own_positions_beat_those_of_an_older_token() {
+fn the_clients_own_positions_take_precedence_over_those_of_a_token() {
     let mut world = World::new(1, 2);
     for client in 0..2 {
         world.connect(client, 0, false);
@@ -47,7 +47,7 @@ fn the_clients_own_positions_beat_those_of_an_older_token() {
 }
 
 #[test]
-fn a_session_that_comes_back_closes_its_old_connection() {
+fn a_resumed_session_closes_its_old_connection() {
     let mut world = World::new(1, 1);
     world.connect(0, 0, false);
     world.subscribe(0, "kept/a", Since::Now);
@@ -73,7 +73,7 @@ fn a_session_that_comes_back_closes_its_old_connection() {
 }
 
 #[test]
-fn a_connection_that_is_gone_is_ignored_everywhere() {
+fn a_closed_connection_is_ignored_everywhere() {
     let mut world = World::new(1, 1);
     world.connect(0, 0, false);
     let (_, connection) = world.clients[0].connection.unwrap();
@@ -90,7 +90,7 @@ fn a_connection_that_is_gone_is_ignored_everywhere() {
 }
 
 #[test]
-fn a_drain_gives_each_connection_its_own_pause_and_takes_no_new_ones() {
+fn a_drain_gives_each_connection_its_own_pause_and_accepts_no_new_ones() {
     let mut world = World::new(1, 3);
     for client in 0..3 {
         world.connect(client, 0, false);
@@ -132,7 +132,7 @@ fn the_last_subscriber_of_a_channel_unfollows_it() {
 }
 
 #[test]
-fn a_connection_that_leaves_costs_nothing_any_more() {
+fn a_closed_connection_uses_no_memory() {
     let mut world = World::with(1, 50, &tight_limits(), rules());
     for client in 0..50 {
         world.connect(client, 0, false);

@@ -28,7 +28,7 @@ fn one_that_does_not_read(name: &str, publications: usize) -> World {
 }
 
 #[test]
-fn a_slow_connection_delays_nobody_and_gets_everything_retained_when_it_reads_again() {
+fn a_slow_connection_delays_nobody_and_gets_everything_retained_later() {
     let mut world = one_that_does_not_read("kept/a", 50);
     let all: Vec<_> = (0..50).map(|n| n.to_string()).collect();
     assert_eq!(world.clients[1].texts("kept/a"), all);
@@ -73,7 +73,7 @@ fn conflation_keeps_the_newest_of_each_key() {
 }
 
 #[test]
-fn a_channel_without_patience_closes_the_slow_connection() {
+fn a_channel_that_disconnects_slow_subscribers_closes_the_connection() {
     let world = one_that_does_not_read("strict/e", 50);
     let closed = world.clients[2].outbox.iter().any(|wire| {
         matches!(
@@ -92,7 +92,7 @@ fn a_channel_without_patience_closes_the_slow_connection() {
 }
 
 #[test]
-fn a_mailbox_that_overflowed_is_healed_from_history() {
+fn after_a_mailbox_overflow_the_rest_is_read_from_history() {
     let mut world = World::new(1, 2);
     world.connect(0, 0, false);
     world.subscribe(0, "kept/a", Since::Now);
@@ -130,7 +130,7 @@ fn all_live_subscribers_share_one_broadcast() {
 }
 
 #[test]
-fn a_connection_that_was_full_gets_the_members_anew() {
+fn a_connection_that_was_full_gets_the_members_again() {
     let mut world = one_that_does_not_read("kept/a", 50);
     world.settle();
     let members = |reply: &&&Reply| matches!(reply, Reply::Members { channel: c, .. } if *c == channel("kept/a"));
@@ -139,7 +139,7 @@ fn a_connection_that_was_full_gets_the_members_anew() {
 }
 
 #[test]
-fn more_keys_than_are_remembered_are_not_said_to_be_conflated() {
+fn keys_beyond_the_remembered_number_are_not_reported_as_conflated() {
     for (keys, reason) in [(3, GapReason::Conflated), (9, GapReason::Dropped)] {
         let mut world = World::new(1, 2);
         world.connect(0, 0, false);

@@ -55,7 +55,7 @@ fn snapshot() -> SessionSnapshot {
 }
 
 #[test]
-fn a_snapshot_survives_its_bytes() {
+fn a_snapshot_round_trips() {
     let bytes = snapshot().to_bytes().unwrap();
     assert_eq!(SessionSnapshot::from_bytes(&bytes), Ok(snapshot()));
 }
@@ -70,7 +70,7 @@ fn a_snapshot_without_a_note_has_the_bytes_of_earlier_versions() {
 }
 
 #[test]
-fn a_snapshot_that_ends_early_or_late_is_a_bad_token() {
+fn a_snapshot_with_missing_or_extra_bytes_is_a_bad_token() {
     let bytes = snapshot().to_bytes().unwrap();
     let too_long = [&bytes[..], b"!"].concat();
     let short = (0..bytes.len()).map(|len| &bytes[..len]);
@@ -82,7 +82,7 @@ fn a_snapshot_that_ends_early_or_late_is_a_bad_token() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_bytes_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(snapshot) = SessionSnapshot::from_bytes(&bytes) {
             prop_assert!(snapshot.subscriptions.len() < 200);
         }

@@ -45,7 +45,7 @@ fn several_subscriptions_of_a_session_to_one_channel_each_get_every_publication(
 }
 
 #[test]
-fn a_number_is_given_once_and_a_target_without_one_is_subscribed_to_once() {
+fn a_number_can_be_used_once_and_an_unnumbered_target_subscribed_once() {
     let mut world = World::new(1, 1);
     world.connect(0, 0, false);
     let wish = |name| Subscribe::new(channel(name), Since::Now).numbered(7);
@@ -67,7 +67,7 @@ fn a_number_is_given_once_and_a_target_without_one_is_subscribed_to_once() {
 }
 
 #[test]
-fn unsubscribing_one_of_several_leaves_the_others_and_the_member() {
+fn unsubscribing_one_of_several_keeps_the_others_and_the_member() {
     let mut world = World::new(1, 1);
     world.connect(0, 0, false);
     for id in [1, 2] {
@@ -113,7 +113,7 @@ fn an_emptied_channel_can_be_subscribed_to_again() {
 }
 
 #[test]
-fn a_session_that_does_not_want_its_own_publications_hears_where_they_stand() {
+fn without_echo_a_session_gets_the_positions_of_its_own_publications() {
     let mut world = World::new(1, 2);
     for client in 0..2 {
         world.connect(client, 0, false);
@@ -184,7 +184,7 @@ fn publication(offset: u64) -> Arc<Publication> {
 }
 
 #[test]
-fn each_class_is_one_broadcast_and_numbers_are_told_only_to_those_who_gave_some() {
+fn each_class_is_one_broadcast_and_only_numbered_subscriptions_get_numbers() {
     let mut world = World::with(1, 0, &tight_limits(), rules());
     two_classes(&mut world, 8);
     let event = BrokerEvent::Publication(publication(1));
@@ -210,7 +210,7 @@ fn each_class_is_one_broadcast_and_numbers_are_told_only_to_those_who_gave_some(
 }
 
 #[test]
-fn a_large_audience_is_told_in_parts_and_whoever_goes_meanwhile_is_neither_lost_nor_told_twice() {
+fn a_broadcast_in_parts_is_exact_when_subscribers_leave_in_between() {
     for gone in 0..16 {
         let mut world = World::with(1, 0, &tight_limits(), rules());
         two_classes(&mut world, 8);
@@ -245,7 +245,7 @@ fn a_large_audience_is_told_in_parts_and_whoever_goes_meanwhile_is_neither_lost_
 }
 
 #[test]
-fn who_falls_behind_before_it_was_told_reads_what_it_was_not_told() {
+fn a_subscriber_that_falls_behind_during_a_broadcast_reads_it_from_history() {
     let mut world = World::with(1, 0, &tight_limits(), rules());
     two_classes(&mut world, 8);
     world.workers[0].handle_broker(BrokerEvent::Publication(publication(1)), world.now);
@@ -278,8 +278,7 @@ fn who_falls_behind_before_it_was_told_reads_what_it_was_not_told() {
 }
 
 #[test]
-fn ten_thousand_subscriptions_of_a_session_are_found_and_left_in_time_that_does_not_grow_with_them()
-{
+fn finding_and_ending_one_of_ten_thousand_subscriptions_takes_constant_time() {
     let limits = Limits {
         subscriptions: 20_000,
         requests: 100_000,
@@ -311,7 +310,7 @@ fn ten_thousand_subscriptions_of_a_session_are_found_and_left_in_time_that_does_
 }
 
 #[test]
-fn a_resumed_session_is_told_when_all_its_subscriptions_are_there() {
+fn a_resumed_session_is_notified_once_all_subscriptions_are_restored() {
     let mut world = World::new(1, 1);
     world.connect(0, 0, false);
     for name in ["kept/a", "kept/b"] {

@@ -48,7 +48,7 @@ fn offsets(world: &World) -> Vec<u64> {
 }
 
 #[test]
-fn no_more_than_the_window_comes_before_an_acknowledgement() {
+fn at_most_a_window_is_delivered_before_an_acknowledgement() {
     let mut world = with_window(10);
     assert_eq!(offsets(&world), [1, 2, 3]);
     done(&mut world, 2, false);
@@ -61,7 +61,7 @@ fn no_more_than_the_window_comes_before_an_acknowledgement() {
 }
 
 #[test]
-fn what_is_published_while_the_window_has_room_comes_at_once() {
+fn publications_are_delivered_immediately_while_the_window_has_room() {
     let mut world = with_window(0);
     for n in 1..=2 {
         world.publish(1, "kept/a", &n.to_string());
@@ -71,7 +71,7 @@ fn what_is_published_while_the_window_has_room_comes_at_once() {
 }
 
 #[test]
-fn what_was_not_done_is_delivered_again_after_a_disconnect_and_counted() {
+fn unacknowledged_messages_are_delivered_again_and_counted_after_a_disconnect() {
     let mut world = with_window(6);
     done(&mut world, 2, false);
     assert_eq!(offsets(&world), [1, 2, 3, 4]);
@@ -90,7 +90,7 @@ fn what_was_not_done_is_delivered_again_after_a_disconnect_and_counted() {
 }
 
 #[test]
-fn an_acknowledgement_of_what_did_not_come_is_refused_and_one_that_comes_twice_is_not() {
+fn acknowledging_an_undelivered_message_is_refused_and_acknowledging_twice_is_not() {
     let mut world = with_window(5);
     done(&mut world, 1, false);
     done(&mut world, 1, false);
@@ -104,7 +104,7 @@ fn an_acknowledgement_of_what_did_not_come_is_refused_and_one_that_comes_twice_i
 }
 
 #[test]
-fn a_window_needs_history_and_is_bounded_by_the_limit() {
+fn a_window_requires_history_and_is_limited() {
     let limits = Limits {
         window: 2,
         ..tight_limits()
@@ -129,7 +129,7 @@ fn a_window_needs_history_and_is_bounded_by_the_limit() {
 }
 
 #[test]
-fn only_a_subscription_with_a_window_is_acknowledged() {
+fn only_subscriptions_with_a_window_accept_acknowledgements() {
     let mut world = World::new(1, 1);
     world.connect(0, 0, false);
     world.subscribe(0, "kept/a", Since::Now);
@@ -144,7 +144,7 @@ fn only_a_subscription_with_a_window_is_acknowledged() {
 }
 
 #[test]
-fn a_full_window_notices_later_that_what_it_was_handed_out_is_lost() {
+fn a_full_window_later_detects_that_delivered_messages_were_lost() {
     let mut world = with_window(4);
     assert_eq!(offsets(&world), [1, 2, 3]);
     world.broker.restart(&channel("kept/a"), 4);
@@ -157,7 +157,7 @@ fn a_full_window_notices_later_that_what_it_was_handed_out_is_lost() {
 }
 
 #[test]
-fn what_a_restored_log_goes_on_with_is_not_taken_for_done() {
+fn new_messages_of_a_restored_log_do_not_count_as_acknowledged() {
     let mut world = with_window(0);
     for n in 1..=3 {
         world.publish(1, "kept/a", &n.to_string());
@@ -185,7 +185,7 @@ fn what_a_restored_log_goes_on_with_is_not_taken_for_done() {
 }
 
 #[test]
-fn what_is_done_out_of_order_takes_no_memory_for_ever() {
+fn out_of_order_acknowledgements_use_limited_memory() {
     let mut world = with_window(0);
     let size = |world: &World| format!("{:?}", world.workers[0]).len();
     let mut sizes = Vec::new();
@@ -224,8 +224,7 @@ fn filter_with_window(world: &mut World) {
 }
 
 #[test]
-fn a_filter_with_a_window_delivers_again_what_was_not_acknowledged_after_the_brokers_order_went_on()
-{
+fn a_filter_with_a_window_redelivers_unacknowledged_messages_after_the_brokers_order_advanced() {
     let mut world = World::new(1, 2);
     world.connect(0, 0, false);
     world.connect(1, 0, false);
@@ -290,7 +289,7 @@ fn a_filter_with_a_window_delivers_again_what_was_not_acknowledged_after_the_bro
 }
 
 #[test]
-fn what_an_acknowledged_subscription_waits_for_holds_no_page() {
+fn a_waiting_acknowledged_subscription_holds_no_page_of_history() {
     let mut world = World::new(1, 2);
     world.connect(0, 0, false);
     world.connect(1, 0, false);
@@ -306,7 +305,7 @@ fn what_an_acknowledged_subscription_waits_for_holds_no_page() {
 }
 
 #[test]
-fn what_an_earlier_connection_was_handed_out_is_acknowledged_only_if_it_was_handed_out_again() {
+fn messages_of_an_earlier_connection_can_be_acknowledged_only_after_redelivery() {
     let mut world = with_window(0);
     world.publish(1, "kept/a", "1");
     world.settle();

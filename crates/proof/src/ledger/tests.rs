@@ -16,21 +16,21 @@ fn expected(published: &[u64]) -> Expected {
 }
 
 #[test]
-fn everything_once_in_order_is_clean_however_publishers_mix() {
+fn everything_once_in_order_is_clean_for_any_interleaving_of_publishers() {
     let found = findings(&[(1, 0), (0, 0), (1, 1), (0, 1)], &[2, 2]);
     assert!(found.is_clean());
     assert_eq!(found.received, 4);
 }
 
 #[test]
-fn a_hole_and_a_tail_that_never_came_are_lost() {
+fn a_hole_and_a_missing_tail_count_as_lost() {
     assert_eq!(findings(&[(0, 0), (0, 2)], &[3]).lost, 1);
     assert_eq!(findings(&[(0, 0)], &[3]).lost, 2);
     assert_eq!(findings(&[], &[3, 1]).lost, 4);
 }
 
 #[test]
-fn what_comes_again_is_duplicated_and_what_comes_late_is_reordered() {
+fn repeated_messages_count_as_duplicated_and_late_ones_as_reordered() {
     let found = findings(&[(0, 0), (0, 0), (0, 1), (0, 0)], &[2]);
     assert_eq!((found.duplicated, found.lost, found.reordered), (2, 0, 0));
     let found = findings(&[(0, 1), (0, 0), (0, 2)], &[3]);
@@ -38,7 +38,7 @@ fn what_comes_again_is_duplicated_and_what_comes_late_is_reordered() {
 }
 
 #[test]
-fn what_a_gap_announced_is_not_lost_but_not_clean_either() {
+fn messages_announced_by_a_gap_are_neither_lost_nor_clean() {
     let mut ledger = Ledger::default();
     ledger.receive(1, 0, 0, "one");
     ledger.gap(3);
@@ -58,7 +58,7 @@ fn a_gap_without_missing_publications_is_clean() {
 }
 
 #[test]
-fn what_a_restored_backup_does_not_have_is_taken_back_by_a_gap() {
+fn a_gap_withdraws_messages_missing_in_a_restored_backup() {
     let mut ledger = Ledger::default();
     for number in 0..4 {
         ledger.receive(number + 1, 0, number, "one");
@@ -97,7 +97,7 @@ fn a_skipped_offset_is_unannounced_without_a_gap() {
 }
 
 #[test]
-fn another_order_is_another_sum() {
+fn a_different_order_has_a_different_sum() {
     let (mut one, mut other) = (Ledger::default(), Ledger::default());
     for ((a, b), offset) in [(0, 1), (1, 0)].into_iter().zip(1..) {
         one.receive(offset, a, 0, "one");
@@ -109,7 +109,7 @@ fn another_order_is_another_sum() {
 }
 
 #[test]
-fn what_another_session_publishes_again_is_told_apart_and_only_as_often_as_sessions_were_lost() {
+fn duplicates_by_another_session_are_counted_separately_up_to_the_number_of_lost_sessions() {
     let mut ledger = Ledger::default();
     let sessions = ["one", "two", "two", "three"];
     for (session, offset) in sessions.into_iter().zip(1..) {

@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn small_fragments_are_not_copied_over_and_over() {
+    fn small_fragments_are_not_copied_repeatedly() {
         assert!(growths(16, false) <= 20);
     }
 
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_that_is_cut_inside_characters_gets_no_more_room_than_it_needs() {
+    fn a_long_text_split_inside_characters_gets_no_more_room_than_needed() {
         let bytes = "€".repeat(100_000).into_bytes();
         let mut assembly = Assembly::new(Kind::Text, false, false);
         let mut coming = bytes.len();
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_promise_alone_takes_little_memory() {
+    fn an_announced_length_alone_uses_little_memory() {
         let mut taken = 0;
         reserve(0, 0, 1, u64::MAX, |more| taken = more);
         assert_eq!(taken, 1 + TRUST);

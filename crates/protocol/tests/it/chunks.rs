@@ -43,7 +43,7 @@ fn joined(heard: &[Heard]) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn frames_come_as_chunks_with_a_first_and_a_last() {
+fn each_frame_is_chunks_with_a_first_and_a_last() {
     for role in ROLES {
         let mut talk = role().chunked();
         assert_eq!(talk.hears([text("whole")]), [only("whole")]);
@@ -58,7 +58,7 @@ fn frames_come_as_chunks_with_a_first_and_a_last() {
 
 /// An empty fragment in the middle causes no event; an empty last fragment causes the last chunk.
 #[test]
-fn empty_fragments_are_told_only_at_the_end() {
+fn empty_fragments_are_reported_only_at_the_end() {
     for role in ROLES {
         let mut talk = role().chunked();
         let frames = [
@@ -75,7 +75,7 @@ fn empty_fragments_are_told_only_at_the_end() {
 }
 
 #[test]
-fn in_every_cut_the_chunks_join_to_the_messages() {
+fn the_chunks_join_to_the_messages_in_every_split() {
     let sentence = "aé€𝄞z κόσμε";
     for role in ROLES {
         let frames = || -> Vec<Frame> {
@@ -101,7 +101,7 @@ fn in_every_cut_the_chunks_join_to_the_messages() {
 }
 
 #[test]
-fn control_frames_come_between_chunks() {
+fn control_frames_are_reported_between_chunks() {
     for role in ROLES {
         let mut talk = role().chunked();
         let frames = [text("a").more(), ping("?"), rest("b"), close(1000, "")];
@@ -135,7 +135,7 @@ fn a_message_in_chunks_may_be_longer_than_the_message_limit() {
 /// A 10 GB message at our own fragment size has more frames than `Limits::fragments`. In chunk
 /// mode, only frames without data are limited.
 #[test]
-fn a_message_in_chunks_may_have_any_number_of_frames_that_bring_something() {
+fn a_message_in_chunks_may_have_any_number_of_frames_that_are_not_empty() {
     let few = || {
         Talk::with_server_of(Config {
             limits: Limits {
@@ -162,7 +162,7 @@ fn a_message_in_chunks_may_have_any_number_of_frames_that_bring_something() {
 }
 
 #[test]
-fn broken_text_fails_in_the_chunk_that_breaks_it() {
+fn invalid_text_fails_in_its_chunk() {
     for role in ROLES {
         let mut talk = role().chunked();
         assert_eq!(talk.hears([text(b"ok\xe2\x82").more()]), [first("ok")]);
@@ -174,7 +174,7 @@ fn broken_text_fails_in_the_chunk_that_breaks_it() {
 }
 
 #[test]
-fn a_message_begun_whole_goes_on_in_chunks_with_what_was_held_first() {
+fn a_message_started_whole_continues_in_chunks_with_the_held_part_first() {
     for role in ROLES {
         for held in ["", "held so far, and ", "𝄞"] {
             for cut in 0..=held.len() {
@@ -192,7 +192,7 @@ fn a_message_begun_whole_goes_on_in_chunks_with_what_was_held_first() {
 
 /// The mode may also change in the middle of a frame.
 #[test]
-fn a_frame_begun_whole_goes_on_in_chunks_at_every_byte() {
+fn a_frame_started_whole_can_continue_in_chunks_at_every_byte() {
     for role in ROLES {
         let bytes = role().encode([binary("0123456789"), text("next")]);
         for cut in 0..bytes.len() {
@@ -216,7 +216,7 @@ fn a_frame_begun_whole_goes_on_in_chunks_at_every_byte() {
 }
 
 #[test]
-fn a_message_begun_in_chunks_ends_in_chunks_and_the_next_is_whole() {
+fn a_message_started_in_chunks_ends_in_chunks_and_the_next_is_whole() {
     for role in ROLES {
         let mut talk = role().chunked();
         assert_eq!(talk.hears([text("a").more()]), [first("a")]);
@@ -232,7 +232,7 @@ fn a_message_begun_in_chunks_ends_in_chunks_and_the_next_is_whole() {
 /// A message that was admitted in chunk mode is not held to the limit of whole messages;
 /// conversely, the limit no longer applies after the change.
 #[test]
-fn the_message_limit_is_that_of_the_mode_a_message_is_received_in() {
+fn the_message_limit_depends_on_the_mode_of_receiving() {
     let limited = || {
         Talk::with_client_of(Config {
             limits: Limits {
@@ -260,7 +260,7 @@ fn the_message_limit_is_that_of_the_mode_a_message_is_received_in() {
 /// The limit is checked where bytes are added: the length in a header was not checked in chunk
 /// mode, and the bytes that followed were not returned.
 #[test]
-fn a_message_that_goes_on_as_a_whole_before_its_first_chunk_keeps_the_limit() {
+fn a_message_switched_to_whole_before_its_first_chunk_keeps_the_limit() {
     let error = Error::from(LimitError::MessageTooLong { limit: 1_000 });
     for frame in [binary(vec![7; 5_000]), text("x".repeat(5_000))] {
         for seen in [0, 1] {
@@ -290,7 +290,7 @@ fn a_message_that_goes_on_as_a_whole_before_its_first_chunk_keeps_the_limit() {
 /// A character that is split in two is complete again, whatever the mode in which its halves
 /// arrived.
 #[test]
-fn a_character_cut_by_a_change_of_modes_is_whole() {
+fn a_character_split_by_a_change_of_modes_is_complete() {
     for (before, after) in [
         (ReceiveMode::Chunks, ReceiveMode::Whole),
         (ReceiveMode::Whole, ReceiveMode::Chunks),

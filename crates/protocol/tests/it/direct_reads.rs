@@ -43,7 +43,7 @@ fn payload(len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_long_message_is_the_same_whatever_the_reads_bring() {
+fn a_long_message_is_the_same_for_all_sizes_of_reads() {
     for role in ROLES {
         for piece in [1000, 4096, 60_001, 65_536, 1 << 20] {
             let mut talk = role();
@@ -89,7 +89,7 @@ fn begun(talk: &mut Talk, frame: Frame) {
 }
 
 #[test]
-fn there_is_room_for_little_more_than_has_come() {
+fn the_room_offered_is_little_more_than_was_received() {
     let mut talk = Talk::with_server();
     begun(&mut talk, binary(payload(1_000_000)));
     let room = talk.connection.payload_room().expect("a long message");
@@ -98,7 +98,7 @@ fn there_is_room_for_little_more_than_has_come() {
 }
 
 #[test]
-fn there_is_no_room_for_chunks_nor_for_the_end_of_a_payload() {
+fn no_room_is_offered_for_chunks_and_the_end_of_a_payload() {
     let mut talk = Talk::with_server();
     talk.connection.set_receive_mode(ReceiveMode::Chunks);
     let mut wire = talk.encode([binary(payload(100_000))]);
@@ -116,7 +116,7 @@ fn there_is_no_room_for_chunks_nor_for_the_end_of_a_payload() {
 
 /// Characters are split by the reads, and validated all the same.
 #[test]
-fn a_long_text_is_the_same_whatever_the_reads_bring() {
+fn a_long_text_is_the_same_for_all_sizes_of_reads() {
     let long = "€uro, 🦀 and plain ".repeat(20_000);
     for role in ROLES {
         for piece in [997, 4_096, 60_001, 65_536] {
@@ -130,7 +130,7 @@ fn a_long_text_is_the_same_whatever_the_reads_bring() {
 }
 
 #[test]
-fn broken_text_that_is_read_to_its_place_fails_where_it_breaks() {
+fn invalid_text_read_directly_into_place_fails_at_its_first_invalid_byte() {
     for broken in [&b"\xff"[..], b"\xe2\x82x"] {
         let mut talk = Talk::with_server();
         let mut payload = vec![b'x'; 100_000];
@@ -155,7 +155,7 @@ fn broken_text_that_is_read_to_its_place_fails_where_it_breaks() {
 }
 
 #[test]
-fn a_read_that_brought_nothing_changes_nothing() {
+fn an_empty_read_into_place_changes_nothing() {
     let mut talk = Talk::with_server();
     let mut wire = talk.encode([binary(payload(100_000))]);
     let (head, tail) = wire.split_at_mut(1000);

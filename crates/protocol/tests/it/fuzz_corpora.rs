@@ -6,7 +6,7 @@ use std::path::Path;
 use offhook_testkit::fuzz::TARGETS;
 
 #[test]
-fn every_committed_input_keeps_its_targets_promises() {
+fn every_committed_input_passes_its_fuzz_target() {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
     for (name, target) in TARGETS {
         let corpus = fs::read_dir(corpora.join(name)).expect(name);

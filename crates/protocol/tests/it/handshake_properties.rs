@@ -129,7 +129,7 @@ fn response_bytes() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn a_server_makes_the_same_of_any_bytes_in_any_split(
+    fn a_server_handles_any_bytes_the_same_in_any_split(
         bytes in request_bytes(),
         cuts in vec(any::<Index>(), 0..8),
     ) {
@@ -139,7 +139,7 @@ proptest! {
     }
 
     #[test]
-    fn a_client_makes_the_same_of_any_bytes_in_any_split(
+    fn a_client_handles_any_bytes_the_same_in_any_split(
         bytes in response_bytes(),
         cuts in vec(any::<Index>(), 0..8),
     ) {
@@ -200,7 +200,7 @@ proptest! {
     }
 
     #[test]
-    fn a_key_of_one_handshake_opens_no_other(one in any::<[u8; 16]>(), other in any::<[u8; 16]>()) {
+    fn an_answer_to_one_key_is_not_accepted_for_another(one in any::<[u8; 16]>(), other in any::<[u8; 16]>()) {
         prop_assume!(one != other);
         let answer_to = |key| {
             let request = ClientRequest::new("a", "/").unwrap().start(key).0;

@@ -27,7 +27,7 @@ fn drain(talk: &mut Talk, bytes: &mut [u8]) -> (usize, Option<Error>) {
 
 /// Nothing is written in the meantime: the peer does not read.
 #[test]
-fn a_flood_of_pings_holds_seventeen_answers_and_no_more() {
+fn a_flood_of_pings_queues_at_most_seventeen_answers() {
     for role in ROLES {
         let mut talk = role();
         let flood = talk.encode(vec![ping([0x55; 125]); 1000]);
@@ -48,7 +48,7 @@ fn a_flood_of_pings_holds_seventeen_answers_and_no_more() {
 }
 
 #[test]
-fn a_flood_of_empty_fragments_ends_at_the_limit_in_no_memory() {
+fn a_flood_of_empty_fragments_ends_at_the_limit_without_using_memory() {
     for role in ROLES {
         for mut talk in [role(), role().chunked()] {
             let limit = Config::default().limits.fragments;
@@ -68,7 +68,7 @@ fn a_flood_of_empty_fragments_ends_at_the_limit_in_no_memory() {
 }
 
 #[test]
-fn a_flood_of_empty_messages_costs_nothing() {
+fn a_flood_of_empty_messages_uses_no_memory() {
     for role in ROLES {
         let mut talk = role();
         let mut flood = talk.encode(vec![text(""); 10_000]);
@@ -78,7 +78,7 @@ fn a_flood_of_empty_messages_costs_nothing() {
 }
 
 #[test]
-fn a_control_frame_that_never_ends_holds_no_more_than_it_may_carry() {
+fn an_incomplete_control_frame_holds_at_most_its_maximum_payload() {
     for role in ROLES {
         let mut talk = role();
         let bytes = talk.encode([ping([1; 125])]);
@@ -93,7 +93,7 @@ fn a_control_frame_that_never_ends_holds_no_more_than_it_may_carry() {
 
 /// A peer that does not read may make us hold what we send, but not what it sends.
 #[test]
-fn garbage_after_a_failure_is_dropped_unread() {
+fn garbage_after_a_failure_is_ignored() {
     for role in ROLES {
         let mut talk = role();
         talk.hears([text(b"\xff")]);
@@ -146,7 +146,7 @@ proptest! {
     /// For any input: the split makes no difference; there is at most one error, it is the last
     /// event, and it is sent to the peer in the one Close; nothing is sent after a Close.
     #[test]
-    fn any_input_in_any_split_is_heard_the_same_and_answered_with_one_close_at_most(
+    fn any_input_gives_the_same_events_in_any_split_and_at_most_one_close(
         frames in prop::collection::vec(any_frame(), 1..12),
         sizes in prop::collection::vec(1_usize..60, 1..8),
         server in any::<bool>(),
@@ -183,7 +183,7 @@ proptest! {
 
     /// Random bytes.
     #[test]
-    fn noise_is_refused_or_waited_for_and_never_held(
+    fn random_bytes_use_memory_at_most_in_proportion_to_their_size(
         mut noise in prop::collection::vec(any::<u8>(), 0..2000),
         server in any::<bool>(),
     ) {

@@ -33,7 +33,7 @@ fn idle() -> Error {
 }
 
 #[test]
-fn a_connection_without_messages_closes_with_1001_when_its_idle_time_is_over() {
+fn a_connection_without_messages_closes_with_1001_after_the_idle_timeout() {
     for role in ROLES {
         let mut talk = role(idle_after(20));
         assert_eq!(talk.pass(19), Ok(()));
@@ -56,7 +56,7 @@ fn a_connection_without_messages_closes_with_1001_when_its_idle_time_is_over() {
 }
 
 #[test]
-fn messages_in_either_direction_begin_the_idle_time_anew() {
+fn messages_in_either_direction_restart_the_idle_timeout() {
     for role in ROLES {
         let mut talk = role(idle_after(20));
         for _ in 0..5 {
@@ -73,7 +73,7 @@ fn messages_in_either_direction_begin_the_idle_time_anew() {
 
 /// A connection kept alive by pings is still idle.
 #[test]
-fn pings_and_pongs_are_no_messages() {
+fn pings_and_pongs_do_not_restart_the_idle_timeout() {
     for role in ROLES {
         let mut talk = role(idle_after(20));
         assert_eq!(talk.pass(10), Ok(()));
@@ -86,7 +86,7 @@ fn pings_and_pongs_are_no_messages() {
 }
 
 #[test]
-fn a_long_message_that_comes_in_chunks_is_not_idleness() {
+fn chunks_of_a_long_message_restart_the_idle_timeout() {
     for role in ROLES {
         let mut talk = role(idle_after(20)).chunked();
         talk.hears([text("begun").more()]);
@@ -98,7 +98,7 @@ fn a_long_message_that_comes_in_chunks_is_not_idleness() {
 }
 
 #[test]
-fn a_long_message_that_comes_slowly_is_not_idleness() {
+fn a_slowly_received_long_message_restarts_the_idle_timeout() {
     for role in ROLES {
         let mut talk = role(idle_after(20));
         let bytes = talk.encode([text("slowly, slowly")]);
@@ -113,7 +113,7 @@ fn a_long_message_that_comes_slowly_is_not_idleness() {
 }
 
 #[test]
-fn a_long_message_that_leaves_slowly_is_not_idleness() {
+fn a_slowly_sent_long_message_restarts_the_idle_timeout() {
     for role in ROLES {
         let mut talk = role(idle_after(20));
         talk.connection.send(vec![0; 1_500_000]).expect("open");
@@ -128,7 +128,7 @@ fn a_long_message_that_leaves_slowly_is_not_idleness() {
 }
 
 #[test]
-fn idle_ends_close_each_other_cleanly() {
+fn two_idle_ends_close_cleanly() {
     let mut pair = Pair::new(idle_after(20), Config::default());
     pair.client.connection.send("hello").expect("open");
     pair.run(SECOND * 60);
@@ -143,7 +143,7 @@ fn idle_ends_close_each_other_cleanly() {
 }
 
 #[test]
-fn the_close_deadline_runs_from_the_first_close_and_ends_the_waiting() {
+fn the_close_deadline_starts_with_the_first_close() {
     for role in ROLES {
         let mut talk = role(closing_within(7));
         close_now(&mut talk);
@@ -161,7 +161,7 @@ fn the_close_deadline_runs_from_the_first_close_and_ends_the_waiting() {
 
 /// The peer's time to answer starts when our Close was written, not when it was requested.
 #[test]
-fn a_close_behind_much_else_is_waited_for_while_that_leaves_and_then_as_long_as_any() {
+fn the_close_deadline_of_a_queued_close_starts_once_it_is_sent() {
     for role in ROLES {
         let mut talk = role(closing_within(7));
         talk.connection.send(vec![0; 600_000]).expect("open");
@@ -179,7 +179,7 @@ fn a_close_behind_much_else_is_waited_for_while_that_leaves_and_then_as_long_as_
 }
 
 #[test]
-fn a_peer_that_takes_a_byte_now_and_then_does_not_put_the_close_deadline_off() {
+fn a_peer_that_reads_very_slowly_does_not_delay_the_close_deadline() {
     for role in ROLES {
         let mut talk = role(closing_within(7));
         talk.connection.send(vec![0; 600_000]).expect("open");
@@ -195,7 +195,7 @@ fn a_peer_that_takes_a_byte_now_and_then_does_not_put_the_close_deadline_off() {
 
 /// A peer that does not read must not keep a failed connection alive.
 #[test]
-fn the_close_deadline_also_ends_an_answer_that_nobody_takes() {
+fn the_close_deadline_also_ends_an_unread_answer() {
     for role in ROLES {
         for last_words in [close(1000, ""), text(b"\xff")] {
             let mut talk = role(Config::default());
@@ -213,7 +213,7 @@ fn the_close_deadline_also_ends_an_answer_that_nobody_takes() {
 }
 
 #[test]
-fn times_past_the_end_of_time_are_no_deadlines() {
+fn unrepresentable_times_are_not_deadlines() {
     for role in ROLES {
         let mut talk = role(Config {
             keepalive: offhook_protocol::Keepalive {

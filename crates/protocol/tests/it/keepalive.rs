@@ -38,7 +38,7 @@ fn one_ping(talk: &mut Talk) -> Frame {
 }
 
 #[test]
-fn a_ping_goes_out_after_an_interval_of_silence_and_not_before() {
+fn a_ping_is_sent_after_an_interval_of_silence_and_not_before() {
     for role in ROLES {
         let mut talk = role(every(30, 20));
         let deadline = talk.connection.poll_timeout();
@@ -53,7 +53,7 @@ fn a_ping_goes_out_after_an_interval_of_silence_and_not_before() {
 }
 
 #[test]
-fn any_byte_of_the_peer_is_a_sign_of_life_and_puts_the_ping_off() {
+fn any_byte_from_the_peer_delays_the_next_ping() {
     for role in ROLES {
         for sign in [text("x"), pong("!"), ping("?"), binary("half").more()] {
             let mut talk = role(every(30, 20));
@@ -75,7 +75,7 @@ fn any_byte_of_the_peer_is_a_sign_of_life_and_puts_the_ping_off() {
 }
 
 #[test]
-fn a_read_that_brought_nothing_is_no_sign_of_life() {
+fn an_empty_read_does_not_delay_the_next_ping() {
     for role in ROLES {
         let mut talk = role(every(30, 20));
         talk.pass(29).expect("open");
@@ -88,7 +88,7 @@ fn a_read_that_brought_nothing_is_no_sign_of_life() {
 }
 
 #[test]
-fn a_peer_that_answers_is_pinged_again_an_interval_later_for_ever() {
+fn a_peer_that_answers_is_pinged_again_after_each_interval() {
     for role in ROLES {
         let mut talk = role(every(30, 20));
         for _ in 0..100 {
@@ -102,7 +102,7 @@ fn a_peer_that_answers_is_pinged_again_an_interval_later_for_ever() {
 
 /// Any input is a sign of life: a peer that is busy sending may not have read our ping yet.
 #[test]
-fn a_peer_that_speaks_without_answering_is_alive() {
+fn a_peer_that_sends_without_answering_pings_is_alive() {
     for role in ROLES {
         let mut talk = role(every(30, 20));
         talk.hears([text("Hel").more()]);
@@ -116,7 +116,7 @@ fn a_peer_that_speaks_without_answering_is_alive() {
 }
 
 #[test]
-fn a_peer_that_stays_silent_is_given_up_at_the_deadline_once() {
+fn a_silent_peer_is_abandoned_once_at_the_deadline() {
     for role in ROLES {
         let mut talk = role(every(30, 20));
         talk.pass(30).expect("a ping");
@@ -133,7 +133,7 @@ fn a_peer_that_stays_silent_is_given_up_at_the_deadline_once() {
 
 /// Measuring round trips every few seconds must not disable the keepalive.
 #[test]
-fn pings_of_the_users_do_not_put_the_deadline_off() {
+fn pings_sent_by_the_user_do_not_delay_the_deadline() {
     for role in ROLES {
         let mut talk = role(every(30, 20));
         let now = talk.clock.now();
@@ -149,7 +149,7 @@ fn pings_of_the_users_do_not_put_the_deadline_off() {
 
 /// An idle peer on a slow link receives the ping late: its time starts when the ping was written.
 #[test]
-fn a_ping_behind_a_long_message_waits_for_its_answer_from_when_it_has_left() {
+fn the_deadline_of_a_ping_queued_behind_a_long_message_starts_once_it_is_sent() {
     for role in ROLES {
         let mut talk = role(every(30, 20));
         talk.connection.send(vec![0; 200_000]).expect("open");
@@ -169,7 +169,7 @@ fn a_ping_behind_a_long_message_waits_for_its_answer_from_when_it_has_left() {
 }
 
 #[test]
-fn a_ping_that_does_not_leave_at_all_is_not_waited_for_any_longer() {
+fn a_ping_that_cannot_be_written_has_the_same_deadline() {
     for role in ROLES {
         let mut talk = role(every(30, 20));
         talk.connection.send(vec![0; 200_000]).expect("open");
@@ -181,7 +181,7 @@ fn a_ping_that_does_not_leave_at_all_is_not_waited_for_any_longer() {
 
 /// Output after the ping says nothing about the peer: it may be in our own system's buffers.
 #[test]
-fn what_leaves_after_the_ping_does_not_put_the_deadline_off() {
+fn output_after_the_ping_does_not_delay_the_deadline() {
     for role in ROLES {
         let mut talk = role(every(30, 20));
         talk.pass(30).expect("a ping");
@@ -197,7 +197,7 @@ fn what_leaves_after_the_ping_does_not_put_the_deadline_off() {
 
 /// Without a keepalive, the user decides what a missing pong means.
 #[test]
-fn without_a_keepalive_there_is_no_deadline_for_anything() {
+fn without_a_keepalive_there_is_no_deadline() {
     for role in ROLES {
         let mut talk = role(silent());
         assert_eq!(talk.connection.poll_timeout(), None);
@@ -235,7 +235,7 @@ fn no_ping_follows_our_close() {
 }
 
 #[test]
-fn two_ends_with_keepalives_stay_connected_for_days_and_say_little() {
+fn two_ends_with_keepalives_stay_connected_for_days_with_little_traffic() {
     let mut pair = Pair::new(every(30, 20), every(40, 20));
     pair.client.link.delay = SECOND / 10;
     pair.server.link.delay = SECOND / 10;
@@ -273,7 +273,7 @@ fn the_round_trip_is_the_time_from_ping_to_pong() {
 
 /// §5.5.3: the peer may answer only the latest of several pings; the pong identifies it.
 #[test]
-fn a_pong_tells_which_ping_it_answers() {
+fn a_pong_is_matched_to_its_ping() {
     for role in ROLES {
         let mut talk = role(silent());
         let mut pings = Vec::new();
@@ -297,7 +297,7 @@ fn a_pong_tells_which_ping_it_answers() {
 /// §5.5.3: "A Pong frame MAY be sent unsolicited." Other implementations send counters and clocks
 /// of eight bytes.
 #[test]
-fn a_heartbeat_of_the_peers_own_is_not_taken_for_an_answer() {
+fn an_unsolicited_pong_is_not_taken_for_an_answer() {
     for role in ROLES {
         let mut talk = role(silent());
         talk.pass(100).expect("open");
@@ -320,7 +320,7 @@ fn a_heartbeat_of_the_peers_own_is_not_taken_for_an_answer() {
 }
 
 #[test]
-fn pings_within_one_moment_are_told_apart() {
+fn pings_at_the_same_moment_are_distinguished() {
     for role in ROLES {
         let mut talk = role(silent());
         let now = talk.clock.now();

@@ -50,7 +50,7 @@ fn a_new_connection_owns_no_heap_memory() {
 }
 
 #[test]
-fn receiving_a_message_that_lies_whole_in_the_input_allocates_nothing() {
+fn receiving_a_message_complete_in_the_input_allocates_nothing() {
     for role in ROLES {
         for frame in [
             text("small"),
@@ -67,7 +67,7 @@ fn receiving_a_message_that_lies_whole_in_the_input_allocates_nothing() {
 
 /// Also if a read ends inside a header, which is stored in the connection itself.
 #[test]
-fn a_header_that_is_cut_allocates_nothing() {
+fn an_incomplete_header_allocates_nothing() {
     for role in ROLES {
         for frame in [binary([7; 10]), binary([7; 200]), binary([7; 70_000])] {
             let bytes = role().encode([frame.clone()]);
@@ -155,7 +155,7 @@ fn an_echo_through_a_lent_buffer_allocates_nothing() {
 
 /// An announced length costs at most 64 KiB before the bytes arrive, however large it is.
 #[test]
-fn a_length_that_was_only_promised_takes_no_memory() {
+fn an_announced_length_uses_no_memory() {
     let unlimited = Config {
         limits: Limits {
             message_size: u64::MAX,
@@ -177,7 +177,7 @@ fn a_length_that_was_only_promised_takes_no_memory() {
 
 /// The memory held is at most a small multiple of the bytes that arrived.
 #[test]
-fn a_message_that_comes_slowly_costs_in_proportion_to_what_has_come() {
+fn a_slow_message_uses_memory_in_proportion_to_what_was_received() {
     for frame in [binary(vec![b'x'; 1_000_000]), text("x".repeat(1_000_000))] {
         let mut talk = Talk::with_client();
         let mut bytes = talk.encode([frame]);
@@ -252,7 +252,7 @@ fn chunks_are_received_in_constant_memory() {
 
 /// An assembled message is handed over, not copied.
 #[test]
-fn an_assembled_message_is_the_users_alone() {
+fn an_assembled_message_is_owned_by_the_user_alone() {
     let mut talk = Talk::with_server();
     let mut bytes = talk.encode([binary([1; 100_000]).more(), rest([2; 100_000])]);
     let mut kept = None;

@@ -55,7 +55,7 @@ fn messages(said: &[Frame]) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn control_frames_get_in_between_the_frames_of_a_long_message() {
+fn control_frames_are_sent_between_the_frames_of_a_long_message() {
     for role in ROLES {
         let mut talk = backed_up(role);
         talk.connection.ping_with(b"ours").expect("open");
@@ -94,7 +94,7 @@ fn messages_keep_their_order_behind_a_long_one_and_are_not_mixed() {
 }
 
 #[test]
-fn urgent_messages_overtake_those_that_have_not_begun_in_their_own_order() {
+fn urgent_messages_overtake_messages_that_have_not_started_and_keep_their_order() {
     for role in ROLES {
         let mut talk = backed_up(role);
         talk.connection.send("later").expect("open");
@@ -116,7 +116,7 @@ fn urgent_messages_overtake_those_that_have_not_begun_in_their_own_order() {
 
 /// A message written in pieces is one message: urgent ones come before or after it, never inside.
 #[test]
-fn urgent_messages_overtake_pieces_that_have_not_begun_but_do_not_split_others() {
+fn urgent_messages_overtake_pieces_that_have_not_started_but_do_not_split_messages() {
     for role in ROLES {
         let mut talk = backed_up(role);
         talk.connection.send_piece("pie", false).expect("open");
@@ -140,7 +140,7 @@ fn urgent_messages_overtake_pieces_that_have_not_begun_but_do_not_split_others()
 }
 
 #[test]
-fn an_urgent_message_on_an_idle_line_is_a_message_like_others() {
+fn an_urgent_message_on_an_idle_connection_is_sent_like_others() {
     for role in ROLES {
         let mut talk = role(Config::default());
         talk.connection.send("one").expect("open");
@@ -151,7 +151,7 @@ fn an_urgent_message_on_an_idle_line_is_a_message_like_others() {
 }
 
 #[test]
-fn a_long_message_gives_way_again_and_again() {
+fn a_long_message_gives_way_repeatedly() {
     for role in ROLES {
         let mut talk = backed_up(role);
         let mut wire = Vec::new();
@@ -205,7 +205,7 @@ fn a_close_waits_for_queued_messages_and_pongs_do_not_wait_for_it() {
 }
 
 #[test]
-fn fragments_are_of_the_configured_size() {
+fn fragments_have_the_configured_size() {
     for role in ROLES {
         let mut talk = role(Config {
             fragment_size: 3,

@@ -22,7 +22,7 @@ fn look(connection: &mut Connection) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn all_that_was_sent_since_the_last_write_leaves_in_one_slice() {
+fn everything_sent_since_the_last_write_is_one_slice() {
     for role in ROLES {
         let mut talk = role();
         for i in 0..1000 {
@@ -35,7 +35,7 @@ fn all_that_was_sent_since_the_last_write_leaves_in_one_slice() {
 }
 
 #[test]
-fn a_server_writes_long_shared_and_owned_payloads_from_where_they_are() {
+fn a_server_writes_long_shared_and_owned_payloads_without_copying() {
     let mut talk = Talk::with_server();
     let shared = Bytes::from(vec![1; 50_000]);
     let owned = vec![2; 50_000];
@@ -62,7 +62,7 @@ fn a_server_writes_long_shared_and_owned_payloads_from_where_they_are() {
 }
 
 #[test]
-fn a_prepared_message_is_written_from_the_one_place_it_is_in() {
+fn a_prepared_message_is_written_without_copying() {
     let prepared = Prepared::new(vec![7; 50_000]);
     let payload = prepared.as_bytes().as_ptr();
     for _ in 0..3 {
@@ -80,7 +80,7 @@ fn a_prepared_message_is_written_from_the_one_place_it_is_in() {
 
 /// A transport may accept any number of bytes, and the peer reads the same.
 #[test]
-fn writes_of_every_length_make_the_same_stream() {
+fn writes_of_every_length_give_the_same_stream() {
     for role in ROLES {
         let say = |talk: &mut Talk| {
             talk.connection.send("small").expect("open");
@@ -117,7 +117,7 @@ fn writes_of_every_length_make_the_same_stream() {
 }
 
 #[test]
-fn a_write_that_takes_nothing_changes_nothing() {
+fn a_write_of_zero_bytes_changes_nothing() {
     for role in ROLES {
         let mut talk = role();
         talk.connection.send("x").expect("open");
@@ -128,7 +128,7 @@ fn a_write_that_takes_nothing_changes_nothing() {
 }
 
 #[test]
-fn few_slices_mean_several_writes_not_lost_bytes() {
+fn with_few_slices_several_writes_send_everything() {
     let mut talk = Talk::with_server();
     for i in 0..20_u8 {
         talk.connection.send(vec![i; 5000]).expect("open");
@@ -149,7 +149,7 @@ fn few_slices_mean_several_writes_not_lost_bytes() {
 /// The peer reads slowly while we continue to send: the stream is complete, and sent output is
 /// freed.
 #[test]
-fn sending_while_partly_written_keeps_the_stream_whole() {
+fn sending_during_a_partial_write_keeps_the_stream_intact() {
     for role in ROLES {
         let mut talk = role();
         let mut written = Vec::new();
@@ -169,7 +169,7 @@ fn sending_while_partly_written_keeps_the_stream_whole() {
 /// The same with more than is kept at the front: collected bytes are freed once written, while
 /// payloads by reference wait behind them.
 #[test]
-fn what_has_left_is_let_go_without_moving_the_payloads_between() {
+fn written_payloads_are_freed_without_moving_the_others() {
     let mut talk = Talk::with_server();
     let mut expected = Vec::new();
     for i in 0..300_u32 {
@@ -190,7 +190,7 @@ fn what_has_left_is_let_go_without_moving_the_payloads_between() {
 }
 
 #[test]
-fn buffered_amount_counts_what_waits_and_what_is_committed() {
+fn buffered_amount_counts_queued_and_framed_bytes() {
     for role in ROLES {
         let mut talk = role();
         assert_eq!(talk.connection.buffered_amount(), 0);
@@ -211,7 +211,7 @@ fn buffered_amount_counts_what_waits_and_what_is_committed() {
 }
 
 #[test]
-fn a_lent_buffer_is_corked_into_and_comes_back_when_all_of_it_has_left() {
+fn a_lent_buffer_collects_output_and_is_returned_when_it_is_written() {
     for role in ROLES {
         let mut talk = role();
         let buffer = Vec::with_capacity(10_000);
@@ -241,7 +241,7 @@ fn a_lent_buffer_is_corked_into_and_comes_back_when_all_of_it_has_left() {
 }
 
 #[test]
-fn a_buffer_with_something_in_it_is_not_taken() {
+fn a_buffer_that_is_not_empty_is_not_accepted() {
     for role in ROLES {
         let mut talk = role();
         assert_eq!(lend(&mut talk.connection, vec![1]), Some(vec![1]));
@@ -254,7 +254,7 @@ fn a_buffer_with_something_in_it_is_not_taken() {
 
 /// Whenever buffers are lent, the stream is the same.
 #[test]
-fn one_buffer_lent_to_every_connection_in_turn_mixes_nothing_up() {
+fn one_buffer_can_be_lent_to_several_connections_in_turn() {
     let mut buffer = Vec::with_capacity(100);
     let mut talks: Vec<Talk> = (0..10).map(|i| ROLES[i % 2]()).collect();
     for round in 0..10_u8 {
@@ -276,7 +276,7 @@ fn one_buffer_lent_to_every_connection_in_turn_mixes_nothing_up() {
 }
 
 #[test]
-fn a_lent_buffer_comes_back_from_a_connection_that_was_given_up() {
+fn a_lent_buffer_is_returned_by_an_abandoned_connection() {
     let mut talk = Talk::with_server_of(Config::default());
     assert_eq!(lend(&mut talk.connection, Vec::with_capacity(10)), None);
     talk.connection.send("never taken").expect("open");

@@ -62,7 +62,7 @@ fn messages_sent_while_pieces_are_written_follow_them_and_control_frames_do_not_
 
 /// RFC 6455 §5.5.1 does not require a message to be ended before a Close.
 #[test]
-fn a_close_may_end_a_message_in_the_middle_of_its_pieces() {
+fn a_close_may_be_sent_between_the_pieces_of_a_message() {
     for role in ROLES {
         let mut talk = role();
         let now = talk.clock.now();
@@ -130,7 +130,7 @@ fn a_prepared_message_is_the_same_message_on_every_connection() {
 
 /// So that pings and pongs can be sent in between (RFC 6455 §5.4); a client also masks each frame.
 #[test]
-fn a_long_prepared_message_is_cut_like_others() {
+fn a_long_prepared_message_is_fragmented_like_others() {
     let prepared = Prepared::new(vec![9; 600_000]);
     for role in ROLES {
         let mut talk = role();
@@ -151,7 +151,7 @@ fn a_long_prepared_message_is_cut_like_others() {
 }
 
 #[test]
-fn a_long_prepared_message_of_a_server_is_shared_by_its_connections_not_copied() {
+fn a_long_prepared_message_of_a_server_is_shared_by_its_connections() {
     let prepared = Prepared::new(vec![9; 1_000_000]);
     let used = measure(|| {
         for _ in 0..100 {
@@ -164,7 +164,7 @@ fn a_long_prepared_message_of_a_server_is_shared_by_its_connections_not_copied()
 }
 
 #[test]
-fn a_long_prepared_message_that_compresses_badly_is_cut_after_compression() {
+fn a_long_prepared_message_is_fragmented_after_compression() {
     let mut noise = 1_u32;
     let words = std::iter::repeat_with(|| {
         noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

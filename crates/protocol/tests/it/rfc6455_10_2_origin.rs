@@ -80,7 +80,7 @@ fn the_default_is_the_same_origin() {
 }
 
 #[test]
-fn an_allow_list_holds_whole_origins() {
+fn an_allow_list_contains_complete_origins() {
     let list = [
         "https://a.example",
         "http://localhost:3000",
@@ -106,7 +106,7 @@ fn an_allow_list_holds_whole_origins() {
 }
 
 #[test]
-fn an_allow_list_with_something_that_is_no_origin_is_the_callers_mistake() {
+fn an_allow_list_with_an_invalid_origin_is_an_error_of_the_caller() {
     for bad in [
         "null",
         "a.example",
@@ -125,7 +125,7 @@ fn an_allow_list_with_something_that_is_no_origin_is_the_callers_mistake() {
 }
 
 #[test]
-fn any_means_any_even_null() {
+fn any_accepts_every_origin_including_null() {
     for origin in ["https://evil.example", "null", "what?"] {
         assert!(allowed(
             OriginPolicy::Any,
@@ -137,7 +137,7 @@ fn any_means_any_even_null() {
 }
 
 #[test]
-fn a_request_without_origin_is_no_browsers_and_allowed() {
+fn a_request_without_origin_does_not_come_from_a_browser_and_is_accepted() {
     let list = OriginPolicy::allow_list(["https://a.example"]).expect("an origin");
     for origin in [OriginPolicy::SameOrigin, list, OriginPolicy::Any] {
         let config = ServerConfig {
@@ -182,7 +182,7 @@ fn two_origins_are_400_under_every_policy() {
 }
 
 #[test]
-fn an_absolute_target_counts_as_the_own_host() {
+fn the_host_of_an_absolute_target_counts_as_the_own_host() {
     let decide = |origin| {
         let head = Head::request().start("GET http://real.example/ HTTP/1.1");
         decide(ServerConfig::default(), &head.add("Origin", origin).bytes()).is_ok()

@@ -35,7 +35,7 @@ fn server_of(message_size: u64, ratio: Option<u32>) -> Talk {
 }
 
 #[test]
-fn a_message_that_inflates_past_the_limit_fails_with_1009_in_every_cut() {
+fn a_message_that_inflates_above_the_limit_fails_with_1009_in_every_split() {
     let error = LimitError::MessageTooLong { limit: 1000 };
     let new = || server_of(1000, None);
     fails_whatever_the_cut(new, &[bomb(1001)], &[], error);
@@ -48,7 +48,7 @@ fn a_message_that_inflates_past_the_limit_fails_with_1009_in_every_cut() {
 }
 
 #[test]
-fn a_bomb_costs_no_more_than_the_limit() {
+fn a_decompression_bomb_uses_no_more_memory_than_the_limit() {
     for size in [usize::MAX, 100] {
         let mut talk = server_of(MIB as u64, None);
         let mut bytes = talk.encode([bomb(16 * MIB)]);
@@ -99,7 +99,7 @@ fn in_chunks_a_long_message_inflates_piece_by_piece_in_constant_memory() {
 
 /// The input waiting to be inflated is limited too, however much one read returns.
 #[test]
-fn in_chunks_a_long_read_of_compressed_data_is_taken_bit_by_bit() {
+fn in_chunks_a_long_read_of_compressed_data_is_inflated_in_steps() {
     let mut payload = Vec::new();
     for block in 0..64_u8 {
         // A stored block (RFC 7692 §7.2.3.3) of 32,768 bytes.
@@ -121,7 +121,7 @@ fn in_chunks_a_long_read_of_compressed_data_is_taken_bit_by_bit() {
 }
 
 #[test]
-fn compressed_chunks_join_to_the_message_in_every_cut_and_text_is_cut_between_characters() {
+fn compressed_chunks_join_to_the_message_in_every_split_and_text_is_split_between_characters() {
     let sentence = "größer 𝄞 κόσμε ".repeat(50);
     let config = DeflateConfig::default();
     let (of_client, _) = deflates(&config, &config);
@@ -145,7 +145,7 @@ fn compressed_chunks_join_to_the_message_in_every_cut_and_text_is_cut_between_ch
 }
 
 #[test]
-fn a_compressed_message_begun_whole_may_go_on_in_chunks() {
+fn a_compressed_message_started_whole_may_continue_in_chunks() {
     let message = zeros(5000);
     for cut in 0..=message.len() {
         let (before, after) = message.split_at(cut);
@@ -181,7 +181,7 @@ fn millions_of_empty_blocks_are_an_empty_message() {
 
 /// No quadratic work, however small the pieces: a constant number of copies of the output.
 #[test]
-fn inflating_a_message_from_many_pieces_takes_memory_in_proportion() {
+fn inflating_a_message_from_many_pieces_uses_memory_in_proportion() {
     let firsts: [fn(&[u8]) -> Frame; 2] = [|bytes| binary(bytes), |bytes| text(bytes)];
     for first in firsts {
         let message: String = (0..40_000)

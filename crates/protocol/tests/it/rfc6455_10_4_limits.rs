@@ -45,7 +45,7 @@ fn a_message_one_byte_over_the_limit_fails_with_1009() {
 
 /// The header is sufficient: there is no need to wait for the bytes.
 #[test]
-fn a_header_that_promises_too_much_fails_before_the_payload_comes() {
+fn a_header_with_a_length_above_the_limit_fails_before_the_payload_arrives() {
     for promised in [11, 125, 126, 65_535, 65_536, 1 << 40, u64::MAX >> 1] {
         let error = LimitError::MessageTooLong { limit: 10 };
         let alone = [binary("").promising(promised)];
@@ -58,7 +58,7 @@ fn a_header_that_promises_too_much_fails_before_the_payload_comes() {
 }
 
 #[test]
-fn the_limit_is_of_each_message_not_of_all() {
+fn the_limit_applies_to_each_message() {
     let frames = [
         text("0123456789"),
         text("01234").more(),

@@ -39,7 +39,7 @@ fn the_clients_order_decides_unless_the_server_says_otherwise() {
 }
 
 #[test]
-fn offers_over_several_lines_are_one_list() {
+fn offers_in_several_lines_are_one_list() {
     assert_eq!(
         choose(known(), &["v0", "v2,", " ,v1"]),
         Ok(Some("v2".to_owned()))
@@ -47,12 +47,12 @@ fn offers_over_several_lines_are_one_list() {
 }
 
 #[test]
-fn names_are_compared_with_their_case() {
+fn names_are_case_sensitive() {
     assert_eq!(choose(known(), &["V1"]), Ok(None));
 }
 
 #[test]
-fn without_a_match_there_is_none_or_a_rejection_as_configured() {
+fn without_a_match_there_is_no_subprotocol_or_a_rejection_as_configured() {
     for offers in [&["other"][..], &[]] {
         assert_eq!(choose(known(), offers), Ok(None));
         assert_eq!(
@@ -64,12 +64,12 @@ fn without_a_match_there_is_none_or_a_rejection_as_configured() {
 }
 
 #[test]
-fn a_server_that_speaks_none_leaves_offers_unanswered() {
+fn a_server_without_subprotocols_ignores_offers() {
     assert_eq!(choose(Subprotocols::default(), &["v1"]), Ok(None));
 }
 
 #[test]
-fn offers_that_are_no_distinct_tokens_are_400() {
+fn offers_that_are_not_distinct_tokens_are_400() {
     let malformed = Rejection::HeaderInvalid {
         name: "Sec-WebSocket-Protocol",
     };
@@ -98,7 +98,7 @@ fn offers_that_are_no_distinct_tokens_are_400() {
 }
 
 #[test]
-fn as_many_offers_as_a_head_has_room_for_are_read() {
+fn all_offers_that_fit_into_a_head_are_parsed() {
     let offers: Vec<String> = (0..3000).map(|number| format!("{number:x}")).collect();
     let joined = offers.join(",");
     assert_eq!(choose(known(), &[&joined]), Ok(None));
@@ -112,7 +112,7 @@ fn as_many_offers_as_a_head_has_room_for_are_read() {
 }
 
 #[test]
-fn a_servers_list_of_no_distinct_tokens_is_the_callers_mistake() {
+fn a_list_of_subprotocols_that_are_not_distinct_tokens_is_an_error_of_the_caller() {
     let not_a_token = |name: &str| InvalidSubprotocol::NotAToken(name.to_owned());
     for name in ["", "a b", "a,b", "é", "a\r\n"] {
         assert_eq!(

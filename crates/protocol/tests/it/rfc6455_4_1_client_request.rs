@@ -12,7 +12,7 @@ fn sent(request: ClientRequest) -> String {
 }
 
 #[test]
-fn the_request_is_the_example_of_section_1_2() {
+fn the_request_equals_the_example_of_section_1_2() {
     let request = client_request()
         .origin("http://example.com")
         .and_then(|request| request.subprotocol("chat"))
@@ -54,7 +54,7 @@ fn basic_auth_is_the_example_of_rfc_7617() {
 }
 
 #[test]
-fn basic_auth_with_a_colon_in_the_user_or_control_characters_is_a_mistake() {
+fn basic_auth_with_a_colon_in_the_user_or_control_characters_is_an_error() {
     for (user, password) in [("a:b", "c"), ("a\n", "c"), ("a", "c\0")] {
         let error = client_request()
             .basic_auth(user, password)
@@ -65,7 +65,7 @@ fn basic_auth_with_a_colon_in_the_user_or_control_characters_is_a_mistake() {
 }
 
 #[test]
-fn an_authority_that_is_none_is_a_mistake() {
+fn an_invalid_authority_is_an_error() {
     for authority in [
         "",
         "a b",
@@ -82,7 +82,7 @@ fn an_authority_that_is_none_is_a_mistake() {
 }
 
 #[test]
-fn a_target_that_is_no_path_or_could_write_headers_is_a_mistake() {
+fn a_target_that_is_not_a_path_or_could_inject_headers_is_an_error() {
     for target in [
         "",
         "chat",
@@ -99,7 +99,7 @@ fn a_target_that_is_no_path_or_could_write_headers_is_a_mistake() {
 }
 
 #[test]
-fn an_origin_that_could_write_headers_is_a_mistake() {
+fn an_origin_that_could_inject_headers_is_an_error() {
     for origin in ["", "a b", "a\r\nX: y", "é"] {
         let error = client_request().origin(origin).expect_err("a mistake");
         assert_eq!(error, InvalidRequest::Origin(origin.to_owned()));
@@ -107,7 +107,7 @@ fn an_origin_that_could_write_headers_is_a_mistake() {
 }
 
 #[test]
-fn a_subprotocol_that_is_no_token_or_was_offered_is_a_mistake() {
+fn a_subprotocol_that_is_not_a_token_or_a_duplicate_is_an_error() {
     for name in ["", "a b", "a,b", "a\r\n"] {
         let error = client_request().subprotocol(name).expect_err("a mistake");
         let why = InvalidSubprotocol::NotAToken(name.to_owned());
@@ -124,7 +124,7 @@ fn a_subprotocol_that_is_no_token_or_was_offered_is_a_mistake() {
 }
 
 #[test]
-fn extra_headers_are_sent_and_those_of_the_handshake_are_not_overridden() {
+fn extra_headers_are_sent_and_do_not_override_those_of_the_handshake() {
     let request = client_request()
         .header("X-One", "1")
         .and_then(|more| more.header("x-one", "2"));
@@ -146,7 +146,7 @@ fn extra_headers_are_sent_and_those_of_the_handshake_are_not_overridden() {
 }
 
 #[test]
-fn what_must_not_be_seen_is_not_in_the_debug_form() {
+fn secrets_are_not_in_the_debug_output() {
     let request = client_request().basic_auth("ada", "secret").expect("valid");
     let shown = format!("{request:?}");
     assert!(!shown.contains("YWRhOnNlY3JldA"), "{shown}");

@@ -62,7 +62,7 @@ fn connection_must_name_upgrade_in_any_case() {
 }
 
 #[test]
-fn accept_must_be_the_hash_of_our_key_to_the_letter_once() {
+fn accept_must_be_exactly_the_hash_of_our_key_once() {
     let name = "Sec-WebSocket-Accept";
     assert_eq!(failure(&Head::response().without(name)), missing(name));
     assert_eq!(failure(&Head::response().add(name, "x")), repeated(name));
@@ -95,7 +95,7 @@ fn a_101_in_another_version_of_http_fails() {
 }
 
 #[test]
-fn a_chosen_subprotocol_must_be_one_that_was_offered_with_its_case() {
+fn a_selected_subprotocol_must_be_an_offered_one_in_the_same_case() {
     let client = || {
         let request = client_request()
             .subprotocol("a")
@@ -124,7 +124,7 @@ fn a_chosen_subprotocol_must_be_one_that_was_offered_with_its_case() {
 }
 
 #[test]
-fn a_subprotocol_nobody_offered_fails() {
+fn an_unoffered_subprotocol_fails() {
     let found = failure(&Head::response().add("Sec-WebSocket-Protocol", "a"));
     assert_eq!(
         found,
@@ -133,7 +133,7 @@ fn a_subprotocol_nobody_offered_fails() {
 }
 
 #[test]
-fn an_answer_without_subprotocol_opens_unless_one_is_required() {
+fn an_answer_without_a_subprotocol_is_accepted_unless_one_is_required() {
     let request = || client_request().subprotocol("a").expect("a token");
     let opened = open(request().start(NONCE).1, &Head::response()).expect("valid");
     assert_eq!(opened.negotiated.protocol, None);
@@ -143,7 +143,7 @@ fn an_answer_without_subprotocol_opens_unless_one_is_required() {
 }
 
 #[test]
-fn what_follows_the_head_is_handed_on() {
+fn bytes_after_the_head_are_passed_on() {
     let head = Head::response().bytes();
     let mut bytes = head.clone();
     bytes.extend_from_slice(b"\x81\x02hi");
@@ -168,7 +168,7 @@ fn interim_responses_are_skipped() {
 }
 
 #[test]
-fn interim_responses_without_end_fail() {
+fn endless_interim_responses_fail() {
     let bytes = b"HTTP/1.1 102 Processing\r\n\r\n".repeat(9);
     let found = client().receive(&bytes).expect_err("too many");
     assert_eq!(found, HandshakeFailure::TooManyInterim { limit: 8 });
@@ -176,7 +176,7 @@ fn interim_responses_without_end_fail() {
 }
 
 #[test]
-fn a_redirect_shows_where_to() {
+fn a_redirect_has_its_location() {
     let found =
         refused(b"HTTP/1.1 302 Found\r\nLocation: wss://b.example/\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(found.status(), 302);
@@ -188,7 +188,7 @@ fn a_redirect_shows_where_to() {
 }
 
 #[test]
-fn an_overload_shows_when_to_retry_and_http_1_0_may_say_so() {
+fn retry_after_is_available_even_from_http_1_0() {
     let found = refused(b"HTTP/1.0 503 Busy\r\nRetry-After: 7\r\n\r\nlater");
     assert_eq!(found.headers().get_str("Retry-After"), Some("7"));
     assert_eq!(found.body(), b"later");
@@ -199,7 +199,7 @@ fn an_overload_shows_when_to_retry_and_http_1_0_may_say_so() {
 }
 
 #[test]
-fn a_body_of_known_length_ends_there() {
+fn a_body_of_known_length_ends_at_its_length() {
     let mut found = refused(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 8\r\n\r\nno ");
     assert!(!found.body_is_complete());
     found.receive_body(b"way!!trailing");
@@ -208,7 +208,7 @@ fn a_body_of_known_length_ends_there() {
 }
 
 #[test]
-fn a_chunked_body_is_read_out_of_its_chunks_in_any_split() {
+fn a_chunked_body_is_decoded_in_any_split() {
     let head = b"HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\n\r\n";
     let body = b"3\r\nno \r\nA;name=value\r\nthank you.\r\n0\r\n\r\n";
     for size in 1..body.len() {
@@ -221,7 +221,7 @@ fn a_chunked_body_is_read_out_of_its_chunks_in_any_split() {
 }
 
 #[test]
-fn a_malformed_chunk_ends_the_body_with_what_was_there() {
+fn a_malformed_chunk_ends_the_body() {
     for body in [
         "2\r\nokZZ",
         "2\r\nok\r\nxyz\r\n",
@@ -235,7 +235,7 @@ fn a_malformed_chunk_ends_the_body_with_what_was_there() {
 }
 
 #[test]
-fn a_body_is_kept_within_the_limit() {
+fn a_body_is_truncated_at_the_limit() {
     for framing in [
         "Content-Length: 100",
         "X: until close",
@@ -260,7 +260,7 @@ fn a_body_is_kept_within_the_limit() {
 }
 
 #[test]
-fn statuses_without_body_have_none() {
+fn statuses_without_a_body_have_none() {
     for status in ["204 No Content", "304 Not Modified"] {
         let bytes = format!("HTTP/1.1 {status}\r\n\r\nsomething else");
         let found = refused(bytes.as_bytes());
@@ -269,7 +269,7 @@ fn statuses_without_body_have_none() {
 }
 
 #[test]
-fn something_that_is_no_http_fails_at_once() {
+fn an_answer_that_is_not_http_fails_immediately() {
     use MalformedHead::{BareLineFeed, ControlCharacter, LooksLikeTls};
     let table: [(&[u8], MalformedHead); 4] = [
         (b"\x16\x03\x01", LooksLikeTls),
@@ -309,7 +309,7 @@ fn an_empty_line_before_the_status_line_fails() {
 }
 
 #[test]
-fn heads_beyond_the_limits_fail_by_limit() {
+fn heads_above_the_limits_fail_with_the_limit() {
     let limits = HeadLimits {
         bytes: 200,
         headers: 4,

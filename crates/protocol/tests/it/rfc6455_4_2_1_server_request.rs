@@ -17,7 +17,7 @@ fn repeated(name: &'static str) -> Rejection {
 }
 
 #[test]
-fn the_application_sees_what_the_client_asks_for() {
+fn the_application_sees_the_clients_request() {
     let head = Head::request()
         .start("GET /chat/%C3%A9?room=7&x=? HTTP/1.1")
         .add("Origin", "http://server.example.com")
@@ -51,7 +51,7 @@ fn the_application_sees_what_the_client_asks_for() {
 }
 
 #[test]
-fn any_method_but_get_is_405_and_the_answer_allows_get() {
+fn any_method_other_than_get_is_405_with_allow_get() {
     for method in ["POST", "HEAD", "OPTIONS", "CONNECT", "get", "GETS"] {
         let head = Head::request().start(&format!("{method} /chat HTTP/1.1"));
         assert_eq!(
@@ -69,7 +69,7 @@ fn any_method_but_get_is_405_and_the_answer_allows_get() {
 }
 
 #[test]
-fn http_below_or_beyond_1_1_is_505() {
+fn http_below_or_above_1_1_is_505() {
     for version in ["HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/9.9"] {
         let head = Head::request().start(&format!("GET /chat {version}"));
         assert_eq!(rejection(&head), Rejection::HttpVersion, "{version}");
@@ -87,7 +87,7 @@ fn an_http2_preface_is_505() {
 }
 
 #[test]
-fn an_absolute_target_is_taken_apart_and_its_authority_overrides_host() {
+fn the_authority_of_an_absolute_target_overrides_host() {
     let table = [
         (
             "http://other.example:81/a?b",
@@ -109,7 +109,7 @@ fn an_absolute_target_is_taken_apart_and_its_authority_overrides_host() {
 }
 
 #[test]
-fn a_target_that_is_no_path_or_has_a_fragment_is_400() {
+fn a_target_that_is_not_a_path_or_has_a_fragment_is_400() {
     for target in [
         "*",
         "chat",
@@ -124,7 +124,7 @@ fn a_target_that_is_no_path_or_has_a_fragment_is_400() {
 }
 
 #[test]
-fn host_is_required_once_and_valid() {
+fn host_must_be_present_once_and_valid() {
     assert_eq!(rejection(&Head::request().without("Host")), missing("Host"));
     assert_eq!(
         rejection(&Head::request().add("host", "server.example.com")),
@@ -160,7 +160,7 @@ fn host_is_required_once_and_valid() {
 }
 
 #[test]
-fn host_is_required_and_valid_beside_an_absolute_target_too() {
+fn host_must_be_present_and_valid_even_with_an_absolute_target() {
     let head = Head::request().start("GET http://other.example/ HTTP/1.1");
     assert_eq!(rejection(&head.clone().set("Host", "a b")), invalid("Host"));
     assert_eq!(rejection(&head.without("Host")), missing("Host"));
@@ -169,7 +169,7 @@ fn host_is_required_and_valid_beside_an_absolute_target_too() {
 }
 
 #[test]
-fn upgrade_may_be_in_any_case_and_among_others() {
+fn upgrade_is_found_in_any_case_and_among_others() {
     for upgrade in [
         "WebSocket",
         "WEBSOCKET",
@@ -187,7 +187,7 @@ fn upgrade_may_be_in_any_case_and_among_others() {
 }
 
 #[test]
-fn an_ordinary_request_is_426_and_told_what_to_upgrade_to() {
+fn an_ordinary_request_is_426_with_the_protocol_to_upgrade_to() {
     for upgrade in ["h2c", "websockets", "websocket/13", "web socket", ""] {
         let head = Head::request().set("Upgrade", upgrade);
         assert_eq!(rejection(&head), Rejection::NotAnUpgrade, "{upgrade:?}");
@@ -205,7 +205,7 @@ fn an_ordinary_request_is_426_and_told_what_to_upgrade_to() {
 }
 
 #[test]
-fn connection_may_name_upgrade_among_others_over_several_lines() {
+fn connection_may_contain_upgrade_among_others_in_several_lines() {
     for connection in [
         "upgrade",
         "UPGRADE",
@@ -272,7 +272,7 @@ fn space_around_the_key_is_not_part_of_it() {
 }
 
 #[test]
-fn any_version_but_13_is_426_and_the_answer_names_13() {
+fn any_version_other_than_13_is_426_and_the_answer_names_13() {
     for version in ["8", "0", "14", "013", "13, 8", "+13", "", "thirteen"] {
         let head = Head::request().set("Sec-WebSocket-Version", version);
         assert_eq!(rejection(&head), Rejection::Version, "{version:?}");
@@ -288,13 +288,13 @@ fn any_version_but_13_is_426_and_the_answer_names_13() {
 }
 
 #[test]
-fn a_version_that_stands_twice_is_400() {
+fn a_repeated_version_is_400() {
     let name = "Sec-WebSocket-Version";
     assert_eq!(rejection(&Head::request().add(name, "13")), repeated(name));
 }
 
 #[test]
-fn a_body_is_400_and_an_announced_empty_one_is_not() {
+fn a_body_is_400_and_a_content_length_of_0_is_not() {
     for (name, value) in [
         ("Content-Length", "1"),
         ("Content-Length", "00"),
@@ -327,7 +327,7 @@ fn unknown_headers_are_ignored() {
 }
 
 #[test]
-fn a_head_parsed_by_an_http_library_goes_by_the_same_rules() {
+fn a_head_parsed_by_an_http_library_follows_the_same_rules() {
     let config = ServerConfig::default();
     let decide = |method, version, head: &Head| {
         let line = RequestLine {

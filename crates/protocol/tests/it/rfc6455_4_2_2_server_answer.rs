@@ -5,7 +5,7 @@ use offhook_protocol::handshake::{InvalidHeader, InvalidSubprotocol, Refusal};
 use crate::handshake_heads::{ACCEPT, Head, answer, decision};
 
 #[test]
-fn the_example_of_section_1_3_is_answered_to_the_letter() {
+fn the_example_of_section_1_3_is_answered_exactly() {
     assert_eq!(
         answer(&Head::request()),
         format!(
@@ -16,7 +16,7 @@ fn the_example_of_section_1_3_is_answered_to_the_letter() {
 }
 
 #[test]
-fn a_rejection_closes_says_how_long_it_is_and_repeats_nothing_of_the_request() {
+fn a_rejection_closes_has_a_length_and_does_not_repeat_the_request() {
     let head = Head::request().set("Sec-WebSocket-Key", "<script>");
     let answer = answer(&head);
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
@@ -75,7 +75,7 @@ fn a_refusal_can_neither_switch_protocols_nor_be_interim() {
 }
 
 #[test]
-fn extra_fields_of_the_answer_can_inject_nothing() {
+fn extra_fields_of_the_answer_cannot_inject_headers() {
     let mut decision = decision(&Head::request());
     for (name, value) in [
         ("X", "a\r\nb: c"),
@@ -96,7 +96,7 @@ fn extra_fields_of_the_answer_can_inject_nothing() {
 }
 
 #[test]
-fn extra_fields_can_not_override_those_of_the_handshake() {
+fn extra_fields_cannot_override_those_of_the_handshake() {
     for name in [
         "Upgrade",
         "CONNECTION",
@@ -133,7 +133,7 @@ fn extra_fields_of_the_answer_are_sent_as_often_as_they_were_added() {
 }
 
 #[test]
-fn the_application_may_choose_any_offered_subprotocol_and_no_other() {
+fn the_application_may_select_only_an_offered_subprotocol() {
     let head = Head::request().add("Sec-WebSocket-Protocol", "a, b");
     let mut decision = decision(&head);
     let not_offered = InvalidSubprotocol::NotOffered("c".to_owned());

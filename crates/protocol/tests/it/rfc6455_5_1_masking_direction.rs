@@ -17,7 +17,7 @@ fn one_of_each() -> [Frame; 6] {
 
 /// "The server MUST close the connection upon receiving a frame that is not masked."
 #[test]
-fn a_server_fails_a_client_whose_frame_is_not_masked() {
+fn an_unmasked_frame_from_a_client_fails_the_connection() {
     for frame in one_of_each() {
         let bare = raw(frame.encode(false));
         fails_whatever_the_cut(Talk::with_server, &[bare], &[], PeerError::NotMasked);
@@ -26,7 +26,7 @@ fn a_server_fails_a_client_whose_frame_is_not_masked() {
 
 /// "A client MUST close a connection if it detects a masked frame."
 #[test]
-fn a_client_fails_a_server_whose_frame_is_masked() {
+fn a_masked_frame_from_a_server_fails_the_connection() {
     for frame in one_of_each() {
         let masked = raw(frame.encode(true));
         fails_whatever_the_cut(Talk::with_client, &[masked], &[], PeerError::Masked);
@@ -34,7 +34,7 @@ fn a_client_fails_a_server_whose_frame_is_masked() {
 }
 
 #[test]
-fn every_frame_of_a_message_has_to_obey_not_just_the_first() {
+fn every_frame_of_a_message_is_checked_for_masking() {
     let bare = raw(rest("lo").encode(false));
     let frames = [text("Hel").more(), bare];
     fails_whatever_the_cut(Talk::with_server, &frames, &[], PeerError::NotMasked);
@@ -48,7 +48,7 @@ fn every_frame_of_a_message_has_to_obey_not_just_the_first() {
 /// "A client MUST mask all frames that it sends to the server", control frames and fragments
 /// too; "a server MUST NOT mask any frames". `Talk::says` checks the mask of each frame.
 #[test]
-fn whatever_is_sent_is_masked_by_a_client_and_by_no_server() {
+fn clients_mask_everything_and_servers_nothing() {
     for mut talk in [Talk::with_server(), Talk::with_client()] {
         let connection = &mut talk.connection;
         connection.send("text").expect("open");

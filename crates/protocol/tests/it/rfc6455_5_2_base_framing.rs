@@ -32,7 +32,7 @@ fn every_reserved_bit_on_every_frame_fails_the_connection() {
 /// "If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket
 /// Connection_."
 #[test]
-fn every_reserved_opcode_fails_the_connection_whatever_else_the_frame_is() {
+fn every_reserved_opcode_fails_the_connection_in_any_frame() {
     for role in ROLES {
         for reserved in (0x3..=0x7).chain(0xb..=0xf) {
             let error = PeerError::ReservedOpcode(reserved);
@@ -108,7 +108,7 @@ fn a_64_bit_length_with_its_top_bit_set_fails_the_connection() {
 
 /// The same for what we send: each length in its shortest form, in one frame.
 #[test]
-fn what_is_sent_uses_the_shortest_length_form() {
+fn sent_frames_use_the_shortest_length_form() {
     for role in ROLES {
         let forms = [
             (0, 2),
@@ -134,7 +134,7 @@ fn what_is_sent_uses_the_shortest_length_form() {
 
 /// A reserved opcode is refused as soon as it is received, not after the announced payload.
 #[test]
-fn what_a_header_alone_forbids_fails_before_the_payload_comes() {
+fn errors_in_the_header_fail_before_the_payload_arrives() {
     for role in ROLES {
         let bad = [
             (opcode(0x3, ""), PeerError::ReservedOpcode(3)),

@@ -20,7 +20,7 @@ fn masked_text(payload: &str, key: [u8; 4]) -> Frame {
 /// "Octet i of the transformed data is the XOR of octet i of the original data with octet at
 /// index i modulo 4 of the masking key", wherever the segments end.
 #[test]
-fn any_key_unmasks_wherever_a_frame_is_cut() {
+fn any_key_unmasks_regardless_of_where_a_frame_is_split() {
     let sentence = "grüße, κόσμε: 0123456789 in forty bytes or more";
     for key in [[0; 4], [0xff; 4], [1, 2, 3, 4], [0x80, 0, 0x7f, 0x55]] {
         let frames = [masked_text(sentence, key)];
@@ -30,7 +30,7 @@ fn any_key_unmasks_wherever_a_frame_is_cut() {
 
 /// Each frame has its own key, and starts with its first octet.
 #[test]
-fn fragments_under_different_keys_make_one_message() {
+fn fragments_with_different_keys_form_one_message() {
     let first = raw({
         let mut bytes = masked_text("Hel", [9, 8, 7, 6]).encode(true);
         bytes[0] = 0x01;
@@ -48,7 +48,7 @@ fn fragments_under_different_keys_make_one_message() {
 /// "The masking key needs to be unpredictable"; "a fresh masking key MUST be used for each frame":
 /// each frame, of every kind, takes one from the given source.
 #[test]
-fn a_client_takes_a_fresh_key_for_each_frame() {
+fn a_client_uses_a_new_key_for_each_frame() {
     let count = Arc::new(AtomicU32::new(1));
     let taken = count.clone();
     let keys = move || taken.fetch_add(1, Ordering::Relaxed).to_be_bytes();
@@ -92,7 +92,7 @@ fn a_client_takes_a_fresh_key_for_each_frame() {
 
 /// Masking never modifies what the caller lent or shares.
 #[test]
-fn what_a_client_sends_by_reference_is_left_as_it_was() {
+fn a_payload_sent_by_reference_is_not_modified() {
     let shared = bytes::Bytes::from(vec![0x11; 100_000]);
     let mut talk = Talk::with_client();
     talk.connection.send(shared.clone()).expect("open");

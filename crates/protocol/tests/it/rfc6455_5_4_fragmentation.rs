@@ -8,7 +8,7 @@ const ROLES: [fn() -> Talk; 2] = [Talk::with_server, Talk::with_client];
 
 /// "Control frames MAY be injected in the middle of a fragmented message."
 #[test]
-fn control_frames_come_between_fragments_and_the_message_arrives_whole() {
+fn control_frames_between_fragments_do_not_affect_the_message() {
     let sentence = [text("Hel").more(), ping("?"), rest("").more(), rest("lo")];
     let heard = [Heard::Ping(b"?".into()), Heard::text("Hello")];
     for role in ROLES {
@@ -20,7 +20,7 @@ fn control_frames_come_between_fragments_and_the_message_arrives_whole() {
 /// than 0, followed by zero or more frames with the FIN bit clear and the opcode set to 0, and
 /// terminated by a single frame with the FIN bit set and an opcode of 0."
 #[test]
-fn a_message_in_any_number_of_fragments_is_its_payloads_joined_in_order() {
+fn the_payloads_of_any_number_of_fragments_are_joined_in_order() {
     for role in ROLES {
         for count in 2..12 {
             let mut frames = vec![binary([0]).more()];
@@ -34,7 +34,7 @@ fn a_message_in_any_number_of_fragments_is_its_payloads_joined_in_order() {
 
 /// "A sender MAY create fragments of any size for non-control messages", including empty ones.
 #[test]
-fn empty_fragments_are_fragments_like_others() {
+fn empty_fragments_are_accepted() {
     let sentences = [
         vec![text("").more(), rest("")],
         vec![text("").more(), rest("").more(), rest("")],
@@ -71,7 +71,7 @@ fn a_new_message_inside_a_fragmented_one_fails_the_connection() {
 
 /// A continuation frame needs a message to continue.
 #[test]
-fn a_continuation_of_nothing_fails_the_connection() {
+fn a_continuation_without_a_message_fails_the_connection() {
     for role in ROLES {
         for lonely in [rest(""), rest("x"), rest("x").more()] {
             let error = PeerError::UnexpectedContinuation;
@@ -100,7 +100,7 @@ fn a_fragmented_control_frame_fails_the_connection() {
 /// "An endpoint MUST be capable of handling control frames in the middle of a fragmented message",
 /// also a Close: it is answered, and the incomplete message is discarded.
 #[test]
-fn a_close_between_fragments_ends_the_conversation_cleanly() {
+fn a_close_between_fragments_is_clean() {
     let frames = [text("Hel").more(), close(1001, "going"), rest("lo")];
     for role in ROLES {
         let heard = [Heard::close(1001, "going")];
@@ -111,7 +111,7 @@ fn a_close_between_fragments_ends_the_conversation_cleanly() {
 /// "The message fragments MUST be delivered to the recipient in the order sent by the sender":
 /// a long message of ours is a first frame with its type, continuations without, and FIN last.
 #[test]
-fn a_long_message_goes_out_as_a_well_formed_row_of_fragments() {
+fn a_long_message_is_sent_as_well_formed_fragments() {
     for role in [Talk::with_server_of, Talk::with_client_of] {
         for (len, fragments) in [(9, 1), (10, 1), (11, 2), (20, 2), (21, 3), (95, 10)] {
             let mut talk = role(Config {

@@ -21,7 +21,7 @@ fn a_close_is_answered_with_its_code_and_reason() {
 }
 
 #[test]
-fn an_empty_close_is_answered_with_an_empty_close_and_reads_as_1005() {
+fn an_empty_close_is_answered_with_an_empty_close_and_reported_as_1005() {
     for role in ROLES {
         let heard = [Heard::close(1005, "")];
         whatever_the_cut(role, &[close_body("")], &heard, &[close_body("")]);
@@ -87,7 +87,7 @@ fn nothing_can_be_sent_after_our_close() {
 
 /// Between our Close and the peer's, its messages still arrive: it may not have received ours yet.
 #[test]
-fn what_the_peer_says_before_its_own_close_still_arrives() {
+fn messages_of_the_peer_before_its_own_close_still_arrive() {
     for role in ROLES {
         let closing = || {
             let mut talk = role();
@@ -112,7 +112,7 @@ fn what_the_peer_says_before_its_own_close_still_arrives() {
 /// §5.5.1: "If an endpoint receives a Close frame": what follows it is ignored, however invalid it
 /// is.
 #[test]
-fn whatever_follows_the_peers_close_is_ignored() {
+fn everything_after_the_peers_close_is_ignored() {
     let frames = [
         close(1000, ""),
         text("late"),
@@ -126,7 +126,7 @@ fn whatever_follows_the_peers_close_is_ignored() {
 }
 
 #[test]
-fn a_close_of_ours_carries_a_code_that_may_travel_and_123_bytes_of_reason() {
+fn our_close_has_a_permitted_code_and_at_most_123_bytes_of_reason() {
     for role in ROLES {
         let mut talk = role();
         let now = talk.clock.now();
@@ -160,7 +160,7 @@ fn a_close_without_a_code_is_an_empty_frame() {
 }
 
 #[test]
-fn closing_twice_says_one_close_the_first() {
+fn closing_twice_sends_only_the_first_close() {
     for role in ROLES {
         let mut talk = role();
         let now = talk.clock.now();
@@ -219,7 +219,7 @@ fn the_answer_to_a_close_overtakes_what_is_queued() {
 
 /// The same if our own Close waits behind those messages: only one Close is sent, now as an answer.
 #[test]
-fn a_close_of_ours_that_waits_becomes_the_answer_when_the_peer_closes_too() {
+fn our_queued_close_becomes_the_answer_when_the_peer_closes_too() {
     for role in ROLES {
         let mut talk = role();
         let now = talk.clock.now();

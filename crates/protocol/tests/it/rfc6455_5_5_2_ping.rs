@@ -61,7 +61,7 @@ fn no_pong_follows_a_close() {
 
 /// A pong that waits behind an earlier one is dropped by the Close that overtakes it.
 #[test]
-fn a_pong_that_still_waits_does_not_follow_the_close() {
+fn a_queued_pong_is_not_sent_after_the_close() {
     for role in ROLES {
         let mut talk = role();
         talk.hears((0..20).map(|i| ping([i])));
@@ -75,7 +75,7 @@ fn a_pong_that_still_waits_does_not_follow_the_close() {
 /// "A Ping frame may serve either as a keepalive or as a means to verify that the remote endpoint
 /// is still responsive": ours carries the requested payload.
 #[test]
-fn a_ping_of_ours_carries_its_payload_up_to_125_bytes() {
+fn our_ping_has_a_payload_of_at_most_125_bytes() {
     for role in ROLES {
         let mut talk = role();
         talk.connection
@@ -94,7 +94,7 @@ fn a_ping_of_ours_carries_its_payload_up_to_125_bytes() {
 /// to previous Ping frame(s), the endpoint MAY elect to send a Pong frame for only the most
 /// recently processed Ping frame."
 #[test]
-fn pings_that_come_faster_than_answers_leave_are_answered_by_the_first_ones_and_the_latest() {
+fn if_pings_arrive_faster_than_answers_are_sent_the_first_ones_and_the_latest_are_answered() {
     for role in ROLES {
         for count in [1, 2, UNSENT, UNSENT + 1, UNSENT + 2, 3 * UNSENT] {
             let pings: Vec<_> = (0..count).map(|i| ping([i])).collect();
@@ -110,7 +110,7 @@ fn pings_that_come_faster_than_answers_leave_are_answered_by_the_first_ones_and_
 
 /// An answer that waited is not sent after the answer to a later ping.
 #[test]
-fn answers_never_go_back_in_time() {
+fn answers_keep_the_order_of_the_pings() {
     for role in ROLES {
         let mut talk = role();
         talk.hears((0..=UNSENT).map(|i| ping([i])));
@@ -129,7 +129,7 @@ fn answers_never_go_back_in_time() {
 }
 
 #[test]
-fn pings_whose_answers_leave_in_between_are_all_answered() {
+fn pings_whose_answers_are_sent_in_between_are_all_answered() {
     for role in ROLES {
         let mut talk = role();
         for i in 0..9_u8 {

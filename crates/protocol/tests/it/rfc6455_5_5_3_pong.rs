@@ -9,7 +9,7 @@ const ROLES: [fn() -> Talk; 2] = [Talk::with_server, Talk::with_client];
 /// "A Pong frame MAY be sent unsolicited. […] A response to an unsolicited Pong frame is not
 /// expected."
 #[test]
-fn an_unsolicited_pong_is_told_and_not_answered() {
+fn an_unsolicited_pong_is_reported_and_not_answered() {
     for role in ROLES {
         for payload in [&b""[..], b"!", b"8 bytes!", &[0; 8], &[0xff; 8], &[7; 125]] {
             let heard = [Heard::Pong(payload.into(), false)];
@@ -28,7 +28,7 @@ fn a_pong_between_fragments_disturbs_nothing() {
 }
 
 #[test]
-fn a_pong_of_ours_carries_its_payload_up_to_125_bytes() {
+fn our_pong_has_a_payload_of_at_most_125_bytes() {
     for role in ROLES {
         let mut talk = role();
         talk.connection.pong(b"alive").expect("open");

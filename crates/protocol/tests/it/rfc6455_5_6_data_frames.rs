@@ -7,7 +7,7 @@ use offhook_testkit::{Heard, Talk, fails_whatever_the_cut, whatever_the_cut};
 const ROLES: [fn() -> Talk; 2] = [Talk::with_server, Talk::with_client];
 
 #[test]
-fn messages_arrive_with_their_type_and_in_their_order() {
+fn messages_arrive_with_their_type_and_in_order() {
     let frames = [text("one"), binary([2]), text(""), binary([]), text("fünf")];
     let heard = [
         Heard::text("one"),
@@ -24,7 +24,7 @@ fn messages_arrive_with_their_type_and_in_their_order() {
 /// "The "Payload data" is text data encoded as UTF-8", "arbitrary binary data whose
 /// interpretation is solely up to the application layer".
 #[test]
-fn the_same_bytes_are_fine_as_binary_and_fail_as_text() {
+fn bytes_that_are_not_utf_8_are_accepted_as_binary_and_refused_as_text() {
     let bytes = [0xff, 0xfe, 0x00];
     for role in ROLES {
         whatever_the_cut(role, &[binary(bytes)], &[Heard::binary(bytes)], &[]);
@@ -33,7 +33,7 @@ fn the_same_bytes_are_fine_as_binary_and_fail_as_text() {
 }
 
 #[test]
-fn every_byte_value_passes_both_ways_in_binary() {
+fn every_byte_value_can_be_sent_as_binary_in_both_directions() {
     let all: Vec<u8> = (0..=255).collect();
     for role in ROLES {
         let mut talk = role();

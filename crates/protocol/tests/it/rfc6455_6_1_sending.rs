@@ -6,7 +6,7 @@ use offhook_testkit::{Heard, Pair, Talk};
 
 /// "The endpoint MUST ensure the WebSocket connection is in the OPEN state."
 #[test]
-fn nothing_is_sent_once_the_transport_is_gone() {
+fn nothing_is_sent_after_the_transport_ended() {
     for mut talk in [Talk::with_server(), Talk::with_client()] {
         talk.connection.handle_transport_closed(talk.clock.now());
         assert_eq!(talk.connection.ready_state(), ReadyState::Closed);
@@ -20,7 +20,7 @@ fn nothing_is_sent_once_the_transport_is_gone() {
 }
 
 #[test]
-fn every_way_to_hand_a_message_over_frames_it_by_its_type() {
+fn every_way_of_sending_frames_a_message_by_its_type() {
     for mut talk in [Talk::with_server(), Talk::with_client()] {
         let connection = &mut talk.connection;
         let owned = String::from("owned text");
@@ -58,7 +58,7 @@ fn every_way_to_hand_a_message_over_frames_it_by_its_type() {
 }
 
 #[test]
-fn shared_bytes_that_are_not_utf_8_are_no_text() {
+fn shared_bytes_that_are_not_utf_8_cannot_be_sent_as_text() {
     let bytes = bytes::Bytes::from_static(b"\xff");
     assert_eq!(Outgoing::shared_text(bytes.clone()).err(), Some(bytes));
 }

@@ -7,7 +7,7 @@ use offhook_testkit::{Heard, Talk, whatever_the_cut};
 use std::borrow::Cow;
 
 #[test]
-fn a_whole_conversation_reads_the_same_in_every_cut() {
+fn a_whole_conversation_gives_the_same_events_in_every_split() {
     let frames = [
         text("grüße"),
         binary([0, 1, 2]).more(),
@@ -33,7 +33,7 @@ fn a_whole_conversation_reads_the_same_in_every_cut() {
 
 /// A message that is complete in the bytes of a read is borrowed from them, not copied.
 #[test]
-fn a_message_that_lies_whole_in_the_input_is_borrowed_from_it() {
+fn a_message_complete_in_the_input_is_borrowed_from_it() {
     for mut talk in [Talk::with_server(), Talk::with_client()] {
         let mut bytes = talk.encode([binary("binary"), ping("ping")]);
         let lent = bytes.as_ptr_range();
@@ -63,7 +63,7 @@ fn a_message_that_lies_whole_in_the_input_is_borrowed_from_it() {
 }
 
 #[test]
-fn between_two_events_of_one_input_anything_may_be_sent() {
+fn messages_may_be_sent_between_two_events_of_one_input() {
     for mut talk in [Talk::with_server(), Talk::with_client()] {
         let mut bytes = talk.encode([text("a"), text("b"), text("c")]);
         let mut input = Input::new(&mut bytes, talk.clock.now());
@@ -79,7 +79,7 @@ fn between_two_events_of_one_input_anything_may_be_sent() {
 }
 
 #[test]
-fn an_empty_read_tells_nothing_and_breaks_nothing() {
+fn an_empty_read_has_no_effect() {
     for mut talk in [Talk::with_server(), Talk::with_client()] {
         assert_eq!(talk.hears_bytes(&[]), []);
         let bytes = talk.encode([text("Hello")]);

@@ -38,7 +38,7 @@ fn server(pair: &mut Pair) -> &mut End {
 
 /// §7.1.1: "In most normal cases, the TCP connection SHOULD be closed first by the server."
 #[test]
-fn a_server_disconnects_when_both_closes_are_through_and_a_client_waits_for_it() {
+fn a_server_disconnects_after_both_closes_and_a_client_waits_for_it() {
     for we_begin in [true, false] {
         for (mut talk, waits) in [(Talk::with_server(), false), (Talk::with_client(), true)] {
             if we_begin {
@@ -66,7 +66,7 @@ fn a_server_disconnects_when_both_closes_are_through_and_a_client_waits_for_it()
 /// §7.1.1: "In abnormal cases (such as not having received a TCP Close from the server after a
 /// reasonable time period) a client MAY initiate the TCP Close."
 #[test]
-fn a_client_waits_for_the_server_no_longer_than_the_close_timeout() {
+fn a_client_waits_for_the_server_at_most_the_close_timeout() {
     let mut talk = Talk::with_client();
     talk.hears([close(1000, "")]);
     talk.says();
@@ -85,7 +85,7 @@ fn a_client_waits_for_the_server_no_longer_than_the_close_timeout() {
 /// §7.1.2, §7.1.3: "Upon either sending or receiving a Close control frame, it is said that
 /// _The WebSocket Closing Handshake is Started_ and that the connection is in the CLOSING state."
 #[test]
-fn the_state_is_closing_from_the_first_close_on_and_closed_without_the_transport() {
+fn the_state_is_closing_after_the_first_close_and_closed_at_the_end() {
     for role in [Talk::with_server, Talk::with_client] {
         let mut talk = role();
         assert_eq!(talk.connection.ready_state(), ReadyState::Open);
@@ -102,7 +102,7 @@ fn the_state_is_closing_from_the_first_close_on_and_closed_without_the_transport
 /// the WebSocket connection is said to have been closed _cleanly_." §7.1.5, §7.1.6: the code and
 /// reason are those of "the first Close control frame received".
 #[test]
-fn a_close_from_either_end_is_clean_and_both_know_who_began_and_why() {
+fn after_a_clean_close_both_ends_know_who_started_it_and_why() {
     let ends: [Side; 2] = [client, server];
     for (first, second) in [(ends[0], ends[1]), (ends[1], ends[0])] {
         let mut pair = pair();
@@ -124,7 +124,7 @@ fn a_close_from_either_end_is_clean_and_both_know_who_began_and_why() {
 /// Both ends close at once: each has sent and received a Close, which is sufficient; each receives
 /// the other's code.
 #[test]
-fn a_simultaneous_close_is_clean_and_each_end_is_told_the_others_code() {
+fn a_simultaneous_close_is_clean_and_each_end_gets_the_others_code() {
     let mut pair = pair();
     pair.client.link.delay = Duration::from_millis(50);
     pair.server.link.delay = Duration::from_millis(50);
@@ -145,7 +145,7 @@ fn a_simultaneous_close_is_clean_and_each_end_is_told_the_others_code() {
 /// §7.1.5: "If this Close control frame contains no status code, _The WebSocket Connection Close
 /// Code_ is considered to be 1005."
 #[test]
-fn a_close_without_a_code_counts_as_1005() {
+fn a_close_without_a_code_is_reported_as_1005() {
     for mut talk in [Talk::with_server(), Talk::with_client()] {
         talk.hears([close_body("")]);
         talk.says();
@@ -158,7 +158,7 @@ fn a_close_without_a_code_counts_as_1005() {
 /// §7.1.5: "If _The WebSocket Connection is Closed_ and no Close control frame was received by
 /// the endpoint, _The WebSocket Connection Close Code_ is considered to be 1006."
 #[test]
-fn a_transport_that_ends_without_a_close_counts_as_1006() {
+fn a_transport_that_ends_without_a_close_is_reported_as_1006() {
     for mut talk in [Talk::with_server(), Talk::with_client()] {
         talk.hears([text("Hel").more()]);
         let expected = Closed {
@@ -174,7 +174,7 @@ fn a_transport_that_ends_without_a_close_counts_as_1006() {
 }
 
 #[test]
-fn a_close_of_ours_that_was_never_answered_is_not_clean() {
+fn an_unanswered_close_is_not_clean() {
     for mut talk in [Talk::with_server(), Talk::with_client()] {
         let now = talk.clock.now();
         talk.connection
@@ -193,7 +193,7 @@ fn a_close_of_ours_that_was_never_answered_is_not_clean() {
 
 /// Output that was not written when the transport ended was not sent.
 #[test]
-fn a_close_that_never_left_does_not_count_as_sent() {
+fn an_unwritten_close_does_not_count_as_sent() {
     for mut talk in [Talk::with_server(), Talk::with_client()] {
         talk.hears([close(1000, "")]);
         let closed = talk.closed();
@@ -210,7 +210,7 @@ fn a_close_that_never_left_does_not_count_as_sent() {
 /// Connection_": a Close "with an appropriate status code", no waiting, nothing processed after.
 /// §5.1: the other end is told what it did.
 #[test]
-fn a_failed_connection_tells_the_peer_why_and_both_disconnect() {
+fn a_failed_connection_sends_the_reason_and_both_ends_disconnect() {
     let mut pair = pair();
     let now = pair.clock.now();
     pair.client.link.write(&[0x83, 0x80, 0, 0, 0, 0], now);
@@ -235,7 +235,7 @@ fn a_failed_connection_tells_the_peer_why_and_both_disconnect() {
 
 /// The Close of a failure is sent once, even if our own Close waits behind messages, or was sent.
 #[test]
-fn a_failure_while_closing_says_at_most_one_close() {
+fn a_failure_while_closing_sends_at_most_one_close() {
     for mut talk in [Talk::with_server(), Talk::with_client()] {
         let now = talk.clock.now();
         talk.connection

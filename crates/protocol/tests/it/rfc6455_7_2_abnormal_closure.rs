@@ -10,7 +10,7 @@ use offhook_testkit::{Heard, Pair, Talk};
 /// client MUST _Fail the WebSocket Connection_"; wherever in a frame it is lost, an incomplete
 /// message is not returned, and the code is 1006.
 #[test]
-fn a_transport_lost_at_any_byte_gives_what_was_whole_and_then_1006() {
+fn a_transport_lost_at_any_byte_gives_the_complete_messages_and_then_1006() {
     for role in [Talk::with_server, Talk::with_client] {
         let frames = [
             text("one"),
@@ -46,7 +46,7 @@ fn a_transport_lost_at_any_byte_gives_what_was_whole_and_then_1006() {
 /// The transport is lost between a Close and its answer: the end that began the close stays
 /// recorded.
 #[test]
-fn a_transport_lost_while_closing_keeps_who_began_it() {
+fn a_transport_lost_while_closing_keeps_the_initiator() {
     for role in [Talk::with_server, Talk::with_client] {
         let mut talk = role();
         talk.hears([close(1001, "leaving")]);
@@ -63,7 +63,7 @@ fn a_transport_lost_while_closing_keeps_who_began_it() {
 
 /// A connection that is lost silently is detected by the keepalive, on both sides.
 #[test]
-fn a_line_that_dies_silently_is_noticed_within_interval_and_deadline() {
+fn a_silently_lost_connection_is_detected_within_interval_and_deadline() {
     let mut pair = Pair::new(Config::default(), Config::default());
     pair.lose_link();
     pair.run(Duration::from_secs(49));
@@ -85,7 +85,7 @@ fn a_line_that_dies_silently_is_noticed_within_interval_and_deadline() {
 
 /// Remaining input and output of an abandoned connection is neither stored nor processed.
 #[test]
-fn a_connection_that_was_given_up_is_deaf_and_mute() {
+fn an_abandoned_connection_neither_receives_nor_sends() {
     for mut talk in [Talk::with_server(), Talk::with_client()] {
         talk.connection.send("never taken").expect("open");
         talk.clock.advance(Duration::from_secs(30));

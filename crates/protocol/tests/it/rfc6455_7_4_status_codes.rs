@@ -18,7 +18,7 @@ const fn may_travel(code: u16) -> bool {
 }
 
 #[test]
-fn each_code_that_may_travel_is_told_and_echoed_and_each_other_fails_with_1002() {
+fn each_permitted_code_is_reported_and_echoed_and_every_other_fails_with_1002() {
     for role in [Talk::with_server, Talk::with_client] {
         for code in 0..=u16::MAX {
             let mut talk = role();
@@ -36,7 +36,7 @@ fn each_code_that_may_travel_is_told_and_echoed_and_each_other_fails_with_1002()
 }
 
 #[test]
-fn each_code_that_may_travel_can_be_said_and_each_other_is_refused() {
+fn each_permitted_code_can_be_sent_and_every_other_is_refused() {
     for role in [Talk::with_server, Talk::with_client] {
         for code in 0..=u16::MAX {
             let mut talk = role();
@@ -57,7 +57,7 @@ fn each_code_that_may_travel_can_be_said_and_each_other_is_refused() {
 
 /// §7.4.1: the right code for each error that this endpoint can detect.
 #[test]
-fn every_breach_is_told_with_the_code_that_the_rfc_gives_it() {
+fn every_violation_closes_with_the_code_of_the_rfc() {
     let protocol_errors = [
         PeerError::ReservedBit,
         PeerError::ReservedOpcode(3),

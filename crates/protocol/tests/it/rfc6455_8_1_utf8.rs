@@ -122,7 +122,7 @@ fn text_fails_at_the_first_impossible_byte_not_later() {
 }
 
 #[test]
-fn every_pair_of_bytes_is_judged_as_the_unicode_standard_does() {
+fn every_pair_of_bytes_is_validated_as_the_unicode_standard_requires() {
     for first in 0..=u8::MAX {
         for second in 0..=u8::MAX {
             let bytes = [first, second, 0x80, b'x'];
@@ -137,7 +137,7 @@ fn every_pair_of_bytes_is_judged_as_the_unicode_standard_does() {
 
 /// The boundaries of each length of sequence, and noncharacters, which are characters here.
 #[test]
-fn good_text_passes_in_every_cut_and_every_fragmentation() {
+fn valid_text_is_accepted_in_every_split_and_fragmentation() {
     let good = [
         "\0",
         "\u{7f}",

@@ -30,7 +30,7 @@ fn negotiate(deflate: Option<DeflateConfig>, offer: &str) -> Result<Negotiated, 
 }
 
 #[test]
-fn deflate_is_agreed_where_both_have_it_and_declined_where_the_server_has_not() {
+fn deflate_is_negotiated_if_both_ends_support_it() {
     let offer = "x-unknown, permessage-deflate; client_max_window_bits";
     let agreed = negotiate(Some(DeflateConfig::default()), offer).expect("valid");
     assert!(agreed.deflate.is_some());
@@ -38,13 +38,13 @@ fn deflate_is_agreed_where_both_have_it_and_declined_where_the_server_has_not() 
 }
 
 #[test]
-fn an_extension_nobody_knows_is_left_unanswered() {
+fn an_unknown_extension_is_ignored() {
     let agreed = negotiate(Some(DeflateConfig::default()), "x-unknown; a=\"b\"").expect("valid");
     assert_eq!(agreed.deflate, None);
 }
 
 #[test]
-fn a_list_that_breaks_the_grammar_is_400() {
+fn an_extension_list_with_invalid_syntax_is_400() {
     for offer in [
         "",
         ",",
@@ -99,7 +99,7 @@ fn a_client_fails_on_an_extension_it_did_not_offer() {
 }
 
 #[test]
-fn a_client_fails_on_an_answer_that_breaks_the_grammar() {
+fn a_client_fails_on_an_extension_answer_with_invalid_syntax() {
     let found = open(client(), &Head::response().add(NAME, "a b")).expect_err("no grammar");
     assert!(
         matches!(found, HandshakeFailure::Extensions(_)),

@@ -60,7 +60,7 @@ fn a_compressed_message_may_be_fragmented_anywhere() {
 /// §6: "a sender MUST NOT set the "Per-Message Compressed" bit […] for other frames than the
 /// first of a message"; "a receiver that finds it MUST _Fail the WebSocket Connection_".
 #[test]
-fn rsv1_on_any_other_than_a_first_frame_fails_the_connection() {
+fn rsv1_on_any_frame_other_than_the_first_fails_the_connection() {
     for role in ROLES {
         let begun = [text(&HELLO[..3]).more().rsv(COMPRESSED), text("Hel").more()];
         for first in begun {
@@ -115,7 +115,7 @@ fn data_that_does_not_decompress_fails_with_1007() {
 /// What we compress is one message with RSV1 on its first frame, whatever its length, and the other
 /// end can read it.
 #[test]
-fn a_long_compressed_message_goes_out_as_a_well_formed_row_of_fragments() {
+fn a_long_compressed_message_is_sent_as_well_formed_fragments() {
     let config = DeflateConfig::default().threshold(0);
     let small = || Config {
         fragment_size: 50,
@@ -174,7 +174,7 @@ fn pieces_are_compressed_as_one_message() {
 /// Below the threshold, and if it would not shrink, a message is sent uncompressed, unless it is
 /// short and may grow a little to be remembered; the windows of both ends stay the same.
 #[test]
-fn messages_that_compression_does_not_pay_for_go_out_plain_and_desynchronise_nothing() {
+fn messages_that_do_not_shrink_are_sent_uncompressed_and_the_contexts_stay_synchronised() {
     let config = DeflateConfig::default().threshold(20);
     let (of_client, of_server) = deflates(&config, &config);
     let mut client = Talk::with_client().deflating(of_client);
@@ -212,7 +212,7 @@ fn messages_that_compression_does_not_pay_for_go_out_plain_and_desynchronise_not
 
 /// §8: secrets must not be compressed together with data chosen by an attacker.
 #[test]
-fn a_message_prepared_without_compression_goes_out_as_it_is_and_stays_out_of_the_context() {
+fn a_message_prepared_without_compression_does_not_enter_the_context() {
     let config = DeflateConfig::default();
     let (of_client, of_server) = deflates(&config, &config);
     let mut client = Talk::with_client().deflating(of_client);

@@ -23,7 +23,7 @@ fn tick(i: u32) -> String {
 
 /// Both directions of both roles, with each other's memory mode.
 #[test]
-fn every_pair_of_memory_modes_understands_one_another() {
+fn every_pair_of_memory_modes_works_together() {
     for of_client in MEMORIES {
         for of_server in MEMORIES {
             let of_client = DeflateConfig::default().memory(of_client).threshold(0);
@@ -74,7 +74,7 @@ fn without_context_takeover_each_message_can_be_read_alone() {
 
 /// With context takeover, later messages are shorter because of it, which is its purpose.
 #[test]
-fn with_context_takeover_a_message_that_looks_like_the_last_is_short() {
+fn with_context_takeover_a_message_similar_to_the_last_is_short() {
     for memory in &MEMORIES[..4] {
         let config = DeflateConfig::default().memory(*memory).threshold(0);
         let mut server = Talk::with_server().deflating(deflates(&config, &config).1);
@@ -92,7 +92,7 @@ fn with_context_takeover_a_message_that_looks_like_the_last_is_short() {
 /// §7.1.2: whatever window was negotiated, no message of ours refers back further. A decompressor
 /// with exactly that window checks this: it fails if the window is exceeded.
 #[test]
-fn no_message_exceeds_the_window_that_was_agreed_on() {
+fn no_message_exceeds_the_agreed_window() {
     for bits in 9..=15 {
         let frugal = DeflateConfig::default()
             .threshold(0)

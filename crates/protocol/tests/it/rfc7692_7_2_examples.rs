@@ -49,7 +49,7 @@ fn sharing_lz77_sliding_window() {
 
 /// §7.1.1: without context takeover, the same reference has nothing to refer to.
 #[test]
-fn without_context_takeover_no_message_refers_to_the_one_before() {
+fn without_context_takeover_no_message_refers_to_the_previous_one() {
     let mut talk = server_without_context();
     let first = text([0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]).rsv(0b100);
     assert_eq!(talk.hears([first.clone(), first]), [hello(), hello()]);
@@ -99,7 +99,7 @@ fn generating_an_empty_fragment() {
 /// §7.2.3.1 and §7.2.3.2 again, as sent by us. In pieces: such a short whole message would not
 /// shrink and would be sent uncompressed.
 #[test]
-fn our_own_hello_is_that_of_the_rfc() {
+fn our_own_hello_equals_that_of_the_rfc() {
     let config = DeflateConfig::default().memory(DeflateMemory::Dedicated);
     let mut server = Talk::with_server().deflating(deflates(&config, &config).1);
     server.connection.send_piece("Hello", true).expect("open");

@@ -50,7 +50,7 @@ fn accept(config: &ServerConfig, client: &ConnectHandshake) -> Accepted {
 }
 
 #[test]
-fn the_example_of_section_5_1_opens() {
+fn the_example_of_section_5_1_is_accepted() {
     let client = client_request()
         .subprotocol("chat")
         .and_then(|request| request.subprotocol("superchat"))
@@ -102,7 +102,7 @@ fn the_example_of_section_5_1_opens() {
 }
 
 #[test]
-fn neither_side_sends_key_accept_upgrade_or_connection() {
+fn neither_side_sends_the_fields_of_the_http_1_1_upgrade() {
     let client = client_request().extended_connect(Scheme::Http);
     let accepted = accept(&ServerConfig::default(), &client);
     for name in [
@@ -192,7 +192,7 @@ fn fields_of_the_connection_make_the_request_malformed() {
 }
 
 #[test]
-fn another_version_is_400_naming_13_since_http2_has_no_upgrade() {
+fn another_version_is_400_and_names_13() {
     for fields in [&[("sec-websocket-version", "8")][..], &[]] {
         let found = rejection(CONNECT, fields);
         assert_eq!(found, Rejection::Version);
@@ -208,7 +208,7 @@ fn another_version_is_400_naming_13_since_http2_has_no_upgrade() {
 }
 
 #[test]
-fn origin_subprotocol_and_extensions_go_by_the_same_rules() {
+fn origin_subprotocol_and_extensions_follow_the_same_rules() {
     let table: [((&str, &str), u16); 4] = [
         (("origin", "https://evil.example"), 403),
         (("sec-websocket-protocol", "a, a"), 400),
@@ -243,7 +243,7 @@ fn a_refusal_has_no_fields_of_the_connection_and_lower_case_names() {
 }
 
 #[test]
-fn a_client_takes_any_2xx_for_a_yes_and_everything_else_for_a_no() {
+fn a_client_accepts_every_2xx_and_nothing_else() {
     let client = || client_request().extended_connect(Scheme::Https);
     for status in [200, 204, 299] {
         let outcome = answered(client(), status, &Headers::new()).expect("valid");
@@ -265,7 +265,7 @@ fn a_client_takes_any_2xx_for_a_yes_and_everything_else_for_a_no() {
 }
 
 #[test]
-fn a_client_fails_on_what_it_did_not_offer() {
+fn a_client_fails_on_unoffered_fields() {
     let answer = |name: &str, value: &str| {
         let mut headers = Headers::new();
         headers.append(name, value).expect("a header");

@@ -42,7 +42,7 @@ fn every_split_in_two_gives_the_same_request() {
 }
 
 #[test]
-fn a_head_may_come_byte_by_byte() {
+fn a_head_may_arrive_byte_by_byte() {
     let bytes = Head::request().bytes();
     let (last, first) = bytes.split_last().expect("bytes");
     let mut handshake = ServerHandshake::new(Arc::new(ServerConfig::default()));
@@ -59,7 +59,7 @@ fn a_head_may_come_byte_by_byte() {
 }
 
 #[test]
-fn what_follows_the_head_is_handed_on() {
+fn bytes_after_the_head_are_passed_on() {
     let mut bytes = Head::request().bytes();
     let length = bytes.len();
     bytes.extend_from_slice(b"\x81\x85\r\n\r\n\x00\xff\r\n\r\n");
@@ -112,7 +112,7 @@ fn control_characters_are_400_before_the_head_ends() {
 }
 
 #[test]
-fn a_client_that_speaks_tls_to_a_plain_port_is_told_so_at_its_first_byte() {
+fn tls_on_a_plain_port_is_detected_at_the_first_byte() {
     assert_eq!(malformed(b"\x16"), MalformedHead::LooksLikeTls);
 }
 
@@ -173,7 +173,7 @@ fn a_malformed_request_line_is_400() {
 }
 
 #[test]
-fn a_head_of_just_the_limit_is_read_and_a_byte_more_is_431() {
+fn a_head_at_the_limit_is_accepted_and_one_byte_more_is_431() {
     let bytes = Head::request().bytes();
     let config = |limit| ServerConfig {
         limits: HeadLimits {
@@ -191,7 +191,7 @@ fn a_head_of_just_the_limit_is_read_and_a_byte_more_is_431() {
 }
 
 #[test]
-fn a_head_without_end_is_431_in_any_split() {
+fn an_endless_head_is_431_in_any_split() {
     let limit = HeadLimits::default().bytes;
     let endless = vec![b'x'; limit + 1];
     let too_large = Rejection::HeadTooLarge { limit };
@@ -203,14 +203,14 @@ fn a_head_without_end_is_431_in_any_split() {
 }
 
 #[test]
-fn what_follows_the_head_does_not_count_against_the_limit() {
+fn bytes_after_the_head_do_not_count_against_the_limit() {
     let mut bytes = Head::request().bytes();
     bytes.resize(HeadLimits::default().bytes * 4, 0);
     assert!(matches!(raw(&bytes), Ok(ServerStep::Request { .. })));
 }
 
 #[test]
-fn as_many_fields_as_allowed_are_read_and_one_more_is_431() {
+fn fields_up_to_the_limit_are_accepted_and_one_more_is_431() {
     let allowed = HeadLimits::default().headers;
     let fill = |count: usize| {
         (5..count).fold(Head::request(), |head, number| {

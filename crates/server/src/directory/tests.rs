@@ -35,7 +35,7 @@ fn come(directory: &Directory, token: Option<u32>, place: Place) -> Option<(u32,
 }
 
 #[test]
-fn a_session_that_comes_back_on_any_worker_replaces_its_older_connection() {
+fn a_session_resumed_on_any_worker_replaces_its_older_connection() {
     let (directory, [one, two]) = (Directory::default(), places());
     assert_eq!(come(&directory, None, one), Some((1, None)));
     directory.confirm(ann(), one);
@@ -46,7 +46,7 @@ fn a_session_that_comes_back_on_any_worker_replaces_its_older_connection() {
 }
 
 #[test]
-fn an_older_token_never_displaces_a_newer_connection_that_is_confirmed() {
+fn an_older_token_never_displaces_a_confirmed_newer_connection() {
     let (directory, [one, two]) = (Directory::default(), places());
     come(&directory, None, one);
     come(&directory, Some(1), two);
@@ -56,7 +56,7 @@ fn an_older_token_never_displaces_a_newer_connection_that_is_confirmed() {
 }
 
 #[test]
-fn a_newer_connection_whose_client_may_not_have_its_token_gives_way() {
+fn a_newer_connection_without_a_confirmed_token_gives_way_to_an_older_token() {
     let (directory, [one, two, three]) = (Directory::default(), places());
     come(&directory, None, one);
     come(&directory, Some(1), two);
@@ -65,7 +65,7 @@ fn a_newer_connection_whose_client_may_not_have_its_token_gives_way() {
 }
 
 #[test]
-fn a_connection_that_was_never_confirmed_makes_no_older_token_good_again() {
+fn an_unconfirmed_connection_does_not_make_older_tokens_valid_again() {
     let (directory, [one, two, three]) = (Directory::default(), places());
     come(&directory, None, one);
     come(&directory, Some(1), two);
@@ -92,7 +92,7 @@ fn a_confirmed_connection_that_is_replaced_keeps_older_tokens_outdated() {
 }
 
 #[test]
-fn a_token_can_t_be_used_again_once_a_later_connection_came_and_went() {
+fn a_token_cannot_be_used_again_after_a_later_connection() {
     let (directory, [one, two]) = (Directory::default(), places());
     come(&directory, None, one);
     directory.left(ann(), one);
@@ -105,7 +105,7 @@ fn a_token_can_t_be_used_again_once_a_later_connection_came_and_went() {
 }
 
 #[test]
-fn of_two_that_come_at_once_one_enters() {
+fn of_two_simultaneous_connections_one_is_accepted() {
     let (directory, [one, two]) = (Directory::default(), places());
     let first = directory.next_generation(ann(), Some(7)).unwrap();
     let second = directory.next_generation(ann(), Some(7)).unwrap();
@@ -115,7 +115,7 @@ fn of_two_that_come_at_once_one_enters() {
 }
 
 #[test]
-fn what_is_remembered_of_sessions_that_went_is_bounded() {
+fn the_memory_of_ended_sessions_is_limited() {
     let (directory, [place]) = (Directory::default(), places());
     for n in 0..=REMEMBERED as u128 {
         let session = SessionId::from_bytes(n.to_be_bytes());

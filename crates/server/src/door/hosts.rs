@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_name_is_somebody_else_s() {
+    fn every_other_name_is_refused() {
         for theirs in [
             "evil.example",
             "evil.example:8000",

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn the_key_is_made_once_and_only_its_owner_can_read_it() {
+fn the_key_is_created_once_and_only_its_owner_can_read_it() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let key = read_or_make(&data).unwrap();
@@ -22,7 +22,7 @@ fn the_key_is_made_once_and_only_its_owner_can_read_it() {
 }
 
 #[test]
-fn a_file_that_is_no_key_is_reported_with_what_to_do() {
+fn an_invalid_key_file_is_reported_with_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join(NAME), b"too short").unwrap();
     let error = read_or_make(directory.path()).unwrap_err().to_string();

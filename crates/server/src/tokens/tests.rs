@@ -52,7 +52,7 @@ fn large(count: u64) -> SessionSnapshot {
 }
 
 #[test]
-fn the_token_of_a_large_session_is_short_and_the_rest_is_for_the_broker_to_keep() {
+fn the_token_of_a_large_session_is_short_and_the_broker_stores_the_rest() {
     for count in [5_000, 10_000] {
         let session = large(count);
         let Token { text, kept } = sealer(&[1]).seal(&session).unwrap();
@@ -69,7 +69,7 @@ fn the_token_of_a_large_session_is_short_and_the_rest_is_for_the_broker_to_keep(
 }
 
 #[test]
-fn no_token_is_longer_than_the_longest_and_those_that_are_not_hold_everything() {
+fn tokens_below_the_maximum_length_hold_everything_and_none_is_longer() {
     let mut wholes = 0;
     for count in 1..300 {
         let Token { text, kept } = sealer(&[1]).seal(&large(count)).unwrap();
@@ -87,7 +87,7 @@ fn no_token_is_longer_than_the_longest_and_those_that_are_not_hold_everything() 
 }
 
 #[test]
-fn a_reference_does_not_pass_for_a_session_nor_a_session_for_a_reference() {
+fn a_reference_is_not_accepted_as_a_session_or_vice_versa() {
     let whole = sealer(&[1]).seal(&sealed()).unwrap().text;
     let reference = sealer(&[1]).seal(&large(1_000)).unwrap().text;
     for (token, from, to) in [(whole, "v3.", "r3."), (reference, "r3.", "v3.")] {
@@ -98,7 +98,7 @@ fn a_reference_does_not_pass_for_a_session_nor_a_session_for_a_reference() {
 }
 
 #[test]
-fn what_one_node_seals_another_with_the_same_key_opens() {
+fn a_token_sealed_by_one_node_is_opened_by_another_with_the_same_key() {
     let token = sealer(&[1]).seal(&sealed()).unwrap().text;
     assert_eq!(sealer(&[1]).open(&token, SEALED_AT).unwrap(), whole());
     assert!(!token.contains("chat"), "{token}");
@@ -124,7 +124,7 @@ fn a_token_of_another_key_or_with_one_bit_changed_is_refused() {
 }
 
 #[test]
-fn what_is_no_token_at_all_is_refused() {
+fn an_invalid_token_is_refused() {
     for token in ["", "v3.", "v3.AAAA", "v2.AAAA", "v3.!!!!", "nonsense"] {
         let refusal = sealer(&[1]).open(token, 0).unwrap_err();
         assert_eq!(refusal.code, ErrorCode::BadToken, "{token}");
@@ -142,7 +142,7 @@ fn a_token_expires() {
 }
 
 #[test]
-fn a_token_ends_with_the_identity_in_it() {
+fn a_token_expires_with_its_identity() {
     let mut sealed = sealed();
     Arc::make_mut(&mut sealed.identity).ends_ms = Some(SEALED_AT + 1_000);
     let token = sealer(&[1]).seal(&sealed).unwrap().text;
@@ -152,7 +152,7 @@ fn a_token_ends_with_the_identity_in_it() {
 }
 
 #[test]
-fn keys_are_exchanged_while_tokens_of_the_one_before_are_still_good() {
+fn after_a_key_is_replaced_tokens_of_the_previous_key_stay_valid() {
     let running = sealer(&[1]);
     let old = running.seal(&sealed()).unwrap().text;
     running.set_keys(&[ResumeKey([2; 32]), ResumeKey([1; 32])]);

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn pressure_rises_with_what_all_workers_and_the_broker_hold_together() {
+    fn memory_pressure_depends_on_the_sum_of_all_workers_and_the_broker() {
         let memory = Memory::new(1_000, 2);
         assert_eq!(memory.note(0, unsent(400)), unsent(0));
         assert_eq!(memory.pressure(), Pressure::Low);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn each_worker_frees_its_part_of_what_is_too_much() {
+    fn each_worker_frees_its_share_of_the_excess() {
         let memory = Memory::new(1_000, 2);
         memory.note(0, unsent(1_500));
         assert_eq!(memory.note(1, unsent(500)), unsent(250));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_messages_go_before_what_waits_to_be_sent() {
+    fn incomplete_messages_are_freed_before_unsent_output() {
         let memory = Memory::new(1_000, 1);
         let held = |unsent, unfinished| Connections { unsent, unfinished };
         assert_eq!(memory.note(0, held(900, 400)), held(0, 300));

@@ -16,7 +16,7 @@ async fn refused(hall: &Hall) -> (u16, Option<u64>) {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_is_told_when_to_come_back() {
+async fn a_connection_above_the_limit_is_told_when_to_retry() {
     let hall = Hall::open(with_connections(|c| c.max = 2)).await;
     let (first, _second) = (hall.caller().await, hall.caller().await);
     let (status, after) = refused(&hall).await;
@@ -42,14 +42,14 @@ async fn one_connection_too_many_is_told_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn one_address_has_so_many() {
+async fn connections_of_one_address_are_limited() {
     let hall = Hall::open(with_connections(|c| c.max_per_address = Some(1))).await;
     let _first = hall.caller().await;
     assert_eq!(refused(&hall).await.0, 503);
 }
 
 #[tokio::test]
-async fn handshakes_that_come_too_fast_are_told_when_to_come_back() {
+async fn handshakes_above_the_rate_are_told_when_to_retry() {
     let hall = Hall::open(with_connections(|c| {
         c.handshakes_per_second = 1;
         c.handshake_burst = 2;
@@ -61,7 +61,7 @@ async fn handshakes_that_come_too_fast_are_told_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn who_does_not_finish_its_head_is_let_go() {
+async fn an_incomplete_request_head_times_out() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let short = std::time::Duration::from_millis(50);
     let hall = Hall::open(with_connections(|c| c.handshake_timeout = short)).await;

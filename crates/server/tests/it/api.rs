@@ -57,7 +57,7 @@ async fn a_backend_publishes_with_one_request() {
 }
 
 #[tokio::test]
-async fn bytes_are_published_as_they_are_and_an_idempotency_key_counts() {
+async fn bytes_are_published_unchanged_and_an_idempotency_key_is_respected() {
     let hall = hall().await;
     let request = |key: &str| {
         format!(
@@ -77,7 +77,7 @@ async fn bytes_are_published_as_they_are_and_an_idempotency_key_counts() {
 }
 
 #[tokio::test]
-async fn what_could_be_read_in_two_ways_is_refused() {
+async fn ambiguous_requests_are_refused() {
     let hall = hall().await;
     let publish = |more: &str| {
         format!(
@@ -130,7 +130,7 @@ async fn a_batch_whose_keys_would_be_too_long_is_refused_as_a_whole() {
 }
 
 #[tokio::test]
-async fn a_batch_answers_each_publication_by_itself() {
+async fn a_batch_has_a_result_for_each_publication() {
     let hall = hall().await;
     let batch = json!({ "publications": [
         { "channel": "chat/1", "data": null },
@@ -161,7 +161,7 @@ async fn a_batch_answers_each_publication_by_itself() {
 }
 
 #[tokio::test]
-async fn presence_sessions_and_what_is_done_with_them() {
+async fn presence_and_actions_on_sessions_work() {
     let hall = hall().await;
     let mut ann = hall.dial().await;
     let welcome = ann
@@ -199,7 +199,7 @@ async fn presence_sessions_and_what_is_done_with_them() {
 }
 
 #[tokio::test]
-async fn what_is_revoked_does_not_come_back_by_token_nor_by_session() {
+async fn a_revoked_user_cannot_return_with_a_token_or_a_session() {
     let hall = hall().await;
     let token = of("ann");
     let mut ann = hall.dial().await;
@@ -224,7 +224,7 @@ async fn what_is_revoked_does_not_come_back_by_token_nor_by_session() {
 }
 
 #[tokio::test]
-async fn what_is_revoked_between_handshake_and_connect_does_not_come_in() {
+async fn a_token_revoked_between_handshake_and_connect_is_refused() {
     let hall = hall().await;
     let header = format!("Bearer {}", of("ann"));
     let open = hall.number().header("Authorization", header).open().await;
@@ -242,7 +242,7 @@ async fn what_is_revoked_between_handshake_and_connect_does_not_come_in() {
 }
 
 #[tokio::test]
-async fn the_rules_are_explained_and_the_specification_is_served_to_all() {
+async fn rules_are_explained_and_the_specification_is_public() {
     let hall = hall().await;
     let open = get(&hall, "explain?channel=chat&verb=publish").await;
     assert_eq!(
@@ -293,7 +293,7 @@ async fn occupied_channels_are_listed_by_prefix_in_pages() {
 }
 
 #[tokio::test]
-async fn a_backend_closes_connections_with_a_code_and_a_reason_of_its_own() {
+async fn a_backend_can_close_connections_with_its_own_code_and_reason() {
     let hall = hall().await;
     for (body, code, reason) in [
         (json!({}), 4002, "disconnected"),
@@ -329,7 +329,7 @@ async fn a_backend_closes_connections_with_a_code_and_a_reason_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_the_specification_forbids_is_refused() {
+async fn requests_that_the_specification_forbids_are_refused() {
     let hall = hall().await;
     let session = "0".repeat(32);
     for (request, body) in [

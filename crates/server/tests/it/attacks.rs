@@ -25,7 +25,7 @@ async fn refused(hall: &Hall, token: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_wrong_token_is_refused_also_where_anonymous_clients_may_connect() {
+async fn an_invalid_token_is_refused_even_if_anonymous_clients_may_connect() {
     let hall = Hall::open(with_tokens(|auth| auth.anonymous = Some(true))).await;
     let forged = Signer::hmac(Algorithm::Hs256, &[7; 32]).unwrap();
     let forged = forged
@@ -68,7 +68,7 @@ async fn a_wrong_token_is_refused_also_where_anonymous_clients_may_connect() {
 }
 
 #[tokio::test]
-async fn a_server_without_keys_does_not_take_a_token_for_none() {
+async fn a_server_without_keys_refuses_tokens() {
     let hall = Hall::open(config()).await;
     let answer = refused(&hall, &of("ann")).await;
     assert_eq!(answer["code"], "unauthenticated");
@@ -123,7 +123,7 @@ fn unknown(kid: &str) -> String {
 }
 
 #[tokio::test]
-async fn tokens_that_name_unknown_keys_make_no_storm_at_the_issuer() {
+async fn tokens_with_unknown_keys_do_not_flood_the_issuer_with_requests() {
     let publisher = Publisher::new(ok(KEYS)).await;
     let hall = Hall::open(with_jwks(&publisher)).await;
     assert_eq!(publisher.count(), 1, "once before anybody is served");
@@ -137,7 +137,7 @@ async fn tokens_that_name_unknown_keys_make_no_storm_at_the_issuer() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_hangs_lies_grows_or_redirects_brings_no_keys_and_stops_nobody() {
+async fn a_hanging_invalid_oversized_or_redirecting_issuer_yields_no_keys_and_delays_nobody() {
     let redirect = b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/latest\r\nContent-Length: 0\r\n\r\n";
     let endless = [
         b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n".to_vec(),
@@ -190,7 +190,7 @@ async fn with_api() -> Hall {
 }
 
 #[tokio::test]
-async fn the_api_is_shut_without_a_key_and_says_nothing_to_strangers() {
+async fn without_a_key_the_api_refuses_everything_and_reveals_nothing() {
     let shut = Hall::open(config()).await;
     let (status, _, problem) = shut.api(KEY, "POST /api/v1/publish", "{}").await;
     assert_eq!((status, &problem["code"]), (404, &"no_api".into()));
@@ -218,7 +218,7 @@ async fn the_api_is_shut_without_a_key_and_says_nothing_to_strangers() {
 }
 
 #[tokio::test]
-async fn a_key_for_some_things_does_no_others() {
+async fn an_api_key_permits_only_its_scopes_and_channels() {
     let mut config = config();
     let hash = ApiKey::of_everything(KEY).to_string();
     let hash = hash.rsplit_once(' ').unwrap().1.to_owned();
@@ -248,7 +248,7 @@ async fn a_key_for_some_things_does_no_others() {
 }
 
 #[tokio::test]
-async fn an_oversized_body_is_refused_before_and_while_it_comes() {
+async fn an_oversized_body_is_refused_before_and_while_it_is_received() {
     let hall = with_api().await;
     let large = json!({ "channel": "chat", "data": "x".repeat(5000) }).to_string();
     let (status, _, problem) = hall.api(KEY, "POST /api/v1/publish", &large).await;
@@ -264,7 +264,7 @@ async fn an_oversized_body_is_refused_before_and_while_it_comes() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_announced_and_does_not_come_is_not_waited_for() {
+async fn an_announced_body_that_does_not_arrive_times_out() {
     let hall = with_api().await;
     let head = format!(
         "POST /api/v1/publish HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\
@@ -275,7 +275,7 @@ async fn a_body_that_is_announced_and_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_request_smuggled_behind_a_chunked_one_is_not_taken_for_its_own() {
+async fn a_request_smuggled_after_a_chunked_one_is_not_executed() {
     let hall = with_api().await;
     let body = r#"{"channel":"chat","data":1}"#;
     // With both lengths the chunks count (RFC 9112 §6.3), and the connection goes no further.
@@ -334,7 +334,7 @@ async fn pipelined_requests_are_answered_in_their_order() {
 }
 
 #[tokio::test]
-async fn wrong_json_is_refused_at_each_endpoint_by_name() {
+async fn invalid_json_is_refused_at_each_endpoint_by_field() {
     let hall = with_api().await;
     for path in [
         "publish",

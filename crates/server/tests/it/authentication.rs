@@ -42,7 +42,7 @@ async fn handshaken(connect: offhook::Connect) -> Value {
 }
 
 #[tokio::test]
-async fn a_token_in_connect_says_who_the_client_is() {
+async fn a_token_in_connect_names_the_user() {
     let hall = Hall::open(with_tokens(|_| {})).await;
     let (_caller, welcome) = connected(&hall, &of("ann")).await;
     assert_eq!(welcome["user"], "ann");
@@ -51,7 +51,7 @@ async fn a_token_in_connect_says_who_the_client_is() {
 }
 
 #[tokio::test]
-async fn a_token_may_stand_in_the_handshake() {
+async fn a_token_may_be_in_the_handshake() {
     let hall = Hall::open(with_tokens(|auth| auth.query = true)).await;
     let header = hall
         .number()
@@ -70,7 +70,7 @@ async fn a_token_may_stand_in_the_handshake() {
 }
 
 #[tokio::test]
-async fn a_cookie_counts_for_pages_of_the_own_origin_only() {
+async fn a_cookie_is_accepted_only_from_pages_of_the_own_origin() {
     let cookie = |auth: &mut offhook_server::config::Auth| {
         auth.cookie = Some("session".to_owned());
         auth.anonymous = Some(true);
@@ -92,7 +92,7 @@ async fn a_cookie_counts_for_pages_of_the_own_origin_only() {
 }
 
 #[tokio::test]
-async fn who_has_keys_wants_a_token_unless_anonymous_clients_are_allowed() {
+async fn with_keys_a_token_is_required_unless_anonymous_clients_are_allowed() {
     let hall = Hall::open(with_tokens(|_| {})).await;
     let mut caller = hall.dial().await;
     let refused = caller.refused(json!({ "type": "connect" })).await;
@@ -147,7 +147,7 @@ async fn a_refresh_keeps_the_connection_beyond_the_first_token() {
 }
 
 #[tokio::test]
-async fn grants_of_the_token_and_of_every_user_open_channels_by_verb() {
+async fn grants_of_the_token_and_of_all_users_permit_verbs_in_channels() {
     let mine = |auth: &mut offhook_server::config::Auth| {
         auth.grants = vec!["subscribe+publish private/{user}/*".parse().unwrap()];
     };
@@ -190,7 +190,7 @@ async fn grants_of_the_token_and_of_every_user_open_channels_by_verb() {
 }
 
 #[tokio::test]
-async fn a_subscription_token_opens_one_channel_until_it_expires() {
+async fn a_subscription_token_permits_one_channel_until_it_expires() {
     let hall = Hall::open(granted(with_tokens(|_| {}))).await;
     let (mut ann, _) = connected(&hall, &of("ann")).await;
     let for_channel = |user: &str, channel: &str, seconds: u64| {
@@ -224,8 +224,7 @@ async fn a_subscription_token_opens_one_channel_until_it_expires() {
 }
 
 #[tokio::test]
-async fn a_subscription_token_without_an_end_is_replaced_by_a_newer_one_and_stays_after_a_refresh()
-{
+async fn a_subscription_token_without_expiry_is_replaced_by_a_newer_one_and_survives_a_refresh() {
     let hall = Hall::open(granted(with_tokens(|auth| auth.require_expiry = false))).await;
     let (mut ann, _) = connected(&hall, &of("ann")).await;
     let endless = |channel: &str| {
@@ -251,7 +250,7 @@ async fn a_subscription_token_without_an_end_is_replaced_by_a_newer_one_and_stay
 }
 
 #[tokio::test]
-async fn info_given_by_a_token_is_not_the_client_s_to_change() {
+async fn a_client_cannot_change_info_given_by_its_token() {
     let hall = Hall::open(with_tokens(|_| {})).await;
     let claims = json!({ "sub": "ann", "info": { "name": "Ann" } });
     let (mut ann, _) = connected(&hall, &token(claims)).await;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn what_can_t_be_read_is_answered_with_what_and_where_and_the_connection_stays() {
+async fn an_unreadable_message_is_answered_with_what_and_where_and_the_connection_stays_open() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
     let name = "x".repeat(201);
@@ -164,7 +164,7 @@ async fn one_bad_name_among_several_channels_is_refused_alone() {
 }
 
 #[tokio::test]
-async fn what_may_not_be_done_is_refused_and_the_connection_stays() {
+async fn a_forbidden_command_is_refused_and_the_connection_stays_open() {
     let mut few = config();
     few.limits.subscriptions = 1;
     let hall = Hall::open(few).await;
@@ -217,7 +217,7 @@ async fn what_may_not_be_done_is_refused_and_the_connection_stays() {
 }
 
 #[tokio::test]
-async fn who_is_too_fast_is_told_when_to_go_on_and_who_does_not_listen_is_closed() {
+async fn a_client_that_is_too_fast_is_told_when_to_continue_and_closed_if_it_does_not_slow_down() {
     let mut slow = config();
     slow.limits.commands_per_second = 10;
     slow.limits.command_burst = 5;
@@ -258,7 +258,7 @@ async fn who_is_too_fast_is_told_when_to_go_on_and_who_does_not_listen_is_closed
 }
 
 #[tokio::test]
-async fn before_connect_nothing_else_goes_and_not_for_long() {
+async fn before_connect_every_command_is_refused_and_the_time_is_limited() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.dial().await;
     let error = caller.refused(json!({"type": "ping"})).await;
@@ -290,7 +290,7 @@ async fn before_connect_nothing_else_goes_and_not_for_long() {
 }
 
 #[tokio::test]
-async fn a_message_over_the_limit_closes_with_1009_and_broken_text_with_1007() {
+async fn a_message_above_the_limit_closes_with_1009_and_invalid_utf_8_with_1007() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
     caller
@@ -316,7 +316,7 @@ async fn a_message_over_the_limit_closes_with_1009_and_broken_text_with_1007() {
 }
 
 #[tokio::test]
-async fn handshakes_that_lead_nowhere_are_told_where_to_go() {
+async fn refused_handshakes_name_the_right_path_subprotocol_or_origin() {
     let hall = Hall::open(config()).await;
     let refused = async |connect: Connect| match connect.open().await {
         Err(offhook::Error::Refused(refused)) => {
@@ -347,7 +347,7 @@ async fn handshakes_that_lead_nowhere_are_told_where_to_go() {
 
 /// A page of `evil.example` whose name resolves to this server's address.
 #[tokio::test]
-async fn a_name_that_is_not_the_server_s_own_is_refused_though_page_and_host_agree() {
+async fn a_foreign_host_name_is_refused_even_if_origin_and_host_agree() {
     let mut known = config();
     known.hosts = vec!["chat.example".to_owned()];
     let hall = Hall::open(known).await;

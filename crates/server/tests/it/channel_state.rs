@@ -97,18 +97,18 @@ async fn a_state_is_subscribed_to_and_read(config: Config) {
 }
 
 #[tokio::test]
-async fn a_state_in_memory_is_subscribed_to_and_read() {
+async fn a_state_in_memory_can_be_subscribed_to_and_read() {
     a_state_is_subscribed_to_and_read(config()).await;
 }
 
 #[tokio::test]
-async fn a_state_on_disk_is_subscribed_to_and_read() {
+async fn a_state_on_disk_can_be_subscribed_to_and_read() {
     let directory = tempfile::tempdir().unwrap();
     a_state_is_subscribed_to_and_read(on_disk(directory.path())).await;
 }
 
 #[tokio::test]
-async fn a_state_outlives_the_server() {
+async fn a_state_survives_a_restart_of_the_server() {
     let directory = tempfile::tempdir().unwrap();
     let hall = Hall::open(with_state(on_disk(directory.path()))).await;
     set_all(&mut hall.caller().await).await;
@@ -129,7 +129,7 @@ async fn a_state_outlives_the_server() {
 }
 
 #[tokio::test]
-async fn there_is_no_state_where_none_is_kept() {
+async fn reading_state_in_a_channel_without_state_is_refused() {
     let hall = Hall::open(with_state(config())).await;
     let mut caller = hall.caller().await;
     for request in [
@@ -168,12 +168,12 @@ async fn history_is_read_backward(config: Config) {
 }
 
 #[tokio::test]
-async fn history_in_memory_is_read_backward() {
+async fn history_in_memory_can_be_read_backward() {
     history_is_read_backward(config()).await;
 }
 
 #[tokio::test]
-async fn history_on_disk_is_read_backward() {
+async fn history_on_disk_can_be_read_backward() {
     let directory = tempfile::tempdir().unwrap();
     history_is_read_backward(on_disk(directory.path())).await;
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::hall::{Hall, config, on_disk};
 
 #[tokio::test]
-async fn who_connects_is_welcomed_with_a_session_and_a_token() {
+async fn a_connecting_client_gets_a_session_and_a_token() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.dial().await;
     caller.say(r#"{"type":"connect","id":1}"#).await;
@@ -65,7 +65,7 @@ async fn the_conversation_of_the_specification() {
 }
 
 #[tokio::test]
-async fn members_see_what_a_session_tells_of_itself_also_after_a_resume() {
+async fn members_see_the_info_of_a_session_even_after_a_resume() {
     let hall = Hall::open(config()).await;
     let mut watcher = hall.caller().await;
     let presence = json!({"type": "subscribe", "channel": "chat", "presence": true});
@@ -92,7 +92,7 @@ async fn members_see_what_a_session_tells_of_itself_also_after_a_resume() {
 }
 
 #[tokio::test]
-async fn data_arrives_byte_for_byte_with_its_tags_and_binary_in_base64() {
+async fn data_arrives_unchanged_with_its_tags_and_binary_as_base64() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
     caller.subscribe("fleeting/a", json!("now")).await;
@@ -113,7 +113,7 @@ async fn data_arrives_byte_for_byte_with_its_tags_and_binary_in_base64() {
 }
 
 #[tokio::test]
-async fn history_is_read_without_subscribing() {
+async fn history_can_be_read_without_subscribing() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
     let mut positions = Vec::new();
@@ -141,7 +141,7 @@ async fn history_is_read_without_subscribing() {
 }
 
 #[tokio::test]
-async fn members_are_told_and_who_says_goodbye_leaves_at_once() {
+async fn members_are_reported_and_a_client_that_closes_leaves_immediately() {
     let hall = Hall::open(config()).await;
     let mut watcher = hall.caller().await;
     watcher
@@ -180,7 +180,7 @@ async fn members_are_told_and_who_says_goodbye_leaves_at_once() {
 }
 
 #[tokio::test]
-async fn own_messages_in_a_filter_keep_the_chain_of_their_channel_and_the_place_of_the_filter() {
+async fn own_messages_in_a_filter_have_the_positions_of_channel_and_filter() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
     let mut other = hall.caller().await;
@@ -212,7 +212,7 @@ async fn own_messages_in_a_filter_keep_the_chain_of_their_channel_and_the_place_
 }
 
 #[tokio::test]
-async fn who_unsubscribes_hears_nothing_more() {
+async fn after_unsubscribing_nothing_more_is_received() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
     caller.subscribe("chat", json!("now")).await;
@@ -228,7 +228,7 @@ async fn who_unsubscribes_hears_nothing_more() {
 }
 
 #[tokio::test]
-async fn a_consumer_goes_on_where_it_acknowledged() {
+async fn a_consumer_continues_where_it_acknowledged() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
     let ask = json!({"type": "ack", "channel": "chat", "consumer": "billing"});
@@ -348,7 +348,7 @@ async fn two_anonymous_clients_with_the_same_key_publish_two_messages() {
 }
 
 #[tokio::test]
-async fn workers_meet_in_one_channel() {
+async fn clients_of_different_workers_share_a_channel() {
     let workers = NonZeroUsize::new(2).unwrap();
     let hall = Hall::open(Config {
         workers,
@@ -383,7 +383,7 @@ async fn workers_meet_in_one_channel() {
 }
 
 #[tokio::test]
-async fn compressed_connections_and_plain_ones_get_the_same() {
+async fn compressed_and_plain_connections_get_the_same_messages() {
     let mut deflating = config();
     deflating.messages.deflate = true;
     let hall = Hall::open(deflating).await;
@@ -410,7 +410,7 @@ async fn compressed_connections_and_plain_ones_get_the_same() {
 }
 
 #[tokio::test]
-async fn a_call_is_refused_at_once_where_there_is_no_backend() {
+async fn a_call_without_a_backend_is_refused_immediately() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
     let refused = caller
@@ -421,7 +421,7 @@ async fn a_call_is_refused_at_once_where_there_is_no_backend() {
 }
 
 #[tokio::test]
-async fn what_a_session_tells_of_itself_later_survives_a_reconnect() {
+async fn changed_info_of_a_session_survives_a_reconnect() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
     caller.subscribe("chat", json!("now")).await;

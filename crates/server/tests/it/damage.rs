@@ -81,7 +81,7 @@ fn damaged_log(data: &Path) {
 }
 
 #[tokio::test]
-async fn a_damaged_block_is_a_gap_to_clients_and_named_by_health_and_live_messages_go_on() {
+async fn a_damaged_block_is_reported_as_a_gap_and_by_healthz_and_live_messages_continue() {
     let directory = tempfile::tempdir().unwrap();
     damaged_log(directory.path());
     let mut config = on_disk(directory.path());

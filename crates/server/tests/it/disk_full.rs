@@ -45,7 +45,7 @@ impl Drop for SmallDisk {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_to_publishers_and_to_health_and_subscribers_stay() {
+async fn a_full_disk_is_reported_to_publishers_and_healthz_and_subscribers_stay_connected() {
     let Some(disk) = SmallDisk::mount(64) else {
         assert!(std::env::var_os("CI").is_none(), "this test must run in CI");
         return;

@@ -8,7 +8,7 @@ use tokio::{
 use crate::hall::{Hall, config};
 
 #[tokio::test]
-async fn health_is_told_in_json() {
+async fn health_is_reported_as_json() {
     let hall = Hall::open(config()).await;
     let (status, head, body) = hall.get("/healthz").await;
     assert_eq!(status, 200);
@@ -23,7 +23,7 @@ async fn health_is_told_in_json() {
 }
 
 #[tokio::test]
-async fn the_chat_and_the_client_come_out_of_the_binary() {
+async fn the_chat_and_the_client_are_served_from_the_binary() {
     let hall = Hall::open(config()).await;
     let (status, head, _) = hall.get("/").await;
     assert_eq!(status, 302);
@@ -58,7 +58,7 @@ async fn the_chat_and_the_client_come_out_of_the_binary() {
 }
 
 #[tokio::test]
-async fn the_examples_come_out_of_the_binary() {
+async fn the_examples_are_served_from_the_binary() {
     let hall = Hall::open(config()).await;
     let (status, head, _) = hall.get("/examples").await;
     assert_eq!(status, 302);
@@ -80,7 +80,7 @@ async fn the_examples_come_out_of_the_binary() {
 }
 
 #[tokio::test]
-async fn without_the_chat_its_paths_are_not_there() {
+async fn without_the_chat_its_paths_are_404() {
     let mut plain = config();
     plain.talk = false;
     let hall = Hall::open(plain).await;
@@ -91,7 +91,7 @@ async fn without_the_chat_its_paths_are_not_there() {
 }
 
 #[tokio::test]
-async fn other_requests_are_told_what_there_is() {
+async fn unknown_paths_are_answered_with_a_list_of_known_ones() {
     let hall = Hall::open(config()).await;
     for path in [
         "/nothing",
@@ -133,7 +133,7 @@ async fn a_handshake_may_follow_other_requests_on_one_connection() {
 }
 
 #[tokio::test]
-async fn a_frame_may_come_together_with_the_handshake() {
+async fn a_frame_may_arrive_together_with_the_handshake() {
     let hall = Hall::open(config()).await;
     let mut stream = TcpStream::connect(hall.address()).await.unwrap();
     let mut bytes = hall.handshake();
@@ -160,7 +160,7 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_page_whose_origin_may_not_connect_is_told_so_and_which_setting_to_change() {
+async fn a_page_whose_origin_is_refused_is_told_which_setting_to_change() {
     let hall = Hall::open(config()).await;
     let foreign = "GET /ws HTTP/1.1\r\nOrigin: http://localhost:3000";
     let (status, head, body) = hall.request(foreign).await;

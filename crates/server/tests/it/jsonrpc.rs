@@ -38,7 +38,7 @@ async fn told(socket: &mut WebSocket, method: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn json_rpc_and_native_clients_meet_in_one_channel() {
+async fn json_rpc_and_native_clients_exchange_messages_in_one_channel() {
     let hall = Hall::open(config()).await;
     let mut rpc = open(&hall).await;
     let mut native = hall.caller().await;
@@ -67,7 +67,7 @@ async fn json_rpc_and_native_clients_meet_in_one_channel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_json_rpc_client_goes_on_from_its_position_on_another_connection() {
+async fn a_json_rpc_client_continues_from_its_position_on_another_connection() {
     let hall = Hall::open(config()).await;
     let mut first = open(&hall).await;
     ask(&mut first, 1, "subscribe", json!(["chat"])).await;

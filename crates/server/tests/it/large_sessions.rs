@@ -74,7 +74,7 @@ async fn come_back(hall: &Hall, token: &str) -> (Caller, BTreeSet<String>) {
 
 /// Before, every resume of such a session ended with 1009.
 #[tokio::test]
-async fn a_session_with_thousands_of_subscriptions_comes_back_with_a_short_token_after_a_restart() {
+async fn a_session_with_thousands_of_subscriptions_is_resumed_with_a_short_token_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let hall = Hall::open(roomy(directory.path())).await;
     let mut caller = hall.caller().await;
@@ -99,7 +99,7 @@ async fn a_session_with_thousands_of_subscriptions_comes_back_with_a_short_token
 }
 
 #[tokio::test]
-async fn a_large_session_comes_back_on_whatever_worker() {
+async fn a_large_session_is_resumed_on_any_worker() {
     let directory = tempfile::tempdir().unwrap();
     let hall = Hall::open(roomy(directory.path())).await;
     let mut caller = hall.caller().await;
@@ -116,7 +116,7 @@ async fn a_large_session_comes_back_on_whatever_worker() {
 }
 
 #[tokio::test]
-async fn what_a_large_session_has_ended_does_not_come_back_however_soon_it_breaks() {
+async fn ended_subscriptions_of_a_large_session_are_not_restored_after_an_immediate_disconnect() {
     let directory = tempfile::tempdir().unwrap();
     let hall = Hall::open(roomy(directory.path())).await;
     let mut caller = hall.caller().await;
@@ -133,7 +133,7 @@ async fn what_a_large_session_has_ended_does_not_come_back_however_soon_it_break
 }
 
 #[tokio::test]
-async fn a_large_session_is_kept_again_after_one_of_its_subscriptions_has_ended() {
+async fn a_large_session_is_stored_again_after_a_subscription_ended() {
     let directory = tempfile::tempdir().unwrap();
     let hall = Hall::open(roomy(directory.path())).await;
     let mut caller = hall.caller().await;

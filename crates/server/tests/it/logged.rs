@@ -45,7 +45,7 @@ impl Visit for Text {
 }
 
 #[tokio::test]
-async fn a_thousand_refusals_of_a_kind_are_one_line_and_a_count() {
+async fn a_thousand_refusals_of_a_kind_are_logged_as_one_line_with_a_count() {
     // For the whole process: other tests' servers write here, too, but not about this channel.
     let journal = Journal::default();
     tracing::subscriber::set_global_default(journal.clone()).unwrap();

@@ -97,7 +97,7 @@ async fn until_health(hall: &Hall, is_so: impl Fn(&Value) -> bool) -> Value {
 }
 
 #[tokio::test]
-async fn a_message_that_is_not_finished_in_time_closes_its_connection_whatever_pings_it_answers() {
+async fn an_incomplete_message_closes_its_connection_in_time_even_if_pings_are_answered() {
     let mut config = config();
     config.messages.receive_within = Duration::from_secs(1);
     config.keepalive.interval = Some(Duration::from_millis(100));
@@ -111,7 +111,7 @@ async fn a_message_that_is_not_finished_in_time_closes_its_connection_whatever_p
 }
 
 #[tokio::test]
-async fn a_connection_that_always_has_some_message_under_way_is_not_closed_for_the_next_one() {
+async fn the_deadline_for_an_incomplete_message_starts_anew_with_each_message() {
     let mut config = config();
     config.messages.receive_within = Duration::from_secs(2);
     config.limits.flood = 1_000_000;
@@ -154,7 +154,7 @@ async fn connected(hall: &Hall) -> TcpStream {
 }
 
 #[tokio::test]
-async fn beyond_the_budget_the_largest_unfinished_messages_go_and_small_ones_stay() {
+async fn above_the_memory_budget_the_largest_incomplete_messages_are_dropped() {
     let mut config = config();
     config.memory.bytes = 1 << 20;
     let hall = Hall::open(config).await;
@@ -187,7 +187,7 @@ async fn beyond_the_budget_the_largest_unfinished_messages_go_and_small_ones_sta
 }
 
 #[tokio::test]
-async fn channels_in_memory_count_and_new_ones_are_refused_beyond_their_half() {
+async fn channels_in_memory_are_limited_to_half_of_the_memory_budget() {
     let mut config = config();
     config.memory.bytes = 256 << 10;
     let hall = Hall::open(config).await;

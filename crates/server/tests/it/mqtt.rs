@@ -224,7 +224,7 @@ async fn a_session_gets_its_messages_after_a_restart_on_any_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_connection_takes_the_session_over_on_any_worker() {
+async fn a_second_connection_takes_over_the_session_on_any_worker() {
     let hall = Hall::open(with_mqtt(config())).await;
     let mut older = Client::named(&hall, "device").await;
     older.subscribe("a", Qos::AtLeastOnce).await;

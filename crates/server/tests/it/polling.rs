@@ -22,7 +22,7 @@ fn data(answer: &Value) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn without_a_position_a_poll_says_where_the_stream_is() {
+async fn without_a_position_a_poll_returns_the_current_one() {
     let hall = Hall::open(config()).await;
     let position = hall.caller().await.publish("chat", json!(1)).await;
     let answer = poll(&hall, "channel=chat").await;
@@ -34,7 +34,7 @@ async fn without_a_position_a_poll_says_where_the_stream_is() {
 }
 
 #[tokio::test]
-async fn polls_follow_each_other_without_loss_or_repetition() {
+async fn consecutive_polls_neither_lose_nor_repeat_publications() {
     let hall = Hall::open(config()).await;
     let mut publisher = hall.caller().await;
     let mut answer = poll(&hall, "channel=chat").await;
@@ -58,7 +58,7 @@ async fn polls_follow_each_other_without_loss_or_repetition() {
 }
 
 #[tokio::test]
-async fn a_poll_that_waits_is_released_as_soon_as_something_comes() {
+async fn a_waiting_poll_is_answered_as_soon_as_something_is_published() {
     let hall = Hall::open(config()).await;
     let mut publisher = hall.caller().await;
     let answer = poll(&hall, "channel=chat").await;
@@ -80,7 +80,7 @@ async fn a_poll_that_waits_is_released_as_soon_as_something_comes() {
 }
 
 #[tokio::test]
-async fn a_wait_ends_without_anything_at_the_same_position() {
+async fn a_wait_without_publications_ends_at_the_same_position() {
     let hall = Hall::open(config()).await;
     hall.caller().await.publish("chat", json!(1)).await;
     let first = poll(&hall, "channel=chat").await;
@@ -89,7 +89,7 @@ async fn a_wait_ends_without_anything_at_the_same_position() {
 }
 
 #[tokio::test]
-async fn a_position_that_is_not_in_the_stream_is_a_gap_with_its_reason() {
+async fn an_invalid_position_is_a_gap_with_its_reason() {
     let hall = Hall::open(config()).await;
     hall.caller().await.publish("chat", json!(1)).await;
     let here = poll(&hall, "channel=chat").await;
@@ -111,7 +111,7 @@ async fn a_position_that_is_not_in_the_stream_is_a_gap_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_long_stream_comes_in_pages() {
+async fn a_long_stream_is_polled_in_pages() {
     let hall = Hall::open(config()).await;
     let mut publisher = hall.caller().await;
     let large = "x".repeat(20_000);
@@ -169,7 +169,7 @@ async fn a_poll_by_filter_names_each_channel_that_something_is_missing_of() {
 }
 
 #[tokio::test]
-async fn who_polls_is_present_while_it_waits_and_no_longer() {
+async fn a_polling_client_is_a_member_only_while_its_request_waits() {
     let hall = Hall::open(config()).await;
     let mut watcher = hall.caller().await;
     let subscribe = json!({"type": "subscribe", "channel": "chat", "presence": true});
@@ -181,7 +181,7 @@ async fn who_polls_is_present_while_it_waits_and_no_longer() {
 }
 
 #[tokio::test]
-async fn a_poll_that_can_not_be_answered_says_why() {
+async fn an_invalid_poll_is_refused_with_a_reason() {
     let hall = Hall::open(config()).await;
     for (query, status, word) in [
         ("", 400, "channel"),
@@ -199,7 +199,7 @@ async fn a_poll_that_can_not_be_answered_says_why() {
 }
 
 #[tokio::test]
-async fn a_poll_that_waits_does_not_hold_up_a_server_that_stops() {
+async fn a_waiting_poll_does_not_delay_the_stop_of_the_server() {
     let hall = Hall::open(config()).await;
     let answer = poll(&hall, "channel=chat").await;
     let address = hall.address();

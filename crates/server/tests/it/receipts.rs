@@ -9,7 +9,7 @@ use crate::hall::{Hall, config};
 
 /// Before, they were counted and named, although they never received it.
 #[tokio::test]
-async fn who_subscribes_later_is_not_among_those_who_received() {
+async fn later_subscribers_do_not_count_as_having_received() {
     let hall = Hall::open(config()).await;
     let mut publisher = hall.caller().await;
     let mut early = hall.caller().await;
@@ -69,7 +69,7 @@ async fn who_subscribes_later_is_not_among_those_who_received() {
 }
 
 #[tokio::test]
-async fn a_receipt_comes_from_who_has_read_and_not_from_who_has_not() {
+async fn only_connections_that_have_read_a_message_count_as_having_received_it() {
     let workers = NonZeroUsize::new(2).unwrap();
     let hall = Hall::open(Config {
         workers,

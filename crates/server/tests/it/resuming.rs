@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_session_goes_on_where_its_connection_broke() {
+async fn a_session_continues_where_its_connection_was_lost() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
     caller.subscribe("chat", json!("now")).await;
@@ -44,7 +44,7 @@ async fn a_session_goes_on_where_its_connection_broke() {
 }
 
 #[tokio::test]
-async fn without_positions_a_session_goes_on_where_its_token_was_sealed() {
+async fn without_positions_a_session_continues_where_its_token_was_sealed() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
     caller.subscribe("chat", json!("now")).await;
@@ -65,7 +65,7 @@ async fn without_positions_a_session_goes_on_where_its_token_was_sealed() {
 }
 
 #[tokio::test]
-async fn who_comes_back_within_the_grace_neither_leaves_nor_joins() {
+async fn a_client_that_returns_within_the_grace_time_neither_leaves_nor_joins() {
     let hall = Hall::open(config()).await;
     let mut watcher = hall.caller().await;
     watcher.subscribe("chat", json!("now")).await;
@@ -96,7 +96,7 @@ async fn who_comes_back_within_the_grace_neither_leaves_nor_joins() {
 }
 
 #[tokio::test]
-async fn a_session_that_comes_back_while_its_old_connection_is_open_replaces_it() {
+async fn a_session_resumed_while_its_old_connection_is_open_replaces_it() {
     let hall = Hall::open(config()).await;
     let mut old = hall.caller().await;
     let mut new = hall.dial().await;
@@ -112,7 +112,7 @@ async fn a_session_that_comes_back_while_its_old_connection_is_open_replaces_it(
 
 /// Before, a connection cut within half a second undid the unsubscribe.
 #[tokio::test]
-async fn a_subscription_that_was_ended_does_not_come_back_however_soon_the_connection_breaks() {
+async fn an_ended_subscription_is_not_restored_after_an_immediate_disconnect() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
     caller.subscribe("chat1", json!("now")).await;
@@ -130,7 +130,7 @@ async fn a_subscription_that_was_ended_does_not_come_back_however_soon_the_conne
 
 /// Connections of one client reach any worker. Before this was fixed, 11 of 20 stayed open.
 #[tokio::test]
-async fn a_session_that_comes_back_on_another_worker_replaces_its_older_connection_there() {
+async fn a_session_resumed_on_another_worker_replaces_its_older_connection() {
     let hall = Hall::open(Config {
         workers: NonZeroUsize::new(4).unwrap(),
         ..config()
@@ -160,7 +160,7 @@ async fn a_session_that_comes_back_on_another_worker_replaces_its_older_connecti
 
 /// Before this was fixed, the newer connection was displaced permanently.
 #[tokio::test]
-async fn a_connect_that_comes_late_with_an_older_token_does_not_displace_the_newer_connection() {
+async fn a_late_connect_with_an_older_token_does_not_displace_the_newer_connection() {
     let hall = Hall::open(config()).await;
     let caller = hall.caller().await;
     let older = caller.resume.clone();
@@ -179,7 +179,7 @@ async fn a_connect_that_comes_late_with_an_older_token_does_not_displace_the_new
 }
 
 #[tokio::test]
-async fn keys_are_exchanged_while_the_server_runs_and_older_tokens_stay_good_as_long_as_told() {
+async fn keys_can_be_replaced_while_running_and_older_tokens_stay_valid_as_configured() {
     let key = |byte| ResumeKey([byte; 32]);
     let hall = Hall::open(Config {
         resume: Resume {
@@ -213,7 +213,7 @@ async fn keys_are_exchanged_while_the_server_runs_and_older_tokens_stay_good_as_
 }
 
 #[tokio::test]
-async fn a_token_that_can_t_be_used_is_refused_and_the_connection_can_connect_without() {
+async fn after_an_unusable_token_is_refused_the_client_can_connect_without_one() {
     let mut short = config();
     short.resume.expiry = Duration::ZERO;
     let hall = Hall::open(short).await;
@@ -230,7 +230,7 @@ async fn a_token_that_can_t_be_used_is_refused_and_the_connection_can_connect_wi
 }
 
 #[tokio::test]
-async fn nodes_that_share_a_key_honour_each_other_s_tokens() {
+async fn nodes_with_the_same_key_accept_each_others_tokens() {
     let shared = |key: u8| Config {
         resume: Resume {
             key: Some(ResumeKey([key; 32])),
@@ -255,7 +255,7 @@ async fn nodes_that_share_a_key_honour_each_other_s_tokens() {
 }
 
 #[tokio::test]
-async fn subscriptions_with_numbers_come_back_with_their_numbers_and_positions() {
+async fn numbered_subscriptions_are_restored_with_their_numbers_and_positions() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
     for number in [7, 8] {
@@ -314,7 +314,7 @@ async fn caught_up(caller: &mut crate::caller::Caller) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_restart_on_the_same_data_loses_nothing_and_is_no_gap() {
+async fn a_restart_on_the_same_data_loses_nothing_and_causes_no_gap() {
     let directory = tempfile::tempdir().unwrap();
     let mut token = None::<(String, String)>;
     let mut epochs = Vec::new();
@@ -366,7 +366,7 @@ async fn a_restart_on_the_same_data_loses_nothing_and_is_no_gap() {
 
 /// Clients of the original `offhook.v1.json` compare offsets, and take another epoch for a gap.
 #[tokio::test]
-async fn a_client_without_lineage_hears_of_a_new_epoch_by_a_gap_of_no_width() {
+async fn a_client_without_lineage_is_told_of_a_new_epoch_by_an_empty_gap() {
     let directory = tempfile::tempdir().unwrap();
     let hall = Hall::open(on_disk(directory.path())).await;
     let before = hall.caller().await.publish("chat", json!(1)).await;

@@ -26,7 +26,7 @@ fn session(caller: &Caller) -> SessionId {
 }
 
 #[tokio::test]
-async fn a_session_is_told_subscribed_and_closed_wherever_it_is() {
+async fn a_session_on_any_worker_can_be_messaged_subscribed_and_closed() {
     let hall = hall().await;
     for _ in 0..6 {
         let mut caller = hall.caller().await;
@@ -71,7 +71,7 @@ async fn a_session_is_told_subscribed_and_closed_wherever_it_is() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_not_here_is_not_reached() {
+async fn an_unknown_session_is_not_reached() {
     let hall = hall().await;
     let nobody = SessionId::from_bytes([9; 16]);
     let sessions = hall.sessions();
@@ -81,7 +81,7 @@ async fn a_session_that_is_not_here_is_not_reached() {
 }
 
 #[tokio::test]
-async fn sessions_of_a_server_that_has_stopped_are_not_waited_for() {
+async fn sessions_of_a_stopped_server_are_not_awaited() {
     let server = Server::start(config()).await.unwrap();
     let sessions = server.sessions().clone();
     server.stop().await;

@@ -17,7 +17,7 @@ fn narrow() -> Config {
 }
 
 #[tokio::test]
-async fn who_never_reads_delays_nobody_and_gets_everything_when_it_reads_again() {
+async fn a_client_that_does_not_read_delays_nobody_and_gets_everything_later() {
     let hall = Hall::open(narrow()).await;
     let mut sleeper = hall.narrow_caller().await;
     sleeper.subscribe("chat", json!("now")).await;
@@ -59,7 +59,7 @@ async fn who_never_reads_delays_nobody_and_gets_everything_when_it_reads_again()
 }
 
 #[tokio::test]
-async fn in_a_channel_without_history_a_slow_connection_is_told_what_it_missed() {
+async fn in_a_channel_without_history_a_slow_connection_gets_a_gap() {
     let hall = Hall::open(narrow()).await;
     let mut sleeper = hall.narrow_caller().await;
     sleeper.subscribe("fleeting/a", json!("now")).await;
@@ -98,7 +98,7 @@ fn offset_of(position: &serde_json::Value) -> u64 {
 }
 
 #[tokio::test]
-async fn who_does_not_take_its_answers_is_not_asked_for_more_questions() {
+async fn no_more_commands_are_read_from_a_client_that_does_not_read_its_answers() {
     let hall = Hall::open(narrow()).await;
     let mut publisher = hall.caller().await;
     publisher.publish("chat", json!("x".repeat(10_000))).await;
@@ -126,7 +126,7 @@ async fn who_does_not_take_its_answers_is_not_asked_for_more_questions() {
 /// Before, a filter's subscriber went on from what the worker still had, and what it had missed in
 /// channels without history was announced by nothing.
 #[tokio::test]
-async fn by_a_filter_a_slow_connection_is_told_what_it_missed_in_channels_without_history() {
+async fn a_slow_filter_subscriber_gets_gaps_for_channels_without_history() {
     let hall = Hall::open(narrow()).await;
     let mut sleeper = hall.narrow_caller().await;
     let wish = json!({ "type": "subscribe", "filter": "#", "subscription": 1 });

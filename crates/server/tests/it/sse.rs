@@ -134,7 +134,7 @@ async fn an_id_resumes_all_channels_and_filters_of_a_stream() {
 }
 
 #[tokio::test]
-async fn an_id_of_before_a_restart_is_good_after_it() {
+async fn an_event_id_stays_valid_over_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let hall = Hall::open(on_disk(directory.path())).await;
     let mut publisher = hall.caller().await;
@@ -166,7 +166,7 @@ async fn an_id_of_before_a_restart_is_good_after_it() {
 }
 
 #[tokio::test]
-async fn an_id_that_says_nothing_here_is_answered_by_a_gap() {
+async fn an_unknown_event_id_is_answered_by_a_gap() {
     let hall = Hall::open(config()).await;
     hall.caller().await.publish("chat", json!(1)).await;
     let unknown = ["x", "rubbish", "17", "%00", "1.2.3"];
@@ -196,7 +196,7 @@ async fn an_id_that_says_nothing_here_is_answered_by_a_gap() {
 }
 
 #[tokio::test]
-async fn a_stream_cut_before_its_first_message_begins_again_as_it_was_asked_for() {
+async fn a_stream_cut_before_its_first_message_starts_again_as_requested() {
     let hall = Hall::open(config()).await;
     let mut publisher = hall.caller().await;
     for n in 0..5 {
@@ -226,7 +226,7 @@ async fn a_stream_cut_before_its_first_message_begins_again_as_it_was_asked_for(
 }
 
 #[tokio::test]
-async fn starts_may_be_given_for_each_channel() {
+async fn each_channel_may_have_its_own_since() {
     let hall = Hall::open(config()).await;
     let mut publisher = hall.caller().await;
     let first = publisher.publish("chat1", json!(1)).await.replace('.', ":");
@@ -265,7 +265,7 @@ async fn joins_and_leaves_are_events() {
 }
 
 #[tokio::test]
-async fn a_stream_begins_with_the_state_of_a_channel_and_its_values_have_no_id_of_their_own() {
+async fn a_stream_may_start_with_the_state_of_a_channel_whose_values_have_no_id() {
     let mut with_state = config();
     let rules = ChannelRules {
         state: State {
@@ -341,7 +341,7 @@ async fn a_quiet_stream_has_heartbeats_as_comments() {
 }
 
 #[tokio::test]
-async fn padding_gets_the_beginning_through_a_proxy_that_holds_it_back() {
+async fn padding_gets_the_first_event_through_a_buffering_proxy() {
     let hall = Hall::open(config()).await;
     let mut reader = Reader::get(&hall, "/sse?channel=chat&padding=65536").await;
     reader.a("subscribed").await;
@@ -351,7 +351,7 @@ async fn padding_gets_the_beginning_through_a_proxy_that_holds_it_back() {
 }
 
 #[tokio::test]
-async fn what_a_client_may_not_have_is_refused_with_a_status_and_a_reason() {
+async fn a_forbidden_stream_is_refused_with_a_status_and_a_reason() {
     let hall = Hall::open(config()).await;
     for (path, status, word) in [
         ("/sse", 400, "channel and filter"),
@@ -382,7 +382,7 @@ async fn what_a_client_may_not_have_is_refused_with_a_status_and_a_reason() {
 }
 
 #[tokio::test]
-async fn a_token_stands_in_a_field_or_for_a_short_time_in_the_url() {
+async fn a_token_may_be_in_a_header_or_if_short_lived_in_the_url() {
     let hall = Hall::open(with_tokens(|_| {})).await;
     let path = "/sse?channel=silent/1";
     let field = format!("Authorization: Bearer {}\r\n", of("ann"));
@@ -405,7 +405,7 @@ async fn a_token_stands_in_a_field_or_for_a_short_time_in_the_url() {
 }
 
 #[tokio::test]
-async fn a_stream_ends_with_its_token_and_says_so() {
+async fn a_stream_ends_with_its_token_and_gives_the_reason() {
     let hall = Hall::open(with_tokens(|_| {})).await;
     let soon = token(json!({ "sub": "ann", "exp": now() + 2 }));
     let mut reader = Reader::get(&hall, &format!("/sse?channel=chat&token={soon}")).await;
@@ -416,7 +416,7 @@ async fn a_stream_ends_with_its_token_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_cookie_counts_for_requests_of_the_own_origin_only() {
+async fn a_cookie_is_accepted_only_from_the_own_origin() {
     let mut with_cookie = with_tokens(|auth| auth.cookie = Some("session".to_owned()));
     with_cookie.origins = OriginPolicy::Any;
     let hall = Hall::open(with_cookie).await;
@@ -441,7 +441,7 @@ async fn a_cookie_counts_for_requests_of_the_own_origin_only() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_read_a_stream_only_if_they_may_connect() {
+async fn pages_of_other_origins_may_read_a_stream_only_if_they_may_connect() {
     let mut listed = config();
     listed.origins = OriginPolicy::allow_list(["https://app.example"]).unwrap();
     let hall = Hall::open(listed).await;
@@ -481,7 +481,7 @@ async fn pages_of_other_origins_read_a_stream_only_if_they_may_connect() {
 }
 
 #[tokio::test]
-async fn a_page_that_made_its_own_name_resolve_to_this_server_reads_nothing() {
+async fn dns_rebinding_does_not_let_a_page_read_a_stream() {
     let hall = Hall::open(with_tokens(|auth| auth.anonymous = Some(true))).await;
     // Browsers send no origin with a page's requests to its own origin.
     let request = |fields: &str| {
@@ -496,7 +496,7 @@ async fn a_page_that_made_its_own_name_resolve_to_this_server_reads_nothing() {
 }
 
 #[tokio::test]
-async fn too_many_streams_are_told_when_to_come_back() {
+async fn streams_above_the_limit_are_told_when_to_retry() {
     let hall = Hall::open(with_connections(|limits| limits.max = 1)).await;
     let mut reader = Reader::get(&hall, "/sse?channel=chat").await;
     reader.a("subscribed").await;
@@ -513,7 +513,7 @@ async fn too_many_streams_are_told_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn requests_on_one_connection_are_counted_one_by_one() {
+async fn requests_on_one_connection_are_counted_separately() {
     let strict = with_connections(|limits| {
         limits.handshakes_per_second = 1;
         limits.handshake_burst = 3;
@@ -569,7 +569,7 @@ async fn a_slow_stream_falls_behind_and_gets_everything_at_its_own_pace() {
 }
 
 #[tokio::test]
-async fn a_stream_that_nobody_reads_is_given_up() {
+async fn a_stream_that_is_not_read_is_disconnected() {
     let mut brisk = narrow();
     brisk.keepalive.interval = Some(Duration::from_millis(100));
     brisk.keepalive.pong_timeout = Duration::from_millis(100);
@@ -597,7 +597,7 @@ async fn a_stream_that_nobody_reads_is_given_up() {
 }
 
 #[tokio::test]
-async fn streams_share_a_channel_over_all_workers() {
+async fn streams_of_different_workers_share_a_channel() {
     let mut several = config();
     several.workers = NonZeroUsize::new(3).unwrap();
     let hall = Hall::open(several).await;
@@ -618,7 +618,7 @@ async fn streams_share_a_channel_over_all_workers() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_tells_streams_when_to_come_back() {
+async fn a_stopping_server_tells_streams_when_to_reconnect() {
     let hall = Hall::open(config()).await;
     let mut reader = Reader::get(&hall, "/sse?channel=chat").await;
     reader.a("subscribed").await;
@@ -629,7 +629,7 @@ async fn a_server_that_stops_tells_streams_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn what_the_backend_tells_a_user_is_an_event() {
+async fn data_sent_to_a_user_by_the_backend_is_an_event() {
     let hall = Hall::open(with_tokens(|_| {})).await;
     let field = format!("Authorization: Bearer {}\r\n", of("ann"));
     let mut reader = Reader::ask(&hall, "/sse?channel=chat", &field).await;

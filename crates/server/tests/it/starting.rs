@@ -7,7 +7,7 @@ use offhook_server::{Config, Server, StartError};
 use crate::hall::{Hall, config, on_disk};
 
 #[tokio::test]
-async fn a_log_that_another_server_uses_is_not_served_twice() {
+async fn a_log_in_use_by_another_server_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let first = Hall::open(on_disk(directory.path())).await;
     let error = Server::start(on_disk(directory.path())).await.unwrap_err();
@@ -19,7 +19,7 @@ async fn a_log_that_another_server_uses_is_not_served_twice() {
 }
 
 #[tokio::test]
-async fn several_servers_share_one_address() {
+async fn several_servers_can_share_one_address() {
     let first = Hall::open(config()).await;
     let second = Config {
         listen: vec![first.address()],
@@ -44,7 +44,7 @@ async fn several_servers_share_one_address() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_and_a_directory_that_is_a_file_are_named() {
+async fn the_errors_for_an_address_in_use_and_a_directory_that_is_a_file_name_them() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let error = Server::start(Config {

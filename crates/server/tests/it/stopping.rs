@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::hall::{Hall, config, on_disk};
 
 #[tokio::test]
-async fn everybody_is_told_when_to_come_back_and_closed_with_1012() {
+async fn every_client_is_told_when_to_reconnect_and_closed_with_1012() {
     let mut spread = config();
     // Ten connections at half of this rate are closed over some seconds.
     spread.connections.handshakes_per_second = 4;
@@ -48,7 +48,7 @@ async fn everybody_is_told_when_to_come_back_and_closed_with_1012() {
 }
 
 #[tokio::test]
-async fn who_does_not_go_is_cut_off_in_time() {
+async fn connections_that_do_not_close_are_cut_off_in_time() {
     let hall = Hall::open(Config {
         drain: Duration::from_millis(100),
         ..config()
@@ -64,7 +64,7 @@ async fn who_does_not_go_is_cut_off_in_time() {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_is_there_after_the_stop() {
+async fn acknowledged_publications_survive_a_stop() {
     let directory = tempfile::tempdir().unwrap();
     let hall = Hall::open(on_disk(directory.path())).await;
     let mut publisher = hall.caller().await;

@@ -26,7 +26,7 @@ fn with_files(directory: &Path, cert: &str, key: &str) -> Config {
 }
 
 #[tokio::test]
-async fn connections_are_served_in_tls_and_pages_of_https_are_of_the_same_origin() {
+async fn over_tls_connections_are_served_and_https_pages_have_the_same_origin() {
     let directory = tempfile::tempdir().unwrap();
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (cert, key) = (own.cert.pem(), own.signing_key.serialize_pem());
@@ -71,7 +71,7 @@ async fn handshakes_that_come_too_fast_are_closed_before_tls() {
 }
 
 #[tokio::test]
-async fn files_that_make_no_identity_are_named() {
+async fn the_error_for_invalid_certificate_files_names_them() {
     let directory = tempfile::tempdir().unwrap();
     let broken = with_files(directory.path(), "no certificate", "no key");
     let error = Server::start(broken).await.unwrap_err();

@@ -74,7 +74,8 @@ fn useless() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn a_backend_that_lies_grows_or_breaks_off_allows_nothing_and_stops_nobody() {
+async fn an_invalid_oversized_or_incomplete_answer_of_the_backend_permits_nothing_and_delays_nobody()
+ {
     for (kind, answer) in useless() {
         let backend = TestBackend::new(move |_| Does::Writes(answer.clone())).await;
         let hall = Hall::open(impatient(&backend)).await;
@@ -106,7 +107,7 @@ async fn a_redirect_of_the_backend_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_backend_that_hangs_delays_who_asks_it_up_to_the_timeout_and_nobody_else() {
+async fn a_hanging_backend_delays_only_the_clients_it_decides_about_up_to_the_timeout() {
     let mut backend = TestBackend::new(|_| Does::Hangs).await;
     let mut config = impatient(&backend);
     config.limits.call_within = Duration::from_millis(500);
@@ -123,7 +124,7 @@ async fn a_backend_that_hangs_delays_who_asks_it_up_to_the_timeout_and_nobody_el
 }
 
 #[tokio::test]
-async fn while_the_backend_is_away_the_setting_decides_but_calls_always_fail() {
+async fn while_the_backend_is_unavailable_the_setting_decides_and_calls_always_fail() {
     for away in [NoAnswer::Refuse, NoAnswer::Allow] {
         let backend = TestBackend::new(|_| Does::Writes(Vec::new())).await;
         let mut config = impatient(&backend);
@@ -143,7 +144,7 @@ async fn while_the_backend_is_away_the_setting_decides_but_calls_always_fail() {
 }
 
 #[tokio::test]
-async fn a_backend_that_fails_again_and_again_is_left_alone() {
+async fn requests_to_a_backend_that_fails_repeatedly_are_paused() {
     let mut backend = TestBackend::new(|_| Does::Writes(Vec::new())).await;
     let hall = Hall::open(impatient(&backend)).await;
     let mut caller = hall.caller().await;
@@ -156,7 +157,7 @@ async fn a_backend_that_fails_again_and_again_is_left_alone() {
 }
 
 #[tokio::test]
-async fn questions_beyond_the_bound_are_refused_and_not_queued() {
+async fn questions_above_the_limit_are_refused() {
     let mut backend = TestBackend::new(|_| Does::Hangs).await;
     let mut config = impatient(&backend);
     config.backend.queue = 1;

@@ -31,7 +31,7 @@ async fn connected(hall: &Hall, token: &str) -> (Caller, Value) {
 }
 
 #[tokio::test]
-async fn the_backend_says_who_connects_and_what_it_may_and_is_not_asked_on_resume() {
+async fn the_backend_decides_identity_and_grants_on_connect_but_not_on_resume() {
     let mut backend = TestBackend::new(|request| {
         Does::Says(match request.body["token"].as_str() {
             Some("opaque-ann") => json!({
@@ -82,7 +82,7 @@ async fn the_backend_says_who_connects_and_what_it_may_and_is_not_asked_on_resum
 }
 
 #[tokio::test]
-async fn a_token_in_the_handshake_reaches_a_backend_that_alone_can_read_it() {
+async fn a_token_in_the_handshake_is_passed_to_the_backend_if_the_server_has_no_keys() {
     let mut backend =
         TestBackend::new(|_| Does::Says(json!({ "allow": true, "user": "bob" }))).await;
     let mut config = asking(&backend);
@@ -96,7 +96,7 @@ async fn a_token_in_the_handshake_reaches_a_backend_that_alone_can_read_it() {
 }
 
 #[tokio::test]
-async fn a_verified_token_says_who_it_is_and_is_not_given_away() {
+async fn a_verified_token_gives_the_user_and_is_not_sent_to_the_backend() {
     let mut backend =
         TestBackend::new(|_| Does::Says(json!({ "allow": true, "expires_in": 60 }))).await;
     let mut config = with_tokens(|_| {});
@@ -121,7 +121,7 @@ async fn a_verified_token_says_who_it_is_and_is_not_given_away() {
 }
 
 #[tokio::test]
-async fn subscribing_asks_once_and_the_backends_error_reaches_the_client_as_it_is() {
+async fn a_subscription_causes_one_question_and_the_backends_error_is_passed_on_unchanged() {
     let mut backend = TestBackend::new(|request| {
         if request.body["channel"] == "asked/open" {
             return allow();
@@ -151,7 +151,7 @@ async fn subscribing_asks_once_and_the_backends_error_reaches_the_client_as_it_i
 }
 
 #[tokio::test]
-async fn publishing_may_be_changed_tagged_or_refused() {
+async fn the_backend_may_change_tag_or_refuse_a_publication() {
     let backend = TestBackend::new(|request| match request.body["data"].as_str() {
         Some("rude") => {
             Does::Says(json!({ "allow": true, "data": "polite", "tags": { "by": "us" } }))
@@ -185,7 +185,7 @@ async fn publishing_may_be_changed_tagged_or_refused() {
 }
 
 #[tokio::test]
-async fn a_call_is_answered_and_who_may_call_is_ruled() {
+async fn a_call_is_answered_if_the_rules_permit_it() {
     let mut backend = TestBackend::new(|request| match request.body["method"].as_str() {
         Some("sum") => Does::Says(json!({ "data": { "sum": 3 } })),
         _ => Does::Says(json!({ "error": { "code": "no_method", "message": "no such method" } })),
@@ -230,7 +230,7 @@ fn fails_first(answer: Value) -> impl FnMut(&Request) -> Does + Send {
 }
 
 #[tokio::test]
-async fn a_question_is_repeated_with_its_id_and_a_call_only_if_it_has_a_key() {
+async fn questions_are_repeated_with_their_id_and_calls_only_with_a_key() {
     let answer = json!({ "allow": true, "data": 1 });
     let mut backend = TestBackend::new(fails_first(answer)).await;
     let hall = Hall::open(asking(&backend)).await;
@@ -277,7 +277,7 @@ async fn connections_to_the_backend_are_reused() {
 }
 
 #[tokio::test]
-async fn channels_and_members_are_told_in_order_over_all_workers() {
+async fn events_of_channels_and_members_are_in_order_over_all_workers() {
     let mut backend = TestBackend::new(|_| allow()).await;
     let mut config = asking(&backend);
     config.workers = NonZeroUsize::new(2).unwrap();
@@ -312,7 +312,7 @@ async fn channels_and_members_are_told_in_order_over_all_workers() {
 }
 
 #[tokio::test]
-async fn events_that_a_backend_never_takes_are_dropped_and_the_number_is_told() {
+async fn events_not_accepted_by_the_backend_are_dropped_and_counted() {
     let (open, opened) = std::sync::mpsc::sync_channel::<()>(1);
     let mut is_open = false;
     let mut backend = TestBackend::new(move |request| {
@@ -349,7 +349,7 @@ async fn events_that_a_backend_never_takes_are_dropped_and_the_number_is_told() 
 }
 
 #[tokio::test]
-async fn a_storm_of_sessions_that_resume_asks_the_backend_nothing() {
+async fn many_resuming_sessions_cause_no_question_to_the_backend() {
     let mut backend = TestBackend::new(|_| allow()).await;
     let mut config = impatient(&backend);
     config.backend.timeout = Duration::from_secs(30);
@@ -373,7 +373,7 @@ async fn a_storm_of_sessions_that_resume_asks_the_backend_nothing() {
 }
 
 #[tokio::test]
-async fn a_client_of_server_sent_events_or_polling_is_asked_about_too() {
+async fn the_backend_decides_about_clients_of_sse_and_polling() {
     let mut backend = TestBackend::new(|request| {
         Does::Says(json!({ "allow": request.body["token"] == "opaque", "user": "ann" }))
     })

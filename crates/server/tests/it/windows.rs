@@ -62,7 +62,7 @@ async fn come_back(hall: &Hall, token: &str) -> Vec<(Value, Value)> {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_does_not_come_again_and_what_was_not_does_counted() {
+async fn after_a_reconnect_only_unacknowledged_messages_are_redelivered_and_counted() {
     let directory = tempfile::tempdir().unwrap();
     let hall = hall(directory.path()).await;
     let mut caller = five(&hall, json!({"channel": "chat/a"})).await;
@@ -85,7 +85,7 @@ async fn what_was_acknowledged_does_not_come_again_and_what_was_not_does_counted
 }
 
 #[tokio::test]
-async fn what_a_filter_brought_and_was_not_acknowledged_comes_again_after_a_restart() {
+async fn unacknowledged_messages_of_a_filter_are_redelivered_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let running = hall(directory.path()).await;
     let mut caller = five(&running, json!({"filter": "chat/+"})).await;
@@ -147,7 +147,7 @@ async fn a_session_with_many_full_windows_has_a_short_token() {
 }
 
 #[tokio::test]
-async fn one_after_the_other_is_acknowledged_within_a_window_of_one() {
+async fn a_window_of_one_delivers_message_after_message() {
     let directory = tempfile::tempdir().unwrap();
     let hall = hall(directory.path()).await;
     let mut other = hall.caller().await;

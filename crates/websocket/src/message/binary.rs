@@ -185,12 +185,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_bytes_cost_no_more_room_than_a_handle_to_many() {
+    fn short_bytes_need_no_more_space_than_a_handle_to_long_ones() {
         assert_eq!(size_of::<Binary>(), size_of::<Bytes>());
     }
 
     #[test]
-    fn every_length_around_the_bound_is_kept_as_it_is() {
+    fn text_of_every_length_around_the_inline_limit_is_kept_unchanged() {
         for len in 0..40 {
             let bytes: Vec<u8> = (0..len).collect();
             assert_eq!(Binary::from(bytes.as_slice()), bytes.as_slice());

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_length_that_fits_is_kept_as_it_is_and_none_that_does_not() {
+    fn every_length_that_fits_inline_is_kept_unchanged_and_longer_ones_are_not() {
         for len in 0..=MOST {
             let bytes: Vec<u8> = (1..=len as u8).map(|byte| byte.wrapping_mul(37)).collect();
             let short = Short::new(&bytes).expect("it fits");

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_proxy_is_refused_by_name() {
+    fn an_invalid_proxy_network_is_refused_by_name() {
         for name in [
             "",
             "proxy.example",

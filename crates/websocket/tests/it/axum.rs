@@ -71,7 +71,7 @@ async fn over_http_2_it_is_a_stream_on_the_same_port() {
 }
 
 #[tokio::test]
-async fn the_clients_order_chooses_among_the_subprotocols_spoken() {
+async fn the_clients_order_decides_among_supported_subprotocols() {
     let address = serve(app()).await;
     for version in [HttpVersion::Http1, HttpVersion::Http2] {
         let offer = |names: &[&str]| {
@@ -91,7 +91,7 @@ async fn the_clients_order_chooses_among_the_subprotocols_spoken() {
 }
 
 #[tokio::test]
-async fn what_comes_right_behind_the_request_is_not_lost() {
+async fn bytes_right_after_the_request_are_not_lost() {
     let address = serve(app()).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!(
@@ -113,7 +113,7 @@ async fn what_comes_right_behind_the_request_is_not_lost() {
 }
 
 #[tokio::test]
-async fn rejections_have_their_status() {
+async fn each_rejection_has_its_status() {
     let address = serve(app()).await;
     for version in [HttpVersion::Http1, HttpVersion::Http2] {
         let foreign = connect(address, version).origin("https://elsewhere.example");
@@ -137,7 +137,7 @@ async fn rejections_have_their_status() {
 }
 
 #[tokio::test]
-async fn an_ordinary_get_is_told_what_is_here() {
+async fn an_ordinary_get_is_answered_with_an_explanation() {
     let address = serve(app()).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     let get = format!("GET /room/7 HTTP/1.1\r\nHost: {address}\r\n\r\n");
@@ -161,7 +161,7 @@ async fn an_ordinary_get_is_told_what_is_here() {
 }
 
 #[tokio::test]
-async fn an_acceptor_in_the_extensions_says_who_may_connect_and_how() {
+async fn an_acceptor_in_the_extensions_is_used() {
     let acceptor = Acceptor::default()
         .origin(OriginPolicy::Any)
         .settings(Settings::default().deflate(DeflateConfig::default()));

@@ -33,7 +33,7 @@ async fn bridged(closing: CloseCode) -> WebSocket {
 }
 
 #[tokio::test]
-async fn a_bridge_passes_messages_of_every_length_on_and_back() {
+async fn a_bridge_passes_on_messages_of_every_length_in_both_directions() {
     let mut client = bridged(CloseCode::NORMAL).await;
     for len in [0, 1, 1_000, 300_000, 1_000_000] {
         client.send(vec![7; len]).await.unwrap();
@@ -47,7 +47,7 @@ async fn a_bridge_passes_messages_of_every_length_on_and_back() {
 }
 
 #[tokio::test]
-async fn a_bridge_passes_each_end_on_with_its_code() {
+async fn a_bridge_passes_on_each_close_with_its_code() {
     for code in [1000, 1001, 3000, 4999].map(CloseCode::new) {
         let mut client = bridged(code).await;
         client.send("close").await.unwrap();
@@ -58,7 +58,7 @@ async fn a_bridge_passes_each_end_on_with_its_code() {
 }
 
 #[tokio::test]
-async fn an_end_without_a_code_is_passed_on_without_and_a_lost_one_as_an_error() {
+async fn a_bridge_passes_on_a_close_without_a_code_and_a_loss_as_an_error() {
     for (lost, code) in [
         (false, CloseCode::NO_STATUS),
         (true, CloseCode::INTERNAL_ERROR),
@@ -79,7 +79,7 @@ async fn an_end_without_a_code_is_passed_on_without_and_a_lost_one_as_an_error()
 }
 
 #[tokio::test]
-async fn a_byte_stream_carries_any_number_of_bytes_both_ways_at_once() {
+async fn a_byte_stream_transfers_any_number_of_bytes_in_both_directions_at_once() {
     let (near, far, _link) = Pair::new().capacity(5_000).open();
     let (near, far) = (near.into_byte_stream(), far.into_byte_stream());
     let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| (n * 7 / 3) as u8).collect();

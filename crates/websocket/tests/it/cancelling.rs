@@ -73,7 +73,7 @@ async fn a_cancelled_send_has_sent_the_whole_message_or_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_recv_loses_and_doubles_nothing() {
+async fn a_cancelled_recv_neither_loses_nor_repeats_a_message() {
     for polls in 1..POLLS {
         let (client, mut server, _link) = slow();
         let sent = talk(client);
@@ -90,7 +90,7 @@ async fn a_cancelled_recv_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_recv_stream_or_next_loses_and_doubles_nothing() {
+async fn a_cancelled_recv_stream_or_next_neither_loses_nor_repeats_a_message() {
     for polls in 1..POLLS {
         let (client, mut server, _link) = slow();
         let sent = talk(client);
@@ -120,7 +120,7 @@ async fn a_cancelled_recv_stream_or_next_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_write_has_written_its_whole_piece_or_nothing() {
+async fn a_cancelled_write_has_sent_its_whole_piece_or_nothing() {
     let mut interrupted = 0;
     for polls in 1..POLLS {
         let (mut client, server, _link) = slow();
@@ -176,7 +176,7 @@ async fn a_cancelled_finish_has_finished_or_closes_with_1011() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_send_stream_keeps_nobody_waiting() {
+async fn a_cancelled_send_stream_does_not_block_other_senders() {
     for polls in 1..POLLS {
         let (mut client, server, _link) = slow();
         let received = collect(server);
@@ -220,7 +220,7 @@ async fn a_cancelled_ping_loses_no_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_close_goes_on_and_can_be_waited_for_again() {
+async fn a_cancelled_close_continues_and_can_be_awaited_again() {
     for polls in 1..POLLS {
         let (mut client, server, _link) = slow();
         let received = collect(server);

@@ -38,7 +38,7 @@ async fn a_server_closes_with_the_whole_handshake_too() {
 }
 
 #[tokio::test]
-async fn both_ends_may_close_at_once() {
+async fn both_ends_may_close_at_the_same_time() {
     let (mut client, mut server) = pair();
     client.sender().close(CloseCode::NORMAL, "").unwrap();
     server.sender().close(CloseCode::GOING_AWAY, "").unwrap();
@@ -54,7 +54,7 @@ async fn both_ends_may_close_at_once() {
 }
 
 #[tokio::test]
-async fn messages_that_were_on_their_way_arrive_after_a_close_was_begun() {
+async fn messages_in_flight_arrive_after_a_close_was_started() {
     let (mut client, mut server) = pair();
     server.send("on its way").await.unwrap();
     client.sender().close(CloseCode::NORMAL, "").unwrap();
@@ -76,7 +76,7 @@ async fn a_code_or_a_reason_that_must_not_be_sent_leaves_the_connection_open() {
 }
 
 #[tokio::test]
-async fn dropping_says_1001_after_what_was_sent_and_senders_get_an_error() {
+async fn dropping_closes_with_1001_after_sent_messages_and_senders_get_an_error() {
     let (mut client, server) = pair();
     let sender = server.sender();
     server.send("last words").await.unwrap();
@@ -98,7 +98,7 @@ async fn dropping_says_1001_after_what_was_sent_and_senders_get_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_for_something_is_told_when_the_connection_is_dropped() {
+async fn all_waiters_are_woken_when_the_connection_is_dropped() {
     let settings = Settings::default().send_buffer(100);
     let (client, _server, _link) = Pair::new().capacity(100).client(&settings).open();
     while client.try_send(vec![0; 50]).is_ok() {}
@@ -119,7 +119,7 @@ async fn whoever_waits_for_something_is_told_when_the_connection_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_for_something_is_told_when_the_connection_is_lost() {
+async fn all_waiters_are_woken_when_the_connection_is_lost() {
     let settings = Settings::default().send_buffer(100);
     let (mut client, _server, link) = Pair::new().capacity(100).client(&settings).open();
     while client.try_send(vec![0; 50]).is_ok() {}
@@ -142,7 +142,7 @@ async fn whoever_waits_for_something_is_told_when_the_connection_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sender_that_waits_for_room_is_told_as_soon_as_the_connection_closes() {
+async fn a_sender_waiting_for_room_is_woken_when_the_connection_closes() {
     let settings = Settings::default().send_buffer(100);
     let (client, _server, _link) = Pair::new().capacity(100).client(&settings).open();
     while client.try_send(vec![0; 50]).is_ok() {}
@@ -155,7 +155,7 @@ async fn a_sender_that_waits_for_room_is_told_as_soon_as_the_connection_closes()
 }
 
 #[tokio::test]
-async fn a_writer_that_is_dropped_before_the_end_of_its_message_closes_with_1011() {
+async fn a_writer_dropped_before_the_end_of_its_message_closes_with_1011() {
     let (mut client, mut server) = pair();
     let mut writer = client.send_stream(Kind::Text).await.unwrap();
     writer.write("begun").await.unwrap();
@@ -166,7 +166,7 @@ async fn a_writer_that_is_dropped_before_the_end_of_its_message_closes_with_1011
 }
 
 #[tokio::test]
-async fn a_last_piece_of_the_other_type_closes_with_1011() {
+async fn finishing_with_a_piece_of_another_type_closes_with_1011() {
     let (client, mut server) = pair();
     let mut writer = client.send_stream(Kind::Text).await.unwrap();
     writer.write("begun").await.unwrap();
@@ -214,7 +214,7 @@ async fn a_message_that_races_with_the_close_either_arrives_or_is_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_does_not_answer_the_close_is_waited_for_as_long_as_was_said() {
+async fn a_peer_that_does_not_answer_the_close_is_awaited_for_the_close_timeout() {
     let (mut client, server) = pair();
     let begun = tokio::time::Instant::now();
     let ended = client.close(CloseCode::NORMAL, "").await;
@@ -227,7 +227,7 @@ async fn a_peer_that_does_not_answer_the_close_is_waited_for_as_long_as_was_said
 
 /// More is unsent than the send buffer holds, and no keepalive wakes anybody in between.
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_closes_and_reads_no_more_is_waited_for_as_long_as_was_said() {
+async fn a_peer_that_closes_and_stops_reading_is_awaited_for_the_close_timeout() {
     let closing_within = |seconds| {
         Settings::default().config(Config {
             keepalive: Keepalive {
@@ -286,7 +286,7 @@ async fn a_connection_can_be_dropped_outside_the_runtime() {
 }
 
 #[tokio::test]
-async fn what_the_peer_said_last_is_heard_also_by_those_who_write_when_it_has_gone() {
+async fn the_peers_last_message_and_close_code_are_received_after_a_failed_write() {
     let (mut client, server) = pair();
     server.send("last words").await.unwrap();
     server.sender().close(CloseCode::new(4001), "why").unwrap();
@@ -301,7 +301,7 @@ async fn what_the_peer_said_last_is_heard_also_by_those_who_write_when_it_has_go
 }
 
 #[tokio::test]
-async fn what_the_peer_said_last_is_heard_over_tcp_too() {
+async fn over_tcp_the_peers_last_message_and_close_code_are_received_after_a_failed_write() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let near = TcpStream::connect(listener.local_addr().unwrap())
         .await
@@ -323,7 +323,7 @@ async fn what_the_peer_said_last_is_heard_over_tcp_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_ends_too_when_nothing_can_be_written_any_more() {
+async fn each_ends_when_nothing_can_be_written() {
     let (client, mut server) = pair();
     client.send("hello").await.unwrap();
     drop(client);
@@ -338,7 +338,7 @@ async fn each_ends_too_when_nothing_can_be_written_any_more() {
 
 /// node's `ws`, while still writing, gave up at a reset and never read the Close.
 #[tokio::test]
-async fn a_peer_that_is_still_writing_what_is_too_big_can_finish_and_read_1009() {
+async fn a_peer_still_writing_a_too_large_message_can_finish_and_read_1009() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut near = TcpStream::connect(listener.local_addr().unwrap())
         .await
@@ -370,7 +370,7 @@ async fn a_peer_that_is_still_writing_what_is_too_big_can_finish_and_read_1009()
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_the_end_sees_it_at_once_though_nobody_has_ever_received() {
+async fn ended_returns_immediately_even_if_no_task_ever_received() {
     let begun = tokio::time::Instant::now();
     let (client, server) = pair();
     let restart = CloseCode::SERVICE_RESTART;

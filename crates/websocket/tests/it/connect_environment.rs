@@ -37,12 +37,11 @@ fn said(output: &Output, what: &str) -> bool {
 }
 
 #[tokio::test]
-async fn the_proxy_of_the_environment_is_taken_unless_no_proxy_names_the_host() {
+async fn the_proxy_of_the_environment_is_used_unless_no_proxy_matches_the_host() {
     if is_inner().await {
         return;
     }
-    let test =
-        "connect_environment::the_proxy_of_the_environment_is_taken_unless_no_proxy_names_the_host";
+    let test = "connect_environment::the_proxy_of_the_environment_is_used_unless_no_proxy_matches_the_host";
     let mut proxy = Server::with([Reply::say("HTTP/1.1 403 No\r\n\r\n").and_close()]).await;
     let proxy_url = format!("http://ada:secret@{}", proxy.address);
     let server = Server::with([Reply::open(), Reply::open()]).await;
@@ -76,13 +75,13 @@ async fn the_proxy_of_the_environment_is_taken_unless_no_proxy_names_the_host() 
 
 #[cfg(any(feature = "aws-lc", feature = "ring"))]
 #[tokio::test]
-async fn without_roots_of_our_own_the_systems_are_trusted() {
+async fn without_configured_roots_those_of_the_system_are_trusted() {
     use crate::authority::{Authority, serve};
 
     if is_inner().await {
         return;
     }
-    let test = "connect_environment::without_roots_of_our_own_the_systems_are_trusted";
+    let test = "connect_environment::without_configured_roots_those_of_the_system_are_trusted";
     let authority = Authority::new();
     let acceptor = authority.server("localhost").acceptor(None);
     let (port, _seen) = serve(acceptor, (0..3).map(|_| Reply::open()).collect()).await;

@@ -8,7 +8,7 @@ use offhook::protocol::handshake::HandshakeFailure;
 use crate::scripted::{Reply, Server, field, to};
 
 #[tokio::test]
-async fn the_request_says_what_was_asked_for() {
+async fn the_request_has_the_configured_fields() {
     let mut server = Server::with([Reply::open_with("Sec-WebSocket-Protocol: b\r\n", b"")]).await;
     let url = format!(
         "http://ada:se%63ret@127.0.0.1:{}/chat?room=7",
@@ -43,7 +43,7 @@ async fn the_request_says_what_was_asked_for() {
 }
 
 #[tokio::test]
-async fn a_header_of_the_callers_wins_over_the_urls_user_name() {
+async fn a_header_of_the_caller_takes_precedence_over_the_user_name_in_the_url() {
     let mut server = Server::with([Reply::open()]).await;
     let url = format!("ws://ada:secret@127.0.0.1:{}/", server.port());
     let connect = to(url).header("authorization", "Bearer 42");
@@ -54,7 +54,7 @@ async fn a_header_of_the_callers_wins_over_the_urls_user_name() {
 }
 
 #[tokio::test]
-async fn one_connect_opens_as_often_as_one_likes_with_a_fresh_key() {
+async fn one_connect_can_open_several_connections_each_with_a_new_key() {
     let mut server = Server::with([Reply::open(), Reply::open()]).await;
     let connect = server.connect();
     let again = connect.clone();
@@ -66,7 +66,7 @@ async fn one_connect_opens_as_often_as_one_likes_with_a_fresh_key() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_request_is_said_before_anybody_is_asked() {
+async fn an_invalid_request_is_an_error_before_anything_is_sent() {
     // Nothing listens on port 1, and no connection is attempted.
     let url = "ws://127.0.0.1:1/";
     for connect in [
@@ -86,7 +86,7 @@ async fn what_is_wrong_with_the_request_is_said_before_anybody_is_asked() {
 }
 
 #[tokio::test]
-async fn a_refusal_comes_with_status_headers_and_body() {
+async fn a_refusal_has_status_headers_and_body() {
     let server = Server::with([
         Reply::say("HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 9\r\n\r\ncome back"),
         // The body ends with the connection.
@@ -110,7 +110,7 @@ async fn a_refusal_comes_with_status_headers_and_body() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_handshake_fails_it() {
+async fn an_answer_that_is_not_a_handshake_is_an_error() {
     let server = Server::with([
         Reply::say(
             "HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -143,7 +143,7 @@ async fn an_answer_that_is_no_handshake_fails_it() {
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_up_instead_of_answering_is_a_loss() {
+async fn a_connection_closed_before_the_answer_is_lost() {
     let server = Server::with([
         Reply::say("").and_close(),
         Reply::say("HTTP/1.1 101 Y").and_close(),
@@ -159,7 +159,7 @@ async fn a_server_that_hangs_up_instead_of_answering_is_a_loss() {
 }
 
 #[tokio::test]
-async fn frames_that_come_with_the_answer_are_the_first_to_be_received() {
+async fn frames_that_arrive_with_the_answer_are_received_first() {
     // RFC 6455 §5.7: a text message that contains "Hello".
     let server = Server::with([Reply::open_with("", b"\x81\x05Hello")]).await;
     let mut socket = server.connect().open().await.unwrap();
@@ -169,7 +169,7 @@ async fn frames_that_come_with_the_answer_are_the_first_to_be_received() {
 
 /// Text from a server is shown escaped: it cannot forge log lines or control a terminal.
 #[tokio::test]
-async fn what_a_server_says_is_shown_with_its_control_characters_escaped() {
+async fn control_characters_in_a_servers_text_are_escaped() {
     let body = "down\u{1b}]0;title\u{7}\rfine";
     let reply = format!(
         "HTTP/1.1 503 No\r\nContent-Length: {}\r\n\r\n{body}",

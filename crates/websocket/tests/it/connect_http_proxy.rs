@@ -46,7 +46,7 @@ fn why(error: &Error) -> &ProxyError {
 }
 
 #[tokio::test]
-async fn the_proxy_is_asked_for_a_tunnel_and_the_server_sees_nothing_of_it() {
+async fn the_tunnel_through_the_proxy_is_invisible_to_the_server() {
     let mut server = Server::with([Reply::open()]).await;
     let answer = "HTTP/1.0 200 Connection established\r\nVia: a\r\n\r\n";
     let (proxy, mut asked) = tunnel_to(server.address, answer).await;
@@ -67,7 +67,7 @@ async fn the_proxy_is_asked_for_a_tunnel_and_the_server_sees_nothing_of_it() {
 }
 
 #[tokio::test]
-async fn an_ipv6_address_is_asked_for_in_brackets() {
+async fn an_ipv6_address_is_requested_in_brackets() {
     let server = Server::with([Reply::open()]).await;
     let (proxy, mut asked) = tunnel_to(server.address, "HTTP/1.1 299 Fine\r\n\r\n").await;
     to("ws://[2001:db8::1]:81/")
@@ -83,7 +83,7 @@ async fn an_ipv6_address_is_asked_for_in_brackets() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_wants_a_password_gets_one_or_a_clear_error() {
+async fn a_proxy_that_requires_a_password_gets_it_or_the_error_says_so() {
     let answer = "HTTP/1.1 407 Who?\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n";
     let error = refused("", answer).await;
     assert!(matches!(
@@ -101,7 +101,7 @@ async fn a_proxy_that_wants_a_password_gets_one_or_a_clear_error() {
 }
 
 #[tokio::test]
-async fn a_proxys_refusal_tells_its_status() {
+async fn a_refusal_of_the_proxy_has_its_status() {
     let error = refused("", "HTTP/1.1 403 Forbidden\r\n\r\nno").await;
     assert!(matches!(why(&error), ProxyError::Status(403)), "{error:?}");
     assert!(!error.is_retryable());
@@ -111,7 +111,7 @@ async fn a_proxys_refusal_tells_its_status() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_proxys_is_malformed() {
+async fn an_answer_that_is_not_http_is_malformed() {
     let long = format!("HTTP/1.1 200 Yes\r\nX: {}\r\n\r\n", "x".repeat(10_000));
     let many = format!("HTTP/1.1 200 Yes\r\n{}\r\n", "X: y\r\n".repeat(65));
     let answers: [&[u8]; 5] = [
@@ -129,7 +129,7 @@ async fn an_answer_that_is_no_proxys_is_malformed() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_hangs_up_is_a_loss() {
+async fn a_connection_closed_by_the_proxy_is_lost() {
     for answer in ["", "HTTP/1.1 200 Conn", "HTTP/1.1 200 Yes\r\n"] {
         let error = refused("", answer).await;
         assert!(matches!(why(&error), ProxyError::Lost(_)), "{error:?}");
@@ -138,7 +138,7 @@ async fn a_proxy_that_hangs_up_is_a_loss() {
 }
 
 #[tokio::test]
-async fn a_password_that_http_cannot_carry_is_the_callers_mistake() {
+async fn a_password_that_http_cannot_transfer_is_an_error_of_the_caller() {
     let error = refused("a%3Ab:c@", "").await;
     assert!(
         matches!(why(&error), ProxyError::NotRepresentable(_)),
@@ -147,7 +147,7 @@ async fn a_password_that_http_cannot_carry_is_the_callers_mistake() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_not_there_is_what_cannot_be_connected_to() {
+async fn the_error_for_a_missing_proxy_names_the_proxy() {
     let connect = to("ws://example.com/").proxy("http://127.0.0.1:1");
     let error = connect.open().await.unwrap_err();
     assert_eq!(error.to_string(), "cannot connect to 127.0.0.1:1");

@@ -12,7 +12,7 @@ fn reason(error: Error) -> String {
 }
 
 #[tokio::test]
-async fn every_redirect_that_names_a_place_is_followed() {
+async fn every_redirect_with_a_location_is_followed() {
     for status in [301, 302, 303, 307, 308] {
         let mut server =
             Server::with([Reply::redirect(status, "../there?x#y"), Reply::open()]).await;
@@ -24,7 +24,7 @@ async fn every_redirect_that_names_a_place_is_followed() {
 }
 
 #[tokio::test]
-async fn a_redirect_without_a_place_is_a_refusal() {
+async fn a_redirect_without_a_location_is_a_refusal() {
     let server = Server::with([
         Reply::say("HTTP/1.1 302 Where?\r\nContent-Length: 0\r\n\r\n"),
         Reply::redirect(304, "/"),
@@ -46,7 +46,7 @@ async fn a_loop_of_redirects_ends_at_the_limit() {
 }
 
 #[tokio::test]
-async fn who_follows_none_gets_to_see_the_redirect() {
+async fn with_redirects_disabled_the_redirect_is_a_refusal() {
     let server = Server::with([Reply::redirect(307, "/there")]).await;
     let error = server.connect().redirects(0).open().await.unwrap_err();
     let Error::Refused(refused) = error else {
@@ -57,7 +57,7 @@ async fn who_follows_none_gets_to_see_the_redirect() {
 }
 
 #[tokio::test]
-async fn the_same_server_sees_the_secrets_again() {
+async fn the_same_server_gets_the_credentials_again() {
     let mut server = Server::with([Reply::redirect(302, "/there"), Reply::open()]).await;
     let url = format!("ws://ada:secret@{}/", server.address);
     to(url).header("X-Key", "42").open().await.unwrap();
@@ -68,7 +68,7 @@ async fn the_same_server_sees_the_secrets_again() {
 }
 
 #[tokio::test]
-async fn another_server_never_sees_the_secrets() {
+async fn another_server_never_gets_the_credentials() {
     let mut second = Server::with([Reply::redirect(302, "/on"), Reply::open()]).await;
     let place = format!("http://{}/there", second.address);
     let mut first = Server::with([Reply::redirect(302, &place)]).await;
@@ -94,7 +94,7 @@ async fn another_server_never_sees_the_secrets() {
 }
 
 #[tokio::test]
-async fn a_place_that_is_no_websockets_is_not_gone_to() {
+async fn a_location_that_is_not_a_websocket_url_is_not_followed() {
     for (place, hint) in [
         ("ftp://127.0.0.1/", "scheme"),
         ("ws://user:secret@127.0.0.1:0/", "65535"),

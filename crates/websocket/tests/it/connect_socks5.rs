@@ -60,7 +60,7 @@ fn why(error: &Error) -> &ProxyError {
 const REQUEST: &[u8] = b"\x05\x01\x00\x03\x0bexample.com\x00\x50";
 
 #[tokio::test]
-async fn socks5h_leaves_the_name_to_the_proxy() {
+async fn socks5h_lets_the_proxy_resolve_the_name() {
     let server = Server::with([Reply::open()]).await;
     let script = vec![(3, vec![5, 0]), (REQUEST.len(), BOUND_V4.to_vec())];
     let (proxy, mut heard) = scripted(vec![script], Some(server.address)).await;
@@ -71,7 +71,7 @@ async fn socks5h_leaves_the_name_to_the_proxy() {
 }
 
 #[tokio::test]
-async fn socks5_looks_the_name_up_before_it_asks() {
+async fn socks5_resolves_the_name_first() {
     let found = tokio::net::lookup_host(("localhost", 80)).await.unwrap();
     let first = found.into_iter().next().unwrap().ip();
     let (kind, length) = if first.is_ipv4() { (1, 10) } else { (4, 22) };
@@ -85,7 +85,7 @@ async fn socks5_looks_the_name_up_before_it_asks() {
 }
 
 #[tokio::test]
-async fn addresses_are_asked_for_as_such() {
+async fn addresses_are_sent_to_the_proxy_as_addresses() {
     for (url, request) in [
         ("ws://10.0.0.1/", vec![5, 1, 0, 1, 10, 0, 0, 1, 0, 80]),
         (
@@ -111,7 +111,7 @@ async fn addresses_are_asked_for_as_such() {
 }
 
 #[tokio::test]
-async fn whatever_address_the_proxy_bound_the_tunnel_begins_right_behind_it() {
+async fn the_tunnel_starts_after_the_bound_address_of_any_kind() {
     let mut by_name = vec![5, 0, 0, 3, 255];
     by_name.extend([b'a'; 255 + 2]);
     let replies = [
@@ -132,7 +132,7 @@ async fn whatever_address_the_proxy_bound_the_tunnel_begins_right_behind_it() {
 }
 
 #[tokio::test]
-async fn user_name_and_password_are_given_to_a_proxy_that_wants_them() {
+async fn user_name_and_password_are_sent_to_a_proxy_that_requires_them() {
     let server = Server::with([Reply::open()]).await;
     let script = vec![
         (4, vec![5, 2]),
@@ -148,7 +148,7 @@ async fn user_name_and_password_are_given_to_a_proxy_that_wants_them() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_takes_nobody_says_whether_a_password_would_help() {
+async fn the_error_for_refused_authentication_says_whether_a_password_is_required() {
     let error = refused("", vec![(3, vec![5, 0xff])]).await;
     assert!(matches!(
         why(&error),
@@ -176,7 +176,7 @@ async fn a_proxy_that_takes_nobody_says_whether_a_password_would_help() {
 }
 
 #[tokio::test]
-async fn every_failure_of_the_proxy_has_its_own_words() {
+async fn every_failure_of_the_proxy_has_its_own_text() {
     let mut words = Vec::new();
     for code in 1..=9 {
         // Only two bytes: some proxies send no more.
@@ -192,7 +192,7 @@ async fn every_failure_of_the_proxy_has_its_own_words() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_socks5_is_malformed() {
+async fn an_answer_that_is_not_socks5_is_malformed() {
     for script in [
         vec![(3, b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())],
         vec![(3, vec![4, 0])],
@@ -205,7 +205,7 @@ async fn an_answer_that_is_no_socks5_is_malformed() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_hangs_up_is_a_loss() {
+async fn a_connection_closed_by_the_proxy_is_lost() {
     for script in [
         vec![(3, vec![])],
         vec![(3, vec![5])],
@@ -220,7 +220,7 @@ async fn a_proxy_that_hangs_up_is_a_loss() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_into_255_bytes_is_the_callers_mistake() {
+async fn names_and_passwords_above_255_bytes_are_errors_of_the_caller() {
     let long = "a".repeat(256);
     for user in [format!("{long}:b@"), format!("b:{long}@")] {
         let error = refused(&user, vec![(4, vec![5, 2])]).await;

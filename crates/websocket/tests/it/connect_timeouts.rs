@@ -23,7 +23,7 @@ fn timed_out(error: &Error) -> (Phase, &str) {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_the_handshake_is_given_up() {
+async fn a_handshake_without_an_answer_times_out() {
     let server = Server::with([Reply::say("HTTP/1.1 101 Switch")]).await;
     let connect = server.connect().handshake_timeout(SHORT);
     let error = connect.open().await.unwrap_err();
@@ -42,7 +42,7 @@ async fn interim_answers_do_not_prolong_the_handshake() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_without_an_end_is_given_out_after_two_seconds_as_far_as_it_came() {
+async fn an_endless_refusal_is_returned_after_two_seconds_as_far_as_received() {
     let server = Server::with([Reply::say("HTTP/1.1 403 No\r\n\r\nnot yo")]).await;
     let before = tokio::time::Instant::now();
     let Error::Refused(refused) = server.connect().open().await.unwrap_err() else {
@@ -53,7 +53,7 @@ async fn a_refusal_without_an_end_is_given_out_after_two_seconds_as_far_as_it_ca
 }
 
 #[tokio::test]
-async fn a_proxy_that_never_answers_is_given_up() {
+async fn a_proxy_that_never_answers_times_out() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     for scheme in ["http", "socks5h"] {
         let proxy = format!("{scheme}://{}", silent.local_addr().unwrap());
@@ -65,7 +65,7 @@ async fn a_proxy_that_never_answers_is_given_up() {
 
 #[cfg(any(feature = "aws-lc", feature = "ring"))]
 #[tokio::test]
-async fn a_server_that_never_answers_tls_is_given_up() {
+async fn a_tls_handshake_without_an_answer_times_out() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let tls = offhook::Tls::builder()
         .pinned_sha256([0; 32])
@@ -77,7 +77,7 @@ async fn a_server_that_never_answers_tls_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_word_from_the_caller_both_waits_end_after_ten_seconds() {
+async fn by_default_both_timeouts_are_ten_seconds() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();
     let before = tokio::time::Instant::now();
@@ -93,7 +93,7 @@ async fn without_a_word_from_the_caller_both_waits_end_after_ten_seconds() {
 }
 
 #[tokio::test]
-async fn the_longest_timeout_is_none_that_overflows() {
+async fn the_longest_timeout_does_not_overflow() {
     let server = Server::with([Reply::open()]).await;
     let connect = server.connect().connect_timeout(Duration::MAX);
     connect
@@ -104,7 +104,7 @@ async fn the_longest_timeout_is_none_that_overflows() {
 }
 
 #[tokio::test]
-async fn who_stops_waiting_closes_what_was_opened() {
+async fn cancelling_connect_closes_its_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/", listener.local_addr().unwrap());
     let opening = tokio::spawn(async move { to(url).open().await.map(drop) });
@@ -119,7 +119,7 @@ async fn who_stops_waiting_closes_what_was_opened() {
 
 /// Whichever of its waits it is given up in: the connection, the request, the answer.
 #[tokio::test]
-async fn an_opening_that_is_given_up_at_any_point_leaves_no_connection_and_no_task() {
+async fn cancelling_open_at_any_point_leaves_no_connection_and_no_task() {
     let tasks = || Handle::current().metrics().num_alive_tasks();
     let before = tasks();
     let mut interrupted = 0;

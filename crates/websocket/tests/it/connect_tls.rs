@@ -26,7 +26,7 @@ fn distrust(error: &Error) -> String {
 }
 
 #[tokio::test]
-async fn a_root_of_our_own_is_trusted_and_http_1_1_is_agreed_on() {
+async fn a_private_root_is_trusted_and_http_1_1_negotiated() {
     let authority = Authority::new();
     let acceptor = authority.server("localhost").acceptor(None);
     let hello = Reply::open_with("", b"\x81\x05Hello");
@@ -42,7 +42,7 @@ async fn a_root_of_our_own_is_trusted_and_http_1_1_is_agreed_on() {
 }
 
 #[tokio::test]
-async fn a_certificate_for_an_address_is_good_for_that_address() {
+async fn a_certificate_for_an_address_is_valid_for_that_address() {
     let authority = Authority::new();
     let acceptor = authority.server("127.0.0.1").acceptor(None);
     let (port, mut seen) = serve(acceptor, vec![Reply::open()]).await;
@@ -53,7 +53,7 @@ async fn a_certificate_for_an_address_is_good_for_that_address() {
 }
 
 #[tokio::test]
-async fn nobody_is_trusted_whom_the_roots_do_not_know() {
+async fn a_certificate_of_an_unknown_authority_is_not_trusted() {
     let authority = Authority::new();
     let acceptor = authority.server("localhost").acceptor(None);
     let (port, _seen) = serve(acceptor, vec![Reply::open(), Reply::open()]).await;
@@ -80,7 +80,7 @@ async fn a_certificate_for_another_name_is_not_trusted() {
 }
 
 #[tokio::test]
-async fn a_pinned_certificate_is_trusted_whatever_its_name_and_no_other_is() {
+async fn a_pinned_certificate_is_trusted_for_any_name_and_no_other_is() {
     let authority = Authority::new();
     let identity = authority.server("somewhere.else");
     let acceptor = identity.acceptor(None);
@@ -130,7 +130,7 @@ async fn a_server_without_the_pinned_certificates_key_is_not_trusted() {
 }
 
 #[tokio::test]
-async fn a_client_certificate_is_shown_to_who_asks_for_one() {
+async fn a_client_certificate_is_presented_on_request() {
     let authority = Authority::new();
     let acceptor = authority.server("localhost").acceptor(Some(&authority));
     let (port, mut seen) = serve(acceptor, vec![Reply::open(), Reply::open()]).await;
@@ -159,7 +159,7 @@ async fn a_client_certificate_is_shown_to_who_asks_for_one() {
 }
 
 #[tokio::test]
-async fn a_configuration_of_rustls_will_do() {
+async fn a_rustls_configuration_can_be_given() {
     let authority = Authority::new();
     let acceptor = authority.server("localhost").acceptor(None);
     let (port, mut seen) = serve(acceptor, vec![Reply::open()]).await;
@@ -204,7 +204,7 @@ async fn a_second_connection_resumes_the_first_ones_session() {
 }
 
 #[tokio::test]
-async fn a_server_that_speaks_no_tls_is_told_from_one_that_is_not_trusted() {
+async fn a_server_without_tls_has_another_error_than_an_untrusted_one() {
     let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = plain.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -227,7 +227,7 @@ async fn a_server_that_speaks_no_tls_is_told_from_one_that_is_not_trusted() {
 }
 
 #[tokio::test]
-async fn a_redirect_never_leads_out_of_the_encryption() {
+async fn a_redirect_from_wss_to_ws_is_not_followed() {
     let authority = Authority::new();
     let acceptor = authority.server("localhost").acceptor(None);
     let replies = vec![Reply::redirect(302, "ws://127.0.0.1:1/")];
@@ -242,7 +242,7 @@ async fn a_redirect_never_leads_out_of_the_encryption() {
 }
 
 #[tokio::test]
-async fn tls_is_made_over_a_given_stream_if_the_url_asks_for_it() {
+async fn tls_is_used_over_a_given_stream_if_the_url_requires_it() {
     let authority = Authority::new();
     let acceptor = authority.server("example.com").acceptor(None);
     let (port, _seen) = serve(acceptor, vec![Reply::open()]).await;
@@ -252,7 +252,7 @@ async fn tls_is_made_over_a_given_stream_if_the_url_asks_for_it() {
 }
 
 #[tokio::test]
-async fn a_proxy_may_be_spoken_to_over_tls_with_tls_to_the_server_inside() {
+async fn a_proxy_may_use_tls_with_tls_to_the_server_inside() {
     let authority = Authority::new();
     let acceptor = authority.server("example.com").acceptor(None);
     let (port, mut seen) = serve(acceptor, vec![Reply::open()]).await;
@@ -279,7 +279,7 @@ async fn a_proxy_may_be_spoken_to_over_tls_with_tls_to_the_server_inside() {
 }
 
 #[test]
-fn what_is_no_certificate_is_said_when_it_is_given() {
+fn an_invalid_certificate_is_an_error_when_it_is_set() {
     let authority = Authority::new();
     let (ada, bob) = (authority.client("ada"), authority.client("bob"));
     let chain = ada.certificate.pem();
@@ -354,7 +354,7 @@ async fn a_self_signed_certificate_is_trusted_as_its_own_root_for_its_names() {
 }
 
 #[tokio::test]
-async fn the_wrong_scheme_is_named_and_so_is_the_right_one() {
+async fn the_error_for_the_wrong_scheme_names_the_right_one() {
     let authority = Authority::new();
     let acceptor = authority.server("localhost").acceptor(None);
     let (port, _seen) = serve(acceptor, vec![Reply::open()]).await;

@@ -23,7 +23,7 @@ async fn the_first_address_that_answers_is_taken() {
 }
 
 #[tokio::test]
-async fn when_no_address_answers_the_error_tells_each_of_them() {
+async fn when_no_address_answers_the_error_lists_each_of_them() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let first = nobody.local_addr().unwrap();
     let second = SocketAddr::new(Ipv4Addr::new(127, 0, 0, 2).into(), first.port());
@@ -53,7 +53,7 @@ async fn a_name_is_looked_up_and_all_its_addresses_are_tried() {
 }
 
 #[tokio::test]
-async fn an_ipv6_address_stands_in_brackets() {
+async fn an_ipv6_address_is_written_in_brackets() {
     let Ok(mut server) = Server::at("[::1]:0", [Reply::open()]).await else {
         println!("not run: this machine has no IPv6 loopback");
         return;
@@ -77,7 +77,7 @@ async fn the_connection_comes_from_the_address_bound_to() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_connected_already_will_do() {
+async fn a_connected_stream_can_be_given() {
     let (ours, theirs) = tokio::io::duplex(1024);
     let (told, mut heads) = mpsc::channel(1);
     tokio::spawn(async move { converse(theirs, Reply::open(), &told).await });
@@ -162,7 +162,7 @@ mod unix {
     }
 
     #[tokio::test]
-    async fn a_unix_socket_that_is_not_there_is_named() {
+    async fn the_error_for_a_missing_unix_socket_names_it() {
         let path = Path::new("missing");
         let error = to("ws://example.com/").unix(&path.0).open().await;
         let expected = format!("cannot connect to {}", path.0.display());

@@ -52,7 +52,7 @@ async fn ended(mut socket: WebSocket) -> Closed {
 }
 
 #[tokio::test]
-async fn what_axum_accepted_is_closed_with_the_code_over_both_versions() {
+async fn connections_of_axum_are_closed_with_the_code_over_both_versions() {
     let connections = Connections::default();
     let address = axum_server(&connections).await;
     let mut clients = Vec::new();
@@ -73,7 +73,7 @@ async fn what_axum_accepted_is_closed_with_the_code_over_both_versions() {
 }
 
 #[tokio::test]
-async fn what_opens_after_the_shutdown_is_closed_at_once() {
+async fn connections_opened_after_the_shutdown_are_closed_immediately() {
     let connections = Connections::default();
     let address = axum_server(&connections).await;
     connections.shutdown(CloseCode::GOING_AWAY, LONG).await;
@@ -84,7 +84,7 @@ async fn what_opens_after_the_shutdown_is_closed_at_once() {
 }
 
 #[tokio::test]
-async fn who_does_not_end_by_the_deadline_is_cut_off() {
+async fn a_connection_that_does_not_close_by_the_deadline_is_cut_off() {
     let connections = Connections::default();
     let address = axum_server(&connections).await;
     let mut clients = Vec::new();
@@ -102,7 +102,7 @@ async fn who_does_not_end_by_the_deadline_is_cut_off() {
 }
 
 #[tokio::test]
-async fn one_that_has_ended_is_not_waited_for() {
+async fn ended_connections_are_not_awaited() {
     let connections = Connections::default();
     let address = axum_server(&connections).await;
     let mut client = open(address, HttpVersion::Http1).await;
@@ -112,7 +112,7 @@ async fn one_that_has_ended_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_server_of_ours_and_one_of_axums_stop_together() {
+async fn our_own_server_and_axums_can_be_stopped_together() {
     let given = Connections::default();
     let acceptor = Acceptor::default().connections(&given);
     let taking = Server::bind("127.0.0.1:0").await.unwrap();
@@ -136,7 +136,7 @@ async fn a_server_of_ours_and_one_of_axums_stop_together() {
 }
 
 #[tokio::test]
-async fn an_acceptor_over_any_stream_knows_its_connections_too() {
+async fn an_acceptor_over_any_stream_registers_its_connections() {
     let connections = Connections::default();
     let acceptor = Acceptor::default().connections(&connections);
     let (near, far, _link) = Pair::new().link();

@@ -7,7 +7,7 @@ use offhook::{Error, Pair, Settings};
 use crate::counted::counted_pair;
 
 #[tokio::test]
-async fn a_pipelined_echo_is_answered_with_one_write_a_read() {
+async fn pipelined_messages_are_echoed_with_one_write_per_read() {
     let (mut client, mut server, _link, count) = counted_pair(&Settings::default());
     for n in 0..1_000 {
         client.send(n.to_string()).await.unwrap();
@@ -39,7 +39,7 @@ impl<S: futures_sink::Sink<offhook::Message>> SinkExt for S {
 }
 
 #[tokio::test]
-async fn a_sinks_send_in_scope_does_not_take_the_place_of_the_corked_one() {
+async fn sinkext_in_scope_does_not_shadow_the_corked_send() {
     let (mut client, server, _link, count) = counted_pair(&Settings::default());
     for n in 0..10 {
         server.send(n.to_string()).await.unwrap();
@@ -51,7 +51,7 @@ async fn a_sinks_send_in_scope_does_not_take_the_place_of_the_corked_one() {
 }
 
 #[tokio::test]
-async fn each_answers_what_one_read_brought_with_one_write() {
+async fn each_answers_all_messages_of_one_read_with_one_write() {
     let (mut client, mut server, _link, count) = counted_pair(&Settings::default());
     for n in 0..1_000 {
         client.send(n.to_string()).await.unwrap();
@@ -65,7 +65,7 @@ async fn each_answers_what_one_read_brought_with_one_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_task_sends_before_it_sleeps_leaves_in_one_write_before_it_wakes() {
+async fn messages_sent_before_a_sleep_are_written_at_once_during_it() {
     let (mut client, server, _link, count) = counted_pair(&Settings::default());
     let asleep = tokio::spawn(async move {
         for n in 0..10 {
@@ -83,7 +83,7 @@ async fn what_a_task_sends_before_it_sleeps_leaves_in_one_write_before_it_wakes(
 }
 
 #[tokio::test]
-async fn what_many_tasks_send_in_one_round_of_the_runtime_leaves_in_one_write() {
+async fn messages_of_several_tasks_in_one_round_of_the_runtime_are_written_at_once() {
     let (mut client, server, _link, count) = counted_pair(&Settings::default());
     for _ in 0..50 {
         let sender = server.sender();
@@ -125,7 +125,7 @@ async fn flush_waits_until_the_peer_has_room_for_the_last_of_many_messages() {
 }
 
 #[tokio::test]
-async fn past_the_send_buffer_a_sender_writes_by_itself() {
+async fn above_the_send_buffer_a_sender_writes_immediately() {
     let settings = Settings::default().send_buffer(10_000);
     let (_client, server, _link, count) = counted_pair(&settings);
     for _ in 0..10 {
@@ -136,7 +136,7 @@ async fn past_the_send_buffer_a_sender_writes_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ping_is_answered_while_the_user_is_busy_with_the_message_behind_it() {
+async fn a_ping_is_answered_while_the_user_handles_the_next_message() {
     let (mut client, mut server, _link, _count) = counted_pair(&Settings::default());
     // Both arrive in one read.
     let sender = client.sender();
@@ -153,7 +153,7 @@ async fn a_ping_is_answered_while_the_user_is_busy_with_the_message_behind_it() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_each_replied_before_its_handler_failed_leaves_all_the_same() {
+async fn replies_made_by_each_before_its_handler_failed_are_sent() {
     let (mut client, mut server, _link, _count) = counted_pair(&Settings::default());
     client.send("first").await.unwrap();
     client.send("second").await.unwrap();
@@ -170,7 +170,7 @@ async fn what_each_replied_before_its_handler_failed_leaves_all_the_same() {
 
 /// A protocol violation or a Close waits for the answers to the messages before it.
 #[tokio::test]
-async fn messages_are_answered_before_what_follows_them_in_the_same_read_ends_the_connection() {
+async fn messages_are_answered_before_an_error_later_in_the_same_read_ends_the_connection() {
     use offhook_testkit::frames::{close, opcode, rest, text};
 
     for (last, code) in [

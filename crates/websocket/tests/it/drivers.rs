@@ -77,7 +77,7 @@ async fn each_example_driver_echoes_what_the_client_sends_and_closes_in_order() 
 }
 
 #[tokio::test]
-async fn each_example_driver_pings_a_silent_client_and_gives_it_up() {
+async fn each_example_driver_pings_a_silent_client_and_abandons_it() {
     for driver in DRIVERS {
         let keepalive = Keepalive {
             interval: Some(Duration::from_millis(10)),

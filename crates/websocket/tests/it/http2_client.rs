@@ -127,7 +127,7 @@ async fn the_connection_lives_as_long_as_its_sockets_and_ends_with_them() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_its_status_and_body() {
+async fn a_refusal_has_status_and_body() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -149,7 +149,7 @@ async fn a_refusal_says_its_status_and_body() {
 }
 
 #[tokio::test]
-async fn origins_are_the_same_matter_as_over_http_1_1() {
+async fn origins_are_checked_as_over_http_1_1() {
     let server = Echo::with(Acceptor::default()).await;
     let own = format!("http://{}", server.address);
     let mut socket = server.connect().origin(own).open().await.unwrap();
@@ -167,7 +167,7 @@ async fn origins_are_the_same_matter_as_over_http_1_1() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_allow_it_is_named() {
+async fn the_error_for_a_server_without_extended_connect_names_it() {
     let address = raw_server(false, |_, _| {}).await;
     let error = prior_knowledge(address).http2().await.unwrap_err();
     assert!(matches!(error, Error::Http2 { .. }), "{error:?}");
@@ -176,7 +176,7 @@ async fn a_server_that_does_not_allow_it_is_named() {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_not_asked_for_fails_the_handshake_and_resets_the_stream() {
+async fn an_answer_with_unoffered_fields_fails_the_handshake_and_resets_the_stream() {
     let (told, mut reset) = tokio::sync::mpsc::channel(1);
     let address = raw_server(true, move |_request, mut respond| {
         let mut yes = Response::new(());
@@ -252,7 +252,7 @@ async fn all_sockets_are_lost_with_their_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_answers_nothing_is_given_up() {
+async fn a_server_that_does_not_answer_times_out() {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let connect = to("ws://a.example/")
         .version(offhook::HttpVersion::Http2)
@@ -272,7 +272,7 @@ async fn a_server_that_answers_nothing_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_path_that_cannot_be_sent_is_the_callers_mistake() {
+async fn a_path_that_cannot_be_sent_is_an_error_of_the_caller() {
     let server = Echo::start().await;
     let connection: Http2 = server.connect().http2().await.unwrap();
     for target in ["chat", "/a b", "/#part", "/\u{e9}"] {

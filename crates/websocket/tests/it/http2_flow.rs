@@ -35,7 +35,7 @@ fn large() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_message_of_16_mib_comes_back_whole() {
+async fn a_message_of_16_mib_is_echoed_completely() {
     let server = Echo::with(Acceptor::default().settings(settings())).await;
     let connect = server.connect().settings(&settings());
     let mut socket = connect.open().await.unwrap();
@@ -49,7 +49,7 @@ async fn a_message_of_16_mib_comes_back_whole() {
 }
 
 #[tokio::test]
-async fn the_same_by_compression_and_in_many_streams_at_once() {
+async fn large_messages_are_echoed_with_compression_and_in_many_streams_at_once() {
     let settings = settings().deflate(offhook::protocol::deflate::DeflateConfig::default());
     let server = Echo::with(Acceptor::default().settings(settings.clone())).await;
     let connection = server.connect().settings(&settings).http2().await.unwrap();
@@ -158,7 +158,7 @@ async fn pairs() -> Pairs {
 const LITTLE: usize = 65_535 + 16 * 1024;
 
 #[tokio::test]
-async fn a_server_that_does_not_read_holds_one_window_and_no_other_stream_up() {
+async fn a_server_that_does_not_read_holds_one_window_and_delays_no_other_stream() {
     let Pairs {
         client: [slow, mut quick],
         server: [mut unread, answering],
@@ -183,7 +183,7 @@ async fn a_server_that_does_not_read_holds_one_window_and_no_other_stream_up() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_holds_one_window_and_no_other_stream_up() {
+async fn a_client_that_does_not_read_holds_one_window_and_delays_no_other_stream() {
     let Pairs {
         client: [mut unread, mut quick],
         server: [slow, answering],
@@ -208,7 +208,7 @@ async fn a_client_that_does_not_read_holds_one_window_and_no_other_stream_up() {
 }
 
 #[tokio::test]
-async fn a_reader_who_has_fallen_behind_by_many_small_messages_ends_nobody() {
+async fn a_reader_far_behind_by_small_messages_ends_no_connection() {
     let Pairs {
         client: [slow, mut quick],
         server: [mut unread, answering],

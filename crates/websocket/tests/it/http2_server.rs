@@ -42,7 +42,7 @@ async fn body(response: Response<RecvStream>) -> String {
 }
 
 #[tokio::test]
-async fn settings_allow_extended_connect_and_the_stream_carries_frames() {
+async fn settings_permit_extended_connect_and_the_stream_carries_frames() {
     let server = Echo::start().await;
     let mut requests = server.raw().await;
     assert!(requests.is_extended_connect_protocol_enabled());
@@ -69,7 +69,7 @@ async fn settings_allow_extended_connect_and_the_stream_carries_frames() {
 }
 
 #[tokio::test]
-async fn what_is_no_websocket_is_answered_with_its_status() {
+async fn other_requests_are_answered_with_a_status() {
     let server = Echo::with(Acceptor::default()).await;
     let mut requests = server.raw().await;
     let address = server.address;
@@ -116,7 +116,7 @@ async fn what_is_no_websocket_is_answered_with_its_status() {
 }
 
 #[tokio::test]
-async fn an_ordinary_connect_is_no_websocket() {
+async fn an_ordinary_connect_is_refused() {
     let server = Echo::start().await;
     let mut requests = server.raw().await;
     let request = Request::builder()
@@ -139,7 +139,7 @@ async fn http_1_1_and_http_2_are_served_on_one_port() {
 }
 
 #[tokio::test]
-async fn the_preface_is_known_however_it_is_split() {
+async fn the_preface_is_recognised_regardless_of_where_it_is_split() {
     let server = Echo::start().await;
     let (near, mut far) = duplex(64);
     let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -161,7 +161,7 @@ async fn the_preface_is_known_however_it_is_split() {
 }
 
 #[tokio::test]
-async fn a_request_of_http_1_1_that_begins_like_the_preface_is_read_from_its_first_byte() {
+async fn an_http_1_1_request_that_starts_like_the_preface_is_parsed_completely() {
     let server = Echo::start().await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(b"PRI").await.unwrap();
@@ -175,7 +175,7 @@ async fn a_request_of_http_1_1_that_begins_like_the_preface_is_read_from_its_fir
 }
 
 #[tokio::test]
-async fn cookies_that_came_in_pieces_are_one() {
+async fn split_cookie_fields_are_joined() {
     let (near, far) = duplex(4096);
     let client = tokio::spawn(async move {
         let mut requests = raw_client(near).await;
@@ -208,7 +208,7 @@ async fn cookies_that_came_in_pieces_are_one() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_reset_is_lost_and_no_other_is() {
+async fn a_reset_stream_is_lost_and_the_others_continue() {
     let (told, mut ended) = tokio::sync::mpsc::channel(1);
     let server = Server::bind("127.0.0.1:0").await.unwrap();
     let address = server.local_addr().unwrap();
@@ -268,7 +268,7 @@ async fn a_handler_that_returns_closes_with_1000_and_ends_the_stream_in_order() 
 }
 
 #[tokio::test]
-async fn no_more_streams_are_open_at_once_than_allowed() {
+async fn the_number_of_open_streams_is_limited() {
     let limits = Http2Limits {
         streams: 2,
         ..Http2Limits::default()
@@ -291,7 +291,7 @@ async fn no_more_streams_are_open_at_once_than_allowed() {
 }
 
 #[tokio::test]
-async fn a_websocket_more_than_the_server_takes_is_told_to_come_back_later() {
+async fn a_websocket_above_the_servers_limit_is_refused_with_retry_after() {
     let server = Server::bind("127.0.0.1:0")
         .await
         .unwrap()
@@ -351,7 +351,7 @@ async fn shutdown_cuts_off_a_connection_that_does_not_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_preface_that_does_not_go_on_is_given_up() {
+async fn an_incomplete_preface_times_out() {
     let (mut near, far) = duplex(4096);
     near.write_all(b"PRI * HTTP/2.0").await.unwrap();
     let error = Acceptor::default()
@@ -371,7 +371,7 @@ async fn a_preface_that_does_not_go_on_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_asks_for_nothing_is_closed() {
+async fn a_connection_without_requests_is_closed() {
     let (near, far) = duplex(4096);
     let client = tokio::spawn(async move {
         let (_requests, connection) = h2::client::handshake(near).await.unwrap();
@@ -388,7 +388,7 @@ async fn a_connection_that_asks_for_nothing_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_falls_silent_is_lost_within_the_keepalive() {
+async fn a_silent_connection_is_lost_within_the_keepalive() {
     let (near, far) = duplex(4096);
     let silent = tokio::spawn(async move {
         let (mut requests, mut connection) = h2::client::handshake::<_>(near).await.unwrap();
@@ -435,7 +435,7 @@ async fn a_connection_that_falls_silent_is_lost_within_the_keepalive() {
 }
 
 #[tokio::test]
-async fn curl_is_told_what_is_served_here() {
+async fn curl_gets_an_explanation() {
     let server = Echo::start().await;
     let url = format!("http://{}/", server.address);
     let format = "%{http_version} %{response_code} %header{allow}";

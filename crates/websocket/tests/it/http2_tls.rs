@@ -46,7 +46,7 @@ fn localhost(port: u16, authority: &Authority) -> Connect {
 }
 
 #[tokio::test]
-async fn alpn_and_settings_choose_http_2_and_whoever_wants_http_1_1_gets_it() {
+async fn alpn_and_settings_select_http_2_and_http_1_1_can_be_requested() {
     let authority = Authority::new();
     let tls = Arc::new(config(&authority.server("localhost")));
     let (port, mut carriers) = ours(Acceptor::default().tls(tls)).await;
@@ -76,7 +76,7 @@ async fn many_sockets_share_one_connection_over_tls() {
 }
 
 #[tokio::test]
-async fn a_server_that_speaks_only_http_1_1_is_asked_so_over_the_same_connection() {
+async fn with_a_server_of_http_1_1_only_the_same_connection_is_used() {
     let authority = Authority::new();
     let tls = Arc::new(config(&authority.server("localhost")));
     let acceptor = Acceptor::default().tls(tls).http1_only();
@@ -119,7 +119,7 @@ async fn without_extended_connect(identity: &Identity) -> (u16, mpsc::Receiver<V
 }
 
 #[tokio::test]
-async fn without_extended_connect_it_falls_back_to_http_1_1_and_remembers() {
+async fn without_extended_connect_it_falls_back_to_http_1_1_permanently() {
     let authority = Authority::new();
     let (port, mut agreed) = without_extended_connect(&authority.server("localhost")).await;
     let connect = localhost(port, &authority);

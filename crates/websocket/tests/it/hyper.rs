@@ -111,7 +111,7 @@ async fn many_websockets_share_a_connection_of_http_2() {
 }
 
 #[tokio::test]
-async fn a_large_message_goes_both_ways_over_http_2() {
+async fn a_large_message_is_sent_in_both_directions_over_http_2() {
     let address = serve(Kind::Both).await;
     let mut socket = connect(address, HttpVersion::Http2).open().await.unwrap();
     socket.recv().await.unwrap();
@@ -125,7 +125,7 @@ async fn a_large_message_goes_both_ways_over_http_2() {
 }
 
 #[tokio::test]
-async fn a_foreign_page_is_answered_with_403() {
+async fn a_page_of_another_origin_is_answered_with_403() {
     let address = serve(Kind::Both).await;
     for version in [HttpVersion::Http1, HttpVersion::Http2] {
         let foreign = connect(address, version).origin("https://elsewhere.example");
@@ -150,7 +150,7 @@ async fn a_server_without_upgrades_ends_the_connection_it_cannot_hand_over() {
 }
 
 #[tokio::test]
-async fn a_request_without_its_upgrade_is_the_servers_mistake() {
+async fn a_request_without_its_upgrade_extension_is_an_error_of_the_server() {
     let mut request = Request::get("/")
         .header("host", "a.example")
         .header("connection", "upgrade")
@@ -166,7 +166,7 @@ async fn a_request_without_its_upgrade_is_the_servers_mistake() {
 }
 
 #[tokio::test]
-async fn the_application_may_say_no_and_add_headers() {
+async fn the_application_may_refuse_and_add_headers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -199,7 +199,7 @@ async fn the_application_may_say_no_and_add_headers() {
 }
 
 #[tokio::test]
-async fn a_unix_socket_is_handed_over_too() {
+async fn a_unix_socket_can_be_upgraded() {
     let folder = std::env::temp_dir().join(format!("offhook-hyper-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("socket");

@@ -229,7 +229,7 @@ fn each_of_two_runtimes_on_one_thread_flushes_its_own_connections() {
 }
 
 #[test]
-fn connections_that_outlive_their_runtime_go_on_in_another() {
+fn connections_that_outlive_their_runtime_continue_in_another() {
     without_deadlock(|| {
         let first = runtime();
         let (client, mut server) = first.block_on(async {
@@ -249,7 +249,7 @@ fn connections_that_outlive_their_runtime_go_on_in_another() {
 }
 
 #[test]
-fn a_runtime_that_was_dropped_takes_nothing_with_it_that_was_queued_outside() {
+fn a_dropped_runtime_loses_nothing_queued_outside_of_it() {
     without_deadlock(|| {
         let first = runtime();
         let (client, mut server) = first.block_on(async { pair() });
@@ -265,7 +265,7 @@ fn a_runtime_that_was_dropped_takes_nothing_with_it_that_was_queued_outside() {
 }
 
 #[test]
-fn threads_that_had_connections_leave_no_tasks_behind() {
+fn ended_threads_leave_no_tasks_behind() {
     without_deadlock(|| {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -292,7 +292,7 @@ fn threads_that_had_connections_leave_no_tasks_behind() {
 }
 
 #[test]
-fn a_task_that_only_sends_lets_others_run() {
+fn a_task_that_only_sends_yields_to_others() {
     without_deadlock(|| {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -355,7 +355,7 @@ async fn polled_once<F: Future>(future: F) {
 }
 
 #[tokio::test]
-async fn a_receiver_that_gave_up_still_answers_pings() {
+async fn pings_are_answered_after_a_cancelled_receive() {
     async fn once_more(mut socket: WebSocket, how: usize) -> WebSocket {
         match how {
             0 => polled_once(socket.recv()).await,

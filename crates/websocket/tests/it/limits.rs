@@ -60,21 +60,21 @@ async fn assert_too_long(mut socket: WebSocket, mut raw: tokio::io::DuplexStream
 }
 
 #[tokio::test]
-async fn a_message_whose_stream_was_given_up_keeps_the_limit() {
+async fn the_size_limit_applies_after_a_cancelled_recv_stream() {
     let (raw, mut socket) = promising().await;
     given_up(socket.recv_stream()).await;
     assert_too_long(socket, raw).await;
 }
 
 #[tokio::test]
-async fn a_message_under_a_close_that_was_given_up_keeps_the_limit() {
+async fn the_size_limit_applies_after_a_cancelled_close() {
     let (raw, mut socket) = promising().await;
     given_up(socket.close(CloseCode::NORMAL, "")).await;
     assert_too_long(socket, raw).await;
 }
 
 #[tokio::test]
-async fn what_is_put_while_a_message_is_written_piece_by_piece_follows_it() {
+async fn messages_put_while_a_writer_is_open_follow_its_message() {
     let (client, mut server, link) = Pair::new().open();
     let mut writer = client.send_stream(Kind::Text).await.unwrap();
     writer.write("one ").await.unwrap();

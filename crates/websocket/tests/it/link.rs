@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 #[tokio::test]
-async fn a_pair_speaks_both_ways() {
+async fn a_pair_sends_in_both_directions() {
     let (mut client, mut server) = pair();
     client.send("to the server").await.unwrap();
     server.send(&b"to the client"[..]).await.unwrap();
@@ -19,7 +19,7 @@ async fn a_pair_speaks_both_ways() {
 }
 
 #[tokio::test]
-async fn a_pair_agrees_on_a_subprotocol_and_on_compression_if_both_ends_have_it() {
+async fn a_pair_negotiates_a_subprotocol_and_compression() {
     let deflating = Settings::default().deflate(DeflateConfig::default());
     let (client, server, _link) = Pair::new().protocol("chat").settings(&deflating).open();
     assert_eq!(client.protocol(), Some("chat"));
@@ -32,7 +32,7 @@ async fn a_pair_agrees_on_a_subprotocol_and_on_compression_if_both_ends_have_it(
 }
 
 #[tokio::test]
-async fn a_compressed_message_crosses_a_pair() {
+async fn a_pair_transfers_a_compressed_message() {
     let deflating = Settings::default().deflate(DeflateConfig::default());
     let (client, mut server, _link) = Pair::new().settings(&deflating).open();
     let long = "so it goes ".repeat(1_000);
@@ -42,7 +42,7 @@ async fn a_compressed_message_crosses_a_pair() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delay_is_the_time_each_byte_is_on_its_way() {
+async fn a_delay_applies_to_each_byte() {
     let delay = Duration::from_millis(70);
     let (client, mut server, link) = Pair::new().delay(delay).open();
     let begun = Instant::now();
@@ -69,7 +69,7 @@ async fn a_bandwidth_makes_a_long_message_take_its_time() {
 }
 
 #[tokio::test]
-async fn a_link_holds_as_much_as_its_capacity_and_no_more() {
+async fn a_link_holds_at_most_its_capacity() {
     let (mut near, mut far, link) = Pair::new().capacity(1_000).link();
     assert_eq!(near.write(&[1; 4_000]).await.unwrap(), 1_000);
     let more = tokio::spawn(async move { near.write(&[2; 4_000]).await });
@@ -83,7 +83,7 @@ async fn a_link_holds_as_much_as_its_capacity_and_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_had_arrived_before_a_cut_is_read_and_what_was_on_its_way_is_lost() {
+async fn after_a_cut_arrived_bytes_can_be_read_and_bytes_in_flight_are_lost() {
     let (mut near, mut far, link) = Pair::new().link();
     near.write_all(b"arrived").await.unwrap();
     link.set_delay(Duration::from_secs(1));
@@ -97,7 +97,7 @@ async fn what_had_arrived_before_a_cut_is_read_and_what_was_on_its_way_is_lost()
 }
 
 #[tokio::test]
-async fn a_reset_is_an_error_at_both_ends_also_for_those_who_wait() {
+async fn a_reset_is_an_error_at_both_ends_even_for_waiters() {
     let (mut client, mut server, link) = Pair::new().open();
     let waiting = tokio::spawn(async move { server.recv().await });
     tokio::task::yield_now().await;
@@ -111,7 +111,7 @@ async fn a_reset_is_an_error_at_both_ends_also_for_those_who_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_held_back_by_a_stall_arrives_after_it() {
+async fn bytes_held_back_by_a_stall_arrive_after_it() {
     let (client, mut server, link) = Pair::new().open();
     link.stall();
     client.send("held").await.unwrap();
@@ -123,7 +123,7 @@ async fn what_was_held_back_by_a_stall_arrives_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn over_a_stalled_link_the_end_of_the_other_side_is_not_heard() {
+async fn over_a_stalled_link_the_end_of_the_other_side_is_not_noticed() {
     let (near, mut far, link) = Pair::new().link();
     link.stall();
     drop(near);

@@ -64,7 +64,7 @@ async fn several_senders_ping_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_peer_is_noticed_within_the_keepalive_time() {
+async fn a_dead_peer_is_detected_within_the_keepalive_time() {
     let (mut client, mut server, link) = Pair::new().client(&keepalive(5, 3)).open();
     tokio::spawn(async move { server.recv().await });
     link.stall();
@@ -77,7 +77,7 @@ async fn a_dead_peer_is_noticed_within_the_keepalive_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_peer_is_noticed_while_only_sending() {
+async fn a_dead_peer_is_detected_while_only_sending() {
     let settings = keepalive(5, 3).send_buffer(100);
     let (client, _server, link) = Pair::new().capacity(100).client(&settings).open();
     link.stall();
@@ -89,7 +89,7 @@ async fn a_dead_peer_is_noticed_while_only_sending() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_is_there_but_quiet_is_not_given_up() {
+async fn a_quiet_peer_that_answers_pings_stays_connected() {
     let (mut client, mut server, _link) = Pair::new().settings(&keepalive(5, 3)).open();
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_secs(3_600)).await;
@@ -129,7 +129,7 @@ async fn an_idle_connection_is_closed_with_1001() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_that_comes_before_all_that_were_set_before_is_kept() {
+async fn a_deadline_earlier_than_all_others_is_met() {
     // The first deadline of this thread: 30 s from now. The second: 5 s from now.
     let _pair = pair();
     let (mut client, _server, link) = Pair::new().client(&keepalive(2, 3)).open();
@@ -140,7 +140,7 @@ async fn a_deadline_that_comes_before_all_that_were_set_before_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_nobody_receives_on_ends_in_time_all_the_same() {
+async fn a_connection_without_a_receiver_ends_in_time() {
     let (client, _server, link) = Pair::new().client(&keepalive(5, 3)).open();
     link.stall();
     let begun = Instant::now();
@@ -150,7 +150,7 @@ async fn a_connection_that_nobody_receives_on_ends_in_time_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_answers_no_ping_but_talks_all_the_time_costs_bounded_memory() {
+async fn a_peer_that_sends_but_never_answers_pings_uses_bounded_memory() {
     let (near, mut far) = tokio::io::duplex(64 * 1024);
     let transport = Transport::boxed(near);
     let agreed = Negotiated::default();
@@ -183,7 +183,7 @@ async fn a_ping_is_not_answered_by_the_pong_to_an_earlier_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pings_are_answered_while_nobody_receives() {
+async fn pings_are_answered_while_no_task_receives() {
     let delay = Duration::from_millis(50);
     let (mut client, mut server, _link) = Pair::new().delay(delay).open();
     // No task has received, but one sends.
@@ -206,7 +206,7 @@ async fn pings_are_answered_while_nobody_receives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_only_sends_is_kept_alive_and_hears_of_the_close() {
+async fn a_task_that_only_sends_stays_connected_and_notices_the_close() {
     let (client, mut server, _link) = Pair::new().client(&keepalive(5, 3)).open();
     let receiving = tokio::spawn(async move {
         for _ in 0..10 {
@@ -223,7 +223,7 @@ async fn a_task_that_only_sends_is_kept_alive_and_hears_of_the_close() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_whose_message_nobody_receives_is_not_given_up() {
+async fn a_peer_whose_message_is_not_received_stays_connected() {
     // The server cannot be answered behind its own messages, and sends no ping here.
     let pair = Pair::new()
         .client(&keepalive(5, 3))
@@ -237,7 +237,7 @@ async fn a_peer_whose_message_nobody_receives_is_not_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_and_the_end_behind_it_are_noticed_at_once_while_nobody_receives() {
+async fn a_close_and_the_end_after_it_are_noticed_immediately_while_no_task_receives() {
     let (mut client, server, _link) = Pair::new().open();
     server.send("hello").await.unwrap();
     assert_eq!(client.recv().await.unwrap(), Some("hello".into()));
@@ -248,7 +248,7 @@ async fn a_close_and_the_end_behind_it_are_noticed_at_once_while_nobody_receives
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_is_noticed_where_nobody_receives_and_all_is_written_at_once() {
+async fn a_close_is_noticed_without_a_receiver_and_everything_is_written_at_once() {
     let (mut client, server, _link) = Pair::new().open();
     let message = [Prepared::new("hello")];
     assert_eq!(server.write_prepared(&message).unwrap(), 0);
@@ -260,7 +260,7 @@ async fn a_close_is_noticed_where_nobody_receives_and_all_is_written_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_is_gone_is_noticed_while_nobody_receives() {
+async fn the_end_of_the_stream_is_noticed_while_no_task_receives() {
     let (client, server, link) = Pair::new().open();
     let sender = client.sender();
     link.cut();

@@ -53,7 +53,7 @@ async fn long_and_short_messages_keep_their_order_and_contents() {
 }
 
 #[tokio::test]
-async fn a_long_message_that_comes_before_a_pong_is_kept_for_the_receiver() {
+async fn a_long_message_that_arrives_before_a_pong_is_kept_for_the_receiver() {
     let (mut client, mut server) = over_tcp().await;
     let answering = tokio::spawn(async move {
         server.send(long(7)).await?;

@@ -71,7 +71,7 @@ fn an_idle_connection_holds_no_buffer_fresh_or_after_a_burst() {
 }
 
 #[test]
-fn what_is_unsent_is_held_until_it_leaves_and_no_longer() {
+fn unsent_output_is_held_only_until_it_is_written() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (mut client, server) = offhook::pair();

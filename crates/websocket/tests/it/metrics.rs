@@ -191,7 +191,7 @@ async fn a_message_counts_once_however_it_is_sent_and_received() {
 }
 
 #[tokio::test]
-async fn what_could_not_open_is_counted_at_both_ends() {
+async fn failed_handshakes_are_counted_at_both_ends() {
     let far = Arc::new(Counts::default());
     let server = Server::bind("127.0.0.1:0").await.unwrap();
     let address = server.local_addr().unwrap();
@@ -276,7 +276,7 @@ impl Metrics for Curious {
 }
 
 #[tokio::test]
-async fn what_counts_may_use_the_connection_it_counts() {
+async fn metrics_may_use_the_connection_that_they_count() {
     let curious = Arc::new(Curious::default());
     let settings = Settings::default().metrics(curious.clone());
     let (mut client, mut server, _link) = Pair::new().client(&settings).open();

@@ -246,7 +246,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_was_sent_arrives_whatever_is_done_and_cancelled(steps in steps()) {
+    fn sent_messages_arrive_regardless_of_cancelled_operations(steps in steps()) {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {

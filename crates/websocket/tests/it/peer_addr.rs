@@ -45,13 +45,13 @@ async fn assert_both_ends_know(acceptor: Acceptor, connect: impl Fn(SocketAddr) 
 }
 
 #[tokio::test]
-async fn both_ends_know_each_other_over_tcp() {
+async fn both_ends_know_the_address_of_the_other_over_tcp() {
     let connect = |address| to(format!("ws://{address}/"));
     assert_both_ends_know(Acceptor::default(), connect).await;
 }
 
 #[tokio::test]
-async fn both_ends_know_each_other_over_tls() {
+async fn both_ends_know_the_address_of_the_other_over_tls() {
     let authority = Authority::new();
     let identity = authority.server("localhost");
     let tls = server_config()
@@ -88,7 +88,7 @@ impl Wiretap for Deaf {
 }
 
 #[tokio::test]
-async fn who_listens_in_changes_nothing_of_it() {
+async fn a_wiretap_does_not_change_the_peers_address() {
     let (address, _sockets) = accepting(Acceptor::default()).await;
     let connect = to(format!("ws://{address}/")).wiretap(Arc::new(Deaf));
     let client = connect.open().await.unwrap();
@@ -96,7 +96,7 @@ async fn who_listens_in_changes_nothing_of_it() {
 }
 
 #[tokio::test]
-async fn a_stream_that_says_nothing_of_its_peer_has_none() {
+async fn a_stream_without_a_peer_address_has_none() {
     let (client, server) = offhook::pair();
     assert_eq!(client.peer_addr(), None);
     assert_eq!(server.peer_addr(), None);

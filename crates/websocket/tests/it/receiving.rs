@@ -21,7 +21,7 @@ fn with_limit(message_size: u64) -> Settings {
 }
 
 #[tokio::test]
-async fn after_a_close_recv_gives_none_as_often_as_it_is_asked() {
+async fn after_a_close_recv_always_returns_none() {
     let (client, mut server) = pair();
     client.send("last").await.unwrap();
     client.sender().close(CloseCode::NORMAL, "done").unwrap();
@@ -35,7 +35,7 @@ async fn after_a_close_recv_gives_none_as_often_as_it_is_asked() {
 }
 
 #[tokio::test]
-async fn after_a_loss_recv_gives_one_error_and_then_none() {
+async fn after_a_loss_recv_returns_one_error_and_then_none() {
     let (mut client, _server, link) = Pair::new().open();
     link.cut();
     assert!(matches!(client.recv().await, Err(Error::Lost(_))));
@@ -44,7 +44,7 @@ async fn after_a_loss_recv_gives_one_error_and_then_none() {
 }
 
 #[tokio::test]
-async fn what_had_come_before_the_loss_is_received_before_the_error() {
+async fn messages_received_before_a_loss_are_returned_before_the_error() {
     let (mut client, server, link) = Pair::new().open();
     for n in 0..3 {
         server.send(n.to_string()).await.unwrap();
@@ -58,7 +58,7 @@ async fn what_had_come_before_the_loss_is_received_before_the_error() {
 }
 
 #[tokio::test]
-async fn a_message_over_the_limit_ends_with_1009_at_both_ends() {
+async fn a_message_above_the_limit_closes_both_ends_with_1009() {
     let (mut client, mut server, _link) = Pair::new().server(&with_limit(100)).open();
     client.send(vec![0; 101]).await.unwrap();
     assert!(matches!(server.recv().await, Err(Error::Peer(_))));
@@ -67,7 +67,7 @@ async fn a_message_over_the_limit_ends_with_1009_at_both_ends() {
 }
 
 #[tokio::test]
-async fn a_message_of_any_length_is_read_piece_by_piece() {
+async fn a_message_of_any_length_can_be_read_in_pieces() {
     let (client, mut server, _link) = Pair::new().server(&with_limit(100)).open();
     let sending = tokio::spawn(async move {
         let mut writer = client.send_stream(Kind::Binary).await?;
@@ -95,7 +95,7 @@ async fn a_message_of_any_length_is_read_piece_by_piece() {
 }
 
 #[tokio::test]
-async fn what_is_not_read_of_a_message_is_skipped() {
+async fn the_unread_rest_of_a_message_is_skipped() {
     let (client, mut server) = pair();
     tokio::spawn(async move {
         for text in ["a", "b"] {
@@ -129,7 +129,7 @@ async fn a_connection_that_ends_within_a_message_is_an_error_of_its_reader() {
 }
 
 #[tokio::test]
-async fn messages_that_came_during_a_ping_are_received_in_order() {
+async fn messages_that_arrive_during_a_ping_are_received_in_order() {
     let (mut client, mut server) = pair();
     for n in 0..5 {
         client.send(n.to_string()).await.unwrap();
@@ -146,7 +146,7 @@ async fn messages_that_came_during_a_ping_are_received_in_order() {
 }
 
 #[tokio::test]
-async fn what_each_handler_returns_ends_each() {
+async fn the_result_of_a_handler_ends_each() {
     let (client, mut server) = pair();
     client.send("stop").await.unwrap();
     let ended = server.each(|_, _| Err(Error::Full)).await;
@@ -159,7 +159,7 @@ async fn what_each_handler_returns_ends_each() {
 }
 
 #[tokio::test]
-async fn messages_flow_through_stream_and_sink() {
+async fn messages_pass_through_stream_and_sink() {
     let (mut client, mut server) = pair();
     poll_fn(|cx| Pin::new(&mut client).poll_ready(cx))
         .await
@@ -182,7 +182,7 @@ async fn messages_flow_through_stream_and_sink() {
 
 /// 64 KiB of compressed bytes can hold 60 MiB of messages.
 #[tokio::test]
-async fn messages_that_grow_when_decompressed_are_not_taken_far_ahead() {
+async fn compressed_messages_are_not_decompressed_far_ahead_of_the_reader() {
     let settings = Settings::default().deflate(DeflateConfig::default());
     let (client, mut server, _link) = Pair::new().settings(&settings).open();
     let zeros = vec![0; 1_000_000];

@@ -60,7 +60,7 @@ async fn wait(feed: &mut Reconnecting) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn recv_goes_on_over_connections_that_are_lost() {
+async fn recv_continues_over_lost_connections() {
     let (mut feed, mut servers) = over_pairs(Pair::new());
     tokio::spawn(async move {
         for n in 0..10 {
@@ -77,7 +77,7 @@ async fn recv_goes_on_over_connections_that_are_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_happens_is_told_in_order() {
+async fn events_are_reported_in_order() {
     let (mut feed, mut servers) = over_pairs(Pair::new());
     let mut told = Vec::new();
     for _ in 0..7 {
@@ -110,7 +110,7 @@ async fn what_happens_is_told_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_waits_are_random_parts_of_a_bound_that_doubles_up_to_the_cap() {
+async fn pauses_are_random_below_a_bound_that_doubles_up_to_the_maximum() {
     let refused = |_| async {
         let source = io::ErrorKind::ConnectionRefused.into();
         let to = "example.com".into();
@@ -140,7 +140,7 @@ async fn the_waits_are_random_parts_of_a_bound_that_doubles_up_to_the_cap() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_bound_starts_anew_after_a_stable_connection_and_not_after_a_short_one() {
+async fn only_a_stable_connection_resets_the_bound_of_the_pauses() {
     let (mut feed, mut servers) = over_pairs(Pair::new());
     for attempt in 1..=10 {
         let next = feed.next().await;
@@ -171,14 +171,14 @@ async fn the_bound_starts_anew_after_a_stable_connection_and_not_after_a_short_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn retry_after_is_waited_for() {
+async fn retry_after_is_respected() {
     let mut feed = answering("HTTP/1.1 503 Busy\r\nRetry-After: 100\r\nContent-Length: 0\r\n\r\n");
     let delay = wait(&mut feed).await.as_secs();
     assert!((100..=102).contains(&delay), "{delay} s");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_of_a_year_is_waited_for_an_hour() {
+async fn a_retry_after_of_a_year_is_limited_to_an_hour() {
     let mut feed =
         answering("HTTP/1.1 503 Busy\r\nRetry-After: 31536000\r\nContent-Length: 0\r\n\r\n");
     let delay = wait(&mut feed).await.as_secs();
@@ -186,7 +186,7 @@ async fn a_retry_after_of_a_year_is_waited_for_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_status_that_says_never_is_given_up() {
+async fn a_permanent_refusal_is_not_retried() {
     for response in [
         "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
@@ -203,7 +203,7 @@ async fn a_status_that_says_never_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn close_codes_say_whether_to_come_back() {
+async fn close_codes_decide_whether_to_reconnect() {
     for (code, comes_back) in [
         (1001, true),
         (1011, true),
@@ -235,7 +235,7 @@ async fn close_codes_say_whether_to_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_normal_close_by_the_server_is_the_end_and_no_error() {
+async fn a_normal_close_by_the_server_is_the_end_and_not_an_error() {
     let (mut feed, mut servers) = over_pairs(Pair::new());
     open(&mut feed).await;
     let (server, _link) = servers.recv().await.unwrap();
@@ -245,7 +245,7 @@ async fn a_normal_close_by_the_server_is_the_end_and_no_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_user_may_decide_what_is_worth_another_attempt() {
+async fn the_user_can_decide_what_is_retried() {
     let (feed, mut servers) = over_pairs(Pair::new());
     let mut feed = feed.retry_if(|error| error.close_code() == Some(CloseCode::new(4001)));
     open(&mut feed).await;
@@ -260,7 +260,7 @@ async fn the_user_may_decide_what_is_worth_another_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_as_many_attempts_as_there_may_be_it_is_given_up() {
+async fn after_the_maximum_number_of_attempts_it_gives_up() {
     let attempts = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&attempts);
     let mut backoff = Backoff::default();
@@ -275,7 +275,7 @@ async fn after_as_many_attempts_as_there_may_be_it_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_sent_while_away_goes_out_in_order_behind_what_is_said_first() {
+async fn messages_sent_while_disconnected_follow_the_first_messages_of_a_connection_in_order() {
     let (mut feed, mut servers) = over_pairs(Pair::new());
     for n in 0..3 {
         feed.send(n.to_string()).await.unwrap();
@@ -295,7 +295,7 @@ async fn what_is_sent_while_away_goes_out_in_order_behind_what_is_said_first() {
 }
 
 #[tokio::test]
-async fn no_more_is_kept_than_may_be() {
+async fn the_queue_is_limited_while_disconnected() {
     let (feed, _servers) = over_pairs(Pair::new());
     let feed = feed.queue(1_000);
     let sender = feed.sender();
@@ -315,7 +315,7 @@ async fn no_more_is_kept_than_may_be() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_found_its_connection_gone_goes_out_on_the_next_one() {
+async fn a_message_whose_connection_was_lost_is_sent_on_the_next_one() {
     let settings = Settings::default().send_buffer(100);
     let (mut feed, mut servers) = over_pairs(Pair::new().client(&settings).capacity(100));
     let connection = open(&mut feed).await;
@@ -346,7 +346,7 @@ async fn a_message_that_found_its_connection_gone_goes_out_on_the_next_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_next_loses_and_doubles_nothing() {
+async fn a_cancelled_next_neither_loses_nor_repeats_an_event() {
     for polls in 1..8 {
         let link = Pair::new()
             .bandwidth(1_000)
@@ -379,7 +379,7 @@ async fn a_cancelled_next_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn close_sends_what_was_kept_and_is_for_good() {
+async fn close_sends_queued_messages_and_is_final() {
     let (mut feed, mut servers) = over_pairs(Pair::new());
     feed.send("kept").await.unwrap();
     open(&mut feed).await;
@@ -397,7 +397,7 @@ async fn close_sends_what_was_kept_and_is_for_good() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_that_was_cancelled_is_for_good_as_well() {
+async fn a_cancelled_close_is_final() {
     let (mut feed, mut servers) = over_pairs(Pair::new());
     open(&mut feed).await;
     let (server, link) = servers.recv().await.unwrap();
@@ -414,7 +414,7 @@ async fn a_close_that_was_cancelled_is_for_good_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closing_while_away_waits_for_nobody() {
+async fn closing_while_disconnected_returns_immediately() {
     let (mut feed, mut servers) = over_pairs(Pair::new());
     open(&mut feed).await;
     let (_server, link) = servers.recv().await.unwrap();
@@ -425,7 +425,7 @@ async fn closing_while_away_waits_for_nobody() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_gone_and_comes_back_is_found_again() {
+async fn a_restarted_server_is_reconnected_to() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

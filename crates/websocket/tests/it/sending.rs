@@ -40,17 +40,17 @@ async fn concurrent_senders(tasks: usize, each: usize) {
 }
 
 #[tokio::test]
-async fn what_each_of_many_senders_sends_arrives_whole_and_in_its_order() {
+async fn messages_of_many_senders_arrive_complete_and_in_each_senders_order() {
     concurrent_senders(20, 100).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_each_of_many_senders_on_many_threads_sends_arrives_whole_and_in_its_order() {
+async fn messages_of_senders_on_many_threads_arrive_complete_and_in_each_senders_order() {
     concurrent_senders(20, 100).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_never_reads_costs_the_send_buffer_and_the_sender_waits() {
+async fn with_a_peer_that_never_reads_the_sender_waits_at_the_send_buffer() {
     let (client, mut server) = narrow();
     let sender = client.sender();
     let sending = tokio::spawn(async move {
@@ -70,7 +70,7 @@ async fn a_peer_that_never_reads_costs_the_send_buffer_and_the_sender_waits() {
 }
 
 #[tokio::test]
-async fn try_send_says_full_until_the_peer_has_read() {
+async fn try_send_returns_full_until_the_peer_has_read() {
     let (client, mut server) = narrow();
     let mut sent = 0;
     let full = loop {
@@ -89,7 +89,7 @@ async fn try_send_says_full_until_the_peer_has_read() {
 }
 
 #[tokio::test]
-async fn an_urgent_message_overtakes_those_that_have_not_begun() {
+async fn an_urgent_message_overtakes_messages_that_have_not_started() {
     let settings = Settings::default().send_buffer(10 << 20);
     let (client, mut server, _link) = Pair::new().client(&settings).open();
     for _ in 0..20 {
@@ -104,7 +104,7 @@ async fn an_urgent_message_overtakes_those_that_have_not_begun() {
 }
 
 #[tokio::test]
-async fn a_prepared_message_is_sent_to_many() {
+async fn a_prepared_message_can_be_sent_to_many_connections() {
     let news = Prepared::new("news");
     for _ in 0..3 {
         let (mut client, server) = pair();
@@ -114,7 +114,7 @@ async fn a_prepared_message_is_sent_to_many() {
 }
 
 #[tokio::test]
-async fn a_message_written_piece_by_piece_arrives_as_one_and_others_wait_for_it() {
+async fn a_message_written_in_pieces_arrives_as_one_and_others_wait() {
     let (client, mut server) = pair();
     let mut writer = client.send_stream(Kind::Text).await.unwrap();
     writer.write("one ").await.unwrap();
@@ -130,7 +130,7 @@ async fn a_message_written_piece_by_piece_arrives_as_one_and_others_wait_for_it(
 }
 
 #[tokio::test]
-async fn a_piece_of_the_other_type_is_refused_and_the_message_goes_on() {
+async fn a_piece_of_another_type_is_refused_and_the_message_continues() {
     let (client, mut server) = pair();
     let mut writer = client.send_stream(Kind::Text).await.unwrap();
     writer.write("one").await.unwrap();
@@ -141,7 +141,7 @@ async fn a_piece_of_the_other_type_is_refused_and_the_message_goes_on() {
 }
 
 #[tokio::test]
-async fn a_writer_that_never_wrote_leaves_no_trace() {
+async fn a_writer_dropped_before_writing_sends_nothing() {
     let (client, mut server) = pair();
     drop(client.send_stream(Kind::Text).await.unwrap());
     client.send("next").await.unwrap();
@@ -149,7 +149,7 @@ async fn a_writer_that_never_wrote_leaves_no_trace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn senders_that_wait_for_a_message_in_pieces_are_told_when_the_connection_ends() {
+async fn senders_waiting_for_a_message_in_pieces_are_woken_when_the_connection_ends() {
     let (client, server) = pair();
     let mut writer = client.send_stream(Kind::Text).await.unwrap();
     writer.write("begun").await.unwrap();
@@ -162,7 +162,7 @@ async fn senders_that_wait_for_a_message_in_pieces_are_told_when_the_connection_
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_put_is_queued_whatever_is_unsent_and_room_comes_when_half_of_it_has_left() {
+async fn put_always_queues_and_there_is_room_once_half_of_the_buffer_is_sent() {
     let settings = Settings::default().send_buffer(1_000);
     let (mut client, server, _link) = Pair::new().capacity(1_000).server(&settings).open();
     let message = Prepared::new("x".repeat(100));
@@ -187,7 +187,7 @@ async fn what_is_put_is_queued_whatever_is_unsent_and_room_comes_when_half_of_it
 }
 
 #[tokio::test]
-async fn what_is_written_at_once_leaves_behind_what_was_put_and_the_rest_when_there_is_room() {
+async fn write_prepared_is_sent_after_earlier_puts_and_the_rest_when_there_is_room() {
     let (mut client, server, _link) = Pair::new().capacity(1_000).open();
     let message = [Prepared::new("x".repeat(400))];
     let put = server.put("before").unwrap();
@@ -209,7 +209,7 @@ async fn what_is_written_at_once_leaves_behind_what_was_put_and_the_rest_when_th
 }
 
 #[tokio::test]
-async fn who_waits_for_room_on_a_connection_that_ends_is_told() {
+async fn waiting_for_room_ends_with_the_connection() {
     let (client, server) = narrow();
     while client.put("x".repeat(100)).unwrap() < 1_000 {}
     let sender = client.sender();
@@ -220,7 +220,7 @@ async fn who_waits_for_room_on_a_connection_that_ends_is_told() {
 }
 
 #[tokio::test]
-async fn a_mark_comes_back_when_the_peer_has_everything_that_was_sent_before() {
+async fn a_mark_returns_once_the_peer_has_everything_sent_before_it() {
     let (mut client, mut server) = pair();
     server.put("one").unwrap();
     assert!(server.mark(7).unwrap());
@@ -240,7 +240,7 @@ async fn a_mark_comes_back_when_the_peer_has_everything_that_was_sent_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mark_never_overtakes_what_it_vouches_for() {
+async fn a_mark_never_overtakes_earlier_messages() {
     let settings = Settings::default().send_buffer(1_000);
     let (mut client, mut server, _link) = Pair::new().capacity(1_000).server(&settings).open();
     // More than is committed to the wire ahead of the transport: the rest is queued.
@@ -268,7 +268,7 @@ async fn a_mark_never_overtakes_what_it_vouches_for() {
 
 /// As a `Stream` does, whose polls may stop at any time: the flush task reads for it.
 #[tokio::test(start_paused = true)]
-async fn a_mark_that_comes_back_wakes_a_reader_that_only_polls() {
+async fn a_returned_mark_wakes_a_polling_reader() {
     let (mut client, mut server, _link) = Pair::new().delay(Duration::from_millis(50)).open();
     tokio::spawn(async move { while let Ok(Some(_)) = client.recv().await {} });
     let sender = server.sender();

@@ -53,7 +53,7 @@ async fn echoes(socket: &mut WebSocket) {
 }
 
 #[tokio::test]
-async fn one_connection_over_the_limit_is_closed_and_may_come_back_later() {
+async fn a_connection_above_the_limit_is_refused_and_can_be_retried() {
     let server = running(|server| server.max_connections(2)).await;
     let mut first = server.connect().await.unwrap();
     let mut second = server.connect().await.unwrap();
@@ -73,7 +73,7 @@ async fn one_connection_over_the_limit_is_closed_and_may_come_back_later() {
 }
 
 #[tokio::test]
-async fn a_shutdown_closes_every_connection_with_its_code_and_then_serve_returns() {
+async fn a_shutdown_closes_every_connection_with_its_code_before_serve_returns() {
     let server = running(|server| server).await;
     let mut clients = Vec::new();
     for _ in 0..20 {
@@ -99,7 +99,7 @@ async fn a_shutdown_closes_every_connection_with_its_code_and_then_serve_returns
 }
 
 #[tokio::test]
-async fn those_that_do_not_end_by_the_deadline_are_cut_off() {
+async fn connections_that_do_not_close_by_the_deadline_are_cut_off() {
     let server = running(|server| server).await;
     // One does not answer the Close, one never completed a handshake, and one's handler hangs.
     let mut deaf = server.connect().await.unwrap();
@@ -122,7 +122,7 @@ async fn those_that_do_not_end_by_the_deadline_are_cut_off() {
 }
 
 #[tokio::test]
-async fn a_shutdown_without_connections_returns_at_once() {
+async fn a_shutdown_without_connections_returns_immediately() {
     let server = running(|server| server).await;
     let deadline = Duration::from_secs(3_600);
     server
@@ -159,7 +159,7 @@ const HEAD: &str = "GET /chat HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocke
     Sec-WebSocket-Version: 13\r\n";
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_comes_byte_by_byte_is_waited_for_until_the_deadline() {
+async fn a_head_received_byte_by_byte_must_be_complete_by_the_deadline() {
     let (mut client, server, _link) = Pair::new().link();
     let begun = Instant::now();
     tokio::spawn(async move {
@@ -195,7 +195,7 @@ async fn status_for(acceptor: Acceptor, origin: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_page_of_another_origin_gets_403_unless_it_was_let_in() {
+async fn a_page_of_another_origin_gets_403_unless_it_is_allowed() {
     let ours = Acceptor::default;
     assert_eq!(status_for(ours(), "").await, "101");
     assert_eq!(status_for(ours(), "http://example.com").await, "101");
@@ -207,7 +207,7 @@ async fn a_page_of_another_origin_gets_403_unless_it_was_let_in() {
 
 /// What a handler sent and did not flush arrives, however long it is, and the end is in order.
 #[tokio::test]
-async fn a_handler_that_returns_has_all_that_it_sent_delivered_and_the_connection_closed() {
+async fn when_a_handler_returns_everything_sent_is_delivered_and_the_connection_closed() {
     let long = vec![7; 8 << 20];
     let serve = |handled: fn() -> HandlerResult| async move {
         let server = Server::bind("127.0.0.1:0").await.unwrap();
@@ -241,7 +241,7 @@ async fn a_handler_that_returns_has_all_that_it_sent_delivered_and_the_connectio
 
 /// A peer that does not read what a handler sent is waited for until the close timeout at most.
 #[tokio::test]
-async fn a_peer_that_takes_nothing_is_given_up_when_the_handler_has_returned() {
+async fn a_peer_that_does_not_read_is_abandoned_after_the_handler_returned() {
     let settings = Settings::default().config(Config {
         close_timeout: Duration::from_millis(100),
         ..Config::default()
@@ -269,7 +269,7 @@ async fn a_peer_that_takes_nothing_is_given_up_when_the_handler_has_returned() {
 }
 
 #[tokio::test]
-async fn a_socket_that_a_handler_gave_away_outlives_it() {
+async fn a_socket_moved_out_of_a_handler_stays_open() {
     let (give, mut given) = tokio::sync::mpsc::channel(1);
     let server = Server::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/", server.local_addr().unwrap());
@@ -294,7 +294,7 @@ async fn a_socket_that_a_handler_gave_away_outlives_it() {
 }
 
 #[tokio::test]
-async fn a_handler_sees_the_request_and_accepts_or_refuses_it() {
+async fn a_handler_gets_the_request_and_accepts_or_refuses_it() {
     let server = Server::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/room?id=7", server.local_addr().unwrap());
     tokio::spawn(server.serve_requests(|incoming| async move {
@@ -328,7 +328,7 @@ async fn a_handler_sees_the_request_and_accepts_or_refuses_it() {
 }
 
 #[tokio::test]
-async fn an_address_has_no_more_connections_than_it_may() {
+async fn connections_of_an_address_are_limited() {
     let server = running(|server| server.max_connections_per_address(1)).await;
     let mut first = server.connect().await.unwrap();
     echoes(&mut first).await;
@@ -338,7 +338,7 @@ async fn an_address_has_no_more_connections_than_it_may() {
 }
 
 #[tokio::test]
-async fn a_server_tells_of_failed_upgrades_and_of_handlers_errors() {
+async fn a_server_reports_failed_upgrades_and_errors_of_handlers() {
     let (told, mut failures) = tokio::sync::mpsc::channel(8);
     let also = told.clone();
     let server = Server::bind("127.0.0.1:0")
@@ -369,7 +369,7 @@ async fn a_server_tells_of_failed_upgrades_and_of_handlers_errors() {
 
 /// The last entry is the proxy's own; what comes before it may be the client's.
 #[tokio::test]
-async fn a_named_proxy_says_by_which_scheme_a_page_was_loaded_and_nobody_else_does() {
+async fn only_a_trusted_proxy_determines_the_scheme_of_a_page() {
     for (proxies, field, value, origin, accepted) in [
         ("127.0.0.1", "X-Forwarded-Proto", "https", "https", true),
         ("127.0.0.1", "X-Forwarded-Proto", "https", "http", false),
@@ -435,7 +435,7 @@ async fn a_named_proxy_says_by_which_scheme_a_page_was_loaded_and_nobody_else_do
 
 #[cfg(unix)]
 #[tokio::test]
-async fn whoever_connects_by_a_unix_socket_may_be_named_as_a_proxy() {
+async fn connections_over_a_unix_socket_can_be_trusted_as_a_proxy() {
     for (proxies, accepted) in [("unix", true), ("127.0.0.1", false)] {
         let acceptor = Acceptor::default().trust_proxies([proxies]).unwrap();
         let (near, far) = tokio::net::UnixStream::pair().unwrap();
@@ -451,7 +451,7 @@ async fn whoever_connects_by_a_unix_socket_may_be_named_as_a_proxy() {
 
 /// Behind a proxy that ends TLS, a page of one's own has the scheme https.
 #[tokio::test]
-async fn a_page_loaded_through_a_tls_proxy_is_of_the_same_origin_if_the_acceptor_knows() {
+async fn a_page_behind_a_tls_proxy_has_the_same_origin_if_the_scheme_is_set() {
     for (scheme, origin, accepted) in [
         (Scheme::Https, "https", true),
         (Scheme::Https, "http", false),

@@ -53,7 +53,7 @@ async fn receive_to_the_end(mut socket: WebSocket, until: usize, link: Link, end
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn whatever_ends_a_connection_ends_everybody_who_uses_it() {
+async fn the_end_of_a_connection_reaches_all_its_users() {
     for round in 0..80 {
         let settings = Settings::default().send_buffer(300);
         let pair = Pair::new().capacity(200).settings(&settings);

@@ -60,7 +60,7 @@ fn connect(address: SocketAddr, path: &str, version: HttpVersion) -> Connect {
 const VERSIONS: [HttpVersion; 2] = [HttpVersion::Http1, HttpVersion::Http2];
 
 #[tokio::test]
-async fn a_tower_service_echoes_over_either_version_of_http() {
+async fn a_tower_service_works_over_both_versions_of_http() {
     let address = serve(None).await;
     for version in VERSIONS {
         let connect = connect(address, "/room", version).subprotocol("chat.v1");
@@ -90,7 +90,7 @@ async fn a_tower_service_refuses_with_the_handlers_response() {
 }
 
 #[tokio::test]
-async fn a_tower_service_obeys_its_own_acceptor() {
+async fn a_tower_service_uses_its_own_acceptor() {
     let strict = serve(None).await;
     let open = serve(Some(Acceptor::default().origin(OriginPolicy::Any))).await;
     for version in VERSIONS {
@@ -105,7 +105,7 @@ async fn a_tower_service_obeys_its_own_acceptor() {
 }
 
 #[tokio::test]
-async fn a_tower_service_is_a_route_of_axum_and_obeys_the_acceptor_among_its_extensions() {
+async fn a_tower_service_as_a_route_of_axum_uses_the_acceptor_in_the_extensions() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let upgrades = Upgrades::new(|upgrade: Upgrade| async move {

@@ -88,7 +88,7 @@ async fn stop(connections: &offhook::Connections) {
 }
 
 #[tokio::test]
-async fn both_ends_tell_when_they_open_and_close_with_code_and_culprit() {
+async fn both_ends_log_open_and_close_with_code_and_culprit() {
     let (log, _guard) = Log::begin(LevelFilter::DEBUG);
     let (address, connections) = serve().await;
     let url = format!("ws://{address}/room/7?token=secret");
@@ -125,7 +125,7 @@ async fn both_ends_tell_when_they_open_and_close_with_code_and_culprit() {
 }
 
 #[tokio::test]
-async fn what_a_handler_logs_carries_the_connections_span() {
+async fn events_of_a_handler_are_in_the_connections_span() {
     let (log, _guard) = Log::begin(LevelFilter::INFO);
     let (address, connections) = serve().await;
     let url = format!("ws://{address}/room/7");
@@ -145,7 +145,7 @@ async fn what_a_handler_logs_carries_the_connections_span() {
 }
 
 #[tokio::test]
-async fn a_handlers_own_error_is_an_error_and_the_end_of_its_connection_is_none() {
+async fn an_error_of_a_handler_is_logged_as_an_error_and_the_end_of_its_connection_is_not() {
     let (log, _guard) = Log::begin(LevelFilter::DEBUG);
     let (address, connections) = serve().await;
     let connect = Connect::to(format!("ws://{address}/")).no_proxy();
@@ -175,7 +175,7 @@ async fn a_handlers_own_error_is_an_error_and_the_end_of_its_connection_is_none(
 }
 
 #[tokio::test]
-async fn a_server_that_breaks_the_protocol_is_warned_of_at_the_client() {
+async fn a_protocol_violation_by_the_server_is_a_warning_at_the_client() {
     let (log, _guard) = Log::begin(LevelFilter::DEBUG);
     // A masked frame.
     let server = scripted::Server::with([Reply::open_with("", b"\x81\x80\0\0\0\0")]).await;
@@ -187,7 +187,7 @@ async fn a_server_that_breaks_the_protocol_is_warned_of_at_the_client() {
 }
 
 #[tokio::test]
-async fn handshakes_that_fail_are_told_at_the_end_that_sees_them() {
+async fn failed_handshakes_are_logged_at_the_end_that_detects_them() {
     let (log, _guard) = Log::begin(LevelFilter::DEBUG);
     let server = Server::bind("127.0.0.1:0").await.unwrap();
     let address = server.local_addr().unwrap();
@@ -219,7 +219,7 @@ async fn handshakes_that_fail_are_told_at_the_end_that_sees_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_comes_back_tells_when_it_is_lost_back_and_given_up() {
+async fn a_reconnecting_connection_logs_loss_reopening_and_giving_up() {
     let (log, _guard) = Log::begin(LevelFilter::INFO);
     let mut first = true;
     let mut feed = Reconnecting::to(move |_| {

@@ -38,7 +38,7 @@ fn frames(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn every_byte_of_handshake_and_frames_is_heard() {
+async fn the_wiretap_gets_every_byte_of_handshake_and_frames() {
     let server = Server::with([Reply::open_with("", b"\x81\x05Hello")]).await;
     let heard = Arc::new(Heard::default());
     let connect = server.connect().wiretap(heard.clone());
@@ -59,7 +59,7 @@ async fn every_byte_of_handshake_and_frames_is_heard() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_heard_as_a_connection_of_its_own() {
+async fn the_wiretap_reports_a_redirect_as_a_separate_connection() {
     let server = Server::with([Reply::redirect(302, "/there"), Reply::open()]).await;
     let heard = Arc::new(Heard::default());
     let connect = server.connect().wiretap(heard.clone());
@@ -72,7 +72,7 @@ async fn a_redirect_is_heard_as_a_connection_of_its_own() {
 
 #[cfg(any(feature = "aws-lc", feature = "ring"))]
 #[tokio::test]
-async fn over_tls_it_is_heard_in_the_clear() {
+async fn the_wiretap_gets_plaintext_over_tls() {
     use crate::authority::{Authority, serve};
     use crate::scripted::to;
 

@@ -68,7 +68,7 @@ fn until_told(log: &Arc<Log>) -> String {
 }
 
 #[test]
-fn a_damaged_block_of_the_list_of_channels_costs_the_channels_in_it_and_no_other() {
+fn a_damaged_block_in_the_list_of_channels_affects_only_its_channels() {
     const CHANNELS: usize = 300;
     let directory = tempfile::tempdir().unwrap();
     let name = |n: usize| format!("channel {n:03}");
@@ -105,7 +105,7 @@ fn a_damaged_block_of_the_list_of_channels_costs_the_channels_in_it_and_no_other
 }
 
 #[test]
-fn a_damaged_block_of_idempotency_keys_never_makes_a_publication_twice() {
+fn a_damaged_block_of_idempotency_keys_never_causes_a_duplicate() {
     const KEYS: usize = 3_000;
     let directory = tempfile::tempdir().unwrap();
     let key = |n: usize| format!("a key of some length {n:04}");
@@ -145,7 +145,7 @@ fn a_damaged_block_of_idempotency_keys_never_makes_a_publication_twice() {
 }
 
 #[test]
-fn a_compaction_that_meets_a_damaged_block_is_told_and_publishing_goes_on() {
+fn publishing_continues_after_compaction_reports_a_damaged_block() {
     const CHANNELS: u64 = 4;
     let directory = tempfile::tempdir().unwrap();
     let data = bytes::Bytes::from(vec![b'x'; 60_000]);

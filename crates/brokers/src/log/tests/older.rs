@@ -56,7 +56,7 @@ fn is_whole(log: &Arc<Log>) {
 }
 
 #[test]
-fn a_log_without_a_manifest_that_fits_together_is_taken_over_and_has_one_then() {
+fn a_consistent_log_without_a_manifest_is_accepted_and_gets_one() {
     let directory = older();
     let log = open(directory.path()).unwrap();
     assert!(
@@ -82,7 +82,7 @@ fn refused(path: &Path) -> String {
 }
 
 #[test]
-fn a_log_without_a_manifest_that_lacks_something_is_refused_and_left_as_it_is() {
+fn an_incomplete_log_without_a_manifest_is_refused_and_not_changed() {
     for keyspace in 0..=5 {
         let directory = older();
         let current = directory
@@ -101,7 +101,7 @@ fn a_log_without_a_manifest_that_lacks_something_is_refused_and_left_as_it_is() 
 }
 
 #[test]
-fn a_log_without_a_manifest_whose_witness_saw_more_is_refused() {
+fn a_log_without_a_manifest_that_is_older_than_its_witness_is_refused() {
     let directory = older();
     let path = directory.path().join("witness");
     let batch = 1_000_000_u64;
@@ -116,7 +116,7 @@ fn a_log_without_a_manifest_whose_witness_saw_more_is_refused() {
 }
 
 #[test]
-fn a_log_of_this_version_that_lost_its_manifest_is_not_taken_for_an_older_one() {
+fn a_log_of_this_version_without_its_manifest_is_not_treated_as_an_older_version() {
     let directory = tempfile::tempdir().unwrap();
     drop(open(directory.path()).unwrap());
     fs::remove_file(directory.path().join("manifest")).unwrap();
@@ -131,7 +131,7 @@ fn a_log_of_this_version_that_lost_its_manifest_is_not_taken_for_an_older_one() 
 }
 
 #[test]
-fn a_channel_whose_newest_publication_is_gone_does_not_fit() {
+fn a_channel_without_its_newest_publication_is_inconsistent() {
     let directory = older();
     let store = Store::open(&LogOptions::new(directory.path())).unwrap();
     let mut group = Arc::new(store).group();

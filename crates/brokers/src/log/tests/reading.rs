@@ -60,7 +60,7 @@ impl TestWorker {
 
 /// Before, this was reported as damage, and `/healthz` failed for an hour.
 #[test]
-fn what_is_trimmed_while_a_read_waits_is_a_gap_by_size_and_no_damage() {
+fn publications_trimmed_while_a_read_waits_are_a_gap_by_size_not_damage() {
     let directory = tempfile::tempdir().unwrap();
     let held = Arc::new(Fsyncs::default());
     let log = open(directory.path(), 20, &held);
@@ -98,7 +98,7 @@ fn what_is_trimmed_while_a_read_waits_is_a_gap_by_size_and_no_damage() {
 }
 
 #[test]
-fn a_read_by_filter_over_many_channels_lets_others_read_in_between() {
+fn a_read_by_filter_over_many_channels_does_not_block_other_reads() {
     const CHANNELS: u64 = 1_000;
     let directory = tempfile::tempdir().unwrap();
     let held = Arc::new(Fsyncs::default());
@@ -142,7 +142,7 @@ fn a_read_by_filter_over_many_channels_lets_others_read_in_between() {
 }
 
 #[test]
-fn the_gap_of_each_trimmed_channel_is_told_once_by_a_reader_that_reads_page_after_page() {
+fn a_paged_read_by_filter_reports_the_gap_of_each_trimmed_channel_once() {
     const CHANNELS: u64 = 40;
     let directory = tempfile::tempdir().unwrap();
     let held = Arc::new(Fsyncs::default());

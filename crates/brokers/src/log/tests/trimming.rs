@@ -46,7 +46,7 @@ fn on_disk(path: &Path) -> usize {
 }
 
 #[test]
-fn a_bucket_of_thousands_goes_a_few_with_each_batch_and_goes_whole() {
+fn a_large_bucket_is_removed_in_small_steps_and_completely() {
     let directory = tempfile::tempdir().unwrap();
     let sizes = Arc::default();
     let log = open(directory.path(), &sizes);
@@ -79,7 +79,7 @@ fn a_bucket_of_thousands_goes_a_few_with_each_batch_and_goes_whole() {
 }
 
 #[test]
-fn what_was_not_removed_yet_is_removed_after_a_restart() {
+fn an_unfinished_removal_continues_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     {
         let log = open(directory.path(), &Arc::default());

@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nines_stand_at_even_distances() {
+    fn the_axis_of_percentiles_spaces_nines_evenly() {
         for (percentile, expected) in [
             (0.0, 0.0),
             (90.0, 1.0),

@@ -23,7 +23,7 @@ fn directions(file: &[u8]) -> (Vec<u8>, Vec<u8>, Vec<String>) {
 }
 
 #[test]
-fn segments_out_of_order_twice_and_overlapping_are_read_once_and_in_order() {
+fn reordered_repeated_and_overlapping_segments_are_reassembled() {
     let mut connection = Connection::open();
     connection.send_at(Side::Client, 4, b"5678");
     connection.send_at(Side::Client, 0, b"1234");
@@ -38,7 +38,7 @@ fn segments_out_of_order_twice_and_overlapping_are_read_once_and_in_order() {
 }
 
 #[test]
-fn a_segment_that_was_not_captured_is_reported_with_its_place() {
+fn a_missing_segment_is_reported_with_its_offset() {
     let mut connection = Connection::open();
     connection.send_at(Side::Client, 0, b"12");
     connection.send_at(Side::Client, 5, b"678");
@@ -59,7 +59,7 @@ fn sequence_numbers_wrap_around() {
 }
 
 #[test]
-fn every_link_layer_leads_to_the_same_bytes() {
+fn every_link_layer_gives_the_same_bytes() {
     for link in [0, 1, 12, 101, 108, 113, 228, 276] {
         let mut connection = Connection::open();
         connection.send_at(Side::Client, 0, b"hello");
@@ -74,7 +74,7 @@ fn every_link_layer_leads_to_the_same_bytes() {
 }
 
 #[test]
-fn both_byte_orders_and_both_units_of_time_are_read() {
+fn both_byte_orders_and_both_units_of_time_are_parsed() {
     let mut connection = Connection::open();
     connection.send_at(Side::Client, 0, b"hello");
     for (is_big, is_nanoseconds) in [(true, true), (true, false), (false, true), (false, false)] {
@@ -99,7 +99,7 @@ fn pcapng_has_times_several_interfaces_and_secrets() {
 }
 
 #[test]
-fn two_connections_between_the_same_ports_are_two() {
+fn two_connections_between_the_same_ports_are_separate() {
     let mut first = Connection::open();
     first.send_at(Side::Client, 0, b"first");
     let mut second = Connection::open_at(77_000);
@@ -115,7 +115,7 @@ fn two_connections_between_the_same_ports_are_two() {
 }
 
 #[test]
-fn without_its_beginning_a_connection_is_turned_the_right_way_by_what_it_says() {
+fn without_its_beginning_the_direction_of_a_connection_is_found_from_its_content() {
     // The client has the lower port here.
     let mut connection = Connection::open();
     connection.send_at(Side::Server, 0, &[0x89, 0x80, 1, 2, 3, 4]);
@@ -127,7 +127,7 @@ fn without_its_beginning_a_connection_is_turned_the_right_way_by_what_it_says() 
 }
 
 #[test]
-fn packets_that_were_cut_short_are_reported() {
+fn truncated_packets_are_reported() {
     let mut connection = Connection::open();
     connection.send_at(Side::Client, 0, b"hello");
     let mut packets = connection.packets();
@@ -142,7 +142,7 @@ fn packets_that_were_cut_short_are_reported() {
 }
 
 #[test]
-fn what_is_no_capture_is_not_taken_for_one() {
+fn other_files_are_not_treated_as_captures() {
     assert_eq!(read(b"").map(|_| ()), Err(Unreadable::Other));
     assert_eq!(read(b"zz\n").map(|_| ()), Err(Unreadable::Other));
     let gzip = read(&[0x1f, 0x8b, 8, 0]).map(|_| ());

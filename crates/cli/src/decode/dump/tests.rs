@@ -10,7 +10,7 @@ fn bytes(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn plain_digits_are_read_however_they_are_parted() {
+fn plain_digits_are_parsed_with_any_separators() {
     for text in [
         "81 85 37 fa 21 3d 7f 9f 4d 51 58",
         "818537fa213d7f9f4d5158",
@@ -25,7 +25,7 @@ fn plain_digits_are_read_however_they_are_parted() {
 }
 
 #[test]
-fn what_xxd_writes_is_read() {
+fn output_of_xxd_is_parsed() {
     let text = "00000000: 8185 37fa 213d 7f9f 4d51 58              ..7.!=..MQX\n";
     assert_eq!(bytes(text), FRAME);
     let text = "00000000: 3030 3030 3030 3030 3030 3030 3030 3030  0000000000000000\n\
@@ -38,7 +38,7 @@ fn what_xxd_writes_is_read() {
 }
 
 #[test]
-fn what_hexdump_writes_is_read() {
+fn output_of_hexdump_is_parsed() {
     let text = "00000000  81 85 37 fa 21 3d 7f 9f  4d 51 58                 |..7.!=..MQX|\n\
                 0000000b\n";
     assert_eq!(bytes(text), FRAME);
@@ -48,7 +48,7 @@ fn what_hexdump_writes_is_read() {
 }
 
 #[test]
-fn what_wireshark_writes_has_both_sides() {
+fn output_of_wireshark_has_both_directions() {
     let text = "00000000  81 85 37 fa 21 3d 7f 9f  4d 51 58                 ..7.!=.. MQX\n    \
                 00000000  81 05 48 65 6c 6c 6f                              ..Hello\n\
                 0000000B  88 80 00 00 00 00                                 ......\n";
@@ -61,7 +61,7 @@ fn what_wireshark_writes_has_both_sides() {
 }
 
 #[test]
-fn a_word_that_is_no_byte_is_told_with_its_line() {
+fn a_word_that_is_not_a_byte_is_reported_with_its_line() {
     let error = read(b"81 85\n37 fx").expect_err("no dump");
     assert_eq!(
         error.to_string(),
@@ -73,7 +73,7 @@ fn a_word_that_is_no_byte_is_told_with_its_line() {
 }
 
 #[test]
-fn raw_bytes_are_told_from_a_dump() {
+fn raw_bytes_are_distinguished_from_a_dump() {
     assert!(is_likely(b"81 85 37"));
     assert!(!is_likely(&FRAME));
     assert!(!is_likely(b"GET / HTTP/1.1\r\n\r\n"));
@@ -81,7 +81,7 @@ fn raw_bytes_are_told_from_a_dump() {
 }
 
 #[test]
-fn a_text_column_with_a_colon_in_it_is_no_offset() {
+fn a_colon_in_the_text_column_is_not_an_offset() {
     let line = "00000000  48 6f 73 74 3a 20 31 32  37 2e 30 2e 30 2e 31 3a  Host: 12 7.0.0.1:\n";
     let runs = read(line.as_bytes()).expect("a dump");
     assert_eq!(runs[0].bytes, b"Host: 127.0.0.1:");

@@ -4,7 +4,7 @@ use super::pattern::{contains, matches};
 use super::step::{Expected, Step, parse};
 
 #[test]
-fn a_script_is_one_step_a_line() {
+fn a_script_has_one_step_per_line() {
     let text = "# hello\n\nsend hi there\nexpect-json {\"type\":\"welcome\"}\n  await-match *done*\n\
                 expect-close 1000\nclose 4001 bye bye\nsend-hex 01 ff\n";
     let steps: Vec<Step> = parse(text)
@@ -24,7 +24,7 @@ fn a_script_is_one_step_a_line() {
 }
 
 #[test]
-fn a_line_that_is_no_step_is_named() {
+fn an_invalid_step_is_reported_with_its_line() {
     for (text, line) in [
         ("send a\nsned b", 2),
         ("expect-json {", 1),
@@ -36,7 +36,7 @@ fn a_line_that_is_no_step_is_named() {
 }
 
 #[test]
-fn a_star_stands_for_any_text() {
+fn a_star_matches_any_text() {
     for (pattern, text, is_it) in [
         ("a", "a", true),
         ("a", "ab", false),
@@ -54,7 +54,7 @@ fn a_star_stands_for_any_text() {
 }
 
 #[test]
-fn an_object_may_have_more_members_and_a_list_no_more_elements() {
+fn objects_match_with_extra_members_and_lists_only_exactly() {
     let value = serde_json::json!({ "a": 1, "b": [{ "c": 2, "d": 3 }] });
     assert!(contains(&value, &serde_json::json!({ "b": [{ "c": 2 }] })));
     assert!(!contains(&value, &serde_json::json!({ "b": [] })));
@@ -63,12 +63,12 @@ fn an_object_may_have_more_members_and_a_list_no_more_elements() {
 
 proptest! {
     #[test]
-    fn any_text_is_a_script_or_is_refused(text in ".{0,200}") {
+    fn any_text_is_a_script_or_refused(text in ".{0,200}") {
         let _ = parse(&text);
     }
 
     #[test]
-    fn a_pattern_fits_what_was_made_of_it(parts in prop::collection::vec("[ab]{0,3}", 1..5), fill in "[abc]{0,4}") {
+    fn a_pattern_matches_text_generated_from_it(parts in prop::collection::vec("[ab]{0,3}", 1..5), fill in "[abc]{0,4}") {
         prop_assert!(matches(&parts.join("*"), &parts.join(&fill)));
     }
 }

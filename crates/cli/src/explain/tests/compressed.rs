@@ -28,7 +28,7 @@ fn compressed(compressor: &mut Compressor, message: &str) -> Sentence {
 const MESSAGE: &str = "the same words again, and again, and again: the same words again";
 
 #[test]
-fn messages_are_inflated_also_where_they_refer_to_earlier_ones() {
+fn messages_that_refer_to_earlier_ones_are_inflated() {
     let mut compressor = compressor(15);
     let said = [MESSAGE, MESSAGE].map(|message| compressed(&mut compressor, message));
     assert!(said[1].payload().len() < said[0].payload().len());
@@ -47,7 +47,7 @@ fn messages_are_inflated_also_where_they_refer_to_earlier_ones() {
 }
 
 #[test]
-fn without_the_beginning_it_is_said_that_it_may_be_missing() {
+fn a_capture_without_its_beginning_gets_a_note() {
     let mut compressor = compressor(15);
     let said = [MESSAGE, MESSAGE].map(|message| compressed(&mut compressor, message));
     let pieces = said_by(Side::Server, said.into_iter().skip(1));
@@ -63,7 +63,7 @@ fn without_the_beginning_it_is_said_that_it_may_be_missing() {
 }
 
 #[test]
-fn where_compression_was_not_agreed_on_its_bit_is_a_fault() {
+fn without_negotiated_compression_its_bit_is_a_fault() {
     let head = format!("{SWITCHED}\r\n");
     let mut compressor = compressor(15);
     let said = compressed(&mut compressor, MESSAGE).encode(false);
@@ -72,7 +72,7 @@ fn where_compression_was_not_agreed_on_its_bit_is_a_fault() {
 }
 
 #[test]
-fn what_reaches_out_of_the_agreed_window_is_a_fault() {
+fn a_reference_beyond_the_agreed_window_is_a_fault() {
     let extension = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9";
     let head = format!("{SWITCHED}{extension}\r\n\r\n");
     let far: Vec<u8> = (0..=255).cycle().take(600).collect();
@@ -88,7 +88,7 @@ fn what_reaches_out_of_the_agreed_window_is_a_fault() {
 }
 
 #[test]
-fn broken_compression_is_told_once_and_later_messages_are_not_guessed() {
+fn invalid_compression_is_reported_once_and_later_messages_are_not_inflated() {
     let extension = "Sec-WebSocket-Extensions: permessage-deflate";
     let head = format!("{SWITCHED}{extension}\r\n\r\n");
     let broken = text([0xff, 0xff, 0xff]).rsv(0b100).encode(false);

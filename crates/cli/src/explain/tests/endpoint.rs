@@ -50,7 +50,7 @@ fn without_compression() -> Conversation {
 
 proptest! {
     #[test]
-    fn what_an_endpoint_fails_for_is_told_first_and_where_it_fails_for_nothing_nothing_is_told(
+    fn the_first_report_is_the_error_of_an_endpoint_and_valid_input_has_none(
         said in vec(sentence(), 0..8),
         is_masked in prop_oneof![9 => Just(true), 1 => Just(false)],
     ) {
@@ -75,7 +75,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_the_same_however_they_are_cut(
+    fn any_bytes_are_decoded_the_same_regardless_of_where_they_are_split(
         bytes in vec(any::<u8>(), 0..200),
         cuts in vec(0_usize..200, 0..5),
         is_client in any::<bool>(),
@@ -90,7 +90,7 @@ proptest! {
     }
 
     #[test]
-    fn everything_that_can_be_read_can_be_shown(bytes in vec(any::<u8>(), 0..200)) {
+    fn everything_that_is_decoded_can_be_shown(bytes in vec(any::<u8>(), 0..200)) {
         for piece in pieces(Side::of(&bytes), &[&bytes]) {
             for page in [page::text(&piece, page::Amount::Some, Place::default()), line::text(&piece), json::text(&piece, Place::default())] {
                 let is_plain = |c: char| !c.is_control() || c == '\n' || c == '\u{1b}';

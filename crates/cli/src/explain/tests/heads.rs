@@ -19,7 +19,7 @@ fn head(piece: &Piece) -> &Head {
 }
 
 #[test]
-fn the_handshake_of_rfc_6455_1_2_is_read_and_its_answer_checked() {
+fn the_handshake_of_rfc_6455_1_2_is_parsed_and_its_answer_checked() {
     let mut conversation = Conversation::new();
     let asked = conversation.take(Side::Client, REQUEST.as_bytes());
     assert_eq!(head(&asked[0]).lines[0], "GET /chat HTTP/1.1");
@@ -35,7 +35,7 @@ fn the_handshake_of_rfc_6455_1_2_is_read_and_its_answer_checked() {
 }
 
 #[test]
-fn a_wrong_answer_to_the_key_is_told_with_the_right_one() {
+fn a_wrong_accept_value_is_reported_with_the_right_one() {
     let mut conversation = Conversation::new();
     let _ = conversation.take(Side::Client, REQUEST.as_bytes());
     let answered = conversation.take(Side::Server, response("AAAA").as_bytes());
@@ -48,7 +48,7 @@ fn a_wrong_answer_to_the_key_is_told_with_the_right_one() {
 }
 
 #[test]
-fn a_request_that_a_server_has_to_refuse_is_told() {
+fn a_request_that_a_server_must_refuse_is_reported() {
     let request = REQUEST.replace("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 8");
     let pieces = pieces(Side::Client, &[request.as_bytes()]);
     assert_eq!(sections(&pieces[0]), ["RFC 6455 §4.2.1"]);
@@ -56,7 +56,7 @@ fn a_request_that_a_server_has_to_refuse_is_told() {
 }
 
 #[test]
-fn an_extension_that_was_not_offered_is_told() {
+fn an_extension_that_was_not_offered_is_reported() {
     let mut conversation = Conversation::new();
     let _ = conversation.take(Side::Client, REQUEST.as_bytes());
     let answer = response("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
@@ -67,7 +67,7 @@ fn an_extension_that_was_not_offered_is_told() {
 }
 
 #[test]
-fn behind_a_refusal_there_are_no_frames() {
+fn after_a_refusal_there_are_no_frames() {
     let refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\n\r\nno, no.";
     let pieces = pieces(Side::Server, &[refusal]);
     assert!(head(&pieces[0]).meanings[0].1.contains("not opened"));
@@ -92,7 +92,7 @@ fn frames_may_come_in_the_same_segment_as_the_head() {
 }
 
 #[test]
-fn a_head_that_comes_byte_by_byte_is_read_as_one_that_comes_at_once() {
+fn a_head_is_parsed_the_same_byte_by_byte_and_at_once() {
     let whole = pieces(Side::Client, &[REQUEST.as_bytes()]);
     let bytes: Vec<&[u8]> = REQUEST.as_bytes().chunks(1).collect();
     assert_eq!(pieces(Side::Client, &bytes), whole);
@@ -100,7 +100,7 @@ fn a_head_that_comes_byte_by_byte_is_read_as_one_that_comes_at_once() {
 }
 
 #[test]
-fn an_answer_without_the_fields_that_switch_protocols_is_told() {
+fn an_answer_without_the_upgrade_fields_is_reported() {
     let answer = response("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     let answer = answer.replace("Connection: Upgrade\r\n", "Connection: close\r\n");
     let pieces = pieces(Side::Server, &[answer.as_bytes()]);

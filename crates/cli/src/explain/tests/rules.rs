@@ -4,7 +4,7 @@ use offhook_testkit::frames::*;
 use super::*;
 
 #[test]
-fn the_examples_of_rfc_6455_5_7_are_read_as_it_explains_them() {
+fn the_examples_of_rfc_6455_5_7_are_decoded_as_the_rfc_explains_them() {
     let unmasked = pieces(Side::Server, &[b"\x81\x05Hello"]);
     let masked = pieces(
         Side::Client,
@@ -29,7 +29,7 @@ fn the_examples_of_rfc_6455_5_7_are_read_as_it_explains_them() {
 }
 
 #[test]
-fn fragments_are_numbered_placed_and_named_by_their_part() {
+fn fragments_have_a_number_an_offset_and_a_name() {
     let said = [text("Hel").more(), ping("?"), rest("l").more(), rest("o")];
     let pieces = said_by(Side::Server, said);
     let places: Vec<(u64, u64)> = pieces
@@ -54,7 +54,7 @@ fn fragments_are_numbered_placed_and_named_by_their_part() {
 }
 
 #[test]
-fn each_rule_is_told_with_its_section() {
+fn each_rule_is_reported_with_its_section() {
     let cases: [(&str, Vec<Sentence>); 13] = [
         ("RFC 6455 §5.2", vec![text("").rsv(0b010)]),
         ("RFC 6455 §5.2", vec![opcode(0x3, "")]),
@@ -78,7 +78,7 @@ fn each_rule_is_told_with_its_section() {
 }
 
 #[test]
-fn who_masks_is_told_apart() {
+fn masked_and_unmasked_directions_are_distinguished() {
     let masked = text("hi").encode(true);
     assert_eq!(
         sections(&pieces(Side::Server, &[&masked])[0]),
@@ -96,14 +96,14 @@ fn who_masks_is_told_apart() {
 }
 
 #[test]
-fn a_masking_key_that_comes_twice_is_noted() {
+fn a_repeated_masking_key_is_noted() {
     let pieces = said_by(Side::Client, [text("1"), text("2")]);
     assert!(frame(&pieces[0]).notes.is_empty());
     assert!(frame(&pieces[1]).notes[0].contains("RFC 6455 §5.3"));
 }
 
 #[test]
-fn reading_goes_on_behind_a_fault() {
+fn decoding_continues_after_a_fault() {
     let pieces = said_by(Side::Server, [opcode(0xb, "what?"), close(1002, "sorry")]);
     let code = Some(CloseCode::PROTOCOL_ERROR);
     let reason = b"sorry".to_vec();
@@ -111,7 +111,7 @@ fn reading_goes_on_behind_a_fault() {
 }
 
 #[test]
-fn broken_text_is_told_once_and_a_character_may_be_cut_by_a_fragment() {
+fn invalid_utf_8_is_reported_once_and_a_character_may_span_fragments() {
     let smile = "🙂".as_bytes();
     let whole = said_by(Side::Server, [text(&smile[..1]).more(), rest(&smile[1..])]);
     assert!(whole.iter().all(|piece| sections(piece).is_empty()));
@@ -126,7 +126,7 @@ fn broken_text_is_told_once_and_a_character_may_be_cut_by_a_fragment() {
 }
 
 #[test]
-fn what_is_not_whole_is_told_with_what_is_missing() {
+fn an_incomplete_frame_is_reported_with_what_is_missing() {
     let why = |bytes: &[u8]| match pieces(Side::Server, &[bytes]).as_slice() {
         [Piece::Rest(_, rest)] => rest.why.clone(),
         pieces => panic!("{pieces:?}"),
@@ -137,7 +137,7 @@ fn what_is_not_whole_is_told_with_what_is_missing() {
 }
 
 #[test]
-fn behind_a_length_with_its_top_bit_set_nothing_is_made_up() {
+fn nothing_is_decoded_after_a_length_with_its_top_bit_set() {
     let bytes = [
         &[0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0][..],
         b"\x81\x05Hello",
@@ -149,7 +149,7 @@ fn behind_a_length_with_its_top_bit_set_nothing_is_made_up() {
 }
 
 #[test]
-fn a_frame_of_any_length_costs_no_more_than_what_is_looked_at() {
+fn memory_for_a_frame_is_limited_to_what_is_shown() {
     let mut conversation = Conversation::new();
     let header = [0x82, 127, 0x40, 0, 0, 0, 0, 0, 0, 0];
     assert_eq!(conversation.take(Side::Server, &header), []);

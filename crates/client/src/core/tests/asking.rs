@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn a_state_comes_value_by_value_and_ends_with_its_gap() {
+fn a_state_arrives_value_by_value_and_ends_with_a_gap() {
     let mut harness = Harness::online("r1");
     let prices = harness.subscribe("prices", Since::State);
     let asked = harness.sent_one("subscribe");
@@ -43,7 +43,7 @@ fn begin_state(harness: &mut Harness, asked: &Value) {
 }
 
 #[test]
-fn a_state_that_was_not_given_wholly_is_asked_for_again() {
+fn an_incomplete_state_is_requested_again() {
     let mut harness = Harness::online("r1");
     harness.subscribe("prices", Since::State);
     let asked = harness.sent_one("subscribe");
@@ -59,7 +59,7 @@ fn a_state_that_was_not_given_wholly_is_asked_for_again() {
 }
 
 #[test]
-fn without_echo_its_own_publications_only_count_for_continuity() {
+fn without_echo_own_publications_are_used_only_for_continuity() {
     let mut harness = Harness::online("r1");
     let chat = harness.subscribe_as(Subscribe {
         target: channel("chat").into(),
@@ -89,7 +89,7 @@ fn without_echo_its_own_publications_only_count_for_continuity() {
 }
 
 #[test]
-fn what_was_not_restored_is_asked_for_as_soon_as_the_server_says_that_all_is_restored() {
+fn subscriptions_that_were_not_restored_are_requested_after_the_restored_message() {
     let mut harness = Harness::online("r1");
     harness.following("chat", 5);
     harness.following("news", 1);
@@ -134,7 +134,7 @@ fn a_call_is_answered_once() {
 }
 
 #[test]
-fn a_call_whose_connection_is_lost_is_not_repeated_and_one_that_was_not_sent_is_sent_later() {
+fn a_call_lost_with_its_connection_is_not_repeated_and_an_unsent_one_is_sent_later() {
     let mut harness = Harness::online("r1");
     harness.core.question(call(), Repeat::No).unwrap();
     harness.sent_one("call");
@@ -148,7 +148,7 @@ fn a_call_whose_connection_is_lost_is_not_repeated_and_one_that_was_not_sent_is_
 }
 
 #[test]
-fn what_is_told_of_a_session_is_told_again_until_it_is_answered() {
+fn a_change_of_the_sessions_info_is_repeated_until_it_is_answered() {
     let mut harness = Harness::online("r1");
     let info = r#"{"name":"Ann"}"#.into();
     let update = Command::UpdateInfo { info };
@@ -162,7 +162,7 @@ fn what_is_told_of_a_session_is_told_again_until_it_is_answered() {
 }
 
 #[test]
-fn a_client_with_thousands_of_subscriptions_connects_with_a_message_that_servers_take() {
+fn the_connect_of_a_client_with_thousands_of_subscriptions_fits_the_servers_limit() {
     let mut harness = Harness::online("r1");
     for n in 0..10_000 {
         let position = at(n).parse().unwrap();

@@ -42,7 +42,7 @@ fn a_lost_connection_is_resumed_by_the_newest_sealed_session() {
 }
 
 #[test]
-fn a_refused_sealed_session_is_forgotten_and_positions_count() {
+fn a_refused_sealed_session_is_discarded_and_positions_are_used() {
     let mut harness = Harness::online("r1");
     let chat = harness.following("chat", 5);
     harness.says(json!({"type": "token", "resume": "r2"}));
@@ -69,7 +69,7 @@ fn a_refused_sealed_session_is_forgotten_and_positions_count() {
 }
 
 #[test]
-fn with_a_token_source_a_refused_sealed_session_leads_to_a_fresh_token_at_once() {
+fn with_a_token_source_a_refused_sealed_session_leads_to_a_new_token_immediately() {
     let mut harness = Harness::with(Settings {
         has_token_source: true,
         ..settings()
@@ -105,7 +105,7 @@ fn with_a_token_source_a_refused_sealed_session_leads_to_a_fresh_token_at_once()
 }
 
 #[test]
-fn a_refused_greeting_without_sealed_session_is_for_good_if_the_server_says_never() {
+fn a_connect_refused_with_retry_never_is_final() {
     let mut harness = Harness::new();
     let chat = harness.subscribe("chat", Since::Now);
     harness.publish("chat", "a");
@@ -134,7 +134,7 @@ fn a_refused_greeting_without_sealed_session_is_for_good_if_the_server_says_neve
 }
 
 #[test]
-fn a_busy_server_is_asked_again_not_before_it_wants_to_be() {
+fn a_busy_server_is_not_retried_before_the_time_it_gave() {
     let mut harness = Harness::new();
     harness.open();
     let hello = harness.sent_one("connect");
@@ -161,7 +161,7 @@ fn refused_connection() -> Error {
 }
 
 #[test]
-fn pauses_are_random_parts_of_a_bound_that_doubles_up_to_the_cap() {
+fn pauses_are_random_below_a_bound_that_doubles_up_to_the_maximum() {
     let mut harness = Harness::new();
     let mut pauses = Vec::new();
     for _ in 0..300 {
@@ -195,7 +195,7 @@ fn pauses_are_random_parts_of_a_bound_that_doubles_up_to_the_cap() {
 }
 
 #[test]
-fn attempts_can_be_bounded() {
+fn the_number_of_attempts_can_be_limited() {
     let mut backoff = Backoff::default();
     backoff.attempts = Some(2);
     let mut harness = Harness::with(Settings {
@@ -218,7 +218,7 @@ fn attempts_can_be_bounded() {
 }
 
 #[test]
-fn a_stable_connection_makes_the_pauses_begin_anew() {
+fn a_stable_connection_resets_the_pauses() {
     let mut harness = Harness::online("r1");
     for _ in 0..6 {
         harness.is_lost();
@@ -238,7 +238,7 @@ fn a_stable_connection_makes_the_pauses_begin_anew() {
 }
 
 #[test]
-fn a_silent_server_is_asked_for_a_sign_of_life_and_then_given_up() {
+fn a_silent_server_is_pinged_and_then_abandoned() {
     let mut harness = Harness::online("r1");
     harness.wait(Duration::from_secs(24));
     assert!(harness.sent().is_empty());
@@ -259,7 +259,7 @@ fn a_silent_server_is_asked_for_a_sign_of_life_and_then_given_up() {
 }
 
 #[test]
-fn a_server_that_does_not_say_welcome_is_given_up() {
+fn a_server_that_sends_no_welcome_is_abandoned() {
     let mut harness = Harness::new();
     harness.open();
     harness.sent_one("connect");
@@ -274,7 +274,7 @@ fn a_server_that_does_not_say_welcome_is_given_up() {
 }
 
 #[test]
-fn a_server_that_goes_away_is_left_when_it_said_and_not_after_a_pause_of_our_own() {
+fn a_stopping_server_is_left_at_the_time_that_it_advised() {
     let mut harness = Harness::online("r1");
     harness.says(json!({"type": "reconnect", "after_ms": 2750}));
     harness.wait(Duration::from_millis(2749));
@@ -320,7 +320,7 @@ fn a_refusal_because_the_server_goes_away_leads_to_a_new_connection() {
 }
 
 #[test]
-fn a_session_that_came_back_elsewhere_does_not_come_back_here() {
+fn a_session_replaced_by_another_connection_does_not_reconnect() {
     let mut harness = Harness::online("r1");
     harness.says(json!({"type": "closing", "reason": "replaced"}));
     harness.is_lost();
@@ -332,7 +332,7 @@ fn a_session_that_came_back_elsewhere_does_not_come_back_here() {
 }
 
 #[test]
-fn a_session_that_the_server_s_side_does_not_want_does_not_come_back() {
+fn a_session_disconnected_by_the_backend_does_not_reconnect() {
     let mut harness = Harness::online("r1");
     harness.says(json!({"type": "closing", "reason": "disconnected"}));
     harness.is_lost();
@@ -340,7 +340,7 @@ fn a_session_that_the_server_s_side_does_not_want_does_not_come_back() {
 }
 
 #[test]
-fn a_connection_that_was_too_slow_comes_back() {
+fn a_connection_closed_as_too_slow_reconnects() {
     let mut harness = Harness::online("r1");
     harness.says(json!({"type": "closing", "reason": "too_slow"}));
     let closed = offhook::protocol::CloseCode::POLICY_VIOLATION;
@@ -366,7 +366,7 @@ fn a_connection_that_was_too_slow_comes_back() {
 }
 
 #[test]
-fn a_server_that_sends_us_on_from_every_connection_does_not_make_us_run() {
+fn repeated_advice_to_reconnect_does_not_cause_a_busy_loop() {
     let mut harness = Harness::new();
     let began = harness.now;
     for _ in 0..20 {

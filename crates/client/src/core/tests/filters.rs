@@ -35,7 +35,7 @@ fn message(harness: &mut Harness, number: &Value, (channel, offset): (&str, u64)
 }
 
 #[test]
-fn a_filter_gets_the_publications_of_all_channels_and_resumes_at_its_own_place() {
+fn a_filter_gets_the_publications_of_all_channels_and_resumes_at_its_own_position() {
     let mut harness = Harness::online("r1");
     let (sensors, number) = following(&mut harness, 100);
     message(&mut harness, &number, ("sensors/a", 7), 105);
@@ -75,7 +75,7 @@ fn a_filter_gets_the_publications_of_all_channels_and_resumes_at_its_own_place()
 }
 
 #[test]
-fn a_filter_that_is_not_restored_is_asked_for_again_from_its_place() {
+fn a_filter_that_is_not_restored_is_requested_again_from_its_position() {
     let mut harness = Harness::online("r1");
     let (_, number) = following(&mut harness, 100);
     message(&mut harness, &number, ("sensors/a", 7), 105);
@@ -89,7 +89,7 @@ fn a_filter_that_is_not_restored_is_asked_for_again_from_its_place() {
 }
 
 #[test]
-fn only_a_gap_of_the_whole_filter_moves_its_place() {
+fn only_a_gap_of_the_whole_filter_changes_its_position() {
     let mut harness = Harness::online("r1");
     let (sensors, number) = following(&mut harness, 100);
     harness.says(json!({
@@ -123,7 +123,7 @@ fn only_a_gap_of_the_whole_filter_moves_its_place() {
 }
 
 #[test]
-fn a_message_of_a_filter_without_its_place_breaks_the_protocol() {
+fn a_message_of_a_filter_without_a_position_is_a_protocol_error() {
     let mut harness = Harness::online("r1");
     let (_, number) = following(&mut harness, 100);
     harness.says(json!({
@@ -140,7 +140,7 @@ fn a_message_of_a_filter_without_its_place_breaks_the_protocol() {
 }
 
 #[test]
-fn a_filter_is_left_by_its_number() {
+fn a_filter_is_unsubscribed_by_its_number() {
     let mut harness = Harness::online("r1");
     let (sensors, number) = following(&mut harness, 100);
     let other = harness.subscribe_as(filter("sensors/+"));
@@ -157,7 +157,7 @@ fn a_filter_is_left_by_its_number() {
 }
 
 #[test]
-fn a_restored_filter_that_nobody_wants_is_left() {
+fn an_unwanted_restored_filter_is_unsubscribed() {
     let mut harness = Harness::online("r1");
     let (sensors, number) = following(&mut harness, 100);
     harness.says(json!({"type": "token", "resume": "r2"}));
@@ -172,7 +172,7 @@ fn a_restored_filter_that_nobody_wants_is_left() {
 }
 
 #[test]
-fn several_channels_are_asked_for_with_one_message_and_answered_one_by_one() {
+fn several_channels_are_requested_with_one_message_and_answered_separately() {
     let mut harness = Harness::online("r1");
     let wishes = ["a", "b", "c"].map(|name| wish(name, false)).to_vec();
     let keys = harness.core.subscribe_all(wishes).expect("new");
@@ -199,7 +199,7 @@ fn several_channels_are_asked_for_with_one_message_and_answered_one_by_one() {
 }
 
 #[test]
-fn what_is_asked_for_differently_is_asked_for_apart() {
+fn subscriptions_with_different_options_are_requested_separately() {
     let mut harness = Harness::online("r1");
     harness.subscribe("a", Since::Now);
     harness.subscribe("b", Since::Start);
@@ -235,7 +235,7 @@ fn what_is_asked_for_differently_is_asked_for_apart() {
 }
 
 #[test]
-fn a_message_asks_for_no_more_channels_than_a_server_takes() {
+fn a_message_requests_at_most_as_many_channels_as_a_server_accepts() {
     let mut harness = Harness::online("r1");
     for number in 0..300 {
         harness.subscribe(&format!("{number}-{}", "\u{1f512}".repeat(40)), Since::Now);
@@ -252,7 +252,7 @@ fn a_message_asks_for_no_more_channels_than_a_server_takes() {
 }
 
 #[test]
-fn several_channels_of_which_one_is_subscribed_to_already_are_none() {
+fn subscribing_to_several_channels_fails_if_one_is_already_subscribed() {
     let mut harness = Harness::online("r1");
     harness.following("b", 1);
     let wishes = ["a", "b", "c"].map(|name| wish(name, false)).to_vec();
@@ -263,7 +263,7 @@ fn several_channels_of_which_one_is_subscribed_to_already_are_none() {
 }
 
 #[test]
-fn what_the_backend_tells_the_session_is_an_event_of_the_connection() {
+fn data_sent_to_the_session_by_the_backend_is_an_event_of_the_connection() {
     let mut harness = Harness::online("r1");
     harness.says(json!({"type": "told", "data": {"text": "your order has shipped"}}));
     let ConnectionEvent::Told { data } = harness.last_connection() else {

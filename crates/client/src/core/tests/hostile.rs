@@ -22,7 +22,7 @@ fn breaks_the_rules(harness: &mut Harness) {
 }
 
 #[test]
-fn nonsense_costs_the_connection() {
+fn an_invalid_message_ends_the_connection() {
     for text in ["", "{}", "[1]", "\"hello\"", r#"{"type":"pong"}"#] {
         let mut harness = Harness::online("r1");
         harness.core.handle_message(text, harness.now);
@@ -36,7 +36,7 @@ fn nonsense_costs_the_connection() {
 }
 
 #[test]
-fn answers_to_what_was_never_asked_are_ignored() {
+fn answers_to_unknown_requests_are_ignored() {
     let mut harness = Harness::online("r1");
     harness.publish("chat", "a");
     let asked = harness.sent_one("publish");
@@ -59,7 +59,7 @@ fn answers_to_what_was_never_asked_are_ignored() {
 }
 
 #[test]
-fn endless_restored_subscriptions_cost_the_connection() {
+fn too_many_restored_subscriptions_end_the_connection() {
     let mut harness = Harness::online("r1");
     for n in 0..20_000 {
         harness.says(json!({
@@ -70,7 +70,7 @@ fn endless_restored_subscriptions_cost_the_connection() {
 }
 
 #[test]
-fn no_pause_makes_it_spin_and_none_puts_it_to_sleep_for_ever() {
+fn no_advised_pause_causes_a_busy_loop_or_an_endless_wait() {
     for (asked, least, most) in [(0, 10, 10), (u64::MAX, 3_600_000, 3_600_000)] {
         let mut harness = Harness::online("r1");
         harness.publish("chat", "a");
@@ -95,7 +95,7 @@ fn no_pause_makes_it_spin_and_none_puts_it_to_sleep_for_ever() {
 }
 
 #[test]
-fn the_highest_offset_is_followed_by_nothing() {
+fn nothing_follows_the_highest_offset() {
     let mut harness = Harness::online("r1");
     let chat = harness.following("chat", u64::MAX);
     harness.message("chat", u64::MAX);
@@ -105,7 +105,7 @@ fn the_highest_offset_is_followed_by_nothing() {
 }
 
 #[test]
-fn members_without_end_stop_the_connection_as_messages_do() {
+fn a_flood_of_members_pauses_reading_like_a_flood_of_messages() {
     let mut harness = Harness::online("r1");
     harness.following("chat", 0);
     let mut joined = 0;
@@ -166,7 +166,7 @@ fn said() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn whatever_a_server_says_nothing_panics_and_it_goes_on(
+    fn no_server_message_causes_a_panic_or_stops_the_client(
         said in prop::collection::vec((said(), any::<bool>()), 1..120)
     ) {
         let mut harness = Harness::new();

@@ -401,7 +401,7 @@ proptest! {
     })]
 
     #[test]
-    fn every_reader_gets_everything_once_and_everything_is_published_once(
+    fn every_subscriber_gets_everything_once_and_everything_is_published_once(
         ops in prop::collection::vec(op(), 1..150)
     ) {
         let mut world = World::new();

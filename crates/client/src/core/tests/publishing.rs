@@ -17,7 +17,7 @@ fn keys(sent: &[Value]) -> Vec<&str> {
 }
 
 #[test]
-fn what_is_published_while_away_goes_out_in_order_each_after_the_answer_to_the_one_before() {
+fn publications_made_while_disconnected_are_sent_in_order_each_after_the_previous_answer() {
     let mut harness = Harness::new();
     for key in ["a", "b", "c"] {
         harness.publish("chat", key);
@@ -33,7 +33,7 @@ fn what_is_published_while_away_goes_out_in_order_each_after_the_answer_to_the_o
 }
 
 #[test]
-fn other_channels_and_the_unordered_do_not_wait() {
+fn other_channels_and_unordered_publications_do_not_wait() {
     let mut harness = Harness::online("r1");
     harness.publish("chat", "a");
     harness.publish("chat", "b");
@@ -43,7 +43,7 @@ fn other_channels_and_the_unordered_do_not_wait() {
 }
 
 #[test]
-fn what_was_not_answered_goes_again_with_its_key_on_the_next_line() {
+fn unanswered_publications_are_sent_again_with_their_keys_on_the_next_connection() {
     let mut harness = Harness::online("r1");
     harness.publish("chat", "a");
     harness.publish("chat", "b");
@@ -66,7 +66,7 @@ fn what_was_not_answered_goes_again_with_its_key_on_the_next_line() {
 }
 
 #[test]
-fn a_refusal_for_now_holds_everything_back_until_the_server_wants_it_again() {
+fn a_temporary_refusal_delays_everything_until_the_time_given_by_the_server() {
     let mut harness = Harness::online("r1");
     harness.publish("chat", "a");
     harness.publish("chat", "b");
@@ -89,7 +89,7 @@ fn a_refusal_for_now_holds_everything_back_until_the_server_wants_it_again() {
 }
 
 #[test]
-fn without_a_time_the_pauses_are_our_own_and_grow() {
+fn without_a_time_from_the_server_the_pauses_grow() {
     let mut harness = Harness::online("r1");
     harness.publish("chat", "a");
     let mut longest = Duration::ZERO;
@@ -116,7 +116,7 @@ fn without_a_time_the_pauses_are_our_own_and_grow() {
 }
 
 #[test]
-fn a_refusal_for_good_is_the_answer_and_the_next_one_goes() {
+fn a_final_refusal_is_the_answer_and_the_next_publication_is_sent() {
     let mut harness = Harness::online("r1");
     harness.publish("chat", "a");
     harness.publish("chat", "b");
@@ -133,7 +133,7 @@ fn a_refusal_for_good_is_the_answer_and_the_next_one_goes() {
 }
 
 #[test]
-fn the_queue_is_bounded_and_has_room_again_after_an_answer() {
+fn the_queue_is_limited_and_has_room_again_after_an_answer() {
     let mut harness = Harness::online("r1");
     for n in 0..10 {
         harness.publish("chat", &n.to_string());
@@ -145,7 +145,7 @@ fn the_queue_is_bounded_and_has_room_again_after_an_answer() {
 }
 
 #[test]
-fn no_more_are_under_way_than_a_server_takes_of_one_connection() {
+fn no_more_publications_are_in_flight_than_a_server_accepts_per_connection() {
     let mut harness = Harness::with(Settings {
         queue: usize::MAX,
         ..settings()
@@ -161,7 +161,7 @@ fn no_more_are_under_way_than_a_server_takes_of_one_connection() {
 }
 
 #[test]
-fn closing_ends_what_was_not_answered() {
+fn closing_ends_unanswered_requests() {
     let mut harness = Harness::online("r1");
     harness.publish("chat", "a");
     harness.sent_one("publish");
@@ -172,7 +172,7 @@ fn closing_ends_what_was_not_answered() {
 }
 
 #[test]
-fn a_question_is_asked_again_until_it_is_answered_or_forgotten() {
+fn a_request_is_repeated_until_it_is_answered_or_dropped() {
     let mut harness = Harness::new();
     let ask = |harness: &mut Harness, name| {
         let command = Command::Presence {

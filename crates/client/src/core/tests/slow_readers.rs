@@ -17,7 +17,7 @@ fn fill(harness: &mut Harness, name: &str, mut offset: u64) -> u64 {
 }
 
 #[test]
-fn a_full_inbox_stops_reading_until_its_reader_takes_something() {
+fn a_full_inbox_pauses_reading_until_its_reader_takes_an_event() {
     let mut harness = Harness::online("r1");
     let chat = harness.following("chat", 0);
     let last = fill(&mut harness, "chat", 0);
@@ -29,7 +29,7 @@ fn a_full_inbox_stops_reading_until_its_reader_takes_something() {
 }
 
 #[test]
-fn a_reader_that_takes_nothing_for_a_second_is_set_aside_and_gets_the_rest_from_history() {
+fn a_reader_that_takes_nothing_for_a_second_is_paused_and_gets_the_rest_from_history() {
     let mut harness = Harness::online("r1");
     let chat = harness.following("chat", 0);
     let last = fill(&mut harness, "chat", 0);
@@ -47,7 +47,7 @@ fn a_reader_that_takes_nothing_for_a_second_is_set_aside_and_gets_the_rest_from_
 }
 
 #[test]
-fn a_slow_reader_that_takes_something_keeps_its_place() {
+fn a_slow_reader_that_makes_progress_is_not_paused() {
     let mut harness = Harness::online("r1");
     let chat = harness.following("chat", 0);
     let mut last = fill(&mut harness, "chat", 0);
@@ -60,7 +60,7 @@ fn a_slow_reader_that_takes_something_keeps_its_place() {
 }
 
 #[test]
-fn who_waits_for_an_answer_behind_its_own_full_inbox_is_not_stuck() {
+fn a_request_behind_the_callers_own_full_inbox_does_not_block() {
     let mut harness = Harness::online("r1");
     harness.following("chat", 0);
     fill(&mut harness, "chat", 0);
@@ -72,7 +72,7 @@ fn who_waits_for_an_answer_behind_its_own_full_inbox_is_not_stuck() {
 }
 
 #[test]
-fn a_full_inbox_is_set_aside_when_the_connection_is_lost_and_comes_back_when_there_is_room() {
+fn a_full_inbox_is_paused_when_the_connection_is_lost_and_resumed_when_there_is_room() {
     let mut harness = Harness::online("r1");
     let chat = harness.following("chat", 0);
     harness.says(json!({"type": "token", "resume": "r2"}));
@@ -92,7 +92,7 @@ fn a_full_inbox_is_set_aside_when_the_connection_is_lost_and_comes_back_when_the
 }
 
 #[test]
-fn dropping_a_full_subscription_lets_the_others_go_on() {
+fn dropping_a_full_subscription_lets_the_others_continue() {
     let mut harness = Harness::online("r1");
     let chat = harness.following("chat", 0);
     fill(&mut harness, "chat", 0);

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn publications_come_once_in_order_and_a_gap_is_told() {
+fn publications_arrive_once_in_order_and_gaps_are_reported() {
     let mut harness = Harness::online("r1");
     let chat = harness.following("chat", 5);
     harness.message("chat", 6);
@@ -24,7 +24,7 @@ fn publications_come_once_in_order_and_a_gap_is_told() {
 }
 
 #[test]
-fn a_hole_that_no_gap_announced_costs_the_connection_and_is_filled_on_the_next() {
+fn an_unannounced_hole_ends_the_connection_and_is_filled_on_the_next() {
     let mut harness = Harness::online("r1");
     let chat = harness.following("chat", 5);
     harness.message("chat", 7);
@@ -42,7 +42,7 @@ fn a_hole_that_no_gap_announced_costs_the_connection_and_is_filled_on_the_next()
 }
 
 #[test]
-fn what_the_sealed_session_knows_is_not_asked_for_again() {
+fn subscriptions_in_the_sealed_session_are_not_requested_again() {
     let mut harness = Harness::online("r1");
     let chat = harness.following("chat", 5);
     harness.says(json!({"type": "token", "resume": "r2"}));
@@ -67,7 +67,7 @@ fn what_the_sealed_session_knows_is_not_asked_for_again() {
 }
 
 #[test]
-fn what_should_have_been_restored_and_was_not_is_asked_for_after_a_while() {
+fn subscriptions_that_were_not_restored_in_time_are_requested() {
     let mut harness = Harness::online("r1");
     harness.following("chat", 5);
     harness.says(json!({"type": "token", "resume": "r2"}));
@@ -84,7 +84,7 @@ fn what_should_have_been_restored_and_was_not_is_asked_for_after_a_while() {
 }
 
 #[test]
-fn a_subscription_that_the_server_has_already_is_waited_for() {
+fn a_subscription_that_already_exists_is_awaited() {
     let mut harness = Harness::online("r1");
     let chat = harness.subscribe("chat", Since::After(at(3).parse().expect("a position")));
     let asked = harness.sent_one("subscribe");
@@ -99,7 +99,7 @@ fn a_subscription_that_the_server_has_already_is_waited_for() {
 }
 
 #[test]
-fn a_restored_subscription_that_nobody_wants_is_left() {
+fn an_unwanted_restored_subscription_is_ended() {
     let mut harness = Harness::online("r1");
     let chat = harness.following("chat", 5);
     harness.says(json!({"type": "token", "resume": "r2"}));
@@ -114,7 +114,7 @@ fn a_restored_subscription_that_nobody_wants_is_left() {
 }
 
 #[test]
-fn a_restored_subscription_begins_where_the_new_one_wants_to() {
+fn a_restored_subscription_starts_where_the_new_subscriber_requests() {
     let mut harness = Harness::online("r1");
     let old = harness.following("chat", 5);
     harness.says(json!({"type": "token", "resume": "r2"}));
@@ -144,7 +144,7 @@ fn a_restored_subscription_begins_where_the_new_one_wants_to() {
 }
 
 #[test]
-fn a_channel_that_is_left_and_wanted_again_gets_nothing_of_before() {
+fn a_channel_subscribed_again_gets_nothing_from_before() {
     let mut harness = Harness::online("r1");
     let old = harness.following("chat", 5);
     harness.core.unsubscribe(old);
@@ -174,7 +174,7 @@ fn a_channel_has_one_subscription_at_a_time() {
 }
 
 #[test]
-fn a_refused_subscription_says_why_once_and_frees_its_channel() {
+fn a_refused_subscription_reports_the_reason_once_and_frees_its_channel() {
     let mut harness = Harness::online("r1");
     let chat = harness.subscribe("chat", Since::Now);
     let asked = harness.sent_one("subscribe");
@@ -190,7 +190,7 @@ fn a_refused_subscription_says_why_once_and_frees_its_channel() {
 }
 
 #[test]
-fn a_subscription_that_is_refused_or_ended_for_now_is_asked_for_again_with_its_position() {
+fn a_temporarily_refused_or_ended_subscription_is_requested_again_with_its_position() {
     let mut harness = Harness::online("r1");
     harness.following("chat", 5);
     harness.message("chat", 6);
@@ -211,7 +211,7 @@ fn a_subscription_that_is_refused_or_ended_for_now_is_asked_for_again_with_its_p
 }
 
 #[test]
-fn a_subscription_that_the_server_ends_says_why() {
+fn a_subscription_ended_by_the_server_reports_the_reason() {
     let mut harness = Harness::online("r1");
     let chat = harness.following("chat", 5);
     harness.message("chat", 6);
@@ -227,7 +227,7 @@ fn a_subscription_that_the_server_ends_says_why() {
 }
 
 #[test]
-fn with_presence_the_members_come_first_and_again_on_each_connection() {
+fn with_presence_the_members_arrive_first_and_again_on_each_connection() {
     let mut harness = Harness::online("r1");
     let chat = harness.core.subscribe(wish("chat", true)).expect("new");
     let asked = harness.sent_one("subscribe");
@@ -293,7 +293,7 @@ fn a_publication_of_a_new_epoch_follows_the_one_that_it_names() {
 }
 
 #[test]
-fn a_publication_that_names_another_one_before_it_is_a_hole() {
+fn a_publication_that_names_another_predecessor_is_a_hole() {
     for (position, previous) in [("18.7", "18.6"), ("18.6", "17.4"), ("17.7", "17.6")] {
         let mut harness = Harness::online("r1");
         let chat = harness.following("chat", 5);
@@ -307,7 +307,7 @@ fn a_publication_that_names_another_one_before_it_is_a_hole() {
 }
 
 #[test]
-fn offsets_may_have_holes_where_the_server_names_the_one_before() {
+fn offsets_may_have_holes_if_the_server_names_the_predecessor() {
     let mut harness = Harness::online("r1");
     let chat = harness.following("chat", 5);
     follows(&mut harness, &at(9), &at(5));
@@ -315,7 +315,7 @@ fn offsets_may_have_holes_where_the_server_names_the_one_before() {
 }
 
 #[test]
-fn a_stream_that_diverged_says_up_to_where_both_agree_and_goes_on_there() {
+fn a_diverged_stream_reports_where_both_agree_and_continues_there() {
     let mut harness = Harness::online("r1");
     let chat = harness.following("chat", 90);
     harness.is_lost();
@@ -339,7 +339,7 @@ fn a_stream_that_diverged_says_up_to_where_both_agree_and_goes_on_there() {
 }
 
 #[test]
-fn a_server_of_before_lineage_announces_a_new_epoch_by_a_gap() {
+fn a_server_without_lineage_announces_a_new_epoch_by_a_gap() {
     let mut harness = Harness::online("r1");
     let chat = harness.following("chat", 5);
     harness.says(json!({

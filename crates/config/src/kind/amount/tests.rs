@@ -17,7 +17,7 @@ fn bytes_are_read_with_a_unit_or_without() {
 }
 
 #[test]
-fn what_is_no_number_of_bytes_or_more_than_64_bits_hold_is_refused() {
+fn invalid_byte_sizes_and_those_above_64_bits_are_refused() {
     for text in [
         "",
         "KiB",
@@ -32,7 +32,7 @@ fn what_is_no_number_of_bytes_or_more_than_64_bits_hold_is_refused() {
 }
 
 #[test]
-fn bytes_are_written_in_the_largest_unit_that_says_them_exactly() {
+fn bytes_are_written_in_the_largest_exact_unit() {
     let cases = [
         (0, "0"),
         (1, "1"),

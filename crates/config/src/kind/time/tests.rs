@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn times_are_read_as_people_write_them() {
+fn durations_are_read_in_the_usual_notations() {
     let cases = [
         ("30s", 30_000),
         ("500ms", 500),
@@ -18,7 +18,7 @@ fn times_are_read_as_people_write_them() {
 }
 
 #[test]
-fn what_is_no_time_or_too_long_a_one_is_refused() {
+fn invalid_and_too_long_durations_are_refused() {
     let longer_than_a_century = "40000d";
     let beyond_64_bits = "99999999999999999999s";
     let overflowing_product = "18446744073709551615d";
@@ -40,7 +40,7 @@ fn what_is_no_time_or_too_long_a_one_is_refused() {
 }
 
 #[test]
-fn a_time_is_written_so_that_it_reads_back_the_same() {
+fn a_written_duration_can_be_read_back() {
     for ms in [0, 1, 999, 1000, 90_000, 3_600_000, 86_400_000, 90_061_001] {
         let time = Duration::from_millis(ms);
         assert_eq!(parse_time(&written(time)), Some(time));

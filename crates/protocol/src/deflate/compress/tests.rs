@@ -52,7 +52,7 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn section_7_2_3_1_hello_as_the_example_has_it() {
+fn section_7_2_3_1_hello_is_compressed_as_in_the_example() {
     let mut compressor = in_mode(DeflateMemory::Dedicated, TERMS);
     let mut payload = Vec::new();
     compressor.compress_chunk(b"Hello", true, &mut payload);
@@ -90,7 +90,7 @@ fn section_7_2_3_6_an_empty_message_is_one_zero_byte() {
 }
 
 #[test]
-fn section_7_2_1_the_tail_is_taken_away() {
+fn section_7_2_1_the_tail_is_removed() {
     for memory in MODES {
         let payload = compressed(&mut in_mode(memory, TERMS), &json(1).repeat(9)).unwrap();
         assert!(!payload.ends_with(&TAIL));
@@ -99,7 +99,7 @@ fn section_7_2_1_the_tail_is_taken_away() {
 }
 
 #[test]
-fn messages_below_the_threshold_are_left_alone() {
+fn messages_below_the_threshold_are_not_compressed() {
     let config = DeflateConfig::default().threshold(100);
     let mut compressor = Compressor::new(TERMS, &config, &DeflatePool::default());
     assert_eq!(compressed(&mut compressor, &[b'a'; 99]), None);
@@ -107,7 +107,7 @@ fn messages_below_the_threshold_are_left_alone() {
 }
 
 #[test]
-fn what_does_not_shrink_is_left_alone_and_the_contexts_stay_the_same() {
+fn incompressible_messages_are_not_compressed_and_the_contexts_stay_synchronised() {
     for memory in MODES {
         let mut compressor = in_mode(memory, TERMS);
         let mut peer = Reference::default();
@@ -129,7 +129,7 @@ fn what_does_not_shrink_is_left_alone_and_the_contexts_stay_the_same() {
 
 /// Each message alone would grow.
 #[test]
-fn short_messages_that_are_alike_shrink_beside_each_other_wherever_context_is_kept() {
+fn similar_short_messages_shrink_in_every_mode_with_context() {
     let tick = |number: usize| {
         let price = 1000 + number * 37;
         format!(r#"{{"t":1763683200{number:03},"s":"ACMECO","p":{price},"q":{number},"v":"X"}}"#)
@@ -158,7 +158,7 @@ fn short_messages_that_are_alike_shrink_beside_each_other_wherever_context_is_ke
 }
 
 #[test]
-fn a_stream_that_never_shrinks_pays_64_bytes_and_no_more() {
+fn a_stream_that_never_shrinks_costs_at_most_64_bytes() {
     for memory in MODES {
         let mut compressor = in_mode(memory, TERMS);
         let mut paid = 0;
@@ -175,7 +175,7 @@ fn a_stream_that_never_shrinks_pays_64_bytes_and_no_more() {
 /// Savings pay for messages that grow: a few short messages of another kind do not stop
 /// compression.
 #[test]
-fn a_stream_that_changes_its_kind_goes_on_shrinking() {
+fn a_stream_whose_content_changes_is_still_compressed() {
     for memory in [
         DeflateMemory::Dedicated,
         DeflateMemory::Pooled { window_bits: 9 },
@@ -217,7 +217,7 @@ fn the_kept_window_makes_small_messages_shrink() {
 }
 
 #[test]
-fn without_context_takeover_every_message_stands_alone() {
+fn without_context_takeover_every_message_is_independent() {
     let terms = DeflateTerms {
         context_takeover: false,
         ..TERMS
@@ -233,7 +233,7 @@ fn without_context_takeover_every_message_stands_alone() {
 }
 
 #[test]
-fn a_large_message_that_does_not_shrink_takes_no_more_than_its_own_size() {
+fn a_large_incompressible_message_uses_no_more_memory_than_its_size() {
     let message = noise(1, 3 << 20);
     let mut out = Vec::with_capacity(message.len() + 100);
     let before = out.capacity();
@@ -242,7 +242,7 @@ fn a_large_message_that_does_not_shrink_takes_no_more_than_its_own_size() {
 }
 
 #[test]
-fn a_codec_that_gave_a_message_up_half_way_serves_the_next() {
+fn a_codec_that_abandoned_a_message_can_be_used_for_the_next() {
     for memory in MODES {
         let config = DeflateConfig::default()
             .memory(memory)
@@ -261,7 +261,7 @@ fn a_codec_that_gave_a_message_up_half_way_serves_the_next() {
 }
 
 #[test]
-fn a_whole_message_in_the_middle_of_a_chunked_one_is_left_alone() {
+fn a_whole_message_within_a_chunked_one_is_not_compressed() {
     let mut compressor = in_mode(DeflateMemory::Shared, TERMS);
     let mut out = Vec::new();
     compressor.compress_chunk(b"to be continued", false, &mut out);
@@ -292,7 +292,7 @@ mod memory {
     }
 
     #[test]
-    fn by_default_a_busy_connection_keeps_less_than_4_kib_both_ways() {
+    fn by_default_a_busy_connection_keeps_less_than_4_kib_for_both_directions() {
         let pool = DeflatePool::default();
         let config = DeflateConfig::default();
         let offer = config.offer();
@@ -317,7 +317,7 @@ mod memory {
     }
 
     #[test]
-    fn connections_take_turns_with_one_codec() {
+    fn several_connections_share_one_codec() {
         let pool = DeflatePool::default();
         let config = DeflateConfig::default();
         let mut compressors: Vec<_> = (0..10)
@@ -330,7 +330,7 @@ mod memory {
     }
 
     #[test]
-    fn the_pool_keeps_no_more_than_it_may() {
+    fn the_pool_keeps_at_most_its_limit() {
         let pool = DeflatePool::with_max_idle(1);
         let config = DeflateConfig::default();
         let mut out = Vec::new();
@@ -373,7 +373,7 @@ fn send() -> impl Strategy<Value = Send> {
 
 proptest! {
     #[test]
-    fn a_peer_that_never_forgets_reads_everything_within_the_agreed_window(
+    fn a_peer_that_keeps_its_context_can_decode_everything(
         sends in prop::collection::vec(send(), 1..12),
         (agreed_bits, pooled_bits) in (8u8..=15, 9u8..=15),
         mode in 0usize..3,

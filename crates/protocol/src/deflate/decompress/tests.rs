@@ -111,7 +111,7 @@ fn the_context_survives_a_block_with_bfinal_set() {
 }
 
 #[test]
-fn a_message_may_refer_to_itself_across_a_bfinal_block_without_context_takeover() {
+fn without_context_takeover_a_message_may_refer_to_itself_across_a_bfinal_block() {
     let terms = DeflateTerms {
         context_takeover: false,
         ..TERMS
@@ -171,7 +171,7 @@ mod memory {
     }
 
     #[test]
-    fn a_codec_is_held_only_while_a_message_passes() {
+    fn a_codec_is_held_only_during_a_message() {
         let pool = DeflatePool::default();
         let mut decompressor = Decompressor::new(TERMS, u64::MAX, &DeflateConfig::default(), &pool);
         let mut out = Vec::new();
@@ -188,7 +188,7 @@ mod memory {
     }
 
     #[test]
-    fn without_context_takeover_nothing_is_kept() {
+    fn without_context_takeover_no_memory_is_kept() {
         let mut decompressor = with_terms(DeflateTerms {
             context_takeover: false,
             ..TERMS
@@ -250,7 +250,7 @@ fn memory() -> impl Strategy<Value = DeflateMemory> {
 
 proptest! {
     #[test]
-    fn a_continuous_peer_is_understood_in_every_split(
+    fn a_peer_with_context_takeover_is_decoded_in_every_split(
         messages in messages(),
         memory in memory(),
         (window_bits, level) in (9u8..=15, 1i32..=9),
@@ -276,7 +276,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_never_panics_and_never_passes_the_limits(
+    fn garbage_causes_no_panic_and_stays_within_the_limits(
         garbage in prop::collection::vec(any::<u8>(), 0..2000),
         (step, room) in (1usize..2000, 1usize..2000),
         window_bits in 8u8..=15,
@@ -291,7 +291,7 @@ proptest! {
     }
 
     #[test]
-    fn a_truncated_message_is_an_error_or_less(
+    fn a_truncated_message_is_an_error_or_a_prefix(
         message in prop::collection::vec(0u8..20, 1..2000),
         cut in any::<prop::sample::Index>(),
     ) {
@@ -307,7 +307,7 @@ proptest! {
     }
 
     #[test]
-    fn a_broken_message_is_judged_as_by_the_book(
+    fn a_damaged_message_gets_the_same_verdict_as_from_a_reference_decoder(
         message in prop::collection::vec(0u8..20, 1..500),
         (at, bit) in (any::<prop::sample::Index>(), 0u32..8),
     ) {

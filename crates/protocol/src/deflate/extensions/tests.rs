@@ -21,12 +21,12 @@ fn written(extensions: &[Extension<'_>]) -> String {
 }
 
 #[test]
-fn no_header_line_is_no_extension() {
+fn without_a_header_there_are_no_extensions() {
     assert_eq!(parse_extensions([]), Ok(Vec::new()));
 }
 
 #[test]
-fn section_9_1_examples_are_read() {
+fn section_9_1_examples_are_parsed() {
     for (line, expected) in [
         ("foo", "foo"),
         ("bar; baz=2", "bar;baz=2"),
@@ -42,7 +42,7 @@ fn section_9_1_examples_are_read() {
 }
 
 #[test]
-fn several_lines_are_one_list() {
+fn several_header_lines_are_one_list() {
     let lines: [&[u8]; 3] = [b"foo", b"bar; baz=2", b""];
     assert_eq!(written(&parse_extensions(lines).unwrap()), "foo,bar;baz=2");
 }
@@ -54,7 +54,7 @@ fn space_around_every_separator_is_allowed() {
 }
 
 #[test]
-fn empty_list_elements_do_not_count() {
+fn empty_list_elements_are_ignored() {
     assert_eq!(written(&parse(", ,foo,, bar,").unwrap()), "foo,bar");
     assert_eq!(parse(""), Err(ExtensionsError::Empty));
     assert_eq!(parse(" , ,"), Err(ExtensionsError::Empty));
@@ -91,7 +91,7 @@ fn an_open_quote_is_an_error() {
 }
 
 #[test]
-fn a_missing_token_is_named_by_its_place() {
+fn the_error_for_a_missing_token_names_its_position() {
     for (line, at) in [
         (";a", 0),
         ("foo;", 4),
@@ -109,7 +109,7 @@ fn a_missing_token_is_named_by_its_place() {
 }
 
 #[test]
-fn what_no_separator_precedes_is_an_error() {
+fn a_missing_separator_is_an_error() {
     for (line, at) in [
         ("foo bar", 4),
         ("foo=1", 3),
@@ -125,14 +125,14 @@ fn what_no_separator_precedes_is_an_error() {
 }
 
 #[test]
-fn bytes_outside_ascii_and_controls_are_no_token() {
+fn bytes_outside_ascii_and_controls_are_not_allowed_in_tokens() {
     for line in ["\u{e9}", "\u{1}", "\n", "foo\r\n bar"] {
         assert!(parse(line).is_err(), "{line:?}");
     }
 }
 
 #[test]
-fn lists_are_bounded() {
+fn lists_are_limited() {
     let many = |count: usize, separator: &str| vec!["x"; count].join(separator);
     assert!(parse(&many(MAX_EXTENSIONS, ",")).is_ok());
     let over = many(MAX_EXTENSIONS + 1, ",");
@@ -144,7 +144,7 @@ fn lists_are_bounded() {
 }
 
 #[test]
-fn every_error_says_which_header_it_is_about() {
+fn every_error_names_its_header() {
     for line in ["", ";", "a b", "a;b=\"\"", "a;b=\""] {
         let error = parse(line).unwrap_err().to_string();
         assert!(error.starts_with("Sec-WebSocket-Extensions: "), "{error}");
@@ -153,12 +153,12 @@ fn every_error_says_which_header_it_is_about() {
 
 proptest::proptest! {
     #[test]
-    fn whatever_comes_in_does_not_panic(bytes in proptest::collection::vec(0u8..=255, 0..200)) {
+    fn no_input_causes_a_panic(bytes in proptest::collection::vec(0u8..=255, 0..200)) {
         let _ = parse_extensions([bytes.as_slice()]);
     }
 
     #[test]
-    fn what_was_read_reads_the_same_again(line in "[ab,;= \t\"\\\\]{0,40}") {
+    fn a_parsed_list_round_trips(line in "[ab,;= \t\"\\\\]{0,40}") {
         if let Ok(extensions) = parse(&line) {
             let again = written(&extensions);
             proptest::prop_assert_eq!(written(&parse(&again).unwrap()), again);

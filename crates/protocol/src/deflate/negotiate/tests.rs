@@ -49,7 +49,7 @@ mod confirming;
 
 proptest::proptest! {
     #[test]
-    fn whatever_we_accept_of_our_own_offers_we_confirm(
+    fn every_answer_of_our_server_is_accepted_by_our_client(
         (client, server) in (config(), config())
     ) {
         let offer = client.offer();

@@ -22,7 +22,7 @@ fn a_pool_can_be_shared_by_threads() {
 }
 
 #[test]
-fn a_codec_serves_only_what_it_was_built_for() {
+fn a_codec_is_reused_only_with_the_same_parameters() {
     let pool = DeflatePool::default();
     pool.take_back_deflate(LentDeflate::new(kind(9)));
     assert_eq!(pool.lend_deflate(kind(12)).kind, kind(12));
@@ -32,7 +32,7 @@ fn a_codec_serves_only_what_it_was_built_for() {
 }
 
 #[test]
-fn a_full_pool_lets_go_of_what_was_idle_longest() {
+fn a_full_pool_drops_the_codec_that_was_idle_longest() {
     let pool = DeflatePool::with_max_idle(2);
     for bits in [9, 10, 11] {
         pool.take_back_deflate(LentDeflate::new(kind(bits)));

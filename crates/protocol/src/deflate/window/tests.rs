@@ -2,12 +2,12 @@ use super::*;
 use proptest::prelude::*;
 
 #[test]
-fn a_fresh_window_owns_no_memory() {
+fn a_new_window_owns_no_memory() {
     assert_eq!(Window::new(1 << 15).owned(), 0);
 }
 
 #[test]
-fn memory_never_passes_the_limit_and_can_be_given_back() {
+fn memory_never_exceeds_the_limit_and_can_be_freed() {
     let mut window = Window::new(1000);
     for _ in 0..100 {
         window.push(&[7; 37]);
@@ -18,7 +18,7 @@ fn memory_never_passes_the_limit_and_can_be_given_back() {
 }
 
 #[test]
-fn a_little_data_takes_a_little_memory() {
+fn a_little_data_uses_a_little_memory() {
     let mut window = Window::new(1 << 15);
     window.push(&[7; 100]);
     assert!(window.owned() <= 128);
@@ -26,7 +26,7 @@ fn a_little_data_takes_a_little_memory() {
 
 proptest! {
     #[test]
-    fn it_holds_exactly_the_last_bytes(
+    fn a_window_holds_exactly_the_last_bytes(
         limit in 1usize..40,
         pieces in prop::collection::vec(prop::collection::vec(0u8..=255, 0..60), 0..20),
     ) {

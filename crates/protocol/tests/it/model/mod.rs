@@ -25,7 +25,7 @@ const THE_END: Duration = run::CLOSE_TIMEOUT.saturating_mul(2).saturating_add(LO
 
 proptest! {
     #[test]
-    fn whatever_both_ends_do_the_model_says_what_comes_of_it(
+    fn random_operations_of_both_ends_match_the_model(
         setup in setup(),
         ops in ops(),
     ) {

@@ -16,7 +16,7 @@ const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 
 #[test]
-fn one_too_many_is_told_so_and_a_place_that_is_left_is_free() {
+fn a_connection_above_the_limit_is_refused_and_a_closed_one_frees_its_place() {
     let admission = Admission::new(&limits(2, None), Instant::now());
     let first = admission.take(HERE).unwrap();
     let second = admission.take(HERE).unwrap();
@@ -28,7 +28,7 @@ fn one_too_many_is_told_so_and_a_place_that_is_left_is_free() {
 }
 
 #[test]
-fn a_flood_is_not_even_heard() {
+fn connections_far_above_the_limit_are_dropped_without_an_answer() {
     let admission = Admission::new(&limits(0, Some(1)), Instant::now());
     let told: Vec<_> = (0..TOLD).map(|_| admission.take(HERE).unwrap()).collect();
     assert!(admission.take(HERE).is_none());
@@ -38,7 +38,7 @@ fn a_flood_is_not_even_heard() {
 }
 
 #[test]
-fn one_address_has_so_many_and_others_have_theirs() {
+fn connections_are_limited_per_address() {
     let admission = Admission::new(&limits(100, Some(1)), Instant::now());
     let first = admission.take(HERE).unwrap();
     assert!(admission.take(HERE).unwrap().is_over());
@@ -77,7 +77,7 @@ fn handshakes_come_in_a_burst_and_then_at_their_rate() {
 
 /// Before this was fixed, an honest client succeeded 4 times in 20.
 #[test]
-fn an_address_that_uses_up_all_handshakes_keeps_nobody_else_out() {
+fn an_address_that_uses_up_its_handshakes_does_not_affect_others() {
     let start = Instant::now();
     let limits = Connections {
         handshakes_per_second: 100,
@@ -100,7 +100,7 @@ fn an_address_that_uses_up_all_handshakes_keeps_nobody_else_out() {
 }
 
 #[test]
-fn one_customer_of_ipv6_is_one_address_whatever_addresses_they_make() {
+fn all_addresses_of_one_ipv6_customer_count_as_one() {
     let start = Instant::now();
     let admission = Admission::new(&limits(100, None), start);
     let of = |n: u16| IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 0, 0, 0, n));
@@ -112,7 +112,7 @@ fn one_customer_of_ipv6_is_one_address_whatever_addresses_they_make() {
 }
 
 #[test]
-fn the_more_were_refused_the_longer_they_spread_to_come_back() {
+fn retry_after_grows_with_the_number_of_refused_clients() {
     let start = Instant::now();
     let admission = Admission::new(&limits(100, None), start);
     assert_eq!(admission.come_back(start), (2, 7));

@@ -39,7 +39,7 @@ fn after(start: Now, time: Duration) -> Now {
 }
 
 #[test]
-fn a_dialect_asks_a_silent_client_and_closes_it_if_it_stays_silent() {
+fn a_dialect_pings_a_silent_client_and_closes_it_if_it_stays_silent() {
     let (worker, _phase) = worker();
     let list = Rc::new(List::default());
     let before = now();
@@ -66,7 +66,7 @@ fn a_dialect_asks_a_silent_client_and_closes_it_if_it_stays_silent() {
 }
 
 #[test]
-fn a_connection_that_has_ended_is_not_called_any_more() {
+fn an_ended_connection_is_not_called_again() {
     let (worker, _phase) = worker();
     let gone = Rc::new(List::default());
     drop(connect(&worker, &gone));

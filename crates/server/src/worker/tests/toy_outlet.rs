@@ -103,7 +103,7 @@ impl Transport for List {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_transport_that_is_no_websocket_is_served_and_slowed_down_like_one() {
+async fn other_transports_have_the_same_backpressure_as_websockets() {
     let test = async {
         let (worker, _phase) = worker();
         spawn_local(Rc::clone(&worker).take_mail());
@@ -152,7 +152,7 @@ async fn a_transport_that_is_no_websocket_is_served_and_slowed_down_like_one() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn while_memory_is_short_a_connection_that_does_not_read_is_handed_out_no_more() {
+async fn while_memory_is_short_a_connection_that_does_not_read_gets_no_more_publications() {
     let test = async {
         let (worker, _phase) = worker();
         spawn_local(Rc::clone(&worker).take_mail());
@@ -209,7 +209,7 @@ async fn while_memory_is_short_a_connection_that_does_not_read_is_handed_out_no_
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_connection_is_read_again_once_its_large_answer_is_there_whatever_else_is_under_way() {
+async fn a_connection_is_read_again_once_its_large_answer_is_queued() {
     let (worker, _phase) = worker();
     let list = Rc::new(List::default());
     let mut connection = connect(&worker, list.outlet());
@@ -228,7 +228,7 @@ async fn a_connection_is_read_again_once_its_large_answer_is_there_whatever_else
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_connection_that_is_closed_waits_for_no_answer() {
+async fn a_closed_connection_does_not_wait_for_answers() {
     let (worker, _phase) = worker();
     let list = Rc::new(List::default());
     let mut connection = connect(&worker, list.outlet());

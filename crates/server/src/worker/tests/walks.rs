@@ -26,7 +26,7 @@ fn take_all(worker: &Rc<Worker>) {
 }
 
 #[test]
-fn a_large_audience_is_told_in_parts_and_each_connection_gets_everything_in_its_order() {
+fn a_broadcast_in_parts_reaches_each_connection_in_order() {
     const AUDIENCE: usize = 600;
     let (worker, _phase) = worker();
     let lists: Vec<_> = (0..AUDIENCE).map(|_| Rc::new(List::default())).collect();
@@ -88,7 +88,7 @@ fn a_large_audience_is_told_in_parts_and_each_connection_gets_everything_in_its_
 }
 
 #[test]
-fn a_turn_takes_no_more_events_than_it_can_put_whatever_the_audience() {
+fn a_turn_takes_no_more_events_than_it_can_deliver() {
     const AUDIENCE: usize = 600;
     const PUBLICATIONS: usize = 200;
     let (worker, _phase) = worker();
@@ -135,7 +135,7 @@ fn a_turn_takes_no_more_events_than_it_can_put_whatever_the_audience() {
 }
 
 #[test]
-fn a_token_comes_behind_every_publication_that_it_counts_as_delivered() {
+fn a_token_is_sent_after_every_publication_that_it_counts_as_delivered() {
     const AUDIENCE: usize = 600;
     let (worker, _phase) = worker();
     let lists: Vec<_> = (0..AUDIENCE).map(|_| Rc::new(List::default())).collect();

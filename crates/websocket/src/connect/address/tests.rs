@@ -112,7 +112,7 @@ async fn an_address_that_answers_late_still_wins_if_it_answers_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_starts_the_next_attempt_at_once() {
+async fn a_failure_starts_the_next_attempt_immediately() {
     let network = Network::of(&[
         ("::1", 10, false),
         ("10.0.0.1", 1000, true),
@@ -124,7 +124,7 @@ async fn a_failure_starts_the_next_attempt_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_losers_are_given_up_when_one_wins() {
+async fn the_other_attempts_are_cancelled_when_one_succeeds() {
     let network = Network::of(&[
         ("::1", 60_000, true),
         ("::2", 60_000, true),
@@ -136,7 +136,7 @@ async fn the_losers_are_given_up_when_one_wins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_that_answer_at_once_one_is_left() {
+async fn of_two_simultaneous_successes_one_is_kept() {
     // Both at 300 ms.
     let network = Network::of(&[("::1", 300, true), ("10.0.0.1", 50, true)]);
     let won = network.race().await.unwrap();
@@ -149,7 +149,7 @@ async fn of_two_that_answer_at_once_one_is_left() {
 /// RFC 6455 §4.1: one connection at a time to an address, "even if the remote host is known by
 /// another name".
 #[tokio::test(start_paused = true)]
-async fn nothing_is_tried_twice_however_often_and_in_whichever_form_it_is_named() {
+async fn an_address_is_tried_once_even_if_it_is_given_several_times_in_different_forms() {
     let silent = |address| (address, 60_000, false);
     let network = Network::of(&["::1", "10.0.0.1", "10.0.0.2"].map(silent));
     let named = [
@@ -169,7 +169,7 @@ async fn nothing_is_tried_twice_however_often_and_in_whichever_form_it_is_named(
 }
 
 #[test]
-fn another_port_or_another_scope_is_another_place() {
+fn another_port_or_scope_is_another_address() {
     let given: Vec<SocketAddr> = ["[fe80::1%1]:80", "[fe80::1%2]:80", "[fe80::1%1]:81"]
         .map(|text| text.parse().unwrap())
         .to_vec();
@@ -177,7 +177,7 @@ fn another_port_or_another_scope_is_another_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_all_fail_the_error_tells_each() {
+async fn when_all_attempts_fail_the_error_lists_each() {
     let network = Network::of(&[("::1", 500, false), ("10.0.0.1", 10, false)]);
     let error = network.race().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
@@ -187,7 +187,7 @@ async fn when_all_fail_the_error_tells_each() {
 }
 
 #[tokio::test]
-async fn a_connection_has_no_delay() {
+async fn a_connection_has_tcp_nodelay() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let list = [closed().await, address];

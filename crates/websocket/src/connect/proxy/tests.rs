@@ -35,7 +35,7 @@ fn a_proxy_is_a_url_or_host_and_port() {
 }
 
 #[test]
-fn what_is_no_proxy_is_refused_without_telling_the_password() {
+fn an_invalid_proxy_is_refused_without_showing_the_password() {
     for (text, hint) in [
         ("socks4://ada:secret@p", "socks5h"),
         ("http://ada:secret@p/path", "must not have a path"),
@@ -95,21 +95,21 @@ fn reply(ended: Result<Transport, Error>) -> SocksReply {
 }
 
 #[tokio::test]
-async fn an_address_that_the_proxy_cannot_reach_gives_way_to_the_next() {
+async fn if_the_proxy_cannot_reach_an_address_the_next_is_tried() {
     let (ended, wanted) = asked(&[4, 0]).await;
     assert!(ended.is_ok(), "{ended:?}");
     assert_eq!(wanted, [1, 2]);
 }
 
 #[tokio::test]
-async fn when_the_proxy_can_reach_none_the_last_reply_is_told() {
+async fn if_the_proxy_can_reach_no_address_the_last_reply_is_the_error() {
     let (ended, wanted) = asked(&[8, 3, 5]).await;
     assert_eq!(reply(ended), SocksReply(5));
     assert_eq!(wanted, [1, 2, 3]);
 }
 
 #[tokio::test]
-async fn what_the_proxys_rules_forbid_is_not_tried_elsewhere() {
+async fn a_connection_forbidden_by_the_proxy_is_not_tried_with_other_addresses() {
     let (ended, wanted) = asked(&[2]).await;
     assert_eq!(reply(ended), SocksReply(2));
     assert_eq!(wanted, [1]);

@@ -58,7 +58,7 @@ fn a_reference_keeps_scheme_and_port_until_it_names_its_own() {
 }
 
 #[test]
-fn what_is_no_websocket_url_is_not_followed() {
+fn redirects_to_other_urls_than_those_of_websockets_are_not_followed() {
     for reference in [
         "javascript:alert(1)",
         "ftp://a/",
@@ -75,7 +75,7 @@ fn what_is_no_websocket_url_is_not_followed() {
 }
 
 #[test]
-fn headers_stay_with_the_host_they_were_meant_for() {
+fn headers_are_sent_only_to_their_host() {
     for (from, to, expected) in [
         ("ws://a/x", "ws://a/y", true),
         ("ws://a/x", "wss://a/x", true),

@@ -34,7 +34,7 @@ fn the_schemes_of_websocket_and_http_mean_the_same_and_have_their_ports() {
 }
 
 #[test]
-fn path_and_query_are_taken_as_they_are() {
+fn path_and_query_are_used_unchanged() {
     assert_eq!(
         &*url("ws://h/a/../b//c?x=1?2&y=%20").target,
         "/a/../b//c?x=1?2&y=%20"
@@ -59,7 +59,7 @@ fn a_fragment_is_refused() {
 }
 
 #[test]
-fn addresses_stand_for_themselves_and_names_are_lower_case() {
+fn addresses_are_kept_and_names_are_converted_to_lower_case() {
     assert_eq!(url("ws://[::1]:81/").host, Host::Ip("::1".parse().unwrap()));
     assert_eq!(url("ws://[::1]:81/").authority(), "[::1]:81");
     assert_eq!(url("ws://[0:0::1]/").authority(), "[::1]");
@@ -77,7 +77,7 @@ fn addresses_stand_for_themselves_and_names_are_lower_case() {
 }
 
 #[test]
-fn hosts_that_could_be_read_in_two_ways_are_refused() {
+fn ambiguous_hosts_are_refused() {
     for (text, hint) in [
         ("ws:///chat", "missing"),
         ("ws://:80/", "missing"),
@@ -108,7 +108,7 @@ fn hosts_that_could_be_read_in_two_ways_are_refused() {
 }
 
 #[test]
-fn ports_are_numbers_that_one_can_connect_to() {
+fn ports_are_numbers_from_1_to_65535() {
     for text in ["ws://h:0/", "ws://h:65536/", "ws://h:99999999999999999999/"] {
         assert!(reason(text).contains("65535"), "{text}");
     }
@@ -142,7 +142,7 @@ fn user_name_and_password_are_decoded() {
 }
 
 #[test]
-fn no_error_and_no_debug_output_tells_the_password() {
+fn no_error_and_no_debug_output_shows_the_password() {
     let error = Url::parse("ws://ada:secret@h:0/x").unwrap_err();
     assert!(!format!("{error} {error:?}").contains("secret"));
     assert!(error.to_string().contains("ws://***@h:0/x"));

@@ -5,7 +5,7 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 #[test]
-fn a_time_before_the_first_that_was_set_comes_first() {
+fn an_earlier_time_set_later_comes_first() {
     let (mut wheel, now) = (Wheel::default(), Instant::now());
     wheel.set(None, &Weak::new(), now + seconds(30), now);
     wheel.set(None, &Weak::new(), now + seconds(5), now);
@@ -17,7 +17,7 @@ fn a_time_before_the_first_that_was_set_comes_first() {
 }
 
 #[test]
-fn a_time_that_is_set_anew_is_due_once() {
+fn a_time_that_is_set_again_is_due_once() {
     let (mut wheel, now) = (Wheel::default(), Instant::now());
     let key = wheel.set(None, &Weak::new(), now + seconds(10), now);
     for at in [20, 15, 5, 25, 25] {
@@ -29,7 +29,7 @@ fn a_time_that_is_set_anew_is_due_once() {
 }
 
 #[test]
-fn a_time_further_away_than_the_wheel_goes_round_is_kept() {
+fn a_time_beyond_one_turn_of_the_wheel_is_kept() {
     let (mut wheel, now) = (Wheel::default(), Instant::now());
     wheel.set(None, &Weak::new(), now + seconds(3_600), now);
     let mut at = now;
@@ -44,7 +44,7 @@ fn a_time_further_away_than_the_wheel_goes_round_is_kept() {
 
 /// Ten connections at a time, each for one second, for an hour.
 #[test]
-fn connections_that_came_and_went_leave_nothing_behind() {
+fn closed_connections_leave_nothing_behind() {
     let (mut wheel, start) = (Wheel::default(), Instant::now());
     for second in 0..3_600 {
         let now = start + seconds(second);

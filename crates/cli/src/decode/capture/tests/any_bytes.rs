@@ -74,7 +74,7 @@ fn damaged(mut file: Vec<u8>, changes: &[(usize, u8)], cut: usize) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn any_bytes_behind_a_magic_number(
+    fn any_bytes_after_a_magic_number_are_parsed_without_a_panic(
         magic in prop::sample::select(vec![&b"\xd4\xc3\xb2\xa1"[..], b"\xa1\xb2\x3c\x4d", b"\x0a\x0d\x0d\x0a\x1c\0\0\0\x4d\x3c\x2b\x1a", b""]),
         bytes in prop::collection::vec(any::<u8>(), 0..400),
     ) {
@@ -82,18 +82,18 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_capture(as_pcapng: bool, changes in prop::collection::vec(any::<(usize, u8)>(), 0..6), cut: usize) {
+    fn a_damaged_capture_is_parsed_without_a_panic(as_pcapng: bool, changes in prop::collection::vec(any::<(usize, u8)>(), 0..6), cut: usize) {
         decode(&damaged(plain(as_pcapng), &changes, cut), &KeyLog::default());
     }
 
     #[test]
-    fn a_damaged_capture_of_tls(changes in prop::collection::vec(any::<(usize, u8)>(), 0..4), cut: usize) {
+    fn a_damaged_capture_of_tls_is_parsed_without_a_panic(changes in prop::collection::vec(any::<(usize, u8)>(), 0..4), cut: usize) {
         let (file, keys) = &*SEALED;
         decode(&damaged(file.clone(), &changes, cut), keys);
     }
 
     #[test]
-    fn any_packet_of_any_link_layer(link in 0_u32..300, bytes in prop::collection::vec(any::<u8>(), 0..120)) {
+    fn any_packet_of_any_link_layer_is_parsed_without_a_panic(link in 0_u32..300, bytes in prop::collection::vec(any::<u8>(), 0..120)) {
         let mut file = pcap(link, Vec::new());
         let length = u32::try_from(bytes.len()).expect("short").to_le_bytes();
         file.extend([&[0; 8][..], &length, &length, &bytes].concat());
@@ -101,7 +101,7 @@ proptest! {
     }
 
     #[test]
-    fn any_key_log(text in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn any_key_log_is_parsed_without_a_panic(text in prop::collection::vec(any::<u8>(), 0..300)) {
         KeyLog::default().read(&text);
     }
 }

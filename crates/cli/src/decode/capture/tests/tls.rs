@@ -122,7 +122,7 @@ fn decrypted(file: &[u8], log: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
 }
 
 #[test]
-fn every_suite_of_tls_1_2_and_1_3_is_decrypted_also_after_a_key_update() {
+fn every_suite_of_tls_1_2_and_1_3_is_decrypted_even_after_a_key_update() {
     let client_says = [0x89, 0x80, 1, 2, 3, 4];
     // Longer than a record.
     let server_says = [&[0x82, 126, 0x75, 0x30][..], &[7; 30_000]].concat();
@@ -142,7 +142,7 @@ fn every_suite_of_tls_1_2_and_1_3_is_decrypted_also_after_a_key_update() {
 }
 
 #[test]
-fn the_secrets_of_the_data_alone_are_enough() {
+fn the_traffic_secrets_alone_are_sufficient() {
     let suite = aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
     let ping = [0x89, 0x80, 1, 2, 3, 4];
     let (file, log) = captured(suite, &version::TLS13, &ping, &[0x8a, 0]);
@@ -153,7 +153,7 @@ fn the_secrets_of_the_data_alone_are_enough() {
 }
 
 #[test]
-fn without_its_secrets_a_connection_says_what_to_do() {
+fn a_connection_without_secrets_is_reported_with_what_to_do() {
     let suite = aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
     let (file, log) = captured(suite, &version::TLS13, b"\x89\x80aaaa", &[0x8a, 0]);
     assert_eq!(decrypted(&file, ""), Err(Sealed::NoSecret.to_string()));

@@ -11,7 +11,7 @@ fn limited(max_message: u64, ratio: Option<u32>) -> Decompressor {
 }
 
 #[test]
-fn a_message_at_the_limit_passes_and_one_byte_more_does_not() {
+fn a_message_at_the_limit_is_accepted_and_one_byte_more_is_refused() {
     for size in [0, 1, 511, 512, 513, 100_000] {
         let exact = whole(
             &mut limited(size, None),
@@ -27,7 +27,7 @@ fn a_message_at_the_limit_passes_and_one_byte_more_does_not() {
 }
 
 #[test]
-fn a_bomb_never_unfolds() {
+fn a_decompression_bomb_is_never_expanded() {
     let mut decompressor = limited(1 << 20, None);
     let mut out = Vec::new();
     let payload = bomb(100 << 20);
@@ -38,7 +38,7 @@ fn a_bomb_never_unfolds() {
 }
 
 #[test]
-fn the_ratio_is_watched_past_its_floor() {
+fn the_ratio_is_checked_above_its_minimum_size() {
     let mut decompressor = limited(u64::MAX, Some(100));
     let mut out = Vec::new();
     let payload = bomb(10 << 20);
@@ -48,13 +48,13 @@ fn the_ratio_is_watched_past_its_floor() {
 }
 
 #[test]
-fn below_the_floor_any_ratio_is_fine() {
+fn below_the_minimum_size_any_ratio_is_accepted() {
     let result = whole(&mut limited(u64::MAX, Some(100)), &bomb(90_000));
     assert_eq!(result.unwrap().len(), 90_000);
 }
 
 #[test]
-fn limits_count_over_all_fragments_and_start_anew_with_each_message() {
+fn limits_apply_to_all_fragments_of_a_message_together() {
     let mut decompressor = limited(1000, None);
     let payload = bomb(1000);
     for _ in 0..3 {
@@ -68,7 +68,7 @@ fn limits_count_over_all_fragments_and_start_anew_with_each_message() {
 }
 
 #[test]
-fn room_bounds_what_one_call_gives() {
+fn the_output_of_one_call_is_limited_by_the_given_room() {
     let mut decompressor = limited(u64::MAX, None);
     let payload = bomb(10 << 20);
     let (mut at, mut total) = (0, 0);
@@ -88,7 +88,7 @@ fn room_bounds_what_one_call_gives() {
 }
 
 #[test]
-fn a_message_of_nothing_but_last_blocks_is_refused() {
+fn a_message_of_only_final_blocks_is_refused() {
     // Each is an empty block of ten bits with BFINAL set.
     let payload = [[0x03, 0x00].repeat(100_000), vec![0x00]].concat();
     assert_eq!(

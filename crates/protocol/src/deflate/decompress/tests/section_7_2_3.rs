@@ -32,7 +32,7 @@ fn example_1_in_two_fragments() {
 }
 
 #[test]
-fn example_2_sharing_the_window_with_the_message_before() {
+fn example_2_sharing_the_window_with_the_previous_message() {
     let mut decompressor = decompressor();
     let first = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
     assert_eq!(whole(&mut decompressor, &first).unwrap(), b"Hello");

@@ -9,7 +9,7 @@ fn the_plain_offer_is_accepted() {
 }
 
 #[test]
-fn other_extensions_are_passed_over() {
+fn other_extensions_are_ignored() {
     assert_eq!(
         accept(&full_windows(), "x-webkit-deflate-frame, mux; a=1"),
         None
@@ -21,7 +21,7 @@ fn other_extensions_are_passed_over() {
 }
 
 #[test]
-fn the_browsers_offer_gets_small_windows_both_ways() {
+fn the_offer_of_browsers_gets_small_windows_in_both_directions() {
     assert_eq!(
         accept(&pooled(12), "permessage-deflate; client_max_window_bits").as_deref(),
         Some("permessage-deflate; server_max_window_bits=12; client_max_window_bits=12")
@@ -57,7 +57,7 @@ fn server_max_window_bits_is_answered_with_the_same_or_a_smaller_value() {
 }
 
 #[test]
-fn the_clients_hint_bounds_the_answer() {
+fn the_hint_of_the_client_limits_the_answer() {
     // RFC 7692 §7.1.2.2
     for (hint, answered) in [(15, 12), (12, 12), (9, 9), (8, 8)] {
         let offer = format!("permessage-deflate; client_max_window_bits={hint}");
@@ -69,14 +69,14 @@ fn the_clients_hint_bounds_the_answer() {
 }
 
 #[test]
-fn no_context_takeover_is_confirmed_when_asked_for() {
+fn no_context_takeover_is_confirmed_when_requested() {
     // RFC 7692 §7.1.1.1
     let offer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
     assert_eq!(accept(&full_windows(), offer).as_deref(), Some(offer));
 }
 
 #[test]
-fn no_context_takeover_may_be_answered_unasked() {
+fn no_context_takeover_may_be_answered_without_a_request() {
     // RFC 7692 §7.1.1.1, §7.1.1.2
     let config = full_windows().client_no_context_takeover(true);
     assert_eq!(
@@ -112,7 +112,7 @@ fn the_first_acceptable_of_several_offers_is_taken() {
 }
 
 #[test]
-fn a_quoted_value_counts_as_the_token_it_holds() {
+fn a_quoted_value_is_equivalent_to_its_token() {
     assert_eq!(
         accept(
             &full_windows(),

@@ -1,12 +1,12 @@
 use super::*;
 
 #[test]
-fn no_answer_is_no_compression() {
+fn without_an_answer_there_is_no_compression() {
     assert_eq!(pooled(12).confirm(&[]), Ok(None));
 }
 
 #[test]
-fn the_answer_gives_the_terms() {
+fn the_answer_determines_the_parameters() {
     let answer = "permessage-deflate; server_no_context_takeover; server_max_window_bits=10; \
                   client_max_window_bits=9";
     let params = confirm(&pooled(12), answer).unwrap().unwrap();
@@ -39,7 +39,7 @@ fn without_limits_the_windows_are_full() {
 }
 
 #[test]
-fn what_our_offer_said_of_ourselves_holds_without_being_repeated() {
+fn parameters_of_our_own_side_apply_without_being_repeated() {
     // RFC 7692 §7.1.1.2, §7.1.2.2
     let config = pooled(10).client_no_context_takeover(true);
     for answer in [
@@ -69,7 +69,7 @@ fn an_extension_that_was_not_offered_fails() {
 }
 
 #[test]
-fn agreeing_twice_fails() {
+fn two_accepted_extensions_fail() {
     let answer = "permessage-deflate, permessage-deflate";
     assert_eq!(
         confirm(&pooled(12), answer),
@@ -115,7 +115,7 @@ fn a_server_window_larger_than_offered_fails() {
 }
 
 #[test]
-fn an_answer_to_the_fallback_is_fine() {
+fn an_answer_to_the_fallback_is_accepted() {
     for answer in [
         "permessage-deflate",
         "permessage-deflate; server_max_window_bits=14",
@@ -125,7 +125,7 @@ fn an_answer_to_the_fallback_is_fine() {
 }
 
 #[test]
-fn a_server_that_keeps_its_context_although_asked_not_to_fails() {
+fn an_answer_without_the_requested_server_no_context_takeover_fails() {
     // RFC 7692 §7.1.1.1
     let config = pooled(12).server_no_context_takeover(true);
     let expected = Err(NegotiationError::ServerContextKept);

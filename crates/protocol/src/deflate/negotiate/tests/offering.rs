@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn small_windows_are_asked_for_with_a_fallback() {
+fn small_windows_are_offered_with_a_fallback() {
     assert_eq!(
         pooled(12).offer(),
         "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12, \
@@ -18,7 +18,7 @@ fn full_windows_need_one_offer() {
 }
 
 #[test]
-fn no_context_takeover_is_offered_both_ways() {
+fn no_context_takeover_is_offered_for_both_directions() {
     let config = full_windows()
         .server_no_context_takeover(true)
         .client_no_context_takeover(true);
@@ -30,7 +30,7 @@ fn no_context_takeover_is_offered_both_ways() {
 }
 
 #[test]
-fn a_client_that_shares_codecs_says_that_it_keeps_no_context() {
+fn a_client_that_shares_codecs_offers_no_context_takeover() {
     let offer = DeflateConfig::default()
         .memory(DeflateMemory::Shared)
         .offer();
@@ -41,7 +41,7 @@ fn a_client_that_shares_codecs_says_that_it_keeps_no_context() {
 }
 
 #[test]
-fn a_bounded_peer_window_leaves_no_fallback() {
+fn with_a_limited_peer_window_there_is_no_fallback() {
     let offer = pooled(12).bounded_peer_window(true).offer();
     assert_eq!(
         offer,
@@ -50,7 +50,7 @@ fn a_bounded_peer_window_leaves_no_fallback() {
 }
 
 #[test]
-fn window_bits_beyond_our_compressor_are_taken_to_the_nearest() {
+fn window_bits_that_our_compressor_lacks_are_rounded() {
     let config = full_windows()
         .server_max_window_bits(3)
         .client_max_window_bits(99);

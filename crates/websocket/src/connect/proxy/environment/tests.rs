@@ -15,7 +15,7 @@ fn is_direct(url: &str, no_proxy: &str) -> bool {
 }
 
 #[test]
-fn ws_goes_by_http_proxy_and_wss_by_https_proxy() {
+fn ws_uses_http_proxy_and_wss_uses_https_proxy() {
     let environment = [("http_proxy", "p:1"), ("https_proxy", "p:2")];
     assert_eq!(chosen("ws://a/", &environment).as_deref(), Some("p:1"));
     assert_eq!(chosen("wss://a/", &environment).as_deref(), Some("p:2"));
@@ -24,14 +24,14 @@ fn ws_goes_by_http_proxy_and_wss_by_https_proxy() {
 }
 
 #[test]
-fn all_proxy_fills_in_for_what_is_missing_or_empty() {
+fn all_proxy_is_used_if_the_specific_variable_is_missing_or_empty() {
     let environment = [("http_proxy", " "), ("ALL_PROXY", "p:3")];
     assert_eq!(chosen("ws://a/", &environment).as_deref(), Some("p:3"));
     assert_eq!(chosen("wss://a/", &environment).as_deref(), Some("p:3"));
 }
 
 #[test]
-fn lower_case_wins_over_upper_case() {
+fn lower_case_variables_take_precedence() {
     let environment = [("HTTPS_PROXY", "p:1"), ("https_proxy", "p:2")];
     assert_eq!(chosen("wss://a/", &environment).as_deref(), Some("p:2"));
     assert_eq!(
@@ -41,7 +41,7 @@ fn lower_case_wins_over_upper_case() {
 }
 
 #[test]
-fn in_a_cgi_program_http_proxy_is_a_header_of_the_request_and_does_not_count() {
+fn in_a_cgi_program_http_proxy_in_upper_case_is_ignored() {
     let environment = [("HTTP_PROXY", "evil:1"), ("REQUEST_METHOD", "GET")];
     assert_eq!(chosen("ws://a/", &environment), None);
     assert_eq!(
@@ -53,14 +53,14 @@ fn in_a_cgi_program_http_proxy_is_a_header_of_the_request_and_does_not_count() {
 }
 
 #[test]
-fn loopback_is_no_exception_as_with_curl() {
+fn loopback_uses_the_proxy_too_as_with_curl() {
     for url in ["ws://localhost/", "ws://127.0.0.1/", "ws://[::1]/"] {
         assert!(!is_direct(url, ""), "{url}");
     }
 }
 
 #[test]
-fn no_proxy_knows_names_and_what_lies_below_them() {
+fn no_proxy_matches_names_and_their_subdomains() {
     for (list, direct) in [
         ("example.com", true),
         ("EXAMPLE.COM", true),
@@ -83,7 +83,7 @@ fn no_proxy_knows_names_and_what_lies_below_them() {
 }
 
 #[test]
-fn no_proxy_knows_ports() {
+fn no_proxy_matches_ports() {
     assert!(is_direct("ws://example.com/", "example.com:80"));
     assert!(!is_direct("wss://example.com/", "example.com:80"));
     assert!(is_direct("ws://[::1]:81/", "[::1]:81"));
@@ -93,7 +93,7 @@ fn no_proxy_knows_ports() {
 }
 
 #[test]
-fn no_proxy_knows_addresses_and_networks() {
+fn no_proxy_matches_addresses_and_networks() {
     for (url, list, direct) in [
         ("ws://10.1.2.3/", "10.1.2.3", true),
         ("ws://10.1.2.3/", "10.0.0.0/8", true),

@@ -1,0 +1,440 @@
+//! What one expensive action costs everybody else: a crowd that is owed many deliveries, thousands of
+//! channels opened or left, maintenance; and the costs that grow with the number of channels.
+//!
+//! Each scenario runs the action on one connection, and meanwhile measures another one's round
+//! trips, one after another.
+
+use std::io::{ErrorKind, Write as _};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Args, ValueEnum};
+use load::process;
+use serde_json::{Value, json};
+use tungstenite::client::IntoClientRequest as _;
+use tungstenite::{Message, WebSocket};
+
+use super::holders::{Holders, Said};
+use super::servers::ChannelServer;
+use super::{Common, For, print_skipped, ratio};
+use crate::building::Places;
+use crate::results::median;
+use crate::running::{Running, free_port};
+use crate::words;
+
+/// Subscribers that are owed deliveries in `crowd`, and publications sent to them at once.
+const CROWD: usize = 6_000;
+const BURST: usize = 256;
+/// Their channel.
+const CROWDED: &str = "crowd";
+/// Channels that one connection subscribes to in `opening`.
+const OPENED: usize = 2_000;
+/// Channels of one session in `leaving`.
+const LEFT: usize = 4_000;
+/// Channels with one subscriber each, over so many sessions.
+const CHANNELS: usize = 100_000;
+const SESSIONS: usize = 100;
+/// Publications that a restart finds.
+const RETAINED: usize = 1_000_000;
+/// Channels that hold them.
+const RETAINING: usize = 1_000;
+/// Publications without an answer; the server refuses more than a thousand.
+const AT_ONCE: usize = 500;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Measure what one connection's actions cost the others.
+#[derive(Args)]
+pub(crate) struct Stalls {
+    #[command(flatten)]
+    common: Common,
+    /// Run only these scenarios.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    scenarios: Vec<Scenario>,
+    /// Seconds of publishing in `upkeep`.
+    #[arg(long, default_value_t = 70.0)]
+    upkeep_seconds: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Scenario {
+    /// 256 publications at once to 6,000 subscribers; another connection pings.
+    Crowd,
+    /// A connection subscribes to 2,000 new channels; another publishes.
+    Opening,
+    /// A session of 4,000 subscriptions ends; another connection pings.
+    Leaving,
+    /// 100,000 channels with one subscriber each: time and memory.
+    Channels,
+    /// 100,000 channels were used and left; a connection publishes.
+    Upkeep,
+    /// The server is killed with a million publications in its log, and started again.
+    Restart,
+}
+
+const ALL: [Scenario; 6] = [
+    Scenario::Crowd,
+    Scenario::Opening,
+    Scenario::Leaving,
+    Scenario::Channels,
+    Scenario::Upkeep,
+    Scenario::Restart,
+];
+
+/// One figure of a scenario, less is better.
+struct Figure {
+    name: &'static str,
+    value: f64,
+}
+
+impl Stalls {
+    pub(super) fn run(&self) -> Result<()> {
+        let places = Places::find()?;
+        let (servers, skipped) = self.common.servers(&places, For::Stalls)?;
+        let scenarios = match &self.scenarios[..] {
+            [] => &ALL[..],
+            some => some,
+        };
+        println!("| figure | server | median | vs first | worst round |\n|---|---|--:|--:|--:|");
+        for scenario in scenarios {
+            let mut rounds: Vec<Vec<Vec<Figure>>> = servers.iter().map(|_| Vec::new()).collect();
+            for round in 1..=self.common.rounds {
+                for (server, rounds) in servers.iter().zip(&mut rounds) {
+                    eprintln!("{scenario:?}, round {round}: {}", server.name);
+                    let figures = self.once(&places, server, *scenario);
+                    rounds.push(figures.with_context(|| server.name.clone())?);
+                }
+            }
+            print_rows(&servers, &rounds);
+        }
+        print_skipped(&skipped);
+        Ok(())
+    }
+
+    fn once(
+        &self,
+        places: &Places,
+        server: &ChannelServer,
+        scenario: Scenario,
+    ) -> Result<Vec<Figure>> {
+        let cores = self.common.cores()?;
+        let scratch = places.scratch()?;
+        let port = free_port()?;
+        let line = server.command(port, &scratch)?;
+        let log = scratch.join(format!("{}.log", server.name));
+        let running = Running::start(cores[0], &line, port, &log)?;
+        match scenario {
+            Scenario::Crowd => crowd(places, &running, cores[1]),
+            Scenario::Opening => opening(port),
+            Scenario::Leaving => leaving(port),
+            Scenario::Channels => channels(&running),
+            Scenario::Upkeep => upkeep(port, Duration::from_secs_f64(self.upkeep_seconds)),
+            Scenario::Restart => {
+                fill(port)?;
+                drop(running);
+                let begin = Instant::now();
+                let running = Running::start(cores[0], &line, port, &log)?;
+                let mut session = Session::open(running.port)?;
+                session.ask(&json!({"type":"subscribe","channel":"c0","since":{"last":1}}))?;
+                let value = begin.elapsed().as_secs_f64() * 1e3;
+                let name = "restart with a million retained: until it serves, ms";
+                Ok(vec![Figure { name, value }])
+            }
+        }
+    }
+}
+
+fn print_rows(servers: &[ChannelServer], rounds: &[Vec<Vec<Figure>>]) {
+    let names = rounds[0][0].iter().map(|figure| figure.name);
+    for (index, name) in names.enumerate() {
+        let mut first = None;
+        for (server, rounds) in servers.iter().zip(rounds) {
+            let values: Vec<f64> = rounds.iter().map(|round| round[index].value).collect();
+            let worst = values.iter().copied().fold(0.0, f64::max);
+            let middle = median(values.into_iter());
+            let title = &server.name;
+            println!(
+                "| {name} | {title} | {middle:.2} | {} | {worst:.2} |",
+                ratio(middle, first)
+            );
+            first = first.or(Some(middle));
+        }
+    }
+}
+
+fn crowd(places: &Places, running: &Running, core: usize) -> Result<Vec<Figure>> {
+    process::raise_descriptor_limit()?;
+    let mut holders = Holders::within(PATIENCE);
+    let payload = "x".repeat(128);
+    // The crowd yields to the connection that is measured.
+    let line = words![
+        "nice",
+        "-n",
+        "19",
+        places.load(),
+        "hold",
+        format!("127.0.0.1:{}", running.port),
+        "--dialect",
+        "native",
+        "--channel",
+        CROWDED,
+        "--connections",
+        CROWD.to_string(),
+        "--expects",
+        &payload,
+    ];
+    holders.start(core, &line)?;
+    let ready = |said| match said {
+        Said::Ready(count) => Some(count),
+        _ => None,
+    };
+    holders.wait(ready, |_, _| {})?;
+    let mut publisher = Session::open(running.port)?;
+    let channel = CROWDED;
+    let trips = beside(running.port, Kind::Ping, || {
+        for _ in 0..BURST {
+            publisher.queue(&json!({"type":"publish","channel":channel,"data":payload}))?;
+        }
+        publisher.flush()?;
+        publisher.answers(BURST)?;
+        // Deliveries go on after the acknowledgements: an exchange with every subscriber is
+        // behind all of them.
+        holders.ping()?;
+        let pinged = |said| match said {
+            Said::Pinged(count) => Some(count),
+            _ => None,
+        };
+        holders.wait(pinged, |_, _| {})?;
+        Ok(())
+    })?;
+    Ok(vec![
+        trips.figure(
+            "256 publications to 6,000 connections: another's ping, p99, ms",
+            0.99,
+        ),
+        trips.figure(
+            "256 publications to 6,000 connections: another's ping, worst, ms",
+            1.0,
+        ),
+    ])
+}
+
+fn opening(port: u16) -> Result<Vec<Figure>> {
+    let mut opener = Session::open(port)?;
+    let begin = Instant::now();
+    let trips = beside(port, Kind::Publish, || {
+        opener.subscribe("opened", OPENED)?;
+        Ok(())
+    })?;
+    let name = "opening 2,000 channels: until all are open, ms";
+    let value = begin.elapsed().as_secs_f64() * 1e3;
+    Ok(vec![
+        trips.figure("opening 2,000 channels: another's publish, worst, ms", 1.0),
+        Figure { name, value },
+    ])
+}
+
+fn leaving(port: u16) -> Result<Vec<Figure>> {
+    let mut leaver = Session::open(port)?;
+    leaver.subscribe("left", LEFT)?;
+    let trips = beside(port, Kind::Ping, || {
+        drop(leaver);
+        thread::sleep(Duration::from_millis(500));
+        Ok(())
+    })?;
+    let name = "a session of 4,000 subscriptions ends: another's ping, worst, ms";
+    Ok(vec![trips.figure(name, 1.0)])
+}
+
+/// Sessions with one subscription to each of all channels.
+fn many(port: u16) -> Result<Vec<Session>> {
+    let sessions = (0..SESSIONS).map(|number| {
+        let mut session = Session::open(port)?;
+        session.subscribe(&format!("many{number}"), CHANNELS / SESSIONS)?;
+        Ok(session)
+    });
+    sessions.collect()
+}
+
+fn channels(running: &Running) -> Result<Vec<Figure>> {
+    let before = process::anonymous_kib(running.id())?;
+    let begin = Instant::now();
+    let sessions = many(running.port)?;
+    let seconds = begin.elapsed().as_secs_f64();
+    let after = process::anonymous_kib(running.id())?;
+    drop(sessions);
+    let bytes = (after as f64 - before as f64) * 1024.0 / CHANNELS as f64;
+    Ok(vec![
+        Figure {
+            name: "100,000 channels with a subscriber each, s",
+            value: seconds,
+        },
+        Figure {
+            name: "100,000 channels with a subscriber each: bytes each",
+            value: bytes,
+        },
+    ])
+}
+
+fn upkeep(port: u16, time: Duration) -> Result<Vec<Figure>> {
+    let mut sessions = many(port)?;
+    for (number, session) in sessions.iter_mut().enumerate() {
+        session.publish(CHANNELS / SESSIONS, |channel| {
+            format!("many{number}/{channel}")
+        })?;
+    }
+    drop(sessions);
+    let trips = beside(port, Kind::Publish, || {
+        thread::sleep(time);
+        Ok(())
+    })?;
+    let name = "100,000 channels were used and left: a publish, worst in the time after, ms";
+    Ok(vec![trips.figure(name, 1.0)])
+}
+
+/// Publishes what a restart finds.
+fn fill(port: u16) -> Result<()> {
+    let mut session = Session::open(port)?;
+    session.publish(RETAINED, |number| format!("c{}", number % RETAINING))
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Ping,
+    Publish,
+}
+
+/// Round trips, in seconds.
+struct Trips(Vec<f64>);
+
+impl Trips {
+    /// The figure at this quantile, in milliseconds.
+    fn figure(&self, name: &'static str, quantile: f64) -> Figure {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let last = sorted.len() - 1;
+        let index = ((last as f64) * quantile).round() as usize;
+        let value = sorted[index.min(last)] * 1e3;
+        Figure { name, value }
+    }
+}
+
+/// One connection's round trips, one after another, while `action` runs.
+fn beside(port: u16, kind: Kind, action: impl FnOnce() -> Result<()>) -> Result<Trips> {
+    let mut prober = Session::open(port)?;
+    let question = match kind {
+        Kind::Ping => json!({"type":"ping"}),
+        Kind::Publish => json!({"type":"publish","channel":"probe","data":"x"}),
+    };
+    for _ in 0..20 {
+        prober.ask(&question)?;
+    }
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let probing = scope.spawn(|| {
+            let mut trips = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                let begin = Instant::now();
+                prober.ask(&question)?;
+                trips.push(begin.elapsed().as_secs_f64());
+                thread::sleep(Duration::from_micros(500));
+            }
+            Ok::<_, anyhow::Error>(trips)
+        });
+        let done = action();
+        over.store(true, Ordering::Relaxed);
+        let trips = probing.join().expect("the prober does not panic")?;
+        done?;
+        ensure!(!trips.is_empty(), "the prober was not answered at all");
+        Ok(Trips(trips))
+    })
+}
+
+/// A connection of the native dialect that waits for its answers.
+struct Session {
+    socket: WebSocket<TcpStream>,
+    next: u64,
+}
+
+impl Session {
+    fn open(port: u16) -> Result<Self> {
+        let mut request = format!("ws://127.0.0.1:{port}/ws").into_client_request()?;
+        let protocol = "offhook.v1.json".parse()?;
+        request
+            .headers_mut()
+            .insert("sec-websocket-protocol", protocol);
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let (socket, _) = tungstenite::client(request, stream)?;
+        let mut session = Self { socket, next: 1 };
+        session.ask(&json!({"type":"connect","lineage":true}))?;
+        Ok(session)
+    }
+
+    /// Subscribes to `name/0` and so on.
+    fn subscribe(&mut self, name: &str, count: usize) -> Result<()> {
+        for number in 0..count {
+            self.queue(&json!({"type":"subscribe","channel":format!("{name}/{number}")}))?;
+        }
+        self.flush()?;
+        self.answers(count)
+    }
+
+    /// Publishes so many messages to the channels with these names, some at a time.
+    fn publish(&mut self, count: usize, name: impl Fn(usize) -> String) -> Result<()> {
+        for first in (0..count).step_by(AT_ONCE) {
+            let some = first..count.min(first + AT_ONCE);
+            for number in some.clone() {
+                let channel = name(number);
+                self.queue(&json!({"type":"publish","channel":channel,"data":"x".repeat(64)}))?;
+            }
+            self.flush()?;
+            self.answers(some.len())?;
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, message: &Value) -> Result<()> {
+        let mut message = message.clone();
+        message["id"] = self.next.into();
+        self.next += 1;
+        self.socket.write(Message::text(message.to_string()))?;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.socket.flush()?;
+        self.socket.get_mut().flush()?;
+        Ok(())
+    }
+
+    /// The answer to one message.
+    fn ask(&mut self, message: &Value) -> Result<()> {
+        self.queue(message)?;
+        self.flush()?;
+        self.answers(1)
+    }
+
+    /// Waits for as many answers; none may be an error.
+    fn answers(&mut self, count: usize) -> Result<()> {
+        let mut left = count;
+        while left > 0 {
+            let message = match self.socket.read() {
+                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {
+                    continue;
+                }
+                message => message?,
+            };
+            let Message::Text(text) = message else {
+                continue;
+            };
+            let answer: Value = serde_json::from_str(&text)?;
+            ensure!(answer["type"] != "error", "{answer}");
+            left -= usize::from(answer.get("id").is_some());
+        }
+        Ok(())
+    }
+}
