@@ -130,7 +130,7 @@ mod tests {
             ("flow/*", "kept/+", false),
             ("flow/*", "kept/#", false),
             ("*", "kept/#", true),
-            ("kept/*/x", "kept/+", true),
+            ("kept/*/x", "kept/+", false),
             ("kept/a/*", "kept/+", false),
             ("kept", "kept/#", true),
             ("kept", "kept/+", false),

@@ -334,7 +334,7 @@ fn what_was_missed_in_memory_is_told_after_its_channel_was_moved_to_disk() {
 
 /// A copy of the running log is what a process finds that follows one that was killed.
 #[test]
-fn a_kill_is_no_divergence_for_a_reader_of_channels_without_history_only() {
+fn after_a_kill_a_filter_over_channels_without_history_does_not_diverge() {
     let directory = tempfile::tempdir().unwrap();
     let (live, killed) = (directory.path().join("live"), directory.path().join("copy"));
     let mut worker = TestWorker::new(&open_log(&live, kept(100)));

@@ -39,7 +39,8 @@ impl Engine {
         let Err(pause) = admitted else {
             return Ok(());
         };
-        // Some commands of a flood are accepted, as many as the rate allows: they forgive nothing.
+        // Some commands of a flood are accepted, as many as the rate allows. They do not reset the
+        // count.
         let is_flood = c.refusals.take(rate, limits.flood, now_ms).is_err();
         if is_flood {
             self.close(connection, CloseReason::Flood);

@@ -431,7 +431,7 @@ fn a_join_is_told_to_a_large_audience_in_parts() {
 }
 
 #[test]
-fn whoever_leaves_between_two_parts_of_a_join_takes_nobodys_place() {
+fn a_subscriber_that_leaves_between_two_parts_of_a_join_changes_nothing_for_others() {
     let mut world = World::new(1, 10);
     for client in 0..10 {
         world.connect(client, 0, false);

@@ -301,7 +301,7 @@ async fn numbered_subscriptions_are_restored_with_their_numbers_and_positions() 
 }
 
 /// Everything until `live`, as data; a gap would be a message without data.
-async fn caught_up(caller: &mut crate::caller::Caller) -> Vec<Value> {
+async fn caught_up(caller: &mut Caller) -> Vec<Value> {
     let mut data = Vec::new();
     loop {
         let message = caller.hear().await;

@@ -160,6 +160,10 @@ impl Client {
                 seen.position = seen.low();
                 seen.undone.clear();
             }
+            if seen.position.is_none() {
+                // It is subscribed to anew.
+                seen.began = None;
+            }
             seen.on_this_connection.clear();
             seen.values.clear();
             seen.last = 0;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use offhook_dialects::sse::{Parsed, Wanted};
 use offhook_engine::{Position, Since};
 use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use super::{going_away, of_event};
