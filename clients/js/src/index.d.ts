@@ -74,9 +74,16 @@ export interface Options {
   openWithin?: number;
   /** The limit for an answer (history, presence, receipts, …) in milliseconds. Default 20,000. */
   answerWithin?: number;
+  /**
+   * What may be used. Default: all three. Without a WebSocket that gets through, the client falls back to server-sent events with
+   * requests (`sse`), then to long-polling, and comes back up when a better one works.
+   */
+  transports?: readonly Transport[];
   /** For Node before 22, which has no WebSocket: the one of the package `ws`. */
   WebSocket?: WebSocketClass;
 }
+
+export type Transport = 'websocket' | 'sse' | 'polling';
 
 export interface Message<T = any> {
   type: 'message';
@@ -214,6 +221,8 @@ export interface Client {
   /** The name that other members see. */
   readonly session?: string;
   readonly user?: string;
+  /** How messages travel; set once the client is open. */
+  readonly transport?: Transport;
   /** The round trip of the last ping in milliseconds. */
   readonly latency?: number;
   /** Publications without an answer, oldest first. */
@@ -246,8 +255,11 @@ export interface Client {
   receipts(channel: string, position: Position): Promise<Receipts>;
   /** Stores on the server that a consumer has done everything up to `position`. Returns what the server has stored. */
   ack(channel: string, consumer: string, position?: Position): Promise<Position | undefined>;
-  /** Calls the server's backend, once. If the connection is lost before the answer, it rejects with `offline`. Default deadline 10,000 ms. */
-  call<T = any>(method: string, data?: Data, options?: { deadline?: number }): Promise<T>;
+  /**
+   * Calls the server's backend, once. If the connection is lost before the answer, it rejects with `offline`: call again with
+   * the same `key`, by which the backend recognizes a repetition. Default deadline 10,000 ms.
+   */
+  call<T = any>(method: string, data?: Data, options?: { deadline?: number; key?: string }): Promise<T>;
   /** The next subscription begins at its `since`, not at the position in the store. */
   forget(target: string | { filter: string }): void;
   /** Ends a wait; checks that an open connection is still alive. */
@@ -260,11 +272,13 @@ export interface Client {
 export function connect(url: Url, options?: Options): Client;
 
 export class OffhookError extends Error {
-  /** One of the protocol's, or `closed`, `offline`, `queue_full`, `too_large`, `timed_out`, `replaced`, `bad_message`, `unreachable`. */
+  /** One of the protocol's, or `closed`, `offline`, `queue_full`, `too_large`, `timed_out`, `replaced`, `bad_message`. */
   readonly code: string;
   readonly retry: 'never' | 'later' | 'reconnect';
   /** Milliseconds. */
   readonly retryAfter?: number;
+  /** The error of the server's backend, if it is the one that refused. */
+  readonly backend?: { readonly code: string; readonly message: string; readonly data?: Json };
 }
 
 export interface RawOptions {

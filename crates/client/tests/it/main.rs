@@ -5,11 +5,13 @@
     reason = "of what can happen most is of no interest to one test"
 )]
 
+mod calling;
 mod conversation;
 mod filters;
 mod pairs;
 mod proxy;
 mod recovery;
+mod requests;
 mod scripted;
 mod slow_reader;
 mod test_server;

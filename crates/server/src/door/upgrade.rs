@@ -17,8 +17,9 @@ use crate::{
     worker::{Approach, Guest, Pressure, Verified, Worker, now},
 };
 
-/// How long a token in a URL may be valid, unless the configuration lets them stand there. 15 minutes:
-/// whoever reads it in the log of a proxy has that long, and a page makes a new one in time.
+/// How long a token in a URL may be valid, unless the configuration lets them stand there. 15
+/// minutes: whoever reads it in the log of a proxy has that long, and a page makes a new one in
+/// time.
 const URL_TOKEN_MS: u64 = 15 * 60 * 1000;
 
 /// An accepted WebSocket, still to be made from its stream.
@@ -173,6 +174,17 @@ fn admit(
     place: &mut Place,
     places: Places,
 ) -> Result<Option<Verified>, TurnedAway> {
+    has_room(worker, place, places)?;
+    // Last: verifying a signature costs more than all the other checks.
+    by_token(worker, request, places)
+}
+
+/// Whether the server has room for another connection now. The question counts as a handshake.
+pub(crate) fn has_room(
+    worker: &Worker,
+    place: &mut Place,
+    places: Places,
+) -> Result<(), TurnedAway> {
     if place.is_over() {
         let sentence = "the server has reached its limit of connections";
         return Err(busy(worker, "connections", sentence));
@@ -188,11 +200,10 @@ fn admit(
     if !is_let {
         return Err(busy(worker, "handshakes", "too many handshakes at once"));
     }
-    // Last: verifying a signature costs more than all the other checks.
-    by_token(worker, request, places)
+    Ok(())
 }
 
-/// What the backend is told of a client; none if it is not asked about clients.
+/// The facts about a client for the backend; none if the backend does not decide about clients.
 pub(crate) fn approach(
     worker: &Worker,
     request: &Request,

@@ -4,6 +4,7 @@
 mod authenticating;
 mod byte_stream;
 mod callers;
+mod carried;
 mod connecting;
 mod connection;
 mod expiring;
@@ -53,6 +54,8 @@ use crate::{
     refused::Refused,
 };
 use callers::Callers;
+use carried::AllCarried;
+pub(crate) use carried::{Answer, CarriedId, Carry, Wrong};
 use expiring::Expiries;
 pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::{Errand, Goodbye, Order, Orders};
@@ -83,6 +86,7 @@ pub(crate) struct Worker {
     /// Wakes the task that takes the broker's events.
     mail: Arc<Notify>,
     unfinished: Unfinished,
+    carried: AllCarried,
     /// Tasks that serve a connection.
     connections: Cell<usize>,
     /// Notified when the last of these tasks has ended.
@@ -98,7 +102,7 @@ pub(crate) struct Guest {
     pub(crate) speaker: Speaker,
     /// The identity in the handshake's token; none without a token.
     pub(crate) identity: Option<Verified>,
-    /// What the backend is told of the client, if it is asked about each.
+    /// The facts about the client for the backend, if it decides about clients.
     pub(crate) approach: Option<Box<Approach>>,
 }
 
@@ -111,10 +115,10 @@ pub(crate) struct Verified {
     pub(crate) at_ms: u64,
 }
 
-/// How a client came here.
+/// The facts about a client that the backend is asked about.
 #[derive(Debug, Default)]
 pub(crate) struct Approach {
-    /// The handshake's token, where only the backend can tell what it means.
+    /// The handshake's token, if only the backend can verify it.
     pub(crate) token: Option<String>,
     /// The page's origin.
     pub(crate) origin: Option<String>,
@@ -211,6 +215,7 @@ impl Worker {
             phase,
             mail: Arc::clone(mail),
             unfinished: Unfinished::default(),
+            carried: AllCarried::default(),
             connections: Cell::new(0),
             emptied: Notify::new(),
             anonymous: Arc::new(Identity::stranger()),
@@ -235,7 +240,7 @@ impl Worker {
         spawn_local(websocket::serve(self, socket, guest, place));
     }
 
-    /// Makes a connection of a stream that is no WebSocket.
+    /// Makes a connection of a stream that is not a WebSocket.
     pub(crate) fn open_stream(self: &Rc<Self>, stream: Stream, guest: Guest, place: Place) {
         spawn_local(byte_stream::serve(Rc::clone(self), stream, guest, place));
     }
