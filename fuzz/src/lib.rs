@@ -16,6 +16,7 @@
 //!   frames are generated.
 
 pub mod mqtt;
+pub mod socketio;
 
 use std::io::{self, Read, Write};
 
@@ -168,5 +169,10 @@ mod tests {
     #[test]
     fn mqtt_packets_are_the_same_however_they_are_cut() {
         replay("mqtt_packets", super::mqtt::mqtt_packets);
+    }
+
+    #[test]
+    fn socketio_packets_are_read_again_as_they_were() {
+        replay("socketio_packets", super::socketio::socketio_packets);
     }
 }

@@ -28,8 +28,14 @@ function show(room, report) {
   lampButton.disabled = false;
   if (typeof lamp === 'boolean') {
     lampButton.setAttribute('aria-pressed', String(lamp));
-    lampButton.textContent = lamp ? 'on' : 'off';
+    label(lampButton, room, lamp ? 'on' : 'off');
   }
+}
+
+/** The name for screen readers has to contain the visible text. */
+function label(lampButton, room, text) {
+  lampButton.textContent = text;
+  lampButton.setAttribute('aria-label', `Lamp in the ${room}: ${text}`);
 }
 
 function newRow(room) {
@@ -37,9 +43,8 @@ function newRow(room) {
   for (const text of [room, 'no device yet', '–']) row.insertCell().textContent = text;
   const lampButton = document.createElement('button');
   lampButton.className = 'quiet';
-  lampButton.textContent = 'off';
   lampButton.disabled = true;
-  lampButton.setAttribute('aria-label', `Lamp in the ${room}`);
+  label(lampButton, room, 'off');
   lampButton.setAttribute('aria-pressed', 'false');
   lampButton.addEventListener('click', () => {
     const lamp = lampButton.getAttribute('aria-pressed') !== 'true';

@@ -34,6 +34,7 @@ mod page;
 mod problem;
 mod reader;
 mod running;
+mod socketio;
 mod spelling;
 mod toml_text;
 mod url;
@@ -61,6 +62,7 @@ pub use self::mqtt::Mqtt;
 pub use self::page::{example, reference};
 pub use self::problem::{Problem, Problems};
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};
+pub use self::socketio::SocketIo;
 pub use self::url::HttpUrl;
 
 use self::group::group;
@@ -165,6 +167,8 @@ group! {
         backend: Backend;
         /// MQTT 3.1.1 and 5.0.
         mqtt: Mqtt;
+        /// Socket.IO v5.
+        socketio: SocketIo;
         /// Resuming without asking the backend again.
         resume: Resume;
         /// What one session may do, and how much the engine may hold. Its `connections` and

@@ -277,6 +277,8 @@ pub enum Head {
     Insert(Vec<u8>),
     /// A separate message.
     Whole(Payload),
+    /// Separate messages, in this order.
+    Several(Vec<Payload>),
     /// No message, or not yet.
     Nothing,
 }
@@ -321,6 +323,11 @@ pub trait Dialect: fmt::Debug {
     /// The encoding of publications for this connection. Called once, for the [`Intent::Connect`]
     /// that was accepted.
     fn encoding(&self, connect: &Connect) -> &'static dyn Encoding;
+
+    /// The transport has opened the connection, which has this id, random and known to the client
+    /// alone. What the server says first is pushed to `out`. Called once, before
+    /// [`receive`](Self::receive).
+    fn opened(&mut self, _id: &str, _out: &mut Vec<Payload>) {}
 
     /// Decodes data received by a transport.
     fn receive(&mut self, incoming: Incoming<'_>, now: Instant, intents: &mut Vec<Intent>);

@@ -30,7 +30,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Longer heads are not a suite's.
 const HEAD: usize = 8 * 1024;
-/// No smaller than what is on its way at once, so that the windows are not what is measured.
+/// At least as large as everything in flight, so that windows do not limit the measurement.
 const WINDOW: u32 = 1 << 20;
 
 /// What both versions say in the same way (RFC 8441 §5).

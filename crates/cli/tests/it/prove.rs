@@ -28,7 +28,7 @@ fn number(ended: &Ended, before: &str, behind: &str) -> u64 {
 }
 
 #[test]
-fn nothing_is_lost_repeated_or_reordered_over_requests_either() {
+fn nothing_is_lost_repeated_or_reordered_over_requests() {
     for transport in ["sse", "poll"] {
         let place = tempfile::tempdir().expect("a directory");
         let path = place.path().to_str().expect("UTF-8");

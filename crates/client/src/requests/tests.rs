@@ -27,7 +27,7 @@ fn connection_is_next_to_the_websocket() {
 }
 
 #[test]
-fn events_come_in_any_pieces() {
+fn events_may_arrive_in_any_pieces() {
     let text = ":\n\nevent: open\ndata: {\"connection\":\"c1\"}\n\ndata: {\"a\":\"ü\"}\n\nevent: new\ndata: x\n\nevent: close\ndata: {\"code\":4001,\"reason\":\"replaced\"}\n\n";
     for size in [1, 2, 3, 7, text.len()] {
         let mut events = Events::default();
@@ -54,7 +54,7 @@ fn events_come_in_any_pieces() {
 }
 
 #[test]
-fn events_without_an_end_are_not_collected_for_ever() {
+fn an_endless_event_is_not_collected_without_limit() {
     let mut events = Events::default();
     let piece = vec![b'x'; 1024 * 1024];
     let taken = (0..17).try_for_each(|_| events.take(&piece));
@@ -67,7 +67,7 @@ fn events_without_an_end_are_not_collected_for_ever() {
 }
 
 #[test]
-fn answers_to_polls_follow_each_other() {
+fn answers_to_polls_are_consecutive() {
     let mut after = 4;
     let body = br#"{"first":5,"messages":[{"a":1},{"a": 2}],"closed":{"code":1012}}"#;
     let received = polled(body, &mut after).unwrap();

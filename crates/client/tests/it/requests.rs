@@ -16,7 +16,7 @@ async fn open(builder: Builder, transport: Transport) -> offhook_client::Client 
 }
 
 #[tokio::test]
-async fn what_one_publishes_the_other_gets_whatever_transport_they_use() {
+async fn a_publication_reaches_the_other_client_over_any_transport() {
     for transport in BOTH {
         let server = TestServer::open().await;
         let ann = open(builder(server.address()), transport).await;
@@ -41,7 +41,7 @@ async fn what_one_publishes_the_other_gets_whatever_transport_they_use() {
 }
 
 #[tokio::test]
-async fn cut_connections_lose_and_repeat_nothing() {
+async fn cut_connections_neither_lose_nor_repeat_messages() {
     for transport in BOTH {
         let server = TestServer::open().await;
         let proxy = Proxy::to(server.address()).await;
@@ -66,7 +66,7 @@ async fn cut_connections_lose_and_repeat_nothing() {
 }
 
 #[tokio::test]
-async fn a_cut_stream_is_a_lost_connection_and_cut_polls_are_none() {
+async fn a_cut_stream_is_a_lost_connection_but_a_cut_poll_is_not() {
     for transport in BOTH {
         let server = TestServer::open().await;
         let proxy = Proxy::to(server.address()).await;
@@ -92,7 +92,7 @@ async fn a_cut_stream_is_a_lost_connection_and_cut_polls_are_none() {
 }
 
 #[tokio::test]
-async fn a_frozen_network_is_noticed_and_what_was_held_back_comes_once() {
+async fn a_frozen_network_is_detected_and_delayed_messages_arrive_once() {
     for transport in BOTH {
         let server = TestServer::open().await;
         let proxy = Proxy::to(server.address()).await;
@@ -115,7 +115,7 @@ async fn a_frozen_network_is_noticed_and_what_was_held_back_comes_once() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_closed_is_no_member_any_more() {
+async fn a_closed_client_is_no_longer_a_member() {
     for transport in BOTH {
         let server = TestServer::open().await;
         let watcher = server.client().await;
@@ -134,7 +134,7 @@ async fn a_client_that_is_closed_is_no_member_any_more() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_is_found_again() {
+async fn a_restarted_server_is_reconnected_to() {
     for transport in BOTH {
         let directory = tempfile::TempDir::new().unwrap();
         let server = TestServer::on_disk(directory.path()).await;
@@ -153,7 +153,7 @@ async fn a_server_that_stops_is_found_again() {
 }
 
 #[tokio::test]
-async fn a_server_without_such_a_path_says_so() {
+async fn a_server_without_such_a_path_is_reported_as_such() {
     let server = TestServer::open().await;
     let url = format!("ws://{}/elsewhere/ws", server.address());
     for transport in BOTH {

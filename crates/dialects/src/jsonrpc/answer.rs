@@ -27,8 +27,9 @@ const BEHIND_RESULT: &str = "}}";
 
 /// Why a request has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     code: i32,
+    reason: ErrorCode,
     message: Cow<'static, str>,
     /// A JSON object, or nothing.
     data: Option<String>,
@@ -38,9 +39,15 @@ impl Failure {
     pub(super) fn new(code: i32, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,
+            reason: ErrorCode::BadRequest,
             message: message.into(),
             data: None,
         }
+    }
+
+    /// The failure in the engine's terms.
+    pub(crate) fn into_refusal(self) -> Refusal {
+        Refusal::new(self.reason, self.message)
     }
 
     pub(super) fn invalid_request(message: impl Into<Cow<'static, str>>) -> Self {
@@ -78,6 +85,7 @@ impl Failure {
         };
         Self {
             code,
+            reason: refusal.code,
             message: refusal.detail.clone(),
             data: Some(refusal_data(refusal)),
         }
@@ -95,16 +103,20 @@ impl Failure {
 }
 
 fn refusal_data(refusal: &Refusal) -> String {
-    let object = Object::part()
-        .text("code", refusal.code.name())
-        .text("retry", refusal.code.retry().name());
+    let object = Object::part().text("code", refusal.code.name());
+    refusal_fields(object, refusal).end()
+}
+
+/// Whether and when to try again, and what the backend tells the client.
+pub(crate) fn refusal_fields(object: Object, refusal: &Refusal) -> Object {
+    let object = object.text("retry", refusal.code.retry().name());
     let object = match &refusal.backend {
         Some(told) => object.raw("backend", told),
         None => object,
     };
     match refusal.retry_after {
-        Some(pause) => object.raw("retry_after_ms", pause.as_millis()).end(),
-        None => object.end(),
+        Some(pause) => object.raw("retry_after_ms", pause.as_millis()),
+        None => object,
     }
 }
 
@@ -155,13 +167,23 @@ pub(super) fn result_of(shared: &str) -> &str {
 
 /// A publication, in a notification or a result.
 pub(super) fn publication(publication: &Publication) -> String {
+    publication_with(publication, |object| {
+        content(object, &publication.data, publication.format)
+    })
+}
+
+/// A publication whose data the caller writes.
+pub(crate) fn publication_with(
+    publication: &Publication,
+    write_data: impl FnOnce(Object) -> Object,
+) -> String {
     let channel = publication.channel.as_str();
     let object = Object::part().text("channel", channel);
     let mut object = position(object, publication.position);
     if !publication.follows_in_epoch() {
         object = object.raw("previous", place(publication.previous));
     }
-    object = content(object, &publication.data, publication.format);
+    object = write_data(object);
     if let Some(publisher) = &publication.publisher {
         object = object.text_unless_empty("user", &publisher.user);
         object = object.text("session", &publisher.session.to_string());
@@ -180,7 +202,7 @@ pub(super) fn publication(publication: &Publication) -> String {
 }
 
 /// A join or a leave.
-pub(super) fn presence(change: &PresenceChange) -> String {
+pub(crate) fn presence(change: &PresenceChange) -> String {
     let event = if change.joined { "join" } else { "leave" };
     let object = Object::part()
         .text("channel", change.channel.as_str())
@@ -198,7 +220,7 @@ fn member(object: Object, member: &Member) -> Object {
     object.raw("info", String::from_utf8_lossy(&member.info))
 }
 
-pub(super) fn members<'a>(members: impl Iterator<Item = &'a Member>) -> String {
+pub(crate) fn members<'a>(members: impl Iterator<Item = &'a Member>) -> String {
     list(members.map(|one| member(Object::part(), one).end()))
 }
 
@@ -208,7 +230,7 @@ fn list(parts: impl Iterator<Item = String>) -> String {
 }
 
 /// Data in a field named after its format.
-pub(super) fn content(object: Object, data: &[u8], format: Format) -> Object {
+pub(crate) fn content(object: Object, data: &[u8], format: Format) -> Object {
     match format {
         Format::Json => object.raw("data", String::from_utf8_lossy(data)),
         Format::Text => object.text("data", &String::from_utf8_lossy(data)),
@@ -217,20 +239,20 @@ pub(super) fn content(object: Object, data: &[u8], format: Format) -> Object {
 }
 
 /// An epoch is a string, since it is only compared.
-pub(super) fn position(object: Object, position: Position) -> Object {
+pub(crate) fn position(object: Object, position: Position) -> Object {
     object
         .text("epoch", &position.epoch.0.to_string())
         .raw("offset", position.offset)
 }
 
 /// A position.
-pub(super) fn place(at: Position) -> impl Display {
+pub(crate) fn place(at: Position) -> impl Display {
     position(Object::part(), at).end()
 }
 
 /// The result of a command. The dialect itself answers subscriptions, because it knows their
 /// numbers.
-pub(super) fn result(reply: &Reply) -> Result<String, Failure> {
+pub(crate) fn result(reply: &Reply) -> Result<String, Failure> {
     Ok(match reply {
         Reply::Published {
             position: at,

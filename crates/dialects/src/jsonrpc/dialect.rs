@@ -200,7 +200,7 @@ impl Rpc {
         let (call, asked) = match request {
             Ok(request) => {
                 let call = self.pending.call(request.id, batch);
-                (call, methods::read(&request))
+                (call, methods::read_strictly(&request))
             }
             Err(Invalid { id, failure }) => {
                 let call = self.pending.call(Some(&id), batch);
@@ -262,7 +262,10 @@ impl Rpc {
             Ask::Do(command) => (command, Purpose::Command),
             Ask::Subscribe(wish, token) => {
                 let number = self.number();
-                let command = Command::Subscribe(wish.numbered(number));
+                let command = Command::Subscribe(Subscribe {
+                    members: true,
+                    ..wish.numbered(number)
+                });
                 let purpose = Purpose::Subscribe(number);
                 let Some(token) = token else {
                     return self.command(call, command, purpose, intents);

@@ -27,11 +27,11 @@ pub(super) enum Message<'a> {
 
 /// A call, or a notification.
 #[derive(Debug)]
-pub(super) struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// As JSON; none for a notification, which is never answered.
-    pub(super) id: Option<&'a str>,
-    pub(super) method: Cow<'a, str>,
-    pub(super) params: Params<'a>,
+    pub(crate) id: Option<&'a str>,
+    pub(crate) method: Cow<'a, str>,
+    pub(crate) params: Params<'a>,
 }
 
 /// An invalid request, with its id as JSON if that can be read.
@@ -43,7 +43,7 @@ pub(super) struct Invalid {
 
 /// A request's parameters.
 #[derive(Debug)]
-pub(super) enum Params<'a> {
+pub(crate) enum Params<'a> {
     None,
     /// By position.
     List(Vec<&'a RawValue>),

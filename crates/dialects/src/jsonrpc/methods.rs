@@ -28,11 +28,11 @@ const METHODS: &str = "subscribe, unsubscribe, publish, history, state, presence
                        call, ping, rpc.login, rpc.on and rpc.off";
 
 /// The name of an event, and the channel that it names, if it is a valid name.
-pub(super) type Event = (Box<str>, Option<ChannelName>);
+pub(crate) type Event = (Box<str>, Option<ChannelName>);
 
 /// The meaning of a request.
 #[derive(Debug)]
-pub(super) enum Ask {
+pub(crate) enum Ask {
     /// One command.
     Do(Command),
     /// A subscription without a number yet, and the token for it, if there is one.
@@ -102,9 +102,14 @@ fn all_are_known(request: &Request<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Decodes a request's method and parameters.
-pub(super) fn read(request: &Request<'_>) -> Result<Ask, Failure> {
+/// Decodes a request's method and parameters, and refuses parameters that the method does not have.
+pub(super) fn read_strictly(request: &Request<'_>) -> Result<Ask, Failure> {
     all_are_known(request)?;
+    read(request)
+}
+
+/// Decodes a request's method and parameters.
+pub(crate) fn read(request: &Request<'_>) -> Result<Ask, Failure> {
     let params = &request.params;
     Ok(match &*request.method {
         "subscribe" => Ask::Subscribe(subscribe(params)?, optional(params, "token", 4)?),
@@ -156,7 +161,6 @@ fn subscribe(params: &Params<'_>) -> Result<Subscribe, Failure> {
     let wish = Subscribe::new(target, since);
     Ok(Subscribe {
         presence: optional(params, "presence", 2)?.unwrap_or(false),
-        members: true,
         echo: optional(params, "echo", 3)?.unwrap_or(true),
         ..wish
     })
@@ -327,7 +331,7 @@ fn since(params: &Params<'_>, name: &'static str, index: usize) -> Result<Option
 
 /// A parameter by its name, or by its position in a list. `null` counts as missing, except for
 /// data.
-fn find<'a>(params: &Params<'a>, name: &str, index: usize) -> Option<&'a RawValue> {
+pub(crate) fn find<'a>(params: &Params<'a>, name: &str, index: usize) -> Option<&'a RawValue> {
     let found = match params {
         Params::None => None,
         Params::Named(named) => named.get(name).copied(),
@@ -336,7 +340,7 @@ fn find<'a>(params: &Params<'a>, name: &str, index: usize) -> Option<&'a RawValu
     found.filter(|raw| name == "data" || raw.get() != "null")
 }
 
-fn optional<'a, T: Deserialize<'a>>(
+pub(crate) fn optional<'a, T: Deserialize<'a>>(
     params: &Params<'a>,
     name: &'static str,
     index: usize,
@@ -345,7 +349,7 @@ fn optional<'a, T: Deserialize<'a>>(
     found.map(|raw| parsed(raw, name)).transpose()
 }
 
-fn required<'a, T: Deserialize<'a>>(
+pub(crate) fn required<'a, T: Deserialize<'a>>(
     params: &Params<'a>,
     name: &'static str,
     index: usize,

@@ -3,11 +3,13 @@
 //! [`Rpc`] holds the state of one connection: which request and which batch an answer belongs to. A
 //! subscription's publications are notifications of the method `subscription`; they differ between
 //! recipients only in the subscription's number.
+//!
+//! What a method's parameters mean is also what the events of Socket.IO mean.
 
-mod answer;
+pub(crate) mod answer;
 mod dialect;
-mod message;
-mod methods;
+pub(crate) mod message;
+pub(crate) mod methods;
 mod notification;
 mod pending;
 

@@ -152,7 +152,7 @@ impl Client {
             Head::None => shared.message,
             Head::Insert(head) => shared.with_head(&head),
             Head::Whole(payload) => payload,
-            Head::Nothing => panic!("every copy is delivered"),
+            Head::Several(_) | Head::Nothing => panic!("every copy is one message"),
         };
         let Payload::Text(text) = payload else {
             panic!("{payload:?}")

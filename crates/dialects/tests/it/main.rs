@@ -8,4 +8,6 @@ mod mqtt_packets;
 mod native_client;
 mod native_decode;
 mod native_encode;
+mod socketio;
+mod socketio_packets;
 mod specification;

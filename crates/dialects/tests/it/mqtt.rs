@@ -273,6 +273,7 @@ impl Client {
         };
         match self.mqtt.head(&recipient, &shared) {
             Head::Whole(message) => self.hear(vec![message]),
+            Head::Several(messages) => self.hear(messages),
             Head::Nothing => {}
             other => panic!("{other:?}"),
         }

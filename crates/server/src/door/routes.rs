@@ -1,11 +1,12 @@
 //! Which dialect is used where: by path, then by subprotocol. The one table to which a dialect is
 //! added.
 
-use offhook::protocol::handshake::ServerDecision;
+use offhook::protocol::handshake::{Request, ServerDecision};
 use offhook_dialects::{
     jsonrpc::Rpc,
     mqtt::{self, Mqtt},
     native,
+    socketio::{self, SocketIo},
 };
 
 use crate::{config::Config, worker::Speaker};
@@ -25,6 +26,8 @@ struct Route {
 pub(crate) struct Spoken {
     /// The subprotocol that a client must offer (RFC 6455 §1.9); none if the path suffices.
     pub(crate) subprotocol: Option<&'static str>,
+    /// Whether the rest of the request is right; if not, what is wrong with it.
+    pub(crate) check: fn(&Request) -> Result<(), &'static str>,
     /// Creates the state of a new connection.
     pub(crate) begin: fn(&Config) -> Speaker,
 }
@@ -36,6 +39,8 @@ pub(super) enum NoRoute {
     Path(String),
     /// The client offers none of these subprotocols.
     Subprotocol(String),
+    /// Something else is wrong with the request.
+    Request(&'static str),
 }
 
 /// The state of a new connection that speaks MQTT, over any transport.
@@ -43,26 +48,70 @@ pub(super) fn speak_mqtt(config: &Config) -> Speaker {
     Speaker::Other(Box::new(Box::new(Mqtt::new(config.messages.max_bytes))))
 }
 
+/// The state of a new connection that speaks Socket.IO over a WebSocket.
+fn speak_socketio(config: &Config) -> Speaker {
+    let settings = socketio::Settings {
+        ping_interval: config.socketio.ping_interval,
+        ping_timeout: config.socketio.ping_timeout,
+        max_payload: config.messages.max_bytes,
+        recovery: config.socketio.recovery,
+        calls_backend: config.socketio.calls_backend,
+        can_upgrade: false,
+    };
+    Speaker::Other(Box::new(Box::new(SocketIo::new(settings))))
+}
+
+/// Whether a handshake is one of Engine.IO v4.
+fn check_engine_io(request: &Request) -> Result<(), &'static str> {
+    let query = || {
+        request
+            .query()
+            .into_iter()
+            .flat_map(|query| query.split('&'))
+    };
+    if !query().any(|pair| pair == "EIO=4") {
+        return Err("this server speaks Engine.IO v4 (EIO=4), which is Socket.IO 3 or newer");
+    }
+    if !query().any(|pair| pair == "transport=websocket") {
+        return Err("expected transport=websocket in the query");
+    }
+    if query().any(|pair| pair.starts_with("sid=")) {
+        return Err("there is no such session to upgrade");
+    }
+    Ok(())
+}
+
 impl Routes {
     /// The routes of the configuration.
     pub(crate) fn new(config: &Config) -> Self {
         let native = Spoken {
             subprotocol: Some(native::SUBPROTOCOL),
+            check: |_| Ok(()),
             begin: |_| Speaker::Native(native::Native::default()),
         };
         // Clients of JSON-RPC offer no subprotocol.
         let rpc = Spoken {
             subprotocol: None,
+            check: |_| Ok(()),
             begin: |_| Speaker::Other(Box::new(Box::<Rpc>::default())),
         };
         let mqtt = Spoken {
             subprotocol: Some(mqtt::SUBPROTOCOL),
+            check: |_| Ok(()),
             begin: speak_mqtt,
         };
+        let socketio = Spoken {
+            subprotocol: None,
+            check: check_engine_io,
+            begin: speak_socketio,
+        };
+        let bare = config.socketio.path.trim_end_matches('/');
         Self(Vec::new())
             .with(&config.ws_path, native)
             .with(&config.rpc_path, rpc)
             .with(&config.mqtt.path, mqtt)
+            .with(bare, socketio)
+            .with(&format!("{bare}/"), socketio)
     }
 
     /// Adds a dialect at a path.
@@ -94,6 +143,7 @@ impl Routes {
             // Selecting a subprotocol that the client did not offer is an error and changes
             // nothing.
             if decision.select_subprotocol(spoken.subprotocol).is_ok() {
+                (spoken.check)(decision.request()).map_err(NoRoute::Request)?;
                 return Ok(*spoken);
             }
         }

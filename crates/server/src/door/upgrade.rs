@@ -129,6 +129,9 @@ fn check(
             let sentence = format!("offer the subprotocol {known} (Sec-WebSocket-Protocol)");
             return Err(TurnedAway::new("subprotocol", 400, sentence));
         }
+        Err(NoRoute::Request(sentence)) => {
+            return Err(TurnedAway::new("request", 400, sentence));
+        }
     };
     let identity = admit(worker, decision.request(), place, Places::Handshake)?;
     Ok((spoken, identity))

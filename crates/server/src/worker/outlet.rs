@@ -71,6 +71,15 @@ impl Outlet {
         }
     }
 
+    /// Queues messages one after the other, and returns how many bytes are unsent.
+    pub(crate) fn put_all(&self, messages: Vec<Payload>) -> Result<usize, Gone> {
+        let mut unsent = self.unsent();
+        for message in messages {
+            unsent = self.put(message)?;
+        }
+        Ok(unsent)
+    }
+
     /// Queues messages that are identical for many connections. They are sent together with
     /// everything else of this turn.
     #[inline]

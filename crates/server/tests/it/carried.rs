@@ -124,7 +124,7 @@ fn publish(id: u64, channel: &str, data: impl Into<Value>) -> Value {
 }
 
 #[tokio::test]
-async fn a_stream_with_posts_is_a_connection_whatever_worker_they_reach() {
+async fn a_stream_with_posts_is_one_connection_over_all_workers() {
     let hall = Hall::open(four_workers()).await;
     let mut reader = Reader::get(&hall, "/connection").await;
     let open = reader.a("open").await;
@@ -169,7 +169,7 @@ async fn a_stream_with_posts_is_a_connection_whatever_worker_they_reach() {
 }
 
 #[tokio::test]
-async fn polls_and_posts_are_a_connection_whatever_worker_they_reach() {
+async fn polls_and_posts_are_one_connection_over_all_workers() {
     let hall = Hall::open(four_workers()).await;
     let mut poller = Poller::connected(&hall).await;
     poller.say(&hall, &[subscribe(2, "chat")]).await;
@@ -194,7 +194,7 @@ async fn polls_and_posts_are_a_connection_whatever_worker_they_reach() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_repeated_does_nothing_twice_and_loses_nothing() {
+async fn a_repeated_request_has_no_second_effect_and_loses_nothing() {
     let hall = Hall::open(config()).await;
     let mut poller = Poller::connected(&hall).await;
     // Without a key, a second attempt would publish again.
@@ -225,7 +225,7 @@ async fn a_request_that_is_repeated_does_nothing_twice_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn numbers_that_do_not_follow_are_refused_and_named() {
+async fn requests_with_a_wrong_number_are_refused_with_the_expected_one() {
     let hall = Hall::open(config()).await;
     let poller = Poller::connected(&hall).await;
     for number in [0, 3, 1 << 52] {
@@ -259,7 +259,7 @@ async fn numbers_that_do_not_follow_are_refused_and_named() {
 }
 
 #[tokio::test]
-async fn of_two_polls_at_once_the_newer_one_is_answered_and_the_older_is_told() {
+async fn of_two_simultaneous_polls_the_newer_is_answered_and_the_older_refused() {
     let hall = Hall::open(four_workers()).await;
     let mut poller = Poller::connected(&hall).await;
     let first = Poller {
@@ -287,7 +287,7 @@ async fn of_two_polls_at_once_the_newer_one_is_answered_and_the_older_is_told() 
 }
 
 #[tokio::test]
-async fn connections_that_there_are_not_are_unknown() {
+async fn requests_of_unknown_connections_are_refused() {
     let hall = Hall::open(config()).await;
     let poller = Poller::connected(&hall).await;
     let mut foreign = poller.id.clone();
@@ -366,7 +366,7 @@ async fn a_connection_without_a_connect_is_closed_in_time() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_or_no_text_is_refused() {
+async fn a_body_that_is_too_large_or_not_text_is_refused() {
     let mut small = config();
     small.messages.max_bytes = 10_000;
     let hall = Hall::open(small).await;
@@ -386,7 +386,7 @@ async fn a_body_that_is_too_large_or_no_text_is_refused() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_polled_slowly_holds_a_bounded_part_and_loses_nothing() {
+async fn a_slowly_polled_connection_uses_bounded_memory_and_loses_nothing() {
     let mut narrow = config();
     narrow.messages.outbox_bytes = 32 * 1024;
     let hall = Hall::open(narrow).await;
@@ -450,7 +450,7 @@ async fn connections_over_requests_count_as_connections() {
 }
 
 #[tokio::test]
-async fn thousands_of_connections_of_one_address_are_held_back() {
+async fn thousands_of_connections_of_one_address_are_limited() {
     let strict = with_connections(|limits| {
         limits.handshakes_per_second = 1;
         limits.handshake_burst = 10;
@@ -466,7 +466,7 @@ async fn thousands_of_connections_of_one_address_are_held_back() {
 }
 
 #[tokio::test]
-async fn who_leaves_is_gone_at_once() {
+async fn a_client_that_leaves_is_removed_immediately() {
     let hall = Hall::open(four_workers()).await;
     let mut watcher = hall.caller().await;
     watcher
@@ -483,7 +483,7 @@ async fn who_leaves_is_gone_at_once() {
 }
 
 #[tokio::test]
-async fn a_session_goes_from_a_websocket_to_polls_and_back() {
+async fn a_session_can_move_from_a_websocket_to_polls_and_back() {
     let hall = Hall::open(four_workers()).await;
     let mut caller = hall.caller().await;
     let session = caller.session.clone();
@@ -521,7 +521,7 @@ async fn a_session_goes_from_a_websocket_to_polls_and_back() {
 }
 
 #[tokio::test]
-async fn a_token_says_who_begins_a_connection() {
+async fn a_token_names_the_user_of_a_connection() {
     let hall = Hall::open(with_tokens(|_| {})).await;
     let field = format!("Authorization: Bearer {}\r\n", of("ann"));
     let mut reader = Reader::ask(&hall, "/connection", &field).await;
@@ -543,7 +543,7 @@ async fn a_token_says_who_begins_a_connection() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_says_so_to_those_who_poll_and_those_who_read() {
+async fn a_stopping_server_notifies_polling_and_reading_clients() {
     let hall = Hall::open(config()).await;
     let poller = Poller::connected(&hall).await;
     let mut reader = Reader::get(&hall, "/connection").await;
@@ -618,7 +618,7 @@ async fn a_stream_that_nobody_reads_is_given_up() {
 
 /// Its request waits until there is room for the answers, for which nobody polls.
 #[tokio::test]
-async fn a_connection_that_asks_for_much_and_is_not_polled_expires() {
+async fn a_connection_with_large_answers_that_is_not_polled_expires() {
     let mut brisk = config();
     brisk.messages.outbox_bytes = 8 * 1024;
     brisk.keepalive.interval = Some(Duration::from_millis(100));

@@ -179,7 +179,7 @@ async fn a_page_whose_origin_is_refused_is_told_which_setting_to_change() {
 
 /// Clients would take it for a proxy that refuses WebSockets, and all fall back at once.
 #[tokio::test]
-async fn a_client_that_asks_why_is_told_that_the_server_is_busy() {
+async fn a_request_for_the_reason_is_answered_that_the_server_is_busy() {
     let strict = with_connections(|limits| {
         limits.handshakes_per_second = 1;
         limits.handshake_burst = 3;

@@ -31,6 +31,7 @@ mod receipts;
 mod resuming;
 mod sessions;
 mod slow_connection;
+mod socketio;
 mod sse;
 mod starting;
 mod stopping;

@@ -34,7 +34,7 @@ impl Client {
                 refusal.code == ErrorCode::NotSubscribed && self.may_have_ended
             }
             Some(Command::Receipts { channel, .. }) => {
-                // It may be of a stream that ended before the broker looked.
+                // The position may belong to a stream that ended before the broker handled it.
                 let unheard = matches!(refusal.code, ErrorCode::Busy | ErrorCode::BadRequest);
                 failed || unheard || asked(channel.as_str())
             }

@@ -135,7 +135,7 @@ impl Outboxes {
         false
     }
 
-    /// Puts what is held for one connection, which is about to get another message.
+    /// Puts the held broadcasts of one connection before it gets another message.
     pub(super) fn catch_up_walk(&mut self, connection: ConnectionId) {
         if self.broadcasts.0.is_empty() {
             return;
@@ -177,6 +177,7 @@ impl Outboxes {
                     Head::None => outbox.outlet.put(shared.message.clone()),
                     Head::Insert(head) => outbox.outlet.put(shared.with_head(&head)),
                     Head::Whole(message) => outbox.outlet.put(message),
+                    Head::Several(messages) => outbox.outlet.put_all(messages),
                     Head::Nothing => Ok(outbox.outlet.unsent()),
                 };
                 self.attend(connection);

@@ -271,6 +271,7 @@ impl Outboxes {
             Head::None => outbox.outlet.put_prepared(&framed.messages),
             Head::Insert(head) => outbox.outlet.put(framed.shared.with_head(&head)),
             Head::Whole(message) => outbox.outlet.put(message),
+            Head::Several(messages) => outbox.outlet.put_all(messages),
             Head::Nothing => Ok(outbox.outlet.unsent()),
         };
         // A closing connection gets nothing more.

@@ -1,0 +1,246 @@
+// socket.io-client, unmodified: socketio.js ORIGIN NATIVE_URL. Prints a line for each check; the line `kill` makes the caller kill and restart the server.
+'use strict';
+const assert = require('node:assert/strict');
+const { once } = require('node:events');
+const { io } = require('socket.io-client');
+const { WebSocket } = require('ws');
+
+const [origin, native] = process.argv.slice(2);
+const ok = (what) => console.log(`ok ${what}`);
+
+// A client with everything that it was told.
+function open(options, path = '') {
+  const socket = io(origin + path, { transports: ['websocket'], reconnectionDelay: 50, reconnectionDelayMax: 200, forceNew: true, ...options });
+  const inbox = [];
+  let arrived = () => {};
+  socket.onAny((...event) => {
+    inbox.push(event);
+    arrived();
+  });
+  const publications = () => inbox.filter(([name]) => name === 'publication').map(([, publication]) => publication);
+  const until = async (seen) => {
+    while (!seen(publications())) await new Promise((resolve) => (arrived = resolve));
+    return publications();
+  };
+  return { socket, inbox, publications, until, ask: (...event) => socket.timeout(20_000).emitWithAck(...event) };
+}
+
+const connected = (socket) => socket.connected || new Promise((resolve) => socket.once('connect', resolve));
+const data = (publications) => publications.map((publication) => publication.data);
+
+async function basics(name, options) {
+  const room = `sio/${name}`;
+  const a = open(options);
+  await connected(a.socket);
+  assert.equal(a.socket.io.engine.transport.name, options.transports?.[0] ?? 'websocket');
+  ok(`${name}: connects`);
+  const { offset } = await a.ask('subscribe', { channel: room });
+  assert.equal(offset, 0);
+  ok(`${name}: subscribes with an acknowledgement`);
+  const first = await a.ask('publish', { channel: room, data: { text: 'Grüße', list: [1, null] }, key: 'one' });
+  assert.equal(first.offset, 1);
+  await a.until((all) => all.length === 1);
+  assert.deepEqual(a.publications()[0].data, { text: 'Grüße', list: [1, null] });
+  ok(`${name}: publishes and receives JSON`);
+  assert.equal((await a.ask('publish', { channel: room, data: 'again', key: 'one' })).duplicate, true);
+  ok(`${name}: publishes once under a key`);
+  await a.ask('publish', { channel: room, data: Buffer.from([0, 1, 255]) });
+  await a.until((all) => all.length === 2);
+  assert.deepEqual(Buffer.from(a.publications()[1].data), Buffer.from([0, 1, 255]));
+  ok(`${name}: publishes and receives bytes as attachments`);
+  a.socket.emit('publish', { channel: room, data: 'a'.repeat(50_000) });
+  await a.until((all) => all.length === 3);
+  assert.equal(a.publications()[2].data.length, 50_000);
+  ok(`${name}: a large event, without an acknowledgement`);
+  const history = await a.ask('history', { channel: room, since: 'start' });
+  assert.equal(history.publications.length, 3);
+  assert.equal(history.publications[1].base64, 'AAH/');
+  ok(`${name}: history`);
+  const { members } = await a.ask('presence', room);
+  assert.ok(members.some(({ session }) => session === a.socket.id));
+  ok(`${name}: presence has the socket's id`);
+  const { error } = await a.ask('subscribe', room);
+  assert.equal(error.code, 'already_subscribed');
+  assert.equal((await a.ask('dance', {})).error.code, 'bad_request');
+  assert.equal((await a.ask('call', { method: 'x' })).error.code, 'forbidden');
+  ok(`${name}: errors are acknowledgements`);
+  const refused = new Promise((resolve) => a.socket.once('refused', resolve));
+  a.socket.emit('publish', { channel: '' });
+  assert.equal((await refused).event, 'publish');
+  ok(`${name}: an error without an acknowledgement is an event`);
+  assert.deepEqual(await a.ask('unsubscribe', room), {});
+  await a.ask('publish', { channel: room, data: 'for nobody' });
+  assert.equal((await a.ask('history', room)).publications.length, 4);
+  assert.equal(a.publications().length, 3);
+  ok(`${name}: unsubscribes`);
+  a.socket.disconnect();
+}
+
+async function namespaces(options) {
+  const manager = open(options);
+  const other = manager.socket.io.socket('/other');
+  await Promise.all([connected(manager.socket), connected(other)]);
+  const heard = new Promise((resolve) => other.once('publication', resolve));
+  await other.timeout(20_000).emitWithAck('subscribe', 'sio/namespaces');
+  await manager.ask('publish', { channel: 'sio/namespaces', data: 'hi' });
+  assert.equal((await heard).data, 'hi');
+  assert.equal(manager.publications().length, 0);
+  ok('namespaces have their own subscriptions');
+  other.disconnect();
+  assert.ok((await manager.ask('history', 'sio/namespaces')).publications.length === 1);
+  ok('a namespace is left alone');
+  manager.socket.disconnect();
+}
+
+async function tokens() {
+  const socket = io(`${origin}/`, { transports: ['websocket'], forceNew: true, auth: { token: 'nonsense' } });
+  const error = await new Promise((resolve) => socket.once('connect_error', resolve));
+  assert.equal(error.data.retry, 'never');
+  ok(`a wrong token is a connect_error: ${error.message.slice(0, 40)}`);
+  socket.disconnect();
+}
+
+async function windows() {
+  const a = open({});
+  await connected(a.socket);
+  const room = 'sio/window';
+  const waiting = [];
+  let came = () => {};
+  a.socket.on('publication', (publication, done) => {
+    waiting.push([publication, done]);
+    came();
+  });
+  await a.ask('subscribe', { channel: room, window: 2 });
+  for (let n = 0; n < 4; n += 1) await a.ask('publish', { channel: room, data: n });
+  while (waiting.length < 2) await new Promise((resolve) => (came = resolve));
+  await a.ask('history', room);
+  assert.equal(waiting.length, 2, 'the window is full');
+  for (let n = 0; n < 4; n += 1) {
+    while (waiting.length <= n) await new Promise((resolve) => (came = resolve));
+    assert.equal(waiting[n][0].data, n);
+    waiting[n][1]();
+  }
+  ok('the client acknowledges publications, and gets as many as its window');
+  a.socket.disconnect();
+}
+
+// A native client that publishes meanwhile, so that what is published does not depend on the client under test.
+async function publisher() {
+  const socket = new WebSocket(native, 'offhook.v1.json');
+  await once(socket, 'open');
+  let id = 0;
+  const answers = new Map();
+  socket.on('message', (text) => {
+    const message = JSON.parse(text);
+    answers.get(message.id)?.(message);
+  });
+  const ask = (request) =>
+    new Promise((resolve) => {
+      id += 1;
+      answers.set(id, resolve);
+      socket.send(JSON.stringify({ ...request, id }));
+    });
+  await ask({ type: 'connect' });
+  return { publish: (channel, what) => ask({ type: 'publish', channel, data: what }), close: () => socket.close() };
+}
+
+async function recovery(name, options) {
+  const room = `sio/recovery/${name}`;
+  const a = open({ ...options, auth: { recover: true } });
+  await connected(a.socket);
+  const none = open({ ...options, auth: { recover: true } });
+  await connected(none.socket);
+  await a.ask('subscribe', room);
+  await a.ask('subscribe', `${room}/quiet`);
+  await none.ask('subscribe', room);
+  let other = await publisher();
+
+  // No event before the cut.
+  let back = new Promise((resolve) => a.socket.once('connect', resolve));
+  a.socket.io.engine.close();
+  await other.publish(room, 'one');
+  await back;
+  assert.equal(a.socket.recovered, true);
+  await a.until((all) => all.length === 1);
+  ok(`${name}: recovered without any event before the cut`);
+
+  // The last argument of the last event is a text.
+  await other.publish(room, 'a text');
+  await a.until((all) => all.length === 2);
+  back = new Promise((resolve) => a.socket.once('connect', resolve));
+  a.socket.io.engine.close();
+  await other.publish(room, 'three');
+  await other.publish(`${room}/quiet`, 'four');
+  await back;
+  assert.equal(a.socket.recovered, true);
+  await a.until((all) => all.length === 4);
+  assert.deepEqual(data(a.publications()).sort(), ['a text', 'four', 'one', 'three']);
+  ok(`${name}: recovered after texts, in several channels`);
+
+  // The server is killed while the publisher goes on as soon as it can.
+  const dropped = new Promise((resolve) => a.socket.once('disconnect', resolve));
+  back = Promise.all([a, none].map(({ socket }) => new Promise((resolve) => socket.once('connect', resolve))));
+  other.close();
+  console.log('kill');
+  await dropped;
+  await back;
+  assert.deepEqual([a.socket.recovered, none.socket.recovered], [true, true]);
+  other = await publisher();
+  for (let n = 0; n < 5; n += 1) await other.publish(room, n);
+  await a.until((all) => all.length === 9);
+  await none.until((all) => all.length === 8);
+  assert.deepEqual(data(a.publications().filter(({ channel }) => channel === room)), ['one', 'a text', 'three', 0, 1, 2, 3, 4]);
+  assert.deepEqual(data(none.publications()), ['one', 'a text', 'three', 0, 1, 2, 3, 4]);
+  assert.ok(![...a.inbox, ...none.inbox].some(([event]) => event === 'gap'));
+  ok(`${name}: recovered after the server was killed: nothing lost, nothing twice, no gap`);
+
+  a.socket.disconnect();
+  await new Promise((resolve) => {
+    a.socket.once('connect', resolve);
+    a.socket.connect();
+  });
+  assert.equal(a.socket.recovered, false);
+  ok(`${name}: a client that disconnected begins anew`);
+  for (const { socket } of [a, none]) socket.disconnect();
+  other.close();
+}
+
+async function plainAfterKill() {
+  const a = open({});
+  await connected(a.socket);
+  await a.ask('subscribe', 'sio/plain');
+  const first = await a.ask('publish', { channel: 'sio/plain', data: 'before' });
+  const back = new Promise((resolve) => a.socket.io.once('reconnect', resolve));
+  console.log('kill');
+  await back;
+  await connected(a.socket);
+  const other = await publisher();
+  await other.publish('sio/plain', 'meanwhile');
+  const { recovered } = await a.ask('subscribe', { channel: 'sio/plain', since: { epoch: first.epoch, offset: first.offset } });
+  assert.equal(recovered, true);
+  await a.until((all) => all.some((publication) => publication.data === 'meanwhile'));
+  assert.ok(!a.inbox.some(([event]) => event === 'gap'));
+  ok('a position from before the kill continues without a gap');
+  a.socket.disconnect();
+  other.close();
+}
+
+async function main() {
+  const transports = { websocket: { transports: ['websocket'] } };
+  for (const [name, options] of Object.entries(transports)) {
+    await basics(name, options);
+    await recovery(name, options);
+  }
+  await namespaces({});
+  await tokens();
+  await windows();
+  await plainAfterKill();
+  console.log('done');
+}
+
+main()
+  .catch((error) => {
+    console.log(`failed: ${error.stack}`.split('\n').slice(0, 3).join(' | '));
+    console.log('done');
+  })
+  .finally(() => process.exit());

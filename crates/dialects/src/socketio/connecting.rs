@@ -1,0 +1,256 @@
+//! CONNECT: the client enters a namespace. The first one begins the session.
+
+use std::{borrow::Cow, sync::Arc};
+
+use bytes::Bytes;
+use offhook_engine::{ErrorCode, Refusal, Retry};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    answer,
+    dialect::{Phase, Purpose, SocketIo},
+    packet::{Engine, Kind, Packet},
+    recovery::{self, Brought, Note},
+    spaces::{MAX_SPACES, Subscription},
+};
+use crate::{
+    dialect::{Connect, Intent, Named, Payload, Welcome},
+    json::{MAX_NESTING, Object, is_shallow},
+    native::MAX_INFO,
+};
+
+/// Publications that a client has not acknowledged, over all its subscriptions with a window.
+const WINDOW: u16 = 1024;
+
+/// The session of a client that asked for recovery.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    /// The namespace whose subscriptions come back.
+    pub(super) namespace: Arc<str>,
+    /// When the session began.
+    pub(super) stamp: u64,
+}
+
+/// What a client says about itself.
+#[derive(Debug, Default, Deserialize)]
+struct Auth<'a> {
+    #[serde(borrow)]
+    token: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    info: Option<&'a RawValue>,
+    #[serde(default)]
+    recover: bool,
+    #[serde(default)]
+    events: bool,
+    #[serde(borrow)]
+    pid: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    offset: Option<Cow<'a, str>>,
+}
+
+impl SocketIo {
+    /// The server's first packet.
+    pub(super) fn greeting(&self, id: &str) -> Payload {
+        let upgrades = if self.settings.can_upgrade {
+            "[\"websocket\"]"
+        } else {
+            "[]"
+        };
+        let json = Object::part()
+            .text("sid", id)
+            .raw("upgrades", upgrades)
+            .raw("pingInterval", self.settings.ping_interval.as_millis())
+            .raw("pingTimeout", self.settings.ping_timeout.as_millis())
+            .raw("maxPayload", self.settings.max_payload)
+            .end();
+        Engine::Open(&json).write().into()
+    }
+
+    /// The client enters a namespace.
+    pub(super) fn enter(&mut self, packet: &Packet) {
+        let namespace: Arc<str> = Arc::from(&*packet.namespace);
+        let auth = match auth(&packet.json) {
+            Ok(auth) => auth,
+            Err(refusal) => return self.refuse_entry(namespace, refusal),
+        };
+        if self.phase == Phase::New {
+            return self.begin(namespace, auth);
+        }
+        let is_entering =
+            |purpose: &Purpose| matches!(purpose, Purpose::Enter(of) if *of == namespace);
+        if self.spaces.find(&namespace).is_some() || self.pending.values().any(is_entering) {
+            let refusal = bad("the namespace is connected already");
+            return self.refuse_entry(namespace, refusal);
+        }
+        if self.spaces.are_full() {
+            let refusal = bad(format!(
+                "the connection has {MAX_SPACES} namespaces, which is the limit"
+            ));
+            return self.refuse_entry(namespace, refusal);
+        }
+        match auth.token {
+            // It has to be one of the same user: a connection has one session.
+            Some(token) => {
+                let id = self.number(Purpose::Enter(namespace));
+                let token = token.into_owned();
+                self.queue.push_back(Intent::Refresh { id, token });
+            }
+            None => {
+                let mut out = Vec::new();
+                self.entered(namespace, None, &mut out);
+                self.say(out);
+            }
+        }
+    }
+
+    fn refuse_entry(&mut self, namespace: Arc<str>, refusal: Refusal) {
+        let id = Some(self.number(Purpose::Enter(namespace)));
+        self.queue.push_back(Intent::Refuse { id, refusal });
+    }
+
+    /// Begins the session.
+    fn begin(&mut self, namespace: Arc<str>, auth: Auth<'_>) {
+        self.phase = Phase::Asked;
+        let id = self.number(Purpose::Enter(namespace));
+        let offset = auth.offset.as_deref().unwrap_or_default();
+        let brought = auth.pid.as_deref().filter(|_| auth.recover);
+        self.brought = brought.and_then(|pid| Brought::read(pid, offset));
+        self.wants_recovery = auth.recover;
+        self.wants_names = auth.events;
+        let name = self.brought.as_ref().map(|brought| brought.name.clone());
+        let named = auth.recover.then(|| {
+            Box::new(Named {
+                fresh: name.is_none(),
+                name: name.unwrap_or_default(),
+                expiry: Some(self.settings.recovery),
+                window: WINDOW,
+                will: None,
+            })
+        });
+        let info = auth.info.map_or("", RawValue::get);
+        self.queue.push_back(Intent::Connect(Connect {
+            id,
+            token: auth.token.map(Cow::into_owned),
+            resume: None,
+            info: Bytes::copy_from_slice(info.as_bytes()),
+            positions: Vec::new(),
+            lineage: true,
+            named,
+        }));
+    }
+
+    /// The session has begun, or goes on.
+    pub(super) fn welcomed(&mut self, welcome: &Welcome<'_>, out: &mut Vec<Payload>) {
+        self.phase = Phase::Open;
+        self.session = welcome.session.to_string();
+        let Some(Purpose::Enter(namespace)) = self.pending.remove(&welcome.id) else {
+            return;
+        };
+        let id = welcome.named.as_ref().map(|known| {
+            let brought = self.brought.take();
+            let note = known.resumed.then(|| Note::read(known.note)).flatten();
+            let goes_on = note
+                .zip(brought.as_ref())
+                .filter(|(note, brought)| note.stamp == brought.stamp);
+            let stamp = match (&goes_on, &brought) {
+                (Some((note, _)), _) => note.stamp,
+                // The client takes the same id for the same session.
+                (None, Some(brought)) if brought.stamp >= welcome.unix_ms => {
+                    brought.stamp.wrapping_add(1)
+                }
+                (None, _) => welcome.unix_ms,
+            };
+            self.recovery = Some(Recovery {
+                namespace: Arc::clone(&namespace),
+                stamp,
+            });
+            if let Some((note, brought)) = goes_on {
+                self.restore(&namespace, &note, brought);
+            }
+            recovery::id(known.name, stamp)
+        });
+        self.entered(namespace, id.as_deref(), out);
+    }
+
+    /// Subscribes again to what an earlier connection was subscribed to, from where the client is.
+    fn restore(&mut self, namespace: &Arc<str>, note: &Note, brought: &Brought) {
+        let brought_numbers = brought.positions.keys().copied();
+        let latest = brought_numbers.chain([note.latest]).max();
+        self.spaces.skip(latest.unwrap_or(0));
+        for kept in &note.subscriptions {
+            let Some(mut subscription) = Subscription::from_kept(namespace, kept) else {
+                continue;
+            };
+            let number = kept.number;
+            subscription.position = brought.positions.get(&number).copied();
+            // The engine goes on with those that are acknowledged.
+            let wish = subscription
+                .window
+                .is_none()
+                .then(|| subscription.again(number));
+            self.spaces.insert(number, subscription);
+            if let Some(wish) = wish {
+                let id = self.number(Purpose::Restore(number));
+                let command = offhook_engine::Command::Subscribe(wish);
+                self.queue.push_back(Intent::Command { id, command });
+            }
+        }
+    }
+
+    /// The client is in a namespace from now on.
+    pub(super) fn entered(
+        &mut self,
+        namespace: Arc<str>,
+        recovery_id: Option<&str>,
+        out: &mut Vec<Payload>,
+    ) {
+        let json = Object::part().text("sid", &self.session);
+        let json = match recovery_id {
+            Some(id) => json.text("pid", id),
+            None => json,
+        };
+        Packet::new(Kind::Connect, &namespace, json.end()).write(out);
+        self.spaces.enter(namespace);
+    }
+
+    /// The client is not let into a namespace. The stock client does not try again then: if that can
+    /// help, the connection is closed instead, and it does.
+    pub(super) fn not_entered(
+        &mut self,
+        namespace: &str,
+        refusal: &Refusal,
+        out: &mut Vec<Payload>,
+    ) {
+        let is_first = self.phase != Phase::Open;
+        if is_first {
+            self.phase = Phase::New;
+        }
+        if is_first && refusal.code.retry() != Retry::Never {
+            return self.end(TRY_AGAIN_LATER, refusal.code.name());
+        }
+        answer::connect_error(namespace, refusal).write(out);
+    }
+}
+
+/// RFC 6455 §11.7, and registered since.
+const TRY_AGAIN_LATER: u16 = 1013;
+
+fn auth(json: &str) -> Result<Auth<'_>, Refusal> {
+    if json.is_empty() {
+        return Ok(Auth::default());
+    }
+    let auth: Auth<'_> =
+        serde_json::from_str(json).map_err(|error| bad(format!("auth: {error}")))?;
+    let info = auth.info.map_or("", RawValue::get);
+    if info.len() > MAX_INFO || !is_shallow(info) {
+        return Err(bad(format!(
+            "auth: info: more than {MAX_INFO} bytes, or nested deeper than {MAX_NESTING}"
+        )));
+    }
+    Ok(auth)
+}
+
+fn bad(detail: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(ErrorCode::BadRequest, detail)
+}

@@ -1,0 +1,259 @@
+//! The client's events: what they ask for. Their fields mean what the parameters of JSON-RPC's methods
+//! mean.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use bytes::Bytes;
+use offhook_engine::{ChannelName, Command, ErrorCode, Filter, Format, Refusal, Subscribe, Target};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::packet::Packet;
+use crate::{
+    json::{MAX_NESTING, is_shallow},
+    jsonrpc::{
+        answer::Failure,
+        message::{Params, Request},
+        methods,
+    },
+};
+
+const EVENTS: &str = "subscribe, unsubscribe, publish, history, state, presence, ack, receipts, \
+                      call and refresh";
+
+/// Names that are the dialect's own, in either direction, or the stock clients'.
+const TAKEN: &[&str] = &[
+    "subscribe",
+    "unsubscribe",
+    "publish",
+    "history",
+    "state",
+    "presence",
+    "ack",
+    "receipts",
+    "call",
+    "refresh",
+    "publication",
+    "members",
+    "live",
+    "gap",
+    "catching_up",
+    "own",
+    "subscribed",
+    "unsubscribed",
+    "told",
+    "expiring",
+    "refused",
+    "connect",
+    "connect_error",
+    "disconnect",
+    "disconnecting",
+    "newListener",
+    "removeListener",
+];
+
+/// Bytes of the name of an event of the application: as of a method of the backend.
+const MAX_NAME: usize = 200;
+
+/// Whether a name is free for events of the application.
+pub(super) fn is_free(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_NAME && !TAKEN.contains(&name)
+}
+
+/// The meaning of an event.
+#[derive(Debug)]
+pub(super) enum Ask {
+    /// One command.
+    Do(Command),
+    /// A subscription without a number yet, and the token for it, if there is one.
+    Subscribe(Subscribe, Option<String>),
+    /// The end of the namespace's subscription to this.
+    Unsubscribe(Target),
+    /// A newer token of the session's user.
+    Refresh(String),
+}
+
+/// The name of an event, shortened to what an answer repeats of it.
+pub(super) fn name(packet: &Packet) -> Box<str> {
+    let first = |args: Vec<&RawValue>| args.first().map(|name| text_of(name).into_owned());
+    let args = serde_json::from_str(&packet.json).ok();
+    let name = args.and_then(first).unwrap_or_default();
+    name.chars().take(40).collect()
+}
+
+/// Reads an event. One with a free name is a call of the backend, if those are passed on.
+pub(super) fn read(packet: &Packet, calls_backend: bool) -> Result<Ask, Refusal> {
+    let args: Vec<&RawValue> = serde_json::from_str(&packet.json)
+        .map_err(|error| bad(format!("the event is not an array: {error}")))?;
+    if calls_backend
+        && let Some((name, rest)) = args.split_first()
+        && is_free(&text_of(name))
+    {
+        return with_attachments(called(&text_of(name), rest)?, &packet.attachments);
+    }
+    let (name, argument) = match *args {
+        [name] => (name, None),
+        [name, argument] => (name, Some(argument)),
+        _ => return Err(bad("an event takes one object with its fields")),
+    };
+    let name = text_of(name);
+    let params = params(argument)?;
+    let ask = match &*name {
+        "unsubscribe" => Ask::Unsubscribe(target(&params)?),
+        "refresh" => {
+            Ask::Refresh(methods::required(&params, "token", ONLY_NAMED).map_err(refusal)?)
+        }
+        "subscribe" | "publish" | "history" | "state" | "presence" | "ack" | "receipts"
+        | "call" => command(name, params)?,
+        unknown => {
+            let shown: String = unknown.chars().take(40).collect();
+            return Err(bad(format!(
+                "unknown event {shown:?}; expected one of {EVENTS}"
+            )));
+        }
+    };
+    with_attachments(ask, &packet.attachments)
+}
+
+/// A call of the backend: its data is the argument, or an array of the arguments unless there is one.
+fn called(name: &str, args: &[&RawValue]) -> Result<Ask, Refusal> {
+    let data = match args {
+        [argument] => argument.get().to_owned(),
+        args => {
+            let args: Vec<_> = args.iter().map(|argument| argument.get()).collect();
+            format!("[{}]", args.join(","))
+        }
+    };
+    if !is_shallow(&data) {
+        return Err(bad(format!("the arguments nest deeper than {MAX_NESTING}")));
+    }
+    Ok(Ask::Do(Command::Call {
+        method: name.into(),
+        data: data.into(),
+        format: Format::Json,
+        within: None,
+        key: None,
+    }))
+}
+
+/// Fields are found by their names.
+const ONLY_NAMED: usize = usize::MAX;
+
+fn command(name: Cow<'_, str>, params: Params<'_>) -> Result<Ask, Refusal> {
+    let window: Option<u16> = methods::optional(&params, "window", ONLY_NAMED).map_err(refusal)?;
+    let request = Request {
+        id: None,
+        method: name,
+        params,
+    };
+    match methods::read(&request).map_err(refusal)? {
+        methods::Ask::Do(command) => Ok(Ask::Do(command)),
+        methods::Ask::Subscribe(wish, token) => Ok(Ask::Subscribe(
+            match window {
+                Some(0) => return Err(bad("window: 0; it is at least 1")),
+                Some(window) => wish.acknowledged(window),
+                None => wish,
+            },
+            token,
+        )),
+        methods::Ask::Unsubscribe(_)
+        | methods::Ask::On(_)
+        | methods::Ask::Off(_)
+        | methods::Ask::Login(_) => Err(bad("this event has no command")),
+    }
+}
+
+/// An object with the fields, or the channel alone.
+fn params(argument: Option<&RawValue>) -> Result<Params<'_>, Refusal> {
+    let Some(argument) = argument else {
+        return Ok(Params::None);
+    };
+    let json = argument.get();
+    if json.starts_with('"') {
+        let channel = [(Cow::Borrowed("channel"), argument)];
+        return Ok(Params::Named(BTreeMap::from(channel)));
+    }
+    let fields = serde_json::from_str(json);
+    fields
+        .map(Params::Named)
+        .map_err(|_| bad("an event takes one object with its fields"))
+}
+
+fn target(params: &Params<'_>) -> Result<Target, Refusal> {
+    let filter: Option<Cow<'_, str>> =
+        methods::optional(params, "filter", ONLY_NAMED).map_err(refusal)?;
+    if let Some(filter) = filter {
+        return Filter::new(&filter).map(Target::from);
+    }
+    let channel: Cow<'_, str> =
+        methods::required(params, "channel", ONLY_NAMED).map_err(refusal)?;
+    ChannelName::new(&channel).map(Target::from)
+}
+
+/// An attachment is the data of a publication or a call, as a whole.
+fn with_attachments(ask: Ask, attachments: &[Bytes]) -> Result<Ask, Refusal> {
+    let [bytes] = attachments else {
+        return match attachments.is_empty() {
+            true => Ok(ask),
+            false => Err(misplaced()),
+        };
+    };
+    match ask {
+        Ask::Do(Command::Publish {
+            channel,
+            data,
+            tags,
+            key,
+            ..
+        }) if is_placeholder(&data) => Ok(Ask::Do(Command::Publish {
+            channel,
+            data: bytes.clone(),
+            format: Format::Binary,
+            tags,
+            key,
+        })),
+        Ask::Do(Command::Call {
+            method,
+            data,
+            within,
+            key,
+            ..
+        }) if is_placeholder(&data) => Ok(Ask::Do(Command::Call {
+            method,
+            data: bytes.clone(),
+            format: Format::Binary,
+            within,
+            key,
+        })),
+        Ask::Do(_) | Ask::Subscribe(..) | Ask::Unsubscribe(_) | Ask::Refresh(_) => Err(misplaced()),
+    }
+}
+
+fn misplaced() -> Refusal {
+    bad("bytes are the data of `publish` or `call` as a whole, not a part of it")
+}
+
+fn is_placeholder(data: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Placeholder {
+        #[serde(rename = "_placeholder")]
+        is_one: bool,
+        num: u8,
+    }
+    let found = serde_json::from_slice::<Placeholder>(data);
+    found.is_ok_and(|found| found.is_one && found.num == 0)
+}
+
+/// A text, or what else there is as it is written.
+fn text_of(raw: &RawValue) -> Cow<'_, str> {
+    serde_json::from_str(raw.get()).unwrap_or(Cow::Borrowed(raw.get()))
+}
+
+fn refusal(failure: Failure) -> Refusal {
+    failure.into_refusal()
+}
+
+fn bad(detail: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(ErrorCode::BadRequest, detail)
+}

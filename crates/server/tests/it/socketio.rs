@@ -1,0 +1,297 @@
+//! Socket.IO over WebSocket, with native clients in the same channels.
+
+use std::{num::NonZeroUsize, path::Path};
+
+use offhook::{Message, WebSocket};
+use offhook_server::Config;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::hall::{Hall, NEVER, config, on_disk};
+
+const PATH: &str = "/socket.io/?EIO=4&transport=websocket";
+
+/// Two workers, so that sessions come back on another one.
+fn durable(directory: &Path) -> Config {
+    Config {
+        workers: NonZeroUsize::new(2).unwrap(),
+        ..on_disk(directory)
+    }
+}
+
+/// A client in the main namespace.
+struct Client {
+    socket: WebSocket,
+    /// What the server answered to its CONNECT.
+    entered: Value,
+    /// Events that came while an acknowledgement was awaited.
+    events: Vec<Value>,
+    next_ack: u64,
+}
+
+impl Client {
+    async fn open(hall: &Hall, auth: &Value) -> Self {
+        let socket = hall.number_at(PATH).open().await.unwrap();
+        let mut client = Self {
+            socket,
+            entered: Value::Null,
+            events: Vec::new(),
+            next_ack: 0,
+        };
+        assert!(client.text().await.starts_with("0{\"sid\":\""));
+        client.send(&format!("40{auth}")).await;
+        let answer = client.text().await;
+        client.entered = parsed(&answer, "40");
+        client
+    }
+
+    async fn plain(hall: &Hall) -> Self {
+        Self::open(hall, &json!({})).await
+    }
+
+    async fn send(&mut self, text: &str) {
+        self.socket.send(text).await.unwrap();
+    }
+
+    async fn message(&mut self) -> Option<Message> {
+        timeout(NEVER, self.socket.recv()).await.unwrap().unwrap()
+    }
+
+    async fn text(&mut self) -> String {
+        let message = self.message().await.expect("the connection is open");
+        message.as_text().unwrap().to_owned()
+    }
+
+    /// Emits an event, and returns its acknowledgement.
+    async fn emit(&mut self, name: &str, fields: Value) -> Value {
+        self.next_ack += 1;
+        let ack = self.next_ack;
+        self.send(&format!("42{ack}{}", json!([name, fields])))
+            .await;
+        loop {
+            let text = self.text().await;
+            match text.strip_prefix(&format!("43{ack}")) {
+                Some(rest) => return serde_json::from_str::<Value>(rest).unwrap()[0].clone(),
+                None => self.events.push(parsed(&text, "42")),
+            }
+        }
+    }
+
+    /// The next event.
+    async fn event(&mut self) -> Value {
+        if !self.events.is_empty() {
+            return self.events.remove(0);
+        }
+        let text = self.text().await;
+        parsed(&text, "42")
+    }
+
+    /// The next publication, with what comes behind it.
+    async fn publication(&mut self) -> Value {
+        loop {
+            let event = self.event().await;
+            if event[0] == "publication" {
+                return event;
+            }
+            assert_ne!(event[0], "gap", "{event}");
+        }
+    }
+}
+
+fn parsed(text: &str, prefix: &str) -> Value {
+    let rest = text.strip_prefix(prefix);
+    serde_json::from_str(rest.unwrap_or_else(|| panic!("{text}: not {prefix}"))).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn socketio_and_native_clients_meet_in_one_channel() {
+    let hall = Hall::open(config()).await;
+    let mut sio = Client::plain(&hall).await;
+    let mut native = hall.caller().await;
+    native.subscribe("chat", json!("now")).await;
+    let subscribed = sio.emit("subscribe", json!({"channel": "chat"})).await;
+    assert_eq!(subscribed["offset"], 0);
+    let published = sio
+        .emit(
+            "publish",
+            json!({"channel": "chat", "data": {"text": "Grüße"}}),
+        )
+        .await;
+    assert_eq!(published["offset"], 1);
+    assert_eq!(sio.publication().await[1]["data"], json!({"text": "Grüße"}));
+    assert_eq!(
+        native.hear_a("message").await["data"],
+        json!({"text": "Grüße"})
+    );
+
+    // Bytes, both ways.
+    sio.send(r#"451-["publish",{"channel":"chat","data":{"_placeholder":true,"num":0}}]"#)
+        .await;
+    sio.socket.send(vec![1, 2, 255]).await.unwrap();
+    assert_eq!(native.hear_a("message").await["base64"], "AQL/");
+    let event = sio.text().await;
+    assert!(
+        event.starts_with("451-[\"publication\",{\"channel\":\"chat\""),
+        "{event}"
+    );
+    let attachment = sio.message().await;
+    assert!(matches!(attachment, Some(Message::Binary(bytes)) if *bytes == [1, 2, 255]));
+
+    let history = sio.emit("history", json!("chat")).await;
+    assert_eq!(history["publications"][1]["base64"], "AQL/");
+    let members = sio.emit("presence", json!("chat")).await;
+    assert_eq!(members["total"], 2);
+    let sid = sio.entered["sid"].clone();
+    let all = members["members"].as_array().unwrap();
+    assert!(
+        all.iter().any(|member| member["session"] == sid),
+        "{members}"
+    );
+    drop((sio, native));
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socketio_session_is_recovered_after_a_restart_with_nothing_lost_and_nothing_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let hall = Hall::open(durable(directory.path())).await;
+    let mut first = Client::open(&hall, &json!({"recover": true})).await;
+    let pid = first.entered["pid"].clone();
+    for channel in ["chat/a", "chat/b", "chat/quiet"] {
+        let subscribed = first.emit("subscribe", json!({"channel": channel})).await;
+        assert_eq!(subscribed["offset"], 0, "{subscribed}");
+    }
+    let mut publisher = Client::plain(&hall).await;
+    for n in 0..4 {
+        let channel = if n % 2 == 0 { "chat/a" } else { "chat/b" };
+        publisher
+            .emit("publish", json!({"channel": channel, "data": n}))
+            .await;
+    }
+    // It has read two of them when it is cut off.
+    first.publication().await;
+    let offset = first.publication().await[2].clone();
+    drop(first);
+    for n in 4..6 {
+        publisher
+            .emit("publish", json!({"channel": "chat/a", "data": n}))
+            .await;
+    }
+    drop(publisher);
+    hall.close().await;
+
+    let hall = Hall::open(durable(directory.path())).await;
+    let mut publisher = Client::plain(&hall).await;
+    publisher
+        .emit("publish", json!({"channel": "chat/quiet", "data": 6}))
+        .await;
+    let auth = json!({"recover": true, "pid": pid, "offset": offset});
+    let mut again = Client::open(&hall, &auth).await;
+    assert_eq!(again.entered["pid"], pid);
+    let mut data = Vec::new();
+    for _ in 0..5 {
+        data.push(again.publication().await[1]["data"].as_u64().unwrap());
+    }
+    data.sort_unstable();
+    assert_eq!(data, [2, 3, 4, 5, 6]);
+    publisher
+        .emit("publish", json!({"channel": "chat/b", "data": 7}))
+        .await;
+    assert_eq!(again.publication().await[1]["data"], 7);
+    drop((publisher, again));
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socketio_session_is_taken_over_while_the_server_still_holds_its_older_connection() {
+    let directory = tempfile::tempdir().unwrap();
+    let hall = Hall::open(durable(directory.path())).await;
+    let mut first = Client::open(&hall, &json!({"recover": true})).await;
+    let pid = first.entered["pid"].clone();
+    // No event has come before the cut.
+    first.emit("subscribe", json!({"channel": "chat"})).await;
+    let mut second = Client::open(&hall, &json!({"recover": true, "pid": pid})).await;
+    assert_eq!(second.entered["pid"], pid);
+    let mut publisher = Client::plain(&hall).await;
+    publisher
+        .emit("publish", json!({"channel": "chat", "data": "once"}))
+        .await;
+    assert_eq!(second.publication().await[1]["data"], "once");
+    // The older one is told not to come back.
+    assert_eq!(first.text().await, "41");
+    assert!(first.message().await.is_none());
+    drop((second, publisher));
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_disconnects_has_no_session_to_come_back_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let hall = Hall::open(durable(directory.path())).await;
+    let mut first = Client::open(&hall, &json!({"recover": true})).await;
+    let pid = first.entered["pid"].clone();
+    first.emit("subscribe", json!({"channel": "chat"})).await;
+    first.send("41").await;
+    assert!(first.message().await.is_none());
+    let again = Client::open(&hall, &json!({"recover": true, "pid": pid})).await;
+    assert_ne!(again.entered["pid"], pid);
+    drop(again);
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_token_is_refused_although_a_client_without_one_is_let_in() {
+    let hall = Hall::open(config()).await;
+    let mut socket = hall.number_at(PATH).open().await.unwrap();
+    timeout(NEVER, socket.recv())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    socket.send(r#"40{"token":"nonsense"}"#).await.unwrap();
+    let answer = timeout(NEVER, socket.recv())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    let error = parsed(answer.as_text().unwrap(), "44");
+    assert_eq!(error["data"]["retry"], "never", "{error}");
+    socket.send("40").await.unwrap();
+    let answer = timeout(NEVER, socket.recv())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert!(answer.as_text().unwrap().starts_with("40{\"sid\""));
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_of_another_version_or_transport_is_refused_with_the_reason() {
+    let hall = Hall::open(config()).await;
+    for (query, words) in [
+        ("", "Engine.IO v4"),
+        ("?EIO=3&transport=websocket", "Engine.IO v4"),
+        ("?EIO=4", "transport=websocket"),
+        ("?EIO=4&transport=abc", "transport=websocket"),
+    ] {
+        let refused = hall.number_at(&format!("/socket.io/{query}")).open().await;
+        let words_of_it = refused.unwrap_err().to_string();
+        assert!(words_of_it.contains("400"), "{words_of_it}");
+        assert!(words_of_it.contains(words), "{words_of_it}");
+    }
+    // The path without its slash is the same.
+    let bare = hall.number_at("/socket.io?EIO=4&transport=websocket");
+    bare.open().await.unwrap();
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_packet_closes_with_1002() {
+    let hall = Hall::open(config()).await;
+    let mut client = Client::plain(&hall).await;
+    client.send("4nonsense").await;
+    assert!(client.message().await.is_none());
+    assert_eq!(client.socket.closed().unwrap().code.get(), 1002);
+    hall.close().await;
+}
