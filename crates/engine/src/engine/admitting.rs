@@ -26,10 +26,10 @@ impl Engine {
         publishes: bool,
     ) -> Result<(), Refusal> {
         let now_ms = self.now_ms();
-        let limits = &self.limits;
         let Some(c) = self.connections.get_mut(connection.into()) else {
             return Ok(());
         };
+        let limits = self.limits.of_client(c.identity.class.as_ref());
         let rate = limits.commands_per_second;
         let mut admitted = c.commands.take(rate, limits.command_burst, now_ms);
         if admitted.is_ok() && publishes {
@@ -41,7 +41,7 @@ impl Engine {
         };
         // Some commands of a flood are accepted, as many as the rate allows. They do not reset the
         // count.
-        let is_flood = c.refusals.take(rate, limits.flood, now_ms).is_err();
+        let is_flood = c.refusals.take(rate, self.limits.flood, now_ms).is_err();
         if is_flood {
             self.close(connection, CloseReason::Flood);
         }

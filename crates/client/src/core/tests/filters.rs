@@ -12,6 +12,7 @@ fn filter(pattern: &str) -> Subscribe {
         since: Since::Now,
         presence: false,
         echo: true,
+        tokens: None,
     }
 }
 
