@@ -26,6 +26,7 @@ const GAPS = {
   dropped: 'this connection was too slow',
   conflated: 'this connection was too slow',
   state: 'only the newest values are shown',
+  restarted: 'the server was restarted',
   unannounced: 'the server did not say why',
 };
 

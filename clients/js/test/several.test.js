@@ -77,6 +77,18 @@ test('a gap of a whole filter moves its position, one of a channel does not', as
   assert.equal(world.socket.takeOne('subscribe').since, '18.60');
 });
 
+test('after a restart of the server a filter continues at its position of the new epoch', async () => {
+  const { client, world } = await openClient();
+  const sensors = client.subscribe({ filter: 'sensors/+' });
+  const events = record(sensors);
+  const asked = world.socket.takeOne('subscribe');
+  await world.socket.says(subscribed(asked, 100));
+  const { subscription } = asked;
+  await world.socket.says({ type: 'gap', filter: 'sensors/+', subscription, from: at(100), to: '18.100', reason: 'restarted' });
+  const gap = events.find(({ type }) => type === 'gap');
+  assert.deepEqual([sensors.position, gap.reason, gap.channel], ['18.100', 'restarted', undefined]);
+});
+
 test('restored subscriptions with numbers are awaited, with positions by number', async () => {
   const { client, world } = await openClient();
   const sensors = client.subscribe({ filter: 'sensors/#' });

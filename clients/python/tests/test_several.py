@@ -92,6 +92,19 @@ def test_a_gap_of_a_whole_filter_changes_its_position() -> None:
     assert world.sent_one("subscribe")["since"] == "18.60"
 
 
+def test_after_a_restart_of_the_server_a_filter_continues_at_its_position_of_the_new_epoch() -> None:
+    world = open_world()
+    number = world.subscribes(Filter("sensors/+"))
+    asked = world.sent_one("subscribe")
+    answers(world, asked, 100)
+    gap = {"type": "gap", "filter": "sensors/+", "subscription": 0}
+    world.says(**gap, **{"from": at(100)}, to="18.100", reason="restarted")
+    world.takes(number)
+    following = world.core.following(number)
+    assert following is not None
+    assert following.handled == "18.100"
+
+
 def test_numbered_subscriptions_restored_by_a_token_are_awaited_with_positions_by_number() -> None:
     world = open_world()
     number = world.subscribes(Filter("sensors/#"))

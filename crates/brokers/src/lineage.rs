@@ -230,6 +230,8 @@ pub(crate) fn backward(resolved: (Resolution, u64), head: u64) -> (Resolution, u
         (Resolution::Continuous, offset) => (Resolution::Continuous, offset.saturating_sub(1)),
         (Resolution::Diverged, end) => (Resolution::Diverged, end),
         // Nothing is known of where it lies: the newest may be of use.
-        (Resolution::UnknownEpoch | Resolution::AheadOfHead, _) => (resolved.0, head),
+        (Resolution::UnknownEpoch | Resolution::AheadOfHead | Resolution::Restarted, _) => {
+            (resolved.0, head)
+        }
     }
 }

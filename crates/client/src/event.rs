@@ -159,11 +159,15 @@ pub enum GapReason {
     Conflated,
     /// The [values](Event::Value) of the channel's state, delivered before, replace them.
     State,
+    /// Only of a subscription to a filter as a whole: the server was restarted since. What was
+    /// published meanwhile in channels without history is lost, if there was anything; the
+    /// publications of all other channels follow.
+    Restarted,
     /// A reason this version does not know, by its name.
     Other(Box<str>),
 }
 
-const REASONS: [(&str, GapReason); 9] = [
+const REASONS: [(&str, GapReason); 10] = [
     ("diverged", GapReason::Diverged),
     ("epoch_changed", GapReason::EpochChanged),
     ("evicted_by_size", GapReason::EvictedBySize),
@@ -173,6 +177,7 @@ const REASONS: [(&str, GapReason); 9] = [
     ("dropped", GapReason::Dropped),
     ("conflated", GapReason::Conflated),
     ("state", GapReason::State),
+    ("restarted", GapReason::Restarted),
 ];
 
 impl GapReason {

@@ -142,8 +142,8 @@ group! {
 
 group! {
     /// The newest publication of each value of the tag `key`, in addition to the history or instead
-    /// of it: a price for each symbol, a cursor for each person. A publication whose data is `null`
-    /// removes its key.
+    /// of it: a price for each symbol, a cursor for each person. A publication whose data is empty or
+    /// `null` removes its key.
     for State {
         /// Values retained; 0: none. In channels that are set to keep no history the default is 0.
         ///

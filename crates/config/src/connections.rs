@@ -67,7 +67,8 @@ group! {
         /// Twice the longest publication in base64 with its tags.
         max_bytes: usize = 256 * 1024 => Bytes::new();
 
-        /// How much may be queued for one connection before it reads from the log instead.
+        /// How much may be queued for one connection before it reads from the log instead. It has
+        /// to hold at least one publication of `limits.data_bytes`, and what goes with it.
         ///
         /// One second of a 2 Mbit/s phone.
         outbox_bytes: usize = 256 * 1024 => Bytes::new();

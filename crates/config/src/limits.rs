@@ -65,7 +65,9 @@ group! {
         /// What a client queues while it is offline.
         publish_burst => some();
 
-        /// Consecutive refusals for exceeding the rate that close the connection.
+        /// Refusals for exceeding the rate after which the connection is closed. The count decreases
+        /// by `commands_per_second` every second: a client that keeps sending more than twice the
+        /// rate is closed.
         ///
         /// A client that respects the first ones never reaches it.
         flood => some();

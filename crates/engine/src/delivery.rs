@@ -227,6 +227,9 @@ pub enum GapReason {
     Conflated,
     /// The values of the channel's state, which were delivered before, stand for them.
     State,
+    /// Only of a subscription to a filter: the broker was restarted since. Publications in channels
+    /// that are not on disk are lost; those of all others follow.
+    Restarted,
 }
 
 impl GapReason {
@@ -243,6 +246,7 @@ impl GapReason {
             Self::Dropped => "dropped",
             Self::Conflated => "conflated",
             Self::State => "state",
+            Self::Restarted => "restarted",
         }
     }
 }
@@ -324,7 +328,8 @@ pub enum Reply {
         publications: Vec<Arc<Publication>>,
         /// What is missing between the requested position and the nearest of these publications.
         gap: Option<GapReason>,
-        /// After [`Command::HistoryBefore`](crate::Command): older ones are retained.
+        /// There may be more to read: newer ones after the last of these or, after
+        /// [`Command::HistoryBefore`](crate::Command), older ones before the first.
         more: bool,
     },
     /// A channel's state, or a page of it.

@@ -64,6 +64,7 @@ mod error;
 mod filter;
 mod grant;
 mod limits;
+mod overlap;
 mod position;
 mod publication;
 mod rate;

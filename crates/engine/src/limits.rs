@@ -35,8 +35,9 @@ pub struct Limits {
     /// Publications that one connection may send at once after a pause. Default 200: what a client
     /// queues while offline.
     pub publish_burst: u32,
-    /// Consecutive refusals for exceeding the rate that close the connection. Default 1,000: a
-    /// client that respects the first ones never reaches it.
+    /// Refusals for exceeding the rate after which the connection is closed. The count decreases by
+    /// `commands_per_second` every second: a client that keeps sending more than twice the rate is
+    /// closed. Default 1,000: a client that respects the first refusals never reaches it.
     pub flood: u32,
     /// Unanswered requests of one connection to the broker. Default 256: covers the publish burst,
     /// and one connection cannot fill the broker's queue.

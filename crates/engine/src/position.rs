@@ -56,9 +56,14 @@ impl FromStr for Position {
     }
 }
 
+/// The largest number that JavaScript reads exactly; no server assigns a larger one.
+const MAX: u64 = (1 << 53) - 1;
+
 /// Only digits: `parse` alone would accept a sign.
 fn digits(text: &str) -> Option<u64> {
-    text.bytes()
+    let number: Option<u64> = text
+        .bytes()
         .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())?
+        .then(|| text.parse().ok())?;
+    number.filter(|number| *number <= MAX)
 }

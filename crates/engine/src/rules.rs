@@ -9,6 +9,7 @@ use std::{
 use crate::{
     ask::AskRule,
     channel_name::{ChannelName, Pattern},
+    filter::Filter,
 };
 
 /// How much of a channel's stream the broker retains. A publication is trimmed when any limit is
@@ -300,6 +301,29 @@ impl RuleBook {
             }
         });
         self.rules.get(first?).map(|(_, rules)| rules)
+    }
+
+    /// Each pattern with its rules, in order.
+    pub fn patterns(&self) -> impl Iterator<Item = (&str, &ChannelRules)> {
+        let all = self.rules.iter();
+        all.map(|(pattern, rules)| (pattern.as_str(), &**rules))
+    }
+
+    /// Whether a filter may match a channel whose rules are `wanted`, judged by the texts of the
+    /// patterns. May be true where there is no such channel, and is never false where there may be
+    /// one.
+    #[must_use]
+    pub fn may_match(&self, filter: &Filter, wanted: impl Fn(&ChannelRules) -> bool) -> bool {
+        for (pattern, rules) in &self.rules {
+            if wanted(rules) && pattern.overlaps(filter) {
+                return true;
+            }
+            // The first pattern that matches a name counts.
+            if pattern.contains(filter) {
+                return false;
+            }
+        }
+        false
     }
 
     /// The longest time for which any rule remembers an idempotency key.

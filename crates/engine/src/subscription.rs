@@ -148,6 +148,9 @@ pub struct Subscribe {
     pub since: Since,
     /// Whether joins and leaves are wanted.
     pub presence: bool,
+    /// Whether the members are told when it starts, as [`Reply::Members`](crate::Reply) without an
+    /// id, if joins and leaves are wanted.
+    pub members: bool,
     /// Whether the session's own publications are wanted. Without them,
     /// [`Notice::Own`](crate::Notice) takes their place.
     pub echo: bool,
@@ -164,6 +167,7 @@ impl Subscribe {
             id: None,
             since,
             presence: false,
+            members: false,
             echo: true,
             flow: Flow::Pushed,
         }

@@ -89,7 +89,8 @@ class Gap:
     """The messages after ``from_``, up to and including ``to``, are missing.
 
     ``reason`` is the protocol's, or ``unannounced``: a hole that the server did not announce. With ``diverged``,
-    messages after ``agreed`` that were received before are no longer part of the stream.
+    messages after ``agreed`` that were received before are no longer part of the stream. With ``restarted``, which only
+    a filter has, channels without history may have lost messages while the server was restarted; all others follow.
     """
 
     channel: str

@@ -29,7 +29,7 @@ struct Ended {
 impl Forgotten {
     pub(super) fn push(&mut self, channel: ChannelName, stream: &Stream) {
         let ended = Ended {
-            sequence: stream.dropped_sequence(),
+            sequence: stream.newest_sequence(),
             head: stream.state().head,
         };
         if self.streams.insert(channel.clone(), ended).is_some() {

@@ -333,6 +333,11 @@ impl Stream {
         values.cloned().collect()
     }
 
+    /// The sequence number of the newest publication.
+    pub(crate) const fn newest_sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// The sequence number of the newest that was dropped.
     pub(crate) const fn dropped_sequence(&self) -> u64 {
         self.dropped_sequence

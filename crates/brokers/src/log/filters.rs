@@ -9,6 +9,8 @@
 //! publications are examined. A reader that reads page after page continues its merge, which is
 //! kept between pages.
 
+mod starting;
+
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
@@ -17,7 +19,7 @@ use std::{
 
 use offhook_engine::{
     BrokerEvent, BrokerFailure, ChannelGap, ChannelName, Filter, GapReason, Position, Publication,
-    ReadLimit, ReadStart, RequestId, Resolution, Trimmed,
+    ReadLimit, RequestId, Resolution, Trimmed,
 };
 
 use super::{
@@ -71,7 +73,7 @@ enum Names {
 /// The merged channels of one reader.
 pub(super) struct Merge {
     filter: Filter,
-    /// The request, and its progress.
+    /// The request, and how its position was resolved.
     asked: Position,
     resolution: Resolution,
     /// Publications after this number, up to this position.
@@ -131,18 +133,12 @@ pub(super) fn step(
         return Ok(Progress::More);
     }
     let (gaps, publications) = merge.page(shared, store, job.limit)?;
-    let agreed = Position {
-        epoch: job.after.epoch,
-        offset: merge.after,
-    };
+    let start = merge.start(job.after);
     let last = publications.last().map(|last| last.sequence);
     let event = BrokerEvent::FilterHistory {
         id: job.id,
         head: merge.head,
-        start: ReadStart {
-            resolution: merge.resolution,
-            ..ReadStart::at(agreed)
-        },
+        start,
         gaps,
         publications,
         complete: merge.next.is_empty(),
@@ -177,7 +173,7 @@ fn begin(shared: &Shared, merges: &mut Merges, job: &FilterJob) -> Box<Merge> {
         merge.names = VecDeque::from([Names::These(new.into())]);
         return merge;
     }
-    let (resolution, after) = shared.epochs.resolve(job.after, head.offset);
+    let (resolution, after) = starting::resolve(shared, filter, job.after, head.offset);
     let names = match bus.recent.since(after, filter) {
         Some(recent) => VecDeque::from([Names::These(recent.into())]),
         None => {
@@ -270,10 +266,7 @@ impl Merge {
             return Ok(());
         };
         if !super::shared::is_on_disk(&rules) {
-            let after = Position {
-                epoch: self.asked.epoch,
-                offset: self.after,
-            };
+            let after = self.after_in_memory();
             let missed = shared.hub.bus().missed(&channel, after);
             self.gaps.retain(|(_, gap)| gap.channel != channel);
             self.gaps.extend(missed);
@@ -289,6 +282,9 @@ impl Merge {
             }
             return self.offer(shared, store, index);
         }
+        // It may have been in memory before the rules were exchanged.
+        let after = self.after_in_memory();
+        self.gaps.extend(shared.hub.bus().missed(&channel, after));
         let epochs = &shared.epochs;
         let state = retained.state(epochs, &rules.history);
         let first = self.first_after(store, &retained, state.first)?;

@@ -29,7 +29,7 @@
 //! | `keys` | channel number, user, idempotency key | offset, time |
 //! | `cursors` | channel number, user, consumer | epoch, offset, time |
 //! | `channels` | channel name | number, head, what is retained |
-//! | `node` | `epochs`, `batch`, `channels` | this log's epochs, its newest batch, how many channels |
+//! | `node` | `epochs`, `batch`, `channels`, `rules` | this log's epochs, its newest batch, how many channels, which are on disk |
 //!
 //! Every start of a log begins a new epoch in all its channels, at the next offset of each; the
 //! list of epochs is kept. A position of an older epoch is therefore valid up to where that epoch
@@ -64,6 +64,7 @@ mod manifest;
 mod older;
 mod open_error;
 mod opening;
+mod past_rules;
 mod private;
 mod queue;
 mod read_queue;
@@ -86,7 +87,7 @@ use std::{
     fmt,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
         mpsc::{SyncSender, sync_channel},
     },
@@ -224,6 +225,9 @@ impl Log {
         let newest = store
             .newest()
             .map_err(|error| OpenError::of(&path, error))?;
+        let past_rules = store
+            .begin_rules(epochs.current(), &rules)
+            .map_err(|error| OpenError::of(&path, error))?;
         let memory = options.budget.memory_bytes;
         let hub = Hub::new(rules, epochs.current(), newest.sequence, memory, now);
         let sessions = store
@@ -235,6 +239,7 @@ impl Log {
             jobs: JobQueue::new(options.queue_count, options.queue_bytes),
             reads: ReadQueue::default(),
             epochs: Arc::new(epochs),
+            past_rules: Mutex::new(past_rules),
             reopened: AtomicU64::new(0),
             disk: Disk::default(),
             timings: WriterTimings::default(),
@@ -309,6 +314,8 @@ impl Broker for Log {
     }
 
     fn set_rules(&self, rules: Arc<RuleBook>) {
+        let epoch = self.shared.epochs.current();
+        self.shared.past_rules().note(epoch, &rules);
         self.shared.hub.set_rules(&rules, shared::is_on_disk);
         self.shared.jobs.put_always(Job::NewRules);
     }

@@ -8,7 +8,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
@@ -20,6 +20,7 @@ use offhook_engine::{
 
 use super::{
     filters::FilterJob,
+    past_rules::PastRules,
     queue::{Job, JobQueue},
     read_queue::{Load, ReadJob, ReadQueue, StateJob},
     retained::Retained,
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     pub(super) jobs: JobQueue,
     pub(super) reads: ReadQueue,
     pub(super) epochs: Arc<Epochs>,
+    /// The rules of this process and of earlier ones.
+    pub(super) past_rules: Mutex<PastRules>,
     /// How often the store was opened again: channels loaded before that are outdated.
     pub(super) reopened: AtomicU64,
     pub(super) disk: Disk,
@@ -228,6 +231,11 @@ impl Shared {
         }
         let waiting = VecDeque::from([(worker, request)]);
         bus.durable.insert(channel, Durable::Loading(waiting));
+    }
+
+    pub(super) fn past_rules(&self) -> MutexGuard<'_, PastRules> {
+        let rules = self.past_rules.lock();
+        rules.unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn reopened(&self) -> u64 {

@@ -2,6 +2,7 @@
 
 mod compaction;
 mod group;
+mod rules;
 
 use std::{
     collections::BTreeMap,

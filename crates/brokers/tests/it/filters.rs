@@ -236,16 +236,123 @@ fn a_filter_position_is_valid_after_a_clean_restart_even_if_the_newest_publicati
     for life in 0..3 {
         let mut worker = TestWorker::new(&open_log(directory.path(), kept(100)));
         if let Some(place) = place {
-            let page = worker.read_filter("#", place, 100);
-            assert_eq!(page.start.resolution, Resolution::Continuous, "life {life}");
+            let page = worker.read_filter("+", place, 100);
+            assert_eq!(page.start, ReadStart::at(place), "life {life}");
             assert_eq!((page.publications.len(), page.gaps.len()), (0, 0));
             worker.publish("a", "x");
-            let page = worker.read_filter("#", place, 100);
-            assert_eq!(page.publications.len(), 1);
+            for filter in ["+", "#"] {
+                let page = worker.read_filter(filter, place, 100);
+                assert_eq!(page.publications.len(), 1);
+            }
         }
         worker.publish("a", "x");
         worker.publish("flow/b", "x");
         place = Some(worker.follow_filter("#"));
+    }
+}
+
+/// Such channels are unknown to the new process, so it can't say what was lost in which.
+#[test]
+fn a_restart_is_told_to_readers_whose_filter_may_match_channels_without_history() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut worker = TestWorker::new(&open_log(directory.path(), kept(100)));
+    worker.publish("a/1", "x");
+    let place = worker.follow_filter("#");
+    worker.submit(BrokerRequest::UnfollowFilter {
+        filter: filter("#"),
+    });
+    worker.publish("flow/1", "lost");
+    worker.publish("a/1", "missed");
+    drop(worker);
+    let mut worker = TestWorker::new(&open_log(directory.path(), kept(100)));
+    for (text, is_told, missed) in [
+        ("#", true, 1),
+        ("+/1", true, 1),
+        ("flow/#", true, 0),
+        ("a/#", false, 1),
+    ] {
+        let page = worker.read_filter(text, place, 100);
+        let expected = match is_told {
+            true => Resolution::Restarted,
+            false => Resolution::Continuous,
+        };
+        assert_eq!(page.start.resolution, expected, "{text}");
+        assert_eq!(page.publications.len(), missed, "{text}");
+        // It goes on from the same place in the new epoch, where it is told nothing more.
+        let after = page.start.after;
+        assert_eq!(after.offset, place.offset);
+        assert_eq!(after.epoch == page.head.epoch, is_told, "{text}");
+        if is_told {
+            let page = worker.read_filter(text, after, 100);
+            assert_eq!(page.start, ReadStart::at(after));
+        }
+    }
+}
+
+/// The rules of the new process say nothing of what the one before had only in memory.
+#[test]
+fn a_restart_with_other_rules_is_told_by_the_rules_of_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |rules| TestWorker::new(&open_log(directory.path(), rules));
+    let everything = RuleBook::everything(ChannelRules::default());
+    let mut worker = open(kept(100));
+    worker.publish("flow/1", "x");
+    worker.publish("a/1", "x");
+    let place = worker.follow_filter("#");
+    drop(worker);
+    // All channels have history now, and a reader of that time has missed nothing later.
+    let mut worker = open(everything.clone());
+    for (text, expected) in [
+        ("#", Resolution::Restarted),
+        ("flow/+", Resolution::Restarted),
+        ("a/+", Resolution::Continuous),
+    ] {
+        let page = worker.read_filter(text, place, 10);
+        assert_eq!(page.start.resolution, expected, "{text}");
+    }
+    let later = worker.follow_filter("#");
+    drop(worker);
+    let mut worker = open(kept(100));
+    let page = worker.read_filter("#", later, 10);
+    assert_eq!(page.start, ReadStart::at(later));
+}
+
+#[test]
+fn what_was_missed_in_memory_is_told_after_its_channel_was_moved_to_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = open_log(directory.path(), kept(100));
+    let mut worker = TestWorker::new(&broker);
+    let place = worker.follow_filter("nothing");
+    worker.publish("flow/1", "missed");
+    broker.set_rules(Arc::new(RuleBook::everything(ChannelRules::default())));
+    worker.writer_barrier();
+    worker.publish("flow/1", "on disk");
+    let page = worker.read_filter("flow/+", place, 10);
+    let gaps: Vec<_> = page.gaps.iter().map(|gap| gap.channel.as_str()).collect();
+    assert_eq!((gaps, page.publications.len()), (vec!["flow/1"], 1));
+}
+
+/// A copy of the running log is what a process finds that follows one that was killed.
+#[test]
+fn after_a_kill_a_filter_over_channels_without_history_does_not_diverge() {
+    let directory = tempfile::tempdir().unwrap();
+    let (live, killed) = (directory.path().join("live"), directory.path().join("copy"));
+    let mut worker = TestWorker::new(&open_log(&live, kept(100)));
+    worker.publish("a/1", "x");
+    for _ in 0..3 {
+        worker.publish("flow/1", "x");
+    }
+    let place = worker.follow_filter("#");
+    crate::lineage::copy(&live, &killed);
+    drop(worker);
+    let mut worker = TestWorker::new(&open_log(&killed, kept(100)));
+    for (text, expected) in [
+        ("flow/+", Resolution::Restarted),
+        ("#", Resolution::Diverged),
+    ] {
+        let page = worker.read_filter(text, place, 100);
+        assert_eq!(page.start.resolution, expected, "{text}");
+        assert!(page.publications.is_empty(), "{text}");
     }
 }
 

@@ -209,7 +209,7 @@ impl Core {
         }
         super::encode(Request::SubscribeAll(SubscribeAll {
             id,
-            channels: group.channels,
+            channels: group.channels.into_iter().map(Ok).collect(),
             since: group.since.unwrap_or_default().into(),
             presence: group.presence,
             echo: group.echo,

@@ -55,7 +55,7 @@ impl Failure {
     }
 
     pub(super) fn invalid_params(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(INVALID_PARAMS, message)
+        Self::refused(&Refusal::new(ErrorCode::BadRequest, message))
     }
 
     pub(super) fn method_not_found(method: &str, there_are: &str) -> Self {

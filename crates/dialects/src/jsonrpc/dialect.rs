@@ -13,7 +13,7 @@ use offhook_engine::{
 use super::{
     answer::{self, Failure},
     message::{self, Invalid, Message, Request},
-    methods::{self, Ask},
+    methods::{self, Ask, Event},
     notification::{live_at_once, named, push},
     pending::{BatchId, CallId, Pending, Purpose},
 };
@@ -200,7 +200,7 @@ impl Rpc {
         let (call, asked) = match request {
             Ok(request) => {
                 let call = self.pending.call(request.id, batch);
-                (call, methods::read(&request))
+                (call, methods::read_strictly(&request))
             }
             Err(Invalid { id, failure }) => {
                 let call = self.pending.call(Some(&id), batch);
@@ -262,7 +262,10 @@ impl Rpc {
             Ask::Do(command) => (command, Purpose::Command),
             Ask::Subscribe(wish, token) => {
                 let number = self.number();
-                let command = Command::Subscribe(wish.numbered(number));
+                let command = Command::Subscribe(Subscribe {
+                    members: true,
+                    ..wish.numbered(number)
+                });
                 let purpose = Purpose::Subscribe(number);
                 let Some(token) = token else {
                     return self.command(call, command, purpose, intents);
@@ -271,8 +274,8 @@ impl Rpc {
                 return intents.push(Intent::Granted { id, token, command });
             }
             Ask::Unsubscribe(number) => (unsubscribe(number), Purpose::Unsubscribe(number)),
-            Ask::On(channels) => return self.on(call, channels, intents),
-            Ask::Off(channels) => return self.off(call, channels, intents),
+            Ask::On(events) => return self.on(call, events, intents),
+            Ask::Off(events) => return self.off(call, events, intents),
         };
         self.command(call, command, purpose, intents);
     }
@@ -288,11 +291,15 @@ impl Rpc {
         intents.push(Intent::Command { id, command });
     }
 
-    fn on(&mut self, call: CallId, channels: Vec<ChannelName>, intents: &mut Vec<Intent>) {
+    fn on(&mut self, call: CallId, events: Vec<Event>, intents: &mut Vec<Intent>) {
         let mut is_answered = true;
-        for channel in channels {
+        for (name, channel) in events {
+            let Some(channel) = channel else {
+                self.pending.noted(call, name, false);
+                continue;
+            };
             if self.events.contains_key(&channel) {
-                self.pending.noted(call, channel);
+                self.pending.noted(call, name, true);
                 continue;
             }
             let number = self.number();
@@ -304,11 +311,15 @@ impl Rpc {
         self.answer_at_once(call, is_answered, intents);
     }
 
-    fn off(&mut self, call: CallId, channels: Vec<ChannelName>, intents: &mut Vec<Intent>) {
+    fn off(&mut self, call: CallId, events: Vec<Event>, intents: &mut Vec<Intent>) {
         let mut is_answered = true;
-        for channel in channels {
+        for (name, channel) in events {
+            let Some(channel) = channel else {
+                self.pending.noted(call, name, false);
+                continue;
+            };
             let Some(&number) = self.events.get(&channel) else {
-                self.pending.noted(call, channel);
+                self.pending.noted(call, name, true);
                 continue;
             };
             let purpose = Purpose::Off(channel, number);
@@ -361,11 +372,11 @@ impl Rpc {
                     self.events.insert(channel.clone(), number);
                     self.channels.insert(number, channel.clone());
                 }
-                return self.pending.event(call, channel, is_done, out);
+                return self.pending.event(call, channel.as_str(), is_done, out);
             }
             Purpose::Off(channel, number) => {
                 self.forget(Some(SubscriptionId(number)));
-                return self.pending.event(call, channel, true, out);
+                return self.pending.event(call, channel.as_str(), true, out);
             }
             Purpose::Nothing(failure) => {
                 // A client that sends too much receives that error instead.

@@ -27,6 +27,9 @@ const HISTORY: u32 = 100;
 const METHODS: &str = "subscribe, unsubscribe, publish, history, state, presence, ack, receipts, \
                        call, ping, rpc.login, rpc.on and rpc.off";
 
+/// The name of an event, and the channel that it names, if it is a valid name.
+pub(crate) type Event = (Box<str>, Option<ChannelName>);
+
 /// The meaning of a request.
 #[derive(Debug)]
 pub(crate) enum Ask {
@@ -37,11 +40,72 @@ pub(crate) enum Ask {
     /// Ends the subscription with this number.
     Unsubscribe(u32),
     /// Subscribes to these channels as events of rpc-websockets.
-    On(Vec<ChannelName>),
+    On(Vec<Event>),
     /// Ends these.
-    Off(Vec<ChannelName>),
+    Off(Vec<Event>),
     /// The client's identity.
     Login(Option<String>),
+}
+
+/// The parameters of each method, in order, and those that have only a name.
+const PARAMS: &[(&str, &[&str], &[&str])] = &[
+    (
+        "subscribe",
+        &["channel", "since", "presence", "echo", "token"],
+        &["filter"],
+    ),
+    ("unsubscribe", &["subscription"], &[]),
+    ("publish", &["channel", "data", "key", "tags"], &["base64"]),
+    ("history", &["channel", "since", "limit", "before"], &[]),
+    ("state", &["channel", "since", "limit"], &[]),
+    ("presence", &["channel"], &[]),
+    ("ack", &["channel", "consumer", "position"], &[]),
+    ("receipts", &["channel", "position"], &[]),
+    (
+        "call",
+        &["method", "data", "deadline_ms", "key"],
+        &["base64"],
+    ),
+    ("ping", &[], &[]),
+    ("rpc.login", &["token"], &[]),
+];
+
+/// A parameter that would be ignored may be one that the client relies on.
+fn all_are_known(request: &Request<'_>) -> Result<(), Failure> {
+    let known = PARAMS.iter().find(|(method, ..)| *method == request.method);
+    let Some((_, ordered, named_only)) = known else {
+        return Ok(());
+    };
+    let expected = || match ordered.is_empty() {
+        true => "there are none".to_owned(),
+        false => format!("there are {}", [*ordered, *named_only].concat().join(", ")),
+    };
+    match &request.params {
+        Params::None => Ok(()),
+        Params::List(given) if given.len() <= ordered.len() => Ok(()),
+        Params::List(given) => Err(Failure::invalid_params(format!(
+            "params: {} were given in order, and the method has {}",
+            given.len(),
+            ordered.len()
+        ))),
+        Params::Named(given) => {
+            let is_known = |name: &str| ordered.contains(&name) || named_only.contains(&name);
+            match given.keys().find(|name| !is_known(name)) {
+                None => Ok(()),
+                Some(unknown) => {
+                    let shown: String = unknown.chars().take(40).collect();
+                    let detail = format!("params: {shown:?} is unknown; {}", expected());
+                    Err(Failure::invalid_params(detail))
+                }
+            }
+        }
+    }
+}
+
+/// Decodes a request's method and parameters, and refuses parameters that the method does not have.
+pub(super) fn read_strictly(request: &Request<'_>) -> Result<Ask, Failure> {
+    all_are_known(request)?;
+    read(request)
 }
 
 /// Decodes a request's method and parameters.
@@ -85,6 +149,10 @@ pub(crate) fn read(request: &Request<'_>) -> Result<Ask, Failure> {
 fn subscribe(params: &Params<'_>) -> Result<Subscribe, Failure> {
     let target = match optional::<Cow<'_, str>>(params, "filter", usize::MAX)? {
         None => Target::from(channel(params)?),
+        Some(_) if find(params, "channel", usize::MAX).is_some() => {
+            let detail = "channel and filter: only one of them is allowed";
+            return Err(Failure::invalid_params(detail));
+        }
         Some(filter) => Filter::new(&filter)
             .map_err(|refusal| at("filter", &refusal))?
             .into(),
@@ -173,7 +241,7 @@ fn data(params: &Params<'_>, index: usize) -> Result<Option<(Bytes, Format)>, Fa
 }
 
 /// The channels of `["a", "b"]`.
-fn events(params: &Params<'_>) -> Result<Vec<ChannelName>, Failure> {
+fn events(params: &Params<'_>) -> Result<Vec<Event>, Failure> {
     let Params::List(events) = params else {
         return Err(Failure::invalid_params(
             "params: expected an array of channels",
@@ -186,7 +254,7 @@ fn events(params: &Params<'_>) -> Result<Vec<ChannelName>, Failure> {
     }
     let names = events.iter().map(|raw| {
         let name: Cow<'_, str> = parsed(raw, "params")?;
-        ChannelName::new(&name).map_err(|refusal| Failure::refused(&refusal))
+        Ok(((&*name).into(), ChannelName::new(&name).ok()))
     });
     names.collect()
 }

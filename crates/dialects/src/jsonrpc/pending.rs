@@ -39,7 +39,7 @@ struct Call {
     /// The number of commands that it still waits for.
     left: usize,
     /// For `rpc.on` and `rpc.off`: the result of each channel.
-    events: Vec<(ChannelName, bool)>,
+    events: Vec<(Box<str>, bool)>,
 }
 
 /// The requests of an array, which are answered together.
@@ -119,17 +119,11 @@ impl Pending {
 
     /// Records the result of one of the channels of `rpc.on` or `rpc.off`; the last one completes
     /// the answer.
-    pub(super) fn event(
-        &mut self,
-        call: CallId,
-        channel: ChannelName,
-        ok: bool,
-        out: &mut Vec<Payload>,
-    ) {
+    pub(super) fn event(&mut self, call: CallId, channel: &str, ok: bool, out: &mut Vec<Payload>) {
         let Some(state) = self.calls.get_mut(&call) else {
             return;
         };
-        state.events.push((channel, ok));
+        state.events.push((channel.into(), ok));
         state.left = state.left.saturating_sub(1);
         self.complete(call, out);
     }
@@ -145,15 +139,15 @@ impl Pending {
         let events = state.events.iter();
         let result = events.fold(Object::part(), |object, (channel, ok)| {
             let word = if *ok { "ok" } else { "refused" };
-            object.foreign(channel.as_str(), word)
+            object.foreign(channel, word)
         });
         self.answer(call, &Ok(result.end()), out);
     }
 
-    /// Records a channel of `rpc.on` that needs no command.
-    pub(super) fn noted(&mut self, call: CallId, channel: ChannelName) {
+    /// Records a channel of `rpc.on` or `rpc.off` that needs no command.
+    pub(super) fn noted(&mut self, call: CallId, channel: Box<str>, ok: bool) {
         if let Some(state) = self.calls.get_mut(&call) {
-            state.events.push((channel, true));
+            state.events.push((channel, ok));
         }
     }
 

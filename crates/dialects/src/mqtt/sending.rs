@@ -343,6 +343,11 @@ impl Missing {
         agreed: Option<Position>,
     ) -> Self {
         match reason {
+            // Of what was in flight nothing is missing: it has the same offsets in the new epoch.
+            GapReason::Restarted => Self {
+                after: u64::MAX,
+                up_to: 0,
+            },
             GapReason::Diverged | GapReason::EpochChanged | GapReason::UnknownPosition => Self {
                 after: agreed.map_or(0, |agreed| agreed.offset),
                 up_to: u64::MAX,

@@ -188,6 +188,7 @@ impl Mqtt {
             id: subscription.numbered.then_some(SubscriptionId(number)),
             since: Since::Now,
             presence: false,
+            members: false,
             // With acknowledgements, this option can change while messages wait for the client.
             echo: acknowledged || !subscription.options.no_local,
             flow,

@@ -66,8 +66,9 @@ pub enum Request {
 pub struct SubscribeAll {
     /// The id of the first channel's answer.
     pub id: CommandId,
-    /// The channels, each with the position to start after, if it has its own.
-    pub channels: Vec<(ChannelName, Option<Position>)>,
+    /// The channels, each with the position to start after, if it has its own; or why its name or
+    /// its position is refused.
+    pub channels: Vec<Result<(ChannelName, Option<Position>), Refusal>>,
     /// The start for channels without their own position.
     pub since: Since,
     /// Whether to report joins and leaves.
@@ -77,8 +78,8 @@ pub struct SubscribeAll {
 }
 
 impl SubscribeAll {
-    /// The commands, one for each channel.
-    pub fn commands(self) -> impl Iterator<Item = (CommandId, Command)> {
+    /// The commands, one for each channel, or why there is none.
+    pub fn commands(self) -> impl Iterator<Item = (CommandId, Result<Command, Refusal>)> {
         let Self {
             id,
             channels,
@@ -87,14 +88,16 @@ impl SubscribeAll {
             echo,
         } = self;
         let numbered = (id.0..).map(CommandId).zip(channels);
-        numbered.map(move |(id, (channel, position))| {
-            let since = position.map_or(since, Since::Position);
-            let wish = Subscribe {
-                presence,
-                echo,
-                ..Subscribe::new(channel, since)
-            };
-            (id, Command::Subscribe(wish))
+        numbered.map(move |(id, channel)| {
+            let command = channel.map(|(channel, position)| {
+                let since = position.map_or(since, Since::Position);
+                Command::Subscribe(Subscribe {
+                    presence,
+                    echo,
+                    ..Subscribe::new(channel, since)
+                })
+            });
+            (id, command)
         })
     }
 }
@@ -265,6 +268,7 @@ fn subscribe(message: &Message<'_>) -> Result<Subscribe, Refusal> {
         id,
         since: since(message, Since::Now)?,
         presence: message.presence.unwrap_or(false),
+        members: false,
         echo: message.echo.unwrap_or(true),
         flow: flow(message)?,
     })
@@ -333,7 +337,7 @@ fn key(message: &Message<'_>) -> Result<Option<Key>, Refusal> {
     key.map_err(at("key"))
 }
 
-/// Every channel is answered separately, so that a refused one does not delay the others.
+/// Every channel is answered separately, also one whose name is refused.
 fn subscribe_to_several(message: &Message<'_>, id: CommandId) -> Result<Request, Refusal> {
     if message.channel.is_some() {
         return Err(bad("channel and channels: only one of them is allowed"));
@@ -368,7 +372,7 @@ fn subscribe_to_several(message: &Message<'_>, id: CommandId) -> Result<Request,
     if last > MAX_ID {
         return Err(bad("id: must leave a number for each channel below 2^53"));
     }
-    let channel = |name: &Cow<'_, str>| {
+    let channel = |name: &Cow<'_, str>| -> Result<_, Refusal> {
         let given = message.positions.as_ref().and_then(|given| given.get(name));
         let position = given.map(|position| position.parse().map_err(at("positions")));
         let channel = ChannelName::new(name).map_err(at("channels"))?;
@@ -376,7 +380,7 @@ fn subscribe_to_several(message: &Message<'_>, id: CommandId) -> Result<Request,
     };
     Ok(Request::SubscribeAll(SubscribeAll {
         id,
-        channels: names.iter().map(channel).collect::<Result<_, Refusal>>()?,
+        channels: names.iter().map(channel).collect(),
         since: since(message, Since::Now)?,
         presence: message.presence.unwrap_or(false),
         echo: message.echo.unwrap_or(true),

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use offhook_engine::{
-    CloseReason, CommandId, ErrorCode, Notice, PresenceChange, Publication, Refusal, SubscriptionId,
+    CloseReason, Command, CommandId, ErrorCode, Notice, PresenceChange, Publication, Refusal,
+    SubscriptionId,
 };
 
 use super::{
@@ -15,9 +16,12 @@ use crate::dialect::{
     Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Shared, Welcome,
 };
 
-/// The native dialect. It keeps no state for a connection.
+/// The native dialect.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Native;
+pub struct Native {
+    /// Whether the client understands `previous` in messages.
+    lineage: bool,
+}
 
 /// JSON for clients that understand `previous`.
 #[derive(Debug)]
@@ -67,6 +71,37 @@ impl Encoding for JsonWithoutLineage {
     }
 }
 
+impl Native {
+    fn command(self, id: CommandId, command: Result<Command, Refusal>) -> Intent {
+        let allowed = command.and_then(|command| self.understands(&command).map(|()| command));
+        match allowed {
+            Ok(command) => Intent::Command { id, command },
+            Err(refusal) => Intent::Refuse {
+                id: Some(id),
+                refusal,
+            },
+        }
+    }
+
+    /// A client that does not read `previous` is told of a new epoch by a gap before the message,
+    /// which names the channel alone: it can have neither a number nor [`Notice::Own`].
+    fn understands(self, command: &Command) -> Result<(), Refusal> {
+        let Command::Subscribe(wish) = command else {
+            return Ok(());
+        };
+        if self.lineage || (wish.id.is_none() && wish.echo) {
+            return Ok(());
+        }
+        let field = if wish.id.is_some() {
+            "subscription"
+        } else {
+            "echo"
+        };
+        let detail = format!("{field}: only for connections that sent \"lineage\":true in connect");
+        Err(Refusal::new(ErrorCode::BadRequest, detail))
+    }
+}
+
 impl Dialect for Native {
     fn encoding(&self, connect: &Connect) -> &'static dyn Encoding {
         if connect.lineage {
@@ -83,14 +118,22 @@ impl Dialect for Native {
             return intents.push(Intent::Refuse { id: None, refusal });
         };
         intents.push(match decode(text) {
-            Ok(Request::Connect(connect)) => Intent::Connect(connect),
-            Ok(Request::Command { id, command }) => Intent::Command { id, command },
-            Ok(Request::Granted { id, token, command }) => Intent::Granted { id, token, command },
+            Ok(Request::Connect(connect)) => {
+                self.lineage = connect.lineage;
+                Intent::Connect(connect)
+            }
+            Ok(Request::Command { id, command }) => self.command(id, Ok(command)),
+            Ok(Request::Granted { id, token, command }) => match self.understands(&command) {
+                Ok(()) => Intent::Granted { id, token, command },
+                Err(refusal) => Intent::Refuse {
+                    id: Some(id),
+                    refusal,
+                },
+            },
             Ok(Request::Refresh { id, token }) => Intent::Refresh { id, token },
             Ok(Request::SubscribeAll(all)) => {
                 let commands = all.commands();
-                let commands = commands.map(|(id, command)| Intent::Command { id, command });
-                return intents.extend(commands);
+                return intents.extend(commands.map(|(id, command)| self.command(id, command)));
             }
             Err(Rejection { id, refusal }) => Intent::Refuse { id, refusal },
         });

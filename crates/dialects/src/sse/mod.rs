@@ -116,6 +116,7 @@ impl Sse {
                     id: numbered.then_some(SubscriptionId(number)),
                     since: position.map_or(*since, Since::Position),
                     presence: self.wanted.presence,
+                    members: false,
                     echo: true,
                     flow: offhook_engine::Flow::Pushed,
                 };

@@ -381,6 +381,83 @@ fn invalid_requests_are_answered_with_the_codes_of_the_specification() {
     }
 }
 
+/// They were ignored: a window made an ordinary subscription.
+#[test]
+fn parameters_that_a_method_does_not_have_are_refused_by_name() {
+    for (method, params, words) in [
+        (
+            "subscribe",
+            r#"{"channel":"chat","window":4}"#,
+            r#"\"window\" is unknown"#,
+        ),
+        (
+            "subscribe",
+            r#"{"channel":"chat","filter":"a/+"}"#,
+            "only one",
+        ),
+        ("publish", r#"["chat",1,"key",{},5]"#, "5 were given"),
+        ("ping", r#"{"x":1}"#, "there are none"),
+        ("rpc.login", r#"["a","b"]"#, "2 were given"),
+    ] {
+        let mut client = Client::connected();
+        client.send(&format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#
+        ));
+        let answer = client.takes();
+        assert_eq!(error_of(&answer), -32_602, "{answer}");
+        assert!(answer.contains(words), "{answer}");
+        assert!(client.asked.is_empty());
+    }
+}
+
+#[test]
+fn every_parameter_that_is_wrong_has_the_code_of_the_native_protocol() {
+    for (method, params, code) in [
+        ("publish", r#"{"channel":"chat"}"#, "bad_request"),
+        ("receipts", r#"["chat","x"]"#, "bad_request"),
+        ("publish", r#"["a*b",1]"#, "bad_channel_name"),
+        (
+            "publish",
+            r#"{"channel":"chat","data":1,"key":""}"#,
+            "bad_key",
+        ),
+    ] {
+        let mut client = Client::connected();
+        client.send(&format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#
+        ));
+        let answer: serde_json::Value = serde_json::from_str(&client.takes()).unwrap();
+        let error = &answer["error"];
+        assert_eq!(
+            (error["code"].as_i64(), error["data"]["code"].as_str()),
+            (Some(-32_602), Some(code))
+        );
+        assert_eq!(error["data"]["retry"], "never");
+    }
+}
+
+#[test]
+fn each_channel_of_rpc_on_has_its_own_answer_also_one_with_a_bad_name() {
+    let mut client = Client::connected();
+    client.send(r#"{"jsonrpc":"2.0","id":1,"method":"rpc.on","params":["chat","b*"]}"#);
+    let Command::Subscribe(wish) = client.asked[0].1.clone() else {
+        panic!("{:?}", client.asked)
+    };
+    client.reply(Reply::Subscribed {
+        subscription: wish.name(),
+        position: Position::new(17, 3),
+        live: true,
+    });
+    let answer: serde_json::Value = serde_json::from_str(&client.takes()).unwrap();
+    assert_eq!(
+        answer["result"],
+        serde_json::json!({"chat": "ok", "b*": "refused"})
+    );
+    client.send(r#"{"jsonrpc":"2.0","id":2,"method":"rpc.off","params":["b*"]}"#);
+    let answer: serde_json::Value = serde_json::from_str(&client.takes()).unwrap();
+    assert_eq!(answer["result"], serde_json::json!({"b*": "refused"}));
+}
+
 #[test]
 fn a_refusal_of_the_engine_is_an_error_with_its_code() {
     let mut client = Client::connected();

@@ -93,8 +93,8 @@ fn every_server_message_on_the_page_is_decoded() {
         );
         understood += 1;
     }
-    assert_eq!(understood, 32);
-    assert_eq!(examples().count(), 51);
+    assert_eq!(understood, 33);
+    assert_eq!(examples().count(), 52);
 }
 
 #[test]

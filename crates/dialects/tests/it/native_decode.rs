@@ -1,7 +1,12 @@
 //! Requests as clients send them.
 
-use offhook_dialects::native::{MAX_CHANNELS, MAX_INFO, Request, decode};
+use offhook_dialects::{
+    Dialect, Incoming, Intent,
+    native::{MAX_CHANNELS, MAX_INFO, Native, Request, decode},
+};
 use offhook_engine::*;
+
+use crate::native_encode::sometime;
 
 fn command(text: &str) -> Command {
     let request = decode(text).unwrap();
@@ -202,7 +207,7 @@ fn echo_false_applies_to_each_of_several_channels() {
         panic!()
     };
     for (_, command) in all.commands() {
-        assert!(matches!(command, Command::Subscribe(wish) if !wish.echo));
+        assert!(matches!(command, Ok(Command::Subscribe(wish)) if !wish.echo));
     }
 }
 
@@ -230,10 +235,102 @@ fn a_subscribe_with_several_channels_becomes_a_command_for_each_with_consecutive
     assert_eq!(
         commands,
         [
-            (CommandId(7), command("a", Since::Start)),
-            (CommandId(8), command("b", position)),
+            (CommandId(7), Ok(command("a", Since::Start))),
+            (CommandId(8), Ok(command("b", position))),
         ]
     );
+}
+
+/// One bad name refused all of them under the first number, and the others were never answered.
+#[test]
+fn each_channel_of_a_list_has_its_own_answer_also_if_others_are_refused() {
+    let text = r#"{"type":"subscribe","id":7,"channels":["a","b*","c","d"],"positions":{"c":"x"}}"#;
+    let Request::SubscribeAll(all) = decode(text).unwrap() else {
+        panic!()
+    };
+    let answers: Vec<_> = all
+        .commands()
+        .map(|(id, command)| (id.0, command.map(drop).map_err(|refusal| refusal.code)))
+        .collect();
+    assert_eq!(
+        answers,
+        [
+            (7, Ok(())),
+            (8, Err(ErrorCode::BadChannelName)),
+            (9, Err(ErrorCode::BadRequest)),
+            (10, Ok(())),
+        ]
+    );
+}
+
+/// The intents of these messages on one connection.
+fn intents(texts: &[&str]) -> Vec<Intent> {
+    let (mut native, mut intents) = (Native::default(), Vec::new());
+    for text in texts {
+        native.receive(Incoming::Text(text), sometime(), &mut intents);
+    }
+    intents
+}
+
+/// They got messages of a new epoch without the gap that such a client expects.
+#[test]
+fn a_client_without_lineage_can_have_no_numbered_subscriptions() {
+    let connect = r#"{"type":"connect","id":1}"#;
+    let with_lineage = r#"{"type":"connect","id":1,"lineage":true}"#;
+    for (subscribe, field) in [
+        (
+            r#"{"type":"subscribe","id":2,"channel":"a","subscription":1}"#,
+            "subscription",
+        ),
+        (
+            r#"{"type":"subscribe","id":2,"filter":"a/#","subscription":1}"#,
+            "subscription",
+        ),
+        (
+            r#"{"type":"subscribe","id":2,"channel":"a","echo":false}"#,
+            "echo",
+        ),
+        (
+            r#"{"type":"subscribe","id":2,"channel":"a","echo":false,"token":"x"}"#,
+            "echo",
+        ),
+        (
+            r#"{"type":"subscribe","id":2,"channels":["a"],"echo":false}"#,
+            "echo",
+        ),
+    ] {
+        let Some(Intent::Refuse { id, refusal }) = intents(&[connect, subscribe]).pop() else {
+            panic!("{subscribe}")
+        };
+        assert_eq!(
+            (id, refusal.code),
+            (Some(CommandId(2)), ErrorCode::BadRequest)
+        );
+        assert!(refusal.detail.starts_with(field), "{refusal}");
+        let accepted = intents(&[with_lineage, subscribe]).pop();
+        assert!(
+            !matches!(accepted, Some(Intent::Refuse { .. })),
+            "{subscribe}"
+        );
+    }
+    let plain = r#"{"type":"subscribe","id":2,"channels":["a","b"]}"#;
+    let all = intents(&[connect, plain]);
+    let accepted = all
+        .iter()
+        .filter(|intent| matches!(intent, Intent::Command { .. }));
+    assert_eq!(accepted.count(), 2);
+}
+
+#[test]
+fn a_position_has_numbers_that_every_client_can_read() {
+    for (position, is_valid) in [
+        ("1.9007199254740991", true),
+        ("1.9007199254740992", false),
+        ("9007199254740992.1", false),
+    ] {
+        let text = format!(r#"{{"type":"subscribe","id":7,"channel":"a","since":"{position}"}}"#);
+        assert_eq!(decode(&text).is_ok(), is_valid, "{position}");
+    }
 }
 
 #[test]

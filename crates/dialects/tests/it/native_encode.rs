@@ -66,12 +66,12 @@ fn only_a_client_without_lineage_gets_a_gap_before_the_first_message_of_an_epoch
     let mut first = publication("1", Format::Json);
     first.position = Position::new(7, 2);
     let shared_of = |connect: &str| {
-        let mut intents = Vec::new();
-        Native.receive(Incoming::Text(connect), sometime(), &mut intents);
+        let (mut native, mut intents) = (Native::default(), Vec::new());
+        native.receive(Incoming::Text(connect), sometime(), &mut intents);
         let Some(Intent::Connect(connect)) = intents.first() else {
             panic!("{intents:?}")
         };
-        Native.encoding(connect).publication(&first)
+        native.encoding(connect).publication(&first)
     };
     let new = shared_of(r#"{"type":"connect","id":1,"lineage":true}"#);
     assert_eq!(new.ahead, None);

@@ -129,8 +129,9 @@ fn message_for(publication: &Publication, recipient: &Recipient) -> String {
         lineage: true,
         named: None,
     };
-    let shared = Native.encoding(&connect).publication(publication);
-    let Head::Insert(head) = Native.head(recipient, &shared) else {
+    let mut native = Native::default();
+    let shared = native.encoding(&connect).publication(publication);
+    let Head::Insert(head) = native.head(recipient, &shared) else {
         panic!()
     };
     let Payload::Text(text) = shared.with_head(&head) else {
@@ -209,6 +210,17 @@ fn everything_written() -> Vec<String> {
         reason: GapReason::Diverged,
         agreed: Some(at(60)),
     };
+    let filter = Filter::new("sensors/#").unwrap();
+    let restarted = Notice::Gap {
+        subscription: SubscriptionName {
+            target: filter.into(),
+            id: Some(SubscriptionId(7)),
+        },
+        from: at(9001),
+        to: Position::new(1_700_000_100_000_000, 9001),
+        reason: GapReason::Restarted,
+        agreed: None,
+    };
     let after = Duration::from_millis(2750);
     let of_filter = Publication {
         position: at(1),
@@ -285,6 +297,7 @@ fn everything_written() -> Vec<String> {
         }),
         native::encode_notice(&gap),
         native::encode_notice(&diverged),
+        native::encode_notice(&restarted),
         reply(
             4,
             Reply::Published {
@@ -371,6 +384,7 @@ fn every_gap_reason_and_close_reason_is_listed() {
         GapReason::Dropped,
         GapReason::Conflated,
         GapReason::State,
+        GapReason::Restarted,
     ] {
         assert!(PAGE.contains(&format!("| `{}` |", reason.name())));
     }

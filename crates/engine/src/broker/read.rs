@@ -32,6 +32,10 @@ pub enum Resolution {
     UnknownEpoch,
     /// It is ahead of the newest publication, in the newest epoch.
     AheadOfHead,
+    /// Only in the order of a filter: it is valid, and of an epoch that has ended. What was
+    /// published after it, until that end, in channels that are not on disk is lost, if there was
+    /// anything. The read goes on from the same place in the newest epoch.
+    Restarted,
 }
 
 impl Resolution {
@@ -43,6 +47,7 @@ impl Resolution {
             Self::Diverged => Some(GapReason::Diverged),
             Self::UnknownEpoch => Some(GapReason::EpochChanged),
             Self::AheadOfHead => Some(GapReason::UnknownPosition),
+            Self::Restarted => Some(GapReason::Restarted),
         }
     }
 }

@@ -30,18 +30,19 @@ impl Engine {
             return Ok(());
         };
         let limits = self.limits.of_client(c.identity.class.as_ref());
-        let (rate, burst) = (limits.commands_per_second, limits.command_burst);
-        let mut admitted = c.commands.take(rate, burst, now_ms);
+        let rate = limits.commands_per_second;
+        let mut admitted = c.commands.take(rate, limits.command_burst, now_ms);
         if admitted.is_ok() && publishes {
             let (rate, burst) = (limits.publishes_per_second, limits.publish_burst);
             admitted = c.publishes.take(rate, burst, now_ms);
         }
         let Err(pause) = admitted else {
-            c.refused = 0;
             return Ok(());
         };
-        c.refused += 1;
-        if c.refused > self.limits.flood {
+        // Some commands of a flood are accepted, as many as the rate allows. They do not reset the
+        // count.
+        let is_flood = c.refusals.take(rate, self.limits.flood, now_ms).is_err();
+        if is_flood {
             self.close(connection, CloseReason::Flood);
         }
         let detail = "too many commands in too short a time; slow down";

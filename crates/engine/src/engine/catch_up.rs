@@ -274,7 +274,9 @@ impl Engine {
                 | GapReason::Damaged
                 | GapReason::Dropped
                 | GapReason::Conflated
-                | GapReason::State => {}
+                | GapReason::State
+                // What was handed out is part of the stream.
+                | GapReason::Restarted => {}
             }
             window.skip_to(to);
         }

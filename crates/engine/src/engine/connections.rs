@@ -68,7 +68,7 @@ impl Engine {
             credit: self.limits.outbox_bytes,
             commands: TokenBucket::full(limits.command_burst, now_ms),
             publishes: TokenBucket::full(limits.publish_burst, now_ms),
-            refused: 0,
+            refusals: TokenBucket::full(self.limits.flood, now_ms),
             mark: 0,
             in_flight: 0,
             class,
@@ -421,6 +421,7 @@ fn restored(old: SubscriptionSnapshot, newer: Option<Position>) -> (Subscribe, W
         id: old.id,
         since: Since::Position(position),
         presence: old.presence,
+        members: true,
         echo: old.echo,
         flow: old.flow,
     };

@@ -50,6 +50,7 @@ use crate::{
 use asks::Asks;
 use fan_out::Underway;
 use leaving::Leaving;
+use presence::Telling;
 use requests::Requests;
 use state::{Again, Connection, Covered, Feed, Item, Subscription};
 
@@ -103,8 +104,8 @@ pub struct Engine {
     items: VecDeque<Item>,
     /// The broadcast whose recipients are taken in parts.
     underway: Option<Underway>,
-    /// The presence change that is being delivered: the feed, the change, and the next audience.
-    telling: Option<(Slot, Arc<PresenceChange>, usize)>,
+    /// The join or leave whose recipients are taken in parts.
+    telling: Option<Telling>,
     broker_requests: VecDeque<BrokerRequest>,
     requests: Requests,
     asks: Asks,
@@ -197,8 +198,8 @@ impl Engine {
         self.poll_delivery_within(usize::MAX)
     }
 
-    /// As [`poll_delivery`](Self::poll_delivery), with at most this many recipients of a broadcast;
-    /// the next calls return the others. Use it to do other work in between; no recipient is
+    /// As [`poll_delivery`](Self::poll_delivery), with at most this many recipients of a broadcast,
+    /// a join or a leave; the next calls return the others. Use it to do other work in between; no recipient is
     /// skipped or served twice because of that.
     pub fn poll_delivery_within(&mut self, recipients: usize) -> Option<Delivery<'_>> {
         let step = self.next_step(recipients)?;
@@ -223,13 +224,14 @@ impl Engine {
             Step::Presence {
                 feed,
                 audience,
+                recipients,
                 change,
             } => {
                 let audience = self.feeds.get(feed)?.watchers.as_ref()?.get(audience)?;
                 Delivery::Presence {
                     change,
                     class: audience.kind.class,
-                    recipients: audience.recipients(0, audience.len()),
+                    recipients: audience.recipients(recipients.start, recipients.end),
                 }
             }
             Step::Publication {
@@ -258,7 +260,7 @@ impl Engine {
         loop {
             if let Some(step) = self
                 .next_recipients(recipients)
-                .or_else(|| self.next_watchers())
+                .or_else(|| self.next_watchers(recipients))
             {
                 return Some(step);
             }
@@ -477,6 +479,7 @@ enum Step {
     Presence {
         feed: Slot,
         audience: usize,
+        recipients: Range<usize>,
         change: Arc<PresenceChange>,
     },
     Publication {

@@ -21,6 +21,17 @@ use super::{
     state::{Again, Asker, Pending, State, Subscription},
 };
 
+/// A join or leave in progress: its recipients are taken in parts.
+#[derive(Debug)]
+pub(super) struct Telling {
+    feed: Slot,
+    change: Arc<PresenceChange>,
+    /// The current audience; all earlier ones are done.
+    audience: usize,
+    /// How many of its recipients are done.
+    told: usize,
+}
+
 /// How many times a lease is renewed before it would expire.
 const RENEWALS: u32 = 3;
 
@@ -170,28 +181,40 @@ impl Engine {
         };
         let watchers = self.feeds.get(feed).and_then(|f| f.watchers.as_ref());
         if watchers.is_some_and(|watchers| !watchers.is_empty()) {
-            self.telling = Some((feed, Arc::clone(change), 0));
+            self.telling = Some(Telling {
+                feed,
+                change: Arc::clone(change),
+                audience: 0,
+                told: 0,
+            });
         }
     }
 
-    /// The next audience of the presence change in progress.
-    pub(super) fn next_watchers(&mut self) -> Option<Step> {
+    /// The next part of the join or leave in progress, with at most this many recipients.
+    pub(super) fn next_watchers(&mut self, limit: usize) -> Option<Step> {
         loop {
-            let (feed, change, audience) = self.telling.as_mut()?;
-            let watchers = self.feeds.get(*feed).and_then(|f| f.watchers.as_ref());
-            let next = watchers.and_then(|watchers| watchers.get(*audience));
-            let Some(next) = next else {
+            let telling = self.telling.as_mut()?;
+            let watchers = self
+                .feeds
+                .get(telling.feed)
+                .and_then(|f| f.watchers.as_ref());
+            let Some(next) = watchers.and_then(|watchers| watchers.get(telling.audience)) else {
                 self.telling = None;
                 return None;
             };
-            *audience += 1;
-            if next.len() > 0 {
-                return Some(Step::Presence {
-                    feed: *feed,
-                    audience: *audience - 1,
-                    change: Arc::clone(change),
-                });
+            let (audience, told) = (telling.audience, telling.told);
+            if told >= next.len() {
+                (telling.audience, telling.told) = (audience + 1, 0);
+                continue;
             }
+            let until = next.len().min(told.saturating_add(limit.max(1)));
+            telling.told = until;
+            return Some(Step::Presence {
+                feed: telling.feed,
+                audience,
+                recipients: told..until,
+                change: Arc::clone(&telling.change),
+            });
         }
     }
 
@@ -228,7 +251,8 @@ impl Engine {
         let (Some(place), Some(kind)) = (s.watching(), self.watcher_kind(s)) else {
             return;
         };
-        let Some(f) = self.feeds.known_mut(s.feed) else {
+        let feed = s.feed;
+        let Some(f) = self.feeds.known_mut(feed) else {
             return;
         };
         let Some(watchers) = &mut f.watchers else {
@@ -237,7 +261,10 @@ impl Engine {
         };
         let all = &mut self.subscriptions;
         if let Some(audience) = watchers.find(kind) {
-            watchers.remove(audience, place, None, |index, place| {
+            let telling = self.telling.as_mut();
+            let told = telling.filter(|t| t.feed == feed && t.audience == audience);
+            let told = told.map(|telling| &mut telling.told);
+            watchers.remove(audience, place, told, |index, place| {
                 if let Some(moved) = all.at_mut(index) {
                     moved.set_watching(Some(place));
                 }

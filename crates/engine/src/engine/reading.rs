@@ -17,7 +17,7 @@ use crate::{
 };
 
 use super::{
-    Engine,
+    Engine, Step,
     state::{Again, Behind, Covered, Feed, Pending, Read, Waits},
 };
 
@@ -131,8 +131,12 @@ impl Engine {
         if s.behind().filter(waits_for_it).is_none() {
             return;
         }
+        let goes_on = matches!(
+            start.resolution,
+            Resolution::Continuous | Resolution::Restarted
+        );
         if f.is_filter()
-            && start.resolution == Resolution::Continuous
+            && goes_on
             && let Some(window) = &mut s.window
         {
             window.goes_on_in(stream.head.epoch);
@@ -176,8 +180,18 @@ impl Engine {
         self.queue_advance(slot);
     }
 
-    /// Reports to a filter's subscriber what is missing from the channels that it matches.
+    /// Reports to a filter's subscriber what is missing from the channels that it matches, after what
+    /// is missing from the subscription as a whole.
     fn tell_channel_gaps(&mut self, slot: Slot, gaps: &[ChannelGap]) {
+        if gaps.is_empty() {
+            return;
+        }
+        while let Some(Step::Notice { connection, notice }) = self
+            .behind_before_next(slot)
+            .or_else(|| self.gap_before_next(slot))
+        {
+            self.notice(connection, notice);
+        }
         for gap in gaps {
             let Some(s) = self.subscriptions.get(slot) else {
                 return;
@@ -186,12 +200,15 @@ impl Engine {
             if !self.may_see(s, &gap.channel) {
                 continue;
             }
+            let Some(from) = self.behind(slot).and_then(|behind| behind.untold(gap)) else {
+                continue;
+            };
             let Some(subscription) = self.name_of(slot) else {
                 return;
             };
             let ChannelGap {
                 channel,
-                from,
+                from: _,
                 to,
                 reason,
             } = gap.clone();

@@ -79,12 +79,13 @@ impl Engine {
                 since,
             }) => {
                 let (head, gap) = (stream.head, gap_since(since, stream, start));
+                let more = publications.last().is_some_and(|p| p.position != head);
                 let reply = Reply::History {
                     channel,
                     head,
                     publications,
                     gap,
-                    more: false,
+                    more,
                 };
                 self.answer(asker, reply);
             }

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    ask::Whom,
+    ask::{Whom, Wish},
     command::Now,
     delivery::{CloseReason, ConnectionId, Notice},
     error::{ErrorCode, Refusal},
@@ -20,7 +20,12 @@ use crate::{
     subscription::{Subscribe, SubscriptionKey, Target},
 };
 
-use super::{Engine, state::State, subscriptions::Wished};
+use super::{
+    Engine,
+    asks::too_many_questions,
+    state::{Asked, State},
+    subscriptions::Wished,
+};
 
 impl Engine {
     /// The open connections of these sessions.
@@ -169,7 +174,8 @@ impl Engine {
     }
 
     /// Replaces the rules. Open channels follow the new ones at once: channels that no rule allows
-    /// any more end, as do subscriptions that are no longer allowed.
+    /// any more end, as do subscriptions that are no longer allowed. Where the outside decides from
+    /// now on ([`Access::Asked`](crate::Access)), it is asked about the subscriptions that there are.
     pub fn set_rules(&mut self, rules: Arc<RuleBook>, now: Now) {
         self.set_now(now);
         self.rules = rules;
@@ -188,7 +194,39 @@ impl Engine {
             }
             for slot in slots {
                 self.end_if_forbidden(slot, "the server's rules have changed");
+                self.ask_if_required(slot);
             }
+        }
+    }
+
+    /// The rules require to ask outside whether a subscription is allowed, which was made without.
+    /// It continues until the answer comes, at the latest as the rule for no answer says.
+    fn ask_if_required(&mut self, slot: Slot) {
+        let Some(s) = self.subscriptions.get(slot).filter(|s| !s.vouched) else {
+            return;
+        };
+        let connection = s.connection;
+        let is_pending = match &s.state {
+            State::Opening(opening) => opening.asked.is_some(),
+            State::Ended => true,
+            State::Live { .. } | State::Behind(_) => false,
+        };
+        let target = self.feeds.known(s.feed).map(|f| f.target.clone());
+        let Some(target) = target.filter(|_| !is_pending) else {
+            return;
+        };
+        let Ok((rules, true)) = self.may_subscribe(connection, &target) else {
+            return;
+        };
+        if self.asks.len() >= self.limits.requests {
+            return self.end_unasked(slot, too_many_questions());
+        }
+        let asked = Asked::Subscribe { subscription: slot };
+        let wish = Wish::Subscribe { target };
+        let ask = self.ask(asked, rules.ask, Some(connection), wish);
+        let s = self.subscriptions.get_mut(slot);
+        if let Some(State::Opening(opening)) = s.map(|s| &mut s.state) {
+            opening.asked = Some(ask);
         }
     }
 

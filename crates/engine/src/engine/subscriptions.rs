@@ -116,6 +116,8 @@ impl Engine {
         let opening = Opening {
             command,
             restored,
+            // Members may have left while the session was away.
+            members: wish.members || command.is_none(),
             since,
             asked: None,
             earlier,
@@ -276,6 +278,7 @@ impl Engine {
             return None;
         }
         let (command, since, restored) = (opening.command, opening.since, opening.restored);
+        let members = opening.members;
         let earlier = opening.earlier.take();
         let behind = start(since, tail, history);
         let live = behind.is_none();
@@ -301,8 +304,7 @@ impl Engine {
         if restored {
             self.restored_one(connection);
         }
-        if command.is_none() {
-            // Members may have left while the session was away.
+        if members {
             self.tell_members(slot);
         }
         self.settle(feed);

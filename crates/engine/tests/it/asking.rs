@@ -434,3 +434,43 @@ fn a_verdict_with_more_data_than_may_be_published_is_refused() {
     let stream = world.broker.streams.get(&channel("kept/asked/a"));
     assert!(stream.is_none_or(|stream| stream.head().offset == 0));
 }
+
+/// Subscriptions that were made before stayed without anybody being asked.
+#[test]
+fn a_channel_that_becomes_asked_asks_about_the_subscriptions_that_there_are() {
+    let mut world = World::with(1, 3, &tight_limits(), rules());
+    for client in 0..3 {
+        world.connect(client, 0, false);
+    }
+    for client in 0..2 {
+        world.subscribe(client, "kept/asked/a", Since::Now);
+    }
+    world.subscribe(2, "kept/b", Since::Now);
+    world.settle();
+    let book = Arc::new(asking(NoAnswer::Refuse));
+    world.workers[0].set_rules(Arc::clone(&book), world.now);
+    world.pump(0);
+    let asked = asks(&mut world);
+    let wishes: Vec<_> = asked.iter().map(|ask| &ask.wish).collect();
+    let wish = Wish::Subscribe {
+        target: channel("kept/asked/a").into(),
+    };
+    assert_eq!(wishes, [&wish, &wish]);
+    let of = |client: usize| {
+        let (_, connection) = world.clients[client].connection.unwrap();
+        let ask = asked.iter().find(|ask| ask.connection == Some(connection));
+        ask.unwrap().clone()
+    };
+    let (first, second) = (of(0), of(1));
+    decide(&mut world, &first, Verdict::Allowed);
+    decide(&mut world, &second, no());
+    let ended = |client: usize| {
+        let mut notices = world.clients[client].notices().into_iter();
+        notices.any(|notice| matches!(notice, Notice::Unsubscribed { .. }))
+    };
+    assert_eq!([ended(0), ended(1), ended(2)], [false, true, false]);
+    // It is asked once about each.
+    world.workers[0].set_rules(book, world.now);
+    assert!(asks(&mut world).is_empty());
+    assert_eq!(world.workers[0].subscriptions(), 2);
+}

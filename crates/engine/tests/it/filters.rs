@@ -272,6 +272,205 @@ fn a_filter_without_new_publications_becomes_live_on_a_worker_that_already_follo
     assert!(seen.live, "{seen:?}");
 }
 
+/// What a client was told of gaps: the channel, if it is about one, the two positions, and why.
+fn gaps(world: &World, client: usize) -> Vec<(Option<String>, Position, Position, GapReason)> {
+    let notices = world.clients[client].notices().into_iter();
+    notices
+        .filter_map(|notice| match notice {
+            Notice::Gap {
+                from, to, reason, ..
+            } => Some((None, *from, *to, *reason)),
+            Notice::ChannelGap {
+                channel,
+                from,
+                to,
+                reason,
+                ..
+            } => Some((Some(channel.to_string()), *from, *to, *reason)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_filter_that_was_away_over_a_restart_is_told_that_channels_without_history_lost_something() {
+    for by_snapshot in [false, true] {
+        let mut world = World::new(1, 2);
+        for client in 0..2 {
+            world.connect(client, 0, false);
+        }
+        subscribe(&mut world, 0, "#", Since::Now);
+        world.settle();
+        world.publish(1, "flow/a", "1");
+        world.settle();
+        world.issue_token(0);
+        world.settle();
+        world.cut(0);
+        world.publish(1, "flow/a", "lost");
+        world.publish(1, "kept/a", "2");
+        world.settle();
+        world.restart();
+        world.connect(1, 0, false);
+        world.publish(1, "flow/a", "missed");
+        world.settle();
+        world.connect(0, 0, by_snapshot);
+        world.settle();
+        world.publish(1, "flow/a", "3");
+        world.settle();
+        // The whole subscription first, from where it was to the same place in the new epoch.
+        let whole = (
+            None,
+            Position::new(1, 1),
+            Position::new(2, 1),
+            GapReason::Restarted,
+        );
+        let one = (
+            Some("flow/a".to_owned()),
+            Position::new(2, 0),
+            Position::new(2, 1),
+            GapReason::EvictedBySize,
+        );
+        assert_eq!(gaps(&world, 0), [whole, one], "by snapshot: {by_snapshot}");
+        assert_eq!(world.clients[0].texts("flow/a"), ["1", "3"]);
+        assert_eq!(world.clients[0].texts("kept/a"), ["2"]);
+        // Once: from then on its position is of the new epoch.
+        world.cut(0);
+        world.connect(0, 0, false);
+        world.settle();
+        assert_eq!(gaps(&world, 0).len(), 2);
+    }
+}
+
+#[test]
+fn a_restart_costs_a_filter_over_channels_with_history_no_gap() {
+    let mut world = World::new(1, 2);
+    for client in 0..2 {
+        world.connect(client, 0, false);
+    }
+    subscribe(&mut world, 0, "kept/+", Since::Now);
+    world.settle();
+    world.publish(1, "kept/a", "1");
+    world.settle();
+    world.cut(0);
+    world.publish(1, "kept/b", "2");
+    world.settle();
+    world.restart();
+    world.connect(1, 0, false);
+    world.publish(1, "kept/a", "3");
+    world.settle();
+    world.connect(0, 0, false);
+    world.settle();
+    assert!(gaps(&world, 0).is_empty());
+    assert_eq!(world.clients[0].texts("kept/a"), ["1", "3"]);
+    assert_eq!(world.clients[0].texts("kept/b"), ["2"]);
+}
+
+/// The gap must not make the server forget what the client has not acknowledged.
+#[test]
+fn a_restart_keeps_the_window_of_an_acknowledged_filter() {
+    let mut world = World::new(1, 2);
+    for client in 0..2 {
+        world.connect(client, 0, false);
+    }
+    let wish = Subscribe::new(filter("#"), Since::Now);
+    let wish = wish.numbered(7).acknowledged(10);
+    world.command(0, Command::Subscribe(wish));
+    world.settle();
+    for text in ["1", "2", "3"] {
+        world.publish(1, "kept/a", text);
+    }
+    world.settle();
+    world.command(
+        0,
+        Command::Done {
+            subscription: SubscriptionKey::Id(SubscriptionId(7)),
+            position: Position::new(1, 2),
+            cumulative: false,
+        },
+    );
+    world.settle();
+    world.issue_token(0);
+    world.settle();
+    let snapshot = world.clients[0].snapshot.clone().unwrap();
+    world.restart();
+    let engine = &mut world.workers[0];
+    let arrival = Arrival::new(snapshot.session, Arc::clone(&snapshot.identity));
+    engine
+        .handle_connection_resumed(arrival, snapshot, &[], world.now)
+        .unwrap();
+    let told = answered(&mut world);
+    assert_eq!(
+        told,
+        [
+            "gap 1.0 2.0 restarted",
+            "1 for the 2. time",
+            "3 for the 2. time"
+        ]
+    );
+}
+
+/// Plays the broker for a single connection, and returns the gaps and publications that it is sent.
+fn answered(world: &mut World) -> Vec<String> {
+    let mut told = Vec::new();
+    for _ in 0..10 {
+        while let Some(delivery) = world.workers[0].poll_delivery() {
+            match delivery {
+                Delivery::Connection {
+                    notice:
+                        Notice::Gap {
+                            from, to, reason, ..
+                        },
+                    ..
+                } => told.push(format!("gap {from} {to} {}", reason.name())),
+                Delivery::Publication {
+                    publication,
+                    deliveries,
+                    ..
+                } => {
+                    let data = String::from_utf8(publication.data.to_vec()).unwrap();
+                    told.push(format!("{data} for the {deliveries}. time"));
+                }
+                _ => {}
+            }
+        }
+        while let Some(request) = world.workers[0].poll_broker_request() {
+            world.broker.requests[0].push_back(request);
+        }
+        world.broker.work(0);
+        while let Some(event) = world.broker.next_event(0) {
+            world.workers[0].handle_broker(event, world.now);
+        }
+    }
+    told
+}
+
+/// A page that did not fit is read again, and contains its gaps again.
+#[test]
+fn a_gap_of_a_channel_is_told_once_however_often_its_page_is_read() {
+    let mut world = World::new(1, 2);
+    for client in 0..2 {
+        world.connect(client, 0, false);
+    }
+    subscribe(&mut world, 0, "#", Since::Now);
+    world.settle();
+    world.cut(0);
+    for n in 0..12 {
+        world.publish(1, "kept/a", &n.to_string());
+    }
+    world.publish(1, "flow/a", "lost");
+    world.settle();
+    world.connect(0, 0, false);
+    world.settle();
+    let lost = (
+        Some("flow/a".to_owned()),
+        Position::new(1, 0),
+        Position::new(1, 1),
+        GapReason::EvictedBySize,
+    );
+    assert_eq!(gaps(&world, 0), [lost]);
+    assert_eq!(world.clients[0].texts("kept/a").len(), 12);
+}
+
 fn publication(name: &str, offset: u64, previous: u64, sequence: u64) -> Arc<Publication> {
     let draft = Draft {
         channel: channel(name),

@@ -211,6 +211,27 @@ fn a_flood_closes_the_connection() {
     assert!(outbox.len() <= 8, "the flood costs nothing after the close");
 }
 
+/// At any rate, some commands are accepted: that ended the count of refusals in a row.
+#[test]
+fn a_flood_closes_the_connection_although_some_of_its_commands_are_accepted() {
+    let mut world = world_with(|limits| {
+        limits.command_burst = 1;
+        limits.commands_per_second = 10;
+        limits.flood = 50;
+    });
+    let mut sent = 0;
+    while world.clients[0].connection.is_some() {
+        sent += 1;
+        assert!(sent < 200, "twenty times the rate for a second");
+        world.command(0, Command::Ping);
+        world.wait(Duration::from_millis(5));
+        world.read(0, 99);
+    }
+    let pongs = world.clients[0].replies().into_iter();
+    let pongs = pongs.filter(|reply| matches!(reply, Reply::Pong)).count();
+    assert!(pongs > 2, "{pongs}");
+}
+
 #[test]
 fn an_invalid_command_counts_against_rate_and_flood_limits() {
     let mut world = world_with(|limits| {

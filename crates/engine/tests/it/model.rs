@@ -1,5 +1,5 @@
 //! Random histories of several sessions on two workers: connections are lost at any moment, the
-//! broker answers late, mailboxes overflow, history is trimmed. [`Client`](Client) checks each
+//! broker answers late, mailboxes overflow, history is trimmed, the process ends. [`Client`](Client) checks each
 //! message as it reads it; at the end every client must have everything.
 
 use std::time::Duration;
@@ -122,6 +122,7 @@ enum Op {
         channel: usize,
         lost: u64,
     },
+    NewProcess,
     Failing {
         how: u8,
     },
@@ -161,6 +162,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (ch.clone(), 0..6_u64).prop_map(|(channel, keep)| Op::Trim { channel, keep }),
         1 => ch.clone().prop_map(|channel| Op::NewEpoch { channel }),
         1 => (ch, 0..4_u64).prop_map(|(channel, lost)| Op::Restart { channel, lost }),
+        1 => Just(Op::NewProcess),
         1 => (0..4_u8).prop_map(|how| Op::Failing { how }),
         1 => (0..2_000_u64).prop_map(|ms| Op::Wait { ms }),
     ]
@@ -260,6 +262,7 @@ fn perform(world: &mut World, op: Op) {
                 world.broker.restart(&channel(CHANNELS[name]), lost);
             }
         }
+        Op::NewProcess => world.restart(),
         Op::Failing { how } => {
             world.broker.failure =
                 [None, None, None, Some(BrokerFailure::StorageFull)][how as usize];
@@ -333,12 +336,17 @@ fn come_to_rest(world: &mut World) {
     }
 }
 
-/// Whether a filter delivered everything that is still retained, or named it as missing.
+/// Whether a filter delivered everything that was published, or named it as missing.
 fn filter_is_whole(world: &World, filter: &Filter, seen: &Seen) {
+    let broker = &world.broker;
     let began = seen.began.expect("it began").offset;
-    for (channel, position) in world.broker.log.iter().skip(began as usize) {
-        let readable = world.broker.is_retained(channel, *position);
-        if !filter.matches(channel) || !readable || channel.as_str().starts_with("asked/") {
+    let log = broker.log.iter().zip(1..).skip(began as usize);
+    for ((channel, position), sequence) in log {
+        if !filter.matches(channel) || channel.as_str().starts_with("asked/") {
+            continue;
+        }
+        let lost = |(from, to): &(u64, u64)| *from < sequence && sequence <= *to;
+        if !broker.is_on_disk(channel) && seen.restarts.iter().any(lost) {
             continue;
         }
         let here = (position.epoch.0, position.offset);

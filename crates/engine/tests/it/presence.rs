@@ -380,3 +380,96 @@ fn pending_lists_of_members_are_sent_one_by_one_while_there_is_room() {
     engine.handle_writable(connection, 5_000);
     assert_eq!(lists_asked(&mut engine), [], "each is told once");
 }
+
+/// The sessions that are told of a join, in parts of this many; `between` happens after the first.
+fn told_in_parts(world: &mut World, between: impl Fn(&mut World)) -> Vec<usize> {
+    let member = Arc::new(Member {
+        session: bare::session(99),
+        user: "ann".into(),
+        info: "{}".into(),
+    });
+    let change = PresenceChange {
+        channel: channel("kept/a"),
+        member,
+        joined: true,
+    };
+    let event = BrokerEvent::Presence(Arc::new(change));
+    world.workers[0].handle_broker(event, world.now);
+    let mut told = Vec::new();
+    loop {
+        let part = match world.workers[0].poll_delivery_within(3) {
+            None => return told,
+            Some(Delivery::Presence { recipients, .. }) => recipients.connections().to_vec(),
+            Some(_) => continue,
+        };
+        assert!(part.len() <= 3, "{part:?}");
+        let is_first = told.is_empty();
+        told.extend(part.into_iter().map(|connection| {
+            let place = Some((0, connection));
+            let mut clients = world.clients.iter();
+            clients
+                .position(|client| client.connection == place)
+                .unwrap()
+        }));
+        if is_first {
+            between(world);
+        }
+    }
+}
+
+#[test]
+fn a_join_is_told_to_a_large_audience_in_parts() {
+    let mut world = World::new(1, 10);
+    for client in 0..10 {
+        world.connect(client, 0, false);
+        world.subscribe(client, "kept/a", Since::Now);
+    }
+    world.settle();
+    let mut told = told_in_parts(&mut world, |_| {});
+    told.sort_unstable();
+    assert_eq!(told, (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_subscriber_that_leaves_between_two_parts_of_a_join_changes_nothing_for_others() {
+    let mut world = World::new(1, 10);
+    for client in 0..10 {
+        world.connect(client, 0, false);
+        world.subscribe(client, "kept/a", Since::Now);
+    }
+    world.settle();
+    // One who was told, and one who was not.
+    let mut told = told_in_parts(&mut world, |world| {
+        for client in [1, 8] {
+            let (_, connection) = world.clients[client].connection.unwrap();
+            world.workers[0].handle_connection_lost(connection);
+        }
+    });
+    told.sort_unstable();
+    assert_eq!(told, [0, 1, 2, 3, 4, 5, 6, 7, 9]);
+}
+
+#[test]
+fn a_subscriber_that_wants_the_members_is_told_them_when_it_starts() {
+    for wants in [true, false] {
+        let mut world = World::new(1, 1);
+        world.connect(0, 0, false);
+        let wish = Subscribe {
+            members: wants,
+            ..Subscribe::new(channel("kept/a"), Since::Now).with_presence()
+        };
+        world.command(0, Command::Subscribe(wish));
+        world.settle();
+        let lists = world.clients[0].notices().into_iter();
+        let lists = lists.filter(|notice| {
+            matches!(
+                notice,
+                Notice::Reply {
+                    id: None,
+                    reply: Reply::Members { .. }
+                }
+            )
+        });
+        assert_eq!(lists.count(), usize::from(wants));
+    }
+}

@@ -306,6 +306,36 @@ fn history_can_be_read_backward_in_pages_to_the_oldest_publication() {
 }
 
 #[test]
+fn history_read_forward_says_whether_there_is_more() {
+    let mut world = ten_published("kept/a");
+    let mut read = |since, limit| {
+        let channel = channel("kept/a");
+        let history = Command::History {
+            channel,
+            since,
+            limit,
+        };
+        world.command(0, history);
+        world.settle();
+        match world.clients[0].replies().last() {
+            Some(Reply::History {
+                publications, more, ..
+            }) => (publications.len(), *more),
+            other => panic!("{other:?}"),
+        }
+    };
+    let after = |offset| Since::Position(Position::new(1, offset));
+    // A page has three here.
+    assert_eq!(read(Since::Start, 10), (3, true));
+    assert_eq!(read(after(7), 10), (3, false));
+    assert_eq!(read(after(7), 2), (2, true));
+    assert_eq!(read(Since::Last(2), 10), (2, false));
+    assert_eq!(read(after(10), 10), (0, false));
+    // Only the head was asked for.
+    assert_eq!(read(Since::Start, 0), (0, false));
+}
+
+#[test]
 fn history_before_an_invalid_position_reports_the_reason() {
     let mut world = ten_published("kept/a");
     let unknown = read_before(&mut world, Position::new(1, 99));

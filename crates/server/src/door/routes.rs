@@ -87,7 +87,7 @@ impl Routes {
         let native = Spoken {
             subprotocol: Some(native::SUBPROTOCOL),
             check: |_| Ok(()),
-            begin: |_| Speaker::Native,
+            begin: |_| Speaker::Native(native::Native::default()),
         };
         // Clients of JSON-RPC offer no subprotocol.
         let rpc = Spoken {

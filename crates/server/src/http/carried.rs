@@ -6,6 +6,7 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 use http_body_util::Either;
 use hyper::{Method, Request, StatusCode, body::Incoming, header::ORIGIN};
 use offhook::protocol::handshake::ServerDecision;
+use offhook_dialects::native::Native;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
@@ -85,7 +86,7 @@ async fn handle(
         let another = taken.another();
         place.set(Some(taken));
         let guest = Guest {
-            speaker: Speaker::Native,
+            speaker: Speaker::Native(Native::default()),
             identity: admitted.map_err(events::turned_away)?,
             approach,
             peer: client_of(&request).peer,

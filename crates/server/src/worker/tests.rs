@@ -10,7 +10,7 @@ use std::{rc::Rc, sync::Arc};
 
 use offhook::WebSocket;
 use offhook_brokers::Memory;
-use offhook_dialects::Incoming;
+use offhook_dialects::{Incoming, native::Native};
 use offhook_engine::{Limits, RuleBook};
 use tokio::sync::{Notify, watch};
 
@@ -55,7 +55,7 @@ fn worker() -> (Rc<Worker>, watch::Sender<Phase>) {
 /// A connection with the native dialect over this outlet.
 fn connect(worker: &Rc<Worker>, outlet: Outlet) -> Connection {
     let guest = Guest {
-        speaker: Speaker::Native,
+        speaker: Speaker::Native(Native::default()),
         identity: None,
         approach: None,
         peer: None,

@@ -142,6 +142,27 @@ async fn an_unreadable_message_is_answered_with_what_and_where_and_the_connectio
     assert_eq!(caller.ask(json!({"type": "ping"})).await["type"], "pong");
 }
 
+/// A client waited for ever for the answers to the others.
+#[tokio::test]
+async fn one_bad_name_among_several_channels_is_refused_alone() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.caller().await;
+    let names = ["chat1", "chat2", "chat*", "chat3"];
+    caller
+        .say(&json!({"type": "subscribe", "id": 10, "channels": names}).to_string())
+        .await;
+    let mut answers = Vec::new();
+    for _ in names {
+        let answer = caller.hear().await;
+        let kind = answer["type"].as_str().unwrap().to_owned();
+        answers.push((answer["id"].as_u64().unwrap(), kind));
+    }
+    answers.sort();
+    let expected = ["subscribed", "subscribed", "error", "subscribed"];
+    let expected: Vec<_> = (10..).zip(expected.map(str::to_owned)).collect();
+    assert_eq!(answers, expected);
+}
+
 #[tokio::test]
 async fn a_forbidden_command_is_refused_and_the_connection_stays_open() {
     let mut few = config();

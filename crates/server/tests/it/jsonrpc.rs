@@ -96,3 +96,27 @@ async fn a_json_rpc_client_continues_from_its_position_on_another_connection() {
     assert_eq!(heard, (0..10).map(|n| json!(n)).collect::<Vec<_>>());
     hall.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_json_rpc_client_that_watches_a_channel_is_told_who_is_there_at_the_beginning() {
+    let hall = Hall::open(config()).await;
+    let mut native = hall.caller().await;
+    native.subscribe("chat", json!("now")).await;
+    let there = native.session.clone();
+    let mut rpc = open(&hall).await;
+    let number = ask(
+        &mut rpc,
+        1,
+        "subscribe",
+        json!({"channel": "chat", "presence": true}),
+    )
+    .await;
+    let members = told(&mut rpc, "members").await;
+    assert_eq!(members["subscription"], number);
+    let sessions: Vec<_> = members["members"].as_array().unwrap().iter().collect();
+    assert!(
+        sessions.iter().any(|member| member["session"] == there),
+        "{members}"
+    );
+    hall.close().await;
+}

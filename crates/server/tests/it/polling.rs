@@ -148,6 +148,26 @@ async fn a_filter_is_polled_by_its_own_position() {
     assert_eq!(next["publications"], json!([]));
 }
 
+/// Only the last of them was answered, as if it were the filter's.
+#[tokio::test]
+async fn a_poll_by_filter_names_each_channel_that_something_is_missing_of() {
+    let hall = Hall::open(config()).await;
+    let mut publisher = hall.caller().await;
+    let first = poll(&hall, "filter=%23").await;
+    for channel in ["fleeting/a", "fleeting/b", "chat"] {
+        publisher.publish(channel, json!(1)).await;
+    }
+    let answer = poll(&hall, &format!("filter=%23&{}", after(&first))).await;
+    assert_eq!(data(&answer), [json!(1)]);
+    let gaps = answer["gaps"].as_array().unwrap().iter();
+    let mut channels: Vec<_> = gaps.map(|gap| gap["channel"].as_str().unwrap()).collect();
+    channels.sort_unstable();
+    assert_eq!(channels, ["fleeting/a", "fleeting/b"]);
+    assert!(answer.get("gap").is_none(), "{answer}");
+    let next = poll(&hall, &format!("filter=%23&{}", after(&answer))).await;
+    assert!(next.get("gaps").is_none(), "{next}");
+}
+
 #[tokio::test]
 async fn a_polling_client_is_a_member_only_while_its_request_waits() {
     let hall = Hall::open(config()).await;

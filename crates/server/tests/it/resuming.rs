@@ -9,7 +9,10 @@ use offhook_server::{
 };
 use serde_json::{Value, json};
 
-use crate::hall::{Hall, config, on_disk};
+use crate::{
+    caller::Caller,
+    hall::{Hall, config, on_disk},
+};
 
 #[tokio::test]
 async fn a_session_continues_where_its_connection_was_lost() {
@@ -298,7 +301,7 @@ async fn numbered_subscriptions_are_restored_with_their_numbers_and_positions() 
 }
 
 /// Everything until `live`, as data; a gap would be a message without data.
-async fn caught_up(caller: &mut crate::caller::Caller) -> Vec<Value> {
+async fn caught_up(caller: &mut Caller) -> Vec<Value> {
     let mut data = Vec::new();
     loop {
         let message = caller.hear().await;
@@ -385,4 +388,59 @@ async fn a_client_without_lineage_is_told_of_a_new_epoch_by_an_empty_gap() {
     );
     assert_eq!(old.hear_a("message").await["position"], position);
     hall.close().await;
+}
+
+/// A filter's subscription that began, and its token.
+async fn filtering(hall: &Hall, filter: &str) -> Caller {
+    let mut caller = hall.caller().await;
+    let subscribe = json!({"type": "subscribe", "filter": filter, "subscription": 7});
+    assert_eq!(caller.ask(subscribe).await["type"], "subscribed");
+    caller
+}
+
+/// The new process knows nothing of channels that were only in the memory of the one before.
+#[tokio::test]
+async fn a_filter_that_was_away_over_a_restart_is_told_if_channels_without_history_may_have_lost_something()
+ {
+    let directory = tempfile::tempdir().unwrap();
+    for (filter, is_told) in [("#", true), ("fleeting/+", true), ("chat/#", false)] {
+        let hall = Hall::open(on_disk(directory.path())).await;
+        let mut away = filtering(&hall, filter).await;
+        let mut publisher = hall.caller().await;
+        publisher.publish("chat/a", json!("before")).await;
+        publisher.publish("fleeting/a", json!("before")).await;
+        let mut at = Value::Null;
+        let matching = if filter == "#" { 2 } else { 1 };
+        for _ in 0..matching {
+            at = away.hear_a("message").await["at"].clone();
+        }
+        drop(away);
+        publisher.publish("fleeting/a", json!("lost")).await;
+        publisher.publish("chat/a", json!("missed")).await;
+        drop(publisher);
+        hall.close().await;
+        let hall = Hall::open(on_disk(directory.path())).await;
+        let mut back = hall.caller().await;
+        let subscribe = json!({
+            "type": "subscribe", "filter": filter, "subscription": 7, "since": at,
+        });
+        assert_eq!(back.ask(subscribe).await["live"], false);
+        if is_told {
+            let gap = back.hear_a("gap").await;
+            assert_eq!(
+                (
+                    &gap["filter"],
+                    &gap["reason"],
+                    &gap["from"],
+                    &gap["channel"]
+                ),
+                (&json!(filter), &json!("restarted"), &at, &Value::Null)
+            );
+        }
+        if filter != "fleeting/+" {
+            assert_eq!(back.hear_a("message").await["data"], "missed");
+        }
+        back.hear_a("live").await;
+        hall.close().await;
+    }
 }

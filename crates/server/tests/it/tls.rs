@@ -1,14 +1,15 @@
 //! TLS from two files.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use offhook::{Connect, Tls};
 use offhook_server::{Config, Server, StartError, config::TlsFiles};
 use serde_json::json;
+use tokio::{io::AsyncReadExt, net::TcpStream, task::JoinSet, time::timeout};
 
 use crate::{
     caller::Caller,
-    hall::{Hall, config},
+    hall::{Hall, NEVER, config},
 };
 
 fn with_files(directory: &Path, cert: &str, key: &str) -> Config {
@@ -46,6 +47,28 @@ async fn over_tls_connections_are_served_and_https_pages_have_the_same_origin() 
     // A client that uses plain HTTP here gets no plain answer.
     let plain = hall.number().open().await;
     assert!(plain.is_err());
+}
+
+/// TLS costs more than everything after it, so that such a connection is not even answered.
+#[tokio::test]
+async fn handshakes_that_come_too_fast_are_closed_before_tls() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (cert, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+    let mut config = with_files(directory.path(), &cert, &key);
+    config.connections.handshakes_per_second = 1;
+    config.connections.handshake_burst = 2;
+    // No connection is closed for its silence meanwhile.
+    config.connections.handshake_timeout = Duration::from_secs(600);
+    let hall = Hall::open(config).await;
+    let mut silent = JoinSet::new();
+    for _ in 0..50 {
+        let mut stream = TcpStream::connect(hall.address()).await.unwrap();
+        silent.spawn(async move { stream.read(&mut [0]).await });
+    }
+    let first = timeout(NEVER, silent.join_next()).await.unwrap();
+    // Nothing was sent, and nothing was received but the end.
+    assert!(!matches!(first, Some(Ok(Ok(1..)))), "{first:?}");
 }
 
 #[tokio::test]

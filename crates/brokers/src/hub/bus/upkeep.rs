@@ -34,7 +34,11 @@ impl Bus {
             .cloned()
             .collect();
         for channel in gone {
-            self.remove_stream(&channel);
+            if let Some(stream) = self.remove_stream(&channel)
+                && !stream.is_empty()
+            {
+                self.forgotten.push(channel, &stream);
+            }
             self.epoch = fresh_epoch(Some(self.epoch), self.now);
         }
     }

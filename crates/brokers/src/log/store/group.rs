@@ -14,6 +14,7 @@ use super::{
         retained::Retained,
     },
     BATCH, CHANNELS, Newest, Store,
+    rules::RULES,
 };
 use crate::{cursors::Cursor, hub::Change};
 
@@ -50,6 +51,11 @@ impl Group {
             record: Vec::new(),
             size: Size::default(),
         }
+    }
+
+    /// Records the rules that apply from now on, with those of before.
+    pub(in crate::log) fn remember_rules(&mut self, rules: &[u8]) {
+        self.batch.insert(&self.store.node, RULES, rules);
     }
 
     pub(in crate::log) const fn size(&self) -> Size {

@@ -247,6 +247,7 @@ impl Writer {
             // They are loaded again with the new rules, from what is on disk now.
             self.channels.clear();
             self.upkeep.clear();
+            self.keep_rules();
         }
         if last {
             self.keep_sequence();
@@ -278,6 +279,16 @@ impl Writer {
         if !known {
             // If this fails, those readers get a gap, and nothing else happens.
             let _told = self.commit(store.group());
+        }
+    }
+
+    /// Saves the rules that apply now.
+    fn keep_rules(&mut self) {
+        if let Some(store) = self.store.writable() {
+            let mut group = store.group();
+            group.remember_rules(&self.shared.past_rules().encode());
+            // If this fails, a later process assumes the rules of before.
+            let _told = self.commit(group);
         }
     }
 

@@ -4,6 +4,7 @@ use offhook_dialects::native::client::Filter;
 use serde_json::json;
 
 use super::*;
+use crate::event::GapReason;
 
 fn filter(pattern: &str) -> Subscribe {
     Subscribe {
@@ -121,6 +122,30 @@ fn only_a_gap_of_the_whole_filter_changes_its_position() {
         }
     }
     assert_eq!(channels, [Some("sensors/a".to_owned()), None]);
+}
+
+#[test]
+fn after_a_restart_of_the_server_a_filter_continues_at_its_position_of_the_new_epoch() {
+    let mut harness = Harness::online("r1");
+    let (sensors, number) = following(&mut harness, 100);
+    harness.says(json!({
+        "type": "gap", "subscription": number, "filter": "sensors/+", "from": at(100),
+        "to": "18.100", "reason": "restarted",
+    }));
+    let gap = loop {
+        match harness.core.take(sensors, harness.now).0 {
+            Taken::Event(Event::Gap(gap)) => break gap,
+            Taken::Event(_) => {}
+            Taken::Nothing | Taken::Ended(_) => panic!("there is a gap"),
+        }
+    };
+    assert_eq!(
+        (gap.reason.clone(), gap.count()),
+        (GapReason::Restarted, None)
+    );
+    harness.is_lost();
+    harness.come_online("r2");
+    assert_eq!(harness.sent_one("subscribe")["since"], "18.100");
 }
 
 #[test]

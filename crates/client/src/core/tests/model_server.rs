@@ -167,7 +167,7 @@ impl ModelServer {
             }
             Request::SubscribeAll(all) => {
                 for (id, command) in all.commands() {
-                    self.command(id, command);
+                    self.command(id, command.expect("a client sends valid names"));
                 }
             }
         }

@@ -59,7 +59,9 @@ fn encode_connect(connect: &Connect) -> String {
 }
 
 fn encode_subscribe_all(all: &SubscribeAll) -> String {
-    let names = all.channels.iter().map(|(name, _)| json(name.as_str()));
+    // Names that are refused are not sent.
+    let channels = all.channels.iter().flatten();
+    let names = channels.clone().map(|(name, _)| json(name.as_str()));
     let object = Object::new("subscribe")
         .raw("id", all.id.0)
         .list("channels", names);
@@ -70,7 +72,7 @@ fn encode_subscribe_all(all: &SubscribeAll) -> String {
     if !all.echo {
         object = object.raw("echo", false);
     }
-    let own = all.channels.iter().filter_map(|(name, position)| {
+    let own = channels.filter_map(|(name, position)| {
         let position = (*position)?;
         Some((name.as_str().to_owned(), position))
     });

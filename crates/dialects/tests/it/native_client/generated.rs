@@ -13,7 +13,7 @@ pub(super) fn channel() -> impl Strategy<Value = ChannelName> {
 }
 
 pub(super) fn position() -> impl Strategy<Value = Position> {
-    (any::<u64>(), any::<u64>()).prop_map(|(epoch, offset)| Position::new(epoch, offset))
+    (0..1_u64 << 53, 0..1_u64 << 53).prop_map(|(epoch, offset)| Position::new(epoch, offset))
 }
 
 pub(super) fn since() -> impl Strategy<Value = Since> {
@@ -106,7 +106,7 @@ pub(super) fn subscribe_all() -> impl Strategy<Value = Request> {
         |(id, channels, since, (presence, echo))| {
             Request::SubscribeAll(SubscribeAll {
                 id: CommandId(id),
-                channels: channels.into_iter().collect(),
+                channels: channels.into_iter().map(Ok).collect(),
                 since,
                 presence,
                 echo,

@@ -29,8 +29,9 @@ pub(in crate::engine) struct Connection {
     pub(in crate::engine) credit: usize,
     pub(in crate::engine) commands: TokenBucket,
     pub(in crate::engine) publishes: TokenBucket,
-    /// Refusals for exceeding the rate since the last success.
-    pub(in crate::engine) refused: u32,
+    /// How many more refusals for exceeding the rate it may get before it is closed. Refilled at the
+    /// rate of commands.
+    pub(in crate::engine) refusals: TokenBucket,
     pub(in crate::engine) mark: u32,
     /// Unanswered requests to the broker; at most `Limits::requests_per_connection`.
     pub(in crate::engine) in_flight: u16,

@@ -1,10 +1,11 @@
 //! The state of a subscription, and its progress.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     ask::VerdictId,
-    broker::{ReadStart, Resolution},
+    broker::{ChannelGap, ReadStart, Resolution},
+    channel_name::ChannelName,
     command::{CommandId, Since},
     delivery::{ConnectionId, GapReason},
     position::Position,
@@ -149,6 +150,8 @@ pub(in crate::engine) struct Opening {
     pub(in crate::engine) command: Option<CommandId>,
     /// The session had it on an earlier connection.
     pub(in crate::engine) restored: bool,
+    /// The members are told when it starts.
+    pub(in crate::engine) members: bool,
     pub(in crate::engine) since: Since,
     /// The pending question to the outside whether it is allowed.
     pub(in crate::engine) asked: Option<VerdictId>,
@@ -172,7 +175,22 @@ pub(in crate::engine) struct Behind {
     pub(in crate::engine) at_head: bool,
     /// How many of the feed's jumps were handled.
     pub(in crate::engine) jumps: u32,
+    /// The newest gaps of a filter's channels that the client was told. A page that is read again
+    /// contains them again.
+    told: VecDeque<Told>,
 }
+
+/// A gap of one of a filter's channels that the client was told.
+#[derive(Debug)]
+struct Told {
+    channel: ChannelName,
+    from: Position,
+    to: Position,
+}
+
+/// The maximum number of gaps remembered as told. 64: as many channels as a filter's slow client
+/// commonly has; beyond that, one may be told twice.
+const TOLD: usize = 64;
 
 /// What a page of a filter's publications covers. Channels without history are not in pages: what a
 /// subscription missed in them is announced by the pages that pass it, so that nothing newer may be
@@ -274,6 +292,7 @@ impl Behind {
             waits: Waits::Nothing,
             at_head: false,
             jumps: 0,
+            told: VecDeque::new(),
         }
     }
 
@@ -305,6 +324,34 @@ impl Behind {
             // The same position, as the stream now names it.
             None => self.move_to(start.after),
         }
+    }
+
+    /// The position from which a gap of one of a filter's channels is to be told; none if the client
+    /// was told all of it.
+    pub(in crate::engine) fn untold(&mut self, gap: &ChannelGap) -> Option<Position> {
+        let mut known = self.told.iter_mut();
+        let Some(told) = known.find(|told| told.channel == gap.channel) else {
+            if self.told.len() >= TOLD {
+                self.told.pop_front();
+            }
+            self.told.push_back(Told {
+                channel: gap.channel.clone(),
+                from: gap.from,
+                to: gap.to,
+            });
+            return Some(gap.from);
+        };
+        let goes_on = told.to.epoch == gap.to.epoch
+            && told.from.offset <= gap.from.offset
+            && gap.from.offset <= told.to.offset;
+        if !goes_on {
+            (told.from, told.to) = (gap.from, gap.to);
+            return Some(gap.from);
+        }
+        if gap.to.offset <= told.to.offset {
+            return None;
+        }
+        Some(std::mem::replace(&mut told.to, gap.to))
     }
 
     /// Forgets the page: what is left of it is read again.

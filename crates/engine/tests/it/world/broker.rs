@@ -14,6 +14,8 @@ pub(crate) struct ModelBroker {
     pub(crate) streams: BTreeMap<ChannelName, Stream>,
     /// Every publication so far, in order.
     pub(crate) log: Vec<(ChannelName, Position)>,
+    /// For each epoch of that order, how many publications there were when it began.
+    pub(crate) lives: Vec<u64>,
     filters: Vec<BTreeSet<Filter>>,
     /// Durable sessions.
     pub(crate) sessions: BTreeMap<SessionId, (bytes::Bytes, std::time::Duration)>,
@@ -44,6 +46,7 @@ impl ModelBroker {
             rules,
             streams: BTreeMap::new(),
             log: Vec::new(),
+            lives: vec![0],
             filters: vec![BTreeSet::new(); workers],
             sessions: BTreeMap::new(),
             requests: vec![VecDeque::new(); workers],
@@ -395,10 +398,37 @@ impl ModelBroker {
         }
     }
 
-    /// The newest place in the order of all channels. Every life of the model has one epoch of that
+    /// The newest place in the order of all channels. Each life of the broker has one epoch of that
     /// order.
     pub(crate) fn newest(&self) -> Position {
-        Position::new(1, self.log.len() as u64)
+        Position::new(self.lives.len() as u64, self.log.len() as u64)
+    }
+
+    /// Whether a channel's stream is on disk, which survives the end of the process.
+    pub(crate) fn is_on_disk(&self, channel: &ChannelName) -> bool {
+        let rules = self.rules.rules(channel).unwrap();
+        rules.history.is_kept() || rules.state.is_kept()
+    }
+
+    /// The process ends and another one begins: streams on disk go on, all others are gone.
+    pub(crate) fn new_life(&mut self) {
+        self.lives.push(self.log.len() as u64);
+        let names: Vec<_> = self.streams.keys().cloned().collect();
+        for name in names {
+            if self.is_on_disk(&name) {
+                self.restart(&name, 0);
+            } else {
+                self.new_epoch(&name);
+            }
+        }
+        for worker in 0..self.events.len() {
+            self.requests[worker].clear();
+            self.events[worker].clear();
+            self.reads[worker].clear();
+            self.followers[worker].clear();
+            self.filters[worker].clear();
+        }
+        self.members.clear();
     }
 
     /// Whether a publication can still be read.
@@ -417,8 +447,15 @@ impl ModelBroker {
         let mut publications = Vec::new();
         let mut gaps: Vec<ChannelGap> = Vec::new();
         let mut complete = true;
-        for (channel, position) in self.log.iter().skip(after.offset as usize) {
+        let head = self.newest();
+        let began = self.lives[self.lives.len() - 1];
+        let log = self.log.iter().zip(1..).skip(after.offset as usize);
+        for ((channel, position), sequence) in log {
             if !filter.matches(channel) {
+                continue;
+            }
+            // An earlier process had it, of which nothing is known any more.
+            if sequence <= began && !self.is_on_disk(channel) {
                 continue;
             }
             if publications.len() == limit.count as usize {
@@ -430,7 +467,9 @@ impl ModelBroker {
                 publications.push(Arc::clone(publication));
                 continue;
             }
-            match gaps.iter_mut().find(|gap| gap.channel == *channel) {
+            let of_it =
+                |gap: &&mut ChannelGap| gap.channel == *channel && gap.to.epoch == position.epoch;
+            match gaps.iter_mut().find(of_it) {
                 Some(gap) => gap.to = *position,
                 None => gaps.push(ChannelGap {
                     channel: channel.clone(),
@@ -440,10 +479,24 @@ impl ModelBroker {
                 }),
             }
         }
+        let may_be_lost = |rules: &ChannelRules| !rules.history.is_kept() && !rules.state.is_kept();
+        let is_earlier = after.epoch != head.epoch;
+        let start = if is_earlier && self.rules.may_match(filter, may_be_lost) {
+            ReadStart {
+                resolution: Resolution::Restarted,
+                agreed: after,
+                after: Position {
+                    epoch: head.epoch,
+                    ..after
+                },
+            }
+        } else {
+            ReadStart::at(after)
+        };
         BrokerEvent::FilterHistory {
             id,
-            head: self.newest(),
-            start: ReadStart::at(after),
+            head,
+            start,
             gaps,
             publications,
             complete,

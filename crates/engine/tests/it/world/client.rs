@@ -160,6 +160,10 @@ impl Client {
                 seen.position = seen.low();
                 seen.undone.clear();
             }
+            if seen.position.is_none() {
+                // It is subscribed to anew.
+                seen.began = None;
+            }
             seen.on_this_connection.clear();
             seen.values.clear();
             seen.last = 0;
@@ -182,6 +186,7 @@ impl Client {
                 id: old.id,
                 since: Since::Position(old.position),
                 presence: old.presence,
+                members: true,
                 echo: old.echo,
                 flow: old.flow,
             };
@@ -354,7 +359,14 @@ impl Client {
                     seen.on_this_connection
                         .retain(|offset| *offset <= to.offset);
                 }
-                let channel = subscription.target.channel().unwrap();
+                let Some(channel) = subscription.target.channel() else {
+                    assert_eq!(*reason, GapReason::Restarted, "the order never diverges");
+                    assert!(from.epoch.0 < to.epoch.0 && from.offset <= to.offset);
+                    let began = broker.lives[to.epoch.0 as usize - 1];
+                    seen.restarts.push((from.offset, began));
+                    seen.position = Some(*to);
+                    return;
+                };
                 check_gap(channel, *from, *to, *reason, broker);
                 let values = std::mem::take(&mut seen.values);
                 if *reason == GapReason::State {
@@ -381,6 +393,11 @@ impl Client {
                 };
                 assert!(!seen.confirmed, "subscribed twice");
                 (seen.confirmed, seen.live) = (true, *live);
+                if seen.began.is_none() {
+                    // What earlier processes lost is no part of the oldest that is retained.
+                    let began = broker.lives[broker.lives.len() - 1];
+                    seen.restarts.push((0, began));
+                }
                 seen.began.get_or_insert(match seen.wish.since {
                     Since::Start => Position::new(1, 0),
                     Since::Now | Since::State | Since::Last(_) | Since::Position(_) => *position,

@@ -27,6 +27,8 @@ const GRANT: usize = OUTBOX / 2;
 
 pub(crate) struct World {
     pub(crate) now: Now,
+    limits: Limits,
+    rules: Arc<RuleBook>,
     pub(crate) workers: Vec<Engine>,
     pub(crate) broker: ModelBroker,
     pub(crate) clients: Vec<Client>,
@@ -99,8 +101,10 @@ impl World {
         let engine = || Engine::new(limits.clone(), Arc::clone(&rules), now);
         Self {
             now,
+            limits: limits.clone(),
             workers: (0..workers).map(|_| engine()).collect(),
             broker: ModelBroker::new(workers, Arc::clone(&rules)),
+            rules: Arc::clone(&rules),
             clients: (0..clients).map(Client::new).collect(),
             asks: vec![Vec::new(); workers],
         }
@@ -112,6 +116,22 @@ impl World {
         for worker in 0..self.workers.len() {
             self.workers[worker].handle_timeout(self.now);
             self.pump(worker);
+        }
+    }
+
+    /// The server's process ends, and another one begins: all connections are lost, and everything
+    /// in memory.
+    pub(crate) fn restart(&mut self) {
+        for client in &mut self.clients {
+            if client.connection.is_some() {
+                client.lost();
+            }
+        }
+        self.broker.new_life();
+        for worker in 0..self.workers.len() {
+            let rules = Arc::clone(&self.rules);
+            self.workers[worker] = Engine::new(self.limits.clone(), rules, self.now);
+            self.asks[worker].clear();
         }
     }
 

@@ -75,6 +75,7 @@ pub(crate) fn check_gap(
             assert!(channel.as_str().starts_with("price/") && to.offset > from.offset);
         }
         GapReason::State => assert!(channel.as_str().starts_with("state/")),
+        GapReason::Restarted => panic!("only filters are told of restarts"),
         GapReason::EvictedByAge | GapReason::Damaged | GapReason::UnknownPosition => {}
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Seen {
     pub(crate) came: BTreeMap<ChannelName, Came>,
     /// For a filter: the position after which it started.
     pub(crate) began: Option<Position>,
+    /// For a filter: ranges of the broker's order in which what is not on disk was lost.
+    pub(crate) restarts: Vec<(u64, u64)>,
     /// For an acknowledged flow: unacknowledged publications, each with what was delivered before
     /// it.
     pub(crate) undone: BTreeMap<u64, (Position, Position)>,
@@ -49,6 +51,7 @@ impl Seen {
             live: false,
             by,
             came: BTreeMap::new(),
+            restarts: Vec::new(),
             undone: BTreeMap::new(),
             done: BTreeSet::new(),
             on_this_connection: BTreeSet::new(),

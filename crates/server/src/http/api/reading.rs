@@ -53,7 +53,6 @@ pub(super) async fn history(call: &Call<'_>) -> Published {
             limit,
         },
     };
-    let backward = matches!(command, Command::HistoryBefore { .. });
     let reply = ask(call, command).await?;
     let Reply::History {
         head,
@@ -69,9 +68,7 @@ pub(super) async fn history(call: &Call<'_>) -> Published {
     let mut answer = JsonObject::default();
     answer.set("head", head.to_string());
     answer.set("messages", messages);
-    if backward {
-        answer.set("more", more);
-    }
+    answer.set("more", more);
     if let Some(gap) = gap {
         answer.set("gap", gap.name());
     }

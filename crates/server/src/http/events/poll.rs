@@ -6,7 +6,7 @@ use std::time::Duration;
 use offhook_dialects::sse::{Parsed, Wanted};
 use offhook_engine::{Position, Since};
 use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use super::{going_away, of_event};
@@ -38,6 +38,8 @@ struct Page {
     publications: Vec<Box<RawValue>>,
     bytes: usize,
     gap: Option<serde_json::Value>,
+    /// Gaps of single channels that a filter matches, which do not change its position.
+    gaps: Vec<serde_json::Value>,
     /// Whether all retained publications were read.
     is_live: bool,
     /// Whether more has been published already.
@@ -104,9 +106,21 @@ impl Wish {
     }
 }
 
+/// A gap as it is answered.
+fn shown(gap: &serde_json::Value) -> serde_json::Value {
+    let fields = ["channel", "from", "to", "reason", "agreed"];
+    let known = fields.iter().filter_map(|field| {
+        // The subscription of a channel is the request's.
+        let redundant = *field == "channel" && gap.get("filter").is_none();
+        let value = gap.get(field).filter(|_| !redundant)?;
+        Some(((*field).to_owned(), value.clone()))
+    });
+    serde_json::Value::Object(known.collect())
+}
+
 impl Page {
     fn has_any(&self) -> bool {
-        self.gap.is_some() || !self.publications.is_empty()
+        self.gap.is_some() || !self.gaps.is_empty() || !self.publications.is_empty()
     }
 
     /// Adds all complete events. Returns whether the page is complete.
@@ -136,17 +150,18 @@ impl Page {
                 let subscribed = serde_json::from_str::<Subscribed>(&event.data);
                 self.is_live = subscribed.is_ok_and(|subscribed| subscribed.live);
             }
-            // The next request starts before the gap, and reports it.
-            "gap" if !self.publications.is_empty() => {
-                self.more = true;
-                return Ok(true);
-            }
             "gap" => {
                 let gap: serde_json::Value = serde_json::from_str(&event.data).unwrap_or_default();
-                self.gap = Some(json!({
-                    "from": gap["from"], "to": gap["to"], "reason": gap["reason"],
-                    "agreed": gap["agreed"],
-                }));
+                let known = shown(&gap);
+                if gap.get("filter").is_some() && gap.get("channel").is_some() {
+                    self.gaps.push(known);
+                } else if self.publications.is_empty() {
+                    self.gap = Some(known);
+                } else {
+                    // The next request starts before the gap, and reports it.
+                    self.more = true;
+                    return Ok(true);
+                }
             }
             "live" => self.is_live = true,
             "" => {
@@ -175,13 +190,12 @@ impl Page {
             position.offset,
             publications.join(",")
         );
-        if let Some(serde_json::Value::Object(gap)) = &self.gap {
-            let known: serde_json::Map<_, _> = gap
-                .iter()
-                .filter(|(_, value)| !value.is_null())
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect();
-            text.push_str(&format!(",\"gap\":{}", serde_json::Value::Object(known)));
+        if let Some(gap) = &self.gap {
+            text.push_str(&format!(",\"gap\":{gap}"));
+        }
+        if !self.gaps.is_empty() {
+            let gaps = serde_json::Value::from(self.gaps.clone());
+            text.push_str(&format!(",\"gaps\":{gaps}"));
         }
         if self.more {
             text.push_str(",\"more\":true");

@@ -1,0 +1,200 @@
+//! Whether a pattern and a filter have names in common, judged by their texts.
+
+use crate::{channel_name::Pattern, filter::Filter};
+
+/// One step of a text with wildcards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    /// This character.
+    Only(char),
+    /// Any characters.
+    Any,
+    /// Any characters of one level: all but `/`.
+    Level,
+}
+
+impl Token {
+    fn repeats(self) -> bool {
+        matches!(self, Self::Any | Self::Level)
+    }
+
+    fn allows(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) | (_, Self::Any) => true,
+            (Self::Only(one), Self::Only(other)) => one == other,
+            (Self::Level, Self::Only(c)) | (Self::Only(c), Self::Level) => c != '/',
+            (Self::Level, Self::Level) => true,
+        }
+    }
+}
+
+impl Pattern {
+    /// Whether some name matches both this pattern and a filter. May be true where none does, if the
+    /// names that remain are not valid, and is never false where one does. Takes time proportional
+    /// to the product of their lengths.
+    pub(crate) fn overlaps(&self, filter: &Filter) -> bool {
+        let pattern: Vec<_> = self.as_str().chars().map(of_pattern).collect();
+        let filter = filter.as_str();
+        // "a/#" also matches "a".
+        let without = filter.strip_suffix("/#");
+        let forms = std::iter::once(filter).chain(without);
+        forms
+            .map(of_filter)
+            .any(|filter| have_in_common(&pattern, &filter))
+    }
+
+    /// Whether this pattern matches every name that a filter matches. May be false where it does,
+    /// and is never true where it does not.
+    pub(crate) fn contains(&self, filter: &Filter) -> bool {
+        let filter = filter.as_str();
+        let without = filter.strip_suffix("/#");
+        let mut forms = std::iter::once(filter).chain(without);
+        // A control character stands for a wildcard: no name has one, so only `*` can match it.
+        forms.all(|form| {
+            let levels = form.split('/');
+            let marked: Vec<&str> = levels
+                .map(|level| match level {
+                    "+" | "#" => "\0",
+                    level => level,
+                })
+                .collect();
+            !self.as_str().contains('\0') && self.fits(&marked.join("/"))
+        })
+    }
+}
+
+fn of_pattern(c: char) -> Token {
+    match c {
+        '*' => Token::Any,
+        c => Token::Only(c),
+    }
+}
+
+/// In a filter, wildcards stand alone between slashes.
+fn of_filter(filter: &str) -> Vec<Token> {
+    let mut tokens = Vec::with_capacity(filter.len());
+    for (n, level) in filter.split('/').enumerate() {
+        if n > 0 {
+            tokens.push(Token::Only('/'));
+        }
+        match level {
+            "+" => tokens.push(Token::Level),
+            "#" => tokens.push(Token::Any),
+            level => tokens.extend(level.chars().map(Token::Only)),
+        }
+    }
+    tokens
+}
+
+/// Whether some text matches both, wholly.
+fn have_in_common(one: &[Token], other: &[Token]) -> bool {
+    // `after[j]`: whether the rest of `one` and `other[j..]` have a text in common.
+    let mut after: Vec<bool> = (0..=other.len())
+        .map(|j| other[j..].iter().all(|token| token.repeats()))
+        .collect();
+    for a in one.iter().rev() {
+        let mut here = vec![false; other.len() + 1];
+        here[other.len()] = a.repeats() && after[other.len()];
+        for j in (0..other.len()).rev() {
+            let b = other[j];
+            let ends = (a.repeats() && after[j]) || (b.repeats() && here[j + 1]);
+            let next = match (a.repeats(), b.repeats()) {
+                // A character that both wildcards match need not be there.
+                (true, true) => false,
+                (true, false) => a.allows(b) && here[j + 1],
+                (false, true) => a.allows(b) && after[j],
+                (false, false) => a.allows(b) && after[j + 1],
+            };
+            here[j] = ends || next;
+        }
+        after = here;
+    }
+    after[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::channel_name::ChannelName;
+
+    fn filter(text: &str) -> Filter {
+        Filter::new(text).unwrap()
+    }
+
+    #[test]
+    fn a_pattern_and_a_filter_overlap_if_a_name_matches_both() {
+        for (pattern, text, expected) in [
+            ("flow/*", "#", true),
+            ("flow/*", "kept/+", false),
+            ("flow/*", "kept/#", false),
+            ("*", "kept/#", true),
+            ("kept/*/x", "kept/+", false),
+            ("kept/a/*", "kept/+", false),
+            ("kept", "kept/#", true),
+            ("kept", "kept/+", false),
+            ("*x", "a/+/y", false),
+            ("*x", "a/+/yx", true),
+            ("a/b", "+/b", true),
+            ("ab", "+/b", false),
+            ("", "#", true),
+        ] {
+            assert_eq!(
+                Pattern::new(pattern).overlaps(&filter(text)),
+                expected,
+                "{pattern} and {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pattern_contains_a_filter_if_it_matches_all_of_its_names() {
+        for (pattern, text, expected) in [
+            ("*", "#", true),
+            ("kept/*", "kept/+", true),
+            ("kept/*", "kept/+/x", true),
+            // It also matches "kept".
+            ("kept/*", "kept/#", false),
+            ("kept*", "kept/#", true),
+            ("kept/*", "#", false),
+            // Without a star, it is a single name.
+            ("kept/+", "kept/+", false),
+            ("kept/a", "kept/a", true),
+        ] {
+            assert_eq!(
+                Pattern::new(pattern).contains(&filter(text)),
+                expected,
+                "{pattern} and {text}"
+            );
+        }
+    }
+
+    fn text(wild: &'static [&'static str]) -> impl Strategy<Value = String> {
+        let part = prop_oneof![Just("a"), Just("b"), Just("/"), prop::sample::select(wild)];
+        prop::collection::vec(part, 1..6).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_that_matches_both_is_never_missed(
+            pattern in text(&["*"]),
+            other in text(&["+", "#"]),
+            names in prop::collection::vec(text(&["a"]), 1..20),
+        ) {
+            let Ok(filter) = Filter::new(&other) else { return Ok(()) };
+            let pattern = Pattern::new(&pattern);
+            for name in names {
+                let Ok(name) = ChannelName::new(&name) else { continue };
+                if !filter.matches(&name) {
+                    continue;
+                }
+                if pattern.matches(&name) {
+                    prop_assert!(pattern.overlaps(&filter), "{:?} {} {}", pattern, filter, name);
+                } else {
+                    prop_assert!(!pattern.contains(&filter), "{:?} {} {}", pattern, filter, name);
+                }
+            }
+        }
+    }
+}
