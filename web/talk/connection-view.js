@@ -2,14 +2,17 @@
 
 import { byId } from './dom.js';
 
+/** Transports other than WebSocket, as the page names them. */
+const OVER = { sse: 'over a stream of events', polling: 'over polls' };
+
 /** `{ state, text, canHurry }` for the states of the client and of the subscription. */
-export function describe(connection, subscription, latency, now) {
+export function describe(connection, subscription, latency, transport, now) {
   const seconds = Math.max(0, Math.ceil((connection.retryAt - now) / 1_000));
   switch (connection.name) {
     case 'open':
       if (subscription === 'waiting' || subscription === 'catching_up') return { state: 'catching-up', text: 'catching up' };
       if (subscription === 'ended') return { state: 'closed', text: 'the room is closed' };
-      return { state: 'open', text: latency === undefined ? 'open' : `open · ${latency} ms` };
+      return { state: 'open', text: ['open', OVER[transport], latency !== undefined && `${latency} ms`].filter(Boolean).join(' · ') };
     case 'connecting':
       return { state: 'connecting', text: connection.attempt > 1 ? 'reconnecting' : 'connecting' };
     case 'waiting':
@@ -33,9 +36,9 @@ export class ConnectionView {
 
   show() {
     clearTimeout(this.#timer);
-    const [connection, subscription, latency] = this.#get();
-    const { state, text, canHurry } = describe(connection, subscription, latency, Date.now());
-    byId('connection').dataset.state = state;
+    const [connection, subscription, latency, transport = ''] = this.#get();
+    const { state, text, canHurry } = describe(connection, subscription, latency, transport, Date.now());
+    Object.assign(byId('connection').dataset, { state, transport });
     byId('connection').title = connection.error?.message ?? '';
     // Written only when it changes: each change is read out.
     if (byId('connection-text').textContent !== text) byId('connection-text').textContent = text;

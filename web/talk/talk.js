@@ -25,7 +25,7 @@ const composer = new Composer({
   say: (text) => current.say(text),
   writes: () => current.typing.writes(),
 });
-const connection = new ConnectionView(() => [client.state, current.state, client.latency], () => client.reconnect());
+const connection = new ConnectionView(() => [client.state, current.state, client.latency, client.transport], () => client.reconnect());
 
 /** Connects under my name. The connection under the name before has been closed. */
 function begin() {
@@ -140,7 +140,7 @@ function roomOf(channel) {
 
 function connectionChanged(state) {
   if (state.name === 'open') for (const room of rooms.values()) room.opened();
-  const { text } = describe(state, 'live', undefined, Date.now());
+  const { text } = describe(state, 'live', undefined, client.transport, Date.now());
   wire.note('The connection', state.error?.message ?? (state.name === 'open' && state.resumed ? 'open again, with the same session' : text));
   showConnection();
   showCurrentPeople();

@@ -85,12 +85,14 @@ test('anything received can be shown', () => {
 });
 
 test('the state of the connection is described in words', () => {
-  const say = (connection, subscription = 'live', latency = undefined) => describe(connection, subscription, latency, 1_000).text;
+  const say = (connection, subscription = 'live', latency = undefined, transport = 'websocket') => describe(connection, subscription, latency, transport, 1_000).text;
   assert.equal(say({ name: 'connecting', attempt: 1 }), 'connecting');
   assert.equal(say({ name: 'connecting', attempt: 2 }), 'reconnecting');
   assert.equal(say({ name: 'waiting', retryAt: 3_001 }), 'reconnecting in 3 s');
   assert.equal(say({ name: 'open' }, 'catching_up'), 'catching up');
   assert.equal(say({ name: 'open' }, 'live', 12), 'open · 12 ms');
+  assert.equal(say({ name: 'open' }, 'live', 12, 'sse'), 'open · over a stream of events · 12 ms');
+  assert.equal(say({ name: 'open' }, 'live', undefined, 'polling'), 'open · over polls');
   assert.equal(say({ name: 'offline', retryAt: 3_001 }), 'offline');
   assert.equal(say({ name: 'closed', error: { code: 'replaced' } }), 'open elsewhere');
 });

@@ -43,12 +43,13 @@ export class Client extends Emitter {
   #closing;
   // The ping in flight: its `id`, and when it was sent.
   #pinged;
-  #isExplained = false;
   /** `{ name }`: `connecting`, `open`, `waiting` or `offline` (until `retryAt`), or `closed` (with its `error`). */
   state = { name: 'connecting', attempt: 1 };
   /** The name that other members see. It stays the same when the next connection resumes the session. */
   session;
   user;
+  /** How messages travel: `websocket`, `sse` or `polling`. */
+  transport;
   /** The round trip of the last ping in milliseconds. */
   latency;
 
@@ -149,16 +150,18 @@ export class Client extends Emitter {
 
   /** Closes for good and ends the session. Unsent publications stay in the store. */
   close() {
-    this.#connection.stop(1000, '');
+    this.#connection.stop();
   }
 
   #newConnection(url) {
-    const { token, backoff, openWithin } = this.#options;
+    const { token, backoff, openWithin, transports } = this.#options;
     // One that cannot be an address is an error of the caller.
     if (typeof url !== 'function') address(url);
     const ask = async () => {
       this.#token = await current(token);
-      return address(await current(url));
+      const href = address(await current(url));
+      await this.#environment.recall?.(href, transports).catch(() => {});
+      return href;
     };
     const settings = { url: ask, protocols: [SUBPROTOCOL], backoff, openWithin };
     return new Connection(this.#environment, settings, {
@@ -246,7 +249,8 @@ export class Client extends Emitter {
     this.#connecting = undefined;
     this.#isOpen = true;
     this.#ponged(id);
-    Object.assign(this, { session, user });
+    const { transport = 'websocket' } = this.#connection.socket;
+    Object.assign(this, { session, user, transport });
     this.#subscriptions.opened(resumed);
     if (!resumed) this.#subscriptions.sealed = [];
     // Empty: there is no token for this session, which comes back with its positions.
@@ -303,9 +307,11 @@ export class Client extends Emitter {
     this.#advice = { at, cancel };
   }
 
-  #ended({ code, url }) {
+  #ended(end) {
+    const { code } = end;
     const [advice, closing] = [this.#advice, this.#closing];
-    if (url !== undefined) this.#explain(url);
+    // Perhaps no WebSocket gets through: the other transports are loaded, which decide about the next attempt.
+    if (!this.#isOpen) this.#environment.fallBack?.(end, this);
     // RFC 6455 §7.4.1: 1009, message too big. Sent again it would end the next connection too.
     const dropped = code === 1009 && this.#outbox.dropLargest();
     this.#lost();
@@ -315,14 +321,6 @@ export class Client extends Emitter {
     if (closing === 'flood') return { retry: true, atLeast: AFTER_FLOOD };
     const isRenewed = code === 4003 && typeof this.#options.token === 'function';
     return { retry: dropped || isRenewed || closing === 'too_slow' || undefined };
-  }
-
-  /** Asks once why a socket did not open. */
-  async #explain(url) {
-    if (this.#isExplained) return;
-    this.#isExplained = true;
-    const why = await this.#environment.explain?.(url).catch(() => {});
-    if (why) this.emit('warning', new OffhookError('unreachable', why));
   }
 
   #lost() {
@@ -345,7 +343,7 @@ export class Client extends Emitter {
   #closeWith(error) {
     if (this.state.name === 'closed') return;
     this.#changeState({ name: 'closed', error });
-    this.#connection.stop(1000, '');
+    this.#connection.stop();
     this.#lost();
     this.#memory?.flush();
     const reason = error ?? new OffhookError('closed', 'the client was closed');
@@ -388,7 +386,7 @@ function current(given) {
 /** The error of a close for good; none for a normal close. */
 function closedBy({ code, reason }) {
   if (code === 1000) return undefined;
-  return new OffhookError(code === 4001 ? 'replaced' : 'closed', `closed for good with ${code} ${reason}`);
+  return new OffhookError(code === 4001 ? 'replaced' : 'closed', `closed with ${code} ${reason}`);
 }
 
 /** An absolute `ws:` or `wss:` address. In a page it may be relative. */

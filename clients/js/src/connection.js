@@ -151,11 +151,9 @@ export class Connection {
 
   #lost(end, after) {
     const now = this.#environment.now();
-    const url = this.#openedAt === undefined ? this.#url : undefined;
     if (this.#openedAt !== undefined && now - this.#openedAt >= this.#settings.backoff.stable) this.#attempts = 0;
     this.#openedAt = undefined;
-    // `url`: no socket could be opened there.
-    const verdict = this.#owner.ended({ ...end, url }) ?? {};
+    const verdict = this.#owner.ended({ ...end, url: this.#url }) ?? {};
     if (this.#state.name === 'closed') return;
     if (!(verdict.retry ?? isTemporary(end.code))) {
       this.#end(end);

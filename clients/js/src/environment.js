@@ -11,7 +11,7 @@ export function ownEnvironment(WebSocketClass = globalThis.WebSocket) {
   if (!WebSocketClass) {
     throw new TypeError('no WebSocket here; pass that of the package ws: { WebSocket }');
   }
-  return {
+  const environment = {
     // Not performance.now(): on some systems it stops while the machine sleeps, and sleep has to be noticed.
     now: () => Date.now(),
     random: () => Math.random(),
@@ -23,9 +23,16 @@ export function ownEnvironment(WebSocketClass = globalThis.WebSocket) {
     },
     isOnline: () => globalThis.navigator?.onLine !== false,
     watch,
-    // Loaded only when a connection fails, so that it costs nothing when none does.
-    explain: async (url) => (await import('./explain.js')).explain(url),
+    // The other transports are loaded only when a WebSocket has failed, or had failed in an earlier page. They replace these two.
+    async recall(url, transports) {
+      // Only the first attempt waits until they are loaded.
+      delete environment.recall;
+      if (transports || localStorage['offhook.transports']) (await load()).recall(url, transports);
+    },
+    fallBack: (end, client) => load().then(() => environment.fallBack(end, client), () => {}),
   };
+  const load = async () => (await import('./transports.js')).install(environment);
+  return environment;
 }
 
 // crypto.randomUUID exists on secure origins only, and Node 18 has no global crypto at all. The key has to be unique, not secret.
@@ -41,7 +48,7 @@ function uuid() {
  */
 function watch({ online, offline, shown, hidden, leaving }) {
   const { document } = globalThis;
-  if (typeof globalThis.addEventListener !== 'function') return () => {};
+  if (!globalThis.addEventListener) return () => {};
   const visibility = () => (document.visibilityState === 'visible' ? shown() : hidden());
   const listening = new AbortController();
   const listen = (target, listeners) => {

@@ -1,6 +1,6 @@
 /**
  * A request that was refused or could not be made. `code` is one of the protocol's (docs/protocol.md) or of the client's own:
- * `closed`, `offline`, `queue_full`, `timed_out`, `too_large`, `replaced`, `bad_message`, `unreachable`. `retry` is `never`,
+ * `closed`, `offline`, `queue_full`, `timed_out`, `too_large`, `replaced`, `bad_message`. `retry` is `never`,
  * `later` or `reconnect`.
  */
 export class OffhookError extends Error {

@@ -1,16 +1,17 @@
-// Why the server refuses a WebSocket. A browser does not tell a page the status of a refused handshake, so the client asks once
-// with an ordinary HTTP request. A server that refuses the page's origin answers it with the reason and the setting to change.
+// Why the server refuses a WebSocket. A browser does not tell a page the status of a refused handshake, so the client asks with an
+// ordinary HTTP request. A server that refuses the page's origin answers it with the reason and the setting to change.
 
 /** Statuses that explain nothing: the endpoint exists and wants a WebSocket (426), or it is busy and will be tried again. */
 const SILENT = new Set([426, 429, 503]);
 
-/** The server's reason, also logged to the console; `undefined` when HTTP says nothing useful. */
+/** The status, and `why`: the server's reason, also logged to the console; `undefined` when HTTP says nothing useful. */
 export async function explain(url, { fetch, console } = globalThis) {
   const answer = await fetch(url.replace(/^ws/, 'http'), { credentials: 'omit', cache: 'no-store' });
   const isText = answer.headers.get('content-type')?.startsWith('text/plain');
-  if (answer.status < 400 || SILENT.has(answer.status)) return undefined;
+  const { status } = answer;
+  if (status < 400 || SILENT.has(status)) return { status };
   const reason = isText ? (await answer.text()).trim().slice(0, 500) : answer.statusText;
-  const why = `${url} refused the WebSocket: HTTP ${answer.status}: ${reason}`;
+  const why = `${url} refused the WebSocket: HTTP ${status}: ${reason}`;
   console.error(why);
-  return why;
+  return { status, why };
 }

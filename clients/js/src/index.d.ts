@@ -74,9 +74,16 @@ export interface Options {
   openWithin?: number;
   /** The limit for an answer (history, presence, receipts, …) in milliseconds. Default 20,000. */
   answerWithin?: number;
+  /**
+   * What may be used. Default: all three. Without a WebSocket that gets through, the client falls back to server-sent events with
+   * requests (`sse`), then to long-polling, and comes back up when a better one works.
+   */
+  transports?: readonly Transport[];
   /** For Node before 22, which has no WebSocket: the one of the package `ws`. */
   WebSocket?: WebSocketClass;
 }
+
+export type Transport = 'websocket' | 'sse' | 'polling';
 
 export interface Message<T = any> {
   type: 'message';
@@ -212,6 +219,8 @@ export interface Client {
   /** The name that other members see. */
   readonly session?: string;
   readonly user?: string;
+  /** How messages travel; set once the client is open. */
+  readonly transport?: Transport;
   /** The round trip of the last ping in milliseconds. */
   readonly latency?: number;
   /** Publications without an answer, oldest first. */
@@ -258,7 +267,7 @@ export interface Client {
 export function connect(url: Url, options?: Options): Client;
 
 export class OffhookError extends Error {
-  /** One of the protocol's, or `closed`, `offline`, `queue_full`, `too_large`, `timed_out`, `replaced`, `bad_message`, `unreachable`. */
+  /** One of the protocol's, or `closed`, `offline`, `queue_full`, `too_large`, `timed_out`, `replaced`, `bad_message`. */
   readonly code: string;
   readonly retry: 'never' | 'later' | 'reconnect';
   /** Milliseconds. */

@@ -88,41 +88,36 @@ test('an address that no WebSocket accepts closes the client with the reason', a
   const world = new World();
   world.environment.open = () => { throw new SyntaxError('no such address'); };
   const { client, states } = await newClient({}, world);
-  assert.deepEqual([client.state.name, client.state.error.message], ['closed', 'closed for good with 1006 no such address']);
+  assert.deepEqual([client.state.name, client.state.error.message], ['closed', 'closed with 1006 no such address']);
   await world.pass(600_000);
   assert.equal(states.length, 2);
 });
 
-test('a socket that does not open is explained once, over HTTP', async () => {
+test('other transports hear of each connection that ends before its welcome', async () => {
   const world = new World();
-  const asked = [];
-  world.environment.explain = async (url) => {
-    asked.push(url);
-    return 'HTTP 403: origin http://localhost:3000 may not connect; see the setting origins';
-  };
-  const { client } = await newClient({}, world);
-  const warnings = [];
-  client.on('warning', ({ code, message }) => warnings.push([code, message]));
+  const ends = [];
+  world.environment.fallBack = (end, client) => ends.push([end.url, end.code, end.reason, client.state.name]);
+  await newClient({}, world);
   await lose(world);
-  await lose(world);
-  assert.deepEqual(asked, [URL]);
-  assert.deepEqual(warnings, [['unreachable', 'HTTP 403: origin http://localhost:3000 may not connect; see the setting origins']]);
-});
-
-test('a connection that was open is not explained, nor one that HTTP cannot explain', async () => {
-  const world = new World();
-  let asked = 0;
-  world.environment.explain = async () => {
-    asked += 1;
-    throw new Error('no network');
-  };
-  const { client } = await newClient({}, world);
-  client.on('warning', (warning) => assert.fail(warning.message));
+  await world.socket.opens();
+  await world.pass(10_000);
+  await world.pass(1_000);
   await welcome(world);
   await lose(world);
-  assert.equal(asked, 0);
+  assert.deepEqual(ends, [[URL, 1006, '', 'connecting'], [URL, 1006, 'no answer to a ping', 'connecting']]);
+});
+
+test('the address and the transports that may be used are known before each attempt, which happens even without them', async () => {
+  const world = new World();
+  const recalled = [];
+  world.environment.recall = async (...given) => {
+    recalled.push(given);
+    throw new Error('not loaded');
+  };
+  await newClient({ transports: ['websocket'] }, world);
   await lose(world);
-  assert.equal(asked, 1);
+  assert.deepEqual(recalled, [[URL, ['websocket']], [URL, ['websocket']]]);
+  assert.equal(world.sockets.length, 2);
 });
 
 test('a socket that does not open in time is given up', async () => {
@@ -150,7 +145,7 @@ for (const [code, name] of [[1002, 'protocol error'], [1008, 'policy'], [4001, '
     const waiting = client.publish('chat', 'hi');
     await world.socket.ends(code, 'because');
     assert.equal(states.at(-1).name, 'closed');
-    assert.equal(states.at(-1).error.message, `closed for good with ${code} because`);
+    assert.equal(states.at(-1).error.message, `closed with ${code} because`);
     assert.equal(states.at(-1).error.code, code === 4001 ? 'replaced' : 'closed');
     await assert.rejects(waiting, states.at(-1).error);
     await world.pass(600_000);

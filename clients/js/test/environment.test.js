@@ -5,6 +5,7 @@ import { test } from 'node:test';
 
 import { connect } from '../src/index.js';
 import { ownEnvironment } from '../src/environment.js';
+import { SimulatedStore } from './simulated.js';
 
 /** Puts things into the global object until the test is over. */
 function pretend(t, globals) {
@@ -111,7 +112,35 @@ test('the clock also advances while the machine sleeps, and random numbers are b
   assert.ok(drawn.every((value) => value >= 0 && value < 1) && new Set(drawn).size > 1);
 });
 
-test('a refusal is explained with the answer over HTTP', async (t) => {
+test('other transports are loaded when a WebSocket fails, and a refusal is explained with the answer over HTTP', async (t) => {
   pretend(t, { fetch: async () => ({ status: 403, headers: new Map([['content-type', 'text/plain']]), text: async () => 'no' }), console: { error: () => {} } });
-  assert.equal(await ownEnvironment(Socket).explain('ws://a/'), 'ws://a/ refused the WebSocket: HTTP 403: no');
+  const warnings = [];
+  const client = { emit: (...event) => warnings.push(event) };
+  await ownEnvironment(Socket).fallBack({ url: 'ws://a/', code: 1006, reason: '' }, client);
+  const [[type, { code, message }]] = warnings;
+  assert.deepEqual([type, code, message], ['warning', 'unreachable', 'ws://a/ refused the WebSocket: HTTP 403: no']);
+});
+
+test('an earlier page’s transport is loaded before the first attempt, and only one that was chosen or has worked', async (t) => {
+  const storage = new SimulatedStore();
+  pretend(t, { localStorage: storage });
+  const fresh = ownEnvironment(Socket);
+  await fresh.recall('ws://a/ws');
+  assert.ok(fresh.open('ws://a/ws') instanceof Socket);
+  assert.equal(fresh.recall, undefined);
+  storage['offhook.transports'] = '{"a":"polling"}';
+  storage.setItem('offhook.transports', '{"a":"polling"}');
+  for (const [url, chosen, transport] of [['ws://a/ws', undefined, 'polling'], ['ws://b/ws', undefined, undefined], ['ws://b/ws', ['sse'], 'sse'], ['ws://a/ws', ['sse', 'websocket'], undefined]]) {
+    const environment = ownEnvironment(Socket);
+    await environment.recall(url, chosen);
+    const socket = environment.open(url);
+    assert.equal(socket.transport, transport);
+    socket.close?.();
+  }
+});
+
+test('without a storage the first attempt goes on', async () => {
+  const environment = ownEnvironment(Socket);
+  await environment.recall('ws://a/ws').catch(() => {});
+  assert.ok(environment.open('ws://a/ws') instanceof Socket);
 });

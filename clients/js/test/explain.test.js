@@ -15,28 +15,29 @@ function world(status, text = '', { type = 'text/plain; charset=utf-8', statusTe
 
 test('the server’s own words are the reason, and are logged', async () => {
   const refused = world(403, 'origin http://localhost:3000 may not connect; add it to `origins`\n');
-  const why = await explain('wss://example.test/ws', refused);
+  const { status, why } = await explain('wss://example.test/ws', refused);
+  assert.equal(status, 403);
   assert.equal(why, 'wss://example.test/ws refused the WebSocket: HTTP 403: origin http://localhost:3000 may not connect; add it to `origins`');
   assert.deepEqual(refused.logged, [why]);
   assert.deepEqual(refused.asked, [['https://example.test/ws', { credentials: 'omit', cache: 'no-store' }]]);
 });
 
 test('an HTML page is not quoted, and long words are truncated', async () => {
-  const page = await explain('ws://example.test/ws', world(404, '<html>', { type: 'text/html', statusText: 'Not Found' }));
+  const { why: page } = await explain('ws://example.test/ws', world(404, '<html>', { type: 'text/html', statusText: 'Not Found' }));
   assert.equal(page, 'ws://example.test/ws refused the WebSocket: HTTP 404: Not Found');
-  const long = await explain('ws://a/', world(400, 'x'.repeat(5_000)));
+  const { why: long } = await explain('ws://a/', world(400, 'x'.repeat(5_000)));
   assert.equal(long.length, 'ws://a/ refused the WebSocket: HTTP 400: '.length + 500);
 });
 
 test('an answer without a content type is not quoted', async () => {
   const bare = { ...world(403), fetch: async () => ({ status: 403, statusText: 'Forbidden', headers: new Map() }) };
-  assert.match(await explain('ws://a/', bare), /HTTP 403: Forbidden$/);
+  assert.match((await explain('ws://a/', bare)).why, /HTTP 403: Forbidden$/);
 });
 
 for (const status of [200, 304, 399, 426, 429, 503]) {
   test(`${status} explains nothing`, async () => {
     const seen = world(status, 'words');
-    assert.equal(await explain('ws://a/', seen), undefined);
+    assert.deepEqual(await explain('ws://a/', seen), { status });
     assert.deepEqual(seen.logged, []);
   });
 }

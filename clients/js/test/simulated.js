@@ -104,6 +104,7 @@ export class SimulatedSocket {
   protocol = '';
   sent = [];
   closedWith;
+  #listeners = [];
 
   constructor(url, protocols) {
     this.url = url;
@@ -120,6 +121,12 @@ export class SimulatedSocket {
     if (this.readyState < 2) this.readyState = 2;
   }
 
+  /** For `message`, once. */
+  addEventListener(type, listener) {
+    assert.equal(type, 'message');
+    this.#listeners.push(listener);
+  }
+
   /** The handshake went well. */
   async opens() {
     this.readyState = 1;
@@ -129,6 +136,7 @@ export class SimulatedSocket {
 
   /** The server says something. */
   async says(message) {
+    for (const listener of this.#listeners.splice(0)) listener();
     this.onmessage?.({ data: typeof message === 'string' ? message : JSON.stringify(message) });
     await settled();
   }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use offhook_proof::{Plan, Stage, Status, client_process, fresh_seed, prove};
+use offhook_proof::{Plan, Stage, Status, Transport, client_process, fresh_seed, prove};
 use tokio::{runtime::Builder, signal, time::Instant};
 
 use crate::{
@@ -48,6 +48,10 @@ pub(crate) struct Prove {
     /// Publications per second of each publisher.
     #[arg(long, value_name = "COUNT", default_value_t = 25.0)]
     rate: f64,
+    /// How messages travel: `websocket`, `sse` (server-sent events, and requests for what is sent) or
+    /// `poll` (long polls).
+    #[arg(long, value_name = "TRANSPORT", default_value = "websocket")]
+    transport: Transport,
     /// Directory for the server's data: use it to test a particular disk [default: the system's
     /// directory for temporary files].
     #[arg(long, value_name = "DIR")]
@@ -68,6 +72,7 @@ const EXAMPLES: &str = "\
 Examples:
   offhook prove                          a minute, 300 subscribers
   offhook prove --seconds 3600 --place . an hour, on the disk of this directory
+  offhook prove --transport poll         over long polls
   offhook prove --seed 42                what happened to somebody else, again
 
 Exit codes: 0 nothing was lost, repeated or reordered; 1 something was, or it could not be run to its
@@ -101,6 +106,7 @@ impl Prove {
             rate: self.rate,
             length: Duration::from_secs(self.seconds),
             patience: PATIENCE,
+            transport: self.transport,
             seed: self.seed.unwrap_or_else(fresh_seed),
         })
     }

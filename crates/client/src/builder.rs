@@ -16,8 +16,10 @@ use crate::driver::{Driver, Way};
 use crate::error::Error;
 use crate::positions::PositionStore;
 use crate::random;
+use crate::requests::Requests;
 use crate::shared::Shared;
 use crate::token::Tokens;
+use crate::transport::Transport;
 
 /// 1 MiB: minutes of a chat, and little for a phone.
 const QUEUE: usize = 1024 * 1024;
@@ -38,6 +40,7 @@ const LONGEST_MESSAGE: usize = 256 * 1024;
 /// | [`inbox`](Self::inbox) | 256 KiB per subscription | what a fast connection delivers in a few
 /// milliseconds |
 /// | [`longest_message`](Self::longest_message) | 256 KiB | the server's own default |
+/// | [`transport`](Self::transport) | a WebSocket | it needs the fewest bytes and round trips |
 #[must_use = "nothing happens before `connect` or `start`"]
 pub struct Builder {
     target: Target,
@@ -48,10 +51,11 @@ pub struct Builder {
     queue: usize,
     inbox: usize,
     longest_message: usize,
+    transport: Transport,
 }
 
 enum Target {
-    Url(Box<Connect>),
+    Url(Box<Connect>, String),
     Way(Way),
 }
 
@@ -60,7 +64,7 @@ impl Builder {
         let connect = Connect::to(url)
             .subprotocol(SUBPROTOCOL)
             .require_subprotocol();
-        Self::new(Target::Url(Box::new(connect)))
+        Self::new(Target::Url(Box::new(connect), url.to_owned()))
     }
 
     pub(crate) fn over(open: impl Open + Send + 'static) -> Self {
@@ -77,6 +81,7 @@ impl Builder {
             queue: QUEUE,
             inbox: INBOX,
             longest_message: LONGEST_MESSAGE,
+            transport: Transport::default(),
         }
     }
 
@@ -91,9 +96,25 @@ impl Builder {
     ///
     /// Connections opened by [`Client::over`] are not changed.
     pub fn connection(mut self, change: impl FnOnce(Connect) -> Connect) -> Self {
-        if let Target::Url(connect) = self.target {
-            self.target = Target::Url(Box::new(change(*connect)));
+        if let Target::Url(connect, url) = self.target {
+            self.target = Target::Url(Box::new(change(*connect)), url);
         }
+        self
+    }
+
+    /// How messages travel. The server has the other transports at `connection`, next to the
+    /// WebSocket's URL. They need a server of this version, use HTTP/1.1, and send no header fields
+    /// of [`connection`](Self::connection): tokens go into the conversation.
+    ///
+    /// ```
+    /// # use offhook_client::{Client, Transport};
+    /// let client = Client::to("wss://example.com/ws").transport(Transport::Events);
+    /// # let _ = client;
+    /// ```
+    ///
+    /// Connections opened by [`Client::over`] are not changed.
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = transport;
         self
     }
 
@@ -212,7 +233,12 @@ impl Builder {
         };
         let shared = Arc::new(Shared::new(settings, random::seed(), gone));
         let way = match self.target {
-            Target::Url(connect) => Way::new(*connect),
+            Target::Url(connect, url) => match self.transport {
+                Transport::WebSocket => Way::new(*connect),
+                requests @ (Transport::Events | Transport::Polls) => {
+                    Way::new(Requests::new(*connect, url, requests))
+                }
+            },
             Target::Way(way) => way,
         };
         let driver = Driver {
@@ -239,6 +265,7 @@ impl fmt::Debug for Builder {
             .field("heartbeat", &self.heartbeat)
             .field("queue", &self.queue)
             .field("inbox", &self.inbox)
+            .field("transport", &self.transport)
             .finish_non_exhaustive()
     }
 }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, Stdin};
 use tokio::sync::Mutex as Turn;
 
 use crate::messages::{Instruction, Progress, Update};
+use crate::plan::Transport;
 
 /// How often progress is sent.
 const TELL_EVERY: Duration = Duration::from_millis(250);
@@ -21,6 +22,7 @@ const TELL_EVERY: Duration = Duration::from_millis(250);
 pub(crate) struct Reporter {
     progress: Arc<Mutex<Progress>>,
     stdout: Arc<Turn<tokio::io::Stdout>>,
+    transport: Transport,
 }
 
 /// Reads instructions from stdin and writes updates to stdout, until stdin ends.
@@ -30,20 +32,30 @@ pub(crate) struct Reporter {
 pub async fn client_process() -> io::Result<()> {
     die_with_the_runner();
     let mut instructions = BufReader::new(tokio::io::stdin()).lines();
-    let reporter = Reporter {
+    let mut reporter = Reporter {
         progress: Arc::default(),
         stdout: Arc::new(Turn::new(tokio::io::stdout())),
+        transport: Transport::default(),
     };
     tokio::spawn(reporter.clone().tell_progress());
     match next_instruction(&mut instructions).await? {
-        Some(Instruction::Subscribe { url, subscribers }) => {
+        Some(Instruction::Subscribe {
+            url,
+            transport,
+            subscribers,
+        }) => {
+            reporter.transport = transport;
             subscribing::subscribe(&reporter, &mut instructions, &url, subscribers).await
         }
         Some(Instruction::Publish {
             url,
+            transport,
             publishers,
             rate,
-        }) => publishing::publish(&reporter, &mut instructions, &url, &publishers, rate).await,
+        }) => {
+            reporter.transport = transport;
+            publishing::publish(&reporter, &mut instructions, &url, &publishers, rate).await
+        }
         Some(Instruction::Stop | Instruction::Expect { .. } | Instruction::Report) => Err(
             io::Error::other("the first instruction must be `subscribe` or `publish`"),
         ),
@@ -118,6 +130,7 @@ impl Reporter {
             .connection(|connect| connect.no_proxy())
             .backoff(backoff)
             .heartbeat(heartbeat)
+            .transport(self.transport.into())
             .start();
         tokio::spawn(self.clone().record(client.events()));
         client

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Expected, Findings};
+use crate::plan::Transport;
 
 /// From the runner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -13,12 +14,14 @@ pub(crate) enum Instruction {
     /// Subscribe to channels: the first instruction of a process of subscribers.
     Subscribe {
         url: String,
+        transport: Transport,
         /// The channels of each subscriber.
         subscribers: Vec<Vec<usize>>,
     },
     /// Publish: the first instruction of a process of publishers.
     Publish {
         url: String,
+        transport: Transport,
         /// The number of each publisher, and its channel.
         publishers: Vec<(usize, usize)>,
         /// Publications per second of each.

@@ -1,7 +1,46 @@
 //! The size and duration of a proof.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How the messages of the subscribers and publishers travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Over WebSockets.
+    #[default]
+    WebSocket,
+    /// Over server-sent events, and requests for what is sent.
+    Sse,
+    /// Over long polls, and requests for what is sent.
+    Poll,
+}
+
+impl FromStr for Transport {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "websocket" => Ok(Self::WebSocket),
+            "sse" => Ok(Self::Sse),
+            "poll" => Ok(Self::Poll),
+            _ => Err("expected websocket, sse or poll".to_owned()),
+        }
+    }
+}
+
+impl From<Transport> for offhook_client::Transport {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::WebSocket => Self::WebSocket,
+            Transport::Sse => Self::Events,
+            Transport::Poll => Self::Polls,
+        }
+    }
+}
 
 /// A proof to be run.
 #[derive(Clone, Debug)]
@@ -27,6 +66,8 @@ pub struct Plan {
     pub length: Duration,
     /// How long clients may take to receive everything after the last fault.
     pub patience: Duration,
+    /// How the clients' messages travel.
+    pub transport: Transport,
     /// Determines which faults are injected when. The same seed gives the same faults.
     pub seed: u64,
 }

@@ -141,6 +141,7 @@ impl Runner<'_> {
             let ours = (0..plan.subscribers).filter(|n| n % plan.processes == process);
             let instruction = Instruction::Subscribe {
                 url: self.network.url(),
+                transport: plan.transport,
                 subscribers: ours
                     .map(|subscriber| plan.followed_by(subscriber))
                     .collect(),
@@ -153,6 +154,7 @@ impl Runner<'_> {
             let ours = (0..plan.publishers).filter(|n| n % 2 == half);
             let instruction = Instruction::Publish {
                 url: self.network.url(),
+                transport: plan.transport,
                 publishers: ours.map(|n| (n, plan.published_by(n))).collect(),
                 rate: plan.rate,
             };

@@ -49,7 +49,6 @@ impl Transport {
     }
 
     /// Converts it to a stream for a layer above.
-    #[cfg(feature = "tls")]
     pub(crate) fn into_stream(self) -> Box<dyn Stream> {
         match self {
             Self::Tcp(stream) => Box::new(stream),

@@ -28,6 +28,20 @@ fn number(ended: &Ended, before: &str, behind: &str) -> u64 {
 }
 
 #[test]
+fn nothing_is_lost_repeated_or_reordered_over_requests_either() {
+    for transport in ["sse", "poll"] {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().to_str().expect("UTF-8");
+        let args = ["--place", path, "--transport", transport];
+        let ended = offhook(SHORT).args(&args).run();
+        let said = format!("{transport}: {}{}", ended.stderr, ended.stdout);
+        assert_eq!(ended.code, Some(0), "{said}");
+        assert!(number(&ended, "", " published") > 0, "{said}");
+        assert!(number(&ended, "recovered ", " connections by token") > 0);
+    }
+}
+
+#[test]
 fn nothing_is_lost_repeated_or_reordered_under_any_fault() {
     let place = tempfile::tempdir().expect("a directory");
     let path = place.path().to_str().expect("UTF-8");

@@ -10,6 +10,7 @@ mod filters;
 mod pairs;
 mod proxy;
 mod recovery;
+mod requests;
 mod scripted;
 mod slow_reader;
 mod test_server;

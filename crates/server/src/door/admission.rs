@@ -114,6 +114,12 @@ impl Place {
         self.address
     }
 
+    /// A second place for the same address: for a connection that outlives the requests over which it
+    /// runs.
+    pub(crate) fn another(&self) -> Option<Self> {
+        self.admission.take(self.address)
+    }
+
     /// Whether a request on this connection may open a connection to the engine now. Each counts as a
     /// handshake, as it would on a connection of its own.
     pub(crate) fn request(&mut self, now: Instant) -> bool {

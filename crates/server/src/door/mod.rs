@@ -35,7 +35,7 @@ pub(crate) use routes::Routes;
 pub(crate) use routes::Spoken;
 pub(crate) use stream::{Rewound, Stream};
 pub(crate) use tls::acceptor as tls_acceptor;
-pub(crate) use upgrade::{TurnedAway, Upgrade, Way, admit_request, approach, upgrade};
+pub(crate) use upgrade::{TurnedAway, Upgrade, Way, admit_request, approach, has_room, upgrade};
 
 /// How long to wait after an error of accept that does not concern one connection, such as running
 /// out of descriptors: the cause persists, and retrying at once would use a whole core.

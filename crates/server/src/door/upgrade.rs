@@ -176,6 +176,17 @@ fn admit(
     place: &mut Place,
     places: Places,
 ) -> Result<Option<Verified>, TurnedAway> {
+    has_room(worker, place, places)?;
+    // Last: verifying a signature costs more than all the other checks.
+    by_token(worker, request, places)
+}
+
+/// Whether the server has room for another connection now. The question counts as a handshake.
+pub(crate) fn has_room(
+    worker: &Worker,
+    place: &mut Place,
+    places: Places,
+) -> Result<(), TurnedAway> {
     if place.is_over() {
         let sentence = "the server has reached its limit of connections";
         return Err(busy(worker, "connections", sentence));
@@ -191,8 +202,7 @@ fn admit(
     if !is_let {
         return Err(busy(worker, "handshakes", "too many handshakes at once"));
     }
-    // Last: verifying a signature costs more than all the other checks.
-    by_token(worker, request, places)
+    Ok(())
 }
 
 /// What the backend is told of a client; none if it is not asked about clients.

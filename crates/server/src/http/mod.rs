@@ -2,6 +2,7 @@
 //! health report, and the files of the chat, the examples and the client.
 
 mod api;
+mod carried;
 mod cors;
 mod events;
 mod files;
@@ -27,7 +28,8 @@ use offhook::protocol::handshake::{self, Carrier, Rejection, RequestLine, Server
 use tokio::task::spawn_local;
 
 use crate::{
-    door::{Place, Rewound, Upgrade, Way, upgrade},
+    auth::Places,
+    door::{Place, Rewound, TurnedAway, Upgrade, Way, has_room, upgrade},
     worker::{Lease, Streaming, Worker},
 };
 
@@ -58,6 +60,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
                 if path.starts_with(api::PREFIX) {
                     let answer = api::serve(&worker, request).await;
                     return Ok(answer.map(Either::Left));
+                }
+                if carried::is_at(path) {
+                    return Ok(carried::serve(&worker, request, &place).await);
                 }
                 if let Some(form) = events::form(path) {
                     return Ok(events::serve(&worker, &request, form, &place).await);
@@ -119,9 +124,9 @@ fn answer(
         "/" if config.talk => redirect("/talk/"),
         "/talk" if config.talk => redirect("/talk/"),
         "/examples" if config.talk => redirect("/examples/"),
-        path if worker.shared.routes.is_websocket(path) => no_websocket(worker, &request),
+        path if worker.shared.routes.is_websocket(path) => no_websocket(worker, &request, place),
         path => files::serve(path, request.headers(), config.talk).unwrap_or_else(|| {
-            let there = "nothing is served at this path; available are /sse, /poll, /healthz, /talk/, /examples/, /client/ and /api/v1/openapi.json";
+            let there = "nothing is served at this path; available are /sse, /poll, /connection, /healthz, /talk/, /examples/, /client/ and /api/v1/openapi.json";
             sentence(StatusCode::NOT_FOUND, there)
         }),
     }
@@ -129,15 +134,22 @@ fn answer(
 
 /// The answer to an ordinary request for a WebSocket's path.
 ///
-/// A browser does not show a page the status of a refused handshake, so `@offhook/client` asks here
-/// once: a page whose origin may not connect is told its origin and the setting to change.
-fn no_websocket(worker: &Worker, request: &Request<Incoming>) -> Answer {
+/// A browser does not show a page the status of a refused handshake, so `@offhook/client` asks
+/// here: a page whose origin may not connect is told its origin and the setting to change.
+fn no_websocket(
+    worker: &Worker,
+    request: &Request<Incoming>,
+    place: &Cell<Option<Place>>,
+) -> Answer {
     let mut answer = if let Some(origin) = refused_origin(worker, request) {
         let words = format!(
             "pages from {origin} may not connect here; add it to the server's setting `origins` \
              (--origins {origin})"
         );
         sentence(StatusCode::FORBIDDEN, &words)
+    } else if let Err(away) = has_room_at(worker, place) {
+        // Otherwise the client would conclude that a proxy refuses its WebSockets.
+        events::turned_away(away).answer()
     } else {
         let words = "this is a WebSocket endpoint: connect to it with a WebSocket client";
         let mut answer = sentence(StatusCode::UPGRADE_REQUIRED, words);
@@ -152,6 +164,16 @@ fn no_websocket(worker: &Worker, request: &Request<Incoming>) -> Answer {
         .headers_mut()
         .insert(ACCESS_CONTROL_ALLOW_ORIGIN, any);
     answer
+}
+
+/// Whether another connection could be opened now.
+fn has_room_at(worker: &Worker, place: &Cell<Option<Place>>) -> Result<(), TurnedAway> {
+    let Some(mut taken) = place.take() else {
+        return Ok(());
+    };
+    let room = has_room(worker, &mut taken, Places::Request);
+    place.set(Some(taken));
+    room
 }
 
 /// The page's origin, if its handshake would be refused because of it.

@@ -4,6 +4,7 @@
 mod authenticating;
 mod byte_stream;
 mod callers;
+mod carried;
 mod connecting;
 mod connection;
 mod expiring;
@@ -53,6 +54,8 @@ use crate::{
     refused::Refused,
 };
 use callers::Callers;
+use carried::AllCarried;
+pub(crate) use carried::{Answer, CarriedId, Carry, Wrong};
 use expiring::Expiries;
 pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::{Errand, Goodbye, Order, Orders};
@@ -83,6 +86,7 @@ pub(crate) struct Worker {
     /// Wakes the task that takes the broker's events.
     mail: Arc<Notify>,
     unfinished: Unfinished,
+    carried: AllCarried,
     /// Tasks that serve a connection.
     connections: Cell<usize>,
     /// Notified when the last of these tasks has ended.
@@ -211,6 +215,7 @@ impl Worker {
             phase,
             mail: Arc::clone(mail),
             unfinished: Unfinished::default(),
+            carried: AllCarried::default(),
             connections: Cell::new(0),
             emptied: Notify::new(),
             anonymous: Arc::new(Identity::stranger()),

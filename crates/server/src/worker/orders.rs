@@ -13,7 +13,7 @@ use offhook_engine::{
 };
 use tokio::sync::{Notify, oneshot};
 
-use super::{State, Worker};
+use super::{CarriedId, Carry, State, Worker};
 use crate::directory::Place;
 
 /// A request to a worker.
@@ -23,6 +23,8 @@ pub(crate) enum Order {
     Replace(ConnectionId),
     /// The backend has decided about a question, or has not answered.
     Verdict { id: VerdictId, verdict: Verdict },
+    /// Serve a request of a connection over requests.
+    Carry { id: CarriedId, carry: Carry },
     /// Report the sessions of a user.
     List {
         user: Arc<str>,
@@ -138,6 +140,7 @@ impl Worker {
                     Order::Verdict { id, verdict } => {
                         self.turn(|engine, now| engine.handle_verdict(id, verdict, now));
                     }
+                    Order::Carry { id, carry } => self.take_carry(id, carry),
                     Order::List { user, done } => {
                         let whom = Whom::User(user);
                         let sessions = self.state.borrow().engine.sessions_of(&whom);

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use offhook::protocol::CloseCode;
 use offhook_dialects::Incoming;
+use tokio::sync::Notify;
 
 use super::{
     Guest, Worker,
@@ -31,6 +32,8 @@ const PIECE: usize = 16 * 1024;
 pub(super) struct Unsent {
     inner: RefCell<Inner>,
     bound: usize,
+    /// Notified when it has ended.
+    ended: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +52,7 @@ impl Unsent {
         Rc::new(Self {
             inner: RefCell::default(),
             bound,
+            ended: Notify::new(),
         })
     }
 
@@ -84,9 +88,21 @@ impl Unsent {
         Poll::Pending
     }
 
-    fn end(&self) {
+    /// Sends a text; after the end nothing is sent.
+    pub(super) fn write(&self, text: &str) {
+        // A caller to whom the end matters waits for it.
+        let _ended = self.put(Kind::Text, text.as_bytes());
+    }
+
+    /// Waits for the end; only one task may.
+    pub(super) async fn ended(&self) {
+        self.ended.notified().await;
+    }
+
+    pub(super) fn end(&self) {
         let inner = &mut *self.inner.borrow_mut();
         inner.closed = true;
+        self.ended.notify_one();
         for waiting in [inner.reader.take(), inner.room.take()] {
             waiting.into_iter().for_each(Waker::wake);
         }
@@ -164,6 +180,14 @@ impl Worker {
 }
 
 impl Streaming {
+    /// A body whose connection is looked after elsewhere.
+    pub(super) const fn of(unsent: Rc<Unsent>) -> Self {
+        Self {
+            unsent,
+            connection: None,
+        }
+    }
+
     /// Waits until there is something to send, and returns it. It stays in the body.
     pub(crate) async fn first(&self) -> String {
         poll_fn(|cx| self.unsent.poll_put(cx)).await;

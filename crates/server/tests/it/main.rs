@@ -12,6 +12,7 @@ mod attacks;
 mod authentication;
 mod bad_input;
 mod caller;
+mod carried;
 mod channel_state;
 mod conversation;
 mod damage;

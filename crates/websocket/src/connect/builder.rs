@@ -13,6 +13,7 @@ use offhook_protocol::deflate::DeflateConfig;
 use offhook_protocol::handshake::{ClientRequest, Headers};
 use offhook_protocol::{Keepalive, Limits};
 
+use super::deadline::Deadline;
 #[cfg(feature = "http2")]
 use super::http2::Http2;
 use super::over::Over;
@@ -374,6 +375,23 @@ impl Connect {
     pub async fn open(&self) -> Result<WebSocket, Error> {
         let (socket, _) = over_the_network(self).await?;
         Ok(socket)
+    }
+
+    /// Connects to the server, through a proxy and with TLS if necessary, without an opening
+    /// handshake: for other requests to the same server, over HTTP/1.1.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), except for those of the handshake.
+    ///
+    /// # Panics
+    ///
+    /// As [`open`](Self::open).
+    pub async fn stream(&self) -> Result<Box<dyn Stream>, Error> {
+        let url = self.url.clone()?;
+        let deadline = Deadline::after(self.timeouts.connect);
+        let transport = self.route.reach(&url, &self.trust, deadline).await?;
+        Ok(transport.into_stream())
     }
 
     /// As [`open`](Self::open), and also returns the header fields of the server's answer, such as

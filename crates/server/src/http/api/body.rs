@@ -15,19 +15,19 @@ use tokio::time::timeout;
 use super::problem::Problem;
 
 /// A received body.
-pub(super) struct Body {
-    pub(super) bytes: Bytes,
+pub(in crate::http) struct Body {
+    pub(in crate::http) bytes: Bytes,
     pub(super) is_json: bool,
     /// `Idempotency-Key`, if the request has one.
     pub(super) idempotency_key: Option<String>,
 }
 
 impl Body {
-    /// Reads a body of at most `limit` bytes within `limit_time`. An announced length allocates
-    /// nothing.
-    pub(super) async fn read(
+    /// Reads a body of at most `limit` bytes, the value of `setting`, within `limit_time`. An announced
+    /// length allocates nothing.
+    pub(in crate::http) async fn read(
         request: Request<Incoming>,
-        limit: usize,
+        (limit, setting): (usize, &'static str),
         limit_time: Duration,
     ) -> Result<Self, Problem> {
         let headers = request.headers();
@@ -46,7 +46,7 @@ impl Body {
         }
         let idempotency_key = text("idempotency-key").map(str::to_owned);
         let too_large = || {
-            let detail = format!("the body is longer than {limit} bytes (api.max_body)");
+            let detail = format!("the body is longer than {limit} bytes ({setting})");
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
         };
         let body = request.into_body();

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use super::Answer;
 use crate::worker::Worker;
-use body::Body;
+pub(super) use body::Body;
 pub(super) use fields::Query;
 pub(super) use problem::Problem;
 
@@ -147,7 +147,8 @@ async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Answe
     }
     let query = Query::of(request.uri().query())?;
     let config = &worker.shared.config.api;
-    let body = Body::read(request, config.max_body, config.body_timeout).await?;
+    let limit = (config.max_body, "api.max_body");
+    let body = Body::read(request, limit, config.body_timeout).await?;
     let call = Call {
         worker,
         key,

@@ -12,7 +12,7 @@ use hyper::{
     body::Incoming,
     header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue},
 };
-use offhook::protocol::handshake::Rejection;
+use offhook::protocol::handshake::{Rejection, ServerDecision};
 use offhook_dialects::sse::{Parsed, Sse, Wanted};
 use offhook_engine::{ErrorCode, Refusal};
 use serde::Deserialize;
@@ -73,19 +73,7 @@ async fn handle(
     form: Form,
     place: &Cell<Option<Place>>,
 ) -> Result<Streamed, Problem> {
-    let decision = as_handshake(worker, request).map_err(|rejection| {
-        let status = StatusCode::FORBIDDEN;
-        match (rejection, refused_origin(worker, request)) {
-            (Rejection::OriginDenied, Some(origin)) => {
-                let detail = format!(
-                    "pages from {origin} may not connect here; add it to the server's setting \
-                     `origins` (--origins {origin})"
-                );
-                Problem::new(status, "forbidden", detail)
-            }
-            (rejection, _) => Problem::bad(rejection.to_string()),
-        }
-    })?;
+    let decision = decide(worker, request)?;
     match *request.method() {
         Method::OPTIONS => return Ok(cors::preflight(&[Method::GET]).map(Either::Left)),
         Method::GET => {}
@@ -108,6 +96,25 @@ async fn handle(
             Ok(json_answer(StatusCode::OK, body).map(Either::Left))
         }
     }
+}
+
+/// Whether a page may send such a request, as if it were a handshake.
+pub(super) fn decide(
+    worker: &Worker,
+    request: &Request<Incoming>,
+) -> Result<ServerDecision, Problem> {
+    as_handshake(worker, request).map_err(|rejection| {
+        match (rejection, refused_origin(worker, request)) {
+            (Rejection::OriginDenied, Some(origin)) => {
+                let detail = format!(
+                    "pages from {origin} may not connect here; add it to the server's setting \
+                     `origins` (--origins {origin})"
+                );
+                Problem::new(StatusCode::FORBIDDEN, "forbidden", detail)
+            }
+            (rejection, _) => Problem::bad(rejection.to_string()),
+        }
+    })
 }
 
 /// The identity in a client's token, and the facts about the client for the backend.
@@ -135,7 +142,7 @@ async fn stream(worker: &Rc<Worker>, wanted: Wanted, client: Client) -> Result<S
     Ok(streamed(Either::Right(stream)))
 }
 
-fn streamed(body: Either<http_body_util::Full<bytes::Bytes>, Streaming>) -> Streamed {
+pub(super) fn streamed(body: Either<http_body_util::Full<bytes::Bytes>, Streaming>) -> Streamed {
     let mut answer = Response::new(body);
     let headers = answer.headers_mut();
     let fields = [
@@ -169,7 +176,7 @@ fn refused(request: &Request<Incoming>, form: Form, problem: &Problem) -> Stream
     }
 }
 
-fn turned_away(away: TurnedAway) -> Problem {
+pub(super) fn turned_away(away: TurnedAway) -> Problem {
     let code = match away.status {
         401 => ErrorCode::Unauthenticated.name(),
         503 => ErrorCode::Busy.name(),

@@ -1,0 +1,258 @@
+// The transports over HTTP requests, by themselves.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { EventStream } from '../src/event-stream.js';
+import { Polling } from '../src/polling.js';
+import { Http, settledAll } from './http.js';
+import { World } from './simulated.js';
+
+const URL = 'wss://example.test/app/ws?token=t';
+const BASE = 'https://example.test/app/connection';
+
+/** One of them, with what it reported. */
+async function begin(Class) {
+  const world = new World();
+  const http = new Http(world);
+  const socket = new Class(URL, world.environment);
+  const seen = [];
+  socket.onopen = () => seen.push('open');
+  socket.onworks = () => seen.push('works');
+  socket.onmessage = ({ data }) => seen.push(JSON.parse(data));
+  socket.onclose = ({ code, reason, wasClean }) => seen.push({ code, reason, wasClean });
+  await settledAll();
+  const pass = async (ms) => {
+    await world.pass(ms);
+    await settledAll();
+  };
+  return { world, http, socket, seen, pass };
+}
+
+async function polling() {
+  const all = await begin(Polling);
+  await all.http.find(`POST ${BASE}?token=t`).answer(201, { connection: 'c1' });
+  assert.deepEqual(all.seen.splice(0), ['open']);
+  return all;
+}
+
+async function streaming() {
+  const all = await begin(EventStream);
+  const stream = all.http.find(`GET ${BASE}?token=t`);
+  await stream.streams();
+  await stream.writes('event: open\ndata: {"connection":"c1"}\n\n');
+  assert.deepEqual(all.seen.splice(0), ['open']);
+  return { ...all, stream };
+}
+
+for (const [name, open] of [['polling', polling], ['a stream', streaming]]) {
+  test(`${name}: messages go one request after the other, those that wait together`, async () => {
+    const { http, socket } = await open();
+    for (const text of ['a', 'b', 'c']) socket.send(text);
+    assert.equal(socket.bufferedAmount, 3);
+    const first = http.find('POST');
+    assert.deepEqual([first.url, first.body], [`${BASE}/c1?n=1`, 'a']);
+    await first.answer(204);
+    const second = http.find('POST');
+    assert.deepEqual([second.url, second.body, socket.bufferedAmount], [`${BASE}/c1?n=2`, 'b\nc', 2]);
+    socket.send('x'.repeat(20_000));
+    socket.send('d');
+    await second.answer(204);
+    assert.equal(http.find('POST').body.length, 20_000);
+    await http.find('POST').answer(204);
+    assert.equal(http.find('POST').body, 'd');
+    await http.find('POST').answer(204);
+    assert.equal(socket.bufferedAmount, 0);
+  });
+
+  test(`${name}: a request whose answer is lost is repeated with its number, for a while`, async () => {
+    const { http, socket, seen, pass } = await open();
+    socket.send('a');
+    const fails = [(request) => request.fail(), (request) => request.answer(502), (request) => request.answer(409, { code: 'busy' })];
+    for (const fail of fails) {
+      await fail(http.find(`POST ${BASE}/c1?n=1`));
+      await pass(5_000);
+    }
+    await http.find(`POST ${BASE}/c1?n=1`).answer(204);
+    socket.send('b');
+    for (let attempt = 0; attempt < 6; attempt += 1) {
+      await http.find(`POST ${BASE}/c1?n=2`).answer(503);
+      await pass(5_000);
+    }
+    assert.deepEqual(seen.at(-1), { code: 1006, reason: 'a request failed: HTTP 503', wasClean: false });
+    assert.deepEqual(http.lines, []);
+  });
+
+  test(`${name}: a request that hangs is given up and repeated`, async () => {
+    const { http, socket, pass } = await open();
+    socket.send('a');
+    const hanging = http.find('POST');
+    await pass(10_000);
+    assert.ok(hanging.isAborted);
+    await pass(100);
+    assert.ok(http.find(`POST ${BASE}/c1?n=1`) !== hanging);
+  });
+
+  test(`${name}: a message that is too large ends it with 1009, and one that is refused with 1006`, async () => {
+    for (const [status, code] of [[413, 1009], [404, 1006], [409, 1006], [400, 1006], [200, 1006]]) {
+      const { http, socket, seen } = await open();
+      socket.send('a');
+      await http.find('POST').answer(status);
+      assert.equal(seen[0].code, code);
+    }
+  });
+
+  test(`${name}: who leaves for good says so, and nothing else is under way`, async () => {
+    const { http, socket } = await open();
+    socket.close(1000, '');
+    const leaving = http.find(`DELETE ${BASE}/c1`);
+    assert.ok(leaving.keepalive);
+    await leaving.answer(204);
+    assert.deepEqual(http.lines, []);
+    const hanging = await open();
+    hanging.socket.close(1000);
+    await hanging.pass(2_000);
+    assert.deepEqual(hanging.http.lines, [`DELETE ${BASE}/c1`]);
+  });
+
+  test(`${name}: a connection that is only dropped does not leave`, async () => {
+    for (const code of [undefined, 4000]) {
+      const { http, socket, seen } = await open();
+      socket.send('a');
+      socket.close(code);
+      assert.deepEqual(http.lines, []);
+      await settledAll();
+      assert.deepEqual(seen, []);
+    }
+  });
+}
+
+test('polling: each poll says what has arrived, and the first message that it works', async () => {
+  const { http, seen } = await polling();
+  await http.find(`GET ${BASE}/c1?after=0&wait=25`).answer(200, { first: 1, messages: [{ a: 1 }, { a: 2 }] });
+  assert.deepEqual(seen.splice(0), ['works', { a: 1 }, { a: 2 }]);
+  await http.find(`GET ${BASE}/c1?after=2&wait=25`).answer(200, { first: 3, messages: [] });
+  await http.find(`GET ${BASE}/c1?after=2&wait=25`).answer(200, { first: 3, messages: [{ a: 3 }], closed: { code: 4001, reason: 'replaced' } });
+  assert.deepEqual(seen, [{ a: 3 }, { code: 4001, reason: 'replaced', wasClean: true }]);
+  assert.deepEqual(http.lines, []);
+});
+
+test('polling: a poll whose answer is lost asks for the same again', async () => {
+  const { http, seen, pass } = await polling();
+  await http.find('GET').fail();
+  await pass(100);
+  await http.find(`GET ${BASE}/c1?after=0`).answer(409, { code: 'replaced' });
+  await pass(100);
+  await http.find(`GET ${BASE}/c1?after=0`).answer(200, { first: 1, messages: [{ a: 1 }] });
+  assert.deepEqual(seen, ['works', { a: 1 }]);
+});
+
+for (const answer of ['', 'null', '[]', '{}', '{"first":2,"messages":[]}', '{"first":1,"messages":{}}', '{"first":1,"messages":"ab"}']) {
+  test(`polling: ${answer || 'an empty answer'} ends it`, async () => {
+    const { http, seen } = await polling();
+    await http.find('GET').answer(200, answer);
+    assert.equal(seen[0].code, 1006);
+  });
+}
+
+for (const answer of ['', 'null', '{}', '{"connection":1}']) {
+  test(`polling: ${answer || 'an empty answer'} is no connection`, async () => {
+    const { http, seen } = await begin(Polling);
+    await http.find('POST').answer(201, answer);
+    assert.equal(seen[0].code, 1006);
+  });
+}
+
+test('polling: a connection that the server does not know any more has ended', async () => {
+  const { http, seen } = await polling();
+  await http.find('GET').answer(404, { code: 'unknown_connection' });
+  assert.equal(seen[0].reason, 'a request was refused: HTTP 404');
+});
+
+test('polling: where one request at a time gets through, a poll makes room for what is to be sent', async () => {
+  const { http, socket, pass } = await polling();
+  socket.send('a');
+  const poll = http.find('GET');
+  await pass(1_999);
+  assert.ok(!poll.isOver);
+  await pass(1);
+  assert.ok(poll.isAborted);
+  assert.deepEqual(http.lines, [`POST ${BASE}/c1?n=1`]);
+  await http.find('POST').answer(204);
+  assert.deepEqual(http.lines, [`GET ${BASE}/c1?after=0&wait=5`]);
+  // From now on at once.
+  socket.send('b');
+  await settledAll();
+  assert.deepEqual(http.lines, [`POST ${BASE}/c1?n=2`]);
+  await http.find('POST').answer(204);
+  assert.deepEqual(http.lines, [`GET ${BASE}/c1?after=0&wait=5`]);
+});
+
+test('polling: the same where the other request is refused', async () => {
+  const { http, socket, pass } = await polling();
+  socket.send('a');
+  const poll = http.find('GET');
+  await http.find('POST').answer(503);
+  assert.ok(poll.isAborted);
+  await pass(100);
+  assert.deepEqual(http.lines, [`POST ${BASE}/c1?n=1`]);
+});
+
+test('polling: where requests are cut off while they wait, they wait less', async () => {
+  const { http, pass } = await polling();
+  await pass(10_000);
+  await http.find('GET').fail();
+  await pass(100);
+  await pass(2_100);
+  await http.find(`GET ${BASE}/c1?after=0&wait=7`).fail();
+  await pass(200);
+  http.find(`GET ${BASE}/c1?after=0&wait=2`);
+});
+
+test('polling: a poll without any answer is given up', async () => {
+  const { http, pass } = await polling();
+  const poll = http.find('GET');
+  await pass(34_999);
+  assert.ok(!poll.isOver);
+  await pass(1);
+  assert.ok(poll.isAborted);
+});
+
+test('a stream: events come in any pieces, comments say nothing, and the last one says why it ends', async () => {
+  const { seen, stream } = await streaming();
+  const text = ':\n\ndata: {"a":"ü"}\n\nevent: other\ndata: {}\n\ndata: {"b":\ndata: 2}\n\nevent: close\ndata: {"code":1012,"reason":"later"}\n\n';
+  for (const character of text) await stream.writes(character);
+  assert.deepEqual(seen, ['works', { a: 'ü' }, { b: 2 }, { code: 1012, reason: 'later', wasClean: true }]);
+});
+
+test('a stream that does not begin in time was held back', async () => {
+  const { http, seen, pass } = await begin(EventStream);
+  await http.find('GET').streams();
+  await http.find('GET').writes(':\n\n');
+  await pass(5_000);
+  assert.deepEqual(seen, [{ code: 1006, reason: 'it took too long', wasClean: false }]);
+});
+
+test('a stream that ends, breaks, is refused or says nonsense is lost', async () => {
+  const ended = await streaming();
+  await ended.stream.ends();
+  const broken = await streaming();
+  await broken.stream.fail();
+  const refused = await begin(EventStream);
+  await refused.http.find('GET').answer(503);
+  const nonsense = await begin(EventStream);
+  await nonsense.http.find('GET').streams();
+  await nonsense.http.find('GET').writes('event: open\ndata: rubbish\n\n');
+  for (const { seen, http } of [ended, broken, refused, nonsense]) {
+    assert.equal(seen[0].code, 1006);
+    assert.deepEqual(http.lines.filter((line) => !line.startsWith('GET')), []);
+  }
+  assert.equal(refused.seen[0].reason, 'a request was refused: HTTP 503');
+});
+
+test('a stream: an event without an end is not collected for ever', async () => {
+  const { seen, stream } = await streaming();
+  const piece = 'x'.repeat(4 * 1024 * 1024);
+  for (let turn = 0; turn < 5 && seen.length === 0; turn += 1) await stream.writes(piece);
+  assert.equal(seen[0].reason, 'an event is too long');
+});

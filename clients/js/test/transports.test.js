@@ -1,0 +1,296 @@
+// Which transport a client uses: down where one does not get through, and up again.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { connect } from '../src/index.js';
+import { install } from '../src/transports.js';
+import { URL, welcome } from './conversation.js';
+import { Http, settledAll } from './http.js';
+import { SimulatedStore, World } from './simulated.js';
+
+const BASE = 'http://example.test/connection';
+const KEY = 'offhook.transports';
+
+/** Nothing is asked in between. */
+const QUIET = { heartbeat: { every: 10_000_000 } };
+
+/** A client that has the other transports, and has begun its first attempt. */
+async function begin({ found, ...options } = {}) {
+  const world = new World();
+  const http = new Http(world);
+  const storage = new SimulatedStore();
+  if (found) storage.setItem(KEY, JSON.stringify(found));
+  world.environment.storage = storage;
+  install(world.environment);
+  const client = connect(URL, { environment: world.environment, ...options });
+  const warnings = [];
+  client.on('warning', (warning) => warnings.push(warning));
+  const pass = async (ms) => {
+    await world.pass(ms);
+    await settledAll();
+  };
+  await settledAll();
+  return { world, http, storage, client, warnings, pass };
+}
+
+/** The WebSocket is refused, the server answers over HTTP with this status, and the next attempt begins. */
+async function refused({ world, http, pass }, status = 426, body = '') {
+  const sockets = world.sockets.length;
+  await world.socket.ends();
+  await settledAll();
+  if (http.underWay.length > 0) await http.find('GET http://example.test/ws').answer(status, body);
+  await next({ world, http, pass });
+  return world.sockets.length > sockets ? 'websocket' : 'other';
+}
+
+/** The wait is over, and the next attempt has begun. */
+async function next({ world, http, pass }) {
+  const [sockets, requests] = [world.sockets.length, http.requests.length];
+  for (let turn = 0; world.sockets.length === sockets && http.requests.length === requests; turn += 1) {
+    assert.ok(turn < 200, 'there is no further attempt');
+    await pass(100);
+  }
+}
+
+/** A client over a stream of events. */
+async function overStream(options) {
+  const all = await begin(options);
+  await refused(all);
+  await refused(all);
+  return { ...all, ...(await streams(all)) };
+}
+
+async function streams({ http, client, pass }) {
+  const stream = http.find(`GET ${BASE}`);
+  await stream.streams();
+  await stream.writes('event: open\ndata: {"connection":"c1"}\n\n');
+  const post = http.find(`POST ${BASE}/c1?n=1`);
+  const { id } = JSON.parse(post.body);
+  await post.answer(204);
+  const says = (message) => stream.writes(`data: ${JSON.stringify(message)}\n\n`);
+  await says({ type: 'welcome', id, session: 's1', resume: 'v1.first' });
+  assert.deepEqual([client.state.name, client.transport], ['open', 'sse']);
+  return { stream, says, pass };
+}
+
+async function overPolling(options) {
+  const all = await begin(options);
+  await refused(all);
+  await refused(all);
+  for (let attempt = 0; attempt < 2; attempt += 1) {
+    await all.http.find(`GET ${BASE}`).answer(404);
+    await all.http.find('GET http://example.test/ws').answer(426);
+    await next(all);
+  }
+  await polls(all);
+  return all;
+}
+
+async function polls({ http, client }) {
+  await http.find(`POST ${BASE}`).answer(201, { connection: 'p1' });
+  const post = http.find(`POST ${BASE}/p1?n=1`);
+  const { id } = JSON.parse(post.body);
+  await post.answer(204);
+  await http.find(`GET ${BASE}/p1?after=0`).answer(200, { first: 1, messages: [{ type: 'welcome', id, session: 's1', resume: 'v1.first' }] });
+  assert.deepEqual([client.state.name, client.transport], ['open', 'polling']);
+}
+
+test('over a WebSocket that works nothing is requested', async () => {
+  const { client, world, http, storage } = await begin();
+  await welcome(world);
+  assert.deepEqual([client.transport, http.requests.length, storage.entries.size], ['websocket', 0, 0]);
+});
+
+test('a WebSocket that is refused twice while the server answers over HTTP is replaced by a stream of events', async () => {
+  const all = await begin();
+  assert.equal(await refused(all), 'websocket');
+  assert.equal(await refused(all), 'other');
+  await streams(all);
+  assert.equal(all.storage.getItem(KEY), '{"example.test":"sse"}');
+});
+
+test('a WebSocket that was accepted and swallows what is sent is replaced at once', async () => {
+  const all = await begin();
+  await all.world.socket.opens();
+  await all.pass(10_000);
+  await all.http.find('GET http://example.test/ws').answer(426);
+  await next(all);
+  assert.equal(all.world.sockets.length, 1);
+  await streams(all);
+});
+
+test('a message in between means that WebSockets get through', async () => {
+  const all = await begin();
+  assert.equal(await refused(all), 'websocket');
+  await welcome(all.world);
+  await all.world.socket.ends();
+  await next(all);
+  assert.equal(await refused(all), 'websocket');
+});
+
+for (const status of [429, 500, 502, 503, 504]) {
+  test(`a server that answers ${status} is busy or away, and the WebSocket is tried again`, async () => {
+    const all = await begin();
+    for (let turn = 0; turn < 4; turn += 1) assert.equal(await refused(all, status), 'websocket');
+  });
+}
+
+test('without a network, or without an answer, the WebSocket is tried again', async () => {
+  const all = await begin();
+  for (let turn = 0; turn < 3; turn += 1) {
+    await all.world.socket.ends();
+    await settledAll();
+    if (turn === 1) await all.http.find('GET http://example.test/ws').fail();
+    await all.pass(11_000);
+    assert.equal(all.world.sockets.length, turn + 2);
+  }
+});
+
+test('a server that says why it refuses is quoted once, and not asked again', async () => {
+  const all = await begin();
+  for (let turn = 0; turn < 4; turn += 1) assert.equal(await refused(all, 403, 'add it to `origins`'), 'websocket');
+  assert.deepEqual(all.warnings.map(({ code, message }) => [code, message]), [['unreachable', `${URL} refused the WebSocket: HTTP 403: add it to \`origins\``]]);
+  assert.equal(all.http.requests.length, 1);
+});
+
+test('a stream that is held back is replaced by polls, and those by a WebSocket', async () => {
+  const all = await begin();
+  await refused(all);
+  await refused(all);
+  await all.http.find(`GET ${BASE}`).streams();
+  await all.pass(5_000);
+  await all.http.find('GET http://example.test/ws').answer(426);
+  await next(all);
+  const sockets = all.world.sockets.length;
+  for (let turn = 0; turn < 2; turn += 1) {
+    await all.http.find(`POST ${BASE}`).answer(405);
+    await all.http.find('GET http://example.test/ws').answer(426);
+    await next(all);
+  }
+  assert.equal(all.world.sockets.length, sockets + 1);
+});
+
+test('a stream over which nothing can be sent is replaced by polls', async () => {
+  const all = await begin();
+  await refused(all);
+  await refused(all);
+  const stream = all.http.find(`GET ${BASE}`);
+  await stream.streams();
+  await stream.writes('event: open\ndata: {"connection":"c1"}\n\n');
+  // The request waits behind the stream.
+  await all.pass(10_000);
+  await all.http.find('GET http://example.test/ws').answer(426);
+  await next(all);
+  await polls(all);
+});
+
+test('a busy server is asked for a WebSocket again', async () => {
+  const all = await begin();
+  await refused(all);
+  await refused(all);
+  const sockets = all.world.sockets.length;
+  await all.http.find(`GET ${BASE}`).answer(503);
+  await next(all);
+  assert.equal(all.world.sockets.length, sockets + 1);
+});
+
+test('a lost stream is opened again, with the session', async () => {
+  const all = await overStream();
+  await all.stream.ends();
+  await next(all);
+  const stream = all.http.find(`GET ${BASE}`);
+  await stream.streams();
+  await stream.writes('event: open\ndata: {"connection":"c2"}\n\n');
+  const { type, resume } = JSON.parse(all.http.find(`POST ${BASE}/c2?n=1`).body);
+  assert.deepEqual([type, resume], ['connect', 'v1.first']);
+});
+
+test('after a while a WebSocket is tried beside the stream, and used with the session once it has answered', async () => {
+  const all = await overStream(QUIET);
+  const sockets = all.world.sockets.length;
+  await all.pass(59_000);
+  assert.equal(all.world.sockets.length, sockets);
+  await all.pass(1_000);
+  assert.equal(all.world.sockets.length, sockets + 1);
+  const trial = all.world.socket;
+  await trial.opens();
+  trial.takeOne('ping');
+  assert.equal(all.client.state.name, 'open');
+  await trial.says({ type: 'error', id: 1, code: 'bad_request', message: 'send connect first' });
+  assert.deepEqual([trial.closedWith, all.client.state.name, all.client.state.end.code], [{ code: 1000, reason: undefined }, 'waiting', 1012]);
+  assert.deepEqual(all.http.lines, []);
+  await next(all);
+  const { resume } = await welcome(all.world);
+  assert.deepEqual([resume, all.client.transport, all.storage.entries.size], ['v1.first', 'websocket', 0]);
+});
+
+test('a trial that is not answered disturbs nothing, and is repeated less and less often', async () => {
+  const all = await overStream(QUIET);
+  const started = all.world.sockets.length;
+  const times = [];
+  for (let minute = 0; minute < 45; minute += 1) {
+    const before = all.world.sockets.length;
+    await all.pass(60_000);
+    if (all.world.sockets.length > before) times.push(minute);
+  }
+  assert.deepEqual(times, [0, 3, 7, 15, 25, 35]);
+  assert.ok(all.world.sockets.slice(started, -1).every(({ closedWith }) => closedWith));
+  assert.equal(all.client.transport, 'sse');
+  assert.equal(all.client.state.name, 'open');
+});
+
+test('polls are replaced by a stream that works, if a WebSocket does not', async () => {
+  const all = await overPolling(QUIET);
+  await all.pass(60_000);
+  await all.world.socket.ends();
+  await settledAll();
+  const trial = all.http.find(`GET ${BASE}`);
+  assert.equal(trial.url, BASE);
+  await trial.streams();
+  await trial.writes('event: open\ndata: {"connection":"t1"}\n\n');
+  await all.http.find(`POST ${BASE}/t1?n=1`).answer(204);
+  await trial.writes('data: {"type":"error","id":1,"code":"bad_request","message":"send connect first"}\n\n');
+  await all.http.find(`DELETE ${BASE}/t1`).answer(204);
+  assert.equal(all.client.state.name, 'waiting');
+  await next(all);
+  await streams(all);
+});
+
+test('what worked in an earlier page comes first, and a WebSocket is tried soon', async () => {
+  const all = await begin({ found: { 'example.test': 'polling', 'other.test': 'sse' } });
+  assert.equal(all.world.sockets.length, 0);
+  await polls(all);
+  await all.pass(5_000);
+  const trial = all.world.socket;
+  await trial.opens();
+  await trial.says({ type: 'error', id: 1, code: 'bad_request', message: 'send connect first' });
+  assert.equal(all.storage.getItem(KEY), '{"other.test":"sse"}');
+});
+
+test('a client that is closed tries nothing any more', async () => {
+  const all = await overStream(QUIET);
+  const sockets = all.world.sockets.length;
+  all.client.close();
+  await all.http.find(`DELETE ${BASE}/c1`).answer(204);
+  await all.pass(3_600_000);
+  assert.deepEqual([all.world.sockets.length, all.http.lines, all.world.timers], [sockets, [], 0]);
+});
+
+test('only the transports that were named are used', async () => {
+  const one = await begin({ transports: ['websocket'] });
+  for (let turn = 0; turn < 4; turn += 1) assert.equal(await refused(one), 'websocket');
+  const two = await begin({ transports: ['polling', 'sse'] });
+  await streams(two);
+  await two.pass(3_600_000);
+  assert.equal(two.world.sockets.length, 0);
+  const unreadable = await begin({ found: 'rubbish' });
+  assert.equal(unreadable.world.sockets.length, 1);
+});
+
+test('the transports are installed once', async () => {
+  const { world, http } = await begin();
+  const { open } = world.environment;
+  assert.equal(install(world.environment).open, open);
+  assert.equal(http.requests.length, 0);
+});

@@ -1,0 +1,208 @@
+//! Connections over HTTP requests: the client sends with one request after the other, and receives a
+//! stream of events or the answers to its polls.
+//!
+//! A connection belongs to one worker, but each of its requests may reach any worker. The id of the
+//! connection contains the number of its worker, which receives the request as an
+//! [`Order`](super::Order). Any dialect can be spoken. A transport that does not number its requests
+//! passes none as their numbers.
+
+mod downlink;
+mod id;
+mod serving;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+};
+
+use offhook::protocol::CloseCode;
+use tokio::sync::{Notify, oneshot};
+
+use super::{Guest, Order, Streaming, Worker, outlet::Outlet, streaming::Unsent};
+use crate::door::Place;
+pub(crate) use downlink::Answer;
+use downlink::{Events, Kept};
+pub(crate) use id::CarriedId;
+
+/// The connections over requests of one worker.
+#[derive(Debug, Default)]
+pub(super) struct AllCarried(RefCell<HashMap<CarriedId, Rc<Carried>>>);
+
+/// One connection over requests.
+#[derive(Debug)]
+struct Carried {
+    downlink: Downlink,
+    uplink: RefCell<Uplink>,
+    /// Wakes the task of the connection.
+    wake: Notify,
+    /// The client said that it is leaving.
+    left: Cell<bool>,
+}
+
+#[derive(Debug)]
+enum Downlink {
+    /// One response that does not end.
+    Stream(Rc<Unsent>),
+    /// The answers to polls.
+    Polled(Rc<Kept>),
+}
+
+#[derive(Debug, Default)]
+struct Uplink {
+    /// The number of the newest batch that was accepted.
+    newest: u64,
+    /// A batch that is not handled yet.
+    batch: Option<Batch>,
+}
+
+/// The messages of one request.
+#[derive(Debug)]
+struct Batch {
+    messages: Vec<String>,
+    /// Informed when they were handled.
+    done: oneshot::Sender<Result<(), Wrong>>,
+}
+
+/// Why a request of a connection is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// The connection does not exist, or has ended.
+    Unknown,
+    /// The number does not follow the one before; this is the highest number possible now.
+    Number { most: u64 },
+    /// The batch before it is still waiting to be handled.
+    Busy,
+    /// A newer poll has replaced it.
+    Replaced,
+    /// The connection has a stream, and is not polled.
+    Streamed,
+}
+
+/// A request to the worker that has the connection.
+#[derive(Debug)]
+pub(crate) enum Carry {
+    /// Handle these messages. Without a number, they follow what was sent before.
+    Send {
+        number: Option<u64>,
+        messages: Vec<String>,
+        done: oneshot::Sender<Result<(), Wrong>>,
+    },
+    /// Answer with the messages after this one; without a number, with those after the last answer.
+    Poll {
+        after: Option<u64>,
+        /// Whether to wait until there are any.
+        waits: bool,
+        done: oneshot::Sender<Result<Answer, Wrong>>,
+    },
+    /// The client leaves for good.
+    Leave,
+}
+
+impl Carried {
+    fn outlet(&self) -> Outlet {
+        match &self.downlink {
+            Downlink::Stream(unsent) => Outlet::Other(Rc::new(Events(Rc::clone(unsent)))),
+            Downlink::Polled(kept) => Outlet::Other(Rc::<Kept>::clone(kept)),
+        }
+    }
+
+    fn send(&self, number: Option<u64>, batch: Batch) {
+        let uplink = &mut *self.uplink.borrow_mut();
+        let next = uplink.newest + 1;
+        let number = number.unwrap_or(next);
+        // The client may have closed its request already.
+        let _sent = match number {
+            0 => batch.done.send(Err(Wrong::Number { most: next })),
+            // The client repeats it, because it did not get the answer.
+            _ if number < next => batch.done.send(Ok(())),
+            _ if number > next => batch.done.send(Err(Wrong::Number { most: next })),
+            _ if uplink.batch.is_some() => batch.done.send(Err(Wrong::Busy)),
+            _ => {
+                uplink.newest = number;
+                uplink.batch = Some(batch);
+                self.wake.notify_one();
+                Ok(())
+            }
+        };
+    }
+}
+
+impl Worker {
+    /// Begins a connection whose downlink is the body of a response. Its first event contains the id.
+    /// None if the system has no randomness.
+    pub(crate) fn carry_streamed(self: &Rc<Self>, guest: Guest) -> Option<Streaming> {
+        let unsent = Unsent::new(self.shared.config.messages.outbox_bytes);
+        let id = self.begin_carried(Downlink::Stream(Rc::clone(&unsent)), guest, None)?;
+        unsent.write(&format!(
+            "event: open\ndata: {{\"connection\":\"{id}\"}}\n\n"
+        ));
+        Some(Streaming::of(unsent))
+    }
+
+    /// Begins a connection that is polled. None if the system has no randomness.
+    pub(crate) fn carry_polled(self: &Rc<Self>, guest: Guest, place: Place) -> Option<CarriedId> {
+        let kept = Kept::new(self.shared.config.messages.outbox_bytes);
+        self.begin_carried(Downlink::Polled(kept), guest, Some(place))
+    }
+
+    fn begin_carried(
+        self: &Rc<Self>,
+        downlink: Downlink,
+        guest: Guest,
+        place: Option<Place>,
+    ) -> Option<CarriedId> {
+        let id = CarriedId::random(self.number)?;
+        let carried = Rc::new(Carried {
+            downlink,
+            uplink: RefCell::default(),
+            wake: Notify::new(),
+            left: Cell::new(false),
+        });
+        let known = Rc::clone(&carried);
+        self.carried.0.borrow_mut().insert(id, known);
+        tokio::task::spawn_local(serving::serve(self, id, carried, guest, place));
+        Some(id)
+    }
+
+    /// Passes a request to the worker that has the connection.
+    pub(crate) fn carry(&self, id: CarriedId, carry: Carry) {
+        // An order to a worker that does not exist is dropped, and with it the sender of the result.
+        let order = Order::Carry { id, carry };
+        self.shared.orders.give(id.worker(), order);
+    }
+
+    pub(super) fn take_carry(&self, id: CarriedId, carry: Carry) {
+        let carried = self.carried.0.borrow().get(&id).cloned();
+        match (carry, carried) {
+            (
+                Carry::Send {
+                    number,
+                    messages,
+                    done,
+                },
+                Some(carried),
+            ) => carried.send(number, Batch { messages, done }),
+            (Carry::Send { done, .. }, None) => drop(done.send(Err(Wrong::Unknown))),
+            (Carry::Poll { after, waits, done }, Some(carried)) => match &carried.downlink {
+                Downlink::Polled(kept) => {
+                    kept.poll(after, done);
+                    carried.wake.notify_one();
+                    // Immediately, because the connection's task may be waiting for room.
+                    kept.answer();
+                    if !waits {
+                        kept.answer_without();
+                    }
+                }
+                Downlink::Stream(_) => drop(done.send(Err(Wrong::Streamed))),
+            },
+            (Carry::Poll { done, .. }, None) => drop(done.send(Err(Wrong::Unknown))),
+            (Carry::Leave, Some(carried)) => {
+                carried.left.set(true);
+                carried.outlet().close(CloseCode::NORMAL, "");
+                carried.wake.notify_one();
+            }
+            (Carry::Leave, None) => {}
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The task of one connection over requests: it handles what the client sends, answers its polls, and
+//! ends the connection when the client is gone.
+
+use std::{future::pending, rc::Rc, time::Duration};
+
+use offhook::protocol::CloseCode;
+use offhook_dialects::Incoming;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Batch, Carried, CarriedId, Downlink};
+use crate::{
+    door::Place,
+    worker::{
+        Guest, Worker,
+        connecting::{Connected, Connecting, Ended},
+        connection::{Connection, Taken},
+        outlet::Outlet,
+        stopping::Lease,
+    },
+};
+
+/// Without keepalive, how often a comment is sent into a stream.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// What receives the messages of a connection's client.
+enum Served {
+    Connecting(Connecting),
+    Connected(Connection),
+}
+
+/// Serves a connection until it ends.
+pub(super) fn serve(
+    worker: &Rc<Worker>,
+    id: CarriedId,
+    carried: Rc<Carried>,
+    guest: Guest,
+    place: Option<Place>,
+) -> impl Future<Output = ()> + use<> {
+    let lease = Lease::new(worker);
+    async move {
+        let worker = lease.worker();
+        let outlet = carried.outlet();
+        let mut served = Served::Connecting(Connecting::new(outlet.clone(), guest));
+        run(worker, &carried, &outlet, &mut served).await;
+        if carried.left.get()
+            && let Served::Connected(connection) = &mut served
+        {
+            connection.leave_by_transport();
+        }
+        worker.carried.0.borrow_mut().remove(&id);
+        match &carried.downlink {
+            Downlink::Stream(unsent) => unsent.end(),
+            Downlink::Polled(kept) => {
+                kept.answer();
+                kept.end();
+            }
+        }
+        drop((served, place, lease));
+    }
+}
+
+async fn run(worker: &Rc<Worker>, carried: &Carried, outlet: &Outlet, served: &mut Served) {
+    let config = &worker.shared.config;
+    let connect_until = Instant::now() + config.connections.connect_timeout;
+    let interval = config.keepalive.interval;
+    let heartbeat = interval.map_or(HEARTBEAT, |interval| interval / 2);
+    let mut beat = Instant::now() + heartbeat;
+    let mut stopping = worker.stopping();
+    // As long as a WebSocket whose client does not answer.
+    let mut expiry = Expiry::new(interval.unwrap_or_default() + config.keepalive.pong_timeout);
+    loop {
+        let batch = carried.uplink.borrow_mut().batch.take();
+        if let Some(Batch { messages, done }) = batch {
+            let taken = {
+                let taking = take(worker, outlet, served, &messages);
+                tokio::pin!(taking);
+                loop {
+                    tokio::select! {
+                        taken = &mut taking => break taken,
+                        // Taking may wait until the client has polled for answers.
+                        () = answered(&carried.downlink) => {}
+                        () = expiry.passed(&carried.downlink) => return,
+                    }
+                }
+            };
+            // If the client has closed the request it repeats it, which has no effect.
+            let _sent = done.send(Ok(()));
+            if let Err(ended) = taken {
+                end(worker, outlet, ended);
+            }
+            continue;
+        }
+        if let Downlink::Polled(kept) = &carried.downlink {
+            kept.answer();
+            if let Served::Connected(connection) = served
+                && let Some(mark) = kept.take_reached()
+            {
+                connection.receipt(mark);
+            }
+            if kept.is_over() {
+                return;
+            }
+        }
+        if carried.left.get() {
+            return;
+        }
+        let is_connecting = matches!(served, Served::Connecting(_));
+        tokio::select! {
+            () = carried.wake.notified() => {}
+            () = changed(&carried.downlink) => {
+                if let Downlink::Stream(_) = carried.downlink {
+                    return;
+                }
+            }
+            () = sleep_until(connect_until), if is_connecting => {
+                let reason = "no connect came in time";
+                end(worker, outlet, Ended::Close(CloseCode::POLICY_VIOLATION, reason));
+                return;
+            }
+            () = stopping.begun(), if is_connecting => {
+                let reason = "the server goes away";
+                end(worker, outlet, Ended::Close(CloseCode::SERVICE_RESTART, reason));
+                return;
+            }
+            () = sleep_until(beat) => {
+                beat = Instant::now() + heartbeat;
+                if let Downlink::Stream(unsent) = &carried.downlink {
+                    unsent.write(":\n\n");
+                }
+            }
+            () = expiry.passed(&carried.downlink) => return,
+        }
+    }
+}
+
+/// When a connection ends because it is not polled. A stream ends with its response instead.
+struct Expiry {
+    lifetime: Duration,
+    at: Instant,
+}
+
+impl Expiry {
+    fn new(lifetime: Duration) -> Self {
+        Self {
+            lifetime,
+            at: Instant::now() + lifetime,
+        }
+    }
+
+    /// Waits until the client has not polled for the whole lifetime. May be dropped and called again.
+    async fn passed(&mut self, downlink: &Downlink) {
+        let Downlink::Polled(kept) = downlink else {
+            return pending().await;
+        };
+        loop {
+            if let Some(polled) = kept.polled() {
+                self.at = self.at.max(polled + self.lifetime);
+            }
+            if self.at <= Instant::now() {
+                return;
+            }
+            sleep_until(self.at).await;
+        }
+    }
+}
+
+/// Answers the waiting poll once there is a message.
+async fn answered(downlink: &Downlink) {
+    match downlink {
+        Downlink::Stream(_) => pending().await,
+        Downlink::Polled(kept) => {
+            kept.changed.notified().await;
+            kept.answer();
+        }
+    }
+}
+
+/// Waits until a stream has ended, or a poll can be answered.
+async fn changed(downlink: &Downlink) {
+    match downlink {
+        Downlink::Stream(unsent) => unsent.ended().await,
+        Downlink::Polled(kept) => kept.changed.notified().await,
+    }
+}
+
+fn end(worker: &Worker, outlet: &Outlet, ended: Ended) {
+    let (code, reason) = match ended {
+        Ended::Lost => (CloseCode::NORMAL, ""),
+        Ended::Close(code, reason) => (code, reason),
+    };
+    worker.note_refused("connect", reason);
+    outlet.close(code, reason);
+}
+
+/// Handles the messages of one request, as fast as the client takes the answers.
+async fn take(
+    worker: &Rc<Worker>,
+    outlet: &Outlet,
+    served: &mut Served,
+    messages: &[String],
+) -> Result<(), Ended> {
+    let bound = worker.shared.config.messages.outbox_bytes;
+    let room = async || {
+        if outlet.unsent() > bound {
+            // An error means that the connection is closing, which the next message reports.
+            let _closing = outlet.room().await;
+        }
+    };
+    for message in messages {
+        let taken = match served {
+            Served::Connected(connection) => connection.receive(Incoming::Text(message)),
+            Served::Connecting(connecting) => match connect(worker, connecting, message).await? {
+                Some(connection) => {
+                    *served = Served::Connected(connection);
+                    // The message that connected it may have asked for something large as well.
+                    Taken::AwaitsAnswer
+                }
+                None => Taken::Done,
+            },
+        };
+        match served {
+            Served::Connected(connection) => connection.settle(taken, &room).await,
+            Served::Connecting(_) => room().await,
+        }
+    }
+    Ok(())
+}
+
+/// Handles a message before the client is connected; returns the connection once it is.
+async fn connect(
+    worker: &Rc<Worker>,
+    connecting: &mut Connecting,
+    message: &str,
+) -> Result<Option<Connection>, Ended> {
+    let mut connected = connecting.receive(worker, Incoming::Text(message))?;
+    loop {
+        match connected {
+            Connected::NotYet => return Ok(None),
+            Connected::Awaits(loading) => connected = connecting.go_on(worker, loading).await?,
+            Connected::Yes(mut connection, intents) => {
+                for intent in intents {
+                    connection.carry_out(intent);
+                }
+                return Ok(Some(connection));
+            }
+        }
+    }
+}
