@@ -34,28 +34,55 @@ pub(super) fn serve(
     let lease = Lease::new(worker);
     async move {
         // Boxed, so that a connected client does not reserve room for it.
-        if let Some(mut connection) = Box::pin(connect(&lease, &mut socket, guest)).await {
-            // The message that connected it may have asked for something large as well.
-            Box::pin(wait(&mut connection, Taken::AwaitsAnswer, &socket)).await;
-            let mut receiving = Receiving::default();
-            while let Some(taken) =
-                poll_fn(|cx| poll_messages(&mut connection, &mut socket, &mut receiving, cx)).await
-            {
-                Box::pin(wait(&mut connection, taken, &socket)).await;
-            }
+        if let Some(connection) = Box::pin(connect(&lease, &mut socket, guest)).await {
+            go_on(connection, &mut socket).await;
         }
         // In this order: the connection counts as open until nothing refers to it any more.
         drop((socket, place, lease));
     }
 }
 
+/// Serves a connection whose client has connected, until it ends.
+pub(super) async fn go_on(mut connection: Connection, socket: &mut WebSocket) {
+    // The message that connected it may have asked for something large as well.
+    Box::pin(wait(&mut connection, Taken::AwaitsAnswer, socket)).await;
+    let mut receiving = Receiving::default();
+    while let Some(taken) =
+        poll_fn(|cx| poll_messages(&mut connection, socket, &mut receiving, cx)).await
+    {
+        Box::pin(wait(&mut connection, taken, socket)).await;
+    }
+}
+
+/// Serves a connection that began over another transport and whose client has not connected yet.
+pub(super) async fn serve_connecting(
+    lease: &Lease,
+    socket: &mut WebSocket,
+    connecting: Connecting,
+) {
+    if let Some(connection) = Box::pin(until_connected(lease, socket, connecting)).await {
+        go_on(connection, socket).await;
+    }
+}
+
 /// Waits until the client has connected; closes the connection if it does not.
 async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Guest) -> Option<Connection> {
+    let mut connecting = Connecting::new(socket.sender().into(), guest);
+    // A client that can't be told anything is noticed by receiving from it.
+    let _lost = connecting.opened();
+    until_connected(lease, socket, connecting).await
+}
+
+async fn until_connected(
+    lease: &Lease,
+    socket: &mut WebSocket,
+    connecting: Connecting,
+) -> Option<Connection> {
     let worker = lease.worker();
     let within = worker.shared.config.connections.connect_timeout;
     let mut stopping = worker.stopping();
     let connected = tokio::select! {
-        connected = introduction(worker, socket, guest) => connected,
+        connected = introduction(worker, socket, connecting) => connected,
         () = sleep(within) => {
             Err(Ended::Close(CloseCode::POLICY_VIOLATION, "no connect was received in time"))
         }
@@ -78,10 +105,8 @@ async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Guest) -> Option<
 async fn introduction(
     worker: &Rc<Worker>,
     socket: &mut WebSocket,
-    guest: Guest,
+    mut connecting: Connecting,
 ) -> Result<Connection, Ended> {
-    let mut connecting = Connecting::new(socket.sender().into(), guest);
-    connecting.opened()?;
     let mut receiving = Receiving::default();
     loop {
         let received = poll_fn(|cx| {
