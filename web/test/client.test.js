@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { createHmac } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -270,6 +273,42 @@ test('a message of the backend to a session, over the HTTP API, reaches only its
   await send(one.session, { text: 'your order has shipped' });
   await send(other.session, 'yours has not');
   assert.deepEqual(await Promise.all([toOne, toOther]), [{ text: 'your order has shipped' }, 'yours has not']);
+});
+
+/** A backend as docs/webhooks.md describes it, which answers calls only if they are signed. */
+async function backendFor(t, secret, answers) {
+  const calls = [];
+  const backend = createServer(async (request, response) => {
+    const body = Buffer.concat(await request.toArray());
+    const { 'webhook-id': id, 'webhook-timestamp': timestamp, 'webhook-signature': signature } = request.headers;
+    const signed = createHmac('sha256', secret).update(`${id}.${timestamp}.`).update(body).digest('base64');
+    if (signature !== `v1,${signed}`) return response.writeHead(401).end();
+    const call = JSON.parse(body);
+    calls.push(call);
+    return response.writeHead(200).end(JSON.stringify(answers[call.method](call)));
+  }).listen(0, '127.0.0.1');
+  t.after(() => backend.close());
+  await once(backend, 'listening');
+  return { calls, url: `http://127.0.0.1:${backend.address().port}/offhook` };
+}
+
+test('a call gets the backend’s answer, its error unchanged, and brings its key', async (t) => {
+  const secret = 'a secret of at least thirty-two bytes';
+  const full = { code: 'room_full', message: 'The room is full.', data: { max: 8 } };
+  const { calls, url } = await backendFor(t, secret, { add: ({ data }) => ({ data: data[0] + data[1] }), bytes: () => ({ base64: 'AP8=' }), enter: () => ({ error: full }) });
+  const { client } = await served(t, ['--backend-url', url, '--backend-secrets', secret, '--backend-calls', 'everyone']);
+  const one = client();
+  assert.equal(await one.call('add', [2, 3]), 5);
+  assert.deepEqual([...await one.call('bytes')], [0, 255]);
+  await assert.rejects(one.call('enter', { room: 7 }, { key: 'enter-7' }), ({ code, message, retry, backend }) => {
+    assert.deepEqual({ code, message, retry, backend }, { code: 'rejected', message: 'The room is full.', retry: 'never', backend: full });
+    return true;
+  });
+  assert.deepEqual(calls.map(({ type, method, data, key }) => ({ type, method, data, key })), [
+    { type: 'call', method: 'add', data: [2, 3], key: undefined },
+    { type: 'call', method: 'bytes', data: null, key: undefined },
+    { type: 'call', method: 'enter', data: { room: 7 }, key: 'enter-7' },
+  ]);
 });
 
 test('a burst above the server’s rate is slowed down, and delivered completely', async (t) => {

@@ -1,4 +1,4 @@
-// Runs what README.md and the client's README show, unchanged. The client's own examples are in package.test.js.
+// Runs what README.md, docs/transports.md and the client's README show, unchanged. The client's own examples are in package.test.js.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -10,6 +10,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
+import { connect } from '../../clients/js/src/index.js';
 import { stage } from './browser.js';
 import { Server } from './server.js';
 
@@ -35,6 +36,22 @@ test('the page of README.md runs in a page served by Offhook', async (t) => {
   await page.goto(`http://127.0.0.1:${port}/examples/`);
   await page.addScriptTag({ type: 'module', content: code });
   assert.equal((await said).text(), 'message: hi');
+});
+
+test('the EventSource of docs/transports.md runs in a page served by Offhook', async (t) => {
+  const [, code] = readFileSync(new URL('../../docs/transports.md', import.meta.url), 'utf8').match(/```js\n(const events.+?)\n```/s);
+  const { browser, port } = await stage(t);
+  const page = await (await browser.newContext({ bypassCSP: true })).newPage();
+  const shown = page.waitForEvent('console', (message) => message.text().startsWith('shown:'));
+  await page.goto(`http://127.0.0.1:${port}/examples/`);
+  // The answer starts once both channels are subscribed to.
+  const answered = page.waitForResponse((response) => response.url().includes('/sse'));
+  await page.addScriptTag({ type: 'module', content: `const show = ({ data }) => console.log('shown:', data.text);\n${code}` });
+  await answered;
+  const client = connect(`ws://127.0.0.1:${port}/ws`, { WebSocket });
+  t.after(() => client.close());
+  await client.publish('news', { text: 'hi' });
+  assert.equal((await shown).text(), 'shown: hi');
 });
 
 test('the package is installed with the command that the README shows', async (t) => {

@@ -1,7 +1,7 @@
 // The examples, each with a connection that is cut in the middle.
 
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -13,7 +13,7 @@ const require = createRequire(import.meta.url);
 const { WebSocket } = require('ws');
 
 const PATIENCE = 60_000;
-const EXAMPLES = ['ticker', 'cursors', 'tokens', 'text', 'upload', 'game', 'notifications'];
+const EXAMPLES = ['ticker', 'cursors', 'tokens', 'text', 'upload', 'game', 'notifications', 'iot'];
 
 /** Tries again with each frame that the page draws, until it holds. */
 async function eventually(tab, holds) {
@@ -185,10 +185,33 @@ test('notifications: an EventSource that is cut comes back and misses nothing', 
   for (const tab of [a, b]) await eventually(tab, async () => assert.deepEqual(await list(tab), ['one', 'two']));
 });
 
-test('every example is at most 150 lines', () => {
-  for (const name of EXAMPLES) {
-    const lines = ['html', 'js'].map((ending) => readFileSync(new URL(`../examples/${name}.${ending}`, import.meta.url), 'utf8').split('\n').length);
-    assert.ok(Math.max(...lines) <= 150, `${name}: ${lines}`);
+test('iot: a device that speaks MQTT is seen after a loss, takes commands of another tab, and its will is published when its tab is closed', async (t) => {
+  const { a, b, cut, visit } = await together(t, 'iot');
+  const kitchen = (tab) => tab.page.locator('[data-room="kitchen"]');
+  const is = (tab, state) => eventually(tab, async () => assert.equal(await kitchen(tab).getAttribute('data-device'), state));
+  const celsius = async (tab) => {
+    const text = await kitchen(tab).locator('td').nth(2).innerText();
+    assert.match(text, /^\d+\.\d °C$/);
+    return text;
+  };
+  await a.page.click('#device');
+  for (const tab of [a, b]) await is(tab, 'online');
+  const before = await celsius(b);
+  await cut();
+  await a.page.waitForFunction(() => document.querySelector('#mqtt').textContent === 'connected');
+  await is(b, 'online');
+  await eventually(b, async () => assert.notEqual(await celsius(b), before));
+  await kitchen(b).locator('button').click();
+  for (const tab of [a, b]) await eventually(tab, async () => assert.equal(await kitchen(tab).locator('button').innerText(), 'on'));
+  await a.close();
+  await is(b, 'offline');
+  await is(await visit('examples/iot.html'), 'offline');
+});
+
+test('every file of an example is at most 150 lines', () => {
+  for (const name of readdirSync(new URL('../examples', import.meta.url)).filter((name) => /\.(html|js)$/.test(name))) {
+    const lines = readFileSync(new URL(`../examples/${name}`, import.meta.url), 'utf8').split('\n').length;
+    assert.ok(lines <= 150, `${name}: ${lines}`);
   }
 });
 
@@ -222,6 +245,12 @@ const PLAYED = {
     await page.fill('#words', 'Your order has shipped.');
     await page.press('#words', 'Enter');
     await page.waitForSelector('#list li');
+  },
+  async iot(page) {
+    await page.click('#device');
+    await page.waitForSelector('[data-device="online"] button:enabled');
+    await page.click('[data-room="kitchen"] button');
+    await page.waitForSelector('[data-room="kitchen"] button[aria-pressed="true"]');
   },
 };
 

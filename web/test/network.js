@@ -23,7 +23,7 @@ export class Network {
     for (const pair of this.#pairs) for (const end of pair) end.destroy();
   }
 
-  /** Nothing comes through any more, and nobody is told. */
+  /** Everything is dropped from now on, and neither side is notified. */
   die() {
     this.#isDead = true;
     for (const pair of this.#pairs) for (const end of pair) end.pause();

@@ -63,7 +63,7 @@ export class Client extends Emitter {
     const name = options.name ?? `offhook:${typeof url === 'string' ? url : ''}`;
     this.#memory = store?.(name, this.#environment, (error) => queueMicrotask(() => this.emit('warning', error)));
     this.#outbox = new Outbox(this.#environment, options.outbox, {
-      send: (message) => (this.#hasRoom() ? this.#send({ type: 'publish', ...message }) : undefined),
+      send: (message) => (this.#connection.socket?.bufferedAmount < MOST_BUFFERED ? this.#send({ type: 'publish', ...message }) : undefined),
       more: () => this.#memory?.moreUnsent(() => this.#outbox.entries),
       less: () => this.#memory?.lessUnsent(),
       published: ({ message }, answer) => this.emit('published', { ...decode(message), ...answer }),
@@ -98,7 +98,7 @@ export class Client extends Emitter {
     return isMany ? added : added[0];
   }
 
-  async publish(channel, data, { key, tags, queue = true, unordered = false } = {}) {
+  async publish(channel, data, { key, tags, queue = true, unordered } = {}) {
     this.#checkIsOpen();
     const message = { channel, ...encode(data), key, tags };
     if (!queue) return this.#outbox.addOnce(message);
@@ -133,9 +133,9 @@ export class Client extends Emitter {
     return (await this.#ask({ type: 'ack', channel, consumer, position })).position;
   }
 
-  /** Asks the server's backend. Sent once: when the connection is lost before the answer, nobody knows whether it happened. */
-  async call(method, data = null, { deadline } = {}) {
-    return decode(await this.#ask({ type: 'call', method, ...encode(data), deadline_ms: deadline }, deadline ?? 10_000)).data;
+  /** Calls the server's backend. Sent once: if the connection is lost before the answer, the result is unknown. */
+  async call(method, data = null, { deadline, key } = {}) {
+    return decode(await this.#ask({ type: 'call', method, ...encode(data), deadline_ms: deadline, key }, deadline ?? 10_000)).data;
   }
 
   /** The next subscription to this channel or `{ filter }` begins at its `since`, not at the stored position. */
@@ -204,10 +204,6 @@ export class Client extends Emitter {
     this.#pinged = { id, at: this.#environment.now() };
   }
 
-  #hasRoom() {
-    return this.#connection.socket?.bufferedAmount < MOST_BUFFERED;
-  }
-
   /** Sends a message; returns its `id`, the first of as many as its answers need. */
   #send({ type, ...rest }, ids = 1) {
     const id = this.#nextId;
@@ -253,7 +249,7 @@ export class Client extends Emitter {
     Object.assign(this, { session, user, transport });
     this.#subscriptions.opened(resumed);
     if (!resumed) this.#subscriptions.sealed = [];
-    // Empty: there is no token for this session, which comes back with its positions.
+    // Empty: there is no token for this session, which is resumed with its positions.
     this.#resume = resume;
     this.#questions.opened();
     this.#outbox.opened();

@@ -27,7 +27,7 @@ export function ownEnvironment(WebSocketClass = globalThis.WebSocket) {
     async recall(url, transports) {
       // Only the first attempt waits until they are loaded.
       delete environment.recall;
-      if (transports || localStorage['offhook.transports']) (await load()).recall(url, transports);
+      if (transports || localStorage.offhook) (await load()).recall(url, transports);
     },
     fallBack: (end, client) => load().then(() => environment.fallBack(end, client), () => {}),
   };

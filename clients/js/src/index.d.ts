@@ -253,8 +253,11 @@ export interface Client {
   receipts(channel: string, position: Position): Promise<Receipts>;
   /** Stores on the server that a consumer has done everything up to `position`. Returns what the server has stored. */
   ack(channel: string, consumer: string, position?: Position): Promise<Position | undefined>;
-  /** Calls the server's backend, once. If the connection is lost before the answer, it rejects with `offline`. Default deadline 10,000 ms. */
-  call<T = any>(method: string, data?: Data, options?: { deadline?: number }): Promise<T>;
+  /**
+   * Calls the server's backend, once. If the connection is lost before the answer, it rejects with `offline`: call again with
+   * the same `key`, by which the backend recognizes a repetition. Default deadline 10,000 ms.
+   */
+  call<T = any>(method: string, data?: Data, options?: { deadline?: number; key?: string }): Promise<T>;
   /** The next subscription begins at its `since`, not at the position in the store. */
   forget(target: string | { filter: string }): void;
   /** Ends a wait; checks that an open connection is still alive. */
@@ -272,6 +275,8 @@ export class OffhookError extends Error {
   readonly retry: 'never' | 'later' | 'reconnect';
   /** Milliseconds. */
   readonly retryAfter?: number;
+  /** The error of the server's backend, if it is the one that refused. */
+  readonly backend?: { readonly code: string; readonly message: string; readonly data?: Json };
 }
 
 export interface RawOptions {

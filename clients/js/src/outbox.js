@@ -132,7 +132,7 @@ export class Outbox {
     this.#inFlight.delete(answer.id);
     if (answer.type === 'error') this.#refused(entry, OffhookError.from(answer));
     else {
-      const published = { position: answer.position, duplicate: answer.duplicate ?? false };
+      const published = { position: answer.position, duplicate: !!answer.duplicate };
       this.#remove(entry);
       entry.resolve(published);
       this.#owner.published(entry, published);

@@ -179,7 +179,7 @@ function isTransport(reason) {
 }
 
 /** Where pages keep what worked: `{ HOST: TRANSPORT }`, without those where a WebSocket did. */
-const KEY = 'offhook.transports';
+const KEY = 'offhook';
 
 /** What worked for this server in an earlier page. */
 function remembered(environment, url) {

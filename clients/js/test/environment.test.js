@@ -128,8 +128,8 @@ test('an earlier page’s transport is loaded before the first attempt, and only
   await fresh.recall('ws://a/ws');
   assert.ok(fresh.open('ws://a/ws') instanceof Socket);
   assert.equal(fresh.recall, undefined);
-  storage['offhook.transports'] = '{"a":"polling"}';
-  storage.setItem('offhook.transports', '{"a":"polling"}');
+  storage.offhook = '{"a":"polling"}';
+  storage.setItem('offhook', '{"a":"polling"}');
   for (const [url, chosen, transport] of [['ws://a/ws', undefined, 'polling'], ['ws://b/ws', undefined, undefined], ['ws://b/ws', ['sse'], 'sse'], ['ws://a/ws', ['sse', 'websocket'], undefined]]) {
     const environment = ownEnvironment(Socket);
     await environment.recall(url, chosen);

@@ -10,7 +10,7 @@ import { Http, settledAll } from './http.js';
 import { SimulatedStore, World } from './simulated.js';
 
 const BASE = 'http://example.test/connection';
-const KEY = 'offhook.transports';
+const KEY = 'offhook';
 
 /** Nothing is asked in between. */
 const QUIET = { heartbeat: { every: 10_000_000 } };

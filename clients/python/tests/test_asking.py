@@ -25,7 +25,7 @@ def outcome(world: World, request: int, kind: type[Any]) -> Any:
     return result
 
 
-def test_a_call_gives_the_backends_answer_as_json_or_bytes() -> None:
+def test_a_call_returns_the_backends_answer_as_json_or_bytes() -> None:
     world = open_world()
     requests = [calls(world), calls(world)]
     first, second = world.sent()
@@ -35,7 +35,7 @@ def test_a_call_gives_the_backends_answer_as_json_or_bytes() -> None:
     assert [outcome(world, request, Called).data for request in requests] == [{"cancelled": True}, b"\x02"]
 
 
-def test_a_call_is_made_once_whatever_the_answer() -> None:
+def test_a_call_is_sent_once_regardless_of_the_answer() -> None:
     world = open_world()
     busy, late, lost = calls(world), calls(world, 3.0), calls(world)
     world.refuses(world.sent()[0], "timed_out", "later", 10)
@@ -48,7 +48,7 @@ def test_a_call_is_made_once_whatever_the_answer() -> None:
     assert world.sent() == []
 
 
-def test_a_call_that_is_made_without_a_connection_waits_for_one() -> None:
+def test_a_call_without_a_connection_waits_for_one() -> None:
     world = open_world()
     world.ends()
     request = calls(world)
@@ -58,7 +58,7 @@ def test_a_call_that_is_made_without_a_connection_waits_for_one() -> None:
     assert outcome(world, request, Called).data == 1
 
 
-def test_a_question_that_may_be_repeated_is_asked_again_on_the_next_connection() -> None:
+def test_a_repeatable_request_is_repeated_on_the_next_connection() -> None:
     world = open_world()
     request = world.core.ask({"type": "state", "channel": "prices"}, world.now)
     world.sent_one("state")
@@ -71,7 +71,7 @@ def test_a_question_that_may_be_repeated_is_asked_again_on_the_next_connection()
     assert (state.messages[0].data, state.head, state.more) == (5, at(9), True)
 
 
-def test_what_members_see_can_be_changed_and_the_next_connection_says_the_same() -> None:
+def test_changed_info_is_also_used_by_the_next_connection() -> None:
     world = open_world(info={"name": "Ann"})
     request = world.core.set_info({"name": "Ann", "away": True}, world.now)
     asked = world.sent_one("presence_update")

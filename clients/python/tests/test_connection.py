@@ -21,17 +21,17 @@ def pauses(world: World, count: int) -> list[float]:
     return seen
 
 
-def test_the_bound_of_the_wait_doubles_up_to_the_cap_and_anything_below_it_may_come() -> None:
+def test_pauses_are_random_below_a_bound_that_doubles_up_to_the_maximum() -> None:
     assert pauses(World(chance=1.0), 7) == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
     assert pauses(World(chance=0.5), 3) == [0.25, 0.5, 1.0]
     assert pauses(World(chance=0.0), 3) == [0.0, 0.0, 0.0]
 
 
-def test_a_hundred_failed_attempts_overflow_nothing() -> None:
+def test_a_hundred_failed_attempts_do_not_overflow() -> None:
     assert set(pauses(World(chance=1.0), 100)[10:]) == {10.0}
 
 
-def test_a_connection_that_is_lost_soon_after_it_opened_does_not_start_the_bound_anew() -> None:
+def test_a_short_connection_does_not_reset_the_bound() -> None:
     world = World(chance=1.0)
     for _ in range(4):
         world.welcomes()
@@ -40,7 +40,7 @@ def test_a_connection_that_is_lost_soon_after_it_opened_does_not_start_the_bound
     assert [state.retry_in for state in world.states if state.name == "waiting"] == [0.5, 1.0, 2.0, 4.0]
 
 
-def test_each_connection_that_was_stable_starts_the_bound_anew() -> None:
+def test_each_stable_connection_resets_the_bound() -> None:
     world = World(chance=1.0)
     for _ in range(3):
         world.loses()
@@ -52,7 +52,7 @@ def test_each_connection_that_was_stable_starts_the_bound_anew() -> None:
     assert waits == [0.5, 1.0, 0.5, 0.5, 1.0, 0.5, 0.5, 1.0, 0.5]
 
 
-def test_a_connection_that_does_not_open_in_time_is_given_up_and_another_is_tried() -> None:
+def test_a_connection_that_does_not_open_in_time_is_abandoned_and_another_is_tried() -> None:
     world = World()
     world.passes(9.99)
     assert world.closed == []
@@ -62,7 +62,7 @@ def test_a_connection_that_does_not_open_in_time_is_given_up_and_another_is_trie
     assert len(world.opened) == 2
 
 
-def test_what_an_older_connection_says_is_ignored() -> None:
+def test_messages_of_an_older_connection_are_ignored() -> None:
     world = World()
     first = world.connection
     world.passes(10.0)
@@ -77,7 +77,7 @@ def test_what_an_older_connection_says_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("code", [1001, 1003, 1005, 1006, 1010, 1011, 1012, 1013, 1014, 4000, 4999])
-def test_an_end_for_now_comes_back(code: int) -> None:
+def test_a_temporary_close_reconnects(code: int) -> None:
     world = open_world()
     world.ends(code)
     assert world.core.state.name == "waiting"
@@ -85,7 +85,7 @@ def test_an_end_for_now_comes_back(code: int) -> None:
 
 
 @pytest.mark.parametrize("code", [1002, 1007, 1008, 4001, 4002, 4003])
-def test_an_end_for_good_does_not_come_back_and_says_why(code: int) -> None:
+def test_a_final_close_does_not_reconnect_and_reports_the_reason(code: int) -> None:
     world = open_world()
     publication = world.publishes("hi")
     number = world.is_live() if world.sent() else 0
@@ -105,7 +105,7 @@ def test_an_end_for_good_does_not_come_back_and_says_why(code: int) -> None:
     assert world.core.poll_timeout() is None
 
 
-def test_an_identity_that_expired_comes_back_where_the_next_token_is_a_new_one() -> None:
+def test_an_expired_identity_reconnects_if_the_next_token_is_a_new_one() -> None:
     world = open_world(renews_token=True)
     world.says(type="closing", reason="expired")
     world.loses(4003)
@@ -113,7 +113,7 @@ def test_an_identity_that_expired_comes_back_where_the_next_token_is_a_new_one()
     assert "resume" not in world.welcomes(), "what resumes the session has expired, too"
 
 
-def test_a_newer_token_is_wanted_before_the_old_one_expires_where_there_can_be_one() -> None:
+def test_a_new_token_is_fetched_before_the_old_one_expires_if_there_is_a_source() -> None:
     for renews, wanted in ((True, 1), (False, 0)):
         world = open_world(renews_token=renews)
         world.says(type="expiring", expires_in_ms=60_000)
@@ -125,27 +125,27 @@ def test_a_newer_token_is_wanted_before_the_old_one_expires_where_there_can_be_o
     assert request in world.outcomes
 
 
-def test_what_the_backend_says_to_this_session_alone_is_told() -> None:
+def test_data_sent_to_this_session_by_the_backend_is_an_event() -> None:
     world = open_world()
     world.says(type="told", data={"text": "shipped"})
     world.says(type="told", base64="AP8=")
     assert [told.data for told in world.told] == [{"text": "shipped"}, b"\x00\xff"]
 
 
-def test_1000_from_the_server_is_an_end_and_no_error() -> None:
+def test_1000_from_the_server_is_an_end_and_not_an_error() -> None:
     world = open_world()
     world.ends(1000)
     assert (world.core.state.name, world.core.state.error) == ("closed", None)
 
 
-def test_an_end_that_the_driver_knows_to_be_final_is() -> None:
+def test_an_end_that_the_driver_reports_as_final_is_final() -> None:
     world = World()
     world.ends(1006, is_final=True, reason="HTTP 403")
     assert world.core.state.name == "closed"
     assert "HTTP 403" in str(world.core.state.error)
 
 
-def test_a_retry_after_of_the_handshake_is_obeyed_also_by_who_is_in_a_hurry() -> None:
+def test_retry_after_of_the_handshake_is_respected_even_on_reconnect() -> None:
     world = World()
     world.ends(1006, at_least=7.0)
     assert world.core.state.retry_in == 7.0
@@ -156,7 +156,7 @@ def test_a_retry_after_of_the_handshake_is_obeyed_also_by_who_is_in_a_hurry() ->
     assert len(world.opened) == 2
 
 
-def test_too_slow_comes_back_and_a_flood_after_half_a_minute() -> None:
+def test_too_slow_reconnects_and_a_flood_reconnects_after_half_a_minute() -> None:
     world = open_world()
     world.says(type="closing", reason="too_slow")
     world.loses(1008)
@@ -174,7 +174,7 @@ def test_too_slow_comes_back_and_a_flood_after_half_a_minute() -> None:
     assert world.states[-1].name == "closed"
 
 
-def test_before_it_goes_away_the_server_names_a_pause_and_nothing_cuts_it_short() -> None:
+def test_the_pause_named_by_a_stopping_server_is_never_shortened() -> None:
     world = open_world()
     world.says(type="reconnect", after_ms=2_750)
     world.passes(0.75)
@@ -187,7 +187,7 @@ def test_before_it_goes_away_the_server_names_a_pause_and_nothing_cuts_it_short(
     assert len(world.opened) == 2
 
 
-def test_a_server_that_names_a_pause_and_stays_is_left_when_it_is_over() -> None:
+def test_a_server_that_names_a_pause_and_stays_is_left_when_the_pause_ends() -> None:
     world = open_world()
     world.says(type="reconnect", after_ms=2_750)
     world.passes(2.75)
@@ -200,14 +200,14 @@ def test_a_server_that_names_a_pause_and_stays_is_left_when_it_is_over() -> None
     assert len(world.opened) == 2
 
 
-def test_a_connect_that_is_refused_for_now_is_tried_again_when_the_server_said() -> None:
+def test_a_temporarily_refused_connect_is_repeated_at_the_time_of_the_server() -> None:
     world = World()
     world.accepts()
     world.refuses(world.sent_one("connect"), "too_many_connections", "later", 5_000)
     assert world.core.state.retry_in == 5.0
 
 
-def test_a_connect_that_is_refused_for_good_closes_the_client() -> None:
+def test_a_finally_refused_connect_closes_the_client() -> None:
     world = World()
     world.accepts("expired")
     connect = world.sent_one("connect")
@@ -218,7 +218,7 @@ def test_a_connect_that_is_refused_for_good_closes_the_client() -> None:
     assert len(world.closed) == 1
 
 
-def test_a_dead_connection_is_noticed_by_its_silence_each_time() -> None:
+def test_a_dead_connection_is_detected_by_its_silence() -> None:
     world = open_world()
     for round_trip in (0.25, 0.5):
         world.passes(25.0)
@@ -235,7 +235,7 @@ def test_a_dead_connection_is_noticed_by_its_silence_each_time() -> None:
     assert world.core.state.name == "waiting"
 
 
-def test_a_pong_to_an_older_ping_is_no_measurement() -> None:
+def test_a_pong_to_an_older_ping_is_not_measured() -> None:
     world = open_world()
     world.passes(25.0)
     ping = world.sent_one("ping")
@@ -244,7 +244,7 @@ def test_a_pong_to_an_older_ping_is_no_measurement() -> None:
     assert world.core.latency == before
 
 
-def test_a_connection_on_which_something_comes_is_not_asked() -> None:
+def test_a_connection_that_receives_is_not_pinged() -> None:
     world = open_world()
     for _ in range(10):
         world.passes(20.0)
@@ -252,7 +252,7 @@ def test_a_connection_on_which_something_comes_is_not_asked() -> None:
     assert world.sent() == []
 
 
-def test_a_server_that_accepts_and_says_no_word_is_left() -> None:
+def test_a_server_that_accepts_and_sends_nothing_is_abandoned() -> None:
     world = World()
     world.accepts()
     world.sent_one("connect")
@@ -260,7 +260,7 @@ def test_a_server_that_accepts_and_says_no_word_is_left() -> None:
     assert len(world.closed) == 1
 
 
-def test_after_sleep_the_connection_is_asked_at_once_and_given_up_soon() -> None:
+def test_after_sleep_the_connection_is_pinged_immediately_and_abandoned_soon() -> None:
     world = open_world()
     world.sleeps(3_600.0)
     world.sent_one("ping")
@@ -270,7 +270,7 @@ def test_after_sleep_the_connection_is_asked_at_once_and_given_up_soon() -> None
     assert len(world.closed) == 1
 
 
-def test_sleep_while_an_answer_is_due_is_no_proof_of_death() -> None:
+def test_sleep_while_an_answer_is_due_does_not_count_as_silence() -> None:
     world = open_world()
     world.passes(25.0)
     world.sent_one("ping")
@@ -280,7 +280,7 @@ def test_sleep_while_an_answer_is_due_is_no_proof_of_death() -> None:
     assert world.closed == []
 
 
-def test_hurry_ends_a_wait_and_asks_an_open_connection() -> None:
+def test_reconnect_ends_a_wait_and_pings_an_open_connection() -> None:
     world = World(chance=1.0)
     world.ends()
     world.core.hurry(world.now)
@@ -293,7 +293,7 @@ def test_hurry_ends_a_wait_and_asks_an_open_connection() -> None:
     assert len(world.closed) == 1
 
 
-def test_closing_says_1000_once_and_ends_everything() -> None:
+def test_closing_sends_1000_once_and_ends_everything() -> None:
     world = open_world()
     number = world.is_live()
     question = world.core.ask({"type": "presence", "channel": "chat"}, world.now)
@@ -308,7 +308,7 @@ def test_closing_says_1000_once_and_ends_everything() -> None:
     assert [state.name for state in world.states] == ["connecting", "open", "closed"]
 
 
-def test_closing_while_it_connects_gives_the_attempt_up() -> None:
+def test_closing_while_connecting_cancels_the_attempt() -> None:
     world = World()
     world.core.close()
     world.settle()
@@ -317,7 +317,7 @@ def test_closing_while_it_connects_gives_the_attempt_up() -> None:
     assert len(world.opened) == 1
 
 
-def test_what_can_not_be_read_is_a_warning_and_ends_nothing() -> None:
+def test_an_unreadable_message_is_a_warning_and_ends_nothing() -> None:
     world = open_world()
     for text in ("{", "null", "7", "[]", "{}", '{"type":7}', '{"type":"message"}', b"\x00", "[" * 100_000):
         world.says_text(text)
@@ -327,7 +327,7 @@ def test_what_can_not_be_read_is_a_warning_and_ends_nothing() -> None:
     assert world.core.state.name == "open"
 
 
-def test_an_answer_to_nothing_is_ignored() -> None:
+def test_an_unrequested_answer_is_ignored() -> None:
     world = open_world()
     for kind in ("welcome", "published", "history", "received", "acked", "error", "pong"):
         fields = {"position": "17.1", "messages": [], "head": "17.1", "received": 0, "subscribers": 0}
@@ -349,7 +349,7 @@ def test_the_settings_are_used() -> None:
     assert len(world.closed) == 1
 
 
-def test_settings_that_can_not_work_are_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     with pytest.raises(ValueError, match=r"Backoff\.first is 0; it must be greater than 0"):
         Backoff(first=0)
     with pytest.raises(ValueError, match=r"Settings\.max_size is -1"):

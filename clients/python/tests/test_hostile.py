@@ -77,7 +77,7 @@ async def until(client: offhook.Client, *names: str, count: int = 1) -> State:
     ],
 )
 @runs
-async def test_a_refusal_of_the_handshake_is_final_and_says_why(answer: bytes, words: str) -> None:
+async def test_a_final_refusal_of_the_handshake_has_a_reason(answer: bytes, words: str) -> None:
     async with answering(answer) as url, offhook.connect(url, settings=QUICK, proxy=None) as client:
         waiting = client.publish("chat", "hi")
         with pytest.raises(offhook.Closed, match=words):
@@ -98,13 +98,13 @@ async def test_a_refusal_of_the_handshake_is_final_and_says_why(answer: bytes, w
     ],
 )
 @runs
-async def test_what_may_pass_is_tried_again(answer: bytes) -> None:
+async def test_temporary_failures_are_retried(answer: bytes) -> None:
     async with answering(answer) as url, offhook.connect(url, settings=QUICK, proxy=None) as client:
         assert (await until(client, "waiting", "closed", count=3)).name == "waiting"
 
 
 @runs
-async def test_a_retry_after_is_obeyed() -> None:
+async def test_retry_after_is_respected() -> None:
     answer = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n"
     async with answering(answer) as url, offhook.connect(url, settings=QUICK, proxy=None) as client:
         state = await until(client, "waiting")
@@ -112,7 +112,7 @@ async def test_a_retry_after_is_obeyed() -> None:
 
 
 @runs
-async def test_a_server_that_speaks_another_protocol_is_told_apart() -> None:
+async def test_a_server_of_another_protocol_is_reported_as_such() -> None:
     async def silent(socket: ServerConnection) -> None:
         await socket.wait_closed()
 
@@ -122,7 +122,7 @@ async def test_a_server_that_speaks_another_protocol_is_told_apart() -> None:
 
 
 @runs
-async def test_nobody_there_is_tried_again_and_a_wait_can_be_cancelled() -> None:
+async def test_a_missing_server_is_retried_and_a_wait_can_be_cancelled() -> None:
     url = f"ws://127.0.0.1:{free_port()}/ws"
     async with offhook.connect(url, settings=QUICK, proxy=None) as client:
         await until(client, "waiting", count=3)
@@ -133,7 +133,7 @@ async def test_nobody_there_is_tried_again_and_a_wait_can_be_cancelled() -> None
 
 
 @runs
-async def test_an_address_or_token_that_can_not_be_had_is_tried_again() -> None:
+async def test_a_failing_address_or_token_source_is_retried() -> None:
     calls = 0
 
     def url() -> str:
@@ -147,7 +147,7 @@ async def test_an_address_or_token_that_can_not_be_had_is_tried_again() -> None:
         assert calls >= 3
 
 
-def test_what_can_not_be_an_address_is_refused_at_once() -> None:
+def test_an_invalid_address_is_refused_immediately() -> None:
     async def connects() -> None:
         with pytest.raises(ValueError, match="expected one like ws://"):
             offhook.connect("nowhere at all")
@@ -169,7 +169,7 @@ async def test_a_message_larger_than_the_limit_is_final_and_names_the_setting() 
 
 
 @runs
-async def test_rubbish_is_a_warning_and_the_connection_goes_on() -> None:
+async def test_an_invalid_message_is_a_warning_and_the_connection_continues() -> None:
     rubbish: list[str | bytes] = [
         "",
         "{",
@@ -200,7 +200,7 @@ async def test_rubbish_is_a_warning_and_the_connection_goes_on() -> None:
 
 
 @runs
-async def test_a_server_that_floods_a_reader_is_held_back_in_bounded_memory() -> None:
+async def test_a_server_that_floods_a_reader_uses_bounded_memory() -> None:
     sent = 0
     held = asyncio.Event()
 
@@ -237,7 +237,7 @@ async def test_a_server_that_floods_a_reader_is_held_back_in_bounded_memory() ->
 
 
 @runs
-async def test_a_server_that_closes_at_once_for_ever_costs_one_attempt_at_a_time() -> None:
+async def test_a_server_that_always_closes_immediately_causes_one_attempt_at_a_time() -> None:
     connections = 0
 
     async def slams(socket: ServerConnection) -> None:
@@ -251,7 +251,7 @@ async def test_a_server_that_closes_at_once_for_ever_costs_one_attempt_at_a_time
 
 
 @runs
-async def test_a_server_that_never_answers_the_close_does_not_hold_close_up() -> None:
+async def test_a_server_that_never_answers_the_close_does_not_block_close() -> None:
     opened, closed = asyncio.Event(), asyncio.Event()
 
     async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -272,7 +272,7 @@ OPERATIONS = st.lists(st.tuples(st.sampled_from(CLIENT + SERVER), st.integers(1,
 # Each of these lives is long.
 @settings(max_examples=40)
 @given(OPERATIONS, st.booleans())
-def test_nothing_is_lost_doubled_or_reordered_without_a_word(operations: list[tuple[str, int]], tokens: bool) -> None:
+def test_nothing_is_lost_repeated_or_reordered_silently(operations: list[tuple[str, int]], tokens: bool) -> None:
     life = Life(has_tokens=tokens)
     for what, count in operations:
         life.does(what, count)

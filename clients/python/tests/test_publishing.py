@@ -35,7 +35,7 @@ def test_a_publication_is_answered_with_its_position() -> None:
     assert world.core.unanswered == 0
 
 
-def test_what_is_published_without_a_connection_is_sent_once_there_is_one_in_order() -> None:
+def test_messages_published_without_a_connection_are_sent_later_in_order() -> None:
     world = World()
     requests = [world.publishes(text) for text in ("a", "b", None)]
     assert world.core.unanswered == 3
@@ -44,7 +44,7 @@ def test_what_is_published_without_a_connection_is_sent_once_there_is_one_in_ord
     assert [world.outcomes[request].position for request in requests] == [at(1), at(2), at(3)]
 
 
-def test_what_was_not_answered_goes_again_over_the_next_connection_with_the_same_keys() -> None:
+def test_unanswered_messages_are_sent_again_with_the_same_keys_on_the_next_connection() -> None:
     world = open_world()
     for channel in ("a", "b", "c"):
         world.publishes(channel, channel)
@@ -63,14 +63,14 @@ def test_what_was_not_answered_goes_again_over_the_next_connection_with_the_same
     assert world.core.unanswered == 0
 
 
-def test_every_publication_has_a_key_of_its_own() -> None:
+def test_every_publication_has_its_own_key() -> None:
     world = open_world()
     for number in range(20):
         world.publishes(number, is_ordered=False)
     assert len({sent["key"] for sent in world.sent()}) == 20
 
 
-def test_in_a_channel_one_is_under_way_at_a_time_so_that_a_refusal_for_now_changes_no_order() -> None:
+def test_in_a_channel_one_message_is_in_flight_so_that_a_temporary_refusal_keeps_the_order() -> None:
     world = open_world()
     for text in ("a", "b"):
         world.publishes(text)
@@ -85,7 +85,7 @@ def test_in_a_channel_one_is_under_way_at_a_time_so_that_a_refusal_for_now_chang
     assert second[0]["key"] == first["key"]
 
 
-def test_later_without_a_time_waits_a_second() -> None:
+def test_a_temporary_refusal_without_a_time_waits_a_second() -> None:
     world = open_world()
     world.publishes("a")
     world.refuses(world.sent_one("publish"), "busy", "later")
@@ -95,7 +95,7 @@ def test_later_without_a_time_waits_a_second() -> None:
     assert data(world.sent()) == ["a"]
 
 
-def test_other_channels_do_not_wait_nor_does_what_needs_no_order() -> None:
+def test_other_channels_and_unordered_messages_do_not_wait() -> None:
     world = open_world()
     world.publishes("a")
     world.publishes("b")
@@ -105,7 +105,7 @@ def test_other_channels_do_not_wait_nor_does_what_needs_no_order() -> None:
     assert data(world.sent()) == ["a", "c", "d", "e"]
 
 
-def test_no_more_than_the_limit_is_under_way() -> None:
+def test_at_most_the_limit_is_in_flight() -> None:
     world = open_world(Settings(outbox=Outbox(in_flight=2)))
     for number in range(5):
         world.publishes(number, is_ordered=False)
@@ -117,7 +117,7 @@ def test_no_more_than_the_limit_is_under_way() -> None:
     assert data(world.sent()) == [2]
 
 
-def test_a_server_that_drains_gets_nothing_more_on_this_connection() -> None:
+def test_a_stopping_server_gets_nothing_more_on_this_connection() -> None:
     world = open_world()
     world.publishes("a")
     world.refuses(world.sent_one("publish"), "draining", "reconnect")
@@ -129,7 +129,7 @@ def test_a_server_that_drains_gets_nothing_more_on_this_connection() -> None:
     assert data(take_all(world)) == ["a", "b"]
 
 
-def test_a_refusal_for_good_fails_and_the_next_ones_go_on() -> None:
+def test_a_final_refusal_fails_and_the_next_messages_continue() -> None:
     world = open_world()
     a, b = world.publishes("a"), world.publishes("b")
     world.refuses(world.sent_one("publish"), "too_large", "never")
@@ -138,7 +138,7 @@ def test_a_refusal_for_good_fails_and_the_next_ones_go_on() -> None:
     assert isinstance(world.outcomes[b], Published)
 
 
-def test_not_queued_is_sent_now_or_not_at_all() -> None:
+def test_a_message_that_is_not_queued_is_sent_immediately_or_not_at_all() -> None:
     world = World()
     with pytest.raises(Unavailable, match="offline"):
         world.publishes("typing", is_queued=False)
@@ -156,7 +156,7 @@ def test_not_queued_is_sent_now_or_not_at_all() -> None:
     assert world.outcomes[request].code == "offline"
 
 
-def test_what_waits_is_bounded_by_count_and_by_bytes_and_room_comes_back() -> None:
+def test_the_queue_is_limited_by_count_and_bytes_and_gets_room_again() -> None:
     world = World(Settings(outbox=Outbox(count=3, size=400)))
     for _ in range(3):
         world.publishes("x")
@@ -173,7 +173,7 @@ def test_what_waits_is_bounded_by_count_and_by_bytes_and_room_comes_back() -> No
     world.publishes("é" * 100)
 
 
-def test_what_was_sent_and_has_no_answer_is_given_up_before_the_server_forgets_its_key() -> None:
+def test_an_unanswered_message_is_abandoned_before_the_server_forgets_its_key() -> None:
     world = open_world(Settings(outbox=Outbox(give_up_after=100.0)))
     request, later = world.publishes("a"), world.publishes("b")
     world.sent()
@@ -205,7 +205,7 @@ def test_a_message_that_is_too_large_for_the_server_is_not_sent_again() -> None:
     assert world.core.state.name == "closed"
 
 
-def test_cancelled_before_it_was_sent_it_is_not_published() -> None:
+def test_a_message_cancelled_before_it_was_sent_is_not_published() -> None:
     world = World()
     requests = [world.publishes(text) for text in ("a", "b", "c", "d")]
     unordered = world.publishes("e", is_ordered=False)
@@ -216,7 +216,7 @@ def test_cancelled_before_it_was_sent_it_is_not_published() -> None:
     assert world.core.unanswered == 0
 
 
-def test_cancelled_after_it_was_sent_it_keeps_its_place_and_is_not_sent_again() -> None:
+def test_a_message_cancelled_after_it_was_sent_keeps_its_place_and_is_not_sent_again() -> None:
     world = open_world()
     a, b = world.publishes("a"), world.publishes("b")
     first = world.sent_one("publish")
@@ -232,7 +232,7 @@ def test_cancelled_after_it_was_sent_it_keeps_its_place_and_is_not_sent_again() 
     assert world.core.unanswered == 0
 
 
-def test_publishing_and_cancelling_for_ever_keeps_nothing() -> None:
+def test_publishing_and_cancelling_repeatedly_uses_no_memory() -> None:
     world = World()
     for number in range(3_000):
         for is_ordered in (True, False):
@@ -243,7 +243,7 @@ def test_publishing_and_cancelling_for_ever_keeps_nothing() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), {1, 2}, object(), "\ud800", [float("inf")]])
-def test_what_json_can_not_say_is_refused_at_once(bad: Any) -> None:
+def test_data_that_json_cannot_represent_is_refused_immediately(bad: Any) -> None:
     world = open_world()
     with pytest.raises((TypeError, ValueError)):
         world.publishes(bad)
@@ -256,7 +256,7 @@ def test_what_json_can_not_say_is_refused_at_once(bad: Any) -> None:
     assert world.sent() == []
 
 
-def test_what_is_changed_after_publishing_does_not_change_what_is_sent() -> None:
+def test_changing_data_after_publishing_does_not_change_the_message() -> None:
     world = World()
     value = {"n": 1}
     world.publishes(value)

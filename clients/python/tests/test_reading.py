@@ -15,7 +15,7 @@ def data(events: list[Any]) -> list[Any]:
     return [event.data for event in events if isinstance(event, Message)]
 
 
-def test_while_an_inbox_is_full_the_connection_is_not_read_and_then_it_is() -> None:
+def test_the_connection_is_not_read_while_an_inbox_is_full() -> None:
     world = open_world(SMALL)
     number = world.is_live()
     for offset in range(8, 17):
@@ -29,7 +29,7 @@ def test_while_an_inbox_is_full_the_connection_is_not_read_and_then_it_is() -> N
     assert world.sent() == []
 
 
-def test_bytes_fill_an_inbox_too() -> None:
+def test_an_inbox_is_limited_by_bytes_too() -> None:
     world = open_world(SMALL)
     number = world.is_live()
     world.says(**message(8, "x" * 60_000))
@@ -41,7 +41,7 @@ def test_bytes_fill_an_inbox_too() -> None:
     assert world.core.wants_input()
 
 
-def test_a_reader_that_does_not_read_is_paused_and_goes_on_from_history() -> None:
+def test_a_reader_that_does_not_read_is_paused_and_continues_from_history() -> None:
     world = open_world(SMALL)
     number, other = world.is_live(), world.is_live("other")
     for offset in range(8, 18):
@@ -66,7 +66,7 @@ def test_a_reader_that_does_not_read_is_paused_and_goes_on_from_history() -> Non
     assert data(world.takes(number)) == ["m18"]
 
 
-def test_a_paused_reader_stays_paused_over_a_loss_and_comes_back_when_it_reads() -> None:
+def test_a_paused_reader_stays_paused_over_a_loss_and_continues_when_it_reads() -> None:
     world = open_world(SMALL)
     number = world.is_live()
     world.says(type="token", resume="v1.second")
@@ -89,7 +89,7 @@ def test_a_paused_reader_stays_paused_over_a_loss_and_comes_back_when_it_reads()
     assert world.core.following(number) is not None
 
 
-def test_a_reader_that_leaves_while_it_is_full_holds_nobody_up() -> None:
+def test_a_full_reader_that_unsubscribes_delays_nobody() -> None:
     world = open_world(SMALL)
     number = world.is_live()
     for offset in range(8, 18):
@@ -101,7 +101,7 @@ def test_a_reader_that_leaves_while_it_is_full_holds_nobody_up() -> None:
     world.sent_one("unsubscribe")
 
 
-def test_questions_are_answered() -> None:
+def test_requests_are_answered() -> None:
     world = open_world()
     ask = world.core.ask
     numbers = [
@@ -131,7 +131,7 @@ def test_questions_are_answered() -> None:
     assert isinstance(answers[4], Refused)
 
 
-def test_a_question_without_an_answer_is_asked_again_and_then_given_up() -> None:
+def test_an_unanswered_request_is_repeated_and_then_abandoned() -> None:
     world = World()
     number = world.core.ask({"type": "presence", "channel": "chat"}, world.now)
     world.welcomes()
@@ -155,7 +155,7 @@ def test_a_question_without_an_answer_is_asked_again_and_then_given_up() -> None
     world.says(type="members", id=third["id"], channel="chat", members=[], total=0)
 
 
-def test_questions_are_bounded_and_a_cancelled_one_makes_room() -> None:
+def test_requests_are_limited_and_a_cancelled_one_makes_room() -> None:
     world = World()
     message = {"type": "presence", "channel": "chat"}
     numbers = [world.core.ask(message, world.now) for _ in range(256)]

@@ -52,7 +52,7 @@ def test_an_example_runs(example: str, capsys: pytest.CaptureFixture[str]) -> No
     assert any(line in said for line in expected), said
 
 
-def test_an_example_is_what_the_type_checker_accepts(tmp_path: Path) -> None:
+def test_an_example_passes_the_type_checker(tmp_path: Path) -> None:
     files = []
     for number, example in enumerate(EXAMPLES):
         files.append(tmp_path / f"example_{number}.py")
@@ -61,7 +61,7 @@ def test_an_example_is_what_the_type_checker_accepts(tmp_path: Path) -> None:
     assert (status, complaint) == (0, ""), said
 
 
-def test_the_tests_are_run_by_the_commands_that_it_shows() -> None:
+def test_the_documented_commands_run_the_tests() -> None:
     root = Path(__file__).parents[3]
     for command in ("clients/python/test", "./test python"):
         assert f"`{command}`" in README

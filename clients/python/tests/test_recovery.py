@@ -20,7 +20,7 @@ def subscribed(world: World, asked: dict[str, Any], offset: int, *, live: bool) 
     world.says(type="subscribed", id=asked["id"], channel=asked["channel"], position=at(offset), live=live)
 
 
-def test_the_first_message_says_who_it_is_and_that_it_understands_lineage() -> None:
+def test_the_first_message_has_the_identity_and_supports_lineage() -> None:
     world = World(info={"name": "Ann"})
     connect = world.welcomes(user="ann")
     assert connect == {"type": "connect", "id": connect["id"], "lineage": True, "info": {"name": "Ann"}}
@@ -28,7 +28,7 @@ def test_the_first_message_says_who_it_is_and_that_it_understands_lineage() -> N
     assert [state.name for state in world.states] == ["connecting", "open"]
 
 
-def test_a_lost_connection_goes_on_after_the_last_message_that_came() -> None:
+def test_after_a_loss_it_continues_after_the_last_received_message() -> None:
     world = open_world()
     number = world.is_live()
     world.says(**message(8))
@@ -44,7 +44,7 @@ def test_a_lost_connection_goes_on_after_the_last_message_that_came() -> None:
     assert kinds(events) == ["Message", "Subscribed", "Message", "Live"]
 
 
-def test_what_a_token_restores_is_waited_for_and_not_asked_for() -> None:
+def test_subscriptions_restored_by_a_token_are_awaited_and_not_requested() -> None:
     world = open_world()
     number = world.is_live()
     world.says(type="token", resume="v1.second")
@@ -57,7 +57,7 @@ def test_what_a_token_restores_is_waited_for_and_not_asked_for() -> None:
     assert world.takes(number)[-1] == Subscribed("chat", at(8), live=True, resumed=True)
 
 
-def test_a_restored_subscription_that_is_never_announced_is_asked_for() -> None:
+def test_a_restored_subscription_that_is_never_announced_is_requested() -> None:
     world = open_world()
     number = world.is_live()
     world.says(type="token", resume="v1.second")
@@ -70,7 +70,7 @@ def test_a_restored_subscription_that_is_never_announced_is_asked_for() -> None:
     assert kinds(world.takes(number)) == ["Subscribed"]
 
 
-def test_restored_says_that_what_was_not_announced_is_to_be_asked_for_at_once() -> None:
+def test_after_restored_unannounced_subscriptions_are_requested_immediately() -> None:
     world = open_world()
     world.is_live()
     world.says(type="token", resume="v1.second")
@@ -80,7 +80,7 @@ def test_restored_says_that_what_was_not_announced_is_to_be_asked_for_at_once() 
     assert world.sent_one("subscribe")["since"] == at(7)
 
 
-def test_a_token_that_can_not_be_used_is_dropped_on_the_same_connection() -> None:
+def test_an_unusable_token_is_dropped_on_the_same_connection() -> None:
     world = open_world()
     world.is_live()
     world.says(type="token", resume="v1.second")
@@ -95,7 +95,7 @@ def test_a_token_that_can_not_be_used_is_dropped_on_the_same_connection() -> Non
     assert world.states[-1].resumed is False
 
 
-def test_an_empty_token_means_coming_back_with_positions() -> None:
+def test_with_an_empty_token_positions_are_used() -> None:
     world = World()
     world.welcomes(resume="")
     world.is_live()
@@ -104,7 +104,7 @@ def test_an_empty_token_means_coming_back_with_positions() -> None:
     assert world.sent_one("subscribe")["since"] == at(7)
 
 
-def test_what_the_token_restores_and_nobody_wants_any_more_is_unsubscribed() -> None:
+def test_unwanted_subscriptions_restored_by_a_token_are_ended() -> None:
     world = open_world()
     number = world.is_live()
     world.says(type="token", resume="v1.second")
@@ -115,7 +115,7 @@ def test_what_the_token_restores_and_nobody_wants_any_more_is_unsubscribed() -> 
     assert world.sent_one("unsubscribe")["channel"] == "chat"
 
 
-def test_a_new_subscription_to_what_the_token_restores_begins_where_it_wants_to() -> None:
+def test_a_new_subscription_to_a_restored_channel_starts_where_requested() -> None:
     world = open_world()
     number = world.is_live()
     world.says(type="token", resume="v1.second")
@@ -132,7 +132,7 @@ def test_a_new_subscription_to_what_the_token_restores_begins_where_it_wants_to(
     assert kinds(world.takes(again)) == ["Subscribed"]
 
 
-def test_a_subscription_that_had_no_message_yet_begins_again_where_it_wanted_to() -> None:
+def test_a_subscription_without_a_message_starts_again_where_requested() -> None:
     world = open_world()
     world.subscribes(since=Last(50), presence=True)
     world.loses()
@@ -141,7 +141,7 @@ def test_a_subscription_that_had_no_message_yet_begins_again_where_it_wanted_to(
     assert (asked["since"], asked["presence"]) == ({"last": 50}, True)
 
 
-def test_a_gap_is_told_with_its_reason_and_the_next_connection_goes_on_after_it() -> None:
+def test_a_gap_has_a_reason_and_the_next_connection_continues_after_it() -> None:
     world = open_world()
     number = world.is_live()
     world.says(**{"type": "gap", "channel": "chat", "from": at(7), "to": at(20), "reason": "evicted_by_size"})
@@ -153,7 +153,7 @@ def test_a_gap_is_told_with_its_reason_and_the_next_connection_goes_on_after_it(
     assert world.sent_one("subscribe")["since"] == at(21)
 
 
-def test_a_message_that_comes_again_is_given_once() -> None:
+def test_a_repeated_message_is_delivered_once() -> None:
     world = open_world()
     number = world.is_live()
     for offset in (8, 8, 7, 9, 8):
@@ -161,7 +161,7 @@ def test_a_message_that_comes_again_is_given_once() -> None:
     assert data(world.takes(number)) == ["m8", "m9"]
 
 
-def test_a_hole_that_the_server_did_not_announce_is_told_each_time() -> None:
+def test_an_unannounced_hole_is_reported_each_time() -> None:
     world = open_world()
     number = world.is_live()
     world.says(**message(10))
@@ -173,7 +173,7 @@ def test_a_hole_that_the_server_did_not_announce_is_told_each_time() -> None:
     assert kinds(world.takes(number)) == ["unannounced", "Message"]
 
 
-def test_a_restart_without_loss_costs_no_gap() -> None:
+def test_a_restart_without_loss_causes_no_gap() -> None:
     world = open_world()
     number = world.is_live()
     world.says(**{**message(8), "position": "18.8", "previous": at(7)})
@@ -193,7 +193,7 @@ def test_after_a_gap_into_a_new_epoch_a_message_may_still_name_the_old_one() -> 
     assert kinds(world.takes(number)) == ["epoch_changed", "Message"]
 
 
-def test_continuity_is_the_position_before_and_not_the_number_before() -> None:
+def test_continuity_is_checked_by_the_previous_position_and_not_by_numbers() -> None:
     world = open_world()
     number = world.is_live()
     world.says(**message(20, previous=at(7)))
@@ -204,7 +204,7 @@ def test_continuity_is_the_position_before_and_not_the_number_before() -> None:
     assert events[2] == Gap("chat", at(21), at(25), "unannounced")
 
 
-def test_a_stream_that_diverged_says_up_to_where_both_agree() -> None:
+def test_a_diverged_stream_reports_where_both_agree() -> None:
     world = open_world()
     number = world.is_live()
     gap = {"type": "gap", "channel": "chat", "from": at(7), "to": at(5), "reason": "diverged", "agreed": at(5)}
@@ -215,14 +215,14 @@ def test_a_stream_that_diverged_says_up_to_where_both_agree() -> None:
     assert kinds(events) == ["diverged", "Message"]
 
 
-def test_an_empty_stream_is_the_same_beginning_in_each_epoch() -> None:
+def test_an_empty_stream_has_the_same_start_in_each_epoch() -> None:
     world = open_world()
     number = world.is_live(offset=0)
     world.says(**{**message(1), "position": "18.1"})
     assert kinds(world.takes(number)) == ["Message"]
 
 
-def test_messages_of_a_subscription_that_ended_before_belong_to_nobody() -> None:
+def test_messages_of_an_ended_subscription_are_ignored() -> None:
     world = open_world()
     number = world.is_live()
     world.core.unsubscribe(number)
@@ -237,14 +237,14 @@ def test_messages_of_a_subscription_that_ended_before_belong_to_nobody() -> None
     assert world.takes(number) == []
 
 
-def test_a_subscription_that_is_taken_back_before_it_was_sent_is_not_sent() -> None:
+def test_a_subscription_cancelled_before_it_was_sent_is_not_sent() -> None:
     world = open_world()
     for _ in range(1_000):
         world.core.unsubscribe(world.subscribes())
     assert world.sent() == []
 
 
-def test_what_the_server_ends_for_now_is_asked_for_again_and_for_good_ends_it() -> None:
+def test_a_temporarily_ended_subscription_is_requested_again_and_a_final_end_ends_it() -> None:
     world = open_world()
     number = world.is_live()
     for _ in range(2):
@@ -264,7 +264,7 @@ def test_what_the_server_ends_for_now_is_asked_for_again_and_for_good_ends_it() 
     world.is_live()
 
 
-def test_a_refused_subscribe_ends_the_subscription_that_was_asked_for() -> None:
+def test_a_refused_subscribe_ends_the_requested_subscription() -> None:
     world = open_world()
     one, two = world.subscribes("one"), world.subscribes("two")
     asked = world.sent_one("subscribe")
@@ -277,7 +277,7 @@ def test_a_refused_subscribe_ends_the_subscription_that_was_asked_for() -> None:
     assert kinds(world.takes(one)) == ["Subscribed"]
 
 
-def test_an_error_that_says_later_in_the_middle_of_a_loss_does_not_ask_twice() -> None:
+def test_a_temporary_refusal_during_a_loss_does_not_request_twice() -> None:
     world = open_world()
     world.subscribes()
     world.refuses(world.sent_one("subscribe"), "busy", "later", 5_000)
@@ -288,7 +288,7 @@ def test_an_error_that_says_later_in_the_middle_of_a_loss_does_not_ask_twice() -
     assert world.sent() == []
 
 
-def test_a_position_counts_as_handled_when_the_next_event_is_asked_for() -> None:
+def test_a_position_counts_as_handled_when_the_next_event_is_requested() -> None:
     world = open_world()
     number = world.is_live()
     following = world.core.following(number)
@@ -305,7 +305,7 @@ def test_a_position_counts_as_handled_when_the_next_event_is_asked_for() -> None
     assert following.received == at(9)
 
 
-def test_catching_up_and_live_again_is_told_in_order() -> None:
+def test_catching_up_and_live_are_reported_in_order() -> None:
     world = open_world()
     number = world.is_live()
     world.says(type="catching_up", channel="chat", position=at(7))
@@ -317,7 +317,7 @@ def test_catching_up_and_live_again_is_told_in_order() -> None:
 
 
 @pytest.mark.parametrize("presence", [True, False])
-def test_joins_leaves_and_members_are_given(presence: bool) -> None:
+def test_joins_leaves_and_members_are_delivered(presence: bool) -> None:
     world = open_world()
     number = world.subscribes(presence=presence)
     asked = world.sent_one("subscribe")

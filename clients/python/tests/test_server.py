@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hmac
 import json
 import re
 import tempfile
+import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +92,7 @@ async def test_killed_and_cut_while_it_publishes_every_message_arrives_once_and_
 
 
 @runs
-async def test_a_graceful_restart_goes_on_with_the_same_session_and_no_gap() -> None:
+async def test_a_graceful_restart_continues_with_the_same_session_and_no_gap() -> None:
     async with served() as (server, network), client_of(network) as one, client_of(network) as other:
         room = one.subscribe("chat")
         assert isinstance(await room.next(), Subscribed)
@@ -105,7 +109,7 @@ async def test_a_graceful_restart_goes_on_with_the_same_session_and_no_gap() -> 
 
 
 @runs
-async def test_what_the_channel_no_longer_keeps_is_a_gap_with_its_reason() -> None:
+async def test_messages_that_are_no_longer_retained_are_a_gap_with_its_reason() -> None:
     async with served() as (_, network), client_of(network) as one:
         room = one.subscribe("chat", since="17.3")
         events = [await room.next(), await room.next()]
@@ -172,7 +176,7 @@ async def test_history_is_read_backward_page_by_page_over_a_restart() -> None:
 
 
 @runs
-async def test_a_channels_state_is_read_once_and_subscribed_to() -> None:
+async def test_a_channels_state_can_be_read_and_subscribed_to() -> None:
     with tempfile.TemporaryDirectory() as directory:
         config = Path(directory) / "offhook.toml"
         config.write_text('[[channels]]\npattern = "prices"\n[channels.state]\ncount = 100\n')
@@ -204,7 +208,7 @@ async def test_a_channels_state_is_read_once_and_subscribed_to() -> None:
 
 
 @runs
-async def test_a_members_new_info_reaches_those_who_watch_and_stays_over_a_cut() -> None:
+async def test_a_members_new_info_reaches_subscribers_with_presence_and_survives_a_cut() -> None:
     async with served() as (_, network), client_of(network) as watcher, client_of(network, info="Ann") as member:
         room = watcher.subscribe("chat", presence=True)
         assert isinstance(await room.next(), Subscribed)
@@ -227,7 +231,7 @@ async def test_a_members_new_info_reaches_those_who_watch_and_stays_over_a_cut()
 
 
 @runs
-async def test_what_the_backend_sends_by_the_http_api_is_told_to_its_session_alone() -> None:
+async def test_data_sent_with_the_http_api_reaches_only_its_session() -> None:
     made = await program("token", "--api-key")
     key, entry = re.findall(r"^key +(\S+)$", made, re.MULTILINE)[0], re.findall(r"sha256:\w+", made)[0]
     async with served("--api-keys", f"sessions {entry}") as (server, network), contextlib.AsyncExitStack() as clients:
@@ -284,8 +288,81 @@ async def test_a_filter_several_on_one_channel_echo_and_several_in_one_message()
         assert refused.value.code == "forbidden"
 
 
+class Backend(ThreadingHTTPServer):
+    """A backend as docs/webhooks.md describes it, which answers calls only if they are signed."""
+
+    SECRET = "a secret of at least thirty-two bytes"
+
+    def __init__(self, answers: dict[str, Callable[[Any], dict[str, Any]]]) -> None:
+        self.calls: list[dict[str, Any]] = []
+        self.answers = answers
+        super().__init__(("127.0.0.1", 0), Webhook)
+
+    def answer(self, headers: Any, body: bytes) -> tuple[int, dict[str, Any]]:
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        signature = base64.b64encode(hmac.digest(self.SECRET.encode(), signed, "sha256")).decode()
+        if headers["webhook-signature"] != f"v1,{signature}":
+            return 401, {}
+        call = json.loads(body)
+        self.calls.append(call)
+        return 200, self.answers[call["method"]](call.get("data"))
+
+
+class Webhook(BaseHTTPRequestHandler):
+    server: Backend
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        status, value = self.server.answer(self.headers, body)
+        text = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def backend_with(answers: dict[str, Callable[[Any], dict[str, Any]]]) -> Iterator[Backend]:
+    with Backend(answers) as backend:
+        thread = threading.Thread(target=backend.serve_forever)
+        thread.start()
+        try:
+            yield backend
+        finally:
+            backend.shutdown()
+            thread.join()
+
+
 @runs
-async def test_acknowledged_flow_over_cuts_and_a_kill_gives_nothing_twice_and_leaves_nothing_out() -> None:
+async def test_a_call_gets_the_backends_answer_its_error_unchanged_and_brings_its_key() -> None:
+    full = {"code": "room_full", "message": "The room is full.", "data": {"max": 8}}
+    answers: dict[str, Callable[[Any], dict[str, Any]]] = {
+        "add": lambda data: {"data": sum(data)},
+        "bytes": lambda _: {"base64": "AP8="},
+        "enter": lambda _: {"error": full},
+    }
+    with backend_with(answers) as backend:
+        url = f"http://127.0.0.1:{backend.server_port}/offhook"
+        settings = ["--backend-url", url, "--backend-secrets", backend.SECRET, "--backend-calls", "everyone"]
+        async with served(*settings) as (_, network), client_of(network) as client:
+            assert await client.call("add", [2, 3]) == 5
+            assert await client.call("bytes") == b"\x00\xff"
+            with pytest.raises(offhook.Refused) as refused:
+                await client.call("enter", {"room": 7}, key="enter-7")
+    error = refused.value
+    assert (error.code, error.message, error.retry, error.backend) == ("rejected", full["message"], "never", full)
+    assert [(call["type"], call["method"], call.get("data"), call.get("key")) for call in backend.calls] == [
+        ("call", "add", [2, 3], None),
+        ("call", "bytes", None, None),
+        ("call", "enter", {"room": 7}, "enter-7"),
+    ]
+
+
+@runs
+async def test_acknowledged_flow_over_cuts_and_a_kill_neither_repeats_nor_loses_messages() -> None:
     count = 60
     async with served() as (server, network), client_of(network) as publisher, client_of(network) as worker:
         jobs = worker.subscribe("jobs", since="start", window=5)
@@ -312,7 +389,7 @@ async def test_acknowledged_flow_over_cuts_and_a_kill_gives_nothing_twice_and_le
 
 
 @runs
-async def test_members_come_and_go() -> None:
+async def test_members_join_and_leave() -> None:
     async with served("--limits-presence-grace", "100ms") as (_, network), client_of(network) as watcher:
         room = watcher.subscribe("chat", presence=True)
         assert isinstance(await room.next(), Subscribed)
@@ -330,7 +407,7 @@ async def test_members_come_and_go() -> None:
 
 
 @runs
-async def test_a_burst_above_the_servers_rate_is_slowed_down_and_arrives_whole() -> None:
+async def test_a_burst_above_the_servers_rate_is_slowed_down_and_arrives_completely() -> None:
     async with served() as (_, network), client_of(network) as one:
         reading = asyncio.ensure_future(read(one.subscribe("chat", since="start"), 300))
         answers = await asyncio.gather(*[one.publish("chat", number, ordered=False) for number in range(300)])
@@ -340,7 +417,7 @@ async def test_a_burst_above_the_servers_rate_is_slowed_down_and_arrives_whole()
 
 
 @runs
-async def test_a_server_that_hangs_is_noticed_and_left() -> None:
+async def test_a_hanging_server_is_detected_and_abandoned() -> None:
     settings = Settings(backoff=QUICK.backoff, heartbeat=offhook.Heartbeat(every=0.2, within=0.3), open_within=1.0)
     async with served() as (server, network), client_of(network, settings) as one:
         room = one.subscribe("chat", since="start")
@@ -355,7 +432,7 @@ async def test_a_server_that_hangs_is_noticed_and_left() -> None:
 
 
 @runs
-async def test_a_network_that_swallows_everything_is_noticed_too() -> None:
+async def test_a_network_that_drops_everything_is_detected() -> None:
     settings = Settings(backoff=QUICK.backoff, heartbeat=offhook.Heartbeat(every=0.2, within=0.3), open_within=0.5)
     async with served() as (_, network), client_of(network, settings) as one:
         await one.opened()
@@ -368,7 +445,7 @@ async def test_a_network_that_swallows_everything_is_noticed_too() -> None:
 
 
 @runs
-async def test_a_reader_that_is_slow_gets_everything_and_holds_nobody_up() -> None:
+async def test_a_slow_reader_gets_everything_and_delays_nobody() -> None:
     settings = Settings(backoff=QUICK.backoff, inbox=Inbox(count=20, patience=0.05))
     async with served() as (_, network), client_of(network, settings) as one, client_of(network) as other:
         slow, fast = one.subscribe("slow", since="start"), one.subscribe("fast", since="start")
@@ -382,7 +459,7 @@ async def test_a_reader_that_is_slow_gets_everything_and_holds_nobody_up() -> No
 
 
 @runs
-async def test_callbacks_get_the_same_events_and_a_failing_one_spoils_nothing() -> None:
+async def test_callbacks_get_the_same_events_and_a_failing_one_has_no_effect_on_others() -> None:
     failures: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
     async with served() as (_, network), client_of(network) as one:
@@ -416,7 +493,7 @@ async def test_callbacks_get_the_same_events_and_a_failing_one_spoils_nothing() 
 
 
 @runs
-async def test_waiting_for_an_event_or_an_answer_may_be_cancelled_and_loses_nothing() -> None:
+async def test_cancelling_a_wait_for_an_event_or_an_answer_loses_nothing() -> None:
     async with served() as (_, network), client_of(network) as one:
         room = one.subscribe("chat", since="start")
         await room.next()
@@ -439,7 +516,7 @@ async def test_waiting_for_an_event_or_an_answer_may_be_cancelled_and_loses_noth
 
 
 @runs
-async def test_closing_ends_loops_and_fails_what_waits() -> None:
+async def test_closing_ends_loops_and_fails_pending_requests() -> None:
     async with served() as (_, network):
         one = client_of(network)
         await one.opened()
@@ -463,7 +540,7 @@ async def test_closing_ends_loops_and_fails_what_waits() -> None:
 
 
 @runs
-async def test_the_session_on_another_connection_replaces_this_one_for_good() -> None:
+async def test_a_session_on_another_connection_replaces_this_one_permanently() -> None:
     async with served("--workers", "1") as (_, network), client_of(network) as one:
         room = one.subscribe("chat")
         await room.next()
@@ -480,7 +557,7 @@ async def test_the_session_on_another_connection_replaces_this_one_for_good() ->
 
 
 @runs
-async def test_a_token_is_asked_for_each_connection() -> None:
+async def test_a_token_is_fetched_for_each_connection() -> None:
     asked = 0
     secret = "0123456789abcdef0123456789abcdef"
 

@@ -36,7 +36,7 @@ def test_a_second_subscription_on_a_channel_has_a_number_and_each_gets_its_own_m
     assert [data(world.takes(number)) for number in numbers] == [["m8"], ["m7"]]
 
 
-def test_each_subscription_ends_by_itself() -> None:
+def test_each_subscription_ends_separately() -> None:
     world = open_world()
     first, second = world.subscribes(), world.subscribes()
     world.sent()
@@ -47,7 +47,7 @@ def test_each_subscription_ends_by_itself() -> None:
     assert world.core.following(second) is None
 
 
-def test_a_filter_gets_the_messages_of_all_its_channels_and_goes_on_after_the_last() -> None:
+def test_a_filter_gets_the_messages_of_all_its_channels_and_continues_after_the_last() -> None:
     world = open_world()
     number = world.subscribes(Filter("sensors/+"))
     asked = world.sent_one("subscribe")
@@ -75,7 +75,7 @@ def test_a_filter_gets_the_messages_of_all_its_channels_and_goes_on_after_the_la
     assert (again["since"], again["filter"], again["subscription"]) == (at(102), "sensors/+", 0)
 
 
-def test_a_gap_of_a_filter_as_a_whole_moves_its_position() -> None:
+def test_a_gap_of_a_whole_filter_changes_its_position() -> None:
     world = open_world()
     number = world.subscribes(Filter("sensors/+"), since="start")
     asked = world.sent_one("subscribe")
@@ -92,7 +92,7 @@ def test_a_gap_of_a_filter_as_a_whole_moves_its_position() -> None:
     assert world.sent_one("subscribe")["since"] == "18.60"
 
 
-def test_what_a_token_restores_of_numbered_subscriptions_is_waited_for_with_positions_by_number() -> None:
+def test_numbered_subscriptions_restored_by_a_token_are_awaited_with_positions_by_number() -> None:
     world = open_world()
     number = world.subscribes(Filter("sensors/#"))
     asked = world.sent_one("subscribe")
@@ -107,7 +107,7 @@ def test_what_a_token_restores_of_numbered_subscriptions_is_waited_for_with_posi
     assert len(world.takes(number)) == 2
 
 
-def test_a_restored_numbered_subscription_that_nobody_wants_is_left_by_its_number() -> None:
+def test_an_unwanted_restored_subscription_is_ended_by_its_number() -> None:
     world = open_world()
     number = world.subscribes(Filter("sensors/#"))
     asked = world.sent_one("subscribe")
@@ -121,7 +121,7 @@ def test_a_restored_numbered_subscription_that_nobody_wants_is_left_by_its_numbe
     assert world.sent_one("unsubscribe")["subscription"] == 0
 
 
-def test_several_channels_are_asked_for_with_one_message_and_answered_each_by_itself() -> None:
+def test_several_channels_are_requested_with_one_message_and_answered_separately() -> None:
     world = open_world()
     numbers = [world.subscribes(channel, since="start", presence=True) for channel in "abc"]
     asked = world.sent_one("subscribe")
@@ -136,7 +136,7 @@ def test_several_channels_are_asked_for_with_one_message_and_answered_each_by_it
     assert world.sent_one("ping")["id"] == first + 3
 
 
-def test_after_a_loss_those_that_are_alike_are_asked_for_together_each_from_its_position() -> None:
+def test_after_a_loss_similar_subscriptions_are_requested_together_each_from_its_position() -> None:
     world = open_world()
     for channel in ("a", "b"):
         world.is_live(channel)
@@ -151,7 +151,7 @@ def test_after_a_loss_those_that_are_alike_are_asked_for_together_each_from_its_
     assert (second["channel"], second["subscription"], second["echo"]) == ("a", 0, False)
 
 
-def test_no_more_than_256_channels_are_asked_for_with_one_message() -> None:
+def test_at_most_256_channels_are_requested_with_one_message() -> None:
     world = open_world()
     for number in range(300):
         world.subscribes(f"c{number}")
@@ -167,7 +167,7 @@ def test_an_unsubscribe_in_between_keeps_its_place() -> None:
     assert [message.get("channel") or message.get("channels") for message in world.sent()] == ["b", "a", "a"]
 
 
-def test_state_comes_first_and_again_after_a_loss_until_the_stream_goes_on() -> None:
+def test_state_comes_first_and_again_after_a_loss_until_the_stream_continues() -> None:
     world = open_world()
     number = world.subscribes("prices", since="state")
     asked = world.sent_one("subscribe")
@@ -244,7 +244,7 @@ class Jobs:
         return following.handled
 
 
-def test_each_message_is_acknowledged_by_itself_or_all_up_to_one() -> None:
+def test_messages_are_acknowledged_separately_or_cumulatively() -> None:
     jobs = Jobs()
     assert (jobs.asked["window"], jobs.asked["subscription"]) == (3, 0)
     jobs.comes(8, 9, 10)
@@ -253,7 +253,7 @@ def test_each_message_is_acknowledged_by_itself_or_all_up_to_one() -> None:
     assert jobs.told() == [(at(10), False), (at(9), True)]
 
 
-def test_its_position_is_the_one_up_to_which_everything_is_done() -> None:
+def test_the_position_is_the_one_up_to_which_everything_is_acknowledged() -> None:
     jobs = Jobs()
     jobs.comes(8, 9, 10)
     assert jobs.position == at(7)
@@ -265,7 +265,7 @@ def test_its_position_is_the_one_up_to_which_everything_is_done() -> None:
     assert jobs.position == at(10)
 
 
-def test_without_a_token_it_goes_on_after_what_is_done_and_gives_nothing_that_the_reader_has() -> None:
+def test_without_a_token_it_continues_after_acknowledged_messages_without_repetitions() -> None:
     jobs = Jobs()
     jobs.comes(8, 9, 10)
     jobs.done(9)
@@ -281,7 +281,7 @@ def test_without_a_token_it_goes_on_after_what_is_done_and_gives_nothing_that_th
     assert gaps(jobs.events) == []
 
 
-def test_what_a_token_restores_again_may_have_holes_where_the_reader_was_done() -> None:
+def test_redelivery_by_a_token_may_have_holes_of_acknowledged_messages() -> None:
     jobs = Jobs()
     jobs.comes(8, 9, 10)
     jobs.world.says(type="token", resume="v1.second")
@@ -298,7 +298,7 @@ def test_what_a_token_restores_again_may_have_holes_where_the_reader_was_done() 
     assert gaps(jobs.events) == []
 
 
-def test_done_without_a_connection_is_where_the_next_one_begins() -> None:
+def test_an_acknowledgement_without_a_connection_sets_the_start_of_the_next_one() -> None:
     jobs = Jobs()
     jobs.comes(8)
     jobs.world.ends()
@@ -308,7 +308,7 @@ def test_done_without_a_connection_is_where_the_next_one_begins() -> None:
     assert jobs.world.sent_one("subscribe")["since"] == at(8)
 
 
-def test_an_acknowledgement_that_is_refused_for_now_is_made_again_but_not_on_another_connection() -> None:
+def test_a_temporarily_refused_acknowledgement_is_repeated_on_the_same_connection_only() -> None:
     jobs = Jobs()
     jobs.comes(8, 9)
     for _ in range(256):
@@ -326,7 +326,7 @@ def test_an_acknowledgement_that_is_refused_for_now_is_made_again_but_not_on_ano
     assert "done" not in [message["type"] for message in jobs.world.sent()]
 
 
-def test_a_gap_leaves_the_reader_what_it_has_and_a_divergence_does_not() -> None:
+def test_a_gap_keeps_unacknowledged_messages_and_a_divergence_does_not() -> None:
     jobs = Jobs()
     jobs.comes(8, 9)
     again = jobs.returns()
@@ -345,7 +345,7 @@ def test_a_gap_leaves_the_reader_what_it_has_and_a_divergence_does_not() -> None
     assert jobs.position == at(8)
 
 
-def test_of_a_filter_the_place_over_all_channels_is_acknowledged() -> None:
+def test_for_a_filter_its_own_position_is_acknowledged() -> None:
     jobs = Jobs(target=Filter("jobs/+"))
     jobs.world.says(**message(4, "a", "jobs/a"), subscription=0, at=at(101))
     jobs.comes()
@@ -353,7 +353,7 @@ def test_of_a_filter_the_place_over_all_channels_is_acknowledged() -> None:
     assert (jobs.told(), jobs.position) == ([(at(101), False)], at(101))
 
 
-def test_begun_at_the_start_it_goes_on_before_the_first_that_is_not_done() -> None:
+def test_a_subscription_from_the_start_continues_before_the_first_unacknowledged_message() -> None:
     jobs = Jobs(since="start")
     jobs.comes(3, 4)
     jobs.done(4)
@@ -367,7 +367,7 @@ def test_own_messages_need_no_acknowledgement() -> None:
     assert jobs.position == at(8)
 
 
-def test_done_needs_a_window_and_after_the_end_it_says_nothing() -> None:
+def test_done_requires_a_window_and_is_ignored_after_the_end() -> None:
     jobs = Jobs()
     jobs.comes(8)
     plain = jobs.world.is_live("chat")

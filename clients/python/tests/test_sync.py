@@ -78,7 +78,7 @@ def test_a_script_works_through_jobs_and_reads_by_filter(url: str) -> None:
             client.call("orders.cancel", timeout=30)
 
 
-def test_a_timeout_loses_no_event_and_publishes_nothing_later(url: str) -> None:
+def test_a_timeout_loses_no_event_and_causes_no_later_publication(url: str) -> None:
     with connect(url, proxy=None) as client, connect(url, proxy=None) as other:
         room = client.subscribe("chat", since="start")
         assert isinstance(room.next(timeout=30), offhook.Subscribed)
@@ -103,7 +103,7 @@ def test_many_threads_may_use_one_client(url: str) -> None:
         assert sorted(message.data for message in client.history("chat").messages) == list(range(20))
 
 
-def test_an_address_that_can_not_be_one_leaves_no_thread_behind() -> None:
+def test_an_invalid_address_leaves_no_thread_behind() -> None:
     before = threading.active_count()
     with pytest.raises(ValueError, match="not an address"):
         connect("nowhere at all")

@@ -35,7 +35,7 @@ def test_the_specification_has_examples() -> None:
 
 
 @pytest.mark.parametrize("text", examples())
-def test_every_message_of_the_specification_is_understood(text: str) -> None:
+def test_every_message_of_the_specification_is_parsed(text: str) -> None:
     for line in text.splitlines():
         assert parse(line) is not None
 
@@ -47,7 +47,7 @@ def test_a_message_has_all_its_fields() -> None:
     assert parse(text) == Delivered("chat", expected)
 
 
-def test_a_message_of_a_numbered_subscription_says_where_the_subscription_is() -> None:
+def test_a_message_of_a_numbered_subscription_has_the_subscriptions_position() -> None:
     fields = {"subscription": 7, "at": "17.90", "state": True, "redelivered": 2, "time": 7}
     answer = parse(json.dumps({"type": "message", "channel": "a/b", "position": "17.3", "data": 1, **fields}))
     assert isinstance(answer, Delivered)
@@ -55,7 +55,7 @@ def test_a_message_of_a_numbered_subscription_says_where_the_subscription_is() -
     assert (answer.key, answer.event.place, answer.event.is_state, answer.event.redelivered) == (7, "17.90", True, 2)
 
 
-def test_what_is_about_a_filter_has_the_filter_as_its_channel() -> None:
+def test_events_of_a_filter_have_the_filter_as_their_channel() -> None:
     own = '{"type":"own","filter":"a/+","subscription":7,"channel":"a/b","position":"17.9","previous":"17.7",'
     own += '"at":"17.90"}'
     assert parse(own) == Delivered(7, Own("a/b", "17.9", "17.7", "17.90"))
@@ -70,7 +70,7 @@ def test_what_is_about_a_filter_has_the_filter_as_its_channel() -> None:
 
 
 @given(st.text())
-def test_any_text_is_a_message_or_a_bad_one(text: str) -> None:
+def test_any_text_is_a_message_or_a_bad_message(text: str) -> None:
     with contextlib.suppress(BadMessage):
         parse(text)
 
@@ -79,7 +79,7 @@ TYPES = [json.loads(text.splitlines()[0]) for text in examples()]
 
 
 @given(st.sampled_from(TYPES), st.data())
-def test_any_change_of_a_message_is_a_message_or_a_bad_one(message: dict[str, Any], data: st.DataObject) -> None:
+def test_any_changed_message_is_a_message_or_a_bad_message(message: dict[str, Any], data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(message)))
     changed = dict(message)
     if data.draw(st.booleans()):
@@ -115,12 +115,12 @@ def test_any_change_of_a_message_is_a_message_or_a_bad_one(message: dict[str, An
         '{"type":"subscribed","channel":"c","position":"17.1","live":"yes"}',
     ],
 )
-def test_what_the_protocol_rules_out_is_a_bad_message(text: str) -> None:
+def test_anything_that_the_protocol_forbids_is_a_bad_message(text: str) -> None:
     with pytest.raises(BadMessage):
         parse(text)
 
 
-def test_nesting_that_no_stack_holds_is_a_bad_message() -> None:
+def test_too_deep_nesting_is_a_bad_message() -> None:
     with pytest.raises(BadMessage):
         parse('{"type":"message","data":' + "[" * 1_000_000)
 
@@ -135,7 +135,7 @@ def test_nesting_that_no_stack_holds_is_a_bad_message() -> None:
         ("of_a_newer_server", "perhaps", Refused),
     ],
 )
-def test_errors_are_of_the_kind_that_says_what_to_do(code: str, retry: str, kind: type[OffhookError]) -> None:
+def test_errors_have_the_class_for_what_to_do(code: str, retry: str, kind: type[OffhookError]) -> None:
     answer = parse(json.dumps({"type": "error", "id": 1, "code": code, "message": "no", "retry": retry}))
     assert isinstance(answer, Answer)
     assert isinstance(answer.result, Failure)
@@ -152,14 +152,14 @@ def test_times_are_seconds() -> None:
     assert answer.result.error.retry_after == 0.25
 
 
-def test_what_may_be_missing_may_be_missing() -> None:
+def test_optional_fields_may_be_missing() -> None:
     assert parse('{"type":"welcome","id":1,"session":"s"}') == Welcome(1, "s", None, "")
     gap = '{"type":"gap","channel":"c","from":"1.2","to":"3.4","reason":"of a newer server"}'
     assert parse(gap) == Delivered("c", Gap("c", "1.2", "3.4", "of a newer server"))
 
 
 @given(JSON | st.binary())
-def test_data_comes_back_as_it_was_published(data: Any) -> None:
+def test_data_round_trips(data: Any) -> None:
     try:
         text = write(encode(data))
     except ValueError:
@@ -178,7 +178,7 @@ def test_a_message_follows_the_position_before_it(position: str) -> None:
 
 
 @given(POSITIONS, POSITIONS)
-def test_what_does_not_follow_and_is_no_repetition_is_a_hole(received: str, position: str) -> None:
+def test_a_message_that_neither_follows_nor_repeats_is_a_hole(received: str, position: str) -> None:
     (epoch, offset), (had_epoch, had_offset) = positions.parse(position), positions.parse(received)
     previous = positions.before(position)
     step = positions.step(received, previous, position)

@@ -2,6 +2,8 @@
 'use strict';
 const assert = require('node:assert/strict');
 const { once } = require('node:events');
+const { readFileSync } = require('node:fs');
+const { join } = require('node:path');
 const { Client } = require('rpc-websockets');
 const { JSONRPCClient } = require('json-rpc-2.0');
 const { WebSocket } = require('ws');
@@ -22,7 +24,27 @@ async function generic(receive) {
   return { client, socket };
 }
 
+/** Runs the example of docs/dialects/jsonrpc.md; only the address differs. */
+async function documented() {
+  const page = readFileSync(join(__dirname, '../../../docs/dialects/jsonrpc.md'), 'utf8');
+  const [, example] = page.match(/```js\n(.+?)```/s);
+  const made = [];
+  class Noted extends Client {
+    constructor(...options) {
+      super(...options);
+      made.push(this);
+    }
+  }
+  const printed = new Promise((resolve) => {
+    new Function('Client', 'console', example.replace('ws://localhost:8000/rpc', url))(Noted, { log: resolve });
+  });
+  assert.equal(await printed, 'hi');
+  made.forEach((client) => client.close());
+  ok('rpc-websockets: the example of the documentation');
+}
+
 async function main() {
+  await documented();
   const events = new Client(url, { autoconnect: true, reconnect: true, reconnect_interval: 100, max_reconnects: 0 });
   await new Promise((resolve) => events.once('open', resolve));
   assert.deepEqual(await events.subscribe('room'), { room: 'ok' });

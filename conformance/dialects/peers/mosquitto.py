@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import select
 import subprocess
 import sys
 import traceback
+from pathlib import Path
 
 PATIENCE = 30
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "dialects" / "mqtt.md"
 
 
 def publish(port: str, version: str, *arguments: str) -> None:
@@ -21,7 +24,24 @@ def receive(port: str, version: str, count: int, *arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+def documented(port: str) -> None:
+    """Runs the commands at the start of docs/dialects/mqtt.md; only the port is added."""
+    block = PAGE.read_text().split("```sh\n")[1].split("```")[0]
+    commands = [line.removesuffix(" &") for line in block.splitlines() if line.startswith("mosquitto_")]
+    subscribe, publish = [["bash", "-c", "exec " + line.replace(" -t", f" -p {port} -t", 1)] for line in commands]
+    with subprocess.Popen(subscribe, stdout=subprocess.PIPE, text=True) as running:
+        # The subscription may start after the first message.
+        for _ in range(100):
+            subprocess.run(publish, check=True, timeout=PATIENCE)
+            if select.select([running.stdout], [], [], 0.3)[0]:
+                break
+        assert running.stdout.readline() == 'sensors/kitchen {"celsius":21.5}\n'
+        running.terminate()
+    print("ok mosquitto: the commands of the documentation", flush=True)
+
+
 def main(port: str) -> None:
+    documented(port)
     for version in ("mqttv311", "mqttv5"):
         topic = f"mosquitto/{version}"
         # Creates a session and leaves it: -E exits after the SUBACK.

@@ -1,4 +1,4 @@
-//! A queue of what happens to channels, for one reader outside of the workers.
+//! A queue of changes of channels, for one reader outside of the workers.
 
 use std::{
     collections::VecDeque,
@@ -8,14 +8,14 @@ use std::{
 
 use offhook_engine::{ChannelName, PresenceChange};
 
-/// Something that happened to a channel.
+/// A change of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChannelChange {
     /// The channel has its first subscriber. Subscriptions to filters do not count.
     Occupied(ChannelName),
     /// The channel has lost its last subscriber.
     Vacated(ChannelName),
-    /// A member has joined or left, or shows itself differently, which is told as joining again.
+    /// A member has joined or left, or changed its info, which is reported as another join.
     Member(Arc<PresenceChange>),
 }
 
@@ -30,7 +30,7 @@ impl ChannelChange {
     }
 }
 
-/// A bounded queue from a broker to one reader. What does not fit is dropped, the oldest first, and
+/// A bounded queue from a broker to one reader. When it is full, the oldest changes are dropped and
 /// counted.
 pub struct Changes {
     queue: Mutex<Queue>,
@@ -46,8 +46,8 @@ struct Queue {
 }
 
 impl Changes {
-    /// A queue of at most `limit` changes of the channels that `wanted` names. `wake` is called, from
-    /// any thread, when a change is put into an empty queue. Neither may block.
+    /// A queue of at most `limit` changes of the channels that `wanted` names. `wake` is called,
+    /// from any thread, when a change is put into an empty queue. Neither may block.
     pub fn new(
         limit: usize,
         wanted: impl Fn(&ChannelName) -> bool + Send + Sync + 'static,

@@ -60,7 +60,7 @@ impl Serve {
     }
 }
 
-/// A key for everything, which is good as long as this process.
+/// A key with every scope, which is valid as long as this process runs.
 fn dev_key(loaded: &mut Loaded) -> Result<String, Failure> {
     let missing = || Failure::usage("the system cannot provide random bytes");
     let key = new_api_key().ok_or_else(missing)?;

@@ -23,8 +23,8 @@ use crate::transport::Transport;
 
 /// 1 MiB: minutes of a chat, and little for a phone.
 const QUEUE: usize = 1024 * 1024;
-/// 256 KiB: what a fast connection delivers in a few milliseconds; a thousand full inboxes still fit
-/// into a program's memory.
+/// 256 KiB: what a fast connection delivers in a few milliseconds; a thousand full inboxes still
+/// fit into a program's memory.
 const INBOX: usize = 256 * 1024;
 /// 256 KiB: the server's default.
 const LONGEST_MESSAGE: usize = 256 * 1024;
@@ -33,12 +33,10 @@ const LONGEST_MESSAGE: usize = 256 * 1024;
 ///
 /// | | default | reason |
 /// |---|---|---|
-/// | [`backoff`](Self::backoff) | up to 0.5 s, doubling up to 10 s, forever | people are waiting,
-/// and the server limits handshakes |
+/// | [`backoff`](Self::backoff) | up to 0.5 s, doubling up to 10 s, forever | people are waiting, and the server limits handshakes |
 /// | [`heartbeat`](Self::heartbeat) | after 25 s of silence, 20 s for the answer | see [`Heartbeat`] |
 /// | [`queue`](Self::queue) | 1 MiB | minutes of a chat, and little for a phone |
-/// | [`inbox`](Self::inbox) | 256 KiB per subscription | what a fast connection delivers in a few
-/// milliseconds |
+/// | [`inbox`](Self::inbox) | 256 KiB per subscription | what a fast connection delivers in a few milliseconds |
 /// | [`longest_message`](Self::longest_message) | 256 KiB | the server's own default |
 /// | [`transport`](Self::transport) | a WebSocket | it needs the fewest bytes and round trips |
 #[must_use = "nothing happens before `connect` or `start`"]

@@ -1,4 +1,4 @@
-//! Settings of the backend that the server asks and tells.
+//! Settings of the backend and its webhooks.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -12,89 +12,95 @@ use super::url::HttpUrl;
 
 const AWAY: &[(&str, NoAnswer)] = &[("refuse", NoAnswer::Refuse), ("allow", NoAnswer::Allow)];
 
-/// The least bytes of a signing secret, as the Standard Webhooks specification has it.
+/// The minimum length of a signing secret in bytes, according to the Standard Webhooks
+/// specification.
 const LEAST_SECRET: usize = 24;
 
 group! {
-    /// The backend: it is asked by signed HTTP requests who may connect, subscribe and publish, it
-    /// answers calls, and it is told what happens. docs/webhooks.md describes the requests.
+    /// The backend, to which the server sends signed HTTP requests: it decides who may connect,
+    /// subscribe and publish, answers calls, and receives events. docs/webhooks.md describes the
+    /// requests.
     pub struct Backend {
-        /// Where requests are sent, by `POST`. Redirects are not followed.
+        /// The URL to which requests are sent, by `POST`. Redirects are not followed.
         ///
-        /// Without a backend nothing is asked.
+        /// Without a backend, the server decides everything itself.
         url: Option<HttpUrl> = None => Or("none", Parsed::new("a URL like \"https://app.example.com/offhook\"", "URL"));
 
-        /// Secrets that requests are signed with, each as it stands, or in base64 after `base64:` or
-        /// `whsec_`. With several, each request has a signature by each, so that one can be exchanged.
+        /// Secrets with which requests are signed: as plain text, or as base64 after `base64:` or
+        /// `whsec_`. With several secrets, each request has a signature for each, so that they can
+        /// be rotated.
         ///
-        /// Without a secret the backend could not tell the server from anybody else, so a URL needs one.
+        /// Without a secret, the backend could not distinguish the server from others, so `url`
+        /// requires one.
         secrets: Vec<SigningSecret> = Vec::new() => Many(Parsed::new("a secret of at least 24 bytes", "SECRET").secret());
 
-        /// Whether the URL may be plain `http` to another machine. Requests are signed; answers are not,
-        /// so whoever can change them on the way decides who may do what.
+        /// Whether the URL may be plain `http` to another machine. Requests are signed, but answers
+        /// are not: anyone who can modify them in transit decides what clients may do.
         ///
-        /// Safe only in a network that is yours.
+        /// Plain `http` is safe only in a private network.
         plain_http: bool = false => Switch;
 
-        /// Ask about each client that connects. Clients that resume a session are not asked about again.
+        /// Ask the backend about each client that connects, but not about clients that resume a
+        /// session.
         ///
-        /// Tokens say who connects without a request to the backend.
+        /// Tokens authenticate clients without a request to the backend.
         connect: bool = false => Switch;
 
-        /// Who may call methods of the backend: everyone, sessions with a user name (`users`), sessions
-        /// with a grant of the verb `call` for the method (`granted`), or nobody.
+        /// Who may call methods of the backend: everyone, sessions with a user name (`users`),
+        /// sessions with a grant of the verb `call` for the method (`granted`), or nobody.
         ///
-        /// A backend that is asked about something else may not expect calls.
+        /// A backend that decides about other requests may not expect calls.
         calls: Access = Access::Nobody => Choice(ACCESS);
 
-        /// Tell when connections end, and when sessions are resumed.
+        /// Send events when connections end and when sessions are resumed.
         ///
-        /// Most backends do not need it; channels tell more (`channels.notify`).
+        /// Most backends do not need them; events of channels say more (`channels.notify`).
         connections: bool = false => Switch;
 
-        /// How long a question may take in all, with waiting and repetitions. Calls have a limit of
-        /// their own, `limits.call_within`.
+        /// How long a question may take in total, including waiting and retries. Calls have their
+        /// own limit, `limits.call_within`.
         ///
-        /// A person is waiting, and a backend that takes longer is in trouble.
+        /// A person is waiting, and a backend that takes longer is overloaded.
         timeout: Duration = AskRule::default().within => time();
 
-        /// What holds when a question is not answered: `refuse`, or `allow` for a backend that only
-        /// looks on. Calls always fail.
+        /// What happens if a question is not answered: `refuse`, or `allow` for a backend that only
+        /// observes. Calls always fail.
         ///
-        /// Nothing is allowed that the backend did not allow.
+        /// By default, nothing is permitted without the backend's answer.
         away: NoAnswer = NoAnswer::Refuse => Choice(AWAY);
 
-        /// How often a request is repeated that the backend did not answer or answered with 408, 429 or
-        /// 5xx, within its time. Calls are repeated only if they have a key.
+        /// How often a request is repeated within its time if the backend did not answer, or
+        /// answered with 408, 429 or 5xx. Calls are repeated only if they have a key.
         ///
-        /// A backend that restarts behind a load balancer is there again by then.
+        /// By then, a backend that restarts behind a load balancer is available again.
         retries: u32 = 2 => count();
 
-        /// How many requests may be under way at the same time.
+        /// How many requests may be in flight at the same time.
         ///
         /// As many as a backend with a pool of connections to its database can use.
         concurrency: usize = 64 => some();
 
-        /// How many questions may wait for a free request. More are refused with `busy`.
+        /// How many questions may wait until a request can be sent. Further ones are refused with
+        /// `busy`.
         ///
-        /// At 1 ms each, they are asked within the timeout.
+        /// At 1 ms each, all of them are sent within the timeout.
         queue: usize = 4_096 => some();
 
-        /// How many events may wait to be told. When there are more, the oldest are dropped, and the next
-        /// request says how many.
+        /// How many events may wait to be sent. Beyond that, the oldest are dropped, and the next
+        /// request contains their number.
         ///
-        /// A minute of a busy server, in some megabytes.
+        /// About a minute of a busy server, in a few megabytes.
         events: usize = 16_384 => some();
 
-        /// The longest answer that is read.
+        /// The maximum size of an answer.
         ///
-        /// The largest publication in base64, and its tags.
+        /// Room for the largest publication in base64, and its tags.
         max_answer: usize = 256 << 10 => Bytes::new();
     }
 }
 
 impl Backend {
-    /// How the engine asks.
+    /// The engine's rule for questions.
     #[must_use]
     pub fn ask_rule(&self) -> AskRule {
         AskRule {
@@ -104,7 +110,7 @@ impl Backend {
     }
 }
 
-/// A secret that requests to the backend are signed with, never shown.
+/// A secret with which requests to the backend are signed. It is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningSecret(pub Vec<u8>);
 

@@ -88,8 +88,8 @@ pub enum Intent {
     /// The client is leaving: its session is no longer present once the connection ends, and its
     /// will is not published.
     Leave,
-    /// Keeps the session that the client named for so long after the connection has ended; none:
-    /// not at all.
+    /// Sets how long the session that the client named outlives the connection; none: it ends with
+    /// the connection.
     Keep(Option<Duration>),
     /// Close the connection.
     Close {
@@ -126,30 +126,30 @@ pub struct Connect {
 pub struct Named {
     /// The name; empty if the server is to choose one.
     pub name: String,
-    /// Whether what there is of such a session is forgotten first.
+    /// Whether an earlier session of this name is discarded first.
     pub fresh: bool,
     /// How long the session outlives its connection; none if it does not.
     pub expiry: Option<Duration>,
     /// How many publications may be unacknowledged, over all acknowledged subscriptions together.
     pub window: u16,
-    /// What is published once the client is lost.
+    /// The publication to make if the client is lost.
     pub will: Option<Will>,
 }
 
-/// A publication that is made in the client's name when its connection has ended, unless it said
-/// that it leaves.
+/// A publication that is made on behalf of the client when its connection ends without a
+/// [`Leave`](Intent::Leave).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Will {
-    /// Where.
+    /// The channel.
     pub channel: ChannelName,
-    /// What.
+    /// The data.
     pub data: Bytes,
     /// The format of `data`.
     pub format: Format,
-    /// What is published with it.
+    /// Names and values published with it.
     pub tags: Tags,
-    /// How long after the end of the connection, if the session has not come back by then. It is
-    /// published no later than the session ends.
+    /// How long after the end of the connection it is published, unless the session is resumed
+    /// before. It is published no later than the session ends.
     pub delay: Duration,
 }
 
@@ -172,16 +172,16 @@ pub struct Welcome<'a> {
     pub named: Option<Known<'a>>,
 }
 
-/// What there is of a session that its client named.
+/// The state of a session that its client named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known<'a> {
     /// The name, chosen by the server if the client gave none.
     pub name: &'a str,
-    /// Whether the session was there before: its acknowledged subscriptions go on.
+    /// Whether the session existed before, and its acknowledged subscriptions continue.
     pub resumed: bool,
-    /// What the dialect kept with it: see [`Command::Remember`].
+    /// The dialect's note that was stored with it: see [`Command::Remember`].
     pub note: &'a [u8],
-    /// How long it outlives the connection, which may be less than was asked for.
+    /// How long it outlives the connection, which may be less than was requested.
     pub expiry: Option<Duration>,
 }
 
@@ -194,7 +194,8 @@ pub struct Shared {
     pub message: Payload,
     /// The offset in `message` at which a recipient's own head is inserted; see [`Head::Insert`].
     pub head: usize,
-    /// The publication, for dialects whose recipients have messages of their own. The server adds it.
+    /// The publication, for dialects whose recipients have messages of their own. The server adds
+    /// it.
     pub publication: Option<Arc<Publication>>,
 }
 
@@ -240,7 +241,7 @@ pub struct Recipient {
     pub redelivered: u16,
     /// It is delivered as a value of the channel's state.
     pub state: bool,
-    /// The publication's place in what is subscribed to, as acknowledgements name it.
+    /// The publication's position in the subscription, as named by acknowledgements.
     pub place: Position,
     /// The time of day in milliseconds since 1970.
     pub unix_ms: u64,
@@ -282,14 +283,15 @@ pub enum Head {
     Nothing,
 }
 
-/// Whether a dialect takes more of what its transport has received.
+/// Whether a dialect accepts more received data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// It has done with what it was given.
+    /// It has handled everything that it was given.
     Ready,
-    /// It holds more that it was given: call [`Dialect::receive`] again, with nothing.
+    /// It holds data that it has not handled: call [`Dialect::receive`] again, with empty data.
     HasMore,
-    /// It waits for answers of the server, or for the time: the client is not read meanwhile.
+    /// It waits for answers of the server or for a timeout. Until then, nothing more is read from
+    /// the client.
     Waits,
 }
 
@@ -342,13 +344,13 @@ pub trait Dialect: fmt::Debug {
     /// here.
     fn handle_timeout(&mut self, _now: Instant, _intents: &mut Vec<Intent>) {}
 
-    /// Whether it takes more. Asked after every other call.
+    /// Whether it accepts more received data. Queried after every other call.
     fn readiness(&self) -> Readiness {
         Readiness::Ready
     }
 
-    /// What the dialect asks for because of something that the server told it. Asked after every other
-    /// call until there is none; [`Intent::Connect`] means nothing here.
+    /// The next intent caused by the server's output. Queried after every other call until there is
+    /// none; [`Intent::Connect`] has no effect here.
     fn poll_intent(&mut self) -> Option<Intent> {
         None
     }
@@ -358,7 +360,8 @@ pub trait Dialect: fmt::Debug {
         true
     }
 
-    /// Whether a client that ends its transport as that allows is leaving: see [`Intent::Leave`].
+    /// Whether an orderly end of the transport, such as a Close, means that the client is leaving:
+    /// see [`Intent::Leave`].
     fn leaves_with_its_transport(&self) -> bool {
         true
     }

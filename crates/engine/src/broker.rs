@@ -96,11 +96,11 @@ pub enum BrokerRequest {
         /// Limits of the read.
         limit: ReadLimit,
     },
-    /// Keep a session's state for this long, replacing the old one. It is written no later than what
-    /// is published after it.
+    /// Keep a session's state for this long, replacing the old one. Later publications are not
+    /// written before it.
     SaveSession {
-        /// The id of the answer, `SessionSaved`, which comes once the state is durable; none if it may
-        /// be written with the next publication.
+        /// The id of the answer, `SessionSaved`, which comes once the state is durable; none if it
+        /// may be written with the next publication.
         id: Option<RequestId>,
         /// The session.
         session: SessionId,
@@ -138,9 +138,9 @@ pub enum BrokerRequest {
         id: RequestId,
         /// The filter.
         filter: Filter,
-        /// Only of channels whose names come after this one.
+        /// Only channels whose names come after this one.
         after: Option<ChannelName>,
-        /// Limits of the read. The state of a channel is read whole.
+        /// Limits of the read. Each channel's state is read completely.
         limit: ReadLimit,
     },
     /// Read the channel's state; answered by `State`.

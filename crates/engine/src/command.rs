@@ -85,7 +85,7 @@ pub enum Command {
     },
     /// Read the newest retained publications before a position, once.
     HistoryBefore {
-        /// Of which channel.
+        /// The channel.
         channel: ChannelName,
         /// The position; the publication at it is not read.
         before: Position,
@@ -96,24 +96,24 @@ pub enum Command {
     State {
         /// The channel.
         channel: ChannelName,
-        /// Only values that were published after this position: to read on after a page.
+        /// Only values that were published after this position, to continue after a page.
         after: Option<Position>,
         /// The maximum number; the engine's page limits apply too.
         limit: u32,
     },
-    /// Read the states of channels that match a filter, as far as the session may subscribe to them,
-    /// once. Channels without state have none.
+    /// Read the states of all channels that match a filter and that the session may subscribe to,
+    /// once. Channels without state are skipped.
     Values {
         /// The filter.
         filter: Filter,
-        /// Only of channels whose names come after this one: to read on after a page.
+        /// Only channels whose names come after this one, to continue after a page.
         after: Option<ChannelName>,
-        /// About so many values: the state of a channel is read whole.
+        /// The approximate number of values: each channel's state is read completely.
         limit: u32,
     },
-    /// Keep a note of the dialect with the session, in place of the one before. If the session is
-    /// durable, the answer comes once the note is, and what is published after it is written no
-    /// earlier.
+    /// Store a note of the dialect with the session, replacing the previous one. If the session is
+    /// durable, the answer is sent once the note is durable, and later publications are not written
+    /// before the note.
     Remember {
         /// The note. The engine does not read it.
         note: Bytes,
@@ -138,8 +138,8 @@ pub enum Command {
         format: Format,
         /// How long to wait for the answer; none leaves it to the server.
         within: Option<Duration>,
-        /// Without a key the backend is asked at most once; with one at least once, and can tell
-        /// a repetition by the key.
+        /// Without a key, the backend gets the call at most once; with one, at least once, and it
+        /// recognizes a repetition by the key.
         key: Option<Key>,
     },
     /// Store a consumer's position, or query it.

@@ -325,9 +325,9 @@ fn open_broker(config: &Config, rules: &Arc<RuleBook>) -> Result<Arc<dyn Broker>
 }
 
 /// The data directory contains messages and the key of resume tokens: no other user may read it.
-/// Creates the data directory for its owner only, or takes the permissions of others from an existing one.
-/// A directory that belongs to somebody else, or that has other things in it, stays as it is: what the
-/// server writes there is private by itself.
+/// Creates the data directory for its owner only, or takes the permissions of others from an
+/// existing one. A directory that belongs to another user, or that contains other files, is not
+/// changed: the files that the server creates in it are private.
 fn keep_private(directory: &Path) -> Result<(), StartError> {
     let unusable = |source| StartError::File {
         path: directory.to_owned(),

@@ -59,9 +59,9 @@ impl Sessions {
         self.all(whom, &Errand::Disconnect(None)).await
     }
 
-    /// Closes their connections with a code and a reason of your own. Clients come back after any code
-    /// other than those of docs/protocol.md that say not to: codes from 4100 to 4999 are free. The
-    /// reason may have 123 bytes; more is cut off.
+    /// Closes their connections with a code and a reason of your own. Codes from 4100 to 4999 are
+    /// free. Clients reconnect after any code, except for those that docs/protocol.md lists as
+    /// final. A reason longer than 123 bytes is truncated.
     pub async fn disconnect_with(&self, whom: Whom, code: u16, reason: &str) -> usize {
         let reason = &reason[..reason.floor_char_boundary(123)];
         let goodbye = Goodbye {

@@ -29,9 +29,7 @@ use crate::writer::MessageWriter;
 /// | [`send_urgent`](Self::send_urgent) | waits | a message that must overtake queued ones |
 /// | [`send_stream`](Self::send_stream) | waits | a message that is too long to hold, or not complete yet |
 /// | [`try_send`](Self::try_send) | fails with [`Error::Full`] | a message that is worthless if it is late |
-/// | [`put`](Self::put), [`put_prepared`](Self::put_prepared) | queues, and returns the number of
-/// unsent bytes | code that cannot wait, or sends to many and must not wait for one of them; limit
-/// the unsent bytes yourself, with [`room`](Self::room) |
+/// | [`put`](Self::put), [`put_prepared`](Self::put_prepared) | queues, and returns the number of unsent bytes | code that cannot wait, or sends to many and must not wait for one of them; limit the unsent bytes yourself, with [`room`](Self::room) |
 /// | [`write_prepared`](Self::write_prepared) | as `put_prepared` | broadcasts to thousands: writes at once, so that output does not wait in a buffer per connection |
 #[derive(Clone)]
 pub struct Sender {

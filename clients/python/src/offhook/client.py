@@ -218,15 +218,20 @@ class Client:
         """Replaces what other members see of this session."""
         await self._answer(self._core.set_info(info, self._driver.now()))
 
-    async def call(self, method: str, data: Data = None, *, deadline: float | None = None) -> Any:
+    async def call(
+        self, method: str, data: Data = None, *, deadline: float | None = None, key: str | None = None
+    ) -> Any:
         """Calls the server's backend, once; ``deadline`` is in seconds, 10 without one.
 
-        Raises the error that the backend answered with, ``TimedOut``, or ``Unavailable`` with the code ``offline`` if
-        the connection was lost before the answer: then it is unknown whether it was done.
+        Raises ``Refused`` with the backend's own error in ``backend``, ``TimedOut``, or ``Unavailable`` with the code
+        ``offline`` if the connection was lost before the answer. In the last two cases it is unknown whether the call
+        was executed: call again with the same ``key``, by which the backend recognizes a repetition.
         """
         message: dict[str, Any] = {"type": "call", "method": method, **encode(data)}
         if deadline is not None:
             message["deadline_ms"] = round(deadline * 1000)
+        if key is not None:
+            message["key"] = key
         within = CALLED_WITHIN if deadline is None else deadline
         request = self._core.ask(message, self._driver.now(), repeats=Repeats.NEVER, within=within)
         return cast(Called, await self._answer(request)).data

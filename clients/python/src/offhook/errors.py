@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 Retry = Literal["never", "later", "reconnect"]
 
@@ -12,6 +12,8 @@ class OffhookError(Exception):
 
     ``code`` is the protocol's (docs/protocol.md, "error") or one of the client's own. ``retry`` says whether the same
     call can succeed: ``never``, ``later`` (after ``retry_after`` seconds, or a delay of your own), or ``reconnect``.
+    ``backend`` is the error of the server's backend, if it is the one that refused: a dictionary with ``code``,
+    ``message`` and, if there is any, ``data``.
     """
 
     def __init__(
@@ -21,12 +23,14 @@ class OffhookError(Exception):
         *,
         retry: Retry = "never",
         retry_after: float | None = None,
+        backend: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
         self.retry: Retry = retry
         self.retry_after = retry_after
+        self.backend = backend
 
 
 class Refused(OffhookError):
@@ -52,9 +56,11 @@ class BadMessage(OffhookError):
         super().__init__("bad_message", message)
 
 
-def refusal(code: str, message: str, retry: Retry, retry_after: float | None) -> OffhookError:
+def refusal(
+    code: str, message: str, retry: Retry, retry_after: float | None, backend: dict[str, Any] | None = None
+) -> OffhookError:
     """The error for a refusal of the server."""
     kind = Refused if retry == "never" else Unavailable
     if code == "timed_out":
         kind = TimedOut
-    return kind(code, message, retry=retry, retry_after=retry_after)
+    return kind(code, message, retry=retry, retry_after=retry_after, backend=backend)

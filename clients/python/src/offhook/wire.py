@@ -301,9 +301,10 @@ def _error(fields: dict[str, Any]) -> OffhookError:
     return refusal(
         _text(fields, "code"),
         _text(fields, "message"),
-        # A newer server's word that this client doesn't know: nothing is promised by it.
+        # An unknown value, from a newer server, promises nothing.
         cast(Retry, retry) if retry in ("never", "later", "reconnect") else "never",
         None if after is None else _number(fields, "retry_after_ms") / 1000,
+        None if fields.get("backend") is None else _object(fields["backend"], "backend"),
     )
 
 

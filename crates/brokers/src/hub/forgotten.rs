@@ -1,5 +1,5 @@
-//! Streams in memory that were forgotten. A reader by filter that was away is told that it missed
-//! something in them.
+//! Discarded streams in memory. A reader by filter that was disconnected is told that it missed
+//! publications in them.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,18 +7,18 @@ use offhook_engine::{ChannelGap, ChannelName, Position};
 
 use super::stream::Stream;
 
-/// The maximum number of forgotten streams remembered by name. 16,384: two megabytes. A reader that
-/// was away while more of them were forgotten is not told of the oldest.
+/// The maximum number of discarded streams that are remembered by name. 16,384: two megabytes. If
+/// more were discarded while a reader was disconnected, it is not told of the oldest.
 const REMEMBERED: usize = 16_384;
 
 #[derive(Debug, Default)]
 pub(super) struct Forgotten {
     streams: HashMap<ChannelName, Ended>,
-    /// In the order in which they were forgotten; some again.
+    /// In the order in which they were discarded; a name can appear several times.
     order: VecDeque<ChannelName>,
 }
 
-/// The remembered part of a forgotten stream.
+/// The remembered part of a discarded stream.
 #[derive(Debug)]
 struct Ended {
     /// The number of the newest publication, and its position.
@@ -47,7 +47,7 @@ impl Forgotten {
         self.order.iter()
     }
 
-    /// The publications of a forgotten stream after a sequence number, with the newest of them.
+    /// The publications of discarded streams after a sequence number, with the newest of each.
     pub(super) fn missed(&self, channel: &ChannelName, after: u64) -> Option<(u64, ChannelGap)> {
         let ended = self.streams.get(channel)?;
         let gap = ChannelGap {

@@ -34,7 +34,7 @@ pub(super) enum Job {
     },
     /// A session to be saved with the next batch.
     Session(Change),
-    /// The sessions before this are to be durable, and the worker is told.
+    /// All sessions queued before this must become durable, and then the worker is notified.
     Saved {
         worker: WorkerId,
         id: RequestId,

@@ -1,5 +1,5 @@
-//! Reads the states of all channels that match a filter, in the order of their names, a few at a time,
-//! so that other reads go on meanwhile.
+//! Reads the states of all channels that match a filter, in the order of their names. It reads a
+//! few channels at a time, so that other reads continue in between.
 
 use std::{mem, sync::Arc};
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{hub::Page, mailbox::Mailbox};
 
-/// Channels that are looked at before others have their turn: a millisecond.
+/// How many channels are checked before other reads have their turn. It takes about a millisecond.
 const SLICE: usize = 64;
 
 pub(super) struct ValuesJob {
@@ -23,12 +23,12 @@ pub(super) struct ValuesJob {
     pub(super) id: RequestId,
     filter: Filter,
     limit: ReadLimit,
-    /// Names on disk up to here were looked at.
+    /// Names on disk up to this one were checked.
     reached: Option<String>,
     page: Page,
 }
 
-/// What a slice of a job came to; none if it goes on when others had their turn.
+/// The result of a slice of a job; none if the job continues after other reads had their turn.
 type Slice = Result<Option<BrokerEvent>, BrokerFailure>;
 
 impl ValuesJob {
@@ -49,7 +49,7 @@ impl ValuesJob {
         }
     }
 
-    /// Looks at some of the channels.
+    /// Checks some of the channels.
     pub(super) fn step(&mut self, shared: &Shared, store: &Store) -> Slice {
         let prefix = literal_prefix(&self.filter).to_owned();
         let names = match &self.reached {

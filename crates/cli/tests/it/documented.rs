@@ -1,6 +1,6 @@
-//! Every command in the README and in docs/tools.md, run as written there.
+//! Every command in the README and in the pages of docs/ that show commands, run as written there.
 //!
-//! Only the ports differ: they are those of the servers started here.
+//! Only the ports and the directory of backups differ: they are those of this test.
 
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
@@ -15,6 +15,16 @@ use crate::serve::serving;
 
 const README: &str = include_str!("../../../../README.md");
 const TOOLS: &str = include_str!("../../../../docs/tools.md");
+const SERVER: &str = include_str!("../../../../docs/server.md");
+const TRANSPORTS: &str = include_str!("../../../../docs/transports.md");
+const MQTT: &str = include_str!("../../../../docs/dialects/mqtt.md");
+const BACKUP: &str = include_str!("../../../../docs/backup.md");
+
+/// The API key in the environment of the commands, and its entry in the server's settings.
+const KEY: (&str, &str) = (
+    "ohk_example",
+    "publish sha256:56d6a962d9317b5baf79a8e3b6913e1e803dfd4eac96e23671a15c8878277c17",
+);
 
 /// Commands that are not run here, and why.
 const ELSEWHERE: &[(&str, &str)] = &[
@@ -26,6 +36,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("cargo ", "needs the registry, or builds the whole again"),
     ("git clone", "needs the network"),
     ("docker ", "needs a daemon"),
+    (
+        "mosquitto_",
+        "needs mosquitto's clients; run by conformance/dialects/run mqtt",
+    ),
 ];
 
 /// What commands that do not end by themselves print when they work.
@@ -34,6 +48,7 @@ const ENDLESS: &[(&str, &str)] = &[
     ("offhook dial --listen", "listening on"),
     ("offhook dial --bridge", "listening on"),
     ("tail -f", "connected"),
+    ("curl -N", "event: subscribed"),
     ("--presence", "room: live"),
     ("--filter", "sensors/+: live"),
     // Its input is this test's, and does not end.
@@ -101,13 +116,14 @@ fn tools(folder: &Path) -> String {
 fn shell(command: &str, folder: &Path, path: &str) -> Command {
     let mut shell = Command::new("bash");
     shell.args(["-e", "-o", "pipefail", "-c", command]);
-    shell.current_dir(folder).env("PATH", path).process_group(0);
+    shell.current_dir(folder).process_group(0);
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("OFFHOOK_") || name == "CARGO_RUN_OFFHOOK" || name.ends_with("_proxy") {
             shell.env_remove(&*name);
         }
     }
+    shell.env("PATH", path).env("KEY", KEY.0);
     shell
 }
 
@@ -147,19 +163,27 @@ fn run_until(command: &str, said: &str, folder: &Path, path: &str) {
 }
 
 #[test]
-fn every_command_in_the_readme_and_the_tools_page_runs_as_documented() {
+fn every_command_in_the_readme_and_the_pages_runs_as_documented() {
     let folder = TempDir::new().expect("a folder");
     let folder = folder.path();
     prepare(folder);
     let path = tools(folder);
-    let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
+    let (server, address) = serving(offhook(&[
+        "--in-memory",
+        "--listen",
+        "0",
+        "--api-keys",
+        KEY.1,
+    ]));
     let mut echo = offhook(&["dial", "--listen", "0", "--as", "echo"]).start();
     let line = echo.error_line("listening");
     let (_, rest) = line.split_once("ws://").expect("a URL");
     let (echoes, _) = rest.split_once('/').expect("a URL");
-    let all = [commands(README), commands(TOOLS)].concat();
-    assert!(all.len() > 20, "{all:?}");
-    for command in all {
+    let pages = [README, TOOLS, SERVER, TRANSPORTS, MQTT];
+    for (page, at_least) in pages.into_iter().zip([3, 20, 5, 3, 3]) {
+        assert!(commands(page).len() >= at_least, "{:?}", commands(page));
+    }
+    for command in pages.into_iter().flat_map(commands) {
         let is = |(start, _): &&(&str, &str)| command.starts_with(start);
         if ELSEWHERE.iter().any(|elsewhere| is(&elsewhere)) {
             continue;
@@ -169,7 +193,11 @@ fn every_command_in_the_readme_and_the_tools_page_runs_as_documented() {
             .replace("localhost:8000", &address)
             .replace("--listen 9001", "--listen 0")
             .replace("--listen 9002", "--listen 0")
-            .replace("listen:9003", "listen:0");
+            .replace("listen:9003", "listen:0")
+            .replace(" --listen :8000", "")
+            .replace("--mqtt-listen :1883", "--mqtt-listen 127.0.0.1:0")
+            // Otherwise curl succeeds with any status.
+            .replace("curl ", "curl --silent --show-error --fail-with-body ");
         let here = match here.strip_prefix("offhook serve") {
             Some(more) => format!("offhook serve --listen 0{more}"),
             None => here,
@@ -192,6 +220,40 @@ fn every_command_in_the_readme_and_the_tools_page_runs_as_documented() {
         }
     }
     drop((server, echo));
+}
+
+/// `systemctl` is the server that the test starts.
+#[test]
+fn every_command_of_the_backup_page_runs_as_documented() {
+    let folder = TempDir::new().expect("a folder");
+    let folder = folder.path();
+    let path = tools(folder);
+    let backups = folder.join("backups");
+    std::fs::create_dir(&backups).expect("made");
+    let data = folder.join("offhook-data").display().to_string();
+    let start = || serving(offhook(&["serve", "--listen", "0", "--data", &data]));
+    let (server, address) = start();
+    let publish = format!("echo hi | offhook dial ws://{address}/ws --publish chat");
+    run_to_its_end(&publish, folder, &path);
+    let mut server = Some((server, address));
+    for command in commands(BACKUP) {
+        if command.starts_with("systemctl stop") {
+            server = None;
+        } else if command.starts_with("systemctl start") {
+            server = Some(start());
+        } else if command.starts_with("offhook log restore") && server.is_some() {
+            // It is for a log that was lost, and comes again where the log was moved away.
+        } else {
+            let here = command.replace("/mnt/backups", &backups.display().to_string());
+            run_to_its_end(&here, folder, &path);
+        }
+    }
+    let (_server, address) = server.expect("the page starts the server again");
+    let read =
+        format!("offhook dial ws://{address}/ws --subscribe chat --since start -n 1 | grep hi");
+    run_to_its_end(&read, folder, &path);
+    let exported = std::fs::read_to_string(folder.join("chat.jsonl")).expect("written");
+    assert!(exported.contains("hi"), "{exported}");
 }
 
 #[test]

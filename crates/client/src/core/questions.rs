@@ -12,7 +12,7 @@ const WINDOW: usize = 16;
 /// Whether a request that was not answered is sent again on the next connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
-    /// It only reads, or does the same however often it is done.
+    /// It only reads, or has the same effect if it is repeated.
     Yes,
     /// It is unknown whether it was carried out.
     No,

@@ -5,6 +5,7 @@
     reason = "of what can happen most is of no interest to one test"
 )]
 
+mod calling;
 mod conversation;
 mod filters;
 mod pairs;

@@ -67,6 +67,15 @@ impl TestServer {
         Self::start(configured(|text| format!("data = {directory:?}\n{text}"))).await
     }
 
+    /// In memory, with a backend at this URL that clients may call.
+    pub(crate) async fn with_backend(url: &str, secret: &str) -> Self {
+        Self::start(configured(|text| {
+            let backend = format!("url = {url:?}\nsecrets = [{secret:?}]\ncalls = \"everyone\"");
+            format!("in_memory = true\n{text}\n[backend]\n{backend}\n")
+        }))
+        .await
+    }
+
     async fn start(config: Config) -> Self {
         let running = Server::start(config).await.unwrap();
         Self { running }
@@ -117,7 +126,7 @@ pub(crate) fn builder(address: SocketAddr) -> Builder {
 }
 
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
-    timeout(NEVER, future).await.expect("it takes for ever")
+    timeout(NEVER, future).await.expect("it takes too long")
 }
 
 /// The next event of a subscription.

@@ -27,8 +27,7 @@ use crate::dialect::{
 /// How many packets are decoded in one turn before their commands are executed. 64: enough for a
 /// batch of the log's writer.
 const AT_ONCE: usize = 64;
-/// How many of a client's messages may wait for the broker's answer before decoding pauses. 64: the
-/// messages of one turn.
+/// How many messages may wait for the broker before decoding pauses. 64: those of one turn.
 pub(super) const PUBLISHING: usize = 64;
 
 /// MQTT over one connection.
@@ -204,18 +203,14 @@ impl Mqtt {
     fn take(&mut self, packet: Packet, now: Instant) {
         match packet {
             Packet::Connect(connect) if self.phase == Phase::New => self.connect(*connect, now),
-            // §3.1: a second CONNECT is a protocol error, and so are packets that only servers
-            // send.
+            // §3.1: neither a second CONNECT nor packets of servers are allowed.
             Packet::Connect(_)
             | Packet::ConnAck(_)
             | Packet::SubAck(_)
             | Packet::UnsubAck(_)
             | Packet::PingResp => self.protocol_error("this packet is not allowed here"),
-            // §4.12: AUTH requires an authentication method, and those are refused with the
-            // CONNECT.
-            Packet::Auth(_) => {
-                self.protocol_error("an AUTH requires an authentication method in the CONNECT")
-            }
+            // §4.12: it requires an authentication method; those are refused with the CONNECT.
+            Packet::Auth(_) => self.protocol_error("an AUTH requires an authentication method"),
             Packet::Publish(publish) => self.publish(publish),
             Packet::PubAck(ack) => self.acknowledged(&ack),
             Packet::PubRec(ack) => self.client_received(&ack),
@@ -228,8 +223,7 @@ impl Mqtt {
         }
     }
 
-    /// A reason string, if the client accepts it (§3.1.2.11.7) and its maximum packet size allows
-    /// it.
+    /// A reason string, if the client accepts it (§3.1.2.11.7) and its packet size allows it.
     pub(super) fn reason_string(&self, why: &str) -> Option<Box<Properties>> {
         let has_room = self.client.packet_size > why.len().saturating_add(64);
         let wanted = self.client.version == Version::V5 && self.client.wants_reasons && has_room;
@@ -290,9 +284,7 @@ impl Mqtt {
         if let Some(expiry) = expiry {
             // §3.14.2.2.2: an expiry of 0 in the CONNECT cannot be raised here.
             if self.client.session_expiry == 0 && expiry > 0 {
-                return self.protocol_error(
-                    "the session expiry was 0 in the CONNECT, and cannot be changed",
-                );
+                return self.protocol_error("a session expiry of 0 cannot be changed");
             }
             self.queue.push_back(Intent::Keep(seconds(expiry)));
         }
@@ -303,8 +295,7 @@ impl Mqtt {
         self.end(Reason::SUCCESS, "the client disconnected");
     }
 
-    /// The time of the last packet in milliseconds since 1970, derived from the time of the
-    /// welcome.
+    /// The time of the last packet, in milliseconds since 1970.
     pub(super) fn unix_ms(&self) -> u64 {
         let (Some((then, ms)), Some(seen)) = (self.clock, self.seen) else {
             return 0;

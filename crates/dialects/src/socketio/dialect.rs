@@ -18,7 +18,7 @@ use super::{
     publication::{Own, form, own},
     recovery::Brought,
     spaces::Spaces,
-    subscribing::{Held, Notes, Waiting},
+    subscribing::{Deferred, Notes, Waiting},
 };
 use crate::{
     dialect::{
@@ -114,7 +114,7 @@ pub(super) enum Purpose {
     /// A subscription of an earlier connection.
     Restore(u32),
     /// The note is kept; then these are acknowledged.
-    Remember(Vec<Held>),
+    Remember(Vec<Deferred>),
     /// The client enters this namespace.
     Enter(Arc<str>),
     /// What must not be refused: the client would get what it does not expect.

@@ -29,7 +29,7 @@ pub(super) struct Waiting {
 
 /// An acknowledgement that waits until the note of the session is kept.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct Deferred {
     call: Call,
     content: Content,
     /// The subscription that ends if the note can't be kept.
@@ -43,7 +43,7 @@ pub(super) struct Notes {
     has_changed: bool,
     /// The engine has not said yet that it is kept.
     is_running: bool,
-    held: Vec<Held>,
+    held: Vec<Deferred>,
 }
 
 impl SocketIo {
@@ -138,7 +138,7 @@ impl SocketIo {
         if !self.is_recoverable(&call.namespace) {
             return self.answer(&call, Ok(content), out);
         }
-        self.notes.held.push(Held {
+        self.notes.held.push(Deferred {
             call,
             content,
             subscription,
@@ -170,7 +170,7 @@ impl SocketIo {
     }
 
     /// The note is kept, or can't be.
-    pub(super) fn remembered(&mut self, held: Vec<Held>, reply: &Reply, out: &mut Vec<Payload>) {
+    pub(super) fn remembered(&mut self, held: Vec<Deferred>, reply: &Reply, out: &mut Vec<Payload>) {
         self.notes.is_running = false;
         for held in held {
             let Reply::Refused(refusal) = reply else {

@@ -1,4 +1,4 @@
-//! The states of channels that match a filter, read once.
+//! Reads the states of all channels that match a filter.
 
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ impl Engine {
         }
     }
 
-    /// Whether a session may subscribe to a channel, and so may have its state.
+    /// Whether a session may subscribe to a channel, which includes reading its state.
     fn may_have(&self, connection: ConnectionId, channel: &ChannelName) -> bool {
         let Ok(rules) = self.rules_of(channel) else {
             return false;

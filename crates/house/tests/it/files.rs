@@ -40,6 +40,29 @@ fn every_file_is_named_after_what_it_is() {
     );
 }
 
+/// A row that is wrapped ends the table.
+#[test]
+fn every_row_of_a_table_is_on_one_line() {
+    let pages = files()
+        .into_iter()
+        .filter(|name| name.ends_with(".md") || name.ends_with(".rs"));
+    let wrapped = pages.filter_map(|name| wrapped_row(&name, &text(&name)));
+    expect_none(&wrapped.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_wrapped_row_is_reported_and_a_closure_is_not() {
+    let page = "| a | b |\n|---|---|\n| c | d\nand e |\n";
+    assert_eq!(
+        wrapped_row("page.md", page).as_deref(),
+        Some("page.md:3: this row of a table is wrapped, which ends the table")
+    );
+    let comments = page.lines().map(|line| format!("    /// {line}\n"));
+    assert!(wrapped_row("lib.rs", &comments.collect::<String>()).is_some());
+    assert!(wrapped_row("lib.rs", "    | Self::A\n    | Self::B => 1,\n").is_none());
+    assert!(wrapped_row("page.md", "| c | d |\n").is_none());
+}
+
 #[test]
 fn a_long_file_and_an_empty_name_are_reported() {
     assert!(is_source("crates/protocol/src/connection/mod.rs"));
@@ -60,6 +83,26 @@ fn too_long(name: &str, lines: usize) -> Option<String> {
     let complaint =
         || format!("{name}: {lines} lines, more than {LONGEST}: which two ideas are in it?");
     (lines > LONGEST).then(complaint)
+}
+
+fn wrapped_row(name: &str, text: &str) -> Option<String> {
+    let is_page = name.ends_with(".md");
+    let row = |line: &str| {
+        let line = line.trim();
+        let comment = line.strip_prefix("///").or(line.strip_prefix("//!"));
+        let content = match (is_page, comment) {
+            (true, _) => line,
+            // Deeper lines are drawings.
+            (false, content) => content?.strip_prefix(' ')?,
+        };
+        (content.starts_with("| ") && !content.ends_with('|')).then_some(())
+    };
+    let (number, _) = (1..)
+        .zip(text.lines())
+        .find(|(_, line)| row(line).is_some())?;
+    Some(format!(
+        "{name}:{number}: this row of a table is wrapped, which ends the table"
+    ))
 }
 
 fn empty_name(name: &str) -> Option<String> {

@@ -1,4 +1,4 @@
-//! Clients of MQTT that come without HTTP: over TCP, or over TLS.
+//! Connections of MQTT clients without HTTP, over TCP or TLS.
 
 use std::{io, rc::Rc, time::Instant};
 
@@ -7,9 +7,9 @@ use tokio::{net::TcpStream, time::timeout};
 use super::{Door, Place, Stream, routes::speak_mqtt};
 use crate::worker::{Approach, Guest, Pressure, Worker};
 
-/// Accepts TLS where it is spoken, and passes the connection on.
+/// Accepts TLS if it is configured for this listener, and passes on the connection.
 pub(super) async fn receive(worker: Rc<Worker>, door: Door, stream: TcpStream, mut place: Place) {
-    // Before its CONNECT, nothing can be said to a client.
+    // Before its CONNECT, a client cannot be sent anything.
     if place.is_over() {
         return worker.note_refused("connections", "the server has reached its limit");
     }

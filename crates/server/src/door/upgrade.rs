@@ -17,8 +17,9 @@ use crate::{
     worker::{Approach, Guest, Pressure, Verified, Worker, now},
 };
 
-/// How long a token in a URL may be valid, unless the configuration lets them stand there. 15 minutes:
-/// whoever reads it in the log of a proxy has that long, and a page makes a new one in time.
+/// How long a token in a URL may be valid, unless the configuration lets them stand there. 15
+/// minutes: whoever reads it in the log of a proxy has that long, and a page makes a new one in
+/// time.
 const URL_TOKEN_MS: u64 = 15 * 60 * 1000;
 
 /// An accepted WebSocket, still to be made from its stream.
@@ -207,7 +208,7 @@ pub(crate) fn has_room(
     Ok(())
 }
 
-/// What the backend is told of a client; none if it is not asked about clients.
+/// The facts about a client for the backend; none if the backend does not decide about clients.
 pub(crate) fn approach(
     worker: &Worker,
     request: &Request,

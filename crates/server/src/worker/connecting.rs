@@ -1,8 +1,9 @@
 //! The start of a connection: its client identifies itself, or resumes a session.
 
+mod opening;
+
 use std::{cell::RefMut, rc::Rc, sync::Arc};
 
-use data_encoding::HEXLOWER;
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Connect, Incoming, Intent, Named, Payload, Welcome};
 use offhook_engine::{
@@ -27,7 +28,7 @@ use crate::{
 };
 
 /// How many messages other than `connect` are accepted before the connection is closed. 16: a
-/// developer gets error messages, a flood ends.
+/// developer gets error messages, and a flood is stopped.
 const ATTEMPTS: u32 = 16;
 
 /// A connection whose client has not identified itself yet, over any transport.
@@ -54,37 +55,38 @@ pub(super) enum Connected {
     Awaits(Box<Loading>),
 }
 
-/// What the broker is asked for.
+/// The answer that a connection waits for.
 #[derive(Debug)]
 pub(super) struct Loading {
     connect: Connect,
     what: Sought,
-    /// What came in the same message, behind the `connect`.
+    /// Intents after the `connect` in the same message.
     behind: Vec<Intent>,
 }
 
 #[derive(Debug)]
 enum Sought {
-    /// The subscriptions of a session that comes back with a token.
+    /// The stored subscriptions of a session that is resumed with a token.
     Subscriptions {
-        /// As the token has it, without subscriptions.
+        /// The session in the token, without subscriptions.
         session: SessionSnapshot,
         reply: oneshot::Receiver<CallerReply>,
     },
-    /// What the backend says of a new client.
+    /// The backend's decision about a new client.
     Admission(oneshot::Receiver<CallerReply>),
-    /// The session that the client names, and what the backend says of it, if it is asked.
+    /// The session that the client names, and the backend's decision, if it decides about clients.
     Named(Box<Named>, Option<oneshot::Receiver<CallerReply>>),
 }
 
-/// The session of a connection that begins.
+/// The session of a new connection.
 enum Begins {
     New(Option<Arc<Identity>>),
     Resumed(SessionSnapshot),
     Named(Found),
 }
 
-/// A connection that the engine knows: with the older one of its session, and what the client named.
+/// A connection that is registered with the engine, with the older connection of its session, and
+/// the session that the client named.
 type Begun<'a> = (
     RefMut<'a, State>,
     ConnectionId,
@@ -110,29 +112,6 @@ impl Connecting {
             speaker: Some(guest.speaker),
             attempts: 0,
         }
-    }
-
-    /// Lets the dialect speak first, if it does.
-    pub(super) fn opened(&mut self) -> Result<(), Ended> {
-        let Some(Speaker::Other(_)) = self.speaker else {
-            return Ok(());
-        };
-        match random_bytes::<16>() {
-            Ok(id) => self.opened_as(&HEXLOWER.encode(&id)),
-            Err(_) => Err(Ended::Close(CloseCode::TRY_AGAIN_LATER, "no random bytes")),
-        }
-    }
-
-    /// The same, for a connection that has an id.
-    pub(super) fn opened_as(&mut self, id: &str) -> Result<(), Ended> {
-        let mut out = Vec::new();
-        if let Some(speaker) = &mut self.speaker {
-            speaker.with(|dialect| dialect.opened(id, &mut out));
-        }
-        for message in out {
-            self.outlet.put(message).map_err(|_| Ended::Lost)?;
-        }
-        Ok(())
     }
 
     /// Handles data received by the transport.
@@ -180,7 +159,8 @@ impl Connecting {
         }
     }
 
-    /// The session that a client names, once the backend has said who the client is, if it is asked.
+    /// Finds the session that a client names, after the backend's decision about the client, if it
+    /// decides about clients.
     async fn named(
         &self,
         worker: &Rc<Worker>,
@@ -298,8 +278,8 @@ impl Connecting {
         Err(Ended::Close(CloseCode::POLICY_VIOLATION, reason))
     }
 
-    /// Asks the backend about a new client; none if it is not to be asked. A session that comes back
-    /// was asked about when it began.
+    /// Asks the backend about a new client; none if it does not decide about clients. It is not
+    /// asked about a resumed session: it was asked when that session started.
     fn ask_backend(
         &self,
         worker: &Rc<Worker>,
@@ -330,8 +310,8 @@ impl Connecting {
         })))
     }
 
-    /// Starts a session, or resumes this one. `admitted` is the identity that the backend gave a new
-    /// client.
+    /// Starts a session, or resumes this one. `admitted` is the identity that the backend gave a
+    /// new client.
     fn connect(
         &mut self,
         worker: &Rc<Worker>,
@@ -391,7 +371,7 @@ impl Connecting {
         let engine = &mut state.engine;
         let (session, generation, connection) = match begins {
             Begins::Named(mut found) => {
-                // Before it was found, it was not a connection yet that revoking could have closed.
+                // While it was being found, revoking could not close it yet.
                 if worker
                     .shared
                     .auth

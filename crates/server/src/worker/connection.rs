@@ -26,10 +26,11 @@ pub(super) enum Taken {
     /// Continue.
     Done,
     /// A large answer is pending: pass no more data until [`Worker::answered`]. Otherwise small
-    /// requests could make a connection's outbox arbitrarily large. Or the dialect waits for answers
-    /// before it takes more.
+    /// requests could make a connection's outbox arbitrarily large. Or the dialect waits for
+    /// answers before it accepts more.
     AwaitsAnswer,
-    /// The dialect holds more of what it was given: call [`Connection::settle`] before passing more.
+    /// The dialect holds data that it has not handled: call [`Connection::settle`] before passing
+    /// more.
     HasMore,
 }
 
@@ -54,8 +55,8 @@ impl Connection {
         self.left = true;
     }
 
-    /// The client has closed its transport in an orderly way. It is leaving, unless its dialect has a
-    /// message of its own for that.
+    /// The client has closed its transport in an orderly way. It is leaving, unless its dialect has
+    /// a message of its own for that.
     pub(super) fn leave_by_transport(&mut self) {
         let outboxes = &mut self.worker.state.borrow_mut().outboxes;
         self.left |= outboxes.leaves_with_its_transport(self.id);
@@ -89,8 +90,8 @@ impl Connection {
         }
     }
 
-    /// Waits until the client may be read again: until large answers were put, the dialect has taken
-    /// what it holds, and there is room for what it says.
+    /// Waits until more may be read from the client: large answers were queued, the dialect has
+    /// handled everything it holds, and there is room for its output.
     pub(super) async fn settle(&mut self, taken: Taken, room: impl AsyncFn()) {
         let mut taken = taken;
         loop {
@@ -224,7 +225,8 @@ impl Worker {
         }
     }
 
-    /// Tells the backend what happened to the session of a connection, if it wants to know.
+    /// Queues an event about the session of a connection for the backend, if such events are
+    /// enabled.
     pub(super) fn tell_backend(&self, kind: &str, connection: ConnectionId) {
         let Some(backend) = &self.shared.backend else {
             return;

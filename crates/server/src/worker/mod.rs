@@ -106,7 +106,7 @@ pub(crate) struct Guest {
     pub(crate) speaker: Speaker,
     /// The identity in the handshake's token; none without a token.
     pub(crate) identity: Option<Verified>,
-    /// What the backend is told of the client, if it is asked about each.
+    /// The facts about the client for the backend, if it decides about clients.
     pub(crate) approach: Option<Box<Approach>>,
     /// The polled connection that goes on over this WebSocket.
     pub(crate) upgrades: Option<CarriedId>,
@@ -121,10 +121,10 @@ pub(crate) struct Verified {
     pub(crate) at_ms: u64,
 }
 
-/// How a client came here.
+/// The facts about a client that the backend is asked about.
 #[derive(Debug, Default)]
 pub(crate) struct Approach {
-    /// The handshake's token, where only the backend can tell what it means.
+    /// The handshake's token, if only the backend can verify it.
     pub(crate) token: Option<String>,
     /// The page's origin.
     pub(crate) origin: Option<String>,
@@ -250,7 +250,7 @@ impl Worker {
         }
     }
 
-    /// Makes a connection of a stream that is no WebSocket.
+    /// Makes a connection of a stream that is not a WebSocket.
     pub(crate) fn open_stream(self: &Rc<Self>, stream: Stream, guest: Guest, place: Place) {
         spawn_local(byte_stream::serve(Rc::clone(self), stream, guest, place));
     }

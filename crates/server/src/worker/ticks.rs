@@ -75,7 +75,7 @@ impl Worker {
         }
     }
 
-    /// Sends outdated tokens anew to some of the connections.
+    /// Sends new tokens to some of the connections whose tokens are outdated.
     pub(super) fn seal_stale(&self, stale: &[ConnectionId]) {
         let now = now();
         let State {

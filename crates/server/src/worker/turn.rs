@@ -120,7 +120,7 @@ impl Worker {
         }
     }
 
-    /// Does what a connection's dialect asks for because of what it was told.
+    /// Carries out the intents of a connection's dialect that were caused by the server's output.
     fn grant_wish(&self, state: &mut State, connection: ConnectionId, intent: Intent, now: Now) {
         let State {
             engine, outboxes, ..
@@ -131,7 +131,7 @@ impl Worker {
             Intent::Say(message) => outboxes.say(connection, |_, out| out.push(message)),
             Intent::Close { code, reason } => outboxes.close(connection, code, reason),
             Intent::Keep(expiry) => engine.set_durable(connection, self.longest(expiry)),
-            // These come with what the client sends.
+            // These are caused only by messages of the client.
             Intent::Connect(_)
             | Intent::Granted { .. }
             | Intent::Refresh { .. }

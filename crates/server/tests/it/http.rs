@@ -69,7 +69,7 @@ async fn the_examples_are_served_from_the_binary() {
     let pages = index.split("href=\"").skip(1);
     let pages = pages.filter_map(|link| link.split('"').next());
     let pages: Vec<_> = pages.filter(|page| page.ends_with(".html")).collect();
-    assert_eq!(pages.len(), 7, "{pages:?}");
+    assert_eq!(pages.len(), 8, "{pages:?}");
     for page in pages {
         assert_eq!(
             hall.get(&format!("/examples/{page}")).await.0,

@@ -16,7 +16,7 @@ use crate::socket::WebSocket;
 ///
 /// ```no_run
 /// # async fn run(app: axum::Router, listener: tokio::net::TcpListener) -> std::io::Result<()> {
-/// # async fn told_to_stop() {}
+/// # async fn stop_signal() {}
 /// use std::time::Duration;
 ///
 /// use offhook::protocol::CloseCode;
@@ -27,7 +27,7 @@ use crate::socket::WebSocket;
 /// let app = app.layer(axum::Extension(acceptor));
 /// axum::serve(listener, app)
 ///     .with_graceful_shutdown(async move {
-///         told_to_stop().await;
+///         stop_signal().await;
 ///         connections.shutdown(CloseCode::GOING_AWAY, Duration::from_secs(10)).await;
 ///     })
 ///     .await

@@ -87,7 +87,7 @@ impl Incoming {
         self.0.way.peer_addr()
     }
 
-    /// The span of what becomes of it.
+    /// The span of the resulting connection.
     pub(super) fn span(&self) -> Span {
         self.0.span.clone()
     }

@@ -26,7 +26,7 @@ use crate::http2::Streams;
 /// let mut requests = acceptor.requests(stream).await?;
 /// while let Some(request) = requests.next().await {
 ///     let Ok(incoming) = request else {
-///         continue; // it was none, and was told so
+///         continue; // not a valid handshake; a rejection was sent
 ///     };
 ///     tokio::spawn(async move {
 ///         let mut socket = incoming.accept().await?;

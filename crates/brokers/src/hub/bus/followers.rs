@@ -1,4 +1,5 @@
-//! Who follows which channel, and who is told when the first comes and the last goes.
+//! The followers of each channel. Reports when a channel gets its first follower and loses its
+//! last.
 
 use std::{ops::Bound, sync::Arc};
 

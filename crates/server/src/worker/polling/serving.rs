@@ -28,7 +28,7 @@ use crate::{
 const LAST_POLL: Duration = Duration::from_secs(10);
 
 /// The connection, before and after its client has identified itself.
-enum Stage {
+enum Served {
     Connecting(Connecting),
     Connected(Connection),
 }
@@ -48,7 +48,7 @@ pub(super) fn serve(
         let mut connecting = Connecting::new(outlet.clone(), guest);
         let upgraded = match connecting.opened_as(&id.to_string()) {
             Ok(()) => {
-                let mut stage = Stage::Connecting(connecting);
+                let mut stage = Served::Connecting(connecting);
                 let upgraded = run(worker, &polled, &outlet, &mut stage).await;
                 upgraded.map(|upgraded| (upgraded, stage))
             }
@@ -56,10 +56,10 @@ pub(super) fn serve(
         };
         if let Some(((mut socket, socket_place), stage)) = upgraded {
             match stage {
-                Stage::Connected(connection) => {
+                Served::Connected(connection) => {
                     Box::pin(websocket::go_on(connection, &mut socket)).await;
                 }
-                Stage::Connecting(connecting) => {
+                Served::Connecting(connecting) => {
                     Box::pin(websocket::serve_connecting(&lease, &mut socket, connecting)).await;
                 }
             }
@@ -76,7 +76,7 @@ async fn run(
     worker: &Rc<Worker>,
     polled: &Polled,
     outlet: &Outlet,
-    stage: &mut Stage,
+    stage: &mut Served,
 ) -> Option<(Box<offhook::WebSocket>, Box<Place>)> {
     let connect_until = Instant::now() + worker.shared.config.connections.connect_timeout;
     let mut stopping = worker.stopping();
@@ -94,7 +94,7 @@ async fn run(
                     }
                 }
             };
-            let told = handled.or_else(|wrong| end(worker, outlet, wrong));
+            let told = handled.or_else(|wrong| end(worker, outlet, &wrong));
             polled.handled();
             // A sender that no longer waits is not told.
             let _gone = done.send(told);
@@ -110,7 +110,7 @@ async fn run(
         if polled.is_closed() {
             last_poll.get_or_insert_with(|| Instant::now() + LAST_POLL);
         }
-        let is_connecting = matches!(stage, Stage::Connecting(_)) && last_poll.is_none();
+        let is_connecting = matches!(stage, Served::Connecting(_)) && last_poll.is_none();
         tokio::select! {
             () = polled.wake.notified() => {}
             () = polled.changed.notified() => {}
@@ -137,14 +137,14 @@ impl From<Ended> for Wrong {
     }
 }
 
-fn end(worker: &Worker, outlet: &Outlet, wrong: Wrong) -> Result<(), Unpolled> {
+fn end(worker: &Worker, outlet: &Outlet, wrong: &Wrong) -> Result<(), Unpolled> {
     let (code, reason) = match wrong {
         // The client itself has closed it.
         Wrong::Ended(Ended::Lost) => {
             outlet.close(CloseCode::NORMAL, "");
             return Ok(());
         }
-        Wrong::Ended(Ended::Close(code, reason)) => (code, reason),
+        Wrong::Ended(Ended::Close(code, reason)) => (*code, *reason),
         Wrong::Invalid => (CloseCode::INVALID_DATA, "a binary record is not base64"),
     };
     worker.note_refused("connect", reason);
@@ -156,7 +156,7 @@ fn end(worker: &Worker, outlet: &Outlet, wrong: Wrong) -> Result<(), Unpolled> {
 async fn take_payload(
     worker: &Rc<Worker>,
     outlet: &Outlet,
-    stage: &mut Stage,
+    stage: &mut Served,
     payload: &str,
 ) -> Result<(), Wrong> {
     for record in records(payload) {
@@ -166,14 +166,14 @@ async fn take_payload(
             Record::Binary(bytes) => Incoming::Binary(bytes),
         };
         match stage {
-            Stage::Connected(connection) => {
+            Served::Connected(connection) => {
                 let taken = connection.receive(incoming);
                 settle(connection, taken, outlet).await;
             }
-            Stage::Connecting(connecting) => {
+            Served::Connecting(connecting) => {
                 if let Some(mut connection) = introduced(worker, connecting, incoming).await? {
                     settle(&mut connection, Taken::AwaitsAnswer, outlet).await;
-                    *stage = Stage::Connected(connection);
+                    *stage = Served::Connected(connection);
                 }
             }
         }

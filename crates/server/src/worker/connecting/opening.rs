@@ -1,0 +1,32 @@
+//! The first words of a dialect whose server speaks first.
+
+use data_encoding::HEXLOWER;
+use offhook::protocol::CloseCode;
+
+use super::{Connecting, Ended};
+use crate::{tokens::random_bytes, worker::speaker::Speaker};
+
+impl Connecting {
+    /// Lets the dialect speak first, if it does.
+    pub(in crate::worker) fn opened(&mut self) -> Result<(), Ended> {
+        let Some(Speaker::Other(_)) = self.speaker else {
+            return Ok(());
+        };
+        match random_bytes::<16>() {
+            Ok(id) => self.opened_as(&HEXLOWER.encode(&id)),
+            Err(_) => Err(Ended::Close(CloseCode::TRY_AGAIN_LATER, "no random bytes")),
+        }
+    }
+
+    /// The same, for a connection that has an id.
+    pub(in crate::worker) fn opened_as(&mut self, id: &str) -> Result<(), Ended> {
+        let mut out = Vec::new();
+        if let Some(speaker) = &mut self.speaker {
+            speaker.with(|dialect| dialect.opened(id, &mut out));
+        }
+        for message in out {
+            self.outlet.put(message).map_err(|_| Ended::Lost)?;
+        }
+        Ok(())
+    }
+}
