@@ -98,8 +98,8 @@ async fn a_frozen_network_is_noticed_and_what_was_held_back_comes_once() {
         let proxy = Proxy::to(server.address()).await;
         let publisher = server.client().await;
         let mut heartbeat = Heartbeat::default();
-        heartbeat.every = Duration::from_millis(100);
-        heartbeat.within = Duration::from_millis(200);
+        (heartbeat.every, heartbeat.within) =
+            (Duration::from_millis(100), Duration::from_millis(200));
         let client = open(builder(proxy.address()).heartbeat(heartbeat), transport).await;
         let mut events = client.events();
         let mut room = client.subscribe("room").await.unwrap();

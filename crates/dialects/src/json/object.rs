@@ -26,26 +26,40 @@ impl Object {
     }
 
     /// A field with a name of ours, which needs no escaping.
-    pub(crate) fn raw(self, name: &str, json: impl Display) -> Self {
-        self.field(format_args!("\"{name}\""), json)
-    }
-
-    /// A field with a name from the outside.
-    pub(crate) fn foreign(self, name: &str, text: &str) -> Self {
-        self.field(json(name), json(text))
-    }
-
-    fn field(mut self, name: impl Display, json: impl Display) -> Self {
-        if !self.0.ends_with('{') {
-            self.0.push(',');
-        }
+    pub(crate) fn raw(mut self, name: &str, json: impl Display) -> Self {
+        self.name(name);
         // Writing to a string cannot fail.
-        let _infallible = write!(self.0, "{name}:{json}");
+        let _infallible = write!(self.0, "{json}");
         self
     }
 
-    pub(crate) fn text(self, name: &str, text: &str) -> Self {
-        self.raw(name, json(text))
+    /// A field with a name from the outside.
+    pub(crate) fn foreign(mut self, name: &str, text: &str) -> Self {
+        self.separate();
+        self.0.push_str(&json(name));
+        self.0.push(':');
+        self.0.push_str(&json(text));
+        self
+    }
+
+    pub(crate) fn text(mut self, name: &str, text: &str) -> Self {
+        self.name(name);
+        self.0.push_str(&json(text));
+        self
+    }
+
+    /// Begins a field with a name of ours.
+    fn name(&mut self, name: &str) {
+        self.separate();
+        self.0.push('"');
+        self.0.push_str(name);
+        self.0.push_str("\":");
+    }
+
+    fn separate(&mut self) {
+        if !self.0.ends_with('{') {
+            self.0.push(',');
+        }
     }
 
     pub(crate) fn text_unless_empty(self, name: &str, text: &str) -> Self {

@@ -170,7 +170,12 @@ impl SocketIo {
     }
 
     /// The note is kept, or can't be.
-    pub(super) fn remembered(&mut self, held: Vec<Deferred>, reply: &Reply, out: &mut Vec<Payload>) {
+    pub(super) fn remembered(
+        &mut self,
+        held: Vec<Deferred>,
+        reply: &Reply,
+        out: &mut Vec<Payload>,
+    ) {
         self.notes.is_running = false;
         for held in held {
             let Reply::Refused(refusal) = reply else {

@@ -48,8 +48,7 @@ pub(super) struct Connecting {
 pub(super) enum Connected {
     /// The client has not identified itself yet.
     NotYet,
-    /// The engine knows the connection. Intents after the `connect` in the same message are still
-    /// to be carried out.
+    /// The engine knows the connection. Later intents of the same message are to be carried out.
     Yes(Connection, Vec<Intent>),
     /// An answer is awaited: pass it to [`Connecting::go_on`].
     Awaits(Box<Loading>),
@@ -310,8 +309,7 @@ impl Connecting {
         })))
     }
 
-    /// Starts a session, or resumes this one. `admitted` is the identity that the backend gave a
-    /// new client.
+    /// Starts a session, or resumes this one.
     fn connect(
         &mut self,
         worker: &Rc<Worker>,
@@ -350,8 +348,7 @@ impl Connecting {
         }
     }
 
-    /// Registers the connection with the engine and the directory. Also returns the older
-    /// connection of the session.
+    /// Registers the connection. Also returns the older connection of the session.
     fn begin<'a>(
         &self,
         worker: &'a Rc<Worker>,

@@ -15,9 +15,9 @@ use super::{State, Worker, now, refilling::refill};
 /// most.
 const EVENTS: usize = 256;
 
-/// How many outboxes broadcasts are put into before other tasks run. 256: each is a write, so this
-/// takes about a millisecond, whatever the size of the audience.
-pub(super) const DELIVERIES: usize = 256;
+/// How many outboxes broadcasts are put into before other tasks run. 64: each is a write of up to 32
+/// messages, so this takes about a millisecond at most, whatever the size of the audience.
+pub(super) const DELIVERIES: usize = 64;
 
 impl Worker {
     /// Passes an event to the engine, and carries out its decisions.

@@ -36,7 +36,7 @@ impl Driver {
         self.flush(&mut state);
         state.wake_waiters();
         // While nothing receives on the connection, the flush task watches for input.
-        if state.receiver != Receiver::Waiting || state.is_broken() {
+        if state.receiver == Receiver::Away || state.is_broken() {
             self.call();
         }
         Ok(state.outbound.buffered_amount())

@@ -1,7 +1,11 @@
 //! When output is sent, and in how many writes.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::time::Duration;
 
+use futures_core::Stream as _;
+use offhook::protocol::Prepared;
 use offhook::{Error, Pair, Settings};
 
 use crate::counted::counted_pair;
@@ -204,4 +208,29 @@ async fn messages_are_answered_before_an_error_later_in_the_same_read_ends_the_c
         assert_eq!(answers[..2], [b"one", b"two"]);
         assert_eq!(answers[2][..2], code.to_be_bytes());
     }
+}
+
+/// Each write would otherwise cost a call of the flush task and a read that finds nothing.
+#[tokio::test]
+async fn a_broadcast_does_not_read_from_connections_whose_receivers_wait() {
+    let (mut client, mut server, _link, count) = counted_pair(&Settings::default());
+    let sender = server.sender();
+    let receiving = tokio::spawn(poll_fn(move |cx| Pin::new(&mut server).poll_next(cx)));
+    tokio::task::yield_now().await;
+    let polls = count.polls();
+    let message = Prepared::new("to all");
+    for _ in 0..10 {
+        sender
+            .write_prepared(std::slice::from_ref(&message))
+            .unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(count.polls(), polls);
+    for _ in 0..10 {
+        assert_eq!(client.recv().await.unwrap(), Some("to all".into()));
+    }
+    client.send("heard").await.unwrap();
+    client.flush().await.unwrap();
+    let received = receiving.await.unwrap().unwrap();
+    assert_eq!(received.unwrap(), "heard".into());
 }

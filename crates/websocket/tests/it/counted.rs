@@ -14,12 +14,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Count {
     reads: Arc<AtomicUsize>,
+    /// Reads, whether they returned data or not.
+    polls: Arc<AtomicUsize>,
     writes: Arc<AtomicUsize>,
 }
 
 impl Count {
     pub(crate) fn reads(&self) -> usize {
         self.reads.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn polls(&self) -> usize {
+        self.polls.load(Ordering::Relaxed)
     }
 
     pub(crate) fn writes(&self) -> usize {
@@ -53,6 +59,7 @@ impl AsyncRead for Counted {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.count.polls.fetch_add(1, Ordering::Relaxed);
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.end).poll_read(cx, buffer);
         if buffer.filled().len() > before {
