@@ -30,9 +30,9 @@ use crate::{http, worker::Worker};
 pub(crate) use admission::{Admission, Place};
 use head::Heard;
 pub(crate) use listening::{ensure_free, listen};
-pub(crate) use routes::Routes;
 #[cfg(test)]
 pub(crate) use routes::Spoken;
+pub(crate) use routes::{Routes, speak_socketio};
 pub(crate) use stream::{Rewound, Stream};
 pub(crate) use tls::acceptor as tls_acceptor;
 pub(crate) use upgrade::{TurnedAway, Upgrade, Way, admit_request, approach, has_room, upgrade};

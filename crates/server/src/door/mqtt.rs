@@ -42,6 +42,7 @@ pub(super) async fn receive(worker: Rc<Worker>, door: Door, stream: TcpStream, m
                         address: Some(place.address()),
                     })
                 }),
+                upgrades: None,
             };
             worker.open_stream(stream, guest, place);
         }

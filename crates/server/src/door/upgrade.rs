@@ -61,6 +61,7 @@ pub(crate) fn upgrade(
         }
     };
     let approach = approach(worker, decision.request(), place, Places::Handshake);
+    let upgrades = (spoken.upgrades)(decision.request());
     let accepted = decision.accept();
     Ok(Upgrade {
         response: accepted.response,
@@ -69,6 +70,7 @@ pub(crate) fn upgrade(
             speaker: (spoken.begin)(&worker.shared.config),
             identity,
             approach,
+            upgrades,
         },
     })
 }

@@ -75,6 +75,7 @@ async fn handle(
             speaker: Speaker::Native,
             identity: admitted.map_err(events::turned_away)?,
             approach,
+            upgrades: None,
         };
         return begin(worker, request.method(), guest, another);
     };

@@ -4,6 +4,7 @@
 mod api;
 mod carried;
 mod cors;
+mod engine_io;
 mod events;
 mod files;
 mod health;
@@ -63,6 +64,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
                 }
                 if carried::is_at(path) {
                     return Ok(carried::serve(&worker, request, &place).await);
+                }
+                if engine_io::is_at(&worker, path) && !request.headers().contains_key(UPGRADE) {
+                    let answer = engine_io::serve(&worker, request, &place).await;
+                    return Ok(answer.map(Either::Left));
                 }
                 if let Some(form) = events::form(path) {
                     return Ok(events::serve(&worker, &request, form, &place).await);

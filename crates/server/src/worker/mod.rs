@@ -13,6 +13,7 @@ mod naming;
 mod orders;
 mod outboxes;
 mod outlet;
+mod polling;
 mod refilling;
 mod replies;
 mod shared;
@@ -60,6 +61,8 @@ use expiring::Expiries;
 pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::{Errand, Goodbye, Order, Orders};
 use outboxes::Outboxes;
+use polling::AllPolled;
+pub(crate) use polling::{Polling, Unpolled};
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
 pub(crate) use stopping::{Lease, Phase};
@@ -87,6 +90,7 @@ pub(crate) struct Worker {
     mail: Arc<Notify>,
     unfinished: Unfinished,
     carried: AllCarried,
+    polled: AllPolled,
     /// Tasks that serve a connection.
     connections: Cell<usize>,
     /// Notified when the last of these tasks has ended.
@@ -104,6 +108,8 @@ pub(crate) struct Guest {
     pub(crate) identity: Option<Verified>,
     /// The facts about the client for the backend, if it decides about clients.
     pub(crate) approach: Option<Box<Approach>>,
+    /// The polled connection that goes on over this WebSocket.
+    pub(crate) upgrades: Option<CarriedId>,
 }
 
 /// The identity in a token that was verified.
@@ -216,6 +222,7 @@ impl Worker {
             mail: Arc::clone(mail),
             unfinished: Unfinished::default(),
             carried: AllCarried::default(),
+            polled: AllPolled::default(),
             connections: Cell::new(0),
             emptied: Notify::new(),
             anonymous: Arc::new(Identity::stranger()),
@@ -237,7 +244,10 @@ impl Worker {
 
     /// Makes a connection of an open WebSocket.
     pub(crate) fn open(self: &Rc<Self>, socket: WebSocket, guest: Guest, place: Place) {
-        spawn_local(websocket::serve(self, socket, guest, place));
+        match guest.upgrades {
+            Some(id) => self.probe(id, socket, place),
+            None => drop(spawn_local(websocket::serve(self, socket, guest, place))),
+        }
     }
 
     /// Makes a connection of a stream that is not a WebSocket.

@@ -58,6 +58,7 @@ fn connect(worker: &Rc<Worker>, outlet: Outlet) -> Connection {
         speaker: Speaker::Native,
         identity: None,
         approach: None,
+        upgrades: None,
     };
     let mut connecting = Connecting::new(outlet, guest);
     let connect = Incoming::Text(r#"{"type":"connect","id":1,"lineage":true}"#);

@@ -32,6 +32,7 @@ mod resuming;
 mod sessions;
 mod slow_connection;
 mod socketio;
+mod socketio_polling;
 mod sse;
 mod starting;
 mod stopping;

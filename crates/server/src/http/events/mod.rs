@@ -126,6 +126,7 @@ async fn open(worker: &Rc<Worker>, wanted: Wanted, (identity, approach): Client)
         speaker,
         identity,
         approach,
+        upgrades: None,
     };
     Box::pin(worker.stream(guest)).await
 }

@@ -23,6 +23,7 @@ fn connect(worker: &Rc<Worker>, list: &Rc<List>) -> Connection {
         speaker,
         identity: None,
         approach: None,
+        upgrades: None,
     };
     let mut connecting = Connecting::new(list.outlet(), guest);
     match connecting.receive(worker, Incoming::Text("+chat")) {
