@@ -125,21 +125,23 @@ async fn polled_and_native_clients_meet_although_each_poll_reaches_any_worker() 
     }
     // Several records in one payload, with an attachment among them.
     polled
-        .post("451-7[\"publish\",{\"channel\":\"other\",\"data\":{\"_placeholder\":true,\"num\":0}}]\u{1e}bAQL/\u{1e}428[\"history\",\"other\"]")
+        .post("451-7[\"publish\",{\"channel\":\"chat/other\",\"data\":{\"_placeholder\":true,\"num\":0}}]\u{1e}bAQL/\u{1e}428[\"history\",\"chat/other\"]")
         .await;
     let mut answers = [polled.record().await, polled.record().await];
     answers.sort_unstable();
     assert!(answers[0].starts_with("437[{\"epoch\""), "{answers:?}");
-    native.subscribe("other", json!("start")).await;
+    native.subscribe("chat/other", json!("start")).await;
     assert_eq!(native.hear_a("message").await["base64"], "AQL/");
     // And back.
     polled
-        .post(r#"429["subscribe",{"channel":"other","since":"start"}]"#)
+        .post(r#"429["subscribe",{"channel":"chat/other","since":"start"}]"#)
         .await;
     let mut records = Vec::new();
     while !records.iter().any(|record: &String| record == "bAQL/") {
         records.push(polled.record().await);
     }
+    polled.post("1").await;
+    drop(native);
     hall.close().await;
 }
 
@@ -211,6 +213,8 @@ async fn a_failed_upgrade_leaves_a_polled_client_as_it_was() {
             break;
         }
     }
+    polled.post("1").await;
+    drop(native);
     hall.close().await;
 }
 
