@@ -1,5 +1,7 @@
 // Everything the client takes from its surroundings: time, randomness, sockets and network events. Tests pass a simulated one.
 
+import { toBase64 } from './payload.js';
+
 /** The longest delay that setTimeout accepts; a longer one fires at once. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
@@ -9,7 +11,7 @@ const LONGEST_TIMER = 2 ** 31 - 1;
  */
 export function ownEnvironment(WebSocketClass = globalThis.WebSocket) {
   if (!WebSocketClass) {
-    throw new TypeError('no WebSocket here; pass that of the package ws: { WebSocket }');
+    throw new TypeError('no WebSocket here; pass { WebSocket } of ws');
   }
   const environment = {
     // Not performance.now(): on some systems it stops while the machine sleeps, and sleep has to be noticed.
@@ -39,7 +41,7 @@ export function ownEnvironment(WebSocketClass = globalThis.WebSocket) {
 function uuid() {
   const bytes = new Uint8Array(16).map(() => Math.random() * 256);
   globalThis.crypto?.getRandomValues(bytes);
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return toBase64(bytes);
 }
 
 /**

@@ -210,6 +210,11 @@ export interface SubscribeOptions {
   presence?: boolean;
   /** `false`: own messages come as `own`, without data. */
   echo?: boolean;
+  /**
+   * A subscription token, which permits this one channel. A function is called with the channel whenever a token is needed: for each
+   * request, and again when the token has expired. Without a result the subscription ends; if it fails, it is called again later.
+   */
+  token?: string | ((channel: string) => string | undefined | Promise<string | undefined>);
   /** Acknowledged flow: at most so many messages (1 to 1,024) before `done`. The channel has to keep history. */
   window?: number;
 }

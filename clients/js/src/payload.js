@@ -1,6 +1,6 @@
 // Data is any JSON value, or bytes, which are sent as base64.
 
-function toBase64(bytes) {
+export function toBase64(bytes) {
   return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
 }
 

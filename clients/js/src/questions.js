@@ -29,7 +29,7 @@ export class Questions {
    */
   ask(message, once, isBounded) {
     if (this.#open.size >= MOST && !isBounded) {
-      return Promise.reject(new OffhookError('queue_full', `${MOST} requests have no answer yet`, { retry: 'later' }));
+      return Promise.reject(new OffhookError('queue_full', `${MOST} requests are unanswered`, { retry: 'later' }));
     }
     return new Promise((resolve, reject) => {
       const question = { message, resolve, reject, once, isBounded };
@@ -48,7 +48,7 @@ export class Questions {
   lost() {
     this.#isOpen = false;
     for (const question of this.#byId.values()) if (question.once) {
-      const error = new OffhookError('offline', 'the connection was lost; it may have been done', { retry: 'later' });
+      const error = new OffhookError('offline', 'connection lost; it may have been done', { retry: 'later' });
       this.#reject(question, error);
     }
     this.#byId.clear();

@@ -32,12 +32,13 @@ export class Subscription extends Emitter {
    * @param target `{ channel }` or `{ filter }`; with `subscription`, the number that names it on the wire
    * @param owner callbacks `unsubscribe(subscription)`, `pause(…)`, `goOn(…)`, `moved(…)` and `done(…, position, cumulative)`
    */
-  constructor(target, { since = 'now', presence, echo, window }, position, owner) {
+  constructor(target, { since = 'now', presence, echo, window, token }, position, owner) {
     super();
     /** What the reader sees of it: `channel` or `filter`; `subscription`. */
     Object.assign(this, target);
     this.target = target;
     this.since = since;
+    this.token = token;
     // What a `subscribe` says besides the target and where to begin. JSON leaves out what is undefined.
     this.fields = { presence: presence || undefined, echo: echo === false ? echo : undefined, window };
     if (window) this.#undone = new Map();
@@ -74,7 +75,7 @@ export class Subscription extends Emitter {
   }
 
   [Symbol.asyncIterator]() {
-    if (this.#isIterated || !this.#inbox) throw new TypeError('read already, by listeners or another loop');
+    if (this.#isIterated || !this.#inbox) throw new TypeError('it has a reader already');
     this.#isIterated = true;
     return this.#inbox.iterator();
   }

@@ -90,7 +90,8 @@ export class Subscriptions {
     const subscription = this.#byKey.get(event.subscription ?? event.channel);
     if (event.type === 'subscribed') this.#subscribed(subscription, event);
     else if (event.type === 'unsubscribed') {
-      // With an `id` it is the answer to our own `unsubscribe`.
+      // With an `id` it is the answer to our own `unsubscribe`. A subscription token may have expired: a new one decides.
+      if (subscription?.token) event.retry = 'later';
       if (subscription && event.id === undefined) this.#tryAgainOrEnd(subscription, event);
     }
     // Ignore what was in flight before an `unsubscribe`, or comes before the `subscribed`, and types of a newer server.
@@ -124,21 +125,26 @@ export class Subscriptions {
     if (!this.#isOpen) return;
     const groups = new Map();
     for (const subscription of subscriptions) {
-      const { since, fields } = subscription;
-      const alike = subscription.subscription ?? JSON.stringify([since, fields]);
-      const group = groups.get(alike) ?? [];
-      groups.set(alike, group);
-      group.push(subscription);
+      const { since, fields, token } = subscription;
+      if (token) {
+        const send = (fetched) => this.#isOpen && this.#askTogether([subscription], fetched);
+        import('./tokens.js').then(({ ask }) => ask(subscription, send, (error) => this.#tryAgainOrEnd(subscription, error)));
+      } else {
+        const alike = subscription.subscription ?? JSON.stringify([since, fields]);
+        const group = groups.get(alike) ?? [];
+        groups.set(alike, group);
+        group.push(subscription);
+      }
     }
     for (const group of groups.values()) while (group.length) this.#askTogether(group.splice(0, MOST_AT_ONCE));
   }
 
-  #askTogether(group) {
+  #askTogether(group, token) {
     const [{ target, from, since, fields }] = group;
     const what = group[1]
       ? { channels: group.map(({ channel }) => channel), since, positions: Object.fromEntries(group.map((s) => [s.channel, s.received])) }
       : { ...target, since: from };
-    const first = this.#owner.send({ type: 'subscribe', ...what, ...fields }, group.length);
+    const first = this.#owner.send({ type: 'subscribe', ...what, ...fields, token }, group.length);
     group.forEach((s, index) => Object.assign(s, { phase: 'asked', asked: first + index }));
   }
 
@@ -164,7 +170,7 @@ export class Subscriptions {
       return;
     }
     subscription.phase = 'waiting';
-    if (error.retry === 'later') {
+    if (error.retry !== 'reconnect') {
       const ask = () => subscription.phase === 'waiting' && this.#ask([subscription]);
       this.#environment.later(ask, error.retryAfter ?? LATER);
     }

@@ -50,6 +50,7 @@ export async function ask(): Promise<void> {
 export async function more(): Promise<void> {
   const sensors = client.subscribe<number>({ filter: 'sensors/+' }, { since: 'state' });
   sensors.on('message', ({ data, channel, at }) => show(data + 1, channel, at));
+  client.subscribe('private/7', { token: async (channel) => `token for ${channel}` });
   const jobs = client.subscribe('jobs', { window: 10 });
   jobs.on('message', (message) => {
     if ((message.redelivered ?? 0) < 5) jobs.done(message, { cumulative: true });

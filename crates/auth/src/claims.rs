@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
-use offhook_engine::{ChannelName, Grant, Identity, Verbs};
+use offhook_engine::{ChannelName, ClientClass, Grant, Identity, MAX_CLASS, Verbs};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -34,6 +34,7 @@ pub(crate) struct Payload<'a> {
     pub(crate) iss: Option<String>,
     pub(crate) aud: Option<Audience>,
     channel: Option<String>,
+    class: Option<String>,
     #[serde(borrow)]
     info: Option<&'a RawValue>,
     grants: Option<BTreeMap<String, Can>>,
@@ -71,6 +72,7 @@ struct Stated<'a> {
     #[serde(borrow)]
     info: Option<&'a RawValue>,
     grants: Option<BTreeMap<String, Can>>,
+    class: Option<String>,
     expires_in: Option<u64>,
 }
 
@@ -81,6 +83,7 @@ pub struct Claims {
     info: Bytes,
     grants: Vec<Grant>,
     channel: Option<ChannelName>,
+    class: Option<String>,
     ends_ms: Option<u64>,
     issued_ms: Option<u64>,
 }
@@ -116,6 +119,17 @@ impl Claims {
         let channel = payload.channel.as_deref().map(ChannelName::new);
         let channel = channel.transpose();
         let channel = channel.map_err(|refusal| claim("channel", refusal.detail.into_owned()))?;
+        if payload
+            .class
+            .as_deref()
+            .is_some_and(|name| !ClientClass::is_name(name))
+        {
+            let reason = format!(
+                "is no name of a class: expected letters, digits, -, _ and ., at most {MAX_CLASS} \
+                 bytes"
+            );
+            return Err(claim("class", reason));
+        }
         let info = payload.info.map_or("", RawValue::get);
         if info.len() > MAX_INFO {
             let reason = format!("is {} bytes; the limit is {MAX_INFO}", info.len());
@@ -140,12 +154,13 @@ impl Claims {
             info: Bytes::copy_from_slice(info.as_bytes()),
             user,
             channel,
+            class: payload.class,
             ends_ms,
             issued_ms,
         })
     }
 
-    /// What a backend says of a client that connects: JSON with `user`, `info` and `grants` as in a
+    /// What a backend says of a client that connects: JSON with `user`, `info`, `grants` and `class` as in a
     /// token (`user` for `sub`), and `expires_in`, in seconds from now. Without a user it stays
     /// anonymous. Other fields are not read.
     ///
@@ -166,6 +181,7 @@ impl Claims {
             iss: None,
             aud: None,
             channel: None,
+            class: stated.class,
             info: stated.info,
             grants: stated.grants,
         };
@@ -206,6 +222,7 @@ impl Claims {
             info_is_fixed: !self.info.is_empty(),
             grants: self.grants.iter().cloned().chain(of_users).collect(),
             ends_ms: self.ends_ms,
+            class: self.class.as_deref().map(Into::into),
             ..Identity::user(&self.user)
         }
     }

@@ -6,8 +6,9 @@ mod welcome;
 use std::{io, process};
 
 use clap::Args;
+use offhook::OriginPolicy;
 use offhook_auth::{ApiKey, new_api_key};
-use offhook_server::config::Loaded;
+use offhook_server::config::{Config, Loaded};
 use offhook_server::{Running, Server, StartError};
 use tokio::runtime::Builder;
 
@@ -24,7 +25,8 @@ pub(crate) struct Serve {
     #[command(flatten)]
     flags: Flags,
 
-    /// For development: opens the HTTP API with a key that is printed once, made anew each time.
+    /// For development: opens the HTTP API with a key that is printed once, made anew each time, and
+    /// lets pages of this machine connect, whatever their port.
     #[arg(long)]
     dev: bool,
 }
@@ -46,6 +48,7 @@ impl Serve {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let mut loaded = self.flags.load()?;
         let dev_key = if self.dev {
+            allow_local_pages(&mut loaded.config);
             Some(dev_key(&mut loaded)?)
         } else {
             None
@@ -58,6 +61,29 @@ impl Serve {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(serve(loaded, dev_key))
     }
+}
+
+/// Where development servers serve their pages.
+const LOCAL_PAGES: [&str; 8] = [
+    "http://localhost:*",
+    "https://localhost:*",
+    "http://*.localhost:*",
+    "https://*.localhost:*",
+    "http://127.0.0.1:*",
+    "https://127.0.0.1:*",
+    "http://[::1]:*",
+    "https://[::1]:*",
+];
+
+/// Lets pages of this machine connect, in addition to those of the configuration.
+fn allow_local_pages(config: &mut Config) {
+    let own = match &config.origins {
+        OriginPolicy::Any => return,
+        OriginPolicy::SameOrigin => vec!["same".to_owned()],
+        OriginPolicy::AllowList(list) => list.iter().map(ToString::to_string).collect(),
+    };
+    let all = own.iter().map(String::as_str).chain(LOCAL_PAGES);
+    config.origins = OriginPolicy::allow_list(all).expect("each is a pattern");
 }
 
 /// A key with every scope, which is valid as long as this process runs.

@@ -50,6 +50,10 @@ pub(crate) struct Token {
     #[arg(long, value_name = "CHANNEL")]
     channel: Option<String>,
 
+    /// The class of the client (`class`), as in limits.classes.
+    #[arg(long, value_name = "NAME")]
+    class: Option<String>,
+
     /// The audience (`aud`), as in auth.audiences.
     #[arg(long, value_name = "NAME")]
     audience: Option<String>,
@@ -142,6 +146,7 @@ impl Token {
         set("aud", text(&self.audience));
         set("iss", text(&self.issuer));
         set("channel", text(&self.channel));
+        set("class", text(&self.class));
         if let Some(info) = &self.info {
             let value = serde_json::from_str(info);
             let value = value.map_err(|error| Failure::usage(format!("--info: {error}")))?;

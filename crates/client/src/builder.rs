@@ -123,8 +123,9 @@ impl Builder {
     }
 
     /// A source of tokens for the server's authentication. It is called before a connection is
-    /// opened, unless there is a resume token for the session. A failure counts as a failed
-    /// attempt.
+    /// opened, unless there is a resume token for the session, and again before a token expires: the
+    /// connection then stays open. A failure counts as a failed attempt, or is reported as
+    /// [`ConnectionEvent::TokenFailed`] while the connection is open.
     ///
     /// ```
     /// # use offhook_client::Client;
@@ -203,6 +204,7 @@ impl Builder {
                 ConnectionEvent::Connecting { .. }
                 | ConnectionEvent::Moving { .. }
                 | ConnectionEvent::Told { .. }
+                | ConnectionEvent::TokenFailed { .. }
                 | ConnectionEvent::Held { .. } => {}
             }
         }

@@ -51,6 +51,14 @@ pub enum ConnectionEvent {
         /// The delay.
         pause: Duration,
     },
+    /// A token could not be fetched, or the server refused a newer one: of the session, whose token
+    /// expires soon, or of a subscription. It is fetched again after a delay.
+    TokenFailed {
+        /// The reason.
+        cause: Error,
+        /// The delay.
+        pause: Duration,
+    },
     /// The connection was lost, or could not be opened, and the client does not try again. The last
     /// event.
     GivenUp {

@@ -8,13 +8,16 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::core::{Core, Step};
 use crate::error::Error;
+use crate::fetches::Fetches;
 use crate::shared::Shared;
+use crate::token::Tokens;
 
 /// Sends and receives until the connection is lost or given up.
-pub(crate) async fn converse(shared: &Shared, mut socket: WebSocket) {
+pub(crate) async fn converse(shared: &Shared, tokens: &mut Tokens, mut socket: WebSocket) {
     let sender = socket.sender();
     let mut unsent = None;
     let mut timer = Timer::new();
+    let mut fetches = Fetches::default();
     loop {
         let turn = shared.with(|core| {
             if unsent.is_none() {
@@ -22,6 +25,9 @@ pub(crate) async fn converse(shared: &Shared, mut socket: WebSocket) {
             }
             Turn::of(core)
         });
+        if turn.wants_tokens {
+            fetches.begin(shared, tokens);
+        }
         match turn.step {
             Step::Talk => {}
             Step::End => return close(shared, socket).await,
@@ -43,6 +49,7 @@ pub(crate) async fn converse(shared: &Shared, mut socket: WebSocket) {
                 timer.is_set = false;
                 shared.with(|core| core.handle_timeout(now()));
             }
+            fetched = fetches.next() => shared.with(|core| fetched.tell(core, now())),
             () = shared.driver.notified() => {}
         }
     }
@@ -87,6 +94,7 @@ pub(crate) fn now() -> std::time::Instant {
 struct Turn {
     step: Step,
     may_read: bool,
+    wants_tokens: bool,
     timeout: Option<std::time::Instant>,
 }
 
@@ -95,6 +103,7 @@ impl Turn {
         Self {
             step: core.step(),
             may_read: core.may_read(),
+            wants_tokens: core.wants_tokens(),
             timeout: core.poll_timeout(),
         }
     }

@@ -40,7 +40,7 @@ impl Driver {
                 Step::Wait => self.wait().await,
                 Step::Open { token_wanted } => {
                     if let Some(socket) = self.open(token_wanted).await {
-                        converse(&self.shared, socket).await;
+                        converse(&self.shared, &mut self.tokens, socket).await;
                     }
                 }
                 // There is no connection.

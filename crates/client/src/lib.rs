@@ -11,6 +11,7 @@ mod data;
 mod driver;
 mod error;
 mod event;
+mod fetches;
 mod history;
 mod positions;
 mod publish;

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use offhook_dialects::native::client::{ChannelName, Target};
 
 use crate::client::Handle;
+use crate::core;
 use crate::error::Error;
 use crate::since::Since;
 use crate::subscription::{Subscription, wish};
+use crate::token::ChannelTokens;
 
 /// Subscribes to several channels when awaited, or when it is [started](Self::start).
 #[must_use = "nothing is subscribed to before `.await` or `start`"]
@@ -20,6 +22,7 @@ pub struct SubscribeAll {
     since: Since,
     presence: bool,
     echo: bool,
+    tokens: Option<ChannelTokens>,
 }
 
 impl SubscribeAll {
@@ -30,6 +33,7 @@ impl SubscribeAll {
             since: Since::Now,
             presence: false,
             echo: true,
+            tokens: None,
         }
     }
 
@@ -53,6 +57,18 @@ impl SubscribeAll {
         self
     }
 
+    /// A source of subscription tokens, as [`Subscribe::token_from`](crate::Subscribe::token_from).
+    /// Each channel is then requested by itself, since a token is for one.
+    pub fn token_from<F, O, E>(mut self, fetch: F) -> Self
+    where
+        F: Fn(&str) -> O + Send + Sync + 'static,
+        O: Future<Output = Result<String, E>> + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.tokens = Some(ChannelTokens::source(fetch));
+        self
+    }
+
     /// Subscriptions that begin as soon as there is a connection, in the order of the channels. If the
     /// server refuses one, its first [`next`](Subscription::next) returns the error.
     ///
@@ -65,8 +81,10 @@ impl SubscribeAll {
             targets.push(Target::from(ChannelName::new(channel)?));
         }
         let wishes = targets.iter().cloned();
-        let wishes =
-            wishes.map(|target| wish(&self.handle, target, self.since, self.presence, self.echo));
+        let wishes = wishes.map(|target| core::Subscribe {
+            tokens: self.tokens.clone(),
+            ..wish(&self.handle, target, self.since, self.presence, self.echo)
+        });
         let wishes = wishes.collect();
         let shared = &self.handle.shared;
         let keys = shared.wish(|core| core.subscribe_all(wishes))?;

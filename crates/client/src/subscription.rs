@@ -14,6 +14,7 @@ use crate::core::{self, SubscriptionKey};
 use crate::error::Error;
 use crate::event::{Event, Gap};
 use crate::since::Since;
+use crate::token::ChannelTokens;
 
 /// Subscribes when awaited, or when it is [started](Self::start).
 #[must_use = "nothing is subscribed to before `.await` or `start`"]
@@ -24,6 +25,7 @@ pub struct Subscribe {
     since: Since,
     presence: bool,
     echo: bool,
+    tokens: Option<ChannelTokens>,
 }
 
 impl Subscribe {
@@ -42,6 +44,7 @@ impl Subscribe {
             since: Since::Now,
             presence: false,
             echo: true,
+            tokens: None,
         }
     }
 
@@ -63,6 +66,36 @@ impl Subscribe {
         self
     }
 
+    /// A subscription token, which permits this one channel.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.tokens = Some(ChannelTokens::fixed(token.into()));
+        self
+    }
+
+    /// A source of subscription tokens. It is called with the channel for each request, and again
+    /// when a token has expired: the subscription then continues where it was. A failure is reported as
+    /// [`ConnectionEvent::TokenFailed`](crate::ConnectionEvent::TokenFailed), and the source is called
+    /// again later.
+    ///
+    /// ```
+    /// # use offhook_client::{Client, Error};
+    /// # async fn fetch_token(channel: String) -> std::io::Result<String> { Ok(channel) }
+    /// # async fn example(client: Client) -> Result<(), Error> {
+    /// let orders = client.subscribe("private/7").token_from(|channel| fetch_token(channel.to_owned())).await?;
+    /// # drop(orders);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn token_from<F, O, E>(mut self, fetch: F) -> Self
+    where
+        F: Fn(&str) -> O + Send + Sync + 'static,
+        O: Future<Output = Result<String, E>> + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.tokens = Some(ChannelTokens::source(fetch));
+        self
+    }
+
     /// A subscription that begins as soon as there is a connection. If the server refuses it, the
     /// first [`next`](Subscription::next) returns the error.
     ///
@@ -78,6 +111,10 @@ impl Subscribe {
             self.presence,
             self.echo,
         );
+        let wish = core::Subscribe {
+            tokens: self.tokens,
+            ..wish
+        };
         let key = self.handle.shared.wish(|core| core.subscribe(wish))?;
         Ok(Subscription::new(self.handle, key, target))
     }
@@ -104,6 +141,7 @@ pub(crate) fn wish(
         target,
         presence,
         echo,
+        tokens: None,
     }
 }
 

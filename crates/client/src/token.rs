@@ -1,11 +1,14 @@
 //! Sources of authentication tokens.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use crate::error::Error;
 
-type Fetching = Pin<Box<dyn Future<Output = Result<String, Error>> + Send>>;
+/// A token that is being fetched.
+pub(crate) type Fetching = Pin<Box<dyn Future<Output = Result<String, Error>> + Send>>;
 
 /// The token for the server's authentication.
 #[derive(Default)]
@@ -23,14 +26,15 @@ impl Tokens {
         O: Future<Output = Result<String, E>> + Send + 'static,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        Self::Source(Box::new(move || {
-            let fetching = fetch();
-            Box::pin(async {
-                fetching
-                    .await
-                    .map_err(|error| Error::Token(error.into().into()))
-            })
-        }))
+        Self::Source(Box::new(move || fetching(fetch())))
+    }
+
+    /// Begins to fetch a newer token; none if there is no source.
+    pub(crate) fn begin(&mut self) -> Option<Fetching> {
+        match self {
+            Self::None | Self::Fixed(_) => None,
+            Self::Source(fetch) => Some(fetch()),
+        }
     }
 
     pub(crate) fn is_source(&self) -> bool {
@@ -45,5 +49,61 @@ impl Tokens {
             Self::Source(fetch) if wanted => fetch().await.map(Some),
             Self::Source(_) => Ok(None),
         }
+    }
+}
+
+fn fetching<O, E>(fetching: O) -> Fetching
+where
+    O: Future<Output = Result<String, E>> + Send + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    Box::pin(async {
+        let fetched = fetching.await;
+        fetched.map_err(|error| Error::Token(error.into().into()))
+    })
+}
+
+/// The subscription tokens of channels.
+#[derive(Clone)]
+pub(crate) struct ChannelTokens {
+    fetch: Arc<dyn Fn(&str) -> Fetching + Send + Sync>,
+    /// Whether a later token may be another one.
+    pub(crate) renews: bool,
+}
+
+impl ChannelTokens {
+    /// Always this one.
+    pub(crate) fn fixed(token: String) -> Self {
+        Self {
+            fetch: Arc::new(move |_| {
+                let token = token.clone();
+                Box::pin(async { Ok(token) })
+            }),
+            renews: false,
+        }
+    }
+
+    /// A new one for each request.
+    pub(crate) fn source<F, O, E>(fetch: F) -> Self
+    where
+        F: Fn(&str) -> O + Send + Sync + 'static,
+        O: Future<Output = Result<String, E>> + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        Self {
+            fetch: Arc::new(move |channel| fetching(fetch(channel))),
+            renews: true,
+        }
+    }
+
+    /// Begins to fetch the token of a channel.
+    pub(crate) fn begin(&self, channel: &str) -> Fetching {
+        (self.fetch)(channel)
+    }
+}
+
+impl fmt::Debug for ChannelTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChannelTokens(..)")
     }
 }

@@ -31,10 +31,17 @@ group! {
         /// The default of all JWT libraries.
         secret_algorithm: Algorithm = Algorithm::Hs256 => Choice(SECRET_ALGORITHMS);
 
-        /// Files with public keys to verify tokens with: PEM, or a JSON Web Key Set.
+        /// Files with public keys to verify tokens with: PEM, or a JSON Web Key Set. They are read
+        /// again when they change.
         ///
         /// A first try needs no users.
         key_files: Vec<PathBuf> = Vec::new() => Many(File);
+
+        /// How often files with keys, of tokens and of the HTTP API, are checked for changes. A file
+        /// that cannot be used is logged, and the earlier keys stay valid.
+        ///
+        /// A key that leaked is soon invalid, and a check costs one system call per file.
+        key_files_check: Duration = Duration::from_secs(10) => time().or_none();
 
         /// The URL at which the issuer of tokens publishes its public keys as a JSON Web Key Set.
         /// Redirects are not followed. Plain `http` is allowed only for this machine.
@@ -138,6 +145,12 @@ group! {
         ///
         /// Nothing is accessible unless you open it. Only the backend stores the key itself.
         keys: Vec<ApiKey> = Vec::new() => Many(Parsed::new("an entry like \"publish+read chat/* sha256:9f86...\"", "KEY").secret());
+
+        /// Files with more keys, one entry per line, which are read again when they change. Empty
+        /// lines, and those that begin with `#`, are skipped.
+        ///
+        /// Keys in the configuration suffice at first.
+        key_files: Vec<PathBuf> = Vec::new() => Many(File);
 
         /// The longest body of a request.
         ///

@@ -1,13 +1,13 @@
 //! Settings of the backend and its webhooks.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use data_encoding::BASE64;
 use offhook_engine::{Access, AskRule, NoAnswer};
 
 use super::channels::ACCESS;
 use super::group::group;
-use super::kind::{Bytes, Choice, Many, Or, Parsed, Switch, count, some, time};
+use super::kind::{Bytes, Choice, File, Many, Or, Parsed, Switch, count, some, time};
 use super::url::HttpUrl;
 
 const AWAY: &[(&str, NoAnswer)] = &[("refuse", NoAnswer::Refuse), ("allow", NoAnswer::Allow)];
@@ -33,6 +33,12 @@ group! {
         /// Without a secret, the backend could not distinguish the server from others, so `url`
         /// requires one.
         secrets: Vec<SigningSecret> = Vec::new() => Many(Parsed::new("a secret of at least 24 bytes", "SECRET").secret());
+
+        /// PEM file with the certificates of authorities that may sign the backend's certificate, in
+        /// addition to those of the system.
+        ///
+        /// Public backends have certificates of authorities that the system knows.
+        ca_file: Option<PathBuf> = None => Or("none", File);
 
         /// Whether the URL may be plain `http` to another machine. Requests are signed, but answers
         /// are not: anyone who can modify them in transit decides what clients may do.

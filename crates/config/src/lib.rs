@@ -107,8 +107,10 @@ group! {
         /// Acknowledged messages should survive whatever happens.
         durability: Durability = Durability::Fsync => Choice(DURABILITY);
 
-        /// Which web pages may connect: the server's own (`same`), those of a list of origins, or
-        /// `any`.
+        /// Which web pages may connect and read answers, by every path of the server: its own
+        /// (`same`), those of a list of origins, or `any`. In a list, `https://*.example.com`
+        /// stands for all names below a domain, `http://localhost:*` for all ports, and `same` for
+        /// the server's own pages. See docs/origins.md.
         ///
         /// Otherwise any site could act with its visitors' cookies. Programs are not restricted:
         /// only browsers send an origin.

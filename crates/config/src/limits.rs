@@ -3,7 +3,7 @@
 use offhook_engine::Limits;
 
 use super::group::group;
-use super::kind::{Bytes, count, some, time};
+use super::kind::{Bytes, Many, Parsed, count, some, time};
 
 group! {
     /// The budget for the memory that clients can make the process use. The log's queues and cache
@@ -89,6 +89,14 @@ group! {
         ///
         /// Covers the burst of publications, and one connection cannot fill the broker's queue.
         requests_per_connection => some();
+
+        /// Classes of clients with limits of their own, each a name and the limits in which it
+        /// differs: `commands_per_second`, `command_burst`, `publishes_per_second`,
+        /// `publish_burst`, `subscriptions` and `requests_per_connection`. A client's class is the
+        /// claim `class` of its token, or the field `class` of the backend's answer to `connect`.
+        ///
+        /// Without tokens, all clients are alike.
+        classes => Many(Parsed::new("a class like \"backend publishes_per_second=2000 publish_burst=5000\"", "CLASS"));
 
         /// Unanswered requests of one worker to the broker.
         ///

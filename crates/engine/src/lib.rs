@@ -56,6 +56,7 @@
 mod ask;
 mod broker;
 mod channel_name;
+mod client_class;
 mod command;
 mod delivery;
 mod engine;
@@ -78,6 +79,7 @@ pub use broker::{
     ReadLimit, ReadStart, Receipts, RequestId, Resolution, StreamState, Trimmed,
 };
 pub use channel_name::{ChannelName, MAX_CHANNEL_NAME, Pattern};
+pub use client_class::{ClientClass, InvalidClass, MAX_CLASS};
 pub use command::{Command, CommandId, Now, Since};
 pub use delivery::{CloseReason, ConnectionId, Delivery, GapReason, Notice, Reply};
 pub use engine::Engine;

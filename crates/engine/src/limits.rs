@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::client_class::ClientClass;
+
 /// The engine's limits. Each field states its default and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -39,6 +41,9 @@ pub struct Limits {
     /// Unanswered requests of one connection to the broker. Default 256: covers the publish burst,
     /// and one connection cannot fill the broker's queue.
     pub requests_per_connection: u16,
+    /// Classes of clients with limits of their own, by the class in their identity. Default none:
+    /// all clients are alike until tokens name classes.
+    pub classes: Vec<ClientClass>,
     /// Unanswered requests of one worker to the broker. Default 16,384: half a second of a fast
     /// disk.
     pub requests: usize,
@@ -95,6 +100,7 @@ impl Default for Limits {
             publish_burst: 200,
             flood: 1_000,
             requests_per_connection: 256,
+            classes: Vec::new(),
             requests: 16_384,
             reads: 64,
             page_count: 512,

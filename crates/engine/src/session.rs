@@ -59,6 +59,8 @@ pub struct Identity {
     /// When it expires, in milliseconds since 1970; none: never. The engine does not check this:
     /// the caller closes the connection then.
     pub ends_ms: Option<u64>,
+    /// Its class in [`Limits::classes`](crate::Limits); none: the limits of all clients.
+    pub class: Option<Arc<str>>,
 }
 
 impl Identity {
@@ -77,6 +79,7 @@ impl Identity {
             info_is_fixed: false,
             grants: Vec::new(),
             ends_ms: None,
+            class: None,
         }
     }
 

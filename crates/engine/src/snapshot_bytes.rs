@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! version:1  time_ms:8  session:16  generation:8
-//! user  info  info_is_fixed:1  ends_ms:8  count:2 × ( pattern  verbs:1  ends_ms:8 )
+//! user  info  info_is_fixed:1  ends_ms:8  count:2 × ( pattern  verbs:1  ends_ms:8 )  [ class ]
 //! count:2 × ( flags:1  target  [id:4]  epoch:8  offset:8
 //!             [window:2  until epoch:8 offset:8  count:2 × (epoch:8 offset:8 deliveries:2)] )
 //! [ length:4 note ]
 //! ```
-//! The note is in version 4, which a snapshot without one does not need.
+//! The version is 3, plus 1 if there is a note, plus 2 if the identity has a class.
 //!
 //! Texts are a `u16` length and their bytes, lists a `u16` count; all numbers are big-endian. The
 //! flags say what is present: filter 1, id 2, presence 4, no echo 8, vouched 16, window 32,
@@ -29,8 +29,9 @@ use crate::{
     subscription::{Flow, SubscriptionId, Target},
 };
 
-const WITHOUT_NOTE: u8 = 3;
-const WITH_NOTE: u8 = 4;
+const VERSION: u8 = 3;
+const NOTE: u8 = 1;
+const CLASS: u8 = 2;
 
 /// Stands for no end.
 const NEVER: u64 = u64::MAX;
@@ -48,10 +49,13 @@ impl SessionSnapshot {
     #[must_use]
     pub fn to_bytes(&self) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(256);
-        out.put_u8(match self.note.is_empty() {
-            true => WITHOUT_NOTE,
-            false => WITH_NOTE,
-        });
+        let note = if self.note.is_empty() { 0 } else { NOTE };
+        let class = if self.identity.class.is_none() {
+            0
+        } else {
+            CLASS
+        };
+        out.put_u8(VERSION + note + class);
         out.put_u64(self.time_ms);
         out.put_slice(&self.session.to_bytes());
         out.put_u64(self.generation);
@@ -93,6 +97,9 @@ fn put_identity(out: &mut Vec<u8>, identity: &Identity) -> Option<()> {
         put_text(out, grant.pattern.as_str().as_bytes())?;
         out.put_u8(grant.verbs.bits());
         out.put_u64(grant.ends_ms.unwrap_or(NEVER));
+    }
+    if let Some(class) = &identity.class {
+        put_text(out, class.as_bytes())?;
     }
     Some(())
 }
@@ -141,19 +148,19 @@ fn put_text(out: &mut Vec<u8>, text: &[u8]) -> Option<()> {
 }
 
 fn read(from: &mut &[u8]) -> Option<SessionSnapshot> {
-    let version = from.try_get_u8().ok()?;
-    if version != WITHOUT_NOTE && version != WITH_NOTE {
+    let parts = from.try_get_u8().ok()?.checked_sub(VERSION)?;
+    if parts > NOTE + CLASS {
         return None;
     }
     let time_ms = from.try_get_u64().ok()?;
     let mut session = [0; 16];
     from.try_copy_to_slice(&mut session).ok()?;
     let generation = from.try_get_u64().ok()?;
-    let identity = Arc::new(identity(from)?);
+    let identity = Arc::new(identity(from, parts & CLASS != 0)?);
     let subscriptions = list(from, subscription)?;
-    let note = match version {
-        WITH_NOTE => note(from)?,
-        _ => Bytes::new(),
+    let note = match parts & NOTE {
+        0 => Bytes::new(),
+        _ => note(from)?,
     };
     let session = SessionId::from_bytes(session);
     Some(SessionSnapshot {
@@ -173,13 +180,17 @@ fn note(from: &mut &[u8]) -> Option<Bytes> {
     Some(Bytes::copy_from_slice(note))
 }
 
-fn identity(from: &mut &[u8]) -> Option<Identity> {
+fn identity(from: &mut &[u8], has_class: bool) -> Option<Identity> {
     Some(Identity {
         user: text(from)?.into(),
         info: Bytes::copy_from_slice(slice(from)?),
         info_is_fixed: from.try_get_u8().ok()? != 0,
         ends_ms: end(from)?,
         grants: list(from, grant)?,
+        class: match has_class {
+            true => Some(text(from)?.into()),
+            false => None,
+        },
     })
 }
 

@@ -20,7 +20,7 @@ use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 use crate::{
     auth::{self, Authenticator},
     backend,
-    config::{Config, ResumeKey},
+    config::{Api, Auth, Config, ResumeKey},
     door::{self, Door, Routes},
     key_file,
     sessions::Sessions,
@@ -77,6 +77,9 @@ struct Threads {
     clock: Option<JoinHandle<()>>,
     /// Fetches the keys that verify tokens, if they come from a URL.
     keys: Option<JoinHandle<()>>,
+    /// Dropping it ends the thread that reads files with keys again.
+    rereading_runs: Option<SyncSender<()>>,
+    rereading: Option<JoinHandle<()>>,
     /// Asks the backend, if there is one.
     backend: Option<backend::Running>,
     /// Dropping the last reference completes what the log has queued.
@@ -102,7 +105,21 @@ impl Running {
         self.sealer.set_keys(keys);
     }
 
-    /// Replaces the keys of the HTTP API: requests that begin from now on need one of these.
+    /// Reads the keys of tokens and of the HTTP API again, from these settings and from the files
+    /// that they name. Requests and connections that begin from now on need one of these keys; open
+    /// connections stay open. If a file cannot be used, nothing changes.
+    ///
+    /// Files that change are read again without it, every `auth.key_files_check`. Call it when the
+    /// settings themselves have changed. Blocks while files are read.
+    ///
+    /// # Errors
+    /// [`StartError`] names the file, or says that the change needs a restart.
+    pub fn reload_keys(&self, auth: &Auth, api: &Api) -> Result<(), StartError> {
+        self.auth.reread(auth, api)
+    }
+
+    /// Replaces the keys of the HTTP API: requests that begin from now on need one of these. Keys in
+    /// files do not count any more.
     pub fn set_api_keys(&self, keys: Vec<ApiKey>) {
         self.auth.set_api_keys(keys);
     }
@@ -141,7 +158,9 @@ impl Drop for Running {
 impl Threads {
     fn end(&mut self) {
         self.clock_runs = None;
+        self.rereading_runs = None;
         let helpers = self.clock.take().into_iter().chain(self.keys.take());
+        let helpers = helpers.chain(self.rereading.take());
         for thread in self.workers.drain(..).chain(helpers) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the server has panicked");
@@ -182,8 +201,7 @@ pub(crate) fn start_with(
     let routes = routes(Routes::new(&config));
     let sealer = Arc::new(Sealer::new(&keys, config.resume.expiry));
     let orders = Arc::new(Orders::new(config.workers.get()));
-    let started = backend::start(&config, &rules, Arc::clone(&orders));
-    let started = started.map_err(StartError::System)?;
+    let started = backend::start(&config, &rules, Arc::clone(&orders))?;
     let (backend, link) = match started {
         Some(started) => {
             broker.observe(started.changes);
@@ -217,6 +235,8 @@ pub(crate) fn start_with(
     let (clock_runs, clock) = keep_time(broker).map_err(StartError::System)?;
     threads.clock_runs = Some(clock_runs);
     threads.clock = Some(clock);
+    let rereading = auth::keep_rereading(Arc::clone(&auth)).map_err(StartError::System)?;
+    (threads.rereading_runs, threads.rereading) = rereading.unzip();
     threads.keys = auth::keep_fetching(Arc::clone(&auth), serving).map_err(StartError::System)?;
     tracing::info!(?addresses, workers = threads.workers.len(), "serving");
     let of = |wanted: &dyn Fn(Door) -> bool| {

@@ -42,6 +42,20 @@ pub enum StartError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file contains no keys of the HTTP API, or something else.
+    ApiKeys {
+        /// The file's path.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A setting cannot be changed while the server runs.
+    NeedsRestart {
+        /// The group of settings.
+        setting: &'static str,
+        /// What cannot be changed.
+        reason: &'static str,
+    },
     /// A secret for signing tokens cannot be used.
     Secret(String),
     /// The certificate and key cannot be used.
@@ -80,6 +94,12 @@ impl fmt::Display for StartError {
             Self::Keys { path, reason } => {
                 write!(f, "auth.key_files: {}: {reason}", path.display())
             }
+            Self::ApiKeys { path, reason } => {
+                write!(f, "api.key_files: {}: {reason}", path.display())
+            }
+            Self::NeedsRestart { setting, reason } => {
+                write!(f, "{setting}: {reason} can only change with a restart")
+            }
             Self::Secret(reason) => write!(f, "auth.secrets: {reason}"),
             Self::Tls { cert, reason } => write!(f, "tls: {}: {reason}", cert.display()),
             Self::System(_) => f.write_str("the system cannot provide a thread or random bytes"),
@@ -98,6 +118,8 @@ impl std::error::Error for StartError {
             | Self::NoCertificate
             | Self::ResumeKey { .. }
             | Self::Keys { .. }
+            | Self::ApiKeys { .. }
+            | Self::NeedsRestart { .. }
             | Self::Secret(_)
             | Self::Tls { .. } => None,
         }

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from . import position as positions
 from .core import Core
-from .core.core import Notice, Outcome, Ready, TokenWanted
+from .core.core import Notice, Outcome, Ready, SubscriptionTokenWanted, TokenWanted
 from .core.following import Wish, written
 from .core.questions import Repeats
 from .driver import Driver, Provided, Target, as_websocket, provide
@@ -23,6 +25,8 @@ from .subscription import Subscription
 from .wire import Acked, Called, Result
 
 N = TypeVar("N", State, Latency, Told, Warned)
+ChannelToken: TypeAlias = "str | Callable[[str], str | None] | Callable[[str], Awaitable[str | None]]"
+"""A subscription token, or a function that is called with the channel whenever one is needed."""
 
 MOST_UNDONE = 1_024
 """The maximum window of an acknowledged subscription. 1,024: the limit of servers."""
@@ -64,6 +68,8 @@ class Client:
         self._refreshing: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._subscriptions: dict[int, Subscription] = {}
+        self._tokens: dict[int, ChannelToken] = {}
+        self._fetching: set[asyncio.Task[None]] = set()
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._handlers: dict[type[Any], list[Callable[[Any], None]]] = {}
         self._openers: set[asyncio.Future[None]] = set()
@@ -124,14 +130,18 @@ class Client:
         presence: bool = False,
         echo: bool = True,
         window: int | None = None,
+        token: ChannelToken | None = None,
     ) -> Subscription:
         """To a channel, or to all channels that match a ``Filter``. Several on one channel are independent.
 
         Starts at ``since``: ``"now"``, ``"start"``, ``Last(50)``, a position, or ``"state"``. ``presence``: with joins
         and leaves. ``echo=False``: this session's own messages arrive as ``Own``, without data. ``window``: at most
         this many messages (1 to 1,024) are delivered before ``Subscription.done``; the channel must have history.
+        ``token``: a subscription token, or a function or coroutine function that is called with the channel for each
+        request, and again when a token has expired. If it returns ``None`` the subscription ends; if it raises, it is
+        called again later.
         """
-        subscription = self._subscribe(Wish(target, since, presence, echo, window))
+        subscription = self._subscribe(Wish(target, since, presence, echo, window), token)
         self._driver.advance()
         return subscription
 
@@ -142,18 +152,23 @@ class Client:
         since: Since = "now",
         presence: bool = False,
         echo: bool = True,
+        token: ChannelToken | None = None,
     ) -> list[Subscription]:
-        """Subscribes to several channels with one message."""
-        all_of_them = [self._subscribe(Wish(channel, since, presence, echo)) for channel in channels]
+        """Subscribes to several channels with one message; with ``token`` to each by itself."""
+        all_of_them = [self._subscribe(Wish(channel, since, presence, echo), token) for channel in channels]
         self._driver.advance()
         return all_of_them
 
-    def _subscribe(self, wish: Wish) -> Subscription:
+    def _subscribe(self, wish: Wish, token: ChannelToken | None) -> Subscription:
         if isinstance(wish.since, str) and wish.since not in ("now", "start", "state"):
             positions.parse(wish.since)
         if wish.window is not None and not 1 <= wish.window <= MOST_UNDONE:
             raise ValueError(f"window is {wish.window}; it may be 1 to {MOST_UNDONE}")
+        if token is not None:
+            wish = replace(wish, has_token=True, renews_token=callable(token))
         number = self._core.subscribe(wish)
+        if token is not None:
+            self._tokens[number] = token
         subscription = Subscription(self._core, self._driver, number, wish)
         self._subscriptions[number] = subscription
         return subscription
@@ -257,6 +272,8 @@ class Client:
         self._core.close()
         if self._refreshing is not None:
             self._refreshing.cancel()
+        for fetching in self._fetching:
+            fetching.cancel()
         self._driver.advance()
         await self._driver.finish()
 
@@ -290,6 +307,10 @@ class Client:
             self._wake(notice.subscription)
         elif isinstance(notice, Outcome):
             self._resolve(notice)
+        elif isinstance(notice, SubscriptionTokenWanted):
+            fetching = self._loop.create_task(self._fetch(notice), name="offhook token")
+            self._fetching.add(fetching)
+            fetching.add_done_callback(self._fetching.discard)
         elif isinstance(notice, TokenWanted):
             self._refreshing = self._loop.create_task(self._refresh(), name="offhook refresh")
         else:
@@ -310,8 +331,26 @@ class Client:
             await self._answer(self._core.refresh(token, self._driver.now()))
         except Exception as error:  # noqa: BLE001 - the function for the token may raise anything
             why = OffhookError("unauthenticated", f"no newer token: {error}")
-            for handler in self._handlers.get(Warned, ()):
-                handler(Warned(error if isinstance(error, OffhookError) else why))
+            self._warn(error if isinstance(error, OffhookError) else why)
+
+    async def _fetch(self, wanted: SubscriptionTokenWanted) -> None:
+        """Gives a subscription its token."""
+        token: Any = self._tokens.get(wanted.subscription)
+        try:
+            if callable(token):
+                token = token(wanted.channel)
+            if inspect.isawaitable(token):
+                token = await token
+        except Exception as error:  # noqa: BLE001 - the function for the token may raise anything
+            self._core.give_no_token(wanted, self._driver.now())
+            self._warn(OffhookError("unauthenticated", f"no token for {wanted.channel}: {error}"))
+        else:
+            self._core.give_token(wanted, token)
+        self._driver.advance()
+
+    def _warn(self, error: OffhookError) -> None:
+        for handler in self._handlers.get(Warned, ()):
+            handler(Warned(error))
 
     def _wake(self, number: int) -> None:
         subscription = self._subscriptions.get(number)
@@ -319,6 +358,7 @@ class Client:
             subscription.wake()
             if subscription.state == "ended":
                 del self._subscriptions[number]
+                self._tokens.pop(number, None)
 
     def _resolve(self, outcome: Outcome) -> None:
         answer = self._answers.get(outcome.request)

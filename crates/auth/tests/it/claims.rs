@@ -37,6 +37,22 @@ fn a_token_is_converted_to_an_identity() {
     assert!(!may(&ann, Verbs::HISTORY, "chat/1"));
     assert!(may(&ann, Verbs::HISTORY, "news") && !may(&ann, Verbs::PUBLISH, "news"));
     assert!(may(&ann, Verbs::STATE, "own/ann") && !may(&ann, Verbs::STATE, "own/bob"));
+    assert_eq!(ann.class, None);
+}
+
+#[test]
+fn a_token_names_the_class_whose_limits_apply() {
+    let backend = identity(&json!({ "class": "backend" }), &[]).unwrap();
+    assert_eq!(backend.class.as_deref(), Some("backend"));
+    for wrong in [
+        json!(""),
+        json!("a b"),
+        json!("x".repeat(65)),
+        json!("\u{e9}"),
+    ] {
+        let refused = identity(&json!({ "class": wrong }), &[]).unwrap_err();
+        assert!(refused.to_string().contains("class"), "{refused}");
+    }
 }
 
 #[test]

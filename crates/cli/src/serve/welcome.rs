@@ -54,7 +54,8 @@ pub(super) fn text(
 /// The key is printed here and nowhere else.
 fn for_development(key: &str, url: &str) -> String {
     format!(
-        "\n{BOLD}For development, not for production:{BOLD:#} whoever has this key may do everything.\n\n  \
+        "\n{BOLD}For development, not for production:{BOLD:#} whoever has this key may do everything, and\n\
+         every page served from this machine (localhost, any port) may connect.\n\n  \
          curl {url}/api/v1/publish -H 'Authorization: Bearer {key}' \\\n    \
          --json '{{\"channel\":\"chat\",\"data\":\"hello\"}}'\n"
     )

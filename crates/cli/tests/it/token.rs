@@ -1,5 +1,10 @@
 //! `offhook token`, and `offhook serve --dev`.
 
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
+
 use crate::program::offhook;
 
 const SECRET: &str = "a secret of thirty-two bytes....";
@@ -11,6 +16,8 @@ fn a_created_token_has_the_requested_claims() {
         "ann",
         "--grant",
         "publish+subscribe chat/*",
+        "--class",
+        "backend",
         "--audience",
         "me",
         "--kid",
@@ -27,6 +34,7 @@ fn a_created_token_has_the_requested_claims() {
         "\"sub\": \"ann\"",
         "\"chat/*\": \"publish+subscribe\"",
         "\"aud\": \"me\"",
+        "\"class\": \"backend\"",
         "\"kid\": \"k\"",
         "not verified",
     ] {
@@ -82,11 +90,43 @@ fn a_created_api_key_is_printed_with_its_entry_for_the_server() {
 }
 
 #[test]
-fn serve_dev_prints_a_key_with_a_command_to_try() {
+fn serve_dev_prints_a_key_with_a_command_to_try_and_says_that_it_is_not_for_production() {
     let mut server = offhook(&["serve", "--dev", "--in-memory", "--listen", "0"]).start();
+    server.line("For development, not for production");
     let line = server.line("curl");
     assert!(
         line.contains("/api/v1/publish") && line.contains("Bearer ohk_"),
         "{line}"
     );
+}
+
+#[test]
+fn serve_dev_lets_pages_of_every_local_port_connect_and_no_others() {
+    let mut server = offhook(&["serve", "--dev", "--in-memory", "--listen", "0"]).start();
+    let line = server.line("url");
+    let address = line.split("ws://").nth(1).unwrap().trim_end_matches("/ws");
+    for (origin, status) in [
+        ("http://localhost:5173", 426),
+        ("http://127.0.0.1:3000", 426),
+        ("http://[::1]:3000", 426),
+        ("https://app.localhost:8443", 426),
+        (&*format!("http://{address}"), 426),
+        ("http://localhost.evil.example", 403),
+        ("https://evil.example", 403),
+        ("null", 403),
+    ] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(
+            stream,
+            "GET /ws HTTP/1.1\r\nHost: {address}\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let first = answer.lines().next().unwrap();
+        assert!(
+            first.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{origin}: {answer}"
+        );
+    }
 }

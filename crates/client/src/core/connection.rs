@@ -12,7 +12,7 @@ use crate::error::{Error, Refused};
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 /// The shortest pause before a refused request is sent again. 10 ms: a server cannot make the client
 /// spin.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// ```text
 ///              ┌──────────── Waiting ◀────────────┐
@@ -51,8 +51,12 @@ pub(super) struct Connection {
     pub(super) phase: Phase,
     /// Since the last stable connection.
     pub(super) attempt: u32,
-    /// The authentication token for this attempt.
+    /// The authentication token for this attempt, or a newer one to refresh it with.
     pub(super) token: Option<Box<str>>,
+    /// Whether a newer token is being fetched or sent, and how often that has failed since the last
+    /// one.
+    pub(super) is_refreshing: bool,
+    pub(super) refresh_failures: u32,
     /// The newest resume token.
     pub(super) resume: Option<Box<str>>,
     /// Whether there has been a connection before.
@@ -72,6 +76,8 @@ impl Connection {
             phase: Phase::Waiting { until: now },
             attempt: 0,
             token: None,
+            is_refreshing: false,
+            refresh_failures: 0,
             resume: None,
             known: false,
             move_at: None,
@@ -234,6 +240,10 @@ impl Core {
     /// The connection was lost or could not be opened: wait, or give up.
     pub(super) fn lose(&mut self, cause: Error) {
         let cause = self.connection.closing.take().map_or(cause, Error::Closing);
+        if matches!(&cause, Error::Closing(reason) if &**reason == "expired") {
+            // The resume token has expired together with the session's token.
+            self.connection.resume = None;
+        }
         self.forgive_attempts();
         let move_at = self.connection.move_at;
         self.forget_connection();
@@ -266,6 +276,9 @@ impl Core {
         self.connection.pinged = None;
         self.connection.closing = None;
         self.connection.token = None;
+        self.connection.is_refreshing = false;
+        self.connection.refresh_failures = 0;
+        self.fetches.clear();
         self.connection.received_at = self.now;
         self.asked.clear();
         self.todo.clear();

@@ -50,6 +50,10 @@ impl Group {
         let Target::Channel(channel) = &entry.target else {
             return false;
         };
+        // A token is for one channel.
+        if entry.tokens.is_some() {
+            return false;
+        }
         let bytes = self.bytes + bytes_of(&entry.name);
         let is_full = self.keys.len() >= MOST_TOGETHER || bytes > TOGETHER_BYTES;
         if self.is_alone || is_full || (entry.presence, entry.echo) != (self.presence, self.echo) {

@@ -49,6 +49,8 @@ impl Core {
                 resume,
             } => self.welcomed(id, &session, user.as_deref(), &resume),
             Said::Token { resume } => self.sealed(&resume),
+            Said::Expiring => self.fetch_session_token(),
+            Said::Refreshed { id } => self.refreshed(id),
             Said::Message {
                 about,
                 message,
@@ -194,7 +196,11 @@ impl Core {
     }
 
     /// Removes the request, if this can be its answer.
-    fn answered<T>(&mut self, id: CommandId, fits: impl Fn(&Asked) -> Option<T>) -> Option<T> {
+    pub(super) fn answered<T>(
+        &mut self,
+        id: CommandId,
+        fits: impl Fn(&Asked) -> Option<T>,
+    ) -> Option<T> {
         let fitting = fits(self.asked.get(&id)?)?;
         self.asked.remove(&id);
         Some(fitting)
@@ -323,6 +329,7 @@ impl Core {
                 }
             }
             Some(Asked::Unsubscribe(name)) => self.stays(name, &refused),
+            Some(Asked::Refresh) => self.refresh_refused(refused),
             Some(Asked::Publish(ticket)) => self.publish_refused(ticket, refused),
             Some(Asked::Question(ticket)) => self.question_refused(ticket, refused),
             Some(Asked::Members(key)) if refused.retry() == Retry::Later => {
@@ -398,6 +405,10 @@ impl Asked {
 
     fn members(&self) -> Option<()> {
         matches!(self, Self::Members(_)).then_some(())
+    }
+
+    pub(super) fn refresh(&self) -> Option<()> {
+        matches!(self, Self::Refresh).then_some(())
     }
 
     fn ping(&self) -> Option<()> {

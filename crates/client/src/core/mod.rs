@@ -14,6 +14,7 @@ mod questions;
 mod requests;
 mod subscribing;
 mod subscriptions;
+mod tokens;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ use questions::Questions;
 pub(crate) use questions::Repeat;
 pub(crate) use subscribing::{Subscribe, Taken};
 use subscriptions::{SubscriptionState, Subscriptions};
+pub(crate) use tokens::Fetch;
 
 /// Identifies a subscription, also after its channel has another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,6 +125,7 @@ enum Asked {
     Members(SubscriptionKey),
     Publish(Ticket),
     Question(Ticket),
+    Refresh,
     Ping,
 }
 
@@ -135,6 +138,10 @@ enum Todo {
     /// Check whether a subscription was restored in time.
     Missing(SubscriptionKey),
     Question(Ticket),
+    /// Fetch a newer token of the session.
+    FetchToken,
+    /// Send it.
+    Refresh,
     Ping,
 }
 
@@ -167,6 +174,8 @@ pub(crate) struct Core {
     blocked: Option<Blocked>,
     publishes: Publishes,
     questions: Questions,
+    /// Tokens that the driver has to fetch.
+    fetches: VecDeque<Fetch>,
     signals: VecDeque<Signal>,
     /// Publications that were received again and dropped.
     repeats: u64,
@@ -187,6 +196,7 @@ impl Core {
             blocked: None,
             publishes: Publishes::new(settings.queue),
             questions: Questions::default(),
+            fetches: VecDeque::new(),
             signals: VecDeque::new(),
             repeats: 0,
             settings,
@@ -246,6 +256,11 @@ impl Core {
                 self.questions.again(ticket);
                 None
             }
+            Todo::FetchToken => {
+                self.fetch_session_token();
+                None
+            }
+            Todo::Refresh => self.ask_to_refresh(),
             Todo::Ping => Some(self.request(Asked::Ping, Command::Ping)),
         }
     }

@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use offhook_dialects::native::client::{
-    self as wire, About, ChannelName, Command, CommandId, Position, Retry, SubscriptionId,
-    SubscriptionKey as Name, Target,
+    About, ChannelName, CommandId, Position, Retry, SubscriptionId, SubscriptionKey as Name, Target,
 };
 use offhook_dialects::native::{Request, SubscribeAll};
 
@@ -15,6 +14,7 @@ use super::{Asked, Blocked, Core, Signal, SubscriptionKey, Todo};
 use crate::error::{Error, Refused};
 use crate::event::Event;
 use crate::since::Since;
+use crate::token::ChannelTokens;
 
 /// The limit for announcing a restored subscription. 10 s: as long as the server's broker may take.
 const RESTORED_WITHIN: Duration = Duration::from_secs(10);
@@ -29,6 +29,8 @@ pub(crate) struct Subscribe {
     pub(crate) presence: bool,
     /// Whether the session's own publications are wanted.
     pub(crate) echo: bool,
+    /// Where its subscription tokens come from, if it needs them.
+    pub(crate) tokens: Option<ChannelTokens>,
 }
 
 /// What a reader receives from its subscription.
@@ -173,6 +175,9 @@ impl Core {
         if !self.subscriptions.is_wanted(key) {
             return None;
         }
+        if self.subscriptions.get(key)?.tokens.is_some() {
+            return self.ask_with_token(key);
+        }
         let mut group = Group::new(self.subscriptions.get(key)?, key);
         while let Some(Todo::Subscribe(next)) = self.todo.front() {
             let next = *next;
@@ -192,17 +197,7 @@ impl Core {
             return Some(self.ask_for_all(group));
         };
         let only = *only;
-        let entry = self.subscriptions.get(only)?;
-        let since = entry.since().into();
-        let command = Command::Subscribe(wire::Subscribe {
-            id: match entry.name {
-                Name::Id(id) => Some(id),
-                Name::Target(_) => None,
-            },
-            presence: entry.presence,
-            echo: entry.echo,
-            ..wire::Subscribe::new(entry.target.clone(), since)
-        });
+        let command = self.subscriptions.get(only)?.request();
         Some(self.request(Asked::Subscribe(only), command))
     }
 
@@ -345,6 +340,11 @@ impl Core {
             return;
         };
         match refused.retry() {
+            Retry::Never if Self::may_renew(entry, &refused) => {
+                entry.state = SubscriptionState::Wanted;
+                let pause = self.pause(&refused, 1);
+                self.after(pause, Todo::Subscribe(key));
+            }
             Retry::Never => {
                 self.subscriptions.end(key, Some(refused.into()));
                 self.signals.push_back(Signal::Reader(key));

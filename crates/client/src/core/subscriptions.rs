@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use offhook_dialects::native::client::{
-    About, ChannelName, Position, SubscriptionId, SubscriptionKey as Name, Target,
+    self as wire, About, ChannelName, Command, Position, SubscriptionId, SubscriptionKey as Name,
+    Target,
 };
 
-use super::{Subscribe, SubscriptionKey, inbox::Inbox};
+use super::{Subscribe, SubscriptionKey, inbox::Inbox, tokens::Tokens};
 use crate::error::Error;
 use crate::event::Event;
 use crate::since::Since;
@@ -61,6 +62,8 @@ pub(super) struct Subscription {
     /// Whether the newest resume token restores it.
     pub(super) sealed: bool,
     pub(super) refusals: u32,
+    /// Its subscription tokens, if it needs them.
+    pub(super) tokens: Option<Tokens>,
     pub(super) inbox: Inbox,
 }
 
@@ -71,6 +74,7 @@ impl Subscription {
             since,
             presence,
             echo,
+            tokens,
         } = wish;
         let position = match since {
             Since::After(position) => Some(position),
@@ -93,8 +97,27 @@ impl Subscription {
             began: false,
             sealed: false,
             refusals: 0,
+            tokens: tokens.map(Tokens::new),
             inbox: Inbox::new(mark),
         }
+    }
+
+    /// The request for it alone. It is asked for from now on.
+    pub(super) fn request(&mut self) -> Command {
+        self.state = SubscriptionState::Asked;
+        Command::Subscribe(wire::Subscribe {
+            id: match self.name {
+                Name::Id(id) => Some(id),
+                Name::Target(_) => None,
+            },
+            presence: self.presence,
+            echo: self.echo,
+            ..wire::Subscribe::new(self.target.clone(), self.since().into())
+        })
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.state, SubscriptionState::Active)
     }
 
     /// Where a new request starts.
@@ -349,6 +372,9 @@ impl Subscriptions {
     pub(super) fn connection_lost(&mut self) {
         self.leaving.clear();
         for entry in self.entries.values_mut() {
+            if let Some(tokens) = &mut entry.tokens {
+                tokens.connection_lost();
+            }
             match entry.state {
                 SubscriptionState::Asked
                 | SubscriptionState::Restoring

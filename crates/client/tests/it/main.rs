@@ -15,3 +15,4 @@ mod requests;
 mod scripted;
 mod slow_reader;
 mod test_server;
+mod tokens;

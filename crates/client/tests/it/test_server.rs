@@ -67,6 +67,15 @@ impl TestServer {
         Self::start(configured(|text| format!("data = {directory:?}\n{text}"))).await
     }
 
+    /// With everything in memory, and these tables before the channels.
+    pub(crate) async fn with(settings: &str) -> Self {
+        let add = |text: &str| {
+            let text = text.replacen("[[channels]]", &format!("{settings}\n[[channels]]"), 1);
+            format!("in_memory = true\n{text}")
+        };
+        Self::start(configured(add)).await
+    }
+
     /// In memory, with a backend at this URL that clients may call.
     pub(crate) async fn with_backend(url: &str, secret: &str) -> Self {
         Self::start(configured(|text| {

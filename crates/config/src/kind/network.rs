@@ -2,7 +2,7 @@
 
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 use offhook::OriginPolicy;
-use offhook::protocol::handshake::Origin;
+use offhook::protocol::handshake::OriginPattern;
 
 use super::Kind;
 use crate::ResumeKey;
@@ -19,7 +19,10 @@ impl Kind for Origins {
     type Value = OriginPolicy;
 
     fn expected(&self) -> String {
-        format!("{SAME:?}, {ANY:?} or a list like [\"https://example.com\"]")
+        format!(
+            "{SAME:?}, {ANY:?} or a list like [\"https://example.com\", \"https://*.example.com\", \
+             \"http://localhost:*\"]"
+        )
     }
 
     fn placeholder(&self) -> String {
@@ -65,9 +68,9 @@ impl Kind for Origins {
 fn allow_list(items: &[Given]) -> Result<OriginPolicy, Vec<Misfit>> {
     let (mut origins, mut misfits) = (Vec::new(), Vec::new());
     for item in items {
-        let parsed = item.text().unwrap_or_default().parse::<Origin>();
+        let parsed = item.text().unwrap_or_default().parse::<OriginPattern>();
         match (item.text(), parsed) {
-            (Some(SAME | ANY), _) => {
+            (Some(ANY), _) => {
                 misfits.extend(
                     item.complaint("this word must not be in a list of origins; use it alone"),
                 );

@@ -141,6 +141,10 @@ fn origins_are_a_word_or_a_list() {
         origins("\"https://a.example\""),
         OriginPolicy::AllowList(_)
     ));
+    let list = origins("[\"same\", \"https://*.a.example\", \"http://localhost:*\"]");
+    assert!(list.allows_everywhere("https://b.a.example"));
+    assert!(list.allows_everywhere("http://localhost:3000"));
+    assert!(!list.allows_everywhere("https://a.example"));
 }
 
 #[test]

@@ -196,7 +196,7 @@ fn a_named_file_that_does_not_exist_is_an_error() {
 
 #[test]
 fn special_words_are_not_allowed_in_a_list_of_origins() {
-    let wrong = file("origins = [\"same\", \"https://a.example/path\", \"*\"]").wrong();
+    let wrong = file("origins = [\"any\", \"https://a.example/path\", \"*\"]").wrong();
     assert!(
         wrong.contains("this word must not be in a list of origins"),
         "{wrong}"

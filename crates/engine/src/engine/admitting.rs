@@ -26,10 +26,10 @@ impl Engine {
         publishes: bool,
     ) -> Result<(), Refusal> {
         let now_ms = self.now_ms();
-        let limits = &self.limits;
         let Some(c) = self.connections.get_mut(connection.into()) else {
             return Ok(());
         };
+        let limits = self.limits.of_client(c.identity.class.as_ref());
         let (rate, burst) = (limits.commands_per_second, limits.command_burst);
         let mut admitted = c.commands.take(rate, burst, now_ms);
         if admitted.is_ok() && publishes {
@@ -41,7 +41,7 @@ impl Engine {
             return Ok(());
         };
         c.refused += 1;
-        if c.refused > limits.flood {
+        if c.refused > self.limits.flood {
             self.close(connection, CloseReason::Flood);
         }
         let detail = "too many commands in too short a time; slow down";

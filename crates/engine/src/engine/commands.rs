@@ -396,7 +396,8 @@ impl Engine {
         let Some(c) = self.connections.get_mut(connection.into()) else {
             return Err(gone());
         };
-        if c.in_flight >= self.limits.requests_per_connection {
+        let limits = self.limits.of_client(c.identity.class.as_ref());
+        if c.in_flight >= limits.requests_per_connection {
             return busy("too many requests without waiting for answers");
         }
         c.in_flight += 1;

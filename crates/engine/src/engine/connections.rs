@@ -59,14 +59,15 @@ impl Engine {
         let before = older.and_then(|old| self.connections.get(old.into()));
         let later = before.map_or(0, |old| old.generation + 1);
         let now_ms = self.now_ms();
+        let limits = self.limits.of_client(identity.class.as_ref());
         let connection = Connection {
             session,
             identity: Arc::clone(&identity),
             generation: generation.max(later),
             subscriptions: Subscriptions::None,
             credit: self.limits.outbox_bytes,
-            commands: TokenBucket::full(self.limits.command_burst, now_ms),
-            publishes: TokenBucket::full(self.limits.publish_burst, now_ms),
+            commands: TokenBucket::full(limits.command_burst, now_ms),
+            publishes: TokenBucket::full(limits.publish_burst, now_ms),
             refused: 0,
             mark: 0,
             in_flight: 0,

@@ -195,7 +195,10 @@ impl Engine {
                 format!("this session has a {name} already; use another subscription number");
             return refused(ErrorCode::AlreadySubscribed, detail);
         }
-        let limit = self.limits.subscriptions;
+        let limit = self
+            .limits
+            .of_client(c.identity.class.as_ref())
+            .subscriptions;
         if c.subscriptions.len() >= limit {
             let detail = format!("this session has {limit} subscriptions, which is the limit");
             return refused(ErrorCode::TooManySubscriptions, detail);

@@ -7,6 +7,7 @@
 
 mod asking;
 mod channel_state;
+mod classes;
 mod durable;
 mod filters;
 mod leaving;

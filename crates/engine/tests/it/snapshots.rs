@@ -58,6 +58,21 @@ fn snapshot() -> SessionSnapshot {
 fn a_snapshot_round_trips() {
     let bytes = snapshot().to_bytes().unwrap();
     assert_eq!(SessionSnapshot::from_bytes(&bytes), Ok(snapshot()));
+    for (class, note) in [
+        (Some("backend"), "a note"),
+        (Some("backend"), ""),
+        (None, ""),
+    ] {
+        let mut identity = Identity::clone(&snapshot().identity);
+        identity.class = class.map(Into::into);
+        let other = SessionSnapshot {
+            identity: Arc::new(identity),
+            note: note.into(),
+            ..snapshot()
+        };
+        let bytes = other.to_bytes().unwrap();
+        assert_eq!(SessionSnapshot::from_bytes(&bytes), Ok(other));
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! each test that expects none, other tests show that it complains.
 
 mod arrows;
+mod attacks;
 mod dependencies;
 mod files;
 mod licences;

@@ -1,9 +1,7 @@
 //! Which web pages may connect (RFC 6455 §10.2).
 
-use std::fmt;
-use std::str::FromStr;
-
 use super::authority::{Authority, Host};
+use super::origin_pattern::{InvalidOrigin, OriginPattern};
 use super::reject::Rejection;
 
 /// The scheme under which browsers reach this server.
@@ -44,27 +42,42 @@ pub enum OriginPolicy {
     /// [`AllowList`](Self::AllowList).
     #[default]
     SameOrigin,
-    /// Only pages from these origins. `null` (sandboxed frames, files) never matches.
-    AllowList(Vec<Origin>),
+    /// Only pages from origins that match one of these patterns. `null` (sandboxed frames, files)
+    /// never matches.
+    AllowList(Vec<OriginPattern>),
     /// Pages from any origin. Only correct if the server does not use cookies.
     Any,
 }
 
 impl OriginPolicy {
-    /// Pages from these origins, each as browsers write it: `https://chat.example.com`,
-    /// `http://localhost:3000`.
+    /// Pages from these origins, each written as an [`OriginPattern`]: `https://chat.example.com`,
+    /// `https://*.example.com`, `http://localhost:*`, or `same` for the server's own pages.
     ///
     /// # Errors
     ///
-    /// [`InvalidOrigin`] names the first text that is not an origin.
+    /// [`InvalidOrigin`] names the first text that is not a pattern.
     pub fn allow_list<'a>(
-        origins: impl IntoIterator<Item = &'a str>,
+        patterns: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, InvalidOrigin> {
-        origins
+        patterns
             .into_iter()
             .map(str::parse)
             .collect::<Result<_, _>>()
             .map(Self::AllowList)
+    }
+
+    /// Whether an origin is allowed whatever host the request was sent to: by
+    /// [`Any`](Self::Any), or by a pattern of the list other than `same`.
+    #[must_use]
+    pub fn allows_everywhere(&self, origin: &str) -> bool {
+        match self {
+            Self::SameOrigin => false,
+            Self::Any => true,
+            Self::AllowList(list) => {
+                let origin = OriginParts::parse(origin);
+                origin.is_some_and(|origin| list.iter().any(|one| one.matches(&origin, None)))
+            }
+        }
     }
 
     /// `own` is the authority the request was sent to.
@@ -74,79 +87,49 @@ impl OriginPolicy {
         own: Authority<'_>,
         scheme: Scheme,
     ) -> Result<(), Rejection> {
-        let Some(origin) = origin else { return Ok(()) };
-        let origin = std::str::from_utf8(origin)
-            .ok()
-            .and_then(OriginParts::parse);
+        let Some(sent) = origin else { return Ok(()) };
+        let origin = std::str::from_utf8(sent).ok().and_then(OriginParts::parse);
+        let own = OriginParts::new(scheme.as_str(), own);
         let allowed = match self {
             Self::Any => true,
             Self::AllowList(list) => {
-                origin.is_some_and(|origin| list.iter().any(|listed| listed.is(&origin)))
+                origin.is_some_and(|origin| list.iter().any(|one| one.matches(&origin, Some(&own))))
             }
-            Self::SameOrigin => origin == Some(OriginParts::new(scheme.as_str(), own)),
+            Self::SameOrigin => origin == Some(own),
         };
         if allowed {
             Ok(())
         } else {
-            Err(Rejection::OriginDenied)
+            Err(Rejection::OriginDenied {
+                origin: printable(sent),
+            })
         }
     }
 }
 
-/// A web origin: scheme, host and port (RFC 6454).
-#[derive(Debug, Clone)]
-pub struct Origin {
-    text: String,
-}
+/// How much of a refused origin is repeated. Longer ones are not those of real pages.
+const SHOWN: usize = 200;
 
-/// The text is not an origin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvalidOrigin(String);
-
-impl fmt::Display for InvalidOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:?} is not an origin: expected scheme://host or scheme://host:port, without a path or a wildcard",
-            self.0
-        )
-    }
-}
-
-impl std::error::Error for InvalidOrigin {}
-
-impl FromStr for Origin {
-    type Err = InvalidOrigin;
-
-    fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
-        match OriginParts::parse(text) {
-            // A star is allowed in a host name, but it is most likely meant as a wildcard.
-            Some(_) if !text.contains('*') => Ok(Self {
-                text: text.to_ascii_lowercase(),
-            }),
-            Some(_) | None => Err(InvalidOrigin(text.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl Origin {
-    fn is(&self, other: &OriginParts<'_>) -> bool {
-        OriginParts::parse(&self.text).as_ref() == Some(other)
-    }
+/// An origin for logs and answers: visible ASCII only, and of limited length.
+fn printable(origin: &[u8]) -> Box<str> {
+    let visible = |byte: &u8| match byte {
+        b'!'..=b'~' => char::from(*byte),
+        _ => '?',
+    };
+    origin
+        .iter()
+        .take(SHOWN)
+        .map(visible)
+        .collect::<String>()
+        .into()
 }
 
 /// The parts of an origin, with the default port filled in: RFC 6454 §5 compares these three.
 #[derive(Debug, Clone, Copy)]
-struct OriginParts<'a> {
-    scheme: &'a str,
-    host: Host<'a>,
-    port: Option<u16>,
+pub(super) struct OriginParts<'a> {
+    pub(super) scheme: &'a str,
+    pub(super) host: Host<'a>,
+    pub(super) port: Option<u16>,
 }
 
 impl PartialEq for OriginParts<'_> {
@@ -167,7 +150,7 @@ impl<'a> OriginParts<'a> {
         }
     }
 
-    fn parse(text: &'a str) -> Option<Self> {
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
         let (scheme, rest) = text.split_once(':')?;
         let authority = rest.strip_prefix("//")?;
         let mut letters = scheme.bytes();

@@ -67,7 +67,11 @@ pub enum Rejection {
     /// 400: the client offers none of the supported subprotocols, and one is required.
     NoCommonSubprotocol,
     /// 403: pages from this origin may not connect.
-    OriginDenied,
+    OriginDenied {
+        /// The origin, for the person who configures the server: visible ASCII only, and cut after
+        /// 200 characters.
+        origin: Box<str>,
+    },
     /// 403: an `Origin` is required and missing.
     OriginMissing,
 }
@@ -84,7 +88,7 @@ impl Rejection {
             | Self::HeaderInvalid { .. }
             | Self::Extensions(_)
             | Self::NoCommonSubprotocol => 400,
-            Self::OriginDenied | Self::OriginMissing => 403,
+            Self::OriginDenied { .. } | Self::OriginMissing => 403,
             Self::Method { .. } => 405,
             Self::NotAnUpgrade | Self::Version => 426,
             Self::HeadTooLarge { .. } | Self::TooManyHeaders { .. } => 431,
@@ -95,7 +99,7 @@ impl Rejection {
 
     /// The complete answer: status, header fields, and a body that states the reason.
     ///
-    /// It repeats nothing the peer sent. Close the connection after it: bytes after a head that was
+    /// It repeats nothing the peer sent but the origin of a refused page. Close the connection after it: bytes after a head that was
     /// not understood cannot be trusted.
     #[must_use]
     pub fn response(&self, carrier: Carrier) -> Response {
@@ -166,7 +170,9 @@ impl fmt::Display for Rejection {
             Self::NoCommonSubprotocol => {
                 f.write_str("none of the offered subprotocols is supported")
             }
-            Self::OriginDenied => f.write_str("pages from this origin may not connect here"),
+            Self::OriginDenied { origin } => {
+                write!(f, "pages from {origin} may not connect here")
+            }
             Self::OriginMissing => f.write_str("the Origin header is required here"),
         }
     }

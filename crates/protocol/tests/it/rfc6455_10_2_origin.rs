@@ -13,7 +13,7 @@ fn allowed(policy: OriginPolicy, scheme: Scheme, host: &str, origin: &str) -> bo
     let head = Head::request().set("Host", host).add("Origin", origin);
     match decide(config, &head.bytes()) {
         Ok(_) => true,
-        Err(Rejection::OriginDenied) => false,
+        Err(Rejection::OriginDenied { .. }) => false,
         Err(other) => panic!("{other}"),
     }
 }
@@ -114,7 +114,12 @@ fn an_allow_list_with_an_invalid_origin_is_an_error_of_the_caller() {
         "https://",
         "://a",
         "1a://b",
-        "https://*.a.example",
+        "*",
+        "https://*",
+        "https://a.*.example",
+        "https://*a.example",
+        "https://a.example:80*",
+        "*://a.example",
     ] {
         let error = OriginPolicy::allow_list([bad]).expect_err(bad);
         assert!(
@@ -122,6 +127,104 @@ fn an_allow_list_with_an_invalid_origin_is_an_error_of_the_caller() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn a_wildcard_stands_for_every_name_below_a_domain_and_for_nothing_else() {
+    let list = [
+        "https://*.a.example",
+        "http://localhost:*",
+        "http://*.localhost:*",
+        "http://[::1]:*",
+    ];
+    let policy = || OriginPolicy::allow_list(list).expect("patterns");
+    let table = [
+        ("https://b.a.example", true),
+        ("https://C.B.A.Example:443", true),
+        ("http://localhost", true),
+        ("http://localhost:3000", true),
+        ("http://app.localhost:5173", true),
+        ("http://[::1]:3000", true),
+        ("https://a.example", false),
+        ("https://.a.example", false),
+        ("https://b..a.example", false),
+        ("https://evila.example", false),
+        ("https://b.a.example:8443", false),
+        ("http://b.a.example", false),
+        ("https://a.example.evil.example", false),
+        ("https://b.a.example.", false),
+        ("https://evil.example/.a.example", false),
+        ("https://evil.example%2f.a.example", false),
+        ("https://evil.example;.a.example", false),
+        ("https://user@b.a.example", false),
+        ("https://localhost:3000", false),
+        ("http://localhost.evil.example", false),
+        ("http://127.0.0.1:3000", false),
+        ("http://[::2]:3000", false),
+        ("null", false),
+        ("http://server.example.com", false),
+    ];
+    for (origin, expected) in table {
+        let found = allowed(policy(), Scheme::Http, "server.example.com", origin);
+        assert_eq!(found, expected, "{origin}");
+    }
+}
+
+#[test]
+fn the_word_same_adds_the_own_pages_to_a_list() {
+    let policy = || OriginPolicy::allow_list(["same", "http://localhost:*"]).expect("patterns");
+    for (origin, expected, everywhere) in [
+        ("http://a.example", true, false),
+        ("http://localhost:3000", true, true),
+        ("http://b.example", false, false),
+        ("null", false, false),
+    ] {
+        let found = allowed(policy(), Scheme::Http, "a.example", origin);
+        assert_eq!(found, expected, "{origin}");
+        assert_eq!(policy().allows_everywhere(origin), everywhere, "{origin}");
+    }
+    assert!(OriginPolicy::Any.allows_everywhere("null"));
+    assert!(!OriginPolicy::SameOrigin.allows_everywhere("http://a.example"));
+}
+
+#[test]
+fn a_wildcard_below_a_name_that_everybody_shares_is_the_callers_mistake() {
+    for bad in [
+        "https://*.com",
+        "https://*.com:*",
+        "https://*.",
+        "https://*..com",
+        "https://*.127.0.0.1",
+        "https://*.[::1]",
+        "https://a.example:443:*",
+        "https://*.*.example",
+    ] {
+        OriginPolicy::allow_list([bad]).expect_err(bad);
+    }
+    for good in ["https://*.test", "http://*.internal:*"] {
+        OriginPolicy::allow_list([good]).expect(good);
+    }
+}
+
+#[test]
+fn a_refusal_names_the_origin_without_what_could_break_a_line_or_fill_a_log() {
+    let refuse = |origin: &str| {
+        let head = Head::request().add("Origin", origin);
+        let rejection = decide(ServerConfig::default(), &head.bytes()).expect_err(origin);
+        rejection.to_string()
+    };
+    let plain = refuse("https://evil.example");
+    assert_eq!(
+        plain,
+        "pages from https://evil.example may not connect here"
+    );
+    let odd = refuse("https://\u{e9}vil.example\t<b>");
+    assert_eq!(
+        odd,
+        "pages from https://??vil.example?<b> may not connect here"
+    );
+    let long = refuse(&format!("https://{}", "a".repeat(2_000)));
+    assert!(long.len() < 250, "{long}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use hyper::{
     header::{ACCEPT, HOST, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
-use rustls_platform_verifier::BuilderVerifierExt;
+use rustls_platform_verifier::Verifier;
 use tokio::{
     net::TcpStream,
     sync::watch,
@@ -18,7 +18,10 @@ use tokio::{
 };
 use tokio_rustls::{
     TlsConnector,
-    rustls::{ClientConfig, pki_types::ServerName},
+    rustls::{
+        self, ClientConfig,
+        pki_types::{CertificateDer, ServerName},
+    },
 };
 
 use super::Authenticator;
@@ -130,7 +133,7 @@ async fn fetch(auth: &Authenticator) {
             Err(error)
         }
     });
-    auth.use_fetched();
+    auth.build_verifier();
     match result {
         Some(Err(error)) => {
             let has_keys = auth.fetched().is_some_and(|fetched| fetched.has_keys());
@@ -158,17 +161,21 @@ async fn get(url: &HttpUrl) -> Result<Bytes, FetchError> {
 }
 
 fn connector() -> Result<TlsConnector, FetchError> {
-    let config = tls_client().map_err(FetchError::Tls)?;
+    let config = tls_client(Vec::new()).map_err(|error| FetchError::Tls(error.to_string()))?;
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// TLS as a client that trusts whom the system trusts.
-pub(crate) fn tls_client() -> Result<ClientConfig, String> {
-    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+pub(crate) fn tls_client(
+    roots: Vec<CertificateDer<'static>>,
+) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = Verifier::new_with_extra_roots(roots, Arc::clone(&provider))?;
     let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(BuilderVerifierExt::with_platform_verifier);
-    let config = config.map_err(|error| error.to_string())?;
+        .with_safe_default_protocol_versions()?
+        // "Dangerous" is any verifier other than a fixed list of roots; this one is the system's.
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
     Ok(config.with_no_client_auth())
 }
 

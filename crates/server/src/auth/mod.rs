@@ -1,18 +1,20 @@
 //! Authentication: tokens verified with the server's keys, and revocations.
 
+mod classes;
 mod fetching;
 mod presented;
+mod rereading;
 mod revoked;
+mod sources;
 
 use std::{
-    fmt, fs,
-    path::Path,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
 use offhook_auth::{
-    ApiKey, ApiKeys, Claims, Key, KeySet, RefetchLimits, Refetching, Rules, TokenError, UserGrant,
+    ApiKey, ApiKeys, Claims, KeySet, RefetchLimits, Refetching, Rules, TokenError, UserGrant,
     Verifier,
 };
 use offhook_engine::{ErrorCode, Grant, Identity, Refusal, Target};
@@ -22,9 +24,12 @@ use crate::{
     config::{Auth, Config},
     start_error::StartError,
 };
+pub(crate) use classes::Classes;
 pub(crate) use fetching::{first_fetch, keep_fetching, tls_client};
 pub(crate) use presented::{Places, TwoTokens, presented};
+pub(crate) use rereading::keep_rereading;
 use revoked::Revoked;
+use sources::{Material, Sources, Stamp};
 
 /// How soon a client whose token waits for keys should try again: longer than a fetch takes.
 const KEYS_COME: Duration = Duration::from_secs(1);
@@ -36,9 +41,13 @@ const MAX_SUBSCRIPTION_GRANTS: usize = 128;
 /// Verifies tokens for all workers.
 pub(crate) struct Authenticator {
     settings: Auth,
+    classes: Classes,
     rules: Rules,
-    /// Keys from the configuration and from files.
-    own_keys: KeySet,
+    /// Where keys come from. Locked while they are read, which takes as long as the files take.
+    keys: Mutex<Keys>,
+    /// Keys of tokens from the configuration and from files. Locked while the verifier is built, so
+    /// that the newest keys win.
+    own_keys: Mutex<KeySet>,
     /// Keys from a URL.
     fetched: Option<Mutex<Refetching>>,
     /// Wakes the thread that fetches.
@@ -49,20 +58,19 @@ pub(crate) struct Authenticator {
     api_keys: RwLock<Arc<ApiKeys>>,
 }
 
+/// Where keys come from, and the stamps of the files when they were read.
+struct Keys {
+    sources: Sources,
+    stamps: Vec<Option<Stamp>>,
+}
+
 impl Authenticator {
     /// Reads the configured keys.
     pub(crate) fn open(config: &Config) -> Result<Self, StartError> {
         let settings = config.auth.clone();
-        let mut keys = Vec::new();
-        for secret in &settings.secrets {
-            let key = Key::hmac(settings.secret_algorithm, &secret.0);
-            // The configuration was checked when it was loaded.
-            keys.push(key.map_err(|error| StartError::Secret(error.to_string()))?);
-        }
-        let mut own_keys = KeySet::new(keys);
-        for path in &settings.key_files {
-            own_keys = own_keys.and(&read_keys(path)?);
-        }
+        let sources = Sources::of(&config.auth, &config.api);
+        let stamps = sources.stamps();
+        let Material { tokens, api } = sources.read()?;
         let rules = Rules {
             audiences: settings.audiences.clone(),
             issuers: settings.issuers.clone(),
@@ -75,16 +83,18 @@ impl Authenticator {
             ..RefetchLimits::default()
         };
         let fetched = settings.jwks_url.is_some();
-        let verifier = Verifier::with_rules(own_keys.clone(), rules.clone());
+        let verifier = Verifier::with_rules(tokens.clone(), rules.clone());
         Ok(Self {
             fetched: fetched.then(|| Mutex::new(Refetching::new(limits))),
             wanted: Notify::new(),
             verifier: RwLock::new(Arc::new(verifier)),
             revoked: Mutex::default(),
-            api_keys: RwLock::new(Arc::new(ApiKeys::new(config.api.keys.clone()))),
+            api_keys: RwLock::new(Arc::new(ApiKeys::new(api))),
+            classes: Classes::of(&config.limits),
             settings,
             rules,
-            own_keys,
+            keys: Mutex::new(Keys { sources, stamps }),
+            own_keys: Mutex::new(tokens),
         })
     }
 
@@ -99,13 +109,31 @@ impl Authenticator {
         Arc::clone(&keys.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes these keys of the HTTP API from now on, and no others.
-    pub(crate) fn set_api_keys(&self, keys: Vec<ApiKey>) {
+    /// Takes these keys of the HTTP API from now on, and no others. Files with keys of the API are
+    /// not read any more.
+    pub(crate) fn set_api_keys(&self, api: Vec<ApiKey>) {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.sources.set_api_keys(api.clone());
+        keys.stamps = keys.sources.stamps();
+        self.use_api_keys(api);
+    }
+
+    fn use_api_keys(&self, keys: Vec<ApiKey>) {
         let keys = Arc::new(ApiKeys::new(keys));
         *self
             .api_keys
             .write()
             .unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    /// Verifies with these keys from now on. Connections that were opened with others stay open.
+    fn use_material(&self, Material { tokens, api }: Material) {
+        {
+            let mut own = self.own_keys.lock().unwrap_or_else(PoisonError::into_inner);
+            *own = tokens;
+        }
+        self.build_verifier();
+        self.use_api_keys(api);
     }
 
     /// The identity of a user without a token, with the grants that every user has. Anonymous if
@@ -130,7 +158,11 @@ impl Authenticator {
             let detail = "token: this is a subscription token (claim channel), which does not identify a client";
             return Err(Refusal::new(ErrorCode::Unauthenticated, detail));
         }
-        Ok(claims.identity(self.of_users()))
+        let mut identity = claims.identity(self.of_users());
+        self.classes.check(&mut identity).map_err(|detail| {
+            Refusal::new(ErrorCode::Unauthenticated, format!("token: {detail}"))
+        })?;
+        Ok(identity)
     }
 
     /// The grant in a subscription token.
@@ -205,13 +237,14 @@ impl Authenticator {
         Some(fetched.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Verifies with the fetched keys from now on.
-    fn use_fetched(&self) {
-        let Some(fetched) = self.fetched() else {
-            return;
-        };
-        let keys = self.own_keys.clone().and(fetched.keys());
-        drop(fetched);
+    /// Verifies with the present keys from now on: those of the configuration and of files, and the
+    /// fetched ones.
+    fn build_verifier(&self) {
+        let own = self.own_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = own.clone();
+        if let Some(fetched) = self.fetched() {
+            keys = keys.and(fetched.keys());
+        }
         let verifier = Arc::new(Verifier::with_rules(keys, self.rules.clone()));
         *self
             .verifier
@@ -239,22 +272,6 @@ fn refusal(error: &TokenError) -> Refusal {
         return Refusal::new(ErrorCode::Busy, error.to_string()).after(KEYS_COME);
     }
     Refusal::new(ErrorCode::Unauthenticated, error.to_string())
-}
-
-fn read_keys(path: &Path) -> Result<KeySet, StartError> {
-    let text = fs::read_to_string(path).map_err(|source| StartError::File {
-        path: path.to_owned(),
-        source,
-    })?;
-    let keys = if text.trim_start().starts_with('{') {
-        KeySet::from_jwks(text.as_bytes())
-    } else {
-        Key::from_pem(&text).map(KeySet::new)
-    };
-    keys.map_err(|error| StartError::Keys {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
 }
 
 fn millis(duration: Duration) -> u64 {

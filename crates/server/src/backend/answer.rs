@@ -10,6 +10,8 @@ use offhook_engine::{Draft, ErrorCode, Format, Identity, Refusal, Tags, Verdict,
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
+use crate::auth::Classes;
+
 /// Limits in bytes for the parts of an error that is passed on to a client. They are small, because
 /// an error is not a way to transfer data.
 const MAX_CODE: usize = 64;
@@ -48,7 +50,7 @@ pub(super) fn verdict(
     wish: &Wish,
     known: &Identity,
     body: &[u8],
-    of_users: &[UserGrant],
+    (of_users, classes): (&[UserGrant], &Classes),
     now_ms: u64,
 ) -> Result<Verdict, Useless> {
     let given: Given<'_> =
@@ -82,6 +84,8 @@ pub(super) fn verdict(
                 identity.info = known.info.clone();
                 identity.info_is_fixed = known.info_is_fixed;
             }
+            identity.class = identity.class.or_else(|| known.class.clone());
+            classes.check(&mut identity)?;
             // The identity expires no later than the token.
             let ends = identity.ends_ms.into_iter().chain(known.ends_ms);
             identity.ends_ms = ends.min();

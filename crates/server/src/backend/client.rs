@@ -1,7 +1,8 @@
 //! Requests to the backend: a signed `POST`, and an answer of limited size.
 
 use std::{
-    fmt, io,
+    fmt, fs, io,
+    path::Path,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -26,7 +27,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
-    rustls::{ClientConfig, pki_types::ServerName},
+    rustls::{
+        ClientConfig,
+        pki_types::{CertificateDer, ServerName, pem::PemObject},
+    },
 };
 use tower_service::Service;
 
@@ -34,6 +38,7 @@ use super::signing::Signer;
 use crate::{
     auth::tls_client,
     config::{Backend, HttpUrl},
+    start_error::StartError,
     worker::now,
 };
 
@@ -101,8 +106,10 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(url: &HttpUrl, settings: &Backend) -> io::Result<Self> {
-        let tls = url.tls.then(|| tls(url)).transpose()?;
+    pub(super) fn new(url: &HttpUrl, settings: &Backend) -> Result<Self, StartError> {
+        let roots = settings.ca_file.as_deref().map(roots).transpose()?;
+        let tls = url.tls.then(|| tls(url, roots.unwrap_or_default()));
+        let tls = tls.transpose().map_err(StartError::System)?;
         let connector = Connector {
             url: Arc::new(url.clone()),
             tls,
@@ -113,7 +120,7 @@ impl Client {
             .authority(url.authority())
             .path_and_query(url.target.as_str())
             .build()
-            .map_err(io::Error::other)?;
+            .map_err(|error| StartError::System(io::Error::other(error)))?;
         Ok(Self {
             pool: Pool::builder(TokioExecutor::new())
                 .pool_idle_timeout(IDLE)
@@ -168,8 +175,27 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn tls(url: &HttpUrl) -> io::Result<(TlsConnector, ServerName<'static>)> {
-    let mut config: ClientConfig = tls_client().map_err(io::Error::other)?;
+/// The certificates in a PEM file.
+fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, StartError> {
+    let pem = fs::read(path).map_err(|source| StartError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) | Err(_) => Err(StartError::File {
+            path: path.to_owned(),
+            source: io::Error::other("backend.ca_file: it contains no certificates in PEM"),
+        }),
+    }
+}
+
+fn tls(
+    url: &HttpUrl,
+    roots: Vec<CertificateDer<'static>>,
+) -> io::Result<(TlsConnector, ServerName<'static>)> {
+    let mut config: ClientConfig = tls_client(roots).map_err(io::Error::other)?;
     // RFC 9113 §3.2.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let name = ServerName::try_from(url.host.clone()).map_err(io::Error::other)?;

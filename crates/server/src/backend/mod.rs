@@ -12,7 +12,7 @@ mod question;
 mod signing;
 
 use std::{
-    fmt, io,
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -40,7 +40,9 @@ use self::{
     events::Events,
 };
 use crate::{
+    auth::Classes,
     config::{Backend, Config},
+    start_error::StartError,
     tokens::random_bytes,
     worker::{Order, Orders, now},
 };
@@ -123,14 +125,15 @@ pub(crate) fn start(
     config: &Config,
     rules: &Arc<RuleBook>,
     orders: Arc<Orders>,
-) -> io::Result<Option<Started>> {
+) -> Result<Option<Started>, StartError> {
     let settings = config.backend.clone();
     let Some(url) = settings.url.clone() else {
         return Ok(None);
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?;
+        .build()
+        .map_err(StartError::System)?;
     let client = Client::new(&url, &settings)?;
     let (questions, asked) = mpsc::channel(settings.queue);
     let wake = Arc::new(Notify::new());
@@ -157,6 +160,7 @@ pub(crate) fn start(
         client: Arc::new(client),
         orders,
         of_users: config.auth.grants.clone().into(),
+        classes: Classes::of(&config.limits),
         place: url.without_query().into(),
     };
     let run = move || {
@@ -164,7 +168,7 @@ pub(crate) fn start(
         runtime.block_on(local.run_until(asking.run(asked)));
     };
     let thread = std::thread::Builder::new().name("offhook-backend".to_owned());
-    let thread = thread.spawn(run)?;
+    let thread = thread.spawn(run).map_err(StartError::System)?;
     let running = Running {
         link: Arc::clone(&link),
         thread,
@@ -263,6 +267,7 @@ struct Asking {
     client: Arc<Client>,
     orders: Arc<Orders>,
     of_users: Arc<[offhook_auth::UserGrant]>,
+    classes: Classes,
     /// The backend's URL in logs.
     place: Arc<str>,
 }
@@ -361,7 +366,8 @@ impl Asking {
             let answer = request.await.unwrap_or(Err(RequestError::TimedOut));
             let verdict = answer.and_then(|body| {
                 let now_ms = now().unix_ms;
-                answer::verdict(wish, identity, &body, &self.of_users, now_ms)
+                let settings = (&*self.of_users, &self.classes);
+                answer::verdict(wish, identity, &body, settings, now_ms)
                     .map_err(RequestError::Useless)
             });
             match verdict {

@@ -8,13 +8,13 @@ use crate::config::Config;
 
 /// Whether a page may use the server under the requested host name. Pages of other sites can make a
 /// host name of their own resolve to this server's address (DNS rebinding); to their browser both
-/// are then the same origin, and only the name distinguishes them. With a list of origins, the
-/// page's own origin decides. Programs other than browsers are not restricted by host names.
+/// are then the same origin, and only the name distinguishes them. If a list names the page's
+/// origin, that decides. Programs other than browsers are not restricted by host names.
 pub(super) fn is_ours(request: &Request, config: &Config) -> bool {
-    if request.origin().is_none() || !matches!(config.origins, OriginPolicy::SameOrigin) {
+    let Some(origin) = request.origin() else {
         return true;
-    }
-    is_known(request.authority(), &config.hosts)
+    };
+    config.origins.allows_everywhere(origin) || is_known(request.authority(), &config.hosts)
 }
 
 /// The same for an ordinary request. Browsers send no `Origin` with a page's requests to its own

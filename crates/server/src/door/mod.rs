@@ -6,6 +6,7 @@ mod head;
 mod hosts;
 mod listening;
 mod mqtt;
+mod origins;
 mod routes;
 mod stream;
 mod tls;
@@ -18,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offhook::protocol::handshake::{Carrier, Refusal, Response};
+use offhook::protocol::handshake::{Refusal, Response};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -30,6 +31,7 @@ use crate::{http, worker::Worker};
 pub(crate) use admission::{Admission, Place};
 use head::Heard;
 pub(crate) use listening::{ensure_free, listen};
+pub(crate) use origins::{explanation as origin_explanation, rejected};
 #[cfg(test)]
 pub(crate) use routes::Spoken;
 pub(crate) use routes::{Routes, speak_socketio};
@@ -114,10 +116,7 @@ async fn show(worker: Rc<Worker>, mut stream: Stream, heard: Heard, mut place: P
             let stream = Rewound::new(stream, unread, patience);
             return Box::pin(http::serve(worker, stream, place)).await;
         }
-        Heard::Rejected(rejection) => {
-            worker.note_refused("handshake", &rejection);
-            rejection.response(Carrier::Upgrade)
-        }
+        Heard::Rejected(rejection) => rejected(&worker, &rejection),
         Heard::WebSocket(decision, unread) => match upgrade(&worker, *decision, &mut place) {
             Ok(Upgrade {
                 response,

@@ -4,13 +4,14 @@
 use std::{cell::Cell, rc::Rc, time::Duration};
 
 use http_body_util::Either;
-use hyper::{Method, Request, StatusCode, body::Incoming};
+use hyper::{Method, Request, StatusCode, body::Incoming, header::ORIGIN};
+use offhook::protocol::handshake::ServerDecision;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     Answer, Streamed,
     api::{Body, Problem, Query, json_answer},
-    cors, events,
+    checked, cors, events,
 };
 use crate::{
     auth::Places,
@@ -41,26 +42,29 @@ pub(super) async fn serve(
     request: Request<Incoming>,
     place: &Cell<Option<Place>>,
 ) -> Streamed {
-    let headers = request.headers().clone();
-    let mut answer = match handle(worker, request, place).await {
-        Ok(answer) => answer,
-        Err(problem) => {
-            worker.note_refused("request", &problem);
-            problem.answer().map(Either::Left)
-        }
+    let origin = request.headers().get(ORIGIN).cloned();
+    let mut answer = match checked(worker, &request) {
+        Ok(decision) => match handle(worker, request, &decision, place).await {
+            Ok(answer) => answer,
+            Err(problem) => {
+                worker.note_refused("request", &problem);
+                problem.answer().map(Either::Left)
+            }
+        },
+        Err(problem) => problem.answer().map(Either::Left),
     };
-    cors::let_read(&headers, answer.headers_mut());
+    cors::let_read(origin.as_ref(), answer.headers_mut());
     answer
 }
 
 async fn handle(
     worker: &Rc<Worker>,
     request: Request<Incoming>,
+    decision: &ServerDecision,
     place: &Cell<Option<Place>>,
 ) -> Result<Streamed, Problem> {
-    let decision = events::decide(worker, &request)?;
     if *request.method() == Method::OPTIONS {
-        return Ok(cors::preflight(&METHODS).map(Either::Left));
+        return Ok(cors::preflight(&METHODS, events::FIELDS).map(Either::Left));
     }
     let path = request.uri().path().strip_prefix(PATH).unwrap_or_default();
     let Some(id) = path.strip_prefix('/') else {

@@ -1,10 +1,12 @@
 //! CORS (of the Fetch standard): pages that may open a WebSocket may also read answers.
 
 use hyper::{
-    HeaderMap, Method, StatusCode,
+    HeaderMap, Method, Request, StatusCode,
+    body::Incoming,
     header::{
         ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-        ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderValue, ORIGIN, VARY,
+        ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD,
+        HeaderValue, ORIGIN, VARY,
     },
 };
 
@@ -14,21 +16,30 @@ use super::{Answer, sentence};
 /// Chromium.
 const REMEMBERED: &str = "7200";
 
-/// Permits the page that sent a request to read its answer. The origin was checked before: if it
+/// Permits pages of an origin to read the answer. The origin was checked before: if it
 /// may not connect, the answer contains only the reason. Cookies are not accepted from other
 /// origins, so `Access-Control-Allow-Credentials` is never sent.
-pub(super) fn let_read(request: &HeaderMap, answer: &mut HeaderMap) {
+pub(super) fn let_read(origin: Option<&HeaderValue>, answer: &mut HeaderMap) {
     // Caches must not reuse the answer for another origin, or for a request without one.
     answer.append(VARY, HeaderValue::from_static("Origin"));
-    if let Some(origin) = request.get(ORIGIN) {
+    if let Some(origin) = origin {
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        let fields = HeaderValue::from_static("Retry-After");
+        let fields = HeaderValue::from_static("Retry-After, WWW-Authenticate");
         answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, fields);
     }
 }
 
-/// The answer to a preflight of a page that may connect.
-pub(super) fn preflight(methods: &[Method]) -> Answer {
+/// Whether a browser asks what a page of another origin may send. Preflights have no key.
+pub(super) fn is_preflight(request: &Request<Incoming>) -> bool {
+    let headers = request.headers();
+    *request.method() == Method::OPTIONS
+        && headers.contains_key(ORIGIN)
+        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// The answer to a preflight of a page that may connect: the methods and the header fields of its
+/// requests.
+pub(super) fn preflight(methods: &[Method], fields: &'static str) -> Answer {
     let mut answer = sentence(StatusCode::NO_CONTENT, "");
     *answer.body_mut() = bytes::Bytes::new().into();
     let headers = answer.headers_mut();
@@ -37,7 +48,6 @@ pub(super) fn preflight(methods: &[Method]) -> Answer {
     if let Ok(methods) = HeaderValue::from_str(&names.join(", ")) {
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
     }
-    let fields = "Authorization, Cache-Control, Content-Type, Last-Event-ID";
     headers.insert(
         ACCESS_CONTROL_ALLOW_HEADERS,
         HeaderValue::from_static(fields),

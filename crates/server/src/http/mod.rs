@@ -25,14 +25,17 @@ use hyper::{
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use offhook::protocol::handshake::{self, Carrier, Rejection, RequestLine, ServerDecision};
+use offhook::protocol::handshake::{self, Rejection, RequestLine, ServerDecision};
 use tokio::task::spawn_local;
 
 use crate::{
     auth::Places,
-    door::{Place, Rewound, TurnedAway, Upgrade, Way, has_room, upgrade},
+    door::{
+        Place, Rewound, TurnedAway, Upgrade, Way, has_room, origin_explanation, rejected, upgrade,
+    },
     worker::{Lease, Streaming, Worker},
 };
+use api::Problem;
 
 type Answer = Response<Full<Bytes>>;
 
@@ -122,6 +125,18 @@ fn answer(
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return answer;
     }
+    if worker.shared.routes.is_websocket(request.uri().path()) {
+        return no_websocket(worker, &request, place);
+    }
+    let mut answer = page(worker, &request);
+    let origin = request.headers().get(ORIGIN);
+    let allowed = origin.filter(|_| as_handshake(worker, &request).is_ok());
+    cors::let_read(allowed, answer.headers_mut());
+    answer
+}
+
+/// Something to read that needs neither token nor key.
+fn page(worker: &Worker, request: &Request<Incoming>) -> Answer {
     let path = request.uri().path();
     let config = &worker.shared.config;
     match path {
@@ -129,7 +144,6 @@ fn answer(
         "/" if config.talk => redirect("/talk/"),
         "/talk" if config.talk => redirect("/talk/"),
         "/examples" if config.talk => redirect("/examples/"),
-        path if worker.shared.routes.is_websocket(path) => no_websocket(worker, &request, place),
         path => files::serve(path, request.headers(), config.talk).unwrap_or_else(|| {
             let there = "nothing is served at this path; available are /sse, /poll, /connection, /healthz, /talk/, /examples/, /client/ and /api/v1/openapi.json";
             sentence(StatusCode::NOT_FOUND, there)
@@ -146,12 +160,9 @@ fn no_websocket(
     request: &Request<Incoming>,
     place: &Cell<Option<Place>>,
 ) -> Answer {
-    let mut answer = if let Some(origin) = refused_origin(worker, request) {
-        let words = format!(
-            "pages from {origin} may not connect here; add it to the server's setting `origins` \
-             (--origins {origin})"
-        );
-        sentence(StatusCode::FORBIDDEN, &words)
+    let mut answer = if let Err(Rejection::OriginDenied { origin }) = as_handshake(worker, request)
+    {
+        sentence(StatusCode::FORBIDDEN, &origin_explanation(&origin))
     } else if let Err(away) = has_room_at(worker, place) {
         // Otherwise the client would conclude that a proxy refuses its WebSockets.
         events::turned_away(away).answer()
@@ -171,6 +182,20 @@ fn no_websocket(
     answer
 }
 
+/// Refuses a request of a page that may not connect, and logs that. Returns the handshake that
+/// the client of a permitted request would send.
+fn checked(worker: &Worker, request: &Request<Incoming>) -> Result<ServerDecision, Problem> {
+    as_handshake(worker, request).map_err(|rejection| {
+        let Rejection::OriginDenied { origin } = rejection else {
+            worker.note_refused("request", &rejection);
+            return Problem::bad(rejection.to_string());
+        };
+        let explanation = origin_explanation(&origin);
+        worker.note_refused("origin", &explanation);
+        Problem::new(StatusCode::FORBIDDEN, "forbidden", explanation)
+    })
+}
+
 /// Whether another connection could be opened now.
 fn has_room_at(worker: &Worker, place: &Cell<Option<Place>>) -> Result<(), TurnedAway> {
     let Some(mut taken) = place.take() else {
@@ -179,13 +204,6 @@ fn has_room_at(worker: &Worker, place: &Cell<Option<Place>>) -> Result<(), Turne
     let room = has_room(worker, &mut taken, Places::Request);
     place.set(Some(taken));
     room
-}
-
-/// The page's origin, if its handshake would be refused because of it.
-fn refused_origin<'a>(worker: &Worker, request: &'a Request<Incoming>) -> Option<&'a str> {
-    let origin = request.headers().get(ORIGIN)?.to_str().ok()?;
-    let refused = matches!(as_handshake(worker, request), Err(Rejection::OriginDenied));
-    refused.then_some(origin)
 }
 
 /// The WebSocket handshake that corresponds to a request: from the same page and with the same
@@ -226,10 +244,7 @@ fn upgraded(
     let fields = fields.map(|(name, value)| (name.as_str(), value.as_bytes()));
     let decision = match ServerDecision::from_parsed(&worker.handshake, connection, fields) {
         Ok(decision) => decision,
-        Err(rejection) => {
-            worker.note_refused("handshake", &rejection);
-            return converted(&rejection.response(Carrier::Upgrade));
-        }
+        Err(rejection) => return converted(&rejected(worker, &rejection)),
     };
     let Some(mut taken) = place.take() else {
         return sentence(

@@ -13,7 +13,7 @@ use offhook::Connect;
 use offhook_auth::ApiKey;
 use offhook_engine::{Access, ChannelRules, History, Limits};
 use offhook_server::{
-    Config, Running, Server, Sessions,
+    Config, Running, Server, Sessions, StartError,
     config::{ChannelRule, Connections, ResumeKey},
 };
 use serde_json::Value;
@@ -148,6 +148,10 @@ impl Hall {
 
     pub(crate) fn set_api_keys(&self, keys: Vec<ApiKey>) {
         self.running.set_api_keys(keys);
+    }
+
+    pub(crate) fn reload_keys(&self, config: &Config) -> Result<(), StartError> {
+        self.running.reload_keys(&config.auth, &config.api)
     }
 
     pub(crate) fn sessions(&self) -> &Sessions {

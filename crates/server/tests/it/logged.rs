@@ -2,25 +2,40 @@
 
 use std::{
     fmt::{self, Write},
-    sync::{Arc, Mutex},
+    sync::{Mutex, Once},
 };
 
 use serde_json::json;
 use tracing::{
-    Event, Metadata, Subscriber,
+    Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
     span,
 };
 
 use crate::hall::{Hall, config};
 
-/// Stores log output as text.
-#[derive(Clone, Default)]
-struct Journal(Arc<Mutex<Vec<String>>>);
+/// Stores the log output of the whole process as text, since the first call of [`journal`].
+pub(crate) struct Journal(Mutex<Vec<String>>);
 
-impl Subscriber for Journal {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
+/// What is logged from now on, by the servers of all tests that run at the same time.
+pub(crate) fn journal() -> &'static Journal {
+    static JOURNAL: Journal = Journal(Mutex::new(Vec::new()));
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| tracing::subscriber::set_global_default(&JOURNAL).unwrap());
+    &JOURNAL
+}
+
+impl Journal {
+    /// Everything so far.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Subscriber for &'static Journal {
+    /// As the setting `log.level` with a word: Offhook's own modules, and warnings of others.
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("offhook") || *metadata.level() <= Level::WARN
     }
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
         span::Id::from_u64(1)
@@ -47,8 +62,7 @@ impl Visit for Text {
 #[tokio::test]
 async fn a_thousand_refusals_of_a_kind_are_logged_as_one_line_with_a_count() {
     // For the whole process: other tests' servers write here, too, but not about this channel.
-    let journal = Journal::default();
-    tracing::subscriber::set_global_default(journal.clone()).unwrap();
+    let journal = journal();
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
     for _ in 0..1_000 {
@@ -57,7 +71,7 @@ async fn a_thousand_refusals_of_a_kind_are_logged_as_one_line_with_a_count() {
     }
     drop(caller);
     hall.close().await;
-    let lines = std::mem::take(&mut *journal.0.lock().unwrap());
+    let lines = journal.lines();
     let told: Vec<_> = lines
         .iter()
         .filter(|line| line.contains("silent/as the grave"))

@@ -212,7 +212,7 @@ async fn failed_handshakes_are_logged_at_the_end_that_detects_them() {
     log.line(&[
         "DEBUG",
         "handshake failed",
-        "pages from this origin",
+        "pages from https://elsewhere.example",
         "role=\"server\"",
     ]);
     log.line(&["DEBUG", "role=\"client\"", "handshake failed", "status 403"]);

@@ -69,7 +69,16 @@ class TokenWanted:
     """The token expires soon: ``refresh`` with a newer one."""
 
 
-Notice: TypeAlias = Outcome | Ready | State | Latency | Told | Warned | TokenWanted
+@dataclass(frozen=True, slots=True)
+class SubscriptionTokenWanted:
+    """A subscription needs a token: ``give_token`` or ``give_no_token`` with this turn."""
+
+    subscription: int
+    channel: str
+    turn: int
+
+
+Notice: TypeAlias = Outcome | Ready | State | Latency | Told | Warned | TokenWanted | SubscriptionTokenWanted
 
 
 @dataclass(slots=True)
@@ -179,6 +188,14 @@ class Core:
         told = self._subscriptions.done(number, message, cumulative)
         if told is not None:
             self._questions.add(self._number(), told, now, repeats=Repeats.SAME_CONNECTION)
+
+    def give_token(self, wanted: SubscriptionTokenWanted, token: str | None) -> None:
+        """The token for a subscription; without one it ends."""
+        self._subscriptions.handle_token_for(wanted.subscription, wanted.turn, token)
+
+    def give_no_token(self, wanted: SubscriptionTokenWanted, now: float) -> None:
+        """The token could not be fetched; it is wanted again later."""
+        self._subscriptions.handle_no_token_for(wanted.subscription, wanted.turn, now)
 
     def unsubscribe(self, number: int) -> None:
         """The reader of a subscription is gone."""
@@ -292,6 +309,10 @@ class Core:
         """The next notice for the program."""
         if self._notices:
             return self._notices.popleft()
+        while (wanted := self._subscriptions.poll_token_wanted()) is not None:
+            channel = self._subscriptions.channel_of(wanted[0])
+            if channel is not None:
+                return SubscriptionTokenWanted(wanted[0], channel, wanted[1])
         published = self._outbox.poll_outcome()
         if published is not None:
             return Outcome(*published)

@@ -48,6 +48,10 @@ class Wish:
     presence: bool = False
     echo: bool = True
     window: int | None = None
+    has_token: bool = False
+    """Whether each request needs a subscription token."""
+    renews_token: bool = False
+    """Whether there is another one when it has expired."""
 
     @property
     def name(self) -> str:
@@ -82,6 +86,10 @@ class Following:
         self.asked: int | None = None
         """The ``id`` of the ``subscribe`` in flight."""
         self.error: OffhookError | None = None
+        self.token: str | None = None
+        """The subscription token for the next request."""
+        self.turn = 0
+        """Counts the tokens that were wanted: one that was fetched for an earlier connection is ignored."""
         self.ask_at: float | None = None
         """When to ask again after the server said ``later``."""
         self.done_again: list[str] = []
@@ -114,7 +122,10 @@ class Following:
         if isinstance(self.key, int):
             message["subscription"] = self.key
         since = self._done_up_to or self.received or self.wish.since
-        return {**message, "since": written(since), **self.wish.options()}
+        message |= {"since": written(since), **self.wish.options()}
+        if self.token is not None:
+            message["token"], self.token = self.token, None
+        return message
 
     def handle_subscribed(self, message: SubscribedTo, size: int) -> None:
         """The server has it, and begins."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from ..errors import OffhookError
+from ..errors import OffhookError, refusal
 from ..events import Event, Filter, Message
 from ..settings import Inbox
 from ..wire import Delivered, Key, SubscribedTo, UnsubscribedFrom
@@ -44,6 +44,8 @@ class Subscriptions:
         self._full: set[int] = set()
         self._full_since: float | None = None
         self._changed: deque[int] = deque()
+        # Subscriptions that need a token, and the turn that it is for.
+        self._tokens_wanted: deque[tuple[int, int]] = deque()
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -123,14 +125,48 @@ class Subscriptions:
             self._sealed.clear()
         self._announced_by = now + ANNOUNCED_WITHIN
 
+    def poll_token_wanted(self) -> tuple[int, int] | None:
+        """A subscription that needs a token, and the turn that it is for."""
+        return self._tokens_wanted.popleft() if self._tokens_wanted else None
+
+    def channel_of(self, number: int) -> str | None:
+        """The channel or filter of a subscription."""
+        following = self._by_number.get(number)
+        return None if following is None else following.wish.name
+
+    def handle_token_for(self, number: int, turn: int, token: str | None) -> None:
+        """The token that was wanted; ``None``: there is none, and the subscription ends."""
+        following = self._awaits_token(number, turn)
+        if following is None:
+            return
+        if token is None:
+            self._end(following, refusal("unauthenticated", f"no token for {following.wish.name}", "never", None))
+            return
+        following.token = token
+        self._ask(following)
+
+    def handle_no_token_for(self, number: int, turn: int, now: float) -> None:
+        """The token could not be fetched: it is wanted again later."""
+        following = self._awaits_token(number, turn)
+        if following is not None:
+            self._ask_later(following, now + LATER)
+
+    def _awaits_token(self, number: int, turn: int) -> Following | None:
+        following = self._by_number.get(number)
+        if following is None or following.turn != turn or following.phase is not Phase.WAITING:
+            return None
+        return following
+
     def handle_lost(self) -> None:
         """There is no connection."""
         self._is_open = False
+        self._tokens_wanted.clear()
         self._announced_by = None
         self._later.clear()
         self._to_tell.clear()
         for following in self._by_key.values():
-            following.asked = following.ask_at = None
+            following.asked = following.ask_at = following.token = None
+            following.turn += 1
             if following.phase is not Phase.PAUSED:
                 following.phase = Phase.WAITING
 
@@ -167,7 +203,12 @@ class Subscriptions:
     def handle_unsubscribed(self, message: UnsubscribedFrom, now: float) -> None:
         """The answer to an ``unsubscribe``, or the server ended a subscription."""
         following = self._by_key.get(message.key)
-        if following is not None and message.id is None and following.phase is not Phase.PAUSED:
+        if following is None or message.id is not None or following.phase is Phase.PAUSED:
+            return
+        if following.wish.renews_token and message.error.code == "forbidden":
+            # Its token has expired. Not at once: a server cannot make the client spin.
+            self._ask_later(following, now + LATER)
+        else:
             self._try_again_or_end(following, message.error, now)
 
     def handle_event(self, delivered: Delivered, size: int, now: float) -> None:
@@ -233,6 +274,9 @@ class Subscriptions:
         other = self._to_tell[0] if self._to_tell else None
         if not isinstance(other, Following) or isinstance(first.key, int) or isinstance(other.key, int):
             return None
+        if first.wish.has_token or other.wish.has_token:
+            # A token is for one channel.
+            return None
         if (first.wish.since, first.wish.options()) != (other.wish.since, other.wish.options()):
             return None
         self._to_tell.popleft()
@@ -263,9 +307,14 @@ class Subscriptions:
     def _ask(self, following: Following) -> None:
         if not self._is_open:
             return
-        following.phase = Phase.ASKED
         following.asked = following.ask_at = None
         self._later.discard(following)
+        if following.wish.has_token and following.token is None:
+            following.phase = Phase.WAITING
+            following.turn += 1
+            self._tokens_wanted.append((following.number, following.turn))
+            return
+        following.phase = Phase.ASKED
         if following not in self._to_tell:
             self._to_tell.append(following)
 
@@ -283,8 +332,12 @@ class Subscriptions:
             return
         following.phase = Phase.WAITING
         if error.retry == "later":
-            following.ask_at = now + (LATER if error.retry_after is None else error.retry_after)
-            self._later.add(following)
+            self._ask_later(following, now + (LATER if error.retry_after is None else error.retry_after))
+
+    def _ask_later(self, following: Following, at: float) -> None:
+        following.phase = Phase.WAITING
+        following.ask_at = at
+        self._later.add(following)
 
     def _end(self, following: Following, error: OffhookError | None) -> None:
         del self._by_key[following.key]

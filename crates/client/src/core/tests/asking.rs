@@ -66,6 +66,7 @@ fn without_echo_own_publications_are_used_only_for_continuity() {
         since: Since::Now,
         presence: false,
         echo: false,
+        tokens: None,
     });
     let asked = harness.sent_one("subscribe");
     assert_eq!(asked["echo"], false);

@@ -11,6 +11,7 @@ fn filter(pattern: &str) -> Subscribe {
         since: Since::Now,
         presence: false,
         echo: true,
+        tokens: None,
     }
 }
 

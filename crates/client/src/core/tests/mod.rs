@@ -13,6 +13,7 @@ mod model_server;
 mod publishing;
 mod slow_readers;
 mod subscribing;
+mod tokens;
 
 use std::time::{Duration, Instant};
 
@@ -157,6 +158,7 @@ impl Harness {
             since,
             presence: false,
             echo: true,
+            tokens: None,
         })
     }
 
@@ -228,6 +230,7 @@ pub(super) fn wish(name: &str, presence: bool) -> Subscribe {
         since: Since::Now,
         presence,
         echo: true,
+        tokens: None,
     }
 }
 

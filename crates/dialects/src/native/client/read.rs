@@ -24,9 +24,11 @@ impl fmt::Display for Unreadable {
 
 impl std::error::Error for Unreadable {}
 
-const KNOWN: [&str; 25] = [
+const KNOWN: [&str; 27] = [
     "welcome",
     "token",
+    "expiring",
+    "refreshed",
     "message",
     "own",
     "restored",
@@ -79,6 +81,8 @@ fn said(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
         "token" => Said::Token {
             resume: text(fields.resume, "resume")?,
         },
+        "expiring" => Said::Expiring,
+        "refreshed" => Said::Refreshed { id: id(fields.id)? },
         "message" => message(fields)?,
         "subscribed" => Said::Subscribed {
             id: fields.id.map(CommandId),

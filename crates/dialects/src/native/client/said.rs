@@ -23,6 +23,13 @@ pub enum Said<'a> {
         /// It replaces the previous one.
         resume: Cow<'a, str>,
     },
+    /// The session's token expires soon.
+    Expiring,
+    /// The answer to `refresh`.
+    Refreshed {
+        /// The id of the request.
+        id: CommandId,
+    },
     /// A publication.
     Message {
         /// The subscription.

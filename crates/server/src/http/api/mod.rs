@@ -14,12 +14,12 @@ use std::rc::Rc;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN},
 };
 use offhook_auth::{ApiKey, Scope};
 use serde_json::Value;
 
-use super::Answer;
+use super::{Answer, checked, cors};
 use crate::worker::Worker;
 pub(super) use body::Body;
 pub(super) use fields::Query;
@@ -27,6 +27,11 @@ pub(super) use problem::Problem;
 
 /// The path prefix of the API.
 pub(super) const PREFIX: &str = "/api/v1/";
+
+/// The methods of all routes, and the header fields of their requests. Before a page has sent its
+/// key, nothing more is revealed about a path.
+const METHODS: [Method; 2] = [Method::GET, Method::POST];
+const FIELDS: &str = "Authorization, Content-Type, Idempotency-Key";
 
 /// The specification, which is public: it contains nothing about this server.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -97,23 +102,33 @@ struct Call<'a> {
 
 type Outcome = Result<Value, Problem>;
 
-/// Answers a request to the API.
+/// Answers a request to the API. Pages may use it if they may connect.
 pub(super) async fn serve(worker: &Rc<Worker>, request: Request<Incoming>) -> Answer {
-    match handle(worker, request).await {
-        Ok(answer) => answer,
-        Err(problem) => {
-            if problem.is_worth_a_log() {
-                worker.note_refused("api", &problem);
+    let origin = request.headers().get(ORIGIN).cloned();
+    let refused = origin
+        .as_ref()
+        .and_then(|_| checked(worker, &request).err());
+    let mut answer = match refused {
+        Some(problem) => problem.answer(),
+        None if cors::is_preflight(&request) => cors::preflight(&METHODS, FIELDS),
+        None => match handle(worker, request).await {
+            Ok(answer) => answer,
+            Err(problem) => {
+                if problem.is_worth_a_log() {
+                    worker.note_refused("api", &problem);
+                }
+                problem.answer()
             }
-            problem.answer()
-        }
-    }
+        },
+    };
+    cors::let_read(origin.as_ref(), answer.headers_mut());
+    answer
 }
 
 async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Answer, Problem> {
     let keys = worker.shared.auth.api_keys();
     if keys.is_empty() {
-        let detail = "the HTTP API is not open: it has no key; set api.keys \
+        let detail = "the HTTP API is not open: it has no key; set api.keys or api.key_files \
                       (`offhook token --api-key` makes one), or try `offhook serve --dev`";
         return Err(Problem::new(StatusCode::NOT_FOUND, "no_api", detail));
     }

@@ -10,9 +10,9 @@ use http_body_util::Either;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue},
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN},
 };
-use offhook::protocol::handshake::{Rejection, ServerDecision};
+use offhook::protocol::handshake::ServerDecision;
 use offhook_dialects::sse::{Parsed, Sse, Wanted};
 use offhook_engine::{ErrorCode, Refusal};
 use serde::Deserialize;
@@ -20,7 +20,7 @@ use serde::Deserialize;
 use super::{
     Streamed,
     api::{Problem, Query, json_answer},
-    as_handshake, cors, refused_origin,
+    checked, cors,
 };
 use crate::{
     auth::Places,
@@ -30,6 +30,9 @@ use crate::{
 
 /// Tells nginx, and proxies that follow it, not to buffer the response.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// The header fields that a page's request may have.
+pub(super) const FIELDS: &str = "Authorization, Cache-Control, Content-Type, Last-Event-ID";
 
 /// How a client receives publications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,26 +59,32 @@ pub(super) async fn serve(
     form: Form,
     place: &Cell<Option<Place>>,
 ) -> Streamed {
-    let mut answer = match handle(worker, request, form, place).await {
-        Ok(answer) => answer,
-        Err(problem) => {
-            worker.note_refused("request", &problem);
-            refused(request, form, &problem)
-        }
+    let mut answer = match checked(worker, request) {
+        Ok(decision) => match handle(worker, request, &decision, form, place).await {
+            Ok(answer) => answer,
+            Err(problem) => {
+                worker.note_refused("request", &problem);
+                refused(request, form, &problem)
+            }
+        },
+        Err(problem) => refused(request, form, &problem),
     };
-    cors::let_read(request.headers(), answer.headers_mut());
+    cors::let_read(request.headers().get(ORIGIN), answer.headers_mut());
     answer
 }
 
 async fn handle(
     worker: &Rc<Worker>,
     request: &Request<Incoming>,
+    decision: &ServerDecision,
     form: Form,
     place: &Cell<Option<Place>>,
 ) -> Result<Streamed, Problem> {
-    let decision = decide(worker, request)?;
     match *request.method() {
-        Method::OPTIONS => return Ok(cors::preflight(&[Method::GET]).map(Either::Left)),
+        Method::OPTIONS => {
+            let answer = cors::preflight(&[Method::GET], FIELDS);
+            return Ok(answer.map(Either::Left));
+        }
         Method::GET => {}
         _ => return Err(Problem::method(&[Method::GET, Method::OPTIONS])),
     }
@@ -96,25 +105,6 @@ async fn handle(
             Ok(json_answer(StatusCode::OK, body).map(Either::Left))
         }
     }
-}
-
-/// Whether a page may send such a request, as if it were a handshake.
-pub(super) fn decide(
-    worker: &Worker,
-    request: &Request<Incoming>,
-) -> Result<ServerDecision, Problem> {
-    as_handshake(worker, request).map_err(|rejection| {
-        match (rejection, refused_origin(worker, request)) {
-            (Rejection::OriginDenied, Some(origin)) => {
-                let detail = format!(
-                    "pages from {origin} may not connect here; add it to the server's setting \
-                     `origins` (--origins {origin})"
-                );
-                Problem::new(StatusCode::FORBIDDEN, "forbidden", detail)
-            }
-            (rejection, _) => Problem::bad(rejection.to_string()),
-        }
-    })
 }
 
 /// The identity in a client's token, and the facts about the client for the backend.

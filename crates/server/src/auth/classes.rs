@@ -1,0 +1,33 @@
+//! The classes of clients that the configuration defines.
+
+use std::sync::Arc;
+
+use offhook_engine::{Identity, Limits};
+
+/// Their names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Classes(Arc<[Arc<str>]>);
+
+impl Classes {
+    /// Those with limits of their own.
+    pub(crate) fn of(limits: &Limits) -> Self {
+        let names = limits.classes.iter().map(|class| Arc::clone(&class.name));
+        Self(names.collect())
+    }
+
+    /// Checks that the class of an identity exists. A client of an unknown one would get the limits
+    /// of all clients, and nobody would be told.
+    pub(crate) fn check(&self, identity: &mut Identity) -> Result<(), String> {
+        let Some(name) = &identity.class else {
+            return Ok(());
+        };
+        let Some(known) = self.0.iter().find(|class| *class == name) else {
+            return Err(format!(
+                "the class {name} is not one of this server's; define it in limits.classes"
+            ));
+        };
+        // All clients of a class share one name.
+        identity.class = Some(Arc::clone(known));
+        Ok(())
+    }
+}
