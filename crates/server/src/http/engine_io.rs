@@ -8,15 +8,16 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN},
 };
+use offhook::protocol::handshake::ServerDecision;
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::{
     Answer,
     api::{Body, Problem, json_answer},
-    cors, events,
+    checked, cors, events,
 };
 use crate::{
     auth::Places,
@@ -61,26 +62,32 @@ pub(super) async fn serve(
     request: Request<Incoming>,
     place: &Cell<Option<Place>>,
 ) -> Answer {
-    let headers = request.headers().clone();
-    let mut answer = match handle(worker, request, place).await {
-        Ok(answer) => answer,
-        Err(problem) => {
-            worker.note_refused("request", &problem);
-            problem.answer()
-        }
+    let origin = request.headers().get(ORIGIN).cloned();
+    let mut answer = match checked(worker, &request) {
+        Ok(decision) => match handle(worker, request, &decision, place).await {
+            Ok(answer) => answer,
+            Err(problem) => {
+                worker.note_refused("request", &problem);
+                problem.answer()
+            }
+        },
+        Err(problem) => problem.answer(),
     };
-    cors::let_read(&headers, answer.headers_mut());
+    cors::let_read(origin.as_ref(), answer.headers_mut());
     answer
 }
 
 async fn handle(
     worker: &Rc<Worker>,
     request: Request<Incoming>,
+    decision: &ServerDecision,
     place: &Cell<Option<Place>>,
 ) -> Result<Answer, Problem> {
-    let decision = events::decide(worker, &request)?;
     if *request.method() == Method::OPTIONS {
-        return Ok(cors::preflight(&[Method::GET, Method::POST]));
+        return Ok(cors::preflight(
+            &[Method::GET, Method::POST],
+            events::FIELDS,
+        ));
     }
     let query = request.uri().query().unwrap_or_default().to_owned();
     let field = |name: &str| {
@@ -100,7 +107,7 @@ async fn handle(
         if *request.method() != Method::GET {
             return Ok(Refused::Method.answer());
         }
-        return begin(worker, &decision, place).await;
+        return begin(worker, decision, place).await;
     };
     let Ok(id) = sid.parse() else {
         return Ok(Refused::Unknown.answer());
@@ -115,7 +122,7 @@ async fn handle(
 /// Begins a connection, and answers with the server's greeting.
 async fn begin(
     worker: &Rc<Worker>,
-    decision: &offhook::protocol::handshake::ServerDecision,
+    decision: &ServerDecision,
     place: &Cell<Option<Place>>,
 ) -> Result<Answer, Problem> {
     let Some(mut taken) = place.take() else {
