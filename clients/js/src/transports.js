@@ -53,6 +53,7 @@ class Transports {
   #isRecalled = false;
   #refusals = 0;
   #isExplained = false;
+  #isAsking = false;
   #isRefused = false;
   #trialAfter = TRIAL.first;
   #cancel = () => {};
@@ -100,8 +101,11 @@ class Transports {
       this.#step(0);
       return;
     }
-    if (!isTransport(reason)) return;
+    // Attempts may fail faster than the server answers.
+    if (!isTransport(reason) || this.#isAsking) return;
+    this.#isAsking = true;
     const { status, why } = await this.#reach(url);
+    this.#isAsking = false;
     const isBusy = status === undefined || status === 429 || status >= 500;
     if (!isBusy && why) this.#isRefused = true;
     else if (!isBusy && this.#opened === this.#current) this.#refused(SWALLOWED.test(reason));
