@@ -29,12 +29,13 @@ def synchronous(origin: str) -> None:
         heard.put((told["channel"], told["data"]))
 
     client.on("connect", lambda: connected.put(True))
-    client.connect(origin, transports=["websocket"])
+    client.connect(origin)
     connected.get(timeout=PATIENCE)
     room = "python/sync"
     first = client.call("subscribe", {"channel": room}, timeout=PATIENCE)
     assert first["offset"] == 0, first
-    ok("python-socketio: subscribes with an acknowledgement")
+    assert client.transport() == "websocket", client.transport()
+    ok("python-socketio: upgrades, and subscribes with an acknowledgement")
     client.call("publish", {"channel": room, "data": {"text": "Grüße"}}, timeout=PATIENCE)
     assert heard.get(timeout=PATIENCE) == (room, {"text": "Grüße"})
     at = client.call("publish", {"channel": room, "data": b"\x00\x01\xff"}, timeout=PATIENCE)
@@ -46,7 +47,7 @@ def synchronous(origin: str) -> None:
     print("kill", flush=True)
     connected.get(timeout=PATIENCE)
     other = socketio.SimpleClient()
-    other.connect(origin, transports=["websocket"])
+    other.connect(origin, transports=["polling"])
     other.call("publish", {"channel": room, "data": "meanwhile"})
     since = {"epoch": at["epoch"], "offset": at["offset"]}
     again = client.call("subscribe", {"channel": room, "since": since}, timeout=PATIENCE)

@@ -39,9 +39,9 @@ pub(crate) use hosts::is_known as is_known_host;
 pub(crate) use listening::{ensure_free, listen};
 pub(crate) use origins::{explanation as origin_explanation, rejected};
 use raw_head::RawHead;
-pub(crate) use routes::Routes;
 #[cfg(test)]
 pub(crate) use routes::Spoken;
+pub(crate) use routes::{Routes, speak_socketio};
 pub(crate) use stream::{Rewound, Stream};
 pub(crate) use tls::Certificates;
 pub(crate) use upgrade::{TurnedAway, Upgrade, Way, admit_request, approach, has_room, upgrade};

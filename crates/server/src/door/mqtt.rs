@@ -71,6 +71,7 @@ pub(super) async fn receive(
                         address: Some(place.address()),
                     })
                 }),
+                upgrades: None,
             };
             worker.open_stream(stream, guest, place);
         }

@@ -9,7 +9,10 @@ use offhook_dialects::{
     socketio::{self, SocketIo},
 };
 
-use crate::{config::Config, worker::Speaker};
+use crate::{
+    config::Config,
+    worker::{CarriedId, Speaker},
+};
 
 /// The paths of the server's WebSockets, and the dialects at each.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(crate) struct Spoken {
     pub(crate) subprotocol: Option<&'static str>,
     /// Whether the rest of the request is right; if not, what is wrong with it.
     pub(crate) check: fn(&Request) -> Result<(), &'static str>,
+    /// The polled connection with which the handshake wants to go on, if the dialect has such.
+    pub(crate) upgrades: fn(&Request) -> Option<CarriedId>,
     /// Creates the state of a new connection.
     pub(crate) begin: fn(&Config) -> Speaker,
 }
@@ -48,15 +53,15 @@ pub(super) fn speak_mqtt(config: &Config) -> Speaker {
     Speaker::Other(Box::new(Box::new(Mqtt::new(config.messages.max_bytes))))
 }
 
-/// The state of a new connection that speaks Socket.IO over a WebSocket.
-fn speak_socketio(config: &Config) -> Speaker {
+/// The state of a new connection that speaks Socket.IO, and may be upgraded to a WebSocket.
+pub(crate) fn speak_socketio(config: &Config, can_upgrade: bool) -> Speaker {
     let settings = socketio::Settings {
         ping_interval: config.socketio.ping_interval,
         ping_timeout: config.socketio.ping_timeout,
         max_payload: config.messages.max_bytes,
         recovery: config.socketio.recovery,
         calls_backend: config.socketio.calls_backend,
-        can_upgrade: false,
+        can_upgrade,
     };
     Speaker::Other(Box::new(Box::new(SocketIo::new(settings))))
 }
@@ -75,10 +80,18 @@ fn check_engine_io(request: &Request) -> Result<(), &'static str> {
     if !query().any(|pair| pair == "transport=websocket") {
         return Err("expected transport=websocket in the query");
     }
-    if query().any(|pair| pair.starts_with("sid=")) {
-        return Err("there is no such session to upgrade");
+    if session_of(request).is_some_and(|id| id.is_none()) {
+        return Err("sid: not one that this server gave");
     }
     Ok(())
+}
+
+/// The polled connection that a handshake of Engine.IO is to go on with; the inner is none if its id
+/// is not one of this server.
+fn session_of(request: &Request) -> Option<Option<CarriedId>> {
+    let pairs = request.query()?.split('&');
+    let mut sids = pairs.filter_map(|pair| pair.strip_prefix("sid="));
+    sids.next().map(|sid| sid.parse().ok())
 }
 
 impl Routes {
@@ -87,23 +100,27 @@ impl Routes {
         let native = Spoken {
             subprotocol: Some(native::SUBPROTOCOL),
             check: |_| Ok(()),
+            upgrades: |_| None,
             begin: |_| Speaker::Native(native::Native::default()),
         };
         // Clients of JSON-RPC offer no subprotocol.
         let rpc = Spoken {
             subprotocol: None,
             check: |_| Ok(()),
+            upgrades: |_| None,
             begin: |_| Speaker::Other(Box::new(Box::<Rpc>::default())),
         };
         let mqtt = Spoken {
             subprotocol: Some(mqtt::SUBPROTOCOL),
             check: |_| Ok(()),
+            upgrades: |_| None,
             begin: speak_mqtt,
         };
         let socketio = Spoken {
             subprotocol: None,
             check: check_engine_io,
-            begin: speak_socketio,
+            upgrades: |request| session_of(request).flatten(),
+            begin: |config| speak_socketio(config, false),
         };
         let bare = config.socketio.path.trim_end_matches('/');
         Self(Vec::new())

@@ -63,6 +63,7 @@ pub(crate) fn upgrade(
         }
     };
     let approach = approach(worker, decision.request(), place, Places::Handshake);
+    let upgrades = (spoken.upgrades)(decision.request());
     let accepted = decision.accept();
     Ok(Upgrade {
         response: accepted.response,
@@ -72,6 +73,7 @@ pub(crate) fn upgrade(
             identity,
             approach,
             peer: Some(place.peer()),
+            upgrades,
         },
     })
 }

@@ -90,6 +90,7 @@ async fn handle(
             identity: admitted.map_err(events::turned_away)?,
             approach,
             peer: client_of(&request).peer,
+            upgrades: None,
         };
         return begin(worker, request.method(), guest, another);
     };

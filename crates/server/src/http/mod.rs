@@ -5,6 +5,7 @@ mod admin;
 mod api;
 mod carried;
 mod cors;
+mod engine_io;
 mod events;
 mod files;
 mod health;
@@ -148,6 +149,10 @@ async fn respond(
             Answered::Events,
             carried::serve(worker, request, place).await,
         );
+    }
+    if engine_io::is_at(worker, path) && !request.headers().contains_key(UPGRADE) {
+        let answer = engine_io::serve(worker, request, place).await;
+        return (Answered::Events, answer.map(Either::Left));
     }
     if let Some(form) = events::form(path) {
         let answer = events::serve(worker, &request, form, place).await;

@@ -14,6 +14,7 @@ mod naming;
 mod orders;
 mod outboxes;
 mod outlet;
+mod polling;
 mod refilling;
 mod replies;
 mod shared;
@@ -63,6 +64,8 @@ pub(crate) use live::Live;
 pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::{Errand, Goodbye, Order, Orders};
 use outboxes::Outboxes;
+use polling::AllPolled;
+pub(crate) use polling::{Polling, Unpolled};
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
 pub(crate) use stopping::{Lease, Phase};
@@ -92,6 +95,7 @@ pub(crate) struct Worker {
     mail: Arc<Notify>,
     unfinished: Unfinished,
     carried: AllCarried,
+    polled: AllPolled,
     /// Tasks that serve a connection.
     connections: Cell<usize>,
     /// Notified when the last of these tasks has ended.
@@ -111,6 +115,8 @@ pub(crate) struct Guest {
     pub(crate) approach: Option<Box<Approach>>,
     /// Its connection in logs.
     pub(crate) peer: Option<Peer>,
+    /// The polled connection that goes on over this WebSocket.
+    pub(crate) upgrades: Option<CarriedId>,
 }
 
 /// The identity in a token that was verified.
@@ -226,6 +232,7 @@ impl Worker {
             mail: Arc::clone(mail),
             unfinished: Unfinished::default(),
             carried: AllCarried::default(),
+            polled: AllPolled::default(),
             connections: Cell::new(0),
             emptied: Notify::new(),
             anonymous: Arc::new(Identity::stranger()),
@@ -248,7 +255,10 @@ impl Worker {
 
     /// Makes a connection of an open WebSocket.
     pub(crate) fn open(self: &Rc<Self>, socket: WebSocket, guest: Guest, place: Place) {
-        spawn_local(websocket::serve(self, socket, guest, place));
+        match guest.upgrades {
+            Some(id) => self.probe(id, socket, place),
+            None => drop(spawn_local(websocket::serve(self, socket, guest, place))),
+        }
     }
 
     /// Makes a connection of a stream that is not a WebSocket.

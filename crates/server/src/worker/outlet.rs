@@ -43,6 +43,11 @@ pub(crate) trait Transport: fmt::Debug {
     /// Sends what was put before, then ends the connection.
     fn close(&self, code: CloseCode, reason: &str);
 
+    /// The WebSocket that has taken its place; everything goes there then.
+    fn socket(&self) -> Option<Sender> {
+        None
+    }
+
     /// Asks for proof that everything put before has arrived; the proof is
     /// [`Engine::handle_receipt`](offhook_engine::Engine::handle_receipt) with this number. `false`
     /// if too much is unsent to ask now, none if this transport cannot prove anything.
@@ -64,10 +69,11 @@ impl Outlet {
         match (self, message) {
             (Self::WebSocket(sender), Payload::Text(text)) => sender.put(text).map_err(gone),
             (Self::WebSocket(sender), Payload::Binary(bytes)) => sender.put(bytes).map_err(gone),
-            (Self::Other(transport), Payload::Text(text)) => {
-                transport.put(Kind::Text, text.as_bytes())
-            }
-            (Self::Other(transport), Payload::Binary(bytes)) => transport.put(Kind::Binary, &bytes),
+            (Self::Other(transport), message) => match (transport.socket(), message) {
+                (Some(sender), message) => Self::WebSocket(sender).put(message),
+                (None, Payload::Text(text)) => transport.put(Kind::Text, text.as_bytes()),
+                (None, Payload::Binary(bytes)) => transport.put(Kind::Binary, &bytes),
+            },
         }
     }
 
@@ -86,7 +92,10 @@ impl Outlet {
     pub(crate) fn put_prepared(&self, messages: &[Prepared]) -> Result<usize, Gone> {
         match self {
             Self::WebSocket(sender) => sender.put_prepared(messages).map_err(gone),
-            Self::Other(transport) => put_each(&**transport, messages),
+            Self::Other(transport) => match transport.socket() {
+                Some(sender) => sender.put_prepared(messages).map_err(gone),
+                None => put_each(&**transport, messages),
+            },
         }
     }
 
@@ -97,7 +106,10 @@ impl Outlet {
     pub(crate) fn write_prepared(&self, messages: &[Prepared]) -> Result<usize, Gone> {
         match self {
             Self::WebSocket(sender) => sender.write_prepared(messages).map_err(gone),
-            Self::Other(transport) => put_each(&**transport, messages),
+            Self::Other(transport) => match transport.socket() {
+                Some(sender) => sender.write_prepared(messages).map_err(gone),
+                None => put_each(&**transport, messages),
+            },
         }
     }
 
@@ -105,7 +117,10 @@ impl Outlet {
     pub(crate) fn unsent(&self) -> usize {
         match self {
             Self::WebSocket(sender) => sender.buffered_amount(),
-            Self::Other(transport) => transport.unsent(),
+            Self::Other(transport) => match transport.socket() {
+                Some(sender) => sender.buffered_amount(),
+                None => transport.unsent(),
+            },
         }
     }
 
@@ -113,7 +128,10 @@ impl Outlet {
     pub(crate) async fn room(&self) -> Result<(), Gone> {
         match self {
             Self::WebSocket(sender) => sender.room().await.map_err(gone),
-            Self::Other(transport) => poll_fn(|cx| transport.poll_room(cx)).await,
+            Self::Other(transport) => match transport.socket() {
+                Some(sender) => sender.room().await.map_err(gone),
+                None => poll_fn(|cx| transport.poll_room(cx)).await,
+            },
         }
     }
 
@@ -122,7 +140,10 @@ impl Outlet {
         match self {
             // The connection may already be closing: the first close stands.
             Self::WebSocket(sender) => drop(sender.close(code, reason)),
-            Self::Other(transport) => transport.close(code, reason),
+            Self::Other(transport) => match transport.socket() {
+                Some(sender) => drop(sender.close(code, reason)),
+                None => transport.close(code, reason),
+            },
         }
     }
 
@@ -132,7 +153,10 @@ impl Outlet {
             // A closing connection is not asked any more.
             Self::WebSocket(sender) => sender.mark(number).unwrap_or(true),
             // If nothing can be proven, asking again does not help.
-            Self::Other(transport) => transport.mark(number).unwrap_or(true),
+            Self::Other(transport) => match transport.socket() {
+                Some(sender) => sender.mark(number).unwrap_or(true),
+                None => transport.mark(number).unwrap_or(true),
+            },
         }
     }
 }

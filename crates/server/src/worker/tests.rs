@@ -59,6 +59,7 @@ fn connect(worker: &Rc<Worker>, outlet: Outlet) -> Connection {
         identity: None,
         approach: None,
         peer: None,
+        upgrades: None,
     };
     let mut connecting = Connecting::new(outlet, guest);
     let connect = Incoming::Text(r#"{"type":"connect","id":1,"lineage":true}"#);

@@ -55,14 +55,50 @@ pub(super) fn serve(
     }
 }
 
+/// Serves a connection that began over another transport, until it ends. It is rare: its task need not
+/// be small.
+pub(super) async fn go_on(connection: Connection, socket: &mut WebSocket) {
+    let mut client = Client {
+        connection,
+        socket,
+        receiving: Receiving::default(),
+    };
+    client.wait(Taken::AwaitsAnswer).await;
+    while let Some(taken) = poll_fn(|cx| client.poll_messages(cx)).await {
+        client.wait(taken).await;
+    }
+}
+
+/// The same for one whose client has not connected yet.
+pub(super) async fn serve_connecting(
+    lease: &Lease,
+    socket: &mut WebSocket,
+    connecting: Connecting,
+) {
+    if let Some(connection) = until_connected(lease, socket, connecting).await {
+        go_on(connection, socket).await;
+    }
+}
+
 /// Waits until the client has connected; closes the connection if it does not.
 async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Guest) -> Option<Connection> {
+    let mut connecting = Connecting::new(socket.sender().into(), guest);
+    // A client that can't be told anything is noticed by receiving from it.
+    let _lost = connecting.opened();
+    until_connected(lease, socket, connecting).await
+}
+
+async fn until_connected(
+    lease: &Lease,
+    socket: &mut WebSocket,
+    connecting: Connecting,
+) -> Option<Connection> {
     let worker = lease.worker();
     let within = worker.shared.config.connections.connect_timeout;
     let client = guest.peer.map(refused::Client::at).unwrap_or_default();
     let mut stopping = worker.stopping();
     let connected = tokio::select! {
-        connected = introduction(worker, socket, guest) => connected,
+        connected = introduction(worker, socket, connecting) => connected,
         () = sleep(within) => {
             Err(Ended::Close(CloseCode::POLICY_VIOLATION, "no connect was received in time"))
         }
@@ -85,10 +121,8 @@ async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Guest) -> Option<
 async fn introduction(
     worker: &Rc<Worker>,
     socket: &mut WebSocket,
-    guest: Guest,
+    mut connecting: Connecting,
 ) -> Result<Connection, Ended> {
-    let mut connecting = Connecting::new(socket.sender().into(), guest);
-    connecting.opened()?;
     let mut receiving = Receiving::default();
     loop {
         let received = poll_fn(|cx| {

@@ -41,6 +41,7 @@ mod secrets;
 mod sessions;
 mod slow_connection;
 mod socketio;
+mod socketio_polling;
 mod sse;
 mod starting;
 mod stopping;

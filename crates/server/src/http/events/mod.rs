@@ -123,6 +123,7 @@ async fn open(
         identity,
         approach,
         peer: Some(peer),
+        upgrades: None,
     };
     Box::pin(worker.stream(guest)).await
 }

@@ -15,12 +15,12 @@ const DIGITS: usize = 36;
 
 impl CarriedId {
     /// None if the system has no randomness.
-    pub(super) fn random(worker: u16) -> Option<Self> {
+    pub(in crate::worker) fn random(worker: u16) -> Option<Self> {
         let secret = u128::from_be_bytes(random_bytes().ok()?);
         Some(Self { worker, secret })
     }
 
-    pub(super) const fn worker(self) -> u16 {
+    pub(in crate::worker) const fn worker(self) -> u16 {
         self.worker
     }
 }

@@ -9,14 +9,21 @@ use crate::{tokens::random_bytes, worker::speaker::Speaker};
 impl Connecting {
     /// Lets the dialect speak first, if it does.
     pub(in crate::worker) fn opened(&mut self) -> Result<(), Ended> {
-        let Some(speaker @ Speaker::Other(_)) = &mut self.speaker else {
+        let Some(Speaker::Other(_)) = self.speaker else {
             return Ok(());
         };
-        let Ok(id) = random_bytes::<16>() else {
-            return Err(Ended::Close(CloseCode::TRY_AGAIN_LATER, "no random bytes"));
-        };
+        match random_bytes::<16>() {
+            Ok(id) => self.opened_as(&HEXLOWER.encode(&id)),
+            Err(_) => Err(Ended::Close(CloseCode::TRY_AGAIN_LATER, "no random bytes")),
+        }
+    }
+
+    /// The same, for a connection that has an id.
+    pub(in crate::worker) fn opened_as(&mut self, id: &str) -> Result<(), Ended> {
         let mut out = Vec::new();
-        speaker.with(|dialect| dialect.opened(&HEXLOWER.encode(&id), &mut out));
+        if let Some(speaker) = &mut self.speaker {
+            speaker.with(|dialect| dialect.opened(id, &mut out));
+        }
         for message in out {
             self.outlet.put(message).map_err(|_| Ended::Lost)?;
         }

@@ -24,6 +24,7 @@ fn connect(worker: &Rc<Worker>, list: &Rc<List>) -> Connection {
         identity: None,
         approach: None,
         peer: None,
+        upgrades: None,
     };
     let mut connecting = Connecting::new(list.outlet(), guest);
     match connecting.receive(worker, Incoming::Text("+chat")) {

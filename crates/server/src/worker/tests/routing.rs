@@ -15,6 +15,7 @@ async fn a_dialect_is_added_by_a_line_of_routing_and_shares_channels_with_native
     let lines = Spoken {
         subprotocol: None,
         check: |_| Ok(()),
+        upgrades: |_| None,
         begin: |_| Speaker::Other(Box::new(Box::new(Lines::default()))),
     };
     let server = start_with(config, |routes| routes.with("/lines", lines)).unwrap();

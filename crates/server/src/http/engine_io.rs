@@ -1,0 +1,197 @@
+//! Engine.IO's long-polling at the path of Socket.IO: what a request asks for is passed to the worker
+//! that has the connection. `docs/dialects/socketio.md` specifies it.
+
+use std::{cell::Cell, rc::Rc};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN},
+};
+use offhook::protocol::handshake::ServerDecision;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::{
+    Answer,
+    api::{Body, Problem, json_answer},
+    checked, client_of, cors, events,
+};
+use crate::{
+    auth::Places,
+    door::{Peer, Place, admit_request, approach, speak_socketio},
+    worker::{CarriedId, Guest, Polling, Unpolled, Worker},
+};
+
+/// A refusal in the words of Engine.IO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    Transport,
+    Unknown,
+    Method,
+    Request,
+    Version,
+}
+
+impl Refused {
+    fn answer(self) -> Answer {
+        let (code, message) = match self {
+            Self::Transport => (0, "Transport unknown"),
+            Self::Unknown => (1, "Session ID unknown"),
+            Self::Method => (2, "Bad handshake method"),
+            Self::Request => (3, "Bad request"),
+            Self::Version => (5, "Unsupported protocol version"),
+        };
+        let body = json!({"code": code, "message": message}).to_string();
+        json_answer(StatusCode::BAD_REQUEST, body)
+    }
+}
+
+/// Whether a path is that of Socket.IO.
+pub(super) fn is_at(worker: &Worker, path: &str) -> bool {
+    let bare = worker.shared.config.socketio.path.trim_end_matches('/');
+    let rest = path.strip_prefix(bare);
+    rest.is_some_and(|rest| rest.is_empty() || rest == "/")
+}
+
+/// Answers a request.
+pub(super) async fn serve(
+    worker: &Rc<Worker>,
+    request: Request<Incoming>,
+    place: &Cell<Option<Place>>,
+) -> Answer {
+    let origin = request.headers().get(ORIGIN).cloned();
+    let mut answer = match checked(worker, &request) {
+        Ok(decision) => match handle(worker, request, &decision, place).await {
+            Ok(answer) => answer,
+            Err(problem) => {
+                worker.note_refused("request", &problem);
+                problem.answer()
+            }
+        },
+        Err(problem) => problem.answer(),
+    };
+    cors::let_read(origin.as_ref(), answer.headers_mut());
+    answer
+}
+
+async fn handle(
+    worker: &Rc<Worker>,
+    request: Request<Incoming>,
+    decision: &ServerDecision,
+    place: &Cell<Option<Place>>,
+) -> Result<Answer, Problem> {
+    if *request.method() == Method::OPTIONS {
+        return Ok(cors::preflight(
+            &[Method::GET, Method::POST],
+            events::FIELDS,
+        ));
+    }
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let field = |name: &str| {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let mut found = pairs.filter(|(key, _)| *key == name);
+        found.next().map(|(_, value)| value)
+    };
+    if field("EIO") != Some("4") {
+        return Ok(Refused::Version.answer());
+    }
+    match field("transport") {
+        Some("polling") => {}
+        Some("websocket") => return Ok(Refused::Request.answer()),
+        _ => return Ok(Refused::Transport.answer()),
+    }
+    let Some(sid) = field("sid") else {
+        if *request.method() != Method::GET {
+            return Ok(Refused::Method.answer());
+        }
+        return begin(worker, decision, place, client_of(&request).peer).await;
+    };
+    let Ok(id) = sid.parse() else {
+        return Ok(Refused::Unknown.answer());
+    };
+    match *request.method() {
+        Method::GET => Ok(poll(worker, id).await),
+        Method::POST => post(worker, id, request).await,
+        _ => Ok(Refused::Request.answer()),
+    }
+}
+
+/// Begins a connection, and answers with the server's greeting.
+async fn begin(
+    worker: &Rc<Worker>,
+    decision: &ServerDecision,
+    place: &Cell<Option<Place>>,
+    peer: Option<Peer>,
+) -> Result<Answer, Problem> {
+    let Some(mut taken) = place.take() else {
+        return Err(Problem::bad("this connection is already a WebSocket"));
+    };
+    let admitted = admit_request(worker, decision.request(), &mut taken);
+    let approach = approach(worker, decision.request(), &taken, Places::Request);
+    let another = taken.another();
+    place.set(Some(taken));
+    let guest = Guest {
+        speaker: speak_socketio(&worker.shared.config, true),
+        identity: admitted.map_err(events::turned_away)?,
+        approach,
+        peer,
+        upgrades: None,
+    };
+    let busy = |detail: &str| {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Problem::new(status, "too_many_connections", detail)
+    };
+    let another = another.filter(|place| !place.is_over());
+    let another = another.ok_or_else(|| busy("the server has reached its limit of connections"))?;
+    let id = worker
+        .begin_polled(guest, another)
+        .ok_or_else(|| busy("the system can't provide random bytes"))?;
+    Ok(poll(worker, id).await)
+}
+
+async fn poll(worker: &Worker, id: CarriedId) -> Answer {
+    let (done, answered) = oneshot::channel();
+    worker.polling(id, Polling::Poll { done });
+    match answered.await.unwrap_or(Err(Unpolled::Unknown)) {
+        Ok(payload) => text(payload),
+        Err(wrong) => refused(wrong).answer(),
+    }
+}
+
+async fn post(
+    worker: &Worker,
+    id: CarriedId,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let config = &worker.shared.config;
+    let limit = (config.messages.max_bytes, "messages.max_bytes");
+    let body = Body::read(request, &worker.shared.memory, limit, config.api.body_timeout).await?;
+    let Ok(payload) = String::from_utf8(body.bytes.into()) else {
+        return Ok(Refused::Request.answer());
+    };
+    let (done, handled) = oneshot::channel();
+    worker.polling(id, Polling::Post { payload, done });
+    Ok(match handled.await.unwrap_or(Err(Unpolled::Unknown)) {
+        Ok(()) => text("ok".to_owned()),
+        Err(wrong) => refused(wrong).answer(),
+    })
+}
+
+fn refused(wrong: Unpolled) -> Refused {
+    match wrong {
+        Unpolled::Unknown => Refused::Unknown,
+        Unpolled::Overlap | Unpolled::Invalid => Refused::Request,
+    }
+}
+
+fn text(body: String) -> Answer {
+    let mut answer = Response::new(Full::from(Bytes::from(body)));
+    let headers = answer.headers_mut();
+    let plain = HeaderValue::from_static("text/plain; charset=UTF-8");
+    headers.insert(CONTENT_TYPE, plain);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

@@ -1,0 +1,54 @@
+//! A WebSocket to which the client of a polled connection wants to upgrade: it is tried first, and then
+//! passed to the worker that has the connection.
+
+use std::rc::Rc;
+
+use offhook::{Message, WebSocket, protocol::CloseCode};
+use offhook_dialects::socketio::packet::Engine;
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{CarriedId, Polling};
+use crate::{
+    door::Place,
+    worker::{Worker, stopping::Lease},
+};
+
+const PROBE: &str = "probe";
+
+/// Tries a WebSocket until the client upgrades to it.
+pub(super) async fn probe(worker: Rc<Worker>, id: CarriedId, mut socket: WebSocket, place: Place) {
+    let lease = Lease::new(&worker);
+    let within = worker.shared.config.connections.connect_timeout;
+    let upgrades = timeout(within, until_upgrade(&worker, id, &mut socket)).await;
+    if upgrades.unwrap_or(false) {
+        let (socket, place) = (Box::new(socket), Box::new(place));
+        worker.polling(id, Polling::Upgrade { socket, place });
+    } else {
+        worker.polling(id, Polling::ProbeFailed);
+        // How it ended no longer matters.
+        let _closed = socket
+            .close(CloseCode::POLICY_VIOLATION, "no upgrade")
+            .await;
+    }
+    drop(lease);
+}
+
+/// Whether the client upgrades.
+async fn until_upgrade(worker: &Worker, id: CarriedId, socket: &mut WebSocket) -> bool {
+    while let Ok(Some(Message::Text(text))) = socket.recv().await {
+        let packet = Engine::read(&text);
+        if packet == Ok(Engine::Upgrade) {
+            return true;
+        }
+        if packet != Ok(Engine::Ping(PROBE)) {
+            return false;
+        }
+        let (done, known) = oneshot::channel();
+        worker.polling(id, Polling::Probe { done });
+        let is_known = matches!(known.await, Ok(Ok(())));
+        if !is_known || socket.send(Engine::Pong(PROBE).write()).await.is_err() {
+            return false;
+        }
+    }
+    false
+}
