@@ -191,5 +191,5 @@ export class Outbox {
 }
 
 function notQueued() {
-  return new OffhookError('offline', 'no connection, or a busy one', { retry: 'later' });
+  return new OffhookError('offline', 'not connected, or busy', { retry: 'later' });
 }
