@@ -38,7 +38,7 @@ export function install(environment) {
   return Object.assign(environment, {
     transports,
     open: (url, protocols) => transports.open(url, protocols),
-    recall: async (url, allowed) => transports.recall(url, allowed),
+    recall: async (url, client, allowed) => transports.recall(url, client, allowed),
     fallBack: (end, client) => transports.failed(end, client),
   });
 }
@@ -50,6 +50,7 @@ class Transports {
   #current = 0;
   // The transport of the newest connection.
   #opened = 0;
+  #client;
   #isRecalled = false;
   #refusals = 0;
   #isExplained = false;
@@ -64,7 +65,8 @@ class Transports {
   }
 
   /** Called before each attempt. */
-  recall(url, allowed = BEST_FIRST) {
+  recall(url, client, allowed = BEST_FIRST) {
+    this.#client = client;
     if (this.#isRecalled) return;
     this.#isRecalled = true;
     this.#allowed = BEST_FIRST.filter((name) => allowed.includes(name));
@@ -80,11 +82,11 @@ class Transports {
     const socket = this.#make(this.#current, url, protocols);
     const name = this.#allowed[this.#current];
     if (name === 'websocket') {
-      socket.addEventListener?.('message', () => { this.#refusals = 0; }, { once: true });
+      socket.addEventListener?.('message', () => this.#works(name), { once: true });
       return socket;
     }
     socket.onworks = () => {
-      this.#refusals = 0;
+      this.#works(name);
       remember(this.#environment, url, name);
       this.#tryBetter(url, protocols, socket);
     };
@@ -92,8 +94,15 @@ class Transports {
     return socket;
   }
 
+  /** The first message came, which is the `welcome` or goes before it. */
+  #works(name) {
+    this.#refusals = 0;
+    if (this.#client) this.#client.transport = name;
+  }
+
   /** A connection ended before its `welcome`. Warns once why, if the server says so. */
   async failed({ url, code, reason }, client) {
+    this.#client = client;
     // Another code is the server's word, which shows that the transport works.
     if (code !== 1006 || this.#isRefused) return;
     // The server is busy, and refuses more than this transport.
