@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -27,7 +27,7 @@ const NO_LIMIT: usize = usize::MAX;
 pub(crate) struct Admission {
     open: AtomicUsize,
     /// The number of the next connection.
-    next: AtomicU64,
+    next: AtomicU32,
     most: AtomicUsize,
     /// Connections by address; only used if they are limited.
     addresses: Mutex<HashMap<IpAddr, usize>>,
@@ -39,7 +39,7 @@ impl Admission {
     pub(crate) fn new(limits: &Connections, now: Instant) -> Arc<Self> {
         Arc::new(Self {
             open: AtomicUsize::new(0),
-            next: AtomicU64::new(1),
+            next: AtomicU32::new(1),
             most: AtomicUsize::new(limits.max),
             addresses: Mutex::default(),
             most_per_address: AtomicUsize::new(limits.max_per_address.unwrap_or(NO_LIMIT)),
@@ -67,16 +67,16 @@ impl Admission {
         }
         let (is_counted, over) = self.count(address);
         let admission = Arc::clone(self);
-        Some(Place {
+        let mut place = Place {
             admission,
             number: self.next.fetch_add(1, Ordering::Relaxed),
             address,
-            over: before >= most_at_all,
-            over_by_address: over,
-            is_counted,
-            counted: false,
-            has_requested: false,
-        })
+            flags: 0,
+        };
+        place.set(OVER, before >= most_at_all);
+        place.set(OVER_BY_ADDRESS, over);
+        place.set(BY_ADDRESS, is_counted);
+        Some(place)
     }
 
     /// Counts a connection by its address, if that is limited: whether it was, and exceeds the limit.
@@ -126,38 +126,53 @@ impl Admission {
 /// Names a connection in logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
-    /// The connection's number, from 1 in each process.
-    pub(crate) number: u64,
+    /// The connection's number, from 1 in each process; it begins again after 2^32.
+    pub(crate) number: u32,
     /// Where the client is; of IPv6 the first 64 bits.
     pub(crate) address: IpAddr,
 }
 
-/// A connection's place, freed on drop.
+/// It exceeds the limit of all connections.
+const OVER: u8 = 1;
+/// It exceeds the limit of its address.
+const OVER_BY_ADDRESS: u8 = 2;
+/// It is counted by its address.
+const BY_ADDRESS: u8 = 4;
+/// Its handshake was already counted, before TLS.
+const COUNTED: u8 = 8;
+/// A request has opened a connection to the engine on it.
+const REQUESTED: u8 = 16;
+
+/// A connection's place, freed on drop. Each connection's task holds one, so it is kept small.
 #[derive(Debug)]
 pub(crate) struct Place {
     admission: Arc<Admission>,
-    number: u64,
+    number: u32,
     address: IpAddr,
-    /// Whether it exceeds the limit of all connections.
-    over: bool,
-    /// Whether it exceeds the limit of its address.
-    over_by_address: bool,
-    /// Whether it is counted by its address.
-    is_counted: bool,
-    /// Whether its handshake was already counted, before TLS.
-    counted: bool,
-    /// Whether a request has opened a connection to the engine on it.
-    has_requested: bool,
+    /// What holds of the constants above.
+    flags: u8,
 }
 
 impl Place {
+    const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    const fn set(&mut self, flag: u8, holds: bool) {
+        if holds {
+            self.flags |= flag;
+        } else {
+            self.flags &= !flag;
+        }
+    }
+
     /// Whether this connection may perform its handshake now. Only the first call counts.
     pub(crate) fn handshake(&mut self, now: Instant) -> bool {
-        if self.counted {
-            return true;
+        if !self.has(COUNTED) {
+            let is_let = self.admission.handshake(self.address, now);
+            self.set(COUNTED, is_let);
         }
-        self.counted = self.admission.handshake(self.address, now);
-        self.counted
+        self.has(COUNTED)
     }
 
     /// The name of the connection in logs.
@@ -174,11 +189,13 @@ impl Place {
         if address == self.address {
             return;
         }
-        if self.is_counted {
+        if self.has(BY_ADDRESS) {
             self.admission.uncount(self.address);
         }
         self.address = address;
-        (self.is_counted, self.over_by_address) = self.admission.count(address);
+        let (is_counted, over) = self.admission.count(address);
+        self.set(BY_ADDRESS, is_counted);
+        self.set(OVER_BY_ADDRESS, over);
     }
 
     /// Where the client is.
@@ -195,22 +212,23 @@ impl Place {
     /// Whether a request on this connection may open a connection to the engine now. Each counts as a
     /// handshake, as it would on a connection of its own.
     pub(crate) fn request(&mut self, now: Instant) -> bool {
-        if std::mem::replace(&mut self.has_requested, true) {
+        if self.has(REQUESTED) {
             return self.admission.handshake(self.address, now);
         }
+        self.set(REQUESTED, true);
         self.handshake(now)
     }
 
     /// Whether it exceeds the limit, and only exists to be told so.
     pub(crate) const fn is_over(&self) -> bool {
-        self.over || self.over_by_address
+        self.has(OVER | OVER_BY_ADDRESS)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.admission.open.fetch_sub(1, Ordering::Relaxed);
-        if self.is_counted {
+        if self.has(BY_ADDRESS) {
             self.admission.uncount(self.address);
         }
     }
