@@ -28,7 +28,6 @@ use offhook_engine::{
     Ask, ChannelName, ErrorCode, Identity, NoAnswer, Refusal, RuleBook, SessionId, Verdict,
     VerdictId, Wish,
 };
-use serde_json::Value;
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::{LocalSet, spawn_local},

@@ -63,7 +63,7 @@ pub(super) async fn serve(
     place: &Cell<Option<Place>>,
 ) -> Answer {
     let origin = request.headers().get(ORIGIN).cloned();
-    let mut answer = match checked(worker, &request) {
+    let mut answer = match checked(worker, &request, client_of(&request)) {
         Ok(decision) => match handle(worker, request, &decision, place).await {
             Ok(answer) => answer,
             Err(problem) => {
@@ -168,7 +168,13 @@ async fn post(
 ) -> Result<Answer, Problem> {
     let config = &worker.shared.config;
     let limit = (config.messages.max_bytes, "messages.max_bytes");
-    let body = Body::read(request, &worker.shared.memory, limit, config.api.body_timeout).await?;
+    let body = Body::read(
+        request,
+        &worker.shared.memory,
+        limit,
+        config.api.body_timeout,
+    )
+    .await?;
     let Ok(payload) = String::from_utf8(body.bytes.into()) else {
         return Ok(Refused::Request.answer());
     };

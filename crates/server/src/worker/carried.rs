@@ -117,7 +117,8 @@ impl Carried {
 
     fn send(&self, number: Option<u64>, batch: Batch) {
         if self.is_closed() {
-            return drop(batch.done.send(Err(Wrong::Unknown)));
+            let _sent = batch.done.send(Err(Wrong::Unknown));
+            return;
         }
         let uplink = &mut *self.uplink.borrow_mut();
         let next = uplink.newest + 1;
@@ -129,12 +130,15 @@ impl Carried {
             },
             // The client repeats it, because it did not get the answer.
             Some(number) if number == uplink.newest && is_under_way => {
-                match uplink.repeated.replace(batch.done) {
-                    Some(older) => return drop(older.send(Err(Wrong::Busy))),
-                    None => return,
+                if let Some(older) = uplink.repeated.replace(batch.done) {
+                    let _sent = older.send(Err(Wrong::Busy));
                 }
+                return;
             }
-            Some(number) if number < next => return drop(batch.done.send(Ok(()))),
+            Some(number) if number < next => {
+                let _sent = batch.done.send(Ok(()));
+                return;
+            }
             Some(_) if is_under_way => Wrong::Busy,
             None if uplink.batch.is_some() => Wrong::Busy,
             Some(_) | None => {
@@ -145,7 +149,7 @@ impl Carried {
             }
         };
         // The client may have closed its request already.
-        drop(batch.done.send(Err(refused)));
+        let _sent = batch.done.send(Err(refused));
     }
 
     /// The next batch to handle.
@@ -162,7 +166,7 @@ impl Carried {
         uplink.is_handling = false;
         for done in [Some(done), uplink.repeated.take()].into_iter().flatten() {
             // If the client has closed the request it repeats it, which has no effect.
-            drop(done.send(Ok(())));
+            let _sent = done.send(Ok(()));
         }
     }
 

@@ -106,6 +106,11 @@ pub(super) enum Ended {
 }
 
 impl Connecting {
+    /// Its transport's connection in logs.
+    pub(super) const fn peer(&self) -> Option<Peer> {
+        self.peer
+    }
+
     pub(super) fn new(outlet: Outlet, guest: Guest) -> Self {
         Self {
             outlet,

@@ -95,7 +95,10 @@ async fn until_connected(
 ) -> Option<Connection> {
     let worker = lease.worker();
     let within = worker.shared.config.connections.connect_timeout;
-    let client = guest.peer.map(refused::Client::at).unwrap_or_default();
+    let client = connecting
+        .peer()
+        .map(refused::Client::at)
+        .unwrap_or_default();
     let mut stopping = worker.stopping();
     let connected = tokio::select! {
         connected = introduction(worker, socket, connecting) => connected,

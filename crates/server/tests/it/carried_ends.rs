@@ -97,12 +97,10 @@ async fn a_repeated_request_is_answered_once_its_messages_were_handled() {
         }
     };
     assert_eq!(status, 204, "{answer}");
-    let done = caller.history("done").await;
-    assert_eq!(
-        done.len(),
-        1,
-        "all messages of the request were handled, once"
-    );
+    let history = json!({"type": "history", "channel": "done"});
+    let done = caller.ask(history).await;
+    let done = done["messages"].as_array().unwrap().len();
+    assert_eq!(done, 1, "all messages of the request were handled, once");
     assert_eq!(first.await.0, 204);
 }
 
