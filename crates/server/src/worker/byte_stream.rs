@@ -24,7 +24,7 @@ use super::{
     Guest, Worker,
     connecting::{Connected, Connecting, Ended},
     connection::{Connection, Taken},
-    outlet::{Gone, Kind, Outlet, Transport},
+    outlet::{Gone, Kind, Outlet, Transport, wait},
     stopping::Lease,
 };
 use crate::{
@@ -50,8 +50,8 @@ pub(super) struct Pipe {
     bound: usize,
     /// Wakes the task that writes.
     filled: Notify,
-    /// The task that waits for room.
-    waiting: RefCell<Option<Waker>>,
+    /// The tasks that wait for room: the one that reads, and the one that refills the connection.
+    waiting: RefCell<Vec<Waker>>,
     state: watch::Sender<State>,
 }
 
@@ -87,10 +87,8 @@ impl Pipe {
             moves
         });
         self.filled.notify_one();
-        if state == State::Ended
-            && let Some(waiting) = self.waiting.take()
-        {
-            waiting.wake();
+        if state == State::Ended {
+            self.waiting.take().into_iter().for_each(Waker::wake);
         }
     }
 
@@ -109,10 +107,8 @@ impl Pipe {
 
     fn written(&self) {
         self.writing.set(0);
-        if self.unsent() <= self.bound / 2
-            && let Some(waiting) = self.waiting.take()
-        {
-            waiting.wake();
+        if self.unsent() <= self.bound / 2 {
+            self.waiting.take().into_iter().for_each(Waker::wake);
         }
     }
 }
@@ -138,7 +134,7 @@ impl Transport for Pipe {
         if self.unsent() <= self.bound / 2 {
             return Poll::Ready(Ok(()));
         }
-        *self.waiting.borrow_mut() = Some(cx.waker().clone());
+        wait(&mut self.waiting.borrow_mut(), cx);
         Poll::Pending
     }
 

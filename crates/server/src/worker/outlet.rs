@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::poll_fn,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use offhook::{
@@ -37,7 +37,8 @@ pub(crate) trait Transport: fmt::Debug {
     /// How many bytes are unsent.
     fn unsent(&self) -> usize;
 
-    /// Ready once at most half of the bound is unsent.
+    /// Ready once at most half of the bound is unsent. Several tasks may wait: that of the connection,
+    /// and the one that refills it.
     fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>>;
 
     /// Sends what was put before, then ends the connection.
@@ -177,6 +178,13 @@ fn put_each(transport: &dyn Transport, messages: &[Prepared]) -> Result<usize, G
         unsent = transport.put(kind, message.as_bytes())?;
     }
     Ok(unsent)
+}
+
+/// Adds the task to those that wait; each is there once.
+pub(super) fn wait(waiting: &mut Vec<Waker>, cx: &Context<'_>) {
+    if !waiting.iter().any(|other| other.will_wake(cx.waker())) {
+        waiting.push(cx.waker().clone());
+    }
 }
 
 fn gone(_closing: offhook::Error) -> Gone {

@@ -20,7 +20,7 @@ use super::{
     Guest, Worker,
     connecting::{Connected, Connecting},
     connection::Connection,
-    outlet::{Gone, Kind, Outlet, Transport},
+    outlet::{Gone, Kind, Outlet, Transport, wait},
 };
 
 /// The maximum number of bytes passed to the HTTP library at once. 16 KiB: bytes that it holds do
@@ -43,8 +43,8 @@ struct Inner {
     closed: bool,
     /// Waits for bytes.
     reader: Option<Waker>,
-    /// Waits until there is room.
-    room: Option<Waker>,
+    /// The tasks that wait for room: that of the connection, and the one that refills it.
+    room: Vec<Waker>,
 }
 
 impl Unsent {
@@ -70,10 +70,8 @@ impl Unsent {
             false => Vec::new(),
         };
         let piece = mem::replace(&mut inner.bytes, rest);
-        if inner.bytes.len() <= self.bound / 2
-            && let Some(room) = inner.room.take()
-        {
-            room.wake();
+        if inner.bytes.len() <= self.bound / 2 {
+            inner.room.drain(..).for_each(Waker::wake);
         }
         Poll::Ready(Some(piece.into()))
     }
@@ -107,9 +105,8 @@ impl Unsent {
         let inner = &mut *self.inner.borrow_mut();
         inner.closed = true;
         self.ended.notify_one();
-        for waiting in [inner.reader.take(), inner.room.take()] {
-            waiting.into_iter().for_each(Waker::wake);
-        }
+        inner.reader.take().into_iter().for_each(Waker::wake);
+        inner.room.drain(..).for_each(Waker::wake);
     }
 }
 
@@ -138,7 +135,7 @@ impl Transport for Unsent {
         if inner.bytes.len() <= self.bound / 2 {
             return Poll::Ready(Ok(()));
         }
-        inner.room = Some(cx.waker().clone());
+        wait(&mut inner.room, cx);
         Poll::Pending
     }
 

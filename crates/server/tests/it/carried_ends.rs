@@ -105,6 +105,50 @@ async fn a_repeated_request_is_answered_once_its_messages_were_handled() {
 }
 
 #[tokio::test]
+async fn a_subscription_catches_up_although_a_request_waits_for_room_as_well() {
+    let mut narrow = config();
+    narrow.messages.outbox_bytes = 32 * 1024;
+    let hall = Hall::open(narrow).await;
+    let mut poller = Poller::connected(&hall).await;
+    let subscribe = json!({"type": "subscribe", "id": 2, "channel": "chat"});
+    poller.say(&hall, &[subscribe]).await;
+    poller.until(&hall, "subscribed").await;
+    let mut caller = hall.caller().await;
+    let padding = "x".repeat(9_000);
+    for n in 0..100 {
+        caller.publish("chat", json!([n, padding])).await;
+    }
+    let histories: Vec<_> = (10..16)
+        .map(|id| json!({"type": "history", "id": id, "channel": "chat", "limit": 100}))
+        .collect();
+    poller.number += 1;
+    let asking = Poller {
+        id: poller.id.clone(),
+        number: 0,
+        after: 0,
+    };
+    let posted = asking.post(&hall, poller.number, &histories);
+    tokio::pin!(posted);
+    let (mut next, mut answered) = (0, 0);
+    let mut is_posted = false;
+    while next < 100 || answered < 6 {
+        let heard = tokio::select! {
+            posted = &mut posted, if !is_posted => {
+                assert_eq!(posted.0, 204, "{}", posted.1);
+                is_posted = true;
+                continue;
+            }
+            heard = poller.hear(&hall) => heard,
+        };
+        answered += heard.iter().filter(|m| m["type"] == "history").count();
+        for message in heard.iter().filter(|m| m["type"] == "message") {
+            assert_eq!(message["data"][0], next);
+            next += 1;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_body_for_an_unknown_connection_is_not_received() {
     let hall = Hall::open(config()).await;
     let mut stream = TcpStream::connect(hall.address()).await.unwrap();

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::Wrong;
 use crate::worker::{
-    outlet::{Gone, Kind, Transport},
+    outlet::{Gone, Kind, Transport, wait},
     streaming::Unsent,
 };
 
@@ -104,7 +104,8 @@ struct Inner {
     reached: Option<u32>,
     closed: Option<Closing>,
     end: End,
-    room: Option<Waker>,
+    /// The tasks that wait for room: that of the connection, and the one that refills it.
+    room: Vec<Waker>,
 }
 
 /// Whether the client knows that the connection is closed.
@@ -180,10 +181,8 @@ impl Kept {
         }
         inner.acknowledged(after);
         inner.polled = Some(Instant::now());
-        if inner.bytes <= self.bound / 2
-            && let Some(room) = inner.room.take()
-        {
-            room.wake();
+        if inner.bytes <= self.bound / 2 {
+            inner.room.drain(..).for_each(Waker::wake);
         }
         // A client has one poll at a time, so it has given up the older one.
         if let Some(older) = inner.waiting.replace(done) {
@@ -279,9 +278,7 @@ impl Kept {
             .get_or_insert_with(|| Closing::new(CloseCode::NORMAL, ""));
         drop(mem::take(&mut inner.messages));
         inner.waiting = None;
-        if let Some(room) = inner.room.take() {
-            room.wake();
-        }
+        inner.room.drain(..).for_each(Waker::wake);
     }
 }
 
@@ -310,7 +307,7 @@ impl Transport for Kept {
         if inner.bytes <= self.bound / 2 {
             return Poll::Ready(Ok(()));
         }
-        inner.room = Some(cx.waker().clone());
+        wait(&mut inner.room, cx);
         Poll::Pending
     }
 
@@ -319,9 +316,7 @@ impl Transport for Kept {
         inner
             .closed
             .get_or_insert_with(|| Closing::new(code, reason));
-        if let Some(room) = inner.room.take() {
-            room.wake();
-        }
+        inner.room.drain(..).for_each(Waker::wake);
         self.changed.notify_one();
     }
 

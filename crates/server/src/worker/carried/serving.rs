@@ -92,7 +92,12 @@ async fn run(worker: &Rc<Worker>, carried: &Carried, outlet: &Outlet, served: &m
     let mut stopping = worker.stopping();
     let mut stopping_too = worker.stopping();
     // As long as a WebSocket whose client does not answer.
-    let mut expiry = Expiry::new(interval.unwrap_or_default() + config.keepalive.pong_timeout);
+    let lifetime = interval.unwrap_or_default() + config.keepalive.pong_timeout;
+    // One that was never polled costs its client nothing: it does not stay as long.
+    let mut expiry = Expiry {
+        lifetime,
+        at: Instant::now() + lifetime.min(config.connections.connect_timeout),
+    };
     loop {
         if let Some(Batch { messages, done }) = carried.take_batch() {
             let taken = {
@@ -164,13 +169,6 @@ struct Expiry {
 }
 
 impl Expiry {
-    fn new(lifetime: Duration) -> Self {
-        Self {
-            lifetime,
-            at: Instant::now() + lifetime,
-        }
-    }
-
     /// Waits until the client has not polled for the whole lifetime. May be dropped and called again.
     async fn passed(&mut self, downlink: &Downlink) {
         let Downlink::Polled(kept) = downlink else {

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, oneshot};
 use super::Unpolled;
 use crate::{
     door::Place,
-    worker::outlet::{Gone, Kind, Outlet, Transport},
+    worker::outlet::{Gone, Kind, Outlet, Transport, wait},
 };
 
 /// The most that one answer has, in bytes, unless one record is larger. 64 KiB: the buffer of a
@@ -56,7 +56,8 @@ struct Inner {
     closed: Option<Engine<'static>>,
     /// The client was told that it is closed.
     is_over: bool,
-    room: Option<Waker>,
+    /// The tasks that wait for room: that of the connection, and the one that refills it.
+    room: Vec<Waker>,
 }
 
 /// A payload that was posted.
@@ -162,10 +163,8 @@ impl Polled {
     }
 
     fn make_room(&self, inner: &mut Inner) {
-        if inner.bytes <= self.bound / 2
-            && let Some(room) = inner.room.take()
-        {
-            room.wake();
+        if inner.bytes <= self.bound / 2 {
+            inner.room.drain(..).for_each(Waker::wake);
         }
     }
 
@@ -212,9 +211,7 @@ impl Polled {
     /// Ends the connection with this packet.
     fn shut(&self, inner: &mut Inner, last: Engine<'static>) {
         inner.closed.get_or_insert(last);
-        if let Some(room) = inner.room.take() {
-            room.wake();
-        }
+        inner.room.drain(..).for_each(Waker::wake);
         self.changed.notify_one();
         self.wake.notify_one();
     }
@@ -270,7 +267,7 @@ impl Transport for Polled {
         if inner.bytes <= self.bound / 2 {
             return Poll::Ready(Ok(()));
         }
-        inner.room = Some(cx.waker().clone());
+        wait(&mut inner.room, cx);
         Poll::Pending
     }
 
