@@ -11,6 +11,12 @@ const LEAST_WAIT = 2;
 /** The same where only one request gets through at a time, and a poll may hold up what is to be sent. */
 const WAIT_ALONE = 5;
 
+/** How long only one request is sent at a time: 1 min, then doubled up to 10 min. It may have been the network that was slow. */
+const ALONE = { first: 60_000, longest: 600_000 };
+
+/** Polls between two attempts to send. 8: twice as much as a server keeps before it waits. */
+const TURNS = 8;
+
 /** A request that has no answer for this long while a poll waits: perhaps it waits for the poll. 2 s: longer than a slow network takes. */
 const HELD_UP = 2_000;
 
@@ -19,8 +25,9 @@ export class Polling extends Requests {
   #after = 0;
   #wait = WAIT;
   #poll;
-  // Only one request at a time gets through.
-  #isAlone = false;
+  // Until then only one request at a time gets through.
+  #aloneUntil = 0;
+  #aloneFor = ALONE.first;
   #cancel = () => {};
   #whenSent;
 
@@ -46,14 +53,33 @@ export class Polling extends Requests {
     this.#whenSent?.();
   }
 
+  /** Where one request gets through at a time, the server may wait for a poll before it answers: then a poll has to have its turn soon. */
+  patience(attempt) {
+    return this.#isAlone ? Math.min(super.patience(), HELD_UP * 2 ** attempt) : super.patience();
+  }
+
+  async repeating({ status }) {
+    if (status !== 0 || !this.#isAlone) return;
+    for (let turn = 0; turn < TURNS && this.isOpen; turn += 1) {
+      const answer = await this.#ask(0);
+      if (answer.status !== 200 || answer.isGivenUp || this.#take(parsed(answer.text)) === 0) return;
+    }
+  }
+
   failed({ status }) {
     // A proxy that allows one request at a time may refuse the others.
     if (status !== 0 && this.isSending) this.#heldUp();
   }
 
+  get #isAlone() {
+    return this.environment.now() < this.#aloneUntil;
+  }
+
   #heldUp() {
-    this.#isAlone = true;
-    this.#wait = Math.min(this.#wait, WAIT_ALONE);
+    if (!this.#isAlone) {
+      this.#aloneUntil = this.environment.now() + this.#aloneFor;
+      this.#aloneFor = Math.min(ALONE.longest, this.#aloneFor * 2);
+    }
     this.#poll?.abort();
   }
 
@@ -70,31 +96,35 @@ export class Polling extends Requests {
     else this.lost(`a request was refused: HTTP ${answer.status}`);
   }
 
-  async #ask() {
+  async #ask(wait = this.#isAlone ? Math.min(this.#wait, WAIT_ALONE) : this.#wait) {
     const controller = new AbortController();
     this.#poll = controller;
     const began = this.environment.now();
     // It is given more time than it waits, so that the server's answer comes first.
-    const within = (this.#wait + 10) * 1_000;
-    const answer = await this.request(`?after=${this.#after}&wait=${this.#wait}`, { within, controller });
+    const within = (wait + 10) * 1_000;
+    const answer = await this.request(`?after=${this.#after}&wait=${wait}`, { within, controller });
     this.#poll = undefined;
     const waited = (this.environment.now() - began) / 1_000;
     if (answer.status === 0 && controller.signal.aborted && waited < within / 1_000) return { ...answer, status: 200, isGivenUp: true };
-    // It was cut off while it waited: the next one waits less.
-    if (answer.status !== 200 && waited > LEAST_WAIT) this.#wait = Math.max(LEAST_WAIT, Math.floor(waited * 0.7));
+    const isCut = answer.status === 0 || answer.status >= 500;
+    // It was cut off while it waited: the next one waits less. A network that was lost once is no reason to do so for ever.
+    if (isCut && waited > LEAST_WAIT) this.#wait = Math.max(LEAST_WAIT, Math.min(this.#wait, Math.floor(waited * 0.7)));
+    else if (answer.status === 200 && waited >= this.#wait) this.#wait = Math.min(WAIT, this.#wait + 1);
     return answer;
   }
 
+  /** Returns how many messages there were. */
   #take(answer) {
     if (answer?.first !== this.#after + 1 || !Array.isArray(answer.messages)) {
       this.lost('the answer to a poll does not follow the one before');
-      return;
+      return 0;
     }
     for (const message of answer.messages) {
       this.#after += 1;
       this.received(JSON.stringify(message));
     }
     if (answer.closed) this.closed(answer.closed);
+    return answer.messages.length;
   }
 }
 

@@ -33,6 +33,9 @@ export class Requests {
   #number = 0;
   #isSending = false;
   #isProven = false;
+  // The client has closed it, and what was sent before is still on its way.
+  #isLeaving = false;
+  #whenSent = () => {};
   #underWay = new Set();
 
   /** @param {string} url the address of the WebSocket, next to which the server has `connection` */
@@ -68,8 +71,14 @@ export class Requests {
     else this.#abort();
   }
 
+  /** Whether messages may still be sent. */
+  get #mayAsk() {
+    return this.isOpen || this.#isLeaving;
+  }
+
   /** It has ended. Other codes than 1006 are the server's. */
   lost(reason, code = 1006) {
+    this.#isLeaving = false;
     if (!this.#end()) return;
     this.#abort();
     this.onclose?.({ type: 'close', code, reason, wasClean: code !== 1006 });
@@ -125,28 +134,39 @@ export class Requests {
     return new Promise((resolve) => this.environment.later(resolve, 100 * 2 ** attempt));
   }
 
-  /** Repeats a request while its failures are temporary. Resolves to the answer, or to nothing once the connection has ended. */
-  async persist(ask) {
-    for (let attempt = 0; this.isOpen; attempt += 1) {
-      const answer = await ask();
-      if (!this.isOpen) return undefined;
+  /**
+   * Repeats a request while its failures are temporary. Resolves to the answer, or to nothing once the connection has ended.
+   * @param before what is done before a repetition
+   */
+  async persist(ask, before = () => {}) {
+    for (let attempt = 0; this.#mayAsk; attempt += 1) {
+      const answer = await ask(attempt);
+      if (!this.#mayAsk) return undefined;
       if (!TEMPORARY.has(answer.status)) return answer;
       if (attempt + 1 >= ATTEMPTS) {
         this.lost(`a request failed: HTTP ${answer.status}`);
         return undefined;
       }
       this.failed(answer);
+      await before(answer);
       await this.pause(attempt);
     }
     return undefined;
   }
 
-  /** What a transport does before messages are sent, when they were, and when a request has failed. */
+  /** What a transport does before messages are sent, before they are sent again, when they were, and when a request has failed. */
   sending() {}
+
+  repeating() {}
 
   sent() {}
 
   failed() {}
+
+  /** The limit for the answer to messages. */
+  patience() {
+    return ANSWER_WITHIN;
+  }
 
   /** Ends it for a reason of this side: the next connection takes another transport. */
   replace() {
@@ -165,9 +185,17 @@ export class Requests {
     for (const controller of this.#underWay) controller.abort();
   }
 
-  /** The stream ends after that: without it the server would not know that the client leaves. */
+  /** Sends what was sent before, as a WebSocket does. The stream ends last: without it the server would not know that the client leaves. */
   async #leave() {
-    const cancel = this.environment.later(() => this.#abort(), LEAVE_WITHIN);
+    const cancel = this.environment.later(() => {
+      this.#isLeaving = false;
+      this.#abort();
+    }, LEAVE_WITHIN);
+    if (this.#isSending) {
+      this.#isLeaving = true;
+      await new Promise((resolve) => { this.#whenSent = resolve; });
+      this.#isLeaving = false;
+    }
     // It may be the last thing that a page does.
     await this.#fetch(`${this.#base}/${this.#id}`, { method: 'DELETE', keepalive: true }).catch(() => {});
     cancel();
@@ -182,11 +210,11 @@ export class Requests {
   async #pump() {
     if (this.#isSending) return;
     this.#isSending = true;
-    while (this.#queue.length > 0 && this.isOpen) {
+    while (this.#queue.length > 0 && this.#mayAsk) {
       const batch = this.#nextBatch();
       const body = batch.join('\n');
       this.#number += 1;
-      const answer = await this.persist(() => this.#post(body));
+      const answer = await this.persist((attempt) => this.#post(body, attempt), (failure) => this.repeating(failure));
       if (!answer) break;
       if (answer.status !== 204) {
         this.#refused(answer);
@@ -196,12 +224,13 @@ export class Requests {
     }
     this.#isSending = false;
     this.sent();
+    this.#whenSent();
   }
 
   /** The same number is safe to send again: the server takes it once. */
-  async #post(body) {
+  async #post(body, attempt) {
     this.sending();
-    const answer = await this.request(`?n=${this.#number}`, { method: 'POST', body });
+    const answer = await this.request(`?n=${this.#number}`, { method: 'POST', body, within: this.patience(attempt) });
     // The batch before is still being handled.
     return answer.status === 409 && codeOf(answer) === 'busy' ? { status: 503 } : answer;
   }

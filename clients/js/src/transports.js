@@ -22,6 +22,9 @@ const SWALLOWED = /^(no answer to a ping|it took too long|a request failed)/;
 /** The limit for asking whether the server can be reached. 3 s: otherwise it is the network that is at fault. */
 const REACHED_WITHIN = 3_000;
 
+/** When a server that said why it refuses is asked again. 30 s: three attempts, so that the answers do not fill its log. */
+const ASK_AGAIN = 30_000;
+
 /** The limit for the answer to a trial. 5 s: as for the first event of a stream. */
 const TRIAL_WITHIN = 5_000;
 
@@ -55,7 +58,7 @@ class Transports {
   #refusals = 0;
   #isExplained = false;
   #isAsking = false;
-  #isRefused = false;
+  #askAfter = 0;
   #trialAfter = TRIAL.first;
   #cancel = () => {};
 
@@ -104,19 +107,16 @@ class Transports {
   async failed({ url, code, reason }, client) {
     this.#client = client;
     // Another code is the server's word, which shows that the transport works.
-    if (code !== 1006 || this.#isRefused) return;
-    // The server is busy, and refuses more than this transport.
-    if (/refused: HTTP (429|503)$/.test(reason)) {
-      this.#step(0);
-      return;
-    }
+    if (code !== 1006 || !isTransport(reason) || this.#environment.now() < this.#askAfter) return;
     // Attempts may fail faster than the server answers.
-    if (!isTransport(reason) || this.#isAsking) return;
+    if (this.#isAsking) return;
     this.#isAsking = true;
     const { status, why } = await this.#reach(url);
     this.#isAsking = false;
+    // A busy server refuses more than this transport.
     const isBusy = status === undefined || status === 429 || status >= 500;
-    if (!isBusy && why) this.#isRefused = true;
+    // What refuses every transport may be over soon: a deployment, or a token in the address that has expired.
+    if (!isBusy && why) this.#askAfter = this.#environment.now() + ASK_AGAIN;
     else if (!isBusy && this.#opened === this.#current) this.#refused(SWALLOWED.test(reason));
     if (why && !this.#isExplained) client.emit('warning', Object.assign(new Error(why), { code: 'unreachable', retry: 'never' }));
     this.#isExplained ||= !!why;

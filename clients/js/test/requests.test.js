@@ -71,13 +71,13 @@ for (const [name, open] of [['polling', polling], ['a stream', streaming]]) {
     const fails = [(request) => request.fail(), (request) => request.answer(502), (request) => request.answer(409, { code: 'busy' })];
     for (const fail of fails) {
       await fail(http.find(`POST ${BASE}/c1?n=1`));
-      await pass(5_000);
+      await pass(1_700);
     }
     await http.find(`POST ${BASE}/c1?n=1`).answer(204);
     socket.send('b');
     for (let attempt = 0; attempt < 6; attempt += 1) {
       await http.find(`POST ${BASE}/c1?n=2`).answer(503);
-      await pass(5_000);
+      await pass(1_700);
     }
     assert.deepEqual(seen.at(-1), { code: 1006, reason: 'a request failed: HTTP 503', wasClean: false });
     assert.deepEqual(http.lines, []);
@@ -89,8 +89,36 @@ for (const [name, open] of [['polling', polling], ['a stream', streaming]]) {
     const hanging = http.find('POST');
     await pass(10_000);
     assert.ok(hanging.isAborted);
+    // Perhaps the server waits until messages were taken.
+    if (name === 'polling') await http.find(`GET ${BASE}/c1?after=0&wait=0`).answer(200, { first: 1, messages: [] });
     await pass(100);
     assert.ok(http.find(`POST ${BASE}/c1?n=1`) !== hanging);
+  });
+
+  test(`${name}: what was sent before it is closed is sent before the client leaves`, async () => {
+    const { http, socket } = await open();
+    for (const text of ['a', 'b', 'c']) socket.send(text);
+    socket.close(1000);
+    await http.find(`POST ${BASE}/c1?n=1`).answer(503);
+    assert.ok(!http.lines.includes(`DELETE ${BASE}/c1`));
+    assert.deepEqual([socket.isOpen, socket.readyState], [false, 3]);
+  });
+
+  test(`${name}: a client that leaves does so once everything was sent, and no later than after two seconds`, async () => {
+    const { http, socket } = await open();
+    for (const text of ['a', 'b']) socket.send(text);
+    socket.close(1000);
+    await http.find(`POST ${BASE}/c1?n=1`).answer(204);
+    await http.find(`POST ${BASE}/c1?n=2`).answer(204);
+    await http.find(`DELETE ${BASE}/c1`).answer(204);
+    assert.deepEqual(http.lines, []);
+    const late = await open();
+    late.socket.send('a');
+    late.socket.close(1000);
+    await late.pass(2_000);
+    assert.ok(late.http.requests.find(({ url }) => url === `${BASE}/c1?n=1`).isAborted);
+    await late.http.find(`DELETE ${BASE}/c1`).answer(204);
+    assert.deepEqual(late.http.lines, []);
   });
 
   test(`${name}: a message that is too large ends it with 1009, and one that is refused with 1006`, async () => {
@@ -186,6 +214,50 @@ test('polling: where one request at a time gets through, a poll makes room for w
   assert.deepEqual(http.lines, [`POST ${BASE}/c1?n=2`]);
   await http.find('POST').answer(204);
   assert.deepEqual(http.lines, [`GET ${BASE}/c1?after=0&wait=5`]);
+});
+
+test('polling: where one request at a time gets through, a request that waits for a poll is given up for one, and repeated', async () => {
+  const { http, socket, seen, pass } = await polling();
+  socket.send('a');
+  await pass(2_000);
+  await http.find('POST').answer(204);
+  socket.send('b');
+  await settledAll();
+  const waiting = http.find(`POST ${BASE}/c1?n=2`);
+  await pass(2_000);
+  assert.ok(waiting.isAborted);
+  await http.find(`GET ${BASE}/c1?after=0&wait=0`).answer(200, { first: 1, messages: [1, 2] });
+  await http.find(`GET ${BASE}/c1?after=2&wait=0`).answer(200, { first: 3, messages: [] });
+  assert.deepEqual(seen.filter((one) => typeof one === 'number'), [1, 2]);
+  await pass(100);
+  await http.find(`POST ${BASE}/c1?n=2`).answer(204);
+  assert.deepEqual(http.lines, [`GET ${BASE}/c1?after=2&wait=5`]);
+});
+
+test('polling: after a minute several requests at a time are tried again', async () => {
+  const { http, socket, pass } = await polling();
+  socket.send('a');
+  await pass(2_000);
+  await http.find('POST').answer(204);
+  for (let turn = 0; turn < 12; turn += 1) {
+    await pass(5_000);
+    await http.find('GET').answer(200, { first: 1, messages: [] });
+  }
+  const poll = http.find(`GET ${BASE}/c1?after=0&wait=25`);
+  socket.send('b');
+  await http.find('POST').answer(204);
+  assert.ok(!poll.isOver);
+});
+
+test('polling: a poll that failed late does not make the next one wait longer', async () => {
+  const { http, socket, pass } = await polling();
+  socket.send('a');
+  await pass(2_000);
+  await http.find('POST').answer(204);
+  await pass(14_000);
+  await http.find(`GET ${BASE}/c1?after=0&wait=5`).fail();
+  await pass(200);
+  http.find(`GET ${BASE}/c1?after=0&wait=5`);
 });
 
 test('polling: the same where the other request is refused', async () => {

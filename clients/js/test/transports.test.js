@@ -194,14 +194,27 @@ test('a stream over which nothing can be sent is replaced by polls', async () =>
   await polls(all);
 });
 
-test('a busy server is asked for a WebSocket again', async () => {
+test('a busy server is asked again over the transport that was found', async () => {
   const all = await begin();
   await refused(all);
   await refused(all);
   const sockets = all.world.sockets.length;
-  await all.http.find(`GET ${BASE}`).answer(503);
-  await next(all);
-  assert.equal(all.world.sockets.length, sockets + 1);
+  for (let turn = 0; turn < 3; turn += 1) {
+    await all.http.find(`GET ${BASE}`).answer(503);
+    await all.http.find('GET http://example.test/ws').answer(503);
+    await next(all);
+  }
+  assert.ok(all.http.find(`GET ${BASE}`));
+  assert.equal(all.world.sockets.length, sockets);
+});
+
+test('a server that refused everything for a while is asked again, and the next transport is found', async () => {
+  const all = await begin();
+  for (let turn = 0; turn < 2; turn += 1) await refused(all, 404, 'no such service');
+  await all.pass(29_000);
+  let way;
+  for (let turn = 0; turn < 6 && way !== 'other'; turn += 1) way = await refused(all);
+  assert.ok(all.http.find(`GET ${BASE}`));
 });
 
 test('a lost stream is opened again, with the session', async () => {
