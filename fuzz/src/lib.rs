@@ -16,6 +16,7 @@
 //!   frames are generated.
 
 pub mod mqtt;
+pub mod mqtt_connection;
 pub mod socketio;
 
 use std::io::{self, Read, Write};
@@ -169,6 +170,11 @@ mod tests {
     #[test]
     fn mqtt_packets_are_the_same_however_they_are_cut() {
         replay("mqtt_packets", super::mqtt::mqtt_packets);
+    }
+
+    #[test]
+    fn a_connection_with_mqtt_says_only_packets_and_nothing_after_its_end() {
+        replay("mqtt_connection", super::mqtt_connection::mqtt_connection);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 import { Device } from './mqtt.js';
 import { byId, open } from './shared.js';
 
-const ROOMS = ['kitchen', 'attic', 'cellar', 'greenhouse'];
+const ROOMS = ['kitchen', 'attic', 'cellar', 'garden'];
 const reports = (room) => `examples-iot/${room}`;
 const commands = (room) => `examples-iot-set/${room}`;
 
@@ -40,7 +40,7 @@ function label(lampButton, room, text) {
 
 function newRow(room) {
   const row = byId('rooms').insertRow();
-  for (const text of [room, 'no device yet', '–']) row.insertCell().textContent = text;
+  for (const text of [room, 'no device', '–']) row.insertCell().textContent = text;
   const lampButton = document.createElement('button');
   lampButton.className = 'quiet';
   lampButton.disabled = true;

@@ -1,11 +1,16 @@
 // The chat behind proxies through which no WebSocket gets, or nothing that stays open: it works, and nothing is lost or repeated.
 
 import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
 import { test } from 'node:test';
 
+import { connect } from '../../clients/js/src/index.js';
 import { stage, Tab } from './browser.js';
 import { Nginx } from './nginx.js';
 import { Proxy } from './proxy.js';
+import { Server } from './server.js';
+
+const { WebSocket } = createRequire(import.meta.url)('ws');
 
 /** Waits for the transport of an open connection. */
 const uses = (tab, transport) => tab.page.waitForSelector(`#connection[data-state="open"][data-transport="${transport}"]`);
@@ -70,6 +75,29 @@ for (const [title, proxy, transport] of [
     assert.match(await ann.page.textContent('#connection-text'), transport === 'sse' ? /over a stream of events/ : /over polls/);
   });
 }
+
+test('in Node, too, behind a proxy that queues requests behind each other: polling', async (t) => {
+  const server = await Server.start();
+  t.after(() => server.remove());
+  const between = await Proxy.to(server.port, { upgrades: 'refuse', oneAtATime: 'queue' });
+  t.after(() => between.close());
+  const [ann, bob] = [between.port, server.port].map((port) => connect(`ws://127.0.0.1:${port}/ws`, { WebSocket }));
+  t.after(() => [ann, bob].forEach((client) => client.close()));
+  const heard = [ann, bob].map((client) => {
+    const texts = [];
+    client.subscribe('room', { since: 'start' }).on('message', ({ data }) => texts.push(data));
+    return texts;
+  });
+  const said = [];
+  for (let number = 0; number < 20; number += 1) {
+    said.push(number);
+    await (number % 2 === 0 ? ann : bob).publish('room', number);
+  }
+  assert.equal(ann.transport, 'polling');
+  // An answer to a question comes after everything before it.
+  for (const client of [ann, bob]) await client.history('room');
+  assert.deepEqual(heard, [said, said]);
+});
 
 // Polls that are cut off wait less from then on.
 for (const [transport, cuts, faults] of [['websocket', 2, {}], ['sse', 2, { upgrades: 'refuse' }], ['polling', 0, { upgrades: 'refuse', buffers: 64 * 1024 }]]) {

@@ -49,7 +49,7 @@ export class Client extends Emitter {
   session;
   user;
   /** How messages travel: `websocket`, `sse` or `polling`. */
-  transport;
+  transport = 'websocket';
   /** The round trip of the last ping in milliseconds. */
   latency;
 
@@ -86,7 +86,7 @@ export class Client extends Emitter {
 
   /** Publications that the server has not answered, oldest first. */
   get unsent() {
-    return this.#outbox.entries.map(({ message, sentAt }) => ({ ...decode(message), tried: sentAt !== undefined }));
+    return this.#outbox.entries.map(({ message, sentAt }) => ({ ...decode(message), tried: !!sentAt }));
   }
 
   /** Subscribes to a channel, to all channels of `{ filter }`, or to each of several channels with one request. */
@@ -160,7 +160,7 @@ export class Client extends Emitter {
     const ask = async () => {
       this.#token = await current(token);
       const href = address(await current(url));
-      await this.#environment.recall?.(href, transports).catch(() => {});
+      await this.#environment.recall?.(href, this, transports).catch(() => {});
       return href;
     };
     const settings = { url: ask, protocols: [SUBPROTOCOL], backoff, openWithin };
@@ -220,7 +220,7 @@ export class Client extends Emitter {
     try {
       this.#take(JSON.parse(text));
     } catch (cause) {
-      this.emit('warning', new OffhookError('bad_message', `unreadable message: ${cause.message}`));
+      this.emit('warning', new OffhookError('bad_message', `unreadable: ${cause.message}`));
     }
   }
 
@@ -245,8 +245,7 @@ export class Client extends Emitter {
     this.#connecting = undefined;
     this.#isOpen = true;
     this.#ponged(id);
-    const { transport = 'websocket' } = this.#connection.socket;
-    Object.assign(this, { session, user, transport });
+    Object.assign(this, { session, user });
     this.#subscriptions.opened(resumed);
     if (!resumed) this.#subscriptions.sealed = [];
     // Empty: there is no token for this session, which is resumed with its positions.
@@ -299,7 +298,7 @@ export class Client extends Emitter {
   #advised(ms) {
     this.#advice?.cancel();
     const at = this.#environment.now() + ms;
-    const cancel = this.#environment.later(() => this.#connection.abandon('the server goes away', 0), ms);
+    const cancel = this.#environment.later(() => this.#connection.abandon('going away', 0), ms);
     this.#advice = { at, cancel };
   }
 

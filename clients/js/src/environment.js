@@ -23,13 +23,13 @@ export function ownEnvironment(WebSocketClass = globalThis.WebSocket) {
       const timer = setTimeout(callback, Math.min(ms, LONGEST_TIMER));
       return () => clearTimeout(timer);
     },
-    isOnline: () => globalThis.navigator?.onLine !== false,
+    isOnline: () => globalThis.navigator?.onLine ?? true,
     watch,
     // The other transports are loaded only when a WebSocket has failed, or had failed in an earlier page. They replace these two.
-    async recall(url, transports) {
+    async recall(url, client, transports) {
       // Only the first attempt waits until they are loaded.
       delete environment.recall;
-      if (transports || localStorage.offhook) (await load()).recall(url, transports);
+      if (transports || localStorage.offhook) (await load()).recall(url, client, transports);
     },
     fallBack: (end, client) => load().then(() => environment.fallBack(end, client), () => {}),
   };
@@ -51,7 +51,7 @@ function uuid() {
 function watch({ online, offline, shown, hidden, leaving }) {
   const { document } = globalThis;
   if (!globalThis.addEventListener) return () => {};
-  const visibility = () => (document.visibilityState === 'visible' ? shown() : hidden());
+  const visibility = () => (document.hidden ? hidden() : shown());
   const listening = new AbortController();
   const listen = (target, listeners) => {
     for (const type in listeners) target?.addEventListener(type, listeners[type], listening);

@@ -58,11 +58,7 @@ export class EventStream extends Requests {
     if (data.length === 0) return;
     const text = data.join('\n');
     if (name === 'open') this.opened(JSON.parse(text).connection);
-    else if (name === 'close') this.#closed(JSON.parse(text));
+    else if (name === 'close') this.closed(JSON.parse(text));
     else if (name === undefined) this.received(text);
-  }
-
-  #closed({ code, reason }) {
-    this.lost(String(reason), Number(code));
   }
 }

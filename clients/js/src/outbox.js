@@ -49,7 +49,7 @@ export class Outbox {
   add(message, { sentAt, isUnordered } = {}) {
     const size = JSON.stringify(message).length;
     if (this.#entries.length >= this.#limits.count || this.#size + size > this.#limits.size) {
-      const detail = `${this.#entries.length} publications with ${this.#size} characters are queued`;
+      const detail = `${this.#entries.length} publications are queued`;
       return Promise.reject(new OffhookError('queue_full', detail, { retry: 'later' }));
     }
     const entry = this.#put({ message, size, sentAt, isUnordered });
@@ -166,7 +166,8 @@ export class Outbox {
   }
 
   #giveUp(now) {
-    const old = (entry) => entry.sentAt !== undefined && now - entry.sentAt > this.#limits.giveUpAfter;
+    // Never sent: not a number, and no comparison with it holds.
+    const old = (entry) => now - entry.sentAt > this.#limits.giveUpAfter;
     for (const entry of this.#entries.filter((entry) => !entry.isSent && old(entry))) {
       this.#reject(entry, new OffhookError('timed_out', 'no answer in time; it may have been done'));
     }
@@ -190,5 +191,5 @@ export class Outbox {
 }
 
 function notQueued() {
-  return new OffhookError('offline', 'no connection, or a busy one', { retry: 'later' });
+  return new OffhookError('offline', 'not connected, or busy', { retry: 'later' });
 }

@@ -94,8 +94,7 @@ export class Polling extends Requests {
       this.#after += 1;
       this.received(JSON.stringify(message));
     }
-    const { closed } = answer;
-    if (closed) this.lost(String(closed.reason), Number(closed.code));
+    if (answer.closed) this.closed(answer.closed);
   }
 }
 

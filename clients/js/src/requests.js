@@ -75,6 +75,12 @@ export class Requests {
     this.onclose?.({ type: 'close', code, reason, wasClean: code !== 1006 });
   }
 
+  /** The server has closed it. If it has not even got the first messages, something between held them back. */
+  closed({ code, reason }) {
+    if (this.#isSending && !this.#isProven) this.lost('a request failed: nothing came through');
+    else this.lost(String(reason), Number(code));
+  }
+
   opened(id) {
     if (typeof id !== 'string' || this.readyState !== 0) return;
     this.#id = id;

@@ -38,7 +38,7 @@ export function install(environment) {
   return Object.assign(environment, {
     transports,
     open: (url, protocols) => transports.open(url, protocols),
-    recall: async (url, allowed) => transports.recall(url, allowed),
+    recall: async (url, client, allowed) => transports.recall(url, client, allowed),
     fallBack: (end, client) => transports.failed(end, client),
   });
 }
@@ -50,9 +50,11 @@ class Transports {
   #current = 0;
   // The transport of the newest connection.
   #opened = 0;
+  #client;
   #isRecalled = false;
   #refusals = 0;
   #isExplained = false;
+  #isAsking = false;
   #isRefused = false;
   #trialAfter = TRIAL.first;
   #cancel = () => {};
@@ -63,7 +65,8 @@ class Transports {
   }
 
   /** Called before each attempt. */
-  recall(url, allowed = BEST_FIRST) {
+  recall(url, client, allowed = BEST_FIRST) {
+    this.#client = client;
     if (this.#isRecalled) return;
     this.#isRecalled = true;
     this.#allowed = BEST_FIRST.filter((name) => allowed.includes(name));
@@ -79,11 +82,11 @@ class Transports {
     const socket = this.#make(this.#current, url, protocols);
     const name = this.#allowed[this.#current];
     if (name === 'websocket') {
-      socket.addEventListener?.('message', () => { this.#refusals = 0; }, { once: true });
+      socket.addEventListener?.('message', () => this.#works(name), { once: true });
       return socket;
     }
     socket.onworks = () => {
-      this.#refusals = 0;
+      this.#works(name);
       remember(this.#environment, url, name);
       this.#tryBetter(url, protocols, socket);
     };
@@ -91,8 +94,15 @@ class Transports {
     return socket;
   }
 
+  /** The first message came, which is the `welcome` or goes before it. */
+  #works(name) {
+    this.#refusals = 0;
+    if (this.#client) this.#client.transport = name;
+  }
+
   /** A connection ended before its `welcome`. Warns once why, if the server says so. */
   async failed({ url, code, reason }, client) {
+    this.#client = client;
     // Another code is the server's word, which shows that the transport works.
     if (code !== 1006 || this.#isRefused) return;
     // The server is busy, and refuses more than this transport.
@@ -100,8 +110,11 @@ class Transports {
       this.#step(0);
       return;
     }
-    if (!isTransport(reason)) return;
+    // Attempts may fail faster than the server answers.
+    if (!isTransport(reason) || this.#isAsking) return;
+    this.#isAsking = true;
     const { status, why } = await this.#reach(url);
+    this.#isAsking = false;
     const isBusy = status === undefined || status === 429 || status >= 500;
     if (!isBusy && why) this.#isRefused = true;
     else if (!isBusy && this.#opened === this.#current) this.#refused(SWALLOWED.test(reason));

@@ -114,9 +114,9 @@ test('the address and the transports that may be used are known before each atte
     recalled.push(given);
     throw new Error('not loaded');
   };
-  await newClient({ transports: ['websocket'] }, world);
+  const { client } = await newClient({ transports: ['websocket'] }, world);
   await lose(world);
-  assert.deepEqual(recalled, [[URL, ['websocket']], [URL, ['websocket']]]);
+  assert.deepEqual(recalled, [[URL, client, ['websocket']], [URL, client, ['websocket']]]);
   assert.equal(world.sockets.length, 2);
 });
 

@@ -18,7 +18,7 @@ function pretend(t, globals) {
 
 function page(t) {
   const [own, document] = [new EventTarget(), new EventTarget()];
-  document.visibilityState = 'visible';
+  document.hidden = false;
   pretend(t, { document, addEventListener: own.addEventListener.bind(own) });
   return { own, document };
 }
@@ -40,7 +40,7 @@ test('focus, network, and pages that are shown, hidden, frozen and left are repo
   const { seen, stop } = watched(ownEnvironment(Socket));
   for (const type of ['online', 'offline', 'focus', 'pageshow', 'pagehide']) own.dispatchEvent(new Event(type));
   document.dispatchEvent(new Event('visibilitychange'));
-  document.visibilityState = 'hidden';
+  document.hidden = true;
   document.dispatchEvent(new Event('visibilitychange'));
   document.dispatchEvent(new Event('resume'));
   const all = ['online', 'offline', 'shown', 'shown', 'leaving', 'shown', 'hidden', 'shown'];
@@ -126,14 +126,14 @@ test('an earlier page’s transport is loaded before the first attempt, and only
   const storage = new SimulatedStore();
   pretend(t, { localStorage: storage });
   const fresh = ownEnvironment(Socket);
-  await fresh.recall('ws://a/ws');
+  await fresh.recall('ws://a/ws', {});
   assert.ok(fresh.open('ws://a/ws') instanceof Socket);
   assert.equal(fresh.recall, undefined);
   storage.offhook = '{"a":"polling"}';
   storage.setItem('offhook', '{"a":"polling"}');
   for (const [url, chosen, transport] of [['ws://a/ws', undefined, 'polling'], ['ws://b/ws', undefined, undefined], ['ws://b/ws', ['sse'], 'sse'], ['ws://a/ws', ['sse', 'websocket'], undefined]]) {
     const environment = ownEnvironment(Socket);
-    await environment.recall(url, chosen);
+    await environment.recall(url, {}, chosen);
     const socket = environment.open(url);
     assert.equal(socket.transport, transport);
     socket.close?.();
@@ -142,6 +142,6 @@ test('an earlier page’s transport is loaded before the first attempt, and only
 
 test('without a storage the first attempt goes on', async () => {
   const environment = ownEnvironment(Socket);
-  await environment.recall('ws://a/ws').catch(() => {});
+  await environment.recall('ws://a/ws', {}).catch(() => {});
   assert.ok(environment.open('ws://a/ws') instanceof Socket);
 });

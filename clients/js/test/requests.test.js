@@ -225,6 +225,13 @@ test('a stream: events come in any pieces, comments say nothing, and the last on
   assert.deepEqual(seen, ['works', { a: 'ü' }, { b: 2 }, { code: 1012, reason: 'later', wasClean: true }]);
 });
 
+test('a stream that the server closes because nothing came has lost its requests on the way', async () => {
+  const { socket, seen, stream } = await streaming();
+  socket.send('a');
+  await stream.writes('event: close\ndata: {"code":1008,"reason":"no connect came in time"}\n\n');
+  assert.deepEqual(seen, [{ code: 1006, reason: 'a request failed: nothing came through', wasClean: false }]);
+});
+
 test('a stream that does not begin in time was held back', async () => {
   const { http, seen, pass } = await begin(EventStream);
   await http.find('GET').streams();

@@ -154,6 +154,15 @@ test('a server that says why it refuses is quoted once, and not asked again', as
   assert.equal(all.http.requests.length, 1);
 });
 
+test('the server is asked once at a time, however fast attempts fail', async () => {
+  const all = await begin({ backoff: { first: 1, cap: 1 } });
+  for (let turn = 0; turn < 5; turn += 1) {
+    await all.world.socket.ends();
+    await all.pass(10);
+  }
+  assert.deepEqual(all.http.lines, ['GET http://example.test/ws']);
+});
+
 test('a stream that is held back is replaced by polls, and those by a WebSocket', async () => {
   const all = await begin();
   await refused(all);

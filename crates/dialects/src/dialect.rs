@@ -295,6 +295,15 @@ pub enum Readiness {
     Waits,
 }
 
+/// Data of an incomplete message that a dialect holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    /// How many bytes it holds.
+    pub bytes: usize,
+    /// When the message began; none if the client is not waited for.
+    pub since: Option<Instant>,
+}
+
 /// How publications are encoded for a class of connections: once for any number of them.
 pub trait Encoding: fmt::Debug + Send + Sync {
     /// The encoding's name. Connections whose encodings have the same name share messages.
@@ -305,6 +314,12 @@ pub trait Encoding: fmt::Debug + Send + Sync {
 
     /// Whether every copy has its own head, such as a packet id.
     fn has_heads(&self) -> bool {
+        false
+    }
+
+    /// Whether a publication's message depends on the time. Then each copy for a connection that
+    /// catches up has its own head.
+    fn is_timed(&self, _publication: &Publication) -> bool {
         false
     }
 
@@ -347,6 +362,12 @@ pub trait Dialect: fmt::Debug {
     /// Whether it accepts more received data. Queried after every other call.
     fn readiness(&self) -> Readiness {
         Readiness::Ready
+    }
+
+    /// What it holds of a message that is not complete. The server limits the time and the total of
+    /// these.
+    fn unfinished(&self) -> Unfinished {
+        Unfinished::default()
     }
 
     /// The next intent caused by the server's output. Queried after every other call until there is

@@ -30,5 +30,5 @@ pub mod sse;
 
 pub use dialect::{
     Connect, Dialect, Encoding, Head, Incoming, Intent, Known, Named, Payload, Readiness,
-    Recipient, Shared, Welcome, Will,
+    Recipient, Shared, Unfinished, Welcome, Will,
 };

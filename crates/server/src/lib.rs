@@ -22,6 +22,7 @@ mod backend;
 mod directory;
 mod door;
 mod http;
+mod json_object;
 mod key_file;
 mod refused;
 mod server;

@@ -112,6 +112,11 @@ impl Mqtt {
             let why = "authentication methods are not supported; use a user name and a password";
             return Err(Invalid::new(Reason::BAD_AUTHENTICATION_METHOD, why));
         }
+        // §3.1.2.11.10.
+        if given.is_some_and(|given| given.authentication_data.is_some()) {
+            let why = "authentication data requires an authentication method";
+            return Err(Invalid::new(Reason::PROTOCOL_ERROR, why));
+        }
         // 3.1.1 §3.1.3.1: without a client id, a session cannot be found again.
         let nameless = connect.client_id.is_empty() && !connect.clean;
         if connect.client_id.len() > CLIENT_ID || (nameless && connect.version == Version::V3) {
@@ -193,6 +198,10 @@ impl Mqtt {
 /// The publication that a will stands for.
 fn will_of(will: &WillPacket) -> Result<Will, Invalid> {
     let properties = will.properties.as_deref();
+    if topics::is_reserved(&will.topic) {
+        let why = "topics below $SYS/ are reserved for the server";
+        return Err(Invalid::new(Reason::NOT_AUTHORIZED, why));
+    }
     let channel = topics::channel_of(&will.topic).map_err(|_| {
         let why = "the will's topic is not a valid channel name";
         Invalid::new(Reason::TOPIC_NAME_INVALID, why)

@@ -177,6 +177,11 @@ pub(super) fn message(publication: &Publication, version: Version, now_ms: u64) 
     })
 }
 
+/// Whether a publication expires.
+pub(super) fn expires(publication: &Publication) -> bool {
+    publication.tags.get(EXPIRY).is_some()
+}
+
 /// Seconds until a message expires; none if it has expired.
 fn left_of(seconds: u32, since_ms: u64, now_ms: u64) -> Option<u32> {
     let past_ms = now_ms.saturating_sub(since_ms);

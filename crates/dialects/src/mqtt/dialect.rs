@@ -2,10 +2,9 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use bytes::Bytes;
 use offhook_engine::{CloseReason, Command, CommandId, Notice, Refusal, SessionId, SubscriptionId};
 
 use super::{
@@ -15,13 +14,14 @@ use super::{
     packet::{Decoder, Invalid, Packet, Properties, Reasoned, Version},
     receiving::Aliases,
     refusals,
-    sending::Sending,
-    session::{Exchange, Session},
+    restoring::Restoring,
+    sending::{Missing, Sending},
+    session::{Origin, Session},
     subscribing::Batches,
 };
 use crate::dialect::{
     Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Readiness, Recipient, Shared,
-    Welcome,
+    Unfinished, Welcome,
 };
 
 /// How many packets are decoded in one turn before their commands are executed. 64: enough for a
@@ -52,22 +52,29 @@ pub struct Mqtt {
     pub(super) changed: bool,
     /// Packets that are sent once the note is stored.
     pub(super) after_note: Vec<Vec<u8>>,
+    /// The last command that stores a note.
+    pub(super) last_note: Option<CommandId>,
     /// Commands without an answer yet.
     pub(super) pending: HashMap<CommandId, Purpose>,
-    next_command: u64,
+    pub(super) next_command: u64,
     pub(super) batches: Batches,
     pub(super) receiving: Aliases,
     /// The number of the client's messages that wait for the broker's answer.
     pub(super) publishing: usize,
     /// Messages that were refused temporarily, in order.
     pub(super) again: VecDeque<(Command, Publishing)>,
-    /// When they are published again.
-    again_at: Option<Instant>,
+    /// When requests that were refused temporarily are repeated.
+    pub(super) again_at: Option<Instant>,
     pub(super) sending: Sending,
+    pub(super) restoring: Restoring,
     /// When the last packet was received.
-    seen: Option<Instant>,
+    pub(super) seen: Option<Instant>,
+    /// The time of the last call that has one.
+    pub(super) latest: Option<Instant>,
+    /// When the incomplete packet at the end of what was received began.
+    begun_at: Option<Instant>,
     /// When the keep-alive is checked.
-    look_at: Option<Instant>,
+    pub(super) look_at: Option<Instant>,
     /// The same moment in the monotonic clock and in milliseconds since 1970.
     pub(super) clock: Option<(Instant, u64)>,
     pub(super) queue: VecDeque<Intent>,
@@ -92,8 +99,10 @@ pub(super) enum Purpose {
     Unsubscribe(super::subscribing::Place),
     /// The subscription with this number, of QoS 0, which an earlier connection made.
     Restore(u32),
-    /// The retained messages of the subscription with this number.
+    /// A page of the retained messages of the subscription with this number.
     Retained(u32),
+    /// A filter that the client is subscribed to already: its new options, and identifier.
+    Renew(super::subscribing::Asked, super::packet::Options, u32),
     /// Storing the note, after which these packets are sent.
     Remember(Vec<Vec<u8>>),
 }
@@ -118,6 +127,7 @@ impl Mqtt {
             session: Session::default(),
             changed: false,
             after_note: Vec::new(),
+            last_note: None,
             pending: HashMap::new(),
             next_command: 0,
             batches: Batches::default(),
@@ -126,7 +136,10 @@ impl Mqtt {
             again: VecDeque::new(),
             again_at: None,
             sending: Sending::default(),
+            restoring: Restoring::default(),
             seen: None,
+            latest: None,
+            begun_at: None,
             look_at: None,
             clock: None,
             queue: VecDeque::new(),
@@ -154,50 +167,32 @@ impl Mqtt {
     }
 
     /// Whether another packet may be decoded.
-    fn may_take(&self) -> bool {
+    pub(super) fn may_take(&self) -> bool {
         let is_listening = matches!(self.phase, Phase::New | Phase::Open);
         is_listening && self.publishing < PUBLISHING && self.again.is_empty()
     }
 
     fn take_packets(&mut self, now: Instant) {
+        self.latest = Some(now);
+        let begun_at = self.begun_at.take().filter(|_| self.may_take());
+        let mut begun_at = begun_at.or(Some(now));
         let mut left = AT_ONCE;
         while left > 0 && self.may_take() {
             match self.decoder.next_packet() {
                 Ok(Some(packet)) => {
                     self.seen = Some(now);
+                    begun_at = Some(now);
                     self.take(packet, now);
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    self.begun_at = begun_at.filter(|_| self.decoder.buffered() > 0);
+                    break;
+                }
                 Err(invalid) => self.fail(invalid),
             }
             left = left.saturating_sub(1);
         }
         self.keep_note();
-    }
-
-    /// Stores the note if it has changed. The command is queued before the messages whose keys are
-    /// in the note, so that no message is published under a key that is not stored yet.
-    pub(super) fn keep_note(&mut self) {
-        let packets = std::mem::take(&mut self.after_note);
-        if !std::mem::take(&mut self.changed) || !self.is_durable {
-            let packets = packets.into_iter();
-            let said = packets.map(|bytes| Intent::Say(Payload::Binary(bytes)));
-            return self.queue.extend(said);
-        }
-        let note = Bytes::from(self.session.note());
-        self.ask(Command::Remember { note }, Purpose::Remember(packets));
-        // After the leading `Done` commands: the note no longer contains those messages, and must
-        // not be stored without them.
-        let is_done = |intent: &&Intent| {
-            let Intent::Command { command, .. } = intent else {
-                return false;
-            };
-            matches!(command, Command::Done { .. })
-        };
-        let done = self.queue.iter().take_while(is_done).count();
-        if let Some(remember) = self.queue.pop_back() {
-            self.queue.insert(done.min(self.queue.len()), remember);
-        }
     }
 
     fn take(&mut self, packet: Packet, now: Instant) {
@@ -294,29 +289,6 @@ impl Mqtt {
         }
         self.end(Reason::SUCCESS, "the client disconnected");
     }
-
-    /// The time of the last packet, in milliseconds since 1970.
-    pub(super) fn unix_ms(&self) -> u64 {
-        let (Some((then, ms)), Some(seen)) = (self.clock, self.seen) else {
-            return 0;
-        };
-        let past = seen.saturating_duration_since(then).as_millis();
-        ms.saturating_add(u64::try_from(past).unwrap_or(u64::MAX))
-    }
-
-    /// Schedules messages that were refused temporarily to be published again.
-    pub(super) fn publish_again_after(&mut self, pause: Duration) {
-        let now = self.seen.or(self.clock.map(|(then, _)| then));
-        let at = now.and_then(|now| now.checked_add(pause));
-        self.again_at = self.again_at.or(at);
-    }
-
-    /// How long the client may be silent; none if its keep-alive is off.
-    fn silence(&self) -> Option<Duration> {
-        // §3.1.2.10: one and a half times the keep-alive.
-        let keep_alive = self.client.keep_alive?;
-        Some(keep_alive.saturating_add(keep_alive.checked_div(2)?))
-    }
 }
 
 impl Dialect for Mqtt {
@@ -353,6 +325,13 @@ impl Dialect for Mqtt {
         }
     }
 
+    fn unfinished(&self) -> Unfinished {
+        Unfinished {
+            bytes: self.decoder.buffered(),
+            since: self.begun_at,
+        }
+    }
+
     fn poll_intent(&mut self) -> Option<Intent> {
         let next = self.queue.pop_front();
         if next.is_none() {
@@ -366,20 +345,7 @@ impl Dialect for Mqtt {
     }
 
     fn handle_timeout(&mut self, now: Instant, intents: &mut Vec<Intent>) {
-        if self.again_at.is_some_and(|at| at <= now) {
-            self.again_at = None;
-            self.publish_again();
-        }
-        if self.look_at.is_some_and(|at| at <= now) {
-            let ends = self.seen.zip(self.silence());
-            let ends = ends.and_then(|(seen, silence)| seen.checked_add(silence));
-            self.look_at = ends;
-            if ends.is_some_and(|ends| ends <= now) {
-                self.look_at = None;
-                let why = "nothing was received within one and a half times the keep-alive";
-                self.disconnect_for(Reason::KEEP_ALIVE_TIMEOUT, why);
-            }
-        }
+        self.handle_time(now);
         intents.extend(self.queue.drain(..));
     }
 
@@ -388,12 +354,12 @@ impl Dialect for Mqtt {
             return Head::Nothing;
         };
         let Some(SubscriptionId(number)) = recipient.subscription else {
-            // Subscriptions without an id share the encoded message.
-            return Head::None;
+            // Subscriptions without an id share the encoded message, unless it is late.
+            return self.late(publication, recipient.unix_ms);
         };
-        let place = Some(recipient.place);
+        let origin = Origin::Live(recipient.place);
         let again = recipient.redelivered > 0;
-        match self.deliver(number, place, publication, again, recipient.unix_ms) {
+        match self.deliver(number, origin, publication, again, recipient.unix_ms) {
             Some(bytes) => Head::Whole(Payload::Binary(bytes)),
             None => Head::Nothing,
         }
@@ -415,29 +381,22 @@ impl Dialect for Mqtt {
         if let Some((_, ms)) = &mut self.clock {
             *ms = welcome.unix_ms;
         }
+        let mut is_resumed = false;
         if let Some(named) = &welcome.named {
             self.is_durable = named.expiry.is_some();
             let kept = named
                 .resumed
                 .then(|| Session::from_note(named.note))
                 .flatten();
+            is_resumed = kept.is_some();
             self.session = kept.unwrap_or_else(|| Session::begun(welcome.unix_ms));
         }
-        self.look_at = self
-            .seen
-            .zip(self.silence())
-            .and_then(|(seen, pause)| seen.checked_add(pause));
+        self.look_at = self.silent_at();
         let version = self.client.version;
         out.push(Payload::Binary(self.greeting(welcome).encode(version)));
-        // §4.4: a PUBREL without its PUBCOMP is sent again.
-        for (id, message) in &self.session.in_flight {
-            if matches!(message.stage, Exchange::Released { .. }) {
-                let ack = super::packet::Ack::new(*id, Reason::SUCCESS);
-                out.push(Payload::Binary(Packet::PubRel(ack).encode(version)));
-            }
+        if is_resumed {
+            self.continue_session();
         }
-        self.sending.has_earlier = !self.session.in_flight.is_empty();
-        self.subscribe_again();
     }
 
     fn refused(&mut self, _id: Option<CommandId>, refusal: &Refusal, out: &mut Vec<Payload>) {
@@ -467,7 +426,13 @@ impl Dialect for Mqtt {
             } => {
                 self.unsubscribed(subscription, refusal.code);
             }
-            gap @ Notice::Gap { .. } => self.skipped(gap),
+            Notice::Gap {
+                subscription,
+                from,
+                to,
+                reason,
+                agreed,
+            } => self.skipped(subscription, &Missing::new(*from, *to, *reason, *agreed)),
             Notice::Reconnect { .. } => {
                 let why = "the server is shutting down";
                 self.disconnect_for(Reason::SERVER_SHUTTING_DOWN, why);

@@ -37,6 +37,10 @@ impl Encoding for Messages {
         Shared::whole(Payload::Binary(bytes.unwrap_or_default()))
     }
 
+    fn is_timed(&self, publication: &Publication) -> bool {
+        content::expires(publication)
+    }
+
     fn presence(&self, _change: &PresenceChange) -> Option<Shared> {
         None
     }

@@ -14,14 +14,18 @@ mod connecting;
 mod content;
 mod dialect;
 mod encoding;
+mod keeping;
 mod note;
 pub mod packet;
 mod reason;
 mod receiving;
 mod refusals;
+mod restoring;
+mod retained;
 mod sending;
 mod session;
 mod subscribing;
+mod timing;
 mod topics;
 
 pub use dialect::Mqtt;

@@ -3,15 +3,17 @@
 //!
 //! Messages without any acknowledgement are not part of it: the engine delivers them again.
 
+use std::collections::BTreeSet;
+
 use offhook_engine::{ChannelName, Filter, Position, Target};
 
 use super::{
     packet::{Options, Qos, RetainHandling},
-    session::{Exchange, InFlight, Received, Session, Subscription, Taking},
+    session::{Exchange, InFlight, Origin, Received, Session, Subscription, Taking},
 };
 
 /// The version of this format.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 
 impl Session {
     /// The session as bytes.
@@ -27,22 +29,20 @@ impl Session {
             let target = subscription.target.as_str();
             count(&mut w, target.len());
             w.extend(target.as_bytes());
+            if let Some(retained) = &subscription.retained {
+                count(&mut w, retained.len());
+                w.extend(retained.iter().flat_map(|sequence| sequence.to_be_bytes()));
+            }
         }
         let released = || {
             let all = self.in_flight.iter();
-            all.filter_map(|(id, message)| match (message.stage, message.place) {
-                (Exchange::Released { .. } | Exchange::Completed, Some(place)) => {
-                    Some((id, message.subscription, place))
-                }
-                (Exchange::Released { .. } | Exchange::Completed | Exchange::Sent(_), _) => None,
-            })
+            all.filter(|(_, message)| !matches!(message.stage, Exchange::Sent(_)))
         };
         count(&mut w, released().count());
-        for (id, subscription, place) in released() {
+        for (id, message) in released() {
             w.extend(id.to_be_bytes());
-            w.extend(subscription.to_be_bytes());
-            w.extend(place.epoch.0.to_be_bytes());
-            w.extend(place.offset.to_be_bytes());
+            w.extend(message.subscription.to_be_bytes());
+            write_origin(&mut w, message.origin);
         }
         count(&mut w, self.received.len());
         for (id, received) in &self.received {
@@ -71,24 +71,34 @@ impl Session {
             let (target, rest) = r.split_at_checked(len)?;
             r = rest;
             let target = target_of(str::from_utf8(target).ok()?, bits)?;
+            let acknowledged = bits & ACKNOWLEDGED != 0;
+            let retained = match bits & RETAINED {
+                0 => None,
+                _ => Some(sequences(&mut r)?),
+            };
             session.numbers.insert(target.clone(), number);
             let subscription = Subscription {
                 target,
                 options: options_of(bits)?,
                 identifier,
                 numbered: bits & NUMBERED != 0,
+                acknowledged,
+                // The engine continues those that are acknowledged by itself.
+                begun: acknowledged,
+                retained,
             };
             session.subscriptions.insert(number, subscription);
         }
         for _ in 0..u32::from_be_bytes(take(&mut r)?) {
             let id = u16::from_be_bytes(take(&mut r)?);
             let subscription = u32::from_be_bytes(take(&mut r)?);
-            let epoch = u64::from_be_bytes(take(&mut r)?);
-            let offset = u64::from_be_bytes(take(&mut r)?);
+            let origin = read_origin(&mut r)?;
             let message = InFlight {
                 subscription,
-                place: Some(Position::new(epoch, offset)),
-                stage: Exchange::Released { delivered: false },
+                origin,
+                stage: Exchange::Released {
+                    delivered: origin.live_offset().is_none(),
+                },
             };
             session.in_flight.insert(id, message);
         }
@@ -104,6 +114,8 @@ impl Session {
 
 const NO_LOCAL: u8 = 4;
 const RETAIN_AS_PUBLISHED: u8 = 8;
+const RETAINED: u8 = 16;
+const ACKNOWLEDGED: u8 = 32;
 const FILTER: u8 = 64;
 const NUMBERED: u8 = 128;
 
@@ -120,6 +132,8 @@ fn options_byte(subscription: &Subscription) -> u8 {
         | bit(retain_as_published, RETAIN_AS_PUBLISHED)
         | bit(subscription.target.channel().is_none(), FILTER)
         | bit(subscription.numbered, NUMBERED)
+        | bit(subscription.acknowledged, ACKNOWLEDGED)
+        | bit(subscription.retained.is_some(), RETAINED)
 }
 
 fn options_of(bits: u8) -> Option<Options> {
@@ -137,6 +151,44 @@ fn target_of(name: &str, bits: u8) -> Option<Target> {
         0 => ChannelName::new(name).ok().map(Target::Channel),
         _ => Filter::new(name).ok().map(Target::Filter),
     }
+}
+
+fn sequences(r: &mut &[u8]) -> Option<BTreeSet<u64>> {
+    let mut all = BTreeSet::new();
+    for _ in 0..u32::from_be_bytes(take(r)?) {
+        all.insert(u64::from_be_bytes(take(r)?));
+    }
+    Some(all)
+}
+
+fn write_origin(w: &mut Vec<u8>, origin: Origin) {
+    match origin {
+        Origin::Live(place) => {
+            w.push(LIVE);
+            w.extend(place.epoch.0.to_be_bytes());
+            w.extend(place.offset.to_be_bytes());
+        }
+        Origin::Retained(sequence) => {
+            w.push(OF_STATE);
+            w.extend(sequence.to_be_bytes());
+        }
+        Origin::Skipped => w.push(SKIPPED),
+    }
+}
+
+const SKIPPED: u8 = 0;
+const LIVE: u8 = 1;
+const OF_STATE: u8 = 2;
+
+fn read_origin(r: &mut &[u8]) -> Option<Origin> {
+    let [kind] = take(r)?;
+    let mut number = || Some(u64::from_be_bytes(take(r)?));
+    Some(match kind {
+        SKIPPED => Origin::Skipped,
+        LIVE => Origin::Live(Position::new(number()?, number()?)),
+        OF_STATE => Origin::Retained(number()?),
+        _ => return None,
+    })
 }
 
 fn count(w: &mut Vec<u8>, count: usize) {
@@ -172,16 +224,25 @@ mod tests {
                 options,
                 identifier: 7,
                 numbered,
+                acknowledged: numbered,
+                begun: numbered,
+                retained: numbered.then(|| [3, u64::MAX].into()),
             });
         }
-        session.in_flight.insert(
-            3,
-            InFlight {
+        let live = Origin::Live(Position::new(5, 6));
+        let released = [
+            (3, live, false),
+            (5, Origin::Retained(7), true),
+            (6, Origin::Skipped, true),
+        ];
+        for (id, origin, delivered) in released {
+            let message = InFlight {
                 subscription: 0,
-                place: Some(Position::new(5, 6)),
-                stage: Exchange::Released { delivered: false },
-            },
-        );
+                origin,
+                stage: Exchange::Released { delivered },
+            };
+            session.in_flight.insert(id, message);
+        }
         let (key, state) = (8, Taking::Unknown);
         session.received.insert(4, Received { key, state });
         session
@@ -196,12 +257,12 @@ mod tests {
     #[test]
     fn messages_without_any_acknowledgement_are_not_in_the_note() {
         let mut sent = session();
-        let place = Some(Position::new(5, 7));
+        let origin = Origin::Live(Position::new(5, 7));
         let stage = Exchange::Sent(Qos::ExactlyOnce);
         let subscription = 0;
         let message = InFlight {
             subscription,
-            place,
+            origin,
             stage,
         };
         sent.in_flight.insert(4, message);

@@ -1,7 +1,7 @@
 //! Messages from the client. They are acknowledged once they are durable. A message of QoS 2 is
 //! published once, even if it is received several times.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use offhook_engine::{Command, ErrorCode, Key, Refusal, Reply};
 
@@ -20,10 +20,6 @@ use crate::dialect::Intent;
 /// How many messages of QoS 2 a client of 3.1.1, which has no receive maximum, may leave
 /// unreleased. 16,384: clients send their whole queue first, and release the messages afterwards.
 const UNRELEASED: usize = 16_384;
-
-/// The pause before a temporarily refused message is published again, if the engine gives none.
-/// 200 ms: long enough to relieve the broker, and hardly noticeable to a client.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// The topics for which the client has defined aliases.
 #[derive(Debug, Default)]
@@ -187,7 +183,7 @@ impl Mqtt {
             // Until it is published, nothing more is read from the client, which slows it down.
             ErrorCode::RateLimited | ErrorCode::Busy if self.again.len() < PUBLISHING => {
                 self.again.push_back((command, publishing));
-                self.publish_again_after(refusal.retry_after.unwrap_or(PAUSE));
+                self.try_again_after(refusal.retry_after);
             }
             // Whether it was published is unknown. The client sends it again on its next
             // connection.
@@ -246,7 +242,7 @@ impl Mqtt {
 
 /// The command that publishes a message.
 fn command(publish: &Publish, key: Option<Key>) -> Result<Command, Unpublished> {
-    if publish.topic.starts_with("$SYS/") {
+    if topics::is_reserved(&publish.topic) {
         let why = "topics below $SYS/ are reserved for the server";
         return Err(Unpublished::new(Reason::NOT_AUTHORIZED, why));
     }

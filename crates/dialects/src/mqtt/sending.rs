@@ -5,34 +5,26 @@ use std::{
     sync::Arc,
 };
 
-use offhook_engine::{
-    ChannelName, Command, CommandId, Filter, GapReason, Notice, Position, Publication, Reply,
-    SubscriptionName, Target,
-};
+use offhook_engine::{Command, CommandId, GapReason, Position, Publication, SubscriptionName};
 
 use super::{
     Reason,
     connecting::TOPIC_ALIASES,
     content,
-    dialect::{Mqtt, Purpose},
+    dialect::Mqtt,
     packet::{Ack, Packet, Properties, Publish, Qos, Version},
-    session::{Exchange, InFlight},
+    retained::RetainedPages,
+    session::{Exchange, InFlight, Origin},
 };
-use crate::dialect::{Intent, Payload};
-
-/// How many retained messages are requested at a time. 32: enough to keep the connection busy while
-/// the next page is read.
-const PAGE: u32 = 32;
+use crate::dialect::{Head, Intent, Payload};
 
 /// Messages to the client that are not in flight yet.
 #[derive(Debug, Default)]
 pub(super) struct Sending {
     /// Messages that wait until others are acknowledged. Bounded by the sum of the engine's windows
     /// and one page of retained messages.
-    held: VecDeque<Queued>,
-    /// Subscriptions with further retained messages, and where to continue. They are requested once
-    /// `held` is empty.
-    pages: VecDeque<(u32, ChannelName)>,
+    pub(super) held: VecDeque<Queued>,
+    pub(super) retained: RetainedPages,
     /// Whether messages released on an earlier connection may not have been delivered by the engine
     /// on this one.
     pub(super) has_earlier: bool,
@@ -41,56 +33,55 @@ pub(super) struct Sending {
 }
 
 #[derive(Debug)]
-struct Queued {
-    subscription: u32,
-    /// None for a retained message.
-    place: Option<Position>,
-    publication: Arc<Publication>,
-    again: bool,
+pub(super) struct Queued {
+    pub(super) subscription: u32,
+    pub(super) origin: Origin,
+    pub(super) publication: Arc<Publication>,
+    pub(super) again: bool,
 }
 
 impl Mqtt {
     /// The packet that delivers a publication to a subscription; none if it is not delivered, or
-    /// only later. `place` is none for a retained message.
+    /// only later.
     pub(super) fn deliver(
         &mut self,
         number: u32,
-        place: Option<Position>,
+        origin: Origin,
         publication: &Arc<Publication>,
         again: bool,
         now_ms: u64,
     ) -> Option<Vec<u8>> {
         let subscription = self.session.subscriptions.get(&number)?;
         let (options, identifier) = (subscription.options, subscription.identifier);
+        let is_retained = matches!(origin, Origin::Retained(_));
+        // §3.8.3.1: no-local. The engine sees to it where nothing is acknowledged.
+        let is_own = options.no_local && !is_retained && self.is_own(publication);
         let version = self.client.version;
-        let Some(message) = content::message(publication, version, now_ms) else {
-            self.is_done(number, place);
+        let message = content::message(publication, version, now_ms).filter(|_| !is_own);
+        let Some(message) = message else {
+            self.is_done(number, origin);
             return None;
         };
         let qos = message.qos.min(options.qos);
         let mut publish = message.publish;
         // §3.3.1.3: the flag marks a retained message. 5.0 §3.8.3.1: or it is the publisher's.
-        publish.retain = place.is_none() || (options.retain_as_published && publish.retain);
+        publish.retain = is_retained || (options.retain_as_published && publish.retain);
         if identifier > 0 {
             of(&mut publish).subscription_ids.push(identifier);
         }
         if qos == Qos::AtMostOnce {
-            self.is_done(number, place);
+            self.is_done(number, origin);
             return self.finish(publish);
         }
-        if let Some(place) = place {
+        if let Origin::Live(place) = origin {
             self.passes(number, place);
         }
-        let ids = self.session.packet_id(number, place);
+        let ids = self.session.packet_id(number, origin);
         let is_full = self.session.in_flight.len() >= self.client.receive_maximum.into();
         let id = match ids {
             // Its PUBREL was sent with the CONNACK.
             Some((id, Some(known))) if !matches!(known.stage, Exchange::Sent(_)) => {
-                if known.stage == Exchange::Completed {
-                    self.ends(id);
-                } else if let Some(known) = self.session.in_flight.get_mut(&id) {
-                    known.stage = Exchange::Released { delivered: true };
-                }
+                self.delivers_released(id, origin);
                 return None;
             }
             Some((id, Some(_))) => id,
@@ -98,7 +89,7 @@ impl Mqtt {
             Some((_, None)) | None => {
                 self.sending.held.push_back(Queued {
                     subscription: number,
-                    place,
+                    origin,
                     publication: Arc::clone(publication),
                     again,
                 });
@@ -110,14 +101,48 @@ impl Mqtt {
         if bytes.is_some() {
             let message = InFlight {
                 subscription: number,
-                place,
+                origin,
                 stage: Exchange::Sent(qos),
             };
             self.session.in_flight.insert(id, message);
         } else {
-            self.is_done(number, place);
+            self.is_done(number, origin);
         }
         bytes
+    }
+
+    /// A message of a subscription without an id that may have expired (5.0 §3.3.2.3.3).
+    pub(super) fn late(&self, publication: &Publication, now_ms: u64) -> Head {
+        if !content::expires(publication) {
+            return Head::None;
+        }
+        let version = self.client.version;
+        let Some(mut message) = content::message(publication, version, now_ms) else {
+            return Head::Nothing;
+        };
+        message.publish.retain = false;
+        let bytes = Packet::Publish(message.publish).encode(version);
+        Head::Whole(Payload::Binary(bytes))
+    }
+
+    /// Whether this session published it.
+    fn is_own(&self, publication: &Publication) -> bool {
+        let publisher = publication.publisher.as_ref();
+        publisher.is_some_and(|by| Some(by.session) == self.name)
+    }
+
+    /// The engine delivers a message that an earlier connection released. Its place may be in a newer
+    /// epoch than it was then.
+    fn delivers_released(&mut self, id: u16, origin: Origin) {
+        let Some(known) = self.session.in_flight.get_mut(&id) else {
+            return;
+        };
+        known.origin = origin;
+        if known.stage == Exchange::Completed {
+            self.ends(id);
+        } else {
+            known.stage = Exchange::Released { delivered: true };
+        }
     }
 
     /// Encodes a packet, with an alias for its topic if the client allows it; none if it exceeds
@@ -158,8 +183,9 @@ impl Mqtt {
                 message.stage,
                 Exchange::Completed | Exchange::Released { delivered: false }
             );
-            let passed = message.subscription == number
-                && message.place.is_some_and(|at| at.offset < place.offset);
+            let offset = message.origin.live_offset();
+            let passed =
+                message.subscription == number && offset.is_some_and(|at| at < place.offset);
             if !is_earlier || !passed {
                 more |= is_earlier;
                 return true;
@@ -171,18 +197,22 @@ impl Mqtt {
         self.sending.has_earlier = more;
     }
 
-    /// Tells the engine that a publication needs no further delivery.
-    fn is_done(&mut self, number: u32, place: Option<Position>) {
-        let Some(place) = place else { return };
+    /// A message needs no further delivery.
+    fn is_done(&mut self, number: u32, origin: Origin) {
         let Some(subscription) = self.session.subscriptions.get(&number) else {
             return;
         };
-        if subscription.options.qos == Qos::AtMostOnce {
-            return;
-        }
+        let position = match origin {
+            Origin::Live(place) if subscription.acknowledged => place,
+            Origin::Live(_) | Origin::Skipped => return,
+            Origin::Retained(sequence) => {
+                self.has_retained(number, sequence);
+                return self.end_retained(number);
+            }
+        };
         let command = Command::Done {
             subscription: subscription.key(number),
-            position: place,
+            position,
             cumulative: false,
         };
         // At the front, so that it is executed before the next note is stored.
@@ -192,7 +222,7 @@ impl Mqtt {
 
     fn ends(&mut self, packet_id: u16) {
         if let Some(message) = self.session.in_flight.remove(&packet_id) {
-            self.is_done(message.subscription, message.place);
+            self.is_done(message.subscription, message.origin);
             self.send_held();
         }
     }
@@ -210,6 +240,7 @@ impl Mqtt {
         let id = ack.packet_id;
         let message = self.session.in_flight.get_mut(&id);
         let message = message.filter(|message| message.stage != Exchange::Sent(Qos::AtLeastOnce));
+        let mut retained = None;
         let reason = match message {
             // §4.3.3: a failure ends the exchange.
             Some(_) if ack.reason.is_failure() => return self.ends(id),
@@ -217,13 +248,19 @@ impl Mqtt {
                 // After the PUBREL, the client forgets the identifier. Therefore the note with the
                 // release is stored first, so that the message is not sent again after a crash.
                 if let Exchange::Sent(_) = message.stage {
-                    self.changed |= message.place.is_some();
+                    self.changed = true;
+                    if let Origin::Retained(sequence) = message.origin {
+                        retained = Some((message.subscription, sequence));
+                    }
                     message.stage = Exchange::Released { delivered: true };
                 }
                 Reason::SUCCESS
             }
             None => Reason::PACKET_ID_NOT_FOUND,
         };
+        if let Some((number, sequence)) = retained {
+            self.has_retained(number, sequence);
+        }
         let packet = Packet::PubRel(Ack::new(id, reason));
         self.after_note.push(packet.encode(self.client.version));
     }
@@ -242,7 +279,7 @@ impl Mqtt {
     }
 
     /// Sends held messages, up to the client's receive maximum.
-    fn send_held(&mut self) {
+    pub(super) fn send_held(&mut self) {
         let now_ms = self.unix_ms();
         let mut left = self.sending.held.len();
         while left > 0
@@ -252,96 +289,76 @@ impl Mqtt {
             left = left.saturating_sub(1);
             let Queued {
                 subscription,
-                place,
+                origin,
                 publication,
                 again,
             } = held;
-            if let Some(bytes) = self.deliver(subscription, place, &publication, again, now_ms) {
+            if let Some(bytes) = self.deliver(subscription, origin, &publication, again, now_ms) {
                 self.queue.push_back(Intent::Say(Payload::Binary(bytes)));
             }
         }
         if self.sending.held.is_empty() {
             self.sending.held = VecDeque::new();
-            if let Some((number, after)) = self.sending.pages.pop_front() {
-                self.ask_retained(number, Some(after));
-            }
         }
+        self.next_page();
     }
 
-    /// Requests a page of a subscription's retained messages.
-    pub(super) fn ask_retained(&mut self, number: u32, after: Option<ChannelName>) {
-        let Some(subscription) = self.session.subscriptions.get(&number) else {
-            return;
-        };
-        let filter = match &subscription.target {
-            Target::Filter(filter) => Ok(filter.clone()),
-            Target::Channel(channel) => Filter::new(channel.as_str()),
-        };
-        // A channel with more levels than a filter may have cannot be queried: its retained message
-        // is not delivered.
-        let Ok(filter) = filter else { return };
-        let command = Command::Values {
-            filter,
-            after,
-            limit: PAGE,
-        };
-        self.ask(command, Purpose::Retained(number));
-    }
-
-    /// Delivers a page of a subscription's retained messages.
-    pub(super) fn retained(&mut self, number: u32, reply: &Reply) {
-        let Reply::Values { values, next, .. } = reply else {
-            return;
-        };
-        let held = values.iter().map(|publication| Queued {
-            subscription: number,
-            place: None,
-            publication: Arc::clone(publication),
-            again: false,
-        });
-        self.sending.held.extend(held);
-        let more = next.clone().map(|after| (number, after));
-        self.sending.pages.extend(more);
-        self.send_held();
-    }
-
-    /// Handles a gap: messages up to `to` are not delivered again. Exchanges that the client has
-    /// acknowledged are completed; the others are dropped.
-    pub(super) fn skipped(&mut self, gap: &Notice) {
-        let Notice::Gap {
-            subscription: SubscriptionName { id: Some(id), .. },
-            to,
-            reason,
-            ..
-        } = gap
-        else {
-            return;
-        };
-        if *reason == GapReason::Restarted {
-            // Nothing that was in flight is missing: it has the same places in the new epoch.
-            let in_flight = self.session.in_flight.values_mut();
-            for message in in_flight.filter(|message| message.subscription == id.0) {
-                if let Some(place) = &mut message.place {
-                    place.epoch = to.epoch;
-                }
-            }
-            self.changed = true;
-            return;
-        }
+    /// Handles a gap. Messages that the engine does not deliver again, or that belong to a stream
+    /// which has ended, keep their packet identifiers until the client has acknowledged them.
+    pub(super) fn skipped(&mut self, subscription: &SubscriptionName, missing: &Missing) {
+        let Some(id) = subscription.id else { return };
         self.session.in_flight.retain(|_, message| {
-            let of_this = message.subscription == id.0;
-            let before = message.place.is_some_and(|place| place.offset <= to.offset);
-            if !of_this || !before {
+            let offset = message.origin.live_offset();
+            let is_missing = message.subscription == id.0
+                && offset.is_some_and(|at| missing.after < at && at <= missing.up_to);
+            if !is_missing {
                 return true;
             }
+            message.origin = Origin::Skipped;
             match &mut message.stage {
-                Exchange::Released { delivered } => {
-                    *delivered = true;
-                    true
-                }
-                Exchange::Completed | Exchange::Sent(_) => false,
+                Exchange::Released { delivered } => *delivered = true,
+                Exchange::Sent(_) => {}
+                Exchange::Completed => return false,
             }
+            true
         });
+        self.send_held();
+    }
+}
+
+/// Offsets that a gap covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    after: u64,
+    up_to: u64,
+}
+
+impl Missing {
+    /// What is missing from `from` to `to`. After a divergence, it is everything that the streams do
+    /// not have in common.
+    pub(super) fn new(
+        from: Position,
+        to: Position,
+        reason: GapReason,
+        agreed: Option<Position>,
+    ) -> Self {
+        match reason {
+            GapReason::Diverged | GapReason::EpochChanged | GapReason::UnknownPosition => Self {
+                after: agreed.map_or(0, |agreed| agreed.offset),
+                up_to: u64::MAX,
+            },
+            GapReason::EvictedBySize
+            | GapReason::EvictedByAge
+            | GapReason::Damaged
+            | GapReason::Dropped
+            | GapReason::Conflated
+            | GapReason::State
+            | GapReason::Restarted => Self {
+                // Up to `from`, everything was delivered on this connection.
+                after: from.offset,
+                up_to: to.offset,
+            },
+        }
     }
 }
 

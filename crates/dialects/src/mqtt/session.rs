@@ -1,6 +1,6 @@
 //! The state of a session: its subscriptions, and the messages in flight in both directions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use offhook_engine::{Position, SubscriptionId, SubscriptionKey, Target};
 
@@ -17,6 +17,15 @@ pub(super) struct Subscription {
     /// Whether the engine identifies it by its number. A subscription that shares its encoded
     /// messages with others is identified by its target instead.
     pub(super) numbered: bool,
+    /// Whether the engine waits for acknowledgements. It does so with QoS 1 and 2, and with QoS 0 if
+    /// the client has lowered the QoS: messages that wait for the client must not be lost then
+    /// (§3.8.4).
+    pub(super) acknowledged: bool,
+    /// Whether the engine has confirmed it on this connection.
+    pub(super) begun: bool,
+    /// While retained messages of QoS 1 and 2 are delivered: the sequence numbers of those that the
+    /// client has. On the next connection, the others are delivered again.
+    pub(super) retained: Option<BTreeSet<u64>>,
 }
 
 impl Subscription {
@@ -34,9 +43,39 @@ impl Subscription {
 pub(super) struct InFlight {
     /// The number of its subscription.
     pub(super) subscription: u32,
-    /// Its place in the subscription; none for a retained message.
-    pub(super) place: Option<Position>,
+    pub(super) origin: Origin,
     pub(super) stage: Exchange,
+}
+
+/// Where a message in flight comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The engine delivered it, at this place in the subscription, and waits for `Done`.
+    Live(Position),
+    /// It is the retained message with this sequence number.
+    Retained(u64),
+    /// The engine delivered it and does not wait for `Done` any more: a gap covers it.
+    Skipped,
+}
+
+impl Origin {
+    /// The offset of a message that the engine waits for.
+    pub(super) const fn live_offset(self) -> Option<u64> {
+        match self {
+            Self::Live(place) => Some(place.offset),
+            Self::Retained(_) | Self::Skipped => None,
+        }
+    }
+
+    /// Whether both are the same message of one subscription. The order of a filter continues in a
+    /// new epoch after a restart, in which each message keeps its offset.
+    fn is(self, other: Self, by_filter: bool) -> bool {
+        match (self, other) {
+            (Self::Live(a), Self::Live(b)) if by_filter => a.offset == b.offset,
+            (Self::Live(_) | Self::Retained(_), _) => self == other,
+            (Self::Skipped, _) => false,
+        }
+    }
 }
 
 /// The stages of the exchange of a message to the client.
@@ -135,13 +174,19 @@ impl Session {
     pub(super) fn packet_id(
         &self,
         subscription: u32,
-        place: Option<Position>,
+        origin: Origin,
     ) -> Option<(u16, Option<InFlight>)> {
-        let offset = place.map_or(0, |place| place.offset);
+        let offset = match origin {
+            Origin::Live(place) => place.offset,
+            Origin::Retained(sequence) => sequence,
+            Origin::Skipped => 0,
+        };
         let first = u64::from(subscription)
             .wrapping_mul(4099)
             .wrapping_add(offset)
             .checked_rem(65_535)?;
+        let known = self.subscriptions.get(&subscription);
+        let by_filter = known.is_some_and(|known| known.target.channel().is_none());
         let mut id = u16::try_from(first).ok()?;
         for _ in 0..u16::MAX {
             // From 0..=65534 to 1..=65535.
@@ -149,9 +194,7 @@ impl Session {
             match self.in_flight.get(&candidate) {
                 None => return Some((candidate, None)),
                 Some(known)
-                    if place.is_some()
-                        && known.subscription == subscription
-                        && known.place == place =>
+                    if known.subscription == subscription && known.origin.is(origin, by_filter) =>
                 {
                     return Some((candidate, Some(*known)));
                 }
@@ -172,14 +215,14 @@ mod tests {
     fn sent(offset: u64) -> InFlight {
         InFlight {
             subscription: 0,
-            place: Some(Position::new(1, offset)),
+            origin: Origin::Live(Position::new(1, offset)),
             stage: Exchange::Sent(Qos::AtLeastOnce),
         }
     }
 
     #[test]
     fn a_message_has_the_same_identifier_after_the_session_forgot_it() {
-        let place = Some(Position::new(1, 65_534));
+        let place = Origin::Live(Position::new(1, 65_534));
         let (id, known) = Session::default().packet_id(0, place).unwrap();
         assert_eq!((id, known), (65_535, None));
         assert_eq!(Session::default().packet_id(0, place), Some((id, None)));
@@ -189,7 +232,7 @@ mod tests {
     fn an_identifier_in_use_is_skipped_and_a_message_in_flight_is_found() {
         let mut session = Session::default();
         session.in_flight.insert(65_535, sent(1));
-        let place = Some(Position::new(1, 65_534));
+        let place = Origin::Live(Position::new(1, 65_534));
         assert_eq!(session.packet_id(0, place), Some((1, None)));
         session.in_flight.insert(1, sent(65_534));
         let (id, known) = session.packet_id(0, place).unwrap();
@@ -202,7 +245,10 @@ mod tests {
         for id in 1..=u16::MAX {
             session.in_flight.insert(id, sent(u64::from(id) + 100_000));
         }
-        assert_eq!(session.packet_id(0, Some(Position::new(1, 7))), None);
+        assert_eq!(
+            session.packet_id(0, Origin::Live(Position::new(1, 7))),
+            None
+        );
     }
 
     #[test]
@@ -213,9 +259,34 @@ mod tests {
             options: Options::default(),
             identifier: 0,
             numbered: true,
+            acknowledged: true,
+            begun: true,
+            retained: None,
         };
         let (first, second) = (session.add(new()), session.add(new()));
         session.remove(first);
         assert_eq!(session.numbers.get(&new().target), Some(&second));
+    }
+
+    #[test]
+    fn a_message_of_a_filter_keeps_its_identifier_when_a_new_epoch_continues_its_order() {
+        let mut session = Session::default();
+        let target = offhook_engine::Filter::new("a/#").unwrap().into();
+        let number = session.add(Subscription {
+            target,
+            options: Options::default(),
+            identifier: 0,
+            numbered: true,
+            acknowledged: true,
+            begun: true,
+            retained: None,
+        });
+        let id = |session: &Session, epoch| {
+            let origin = Origin::Live(Position::new(epoch, 7));
+            session.packet_id(number, origin).unwrap()
+        };
+        let (before, _) = id(&session, 1);
+        session.in_flight.insert(before, sent(7));
+        assert_eq!(id(&session, 2), (before, Some(sent(7))));
     }
 }

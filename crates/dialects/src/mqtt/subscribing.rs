@@ -28,6 +28,8 @@ const FILTERS: usize = 1_024;
 pub(super) struct Batches {
     all: HashMap<u32, Batch>,
     next: u32,
+    /// Filters that the client subscribes to again before the engine has answered the first time.
+    joined: Vec<(Asked, Options, u32)>,
 }
 
 #[derive(Debug)]
@@ -105,14 +107,20 @@ impl Mqtt {
         if let Some(number) = old
             && let Some(known) = self.session.subscriptions.get_mut(&number)
         {
-            let same_flow = (known.options.qos == Qos::AtMostOnce)
-                == (options.qos == Qos::AtMostOnce)
-                && known.options.no_local == options.no_local
-                && known.numbered == numbered;
+            // §3.8.4: it is replaced, and no message that it matches may be lost. With a new
+            // subscription, those would be lost that wait for the client.
+            let same_flow = known.acknowledged
+                || (options.qos == Qos::AtMostOnce
+                    && known.options.no_local == options.no_local
+                    && known.numbered == numbered);
+            if same_flow && !known.begun {
+                let joins = (asked(number), options, identifier);
+                return self.batches.joined.push(joins);
+            }
             if same_flow {
-                // §3.8.4: it is replaced, and no message that it matches may be lost.
-                (known.options, known.identifier) = (options, identifier);
-                return self.is_subscribed(asked(number));
+                // The engine counts it like every other request.
+                let purpose = Purpose::Renew(asked(number), options, identifier);
+                return self.ask(Command::Ping, purpose);
             }
         }
         let number = self.session.add(Subscription {
@@ -120,6 +128,9 @@ impl Mqtt {
             options,
             identifier,
             numbered,
+            acknowledged: options.qos != Qos::AtMostOnce,
+            begun: false,
+            retained: None,
         });
         if let Some(old) = old
             && let Some(replaced) = self.session.remove(old)
@@ -139,7 +150,7 @@ impl Mqtt {
     }
 
     /// Whether a subscription's messages must be encoded separately.
-    fn is_numbered(&self, options: Options, identifier: u32) -> bool {
+    pub(super) fn is_numbered(&self, options: Options, identifier: u32) -> bool {
         options.qos != Qos::AtMostOnce
             || identifier > 0
             || options.retain_as_published
@@ -155,19 +166,20 @@ impl Mqtt {
     /// within a small multiple of the receive maximum.
     fn window(&self) -> u16 {
         let all = self.session.subscriptions.values();
-        let acknowledged = all.filter(|s| s.options.qos != Qos::AtMostOnce).count();
+        let acknowledged = all.filter(|s| s.acknowledged).count();
         let share = u16::try_from(acknowledged).unwrap_or(u16::MAX).max(1);
         let window = self.client.receive_maximum.checked_div(share);
         window.unwrap_or(1).max(1)
     }
 
-    fn ask_for(&mut self, number: u32, purpose: Purpose) {
+    pub(super) fn ask_for(&mut self, number: u32, purpose: Purpose) {
         let Some(subscription) = self.session.subscriptions.get(&number) else {
             return;
         };
-        let flow = match subscription.options.qos {
-            Qos::AtMostOnce => Flow::Pushed,
-            Qos::AtLeastOnce | Qos::ExactlyOnce => Flow::Acknowledged {
+        let acknowledged = subscription.acknowledged;
+        let flow = match acknowledged {
+            false => Flow::Pushed,
+            true => Flow::Acknowledged {
                 window: self.window(),
             },
         };
@@ -177,26 +189,11 @@ impl Mqtt {
             since: Since::Now,
             presence: false,
             members: false,
-            echo: !subscription.options.no_local,
+            // With acknowledgements, this option can change while messages wait for the client.
+            echo: acknowledged || !subscription.options.no_local,
             flow,
         };
         self.ask(Command::Subscribe(wish), purpose);
-    }
-
-    /// Subscribes to everything of QoS 0 again on a new connection. Messages published in between
-    /// are not delivered to these subscriptions.
-    pub(super) fn subscribe_again(&mut self) {
-        let all = &self.session.subscriptions;
-        let plain = all.iter().filter(|(_, s)| s.options.qos == Qos::AtMostOnce);
-        let numbers: Vec<_> = plain.map(|(number, _)| *number).collect();
-        for number in numbers {
-            let known = self.session.subscriptions.get(&number);
-            let numbered = known.is_some_and(|s| self.is_numbered(s.options, s.identifier));
-            if let Some(subscription) = self.session.subscriptions.get_mut(&number) {
-                subscription.numbered = numbered;
-            }
-            self.ask_for(number, Purpose::Restore(number));
-        }
     }
 
     pub(super) fn unsubscribe(&mut self, unsubscribe: Unsubscribe) {
@@ -231,31 +228,23 @@ impl Mqtt {
             }
             Purpose::Subscribe(asked) => self.subscribed(asked, reply),
             Purpose::Unsubscribe(place) => self.answer(place, Reason::SUCCESS),
-            Purpose::Restore(number) => {
-                if matches!(reply, Reply::Refused(_)) {
-                    self.session.remove(number);
-                    self.changed = true;
+            Purpose::Renew(asked, options, identifier) => {
+                if let Reply::Refused(refusal) = reply {
+                    return self.answer(asked.place, refusals::of_request(refusal.code));
                 }
+                self.renew(asked, options, identifier);
             }
+            Purpose::Restore(number) => self.restored(number, reply),
             Purpose::Retained(number) => self.retained(number, reply),
             Purpose::Remember(packets) => self.remembered(packets, reply),
         }
     }
 
-    /// Handles the answer to storing the note. If it failed, nothing that relies on it may be sent.
-    fn remembered(&mut self, packets: Vec<Vec<u8>>, reply: &Reply) {
-        if matches!(reply, Reply::Refused(_)) {
-            let why = "the session could not be stored";
-            return self.disconnect_for(Reason::UNSPECIFIED, why);
-        }
-        let said = packets.into_iter().map(crate::dialect::Payload::Binary);
-        self.queue.extend(said.map(crate::dialect::Intent::Say));
-    }
-
     fn subscribed(&mut self, asked: Asked, reply: &Reply) {
         let Asked { place, number, .. } = asked;
         let Reply::Refused(refusal) = reply else {
-            return self.is_subscribed(asked);
+            self.is_subscribed(asked);
+            return self.has_begun(number);
         };
         if refusal.code == ErrorCode::NoHistory
             && let Some(known) = self.session.subscriptions.get(&number)
@@ -267,11 +256,44 @@ impl Mqtt {
             let numbered = self.is_numbered(options, known.identifier);
             if let Some(known) = self.session.subscriptions.get_mut(&number) {
                 (known.options, known.numbered) = (options, numbered);
+                known.acknowledged = false;
             }
             return self.ask_for(number, Purpose::Subscribe(asked));
         }
         self.session.remove(number);
-        self.answer(place, refusals::of_request(refusal.code));
+        let reason = refusals::of_request(refusal.code);
+        self.answer(place, reason);
+        for (joined, ..) in self.take_joined(number) {
+            self.answer(joined.place, reason);
+        }
+    }
+
+    fn take_joined(&mut self, number: u32) -> Vec<(Asked, Options, u32)> {
+        let joined = &mut self.batches.joined;
+        let of_this = joined.extract_if(.., |(asked, ..)| asked.number == number);
+        of_this.collect()
+    }
+
+    /// The engine has confirmed a subscription.
+    pub(super) fn has_begun(&mut self, number: u32) {
+        if let Some(subscription) = self.session.subscriptions.get_mut(&number) {
+            subscription.begun = true;
+        }
+        for (asked, options, identifier) in self.take_joined(number) {
+            self.renew(asked, options, identifier);
+        }
+    }
+
+    /// Changes the options of a subscription.
+    fn renew(&mut self, asked: Asked, mut options: Options, identifier: u32) {
+        if let Some(known) = self.session.subscriptions.get_mut(&asked.number) {
+            if !known.acknowledged {
+                // The channel has no history.
+                options.qos = Qos::AtMostOnce;
+            }
+            (known.options, known.identifier) = (options, identifier);
+        }
+        self.is_subscribed(asked);
     }
 
     fn is_subscribed(&mut self, asked: Asked) {
@@ -280,7 +302,6 @@ impl Mqtt {
             return self.answer(asked.place, Reason::UNSPECIFIED);
         };
         let granted = Reason(subscription.options.qos.number());
-        self.changed = true;
         self.answer(asked.place, granted);
         let wants_retained = match asked.retain_handling {
             RetainHandling::Always => true,
@@ -288,7 +309,7 @@ impl Mqtt {
             RetainHandling::Never => false,
         };
         if wants_retained {
-            self.ask_retained(asked.number, None);
+            self.start_retained(asked.number);
         }
     }
 
@@ -310,6 +331,12 @@ impl Mqtt {
         let Some(batch) = self.batches.all.remove(&place.batch) else {
             return;
         };
+        // Nothing has changed if nothing was granted or ended.
+        let is_change = |reason: &Reason| match batch.subscribes {
+            true => !reason.is_failure(),
+            false => *reason == Reason::SUCCESS,
+        };
+        self.changed |= batch.reasons.iter().any(is_change);
         let acks = Acks {
             packet_id: batch.packet_id,
             properties: None,
@@ -323,7 +350,6 @@ impl Mqtt {
             true => Packet::SubAck(acks),
             false => Packet::UnsubAck(acks),
         };
-        self.changed = true;
         self.after_note.push(packet.encode(self.client.version));
     }
 

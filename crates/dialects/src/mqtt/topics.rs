@@ -18,6 +18,11 @@ pub(super) fn channel_of(topic: &str) -> Result<ChannelName, Refusal> {
     ChannelName::new(&escaped(topic))
 }
 
+/// Whether only the server may publish to a topic.
+pub(super) fn is_reserved(topic: &str) -> bool {
+    topic.starts_with("$SYS/")
+}
+
 /// The target of a topic filter: a filter if it has wildcards, otherwise a channel.
 pub(super) fn target_of(filter: &str) -> Result<Target, Reason> {
     if filter.starts_with(SHARED) {

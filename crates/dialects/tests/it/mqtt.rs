@@ -13,12 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use offhook_dialects::{
-    Dialect, Head, Incoming, Intent, Known, Payload, Readiness, Recipient, Shared, Welcome,
+    Dialect, Head, Incoming, Intent, Known, Payload, Readiness, Recipient, Shared, Unfinished,
+    Welcome,
     mqtt::{
         Mqtt, Reason,
         packet::{
-            Ack, Connect, Decoder, Options, Packet, Properties, Publish, Qos, Reasoned, Subscribe,
-            Unsubscribe, Version, Will,
+            Ack, Connect, Decoder, Options, Packet, Properties, Publish, Qos, Reasoned,
+            RetainHandling, Subscribe, Unsubscribe, Version, Will,
         },
     },
 };
@@ -38,6 +39,10 @@ struct Client {
     others: Vec<Intent>,
     closed: Option<u16>,
     decoder: Decoder,
+    /// The epoch in which the engine delivers.
+    epoch: u64,
+    /// The last note that was to be stored.
+    note: Bytes,
 }
 
 fn connect(version: Version) -> Connect {
@@ -102,6 +107,8 @@ impl Client {
             others: Vec::new(),
             closed: None,
             decoder,
+            epoch: 1,
+            note: Bytes::new(),
         }
     }
 
@@ -139,6 +146,14 @@ impl Client {
     }
 
     fn welcome(&mut self, expiry: Option<Duration>, resumed: bool, note: &[u8]) {
+        self.welcome_unstored(expiry, resumed, note);
+        if let Some((_, Command::Remember { .. })) = self.asked.first() {
+            self.reply(Reply::Remembered);
+        }
+    }
+
+    /// As `welcome`, but the note of the new connection is not stored yet.
+    fn welcome_unstored(&mut self, expiry: Option<Duration>, resumed: bool, note: &[u8]) {
         let welcome = Welcome {
             id: CommandId(0),
             session: SessionId::from_bytes([7; 16]),
@@ -186,7 +201,12 @@ impl Client {
                 id: CommandId(0),
                 command,
             } => self.told.push(command),
-            Intent::Command { id, command } => self.asked.push((id, command)),
+            Intent::Command { id, command } => {
+                if let Command::Remember { note } = &command {
+                    self.note = note.clone();
+                }
+                self.asked.push((id, command));
+            }
             Intent::Say(message) => self.hear(vec![message]),
             Intent::Close { code, .. } => self.closed = Some(code),
             other => self.others.push(other),
@@ -251,23 +271,13 @@ impl Client {
 
     /// Delivers a publication to a subscription, as the engine does.
     fn deliver(&mut self, number: u32, publication: &Arc<Publication>, offset: u64, again: u16) {
-        self.deliver_at(number, publication, Position::new(1, offset), again);
-    }
-
-    fn deliver_at(
-        &mut self,
-        number: u32,
-        publication: &Arc<Publication>,
-        place: Position,
-        again: u16,
-    ) {
         let shared = Shared {
             publication: Some(Arc::clone(publication)),
             ..Shared::whole("".to_owned())
         };
         let recipient = Recipient {
             subscription: Some(SubscriptionId(number)),
-            place,
+            place: Position::new(self.epoch, offset),
             redelivered: again,
             ..Recipient::PLAIN
         };
@@ -278,6 +288,27 @@ impl Client {
             other => panic!("{other:?}"),
         }
         self.poll();
+    }
+
+    /// The time comes.
+    fn tick(&mut self, now: Instant) {
+        self.now = now;
+        let mut intents = Vec::new();
+        self.mqtt.handle_timeout(now, &mut intents);
+        intents
+            .into_iter()
+            .for_each(|intent| self.carry_out(intent));
+        self.poll();
+    }
+
+    /// The session on a new connection, as of the note that is to be stored.
+    fn comes_back(&self) -> Self {
+        let mut after = Self::unconnected(self.version);
+        let connect = connect(self.version);
+        after.send(Packet::Connect(Box::new(connect)));
+        after.others.clear();
+        after.welcome(Some(Duration::from_secs(9)), true, &self.note);
+        after
     }
 
     fn take(&mut self) -> Vec<Packet> {
@@ -560,40 +591,6 @@ fn a_pubrel_is_stored_before_it_is_sent_and_is_sent_again_after_a_crash() {
     assert_eq!(after.take(), []);
     after.send(Packet::PubComp(ack(id)));
     assert_eq!(after.told, [done(number, 7)]);
-}
-
-/// The gap says that channels without history may have lost something, and nothing else has.
-#[test]
-fn a_message_in_flight_over_a_restart_is_known_by_its_place_in_the_new_epoch() {
-    let mut client = Client::durable(Version::V5);
-    let number = client.subscribe("b/#", qos(Qos::ExactlyOnce)).unwrap();
-    client.take();
-    client.deliver(number, &publication("b/1", "hi", &[]), 7, 0);
-    let [Packet::Publish(message)] = &client.take()[..] else {
-        panic!("not delivered");
-    };
-    let id = message.packet_id;
-    client.send(Packet::PubRec(ack(id)));
-    let Command::Remember { note } = client.reply(Reply::Remembered) else {
-        panic!("no note");
-    };
-    let mut after = Client::unconnected(Version::V5);
-    after.send(Packet::Connect(Box::new(connect(Version::V5))));
-    after.welcome(Some(Duration::from_secs(9)), true, &note);
-    after.take();
-    after.notice(Notice::Gap {
-        subscription: SubscriptionName {
-            target: Filter::new("b/#").unwrap().into(),
-            id: Some(SubscriptionId(number)),
-        },
-        from: Position::new(1, 6),
-        to: Position::new(2, 6),
-        reason: GapReason::Restarted,
-        agreed: None,
-    });
-    let place = Position::new(2, 7);
-    after.deliver_at(number, &publication("b/1", "hi", &[]), place, 1);
-    assert_eq!(after.take(), [], "its PUBREL was sent again");
 }
 
 #[test]
@@ -1067,4 +1064,438 @@ fn a_text_message_is_closed_with_1003() {
         .into_iter()
         .for_each(|intent| client.carry_out(intent));
     assert_eq!(client.closed, Some(1003));
+}
+
+#[test]
+fn a_released_message_of_a_filter_is_not_sent_again_in_the_epoch_after_a_crash() {
+    let mut client = Client::durable(Version::V5);
+    let number = client.subscribe("b/#", qos(Qos::ExactlyOnce)).unwrap();
+    client.take();
+    client.deliver(number, &publication("b/x", "hi", &[]), 7, 0);
+    let [Packet::Publish(message)] = &client.take()[..] else {
+        panic!("not delivered");
+    };
+    let id = message.packet_id;
+    client.send(Packet::PubRec(ack(id)));
+    let mut after = client.comes_back();
+    after.take();
+    after.send(Packet::PubComp(ack(id)));
+    // The order of a filter continues in the epoch of the new start.
+    after.epoch = 2;
+    after.deliver(number, &publication("b/x", "hi", &[]), 7, 1);
+    assert_eq!(after.take(), []);
+    let done = Command::Done {
+        subscription: SubscriptionKey::Id(SubscriptionId(number)),
+        position: Position::new(2, 7),
+        cumulative: false,
+    };
+    assert_eq!(after.told, [done]);
+}
+
+fn gap(number: u32, offsets: (u64, u64), reason: GapReason, agreed: Option<Position>) -> Notice {
+    let (from, to) = offsets;
+    Notice::Gap {
+        subscription: SubscriptionName {
+            target: ChannelName::new("b").unwrap().into(),
+            id: Some(SubscriptionId(number)),
+        },
+        from: Position::new(1, from),
+        to: Position::new(1, to),
+        reason,
+        agreed,
+    }
+}
+
+#[test]
+fn messages_in_flight_before_a_gap_are_done_once_the_client_acknowledges_them() {
+    let mut client = Client::of(Version::V5);
+    let number = client.subscribe("b", qos(Qos::AtLeastOnce)).unwrap();
+    client.take();
+    client.deliver(number, &publication("b", "hi", &[]), 2, 0);
+    let [Packet::Publish(message)] = &client.take()[..] else {
+        panic!("not delivered");
+    };
+    let id = message.packet_id;
+    client.notice(gap(number, (2, 9), GapReason::EvictedBySize, None));
+    client.send(Packet::PubAck(ack(id)));
+    assert_eq!(client.told, [done(number, 2)]);
+}
+
+/// Such a gap says that channels without history may have lost something, and nothing else has.
+#[test]
+fn a_gap_after_a_restart_leaves_messages_in_flight() {
+    let mut client = Client::of(Version::V5);
+    let number = client.subscribe("b/#", qos(Qos::AtLeastOnce)).unwrap();
+    client.take();
+    client.deliver(number, &publication("b/x", "hi", &[]), 7, 0);
+    let [Packet::Publish(message)] = &client.take()[..] else {
+        panic!("not delivered");
+    };
+    let id = message.packet_id;
+    client.notice(gap(number, (6, 6), GapReason::Restarted, None));
+    client.send(Packet::PubAck(ack(id)));
+    assert_eq!(client.told, [done(number, 7)]);
+}
+
+#[test]
+fn a_message_of_a_stream_that_has_ended_keeps_its_identifier_and_is_not_taken_for_a_new_one() {
+    let mut client = Client::of(Version::V5);
+    let number = client.subscribe("b/#", qos(Qos::ExactlyOnce)).unwrap();
+    client.take();
+    client.deliver(number, &publication("b/x", "old", &[]), 5, 0);
+    let [Packet::Publish(old)] = &client.take()[..] else {
+        panic!("not delivered");
+    };
+    let agreed = Some(Position::new(1, 3));
+    client.notice(gap(number, (5, 3), GapReason::Diverged, agreed));
+    client.epoch = 2;
+    client.deliver(number, &publication("b/x", "new", &[]), 5, 0);
+    let [Packet::Publish(new)] = &client.take()[..] else {
+        panic!("the new message is not delivered");
+    };
+    assert_ne!(new.packet_id, old.packet_id);
+    client.send(Packet::PubRec(ack(old.packet_id)));
+    client.send(Packet::PubComp(ack(old.packet_id)));
+    assert_eq!(client.told, [], "the engine does not wait for it any more");
+}
+
+/// Answers the request for retained messages, and stores notes.
+fn retained(client: &mut Client, values: &[Arc<Publication>]) {
+    while let Some((_, command)) = client.asked.first().cloned() {
+        match command {
+            Command::Values { filter, .. } => {
+                let (values, next) = (values.to_vec(), None);
+                client.reply(Reply::Values {
+                    filter,
+                    values,
+                    next,
+                });
+                return;
+            }
+            Command::Remember { .. } => drop(client.reply(Reply::Remembered)),
+            Command::Subscribe(wish) => {
+                let subscription = wish.name();
+                client.reply(Reply::Subscribed {
+                    subscription,
+                    position: Position::new(1, 0),
+                    live: true,
+                });
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("no retained messages are requested");
+}
+
+fn messages(packets: Vec<Packet>) -> Vec<Publish> {
+    let message = |packet| match packet {
+        Packet::Publish(message) => Some(message),
+        _ => None,
+    };
+    packets.into_iter().filter_map(message).collect()
+}
+
+#[test]
+fn retained_messages_that_the_client_has_not_acknowledged_come_again_on_the_next_connection() {
+    let mut client = Client::durable(Version::V5);
+    client.send(Packet::Subscribe(Subscribe {
+        packet_id: 9,
+        properties: None,
+        filters: vec![("b/#".into(), qos(Qos::ExactlyOnce))],
+    }));
+    let value = |name: &str, sequence| {
+        let value = publication(name, "old", &[("key", "retained")]);
+        Arc::new(Publication {
+            sequence,
+            ..Publication::clone(&value)
+        })
+    };
+    let values = [value("b/x", 3), value("b/y", 4)];
+    retained(&mut client, &values);
+    let sent = messages(client.take());
+    assert_eq!(sent.len(), 2);
+    let (first, second) = (sent[0].packet_id, sent[1].packet_id);
+    client.send(Packet::PubRec(ack(first)));
+
+    let mut after = client.comes_back();
+    assert_eq!(after.take()[1..], [Packet::PubRel(ack(first))]);
+    retained(&mut after, &values);
+    let again = messages(after.take());
+    let [again] = &again[..] else {
+        panic!("{again:?}");
+    };
+    assert_eq!((again.packet_id, &*again.topic), (second, "b/y"));
+    after.send(Packet::PubComp(ack(first)));
+    after.send(Packet::PubRec(ack(second)));
+    after.send(Packet::PubComp(ack(second)));
+    // All have arrived: nothing comes again.
+    let last = after.comes_back();
+    assert!(last.asked.is_empty(), "{:?}", last.asked);
+}
+
+#[test]
+fn a_subscription_of_qos_0_that_is_refused_for_its_rate_on_the_next_connection_is_made_later() {
+    let mut client = Client::durable(Version::V3);
+    client.send(Packet::Subscribe(Subscribe {
+        packet_id: 9,
+        properties: None,
+        filters: vec![("b".into(), qos(Qos::AtMostOnce))],
+    }));
+    retained(&mut client, &[]);
+    let mut after = client.comes_back();
+    let pause = Duration::from_secs(1);
+    let refusal = Refusal::new(ErrorCode::RateLimited, "too fast").after(pause);
+    after.reply(Reply::Refused(refusal));
+    assert!(after.asked.is_empty());
+    after.tick(after.now + pause);
+    let Some((_, Command::Subscribe(wish))) = after.asked.first() else {
+        panic!("the subscription is lost: {:?}", after.asked);
+    };
+    assert_eq!(wish.target.as_str(), "b");
+}
+
+#[test]
+fn a_client_is_disconnected_when_a_subscription_of_qos_0_is_not_allowed_any_more() {
+    let mut client = Client::durable(Version::V5);
+    client.send(Packet::Subscribe(Subscribe {
+        packet_id: 9,
+        properties: None,
+        filters: vec![("b".into(), qos(Qos::AtMostOnce))],
+    }));
+    retained(&mut client, &[]);
+    let mut after = client.comes_back();
+    after.take();
+    after.reply(Reply::Refused(Refusal::new(ErrorCode::Forbidden, "no")));
+    let [Packet::Disconnect(Reasoned { reason, .. })] = &after.take()[..] else {
+        panic!("not disconnected");
+    };
+    assert_eq!(*reason, Reason::NOT_AUTHORIZED);
+}
+
+/// Subscribes to what the client is subscribed to already.
+fn renew(client: &mut Client, filter: &str, options: Options) -> Vec<Packet> {
+    client.take();
+    client.send(Packet::Subscribe(Subscribe {
+        packet_id: 10,
+        properties: None,
+        filters: vec![(filter.into(), options)],
+    }));
+    assert_eq!(client.reply(Reply::Pong), Command::Ping);
+    while let Some((_, Command::Remember { .. })) = client.asked.first() {
+        client.reply(Reply::Remembered);
+    }
+    client.take()
+}
+
+#[test]
+fn messages_that_wait_for_the_client_are_not_lost_when_it_lowers_the_qos() {
+    let mut client = Client::of(Version::V5);
+    let number = client.subscribe("b", qos(Qos::AtLeastOnce)).unwrap();
+    let never = Options {
+        retain_handling: RetainHandling::Never,
+        ..Options::default()
+    };
+    let [Packet::SubAck(acks)] = &renew(&mut client, "b", never)[..] else {
+        panic!("no answer");
+    };
+    assert_eq!(acks.reasons, [Reason::SUCCESS]);
+    client.deliver(number, &publication("b", "hi", &[]), 7, 0);
+    let [message] = &messages(client.take())[..] else {
+        panic!("not delivered");
+    };
+    assert_eq!(message.qos, Qos::AtMostOnce);
+    assert_eq!(client.told, [done(number, 7)]);
+}
+
+#[test]
+fn no_local_may_change_while_messages_wait() {
+    let mut client = Client::of(Version::V5);
+    let number = client.subscribe("b", qos(Qos::AtLeastOnce)).unwrap();
+    let no_local = Options {
+        no_local: true,
+        retain_handling: RetainHandling::Never,
+        ..qos(Qos::AtLeastOnce)
+    };
+    renew(&mut client, "b", no_local);
+    let own = |session| {
+        Arc::new(Publication {
+            publisher: Some(Publisher {
+                session: SessionId::from_bytes([session; 16]),
+                user: "".into(),
+            }),
+            ..Publication::clone(&publication("b", "hi", &[]))
+        })
+    };
+    client.deliver(number, &own(7), 7, 0);
+    assert_eq!(
+        (client.take(), &client.told[..]),
+        (vec![], &[done(number, 7)][..])
+    );
+    client.deliver(number, &own(8), 8, 0);
+    assert_eq!(messages(client.take()).len(), 1);
+}
+
+#[test]
+fn a_filter_that_is_subscribed_to_again_before_the_answer_shares_the_answer() {
+    let mut client = Client::of(Version::V5);
+    for packet_id in [9, 10] {
+        client.send(Packet::Subscribe(Subscribe {
+            packet_id,
+            properties: None,
+            filters: vec![("b".into(), qos(Qos::AtLeastOnce))],
+        }));
+    }
+    assert_eq!(client.take(), [], "nothing is granted yet");
+    client.reply(Reply::Refused(Refusal::new(ErrorCode::Forbidden, "no")));
+    let reasons: Vec<_> = client
+        .take()
+        .into_iter()
+        .map(|packet| match packet {
+            Packet::SubAck(acks) => (acks.packet_id, acks.reasons),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let no = vec![Reason::NOT_AUTHORIZED];
+    assert_eq!(reasons, [(9, no.clone()), (10, no)]);
+}
+
+#[test]
+fn subscribing_again_counts_against_the_rate_and_stores_nothing_if_it_is_refused() {
+    let mut client = Client::durable(Version::V5);
+    client.subscribe("b", qos(Qos::AtLeastOnce)).unwrap();
+    client.take();
+    client.send(Packet::Subscribe(Subscribe {
+        packet_id: 10,
+        properties: None,
+        filters: vec![("b".into(), qos(Qos::AtLeastOnce))],
+    }));
+    let refusal = Refusal::new(ErrorCode::RateLimited, "too fast");
+    assert_eq!(client.reply(Reply::Refused(refusal)), Command::Ping);
+    let [Packet::SubAck(acks)] = &client.take()[..] else {
+        panic!("no answer");
+    };
+    assert_eq!(acks.reasons, [Reason::QUOTA_EXCEEDED]);
+    assert!(client.asked.is_empty(), "{:?}", client.asked);
+}
+
+#[test]
+fn a_will_for_a_topic_of_the_server_is_refused() {
+    let mut connect = connect(Version::V5);
+    connect.will = Some(Will {
+        topic: "$SYS/broker/version".into(),
+        payload: "x".into(),
+        qos: Qos::AtMostOnce,
+        retain: false,
+        properties: None,
+    });
+    let mut client = Client::unconnected(Version::V5);
+    client.send(Packet::Connect(Box::new(connect)));
+    let [Packet::ConnAck(connack)] = &client.take()[..] else {
+        panic!("not refused");
+    };
+    assert_eq!(connack.reason, Reason::NOT_AUTHORIZED);
+}
+
+#[test]
+fn authentication_data_without_a_method_is_a_protocol_error() {
+    let mut connect = connect(Version::V5);
+    connect.properties = Some(Box::new(Properties {
+        authentication_data: Some("x".into()),
+        ..Properties::default()
+    }));
+    let mut client = Client::unconnected(Version::V5);
+    client.send(Packet::Connect(Box::new(connect)));
+    let [Packet::ConnAck(connack)] = &client.take()[..] else {
+        panic!("not refused");
+    };
+    assert_eq!(connack.reason, Reason::PROTOCOL_ERROR);
+}
+
+#[test]
+fn a_client_that_is_not_read_is_not_silent() {
+    let mut client = Client::of(Version::V5);
+    client.send(Packet::Publish(publish("a", Qos::AtMostOnce, 0, "x")));
+    let busy = Refusal::new(ErrorCode::RateLimited, "wait").after(Duration::from_secs(60));
+    client.reply(Reply::Refused(busy));
+    assert_eq!(client.mqtt.readiness(), Readiness::Waits);
+    client.tick(client.now + Duration::from_secs(15));
+    assert_eq!(client.closed, None);
+}
+
+#[test]
+fn an_incomplete_packet_is_reported_with_its_beginning() {
+    let mut client = Client::of(Version::V5);
+    assert_eq!(client.mqtt.unfinished(), Unfinished::default());
+    let begun = client.now;
+    let packet = Packet::Publish(publish("a", Qos::AtMostOnce, 0, "hello"));
+    let bytes = packet.encode(Version::V5);
+    client.send_bytes(&bytes[..3]);
+    client.now += Duration::from_secs(1);
+    client.send_bytes(&bytes[3..5]);
+    let since = Some(begun);
+    assert_eq!(client.mqtt.unfinished(), Unfinished { bytes: 5, since });
+    client.send_bytes(&[&bytes[5..], &bytes[..2]].concat());
+    let since = Some(client.now);
+    assert_eq!(client.mqtt.unfinished(), Unfinished { bytes: 2, since });
+    client.send_bytes(&bytes[2..]);
+    assert_eq!(client.mqtt.unfinished(), Unfinished::default());
+}
+
+#[test]
+fn a_message_of_qos_0_that_waited_is_delivered_with_the_time_that_is_left_or_not_at_all() {
+    let mut client = Client::of(Version::V5);
+    assert_eq!(client.subscribe("b", qos(Qos::AtMostOnce)), None);
+    client.take();
+    let publication = publication("b", "hi", &[("mqtt", "0"), ("expiry", "5")]);
+    let shared = Shared {
+        publication: Some(Arc::clone(&publication)),
+        ..Shared::whole("".to_owned())
+    };
+    let mut late = |unix_ms| {
+        let recipient = Recipient {
+            unix_ms,
+            ..Recipient::PLAIN
+        };
+        client.mqtt.head(&recipient, &shared)
+    };
+    let Head::Whole(payload) = late(3_000) else {
+        panic!("not delivered");
+    };
+    assert_eq!(late(5_000), Head::Nothing);
+    client.hear(vec![payload]);
+    let [message] = &messages(client.take())[..] else {
+        panic!("no message");
+    };
+    let left = message
+        .properties
+        .as_ref()
+        .and_then(|all| all.message_expiry);
+    assert_eq!(left, Some(2));
+}
+
+#[test]
+fn what_a_new_connection_sends_waits_until_the_note_of_the_one_before_is_on_disk() {
+    let mut client = Client::durable(Version::V5);
+    let number = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
+    client.take();
+    client.deliver(number, &publication("b", "hi", &[]), 7, 0);
+    let [message] = &messages(client.take())[..] else {
+        panic!("not delivered");
+    };
+    let id = message.packet_id;
+    // The connection is lost while the release is being stored.
+    client.send(Packet::PubRec(ack(id)));
+    let mut after = Client::unconnected(Version::V5);
+    after.send(Packet::Connect(Box::new(connect(Version::V5))));
+    after.welcome_unstored(Some(Duration::from_secs(9)), true, &client.note);
+    // A release that the client repeats, of a message that is not known any more.
+    after.send(Packet::PubRel(ack(77)));
+    assert!(matches!(after.take()[..], [Packet::ConnAck(_)]));
+    assert!(matches!(
+        after.reply(Reply::Remembered),
+        Command::Remember { .. }
+    ));
+    let not_found = Ack::new(77, Reason::PACKET_ID_NOT_FOUND);
+    let expected = [Packet::PubRel(ack(id)), Packet::PubComp(not_found)];
+    assert_eq!(after.take(), expected);
 }

@@ -1,6 +1,6 @@
 //! Durable sessions: the broker keeps them while they are away.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -19,6 +19,11 @@ use super::{
     state::{Asker, Pending, durable::Durable},
 };
 
+/// How much longer than its expiry the broker keeps a session whose connection is open. The expiry
+/// starts when the connection ends, which nobody notes in a crash. 10 minutes: within half of this,
+/// the session is saved again, which costs little even for many sessions.
+const WHILE_CONNECTED: Duration = Duration::from_secs(600);
+
 impl Engine {
     /// Keeps a session for this long after its connection has ended, as the broker stores it;
     /// `None` to stop.
@@ -30,9 +35,15 @@ impl Engine {
         let session = c.session;
         match expiry {
             Some(expiry) => {
-                let stale = false;
-                c.extra().durable = Some(Durable { expiry, stale });
+                let (stale, saved) = (false, None);
+                c.extra().durable = Some(Durable {
+                    expiry,
+                    stale,
+                    saved,
+                });
                 self.session_changed(connection);
+                let later = self.now + WHILE_CONNECTED / 2;
+                self.refresh_at.get_or_insert(later);
             }
             None if was.is_some() => {
                 c.extra().durable = None;
@@ -70,19 +81,58 @@ impl Engine {
         }
     }
 
-    /// Stores the durable sessions that have changed at the broker.
-    pub(super) fn save_sessions(&mut self) {
-        self.save_at = None;
-        for connection in std::mem::take(&mut self.stale_sessions) {
-            self.save_session(connection);
+    /// Stores durable sessions at the broker: those that have changed, and those whose copies get old.
+    pub(super) fn save_due_sessions(&mut self) {
+        let now = self.now;
+        let is_due = |at: &mut Instant| *at <= now;
+        if self.save_at.take_if(is_due).is_some() {
+            self.save_changed_sessions();
+        }
+        if self.refresh_at.take_if(is_due).is_some() {
+            self.refresh_sessions();
         }
     }
 
-    pub(super) fn save_session(&mut self, connection: ConnectionId) {
-        self.save_session_as(connection, None);
+    fn save_changed_sessions(&mut self) {
+        for connection in std::mem::take(&mut self.stale_sessions) {
+            self.save_session_as(connection, None, WHILE_CONNECTED);
+        }
     }
 
-    fn save_session_as(&mut self, connection: ConnectionId, id: Option<RequestId>) {
+    /// Saves the durable sessions of open connections before the broker's copies expire.
+    fn refresh_sessions(&mut self) {
+        let until = self.now.checked_sub(WHILE_CONNECTED / 2);
+        let mut any = false;
+        let mut old = Vec::new();
+        for (slot, c) in self.connections.iter() {
+            let Some(durable) = c.extra.as_ref().and_then(|extra| extra.durable) else {
+                continue;
+            };
+            any = true;
+            if durable.saved.is_none_or(|saved| Some(saved) <= until) {
+                old.push(slot.into());
+            }
+        }
+        for connection in old {
+            self.save_session_as(connection, None, WHILE_CONNECTED);
+        }
+        if any {
+            // Also those that were saved since: they are no older than half of it by then.
+            self.refresh_at = Some(self.now + WHILE_CONNECTED / 4);
+        }
+    }
+
+    /// Saves a durable session whose connection ends.
+    pub(super) fn save_session(&mut self, connection: ConnectionId) {
+        self.save_session_as(connection, None, Duration::ZERO);
+    }
+
+    fn save_session_as(
+        &mut self,
+        connection: ConnectionId,
+        id: Option<RequestId>,
+        longer: Duration,
+    ) {
         let extra = self
             .connections
             .get_mut(connection.into())
@@ -90,8 +140,8 @@ impl Engine {
         let Some(durable) = extra.and_then(|extra| extra.durable.as_mut()) else {
             return;
         };
-        durable.stale = false;
-        let expiry = durable.expiry;
+        (durable.stale, durable.saved) = (false, Some(self.now));
+        let expiry = durable.expiry.saturating_add(longer);
         let now = Now {
             instant: self.now,
             unix_ms: self.now_unix_ms,
@@ -128,7 +178,7 @@ impl Engine {
         let asker = Asker::Connection(connection, command);
         self.in_flight(asker)?;
         let id = self.request(Pending::Remember { asker });
-        self.save_session_as(connection, Some(id));
+        self.save_session_as(connection, Some(id), WHILE_CONNECTED);
         Ok(())
     }
 

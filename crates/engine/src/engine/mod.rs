@@ -125,6 +125,8 @@ pub struct Engine {
     stale_sessions: Vec<ConnectionId>,
     /// When to save them.
     save_at: Option<Instant>,
+    /// When to save those again that have not changed.
+    refresh_at: Option<Instant>,
     started: Instant,
     now: Instant,
     now_unix_ms: u64,
@@ -165,6 +167,7 @@ impl Engine {
             renew_at: None,
             stale_sessions: Vec::new(),
             save_at: None,
+            refresh_at: None,
             started: now.instant,
             now: now.instant,
             now_unix_ms: now.unix_ms,
@@ -294,6 +297,7 @@ impl Engine {
             answers,
             verdicts,
             self.save_at,
+            self.refresh_at,
             leaving,
         ];
         all.into_iter().flatten().min()
@@ -304,9 +308,7 @@ impl Engine {
         self.set_now(now);
         self.renew_lease();
         self.leave_on();
-        if self.save_at.is_some_and(|at| at <= now.instant) {
-            self.save_sessions();
-        }
+        self.save_due_sessions();
         while let Some((_, again)) = self.again.pop_front_if(|(at, _)| *at <= now.instant) {
             match again {
                 Again::Read { subscription } => self.read_is_free(subscription),

@@ -125,6 +125,40 @@ fn a_durable_session_replaced_on_the_same_worker_is_saved() {
     assert_eq!(saved.unwrap().subscriptions.len(), 1);
 }
 
+#[test]
+fn while_its_connection_is_open_a_session_is_saved_again_before_the_brokers_copy_expires() {
+    let mut world = durable();
+    let (worker, connection) = world.clients[0].connection.unwrap();
+    let expiry = Duration::from_secs(3);
+    world.workers[worker].set_durable(connection, Some(expiry));
+    world.wait(tight_limits().save_after);
+    world.settle();
+    let saves = |world: &World| {
+        let saved = |r: &BrokerRequest| match r {
+            BrokerRequest::SaveSession { expiry, .. } => Some(*expiry),
+            _ => None,
+        };
+        world.broker.requests[0].iter().find_map(saved)
+    };
+    let copy = world.broker.sessions.values().next().unwrap().1;
+    assert!(copy > expiry, "the connection has not ended: {copy:?}");
+    // Nothing changes for a long time: a new copy is stored before the old one expires.
+    let mut quiet = Duration::ZERO;
+    while saves(&world).is_none() {
+        assert!(quiet < copy, "the copy has expired");
+        let next = world.workers[worker].poll_timeout().unwrap();
+        let step = next.saturating_duration_since(world.now.instant);
+        let step = step.max(Duration::from_millis(1));
+        quiet += step;
+        world.wait(step);
+    }
+    world.settle();
+    world.cut(0);
+    world.settle();
+    let copy = world.broker.sessions.values().next().unwrap().1;
+    assert_eq!(copy, expiry, "now it begins to count");
+}
+
 fn remember(world: &mut World, note: &'static str) {
     let note = note.into();
     world.command(0, Command::Remember { note });

@@ -8,7 +8,9 @@ use offhook_auth::{Claims, UserGrant};
 use offhook_dialects::json::is_shallow;
 use offhook_engine::{Draft, ErrorCode, Format, Identity, Refusal, Tags, Verdict, Wish};
 use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
+
+use crate::json_object::JsonObject;
 
 use crate::auth::Classes;
 
@@ -145,10 +147,12 @@ fn rejected(error: &Error<'_>) -> Result<Refusal, Useless> {
             "error.data: is nested too deeply, or has more than {MAX_DATA} bytes"
         ));
     }
-    let mut told = json!({ "code": code, "message": message });
+    let mut told = JsonObject::default();
+    told.set("code", code);
+    told.set("message", &message);
     if let Some(data) = data {
-        told["data"] = serde_json::from_str(data.get()).unwrap_or_default();
+        told.set("data", data);
     }
     let refusal = Refusal::new(ErrorCode::Rejected, message);
-    Ok(refusal.told_by_backend(&told.to_string()))
+    Ok(refusal.told_by_backend(&told.text()))
 }

@@ -70,6 +70,11 @@ impl Breaker {
         was_open.then_some(Turn::Closed)
     }
 
+    /// Forgets a request that ended without telling anything about the backend.
+    pub(super) fn gave_up(&mut self) {
+        self.trying = None;
+    }
+
     pub(super) fn failed(&mut self, now: Instant) -> Option<Turn> {
         self.failures = self.failures.saturating_add(1);
         let was_open = self.is_open();

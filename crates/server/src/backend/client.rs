@@ -74,6 +74,17 @@ impl RequestError {
     }
 }
 
+impl RequestError {
+    /// Whether the backend is there, and has answered something of no use.
+    pub(super) fn is_answer(&self) -> bool {
+        match self {
+            Self::Http(_) | Self::TimedOut => false,
+            Self::Status(_) => !self.is_temporary(),
+            Self::TooLarge(_) | Self::Useless(_) => true,
+        }
+    }
+}
+
 impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

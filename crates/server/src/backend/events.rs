@@ -7,10 +7,10 @@ use std::{
 
 use offhook_brokers::{Changes, ChannelChange};
 use offhook_engine::{Identity, SessionId};
-use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::question::with_identity;
+use super::question::set_identity;
+use crate::json_object::JsonObject;
 
 /// The most events in one request. 100: some tens of kilobytes.
 const BATCH: usize = 100;
@@ -27,11 +27,18 @@ pub(super) struct Events {
 
 #[derive(Debug, Default)]
 struct Queue {
-    events: VecDeque<Value>,
+    events: VecDeque<JsonObject>,
     /// Dropped since the last batch was made.
     dropped: u64,
     /// Dropped since the start.
     all_dropped: u64,
+}
+
+/// Events that leave in one request.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) body: String,
+    pub(super) count: usize,
 }
 
 impl Events {
@@ -49,13 +56,13 @@ impl Events {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn put(&self, event: Value) {
+    pub(super) fn put(&self, event: JsonObject) {
         self.queue().put(event, self.limit);
         self.wake.notify_one();
     }
 
     /// Takes the next batch from the queue, as the body of a request; none if the queue is empty.
-    pub(super) fn batch(&self, now_ms: u64) -> Option<Value> {
+    pub(super) fn batch(&self, now_ms: u64) -> Option<Batch> {
         let (changes, dropped) = self.changes.take();
         let mut queue = self.queue();
         queue.dropped += dropped;
@@ -66,10 +73,23 @@ impl Events {
         if queue.events.is_empty() {
             return None;
         }
-        let many = queue.events.len().min(BATCH);
-        let events: Vec<Value> = queue.events.drain(..many).collect();
-        let dropped = std::mem::take(&mut queue.dropped);
-        Some(json!({ "type": "events", "dropped": dropped, "events": events }))
+        let count = queue.events.len().min(BATCH);
+        let events: Vec<_> = queue.events.drain(..count).collect();
+        let mut body = JsonObject::of("events");
+        body.set("dropped", std::mem::take(&mut queue.dropped));
+        body.set("events", events);
+        Some(Batch {
+            body: body.text(),
+            count,
+        })
+    }
+
+    /// The backend has refused this many events: the next batch says that they were dropped.
+    pub(super) fn refused(&self, count: usize) {
+        let mut queue = self.queue();
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        queue.dropped = queue.dropped.saturating_add(count);
+        queue.all_dropped = queue.all_dropped.saturating_add(count);
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -82,7 +102,7 @@ impl Events {
 }
 
 impl Queue {
-    fn put(&mut self, event: Value, limit: usize) {
+    fn put(&mut self, event: JsonObject, limit: usize) {
         if self.events.len() >= limit {
             self.events.pop_front();
             self.dropped += 1;
@@ -92,20 +112,21 @@ impl Queue {
     }
 }
 
-fn of_channel(change: &ChannelChange, now_ms: u64) -> Value {
+fn of_channel(change: &ChannelChange, now_ms: u64) -> JsonObject {
     let (kind, member) = match change {
         ChannelChange::Occupied(_) => ("occupied", None),
         ChannelChange::Vacated(_) => ("vacated", None),
         ChannelChange::Member(change) if change.joined => ("joined", Some(&change.member)),
         ChannelChange::Member(change) => ("left", Some(&change.member)),
     };
-    let mut event = json!({ "type": kind, "channel": change.channel().as_str(), "time": now_ms });
+    let mut event = event(kind, now_ms);
+    event.set("channel", change.channel().as_str());
     if let Some(member) = member {
         let identity = Identity {
             info: member.info.clone(),
             ..Identity::user(&member.user)
         };
-        with_identity(&mut event, &identity, Some(member.session));
+        set_identity(&mut event, &identity, Some(member.session));
     }
     event
 }
@@ -116,14 +137,20 @@ pub(super) fn of_session(
     identity: &Identity,
     session: SessionId,
     now_ms: u64,
-) -> Value {
-    let mut event = json!({ "type": kind, "time": now_ms });
-    with_identity(&mut event, identity, Some(session));
+) -> JsonObject {
+    let mut event = event(kind, now_ms);
+    set_identity(&mut event, identity, Some(session));
     event
 }
 
 /// The event that the server has started. State derived from events of an earlier process is no
 /// longer valid.
-pub(super) fn started(now_ms: u64) -> Value {
-    json!({ "type": "started", "time": now_ms })
+pub(super) fn started(now_ms: u64) -> JsonObject {
+    event("started", now_ms)
+}
+
+fn event(kind: &str, now_ms: u64) -> JsonObject {
+    let mut event = JsonObject::of(kind);
+    event.set("time", now_ms);
+    event
 }

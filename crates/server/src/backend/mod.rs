@@ -37,7 +37,7 @@ use tokio::{
 use self::{
     breaker::{Breaker, Turn},
     client::{Client, RequestError},
-    events::Events,
+    events::{Batch, Events},
 };
 use crate::{
     auth::Classes,
@@ -359,6 +359,7 @@ impl Asking {
             if !self.link.breaker().lets_through(Instant::now()) {
                 return Err(None);
             }
+            let given = question.until.saturating_duration_since(Instant::now());
             let request = timeout_at(
                 question.until.into(),
                 self.client.request(&id, body.clone()),
@@ -376,7 +377,7 @@ impl Asking {
                     return Ok(verdict);
                 }
                 Err(error) => {
-                    self.failed(&error);
+                    self.failed_within(&error, given);
                     let again = Instant::now() + pause;
                     if left == 0 || !error.is_temporary() || again >= question.until {
                         return Err(Some(error));
@@ -394,6 +395,20 @@ impl Asking {
         }
     }
 
+    /// Notes a request that had this long, and brought no answer of use.
+    fn failed_within(&self, error: &RequestError, given: Duration) {
+        let is_hasty = given < self.link.settings.timeout / 2;
+        if matches!(error, RequestError::TimedOut) && is_hasty {
+            // Its caller did not wait: that says nothing about the backend, and must not keep
+            // others from it.
+            self.link.breaker().gave_up();
+        } else if error.is_answer() {
+            self.succeeded();
+        } else {
+            self.failed(error);
+        }
+    }
+
     fn failed(&self, error: &RequestError) {
         if self.link.breaker().failed(Instant::now()) == Some(Turn::Opened) {
             tracing::warn!(
@@ -408,7 +423,7 @@ impl Asking {
     async fn tell_events(self) {
         loop {
             while let Some(batch) = self.link.events.batch(now().unix_ms) {
-                self.tell(&batch).await;
+                self.tell(batch).await;
             }
             if self.link.closing.load(Ordering::Relaxed) {
                 return;
@@ -417,8 +432,9 @@ impl Asking {
         }
     }
 
-    async fn tell(&self, batch: &Value) {
-        let (id, body) = (question::fresh_id(), Bytes::from(batch.to_string()));
+    async fn tell(&self, batch: Batch) {
+        let Batch { body, count } = batch;
+        let (id, body) = (question::fresh_id(), Bytes::from(body));
         let mut pause = AGAIN;
         loop {
             let closed = self.link.breaker().pause(Instant::now());
@@ -427,7 +443,7 @@ impl Asking {
             }
             if self.link.breaker().lets_through(Instant::now()) {
                 match self.tell_once(&id, &body).await {
-                    Ok(()) => return self.note_told(batch),
+                    Ok(()) => return self.note_told(count),
                     Err(error)
                         if error.is_temporary() || matches!(error, RequestError::TimedOut) =>
                     {
@@ -436,7 +452,8 @@ impl Asking {
                     Err(error) => {
                         // It would be refused again, and block all later events forever.
                         tracing::warn!(backend = %self.place, %error, "the backend refused events; they are dropped");
-                        return self.failed(&error);
+                        self.link.events.refused(count);
+                        return self.succeeded();
                     }
                 }
             }
@@ -453,7 +470,10 @@ impl Asking {
         let answer = request.await.unwrap_or(Err(RequestError::TimedOut));
         match answer {
             // The body of the answer is ignored.
-            Ok(_) | Err(RequestError::Status(hyper::StatusCode::NO_CONTENT)) => {
+            Ok(_)
+            | Err(
+                RequestError::TooLarge(_) | RequestError::Status(hyper::StatusCode::NO_CONTENT),
+            ) => {
                 self.succeeded();
                 Ok(())
             }
@@ -461,9 +481,8 @@ impl Asking {
         }
     }
 
-    fn note_told(&self, batch: &Value) {
-        let many = batch["events"].as_array().map_or(0, Vec::len);
-        let many = u64::try_from(many).unwrap_or(u64::MAX);
+    fn note_told(&self, count: usize) {
+        let many = u64::try_from(count).unwrap_or(u64::MAX);
         self.link.counts.told.fetch_add(many, Ordering::Relaxed);
     }
 }

@@ -1,10 +1,11 @@
 //! Questions to the backend as JSON.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use data_encoding::BASE64;
 use offhook_engine::{Draft, Format, Identity, SessionId, Target, Wish};
-use serde_json::{Value, json, value::RawValue};
+
+use crate::json_object::JsonObject;
 
 /// A unique id for a request, by which a retry is recognized. 128 random bits.
 pub(super) fn fresh_id() -> String {
@@ -19,36 +20,39 @@ pub(super) fn fresh_id() -> String {
 
 /// The body of a question.
 pub(super) fn body(wish: &Wish, identity: &Identity, session: Option<SessionId>) -> Vec<u8> {
-    let mut value = match wish {
+    let mut object = match wish {
         // The server created it, so it is an object.
-        Wish::Connect { facts } => serde_json::from_slice(facts).unwrap_or_else(|_| json!({})),
+        Wish::Connect { facts } => serde_json::from_slice(facts).unwrap_or_default(),
+        Wish::Subscribe { .. } | Wish::Publish { .. } | Wish::Call { .. } => JsonObject::default(),
+    };
+    object.set("type", kind(wish));
+    match wish {
+        Wish::Connect { .. } => {}
         Wish::Subscribe { target } => {
             let name = match target {
                 Target::Channel(_) => "channel",
                 Target::Filter(_) => "filter",
             };
-            json!({ name: target.as_str() })
+            object.set(name, target.as_str());
         }
-        Wish::Publish { draft } => publication(draft),
+        Wish::Publish { draft } => set_publication(&mut object, draft),
         Wish::Call {
             method,
             data,
             format,
             key,
         } => {
-            let mut value = json!({ "method": method });
+            object.set("method", method);
             if !data.is_empty() {
-                with_data(&mut value, data, *format);
+                set_data(&mut object, data, *format);
             }
             if let Some(key) = key {
-                value["key"] = key.as_str().into();
+                object.set("key", key.as_str());
             }
-            value
         }
-    };
-    value["type"] = kind(wish).into();
-    with_identity(&mut value, identity, session);
-    value.to_string().into_bytes()
+    }
+    set_identity(&mut object, identity, session);
+    object.text().into_bytes()
 }
 
 /// The value of `type` for a question.
@@ -61,42 +65,40 @@ pub(super) const fn kind(wish: &Wish) -> &'static str {
     }
 }
 
-fn publication(draft: &Draft) -> Value {
-    let mut value = json!({ "channel": draft.channel.as_str() });
-    with_data(&mut value, &draft.data, draft.format);
-    let tags = draft.tags.iter();
-    let tags: serde_json::Map<_, _> = tags
-        .map(|(name, value)| (name.to_owned(), value.into()))
-        .collect();
+fn set_publication(object: &mut JsonObject, draft: &Draft) {
+    object.set("channel", draft.channel.as_str());
+    set_data(object, &draft.data, draft.format);
+    let tags: BTreeMap<_, _> = draft.tags.iter().collect();
     if !tags.is_empty() {
-        value["tags"] = tags.into();
+        object.set("tags", tags);
     }
     if let Some(key) = &draft.key {
-        value["key"] = key.as_str().into();
+        object.set("key", key.as_str());
     }
-    value
 }
 
-fn with_data(value: &mut Value, data: &[u8], format: Format) {
+fn set_data(object: &mut JsonObject, data: &[u8], format: Format) {
     match format {
-        Format::Json => value["data"] = serde_json::from_slice(data).unwrap_or_default(),
+        Format::Json => object.set_json("data", data),
         Format::Text => {
-            value["data"] = String::from_utf8_lossy(data).into_owned().into();
-            value["format"] = "text".into();
+            object.set("data", String::from_utf8_lossy(data));
+            object.set("format", "text");
         }
-        Format::Binary => value["base64"] = BASE64.encode(data).into(),
+        Format::Binary => object.set("base64", BASE64.encode(data)),
     }
 }
 
 /// Adds the session, the user, and the info that other members see.
-pub(super) fn with_identity(value: &mut Value, identity: &Identity, session: Option<SessionId>) {
+pub(super) fn set_identity(
+    object: &mut JsonObject,
+    identity: &Identity,
+    session: Option<SessionId>,
+) {
     if let Some(session) = session {
-        value["session"] = session.to_string().into();
+        object.set("session", session.to_string());
     }
     if !identity.user.is_empty() {
-        value["user"] = (&*identity.user).into();
+        object.set("user", &*identity.user);
     }
-    if let Ok(info) = serde_json::from_slice::<&RawValue>(&identity.info) {
-        value["info"] = serde_json::from_str(info.get()).unwrap_or_default();
-    }
+    object.set_json("info", &identity.info);
 }

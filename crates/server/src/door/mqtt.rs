@@ -2,10 +2,22 @@
 
 use std::{io, rc::Rc, time::Instant};
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{Door, Place, Stream, routes::speak_mqtt};
 use crate::worker::{Approach, Guest, Pressure, Worker};
+
+/// A client of 3.1.1 may have no keep-alive, and MQTT has no pings of the server: the system notices
+/// that such a client is gone.
+fn notice_dead_peers(worker: &Worker, stream: &TcpStream) {
+    if let Some(interval) = worker.shared.config.keepalive.interval {
+        let keepalive = TcpKeepalive::new()
+            .with_time(interval)
+            .with_interval(interval);
+        let _best_effort = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    }
+}
 
 /// Accepts TLS if it is configured for this listener, and passes on the connection.
 pub(super) async fn receive(worker: Rc<Worker>, door: Door, stream: TcpStream, mut place: Place) {
@@ -21,6 +33,7 @@ pub(super) async fn receive(worker: Rc<Worker>, door: Door, stream: TcpStream, m
     }
     // An error of the client's socket will be noticed by reading from it.
     let _best_effort = stream.set_nodelay(true);
+    notice_dead_peers(&worker, &stream);
     let within = worker.shared.config.connections.handshake_timeout;
     let accepted = timeout(within, async {
         match door {

@@ -436,7 +436,7 @@ impl Connecting {
         mut speaker: Speaker,
     ) {
         worker.watch_end(&mut state, connection);
-        if let Some(bequest) = named.and_then(Found::bequest) {
+        if let Some(bequest) = named.and_then(|found| worker.bequest_of(found)) {
             state.wills.insert(connection, Box::new(bequest));
         }
         let now = now();

@@ -44,7 +44,7 @@ impl Found {
     }
 
     /// The will to publish when the connection is lost.
-    pub(super) fn bequest(&self) -> Option<Bequest> {
+    fn bequest(&self) -> Option<Bequest> {
         Some(Bequest {
             session: self.session,
             identity: Arc::clone(&self.identity),
@@ -139,6 +139,13 @@ impl Worker {
         let closed = closed.await.is_ok_and(|closed| closed > 0);
         self.shared.directory.left(session, older);
         closed
+    }
+
+    /// What is published once the connection of this session, which has begun, has ended.
+    pub(super) fn bequest_of(&self, found: &Found) -> Option<Bequest> {
+        // An older connection may have ended after the session was found.
+        self.shared.wills.cancel(found.session);
+        found.bequest()
     }
 
     async fn load_named(

@@ -99,16 +99,22 @@ impl Worker {
         let memory = &self.shared.memory;
         memory.note_channels(self.shared.broker.held().memory_bytes);
         let within = self.shared.config.messages.receive_within;
-        let (unfinished, late) = self.unfinished.count(now().instant, within);
+        let now = now().instant;
+        let (of_sockets, late) = self.unfinished.count(now, within);
         if late > 0 {
             self.note_refused("unfinished", format_args!("{late} messages took too long"));
         }
         let (slowest, unfinished) = {
             let outboxes = &mut self.state.borrow_mut().outboxes;
+            let (of_dialects, mut slowest) = outboxes.count_partial(now, within);
             let unsent = outboxes.count_unsent();
+            let unfinished = of_sockets + of_dialects;
             let too_much = memory.note(self.number, Connections { unsent, unfinished });
             outboxes.set_pressure(memory.pressure());
-            (outboxes.slowest(too_much.unsent), too_much.unfinished)
+            let (largest, freed) = outboxes.largest_partial(too_much.unfinished);
+            slowest.extend(largest);
+            slowest.extend(outboxes.slowest(too_much.unsent));
+            (slowest, too_much.unfinished.saturating_sub(freed))
         };
         let shed = self.unfinished.shed(unfinished);
         if shed > 0 {

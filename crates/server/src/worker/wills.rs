@@ -92,8 +92,13 @@ impl Worker {
             return;
         }
         let due = now().instant + wait;
+        let session = bequest.session;
         if let Some(bequest) = self.shared.wills.add(due, bequest) {
             self.publish_will(*bequest);
+        }
+        // It may have come back on another worker in between.
+        if self.shared.directory.find(session).is_some() {
+            self.shared.wills.cancel(session);
         }
     }
 

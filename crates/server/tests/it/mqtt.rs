@@ -370,3 +370,60 @@ async fn over_websocket_packets_may_be_split_across_messages() {
     ));
     hall.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_packet_that_takes_too_long_to_arrive_ends_its_connection() {
+    let mut config = with_mqtt(config());
+    config.messages.receive_within = Duration::from_millis(50);
+    let hall = Hall::open(config).await;
+    let mut client = Client::named(&hall, "slow").await;
+    let packet = Packet::Publish(Publish {
+        dup: false,
+        qos: Qos::AtMostOnce,
+        retain: false,
+        topic: "a".into(),
+        packet_id: 0,
+        properties: None,
+        payload: vec![0; 100].into(),
+    });
+    let bytes = packet.encode(Version::V5);
+    client.stream.write_all(&bytes[..50]).await.unwrap();
+    let Packet::Disconnect(Reasoned { reason, .. }) = client.next().await else {
+        panic!("not disconnected");
+    };
+    assert_eq!(reason, Reason::QUOTA_EXCEEDED);
+    assert_eq!(client.poll().await, None);
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn incomplete_packets_count_against_the_memory_and_the_largest_is_dropped() {
+    let mut config = with_mqtt(config());
+    config.workers = NonZeroUsize::MIN;
+    config.memory.bytes = 64 * 1024;
+    let hall = Hall::open(config).await;
+    let mut small = Client::named(&hall, "small").await;
+    let mut large = Client::named(&hall, "large").await;
+    let packet = |len: usize| {
+        let packet = Packet::Publish(Publish {
+            dup: false,
+            qos: Qos::AtMostOnce,
+            retain: false,
+            topic: "a".into(),
+            packet_id: 0,
+            properties: None,
+            payload: vec![0; len].into(),
+        });
+        packet.encode(Version::V5)
+    };
+    let (ours, theirs) = (packet(20_000), packet(100_000));
+    small.stream.write_all(&ours[..10_000]).await.unwrap();
+    large.stream.write_all(&theirs[..80_000]).await.unwrap();
+    assert!(matches!(large.next().await, Packet::Disconnect(_)));
+    assert_eq!(large.poll().await, None);
+    // The other one is served once its packet is complete.
+    small.stream.write_all(&ours[10_000..]).await.unwrap();
+    small.send(Packet::PingReq).await;
+    assert_eq!(small.next().await, Packet::PingResp);
+    hall.close().await;
+}

@@ -192,3 +192,38 @@ async fn neither_secrets_nor_the_query_of_the_url_are_shown() {
         "{health}"
     );
 }
+
+#[tokio::test]
+async fn callers_who_do_not_wait_for_the_backend_do_not_keep_others_from_it() {
+    let backend = TestBackend::new(|request| match request.body["method"].as_str() {
+        Some("slow") => Does::Hangs,
+        _ => Does::Says(json!({ "data": 3 })),
+    })
+    .await;
+    let hall = Hall::open(impatient(&backend)).await;
+    let mut caller = hall.caller().await;
+    for _ in 0..20 {
+        let mut call = call("slow");
+        call["deadline_ms"] = 1.into();
+        caller.refused(call).await;
+    }
+    assert_eq!(caller.ask(call("sum")).await["data"], 3);
+}
+
+#[tokio::test]
+async fn a_backend_that_refuses_requests_is_not_taken_for_one_that_is_away() {
+    let backend = TestBackend::new(|request| match request.body["method"].as_str() {
+        Some("sum") => Does::Says(json!({ "data": 3 })),
+        _ => Does::Writes(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n".to_vec()),
+    })
+    .await;
+    let hall = Hall::open(impatient(&backend)).await;
+    let mut caller = hall.caller().await;
+    for _ in 0..20 {
+        assert_eq!(
+            caller.refused(call("nothing")).await["code"],
+            "backend_away"
+        );
+    }
+    assert_eq!(caller.ask(call("sum")).await["data"], 3);
+}

@@ -345,7 +345,9 @@ impl Decoder {
 
     /// Adds received bytes. The stream may be split anywhere.
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.done > 0 {
+        // Only once half of it was decoded: otherwise a buffer of many small packets would be moved
+        // again and again.
+        if self.done >= self.bytes.len().div_ceil(2) {
             self.bytes.drain(..self.done.min(self.bytes.len()));
             self.done = 0;
         }

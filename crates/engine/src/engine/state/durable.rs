@@ -1,6 +1,6 @@
 //! A session that is kept after its connection ends.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) struct Durable {
@@ -8,4 +8,6 @@ pub(in crate::engine) struct Durable {
     pub(in crate::engine) expiry: Duration,
     /// The broker's copy is outdated and will be saved soon.
     pub(in crate::engine) stale: bool,
+    /// When it was saved last; none if it was not yet.
+    pub(in crate::engine) saved: Option<Instant>,
 }

@@ -1,5 +1,7 @@
 //! Fields that several requests share: channels, positions, users and sessions.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use data_encoding::BASE64;
 use offhook_auth::ApiKey;
@@ -8,9 +10,10 @@ use offhook_engine::{
     ChannelName, ErrorCode, Format, Position, Publication, Refusal, SessionId, Since, Whom,
 };
 use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::value::RawValue;
 
 use super::problem::Problem;
+use crate::json_object::JsonObject;
 
 /// The parameters of a URL.
 pub(in crate::http) struct Query(Vec<(String, String)>);
@@ -168,39 +171,28 @@ pub(super) fn data(
 }
 
 /// A publication in an answer.
-pub(super) fn shown(publication: &Publication) -> Value {
-    let mut value = json!({
-        "position": publication.position.to_string(),
-        "time": publication.time_ms,
-    });
+pub(super) fn shown(publication: &Publication) -> JsonObject {
+    let mut shown = JsonObject::default();
+    shown.set("position", publication.position.to_string());
+    shown.set("time", publication.time_ms);
     match publication.format {
         // Published JSON was validated when it was received.
-        Format::Json => {
-            value["data"] = serde_json::from_slice(&publication.data).unwrap_or_default()
-        }
-        Format::Text => {
-            value["data"] = String::from_utf8_lossy(&publication.data)
-                .into_owned()
-                .into();
-        }
-        Format::Binary => value["base64"] = BASE64.encode(&publication.data).into(),
+        Format::Json => shown.set_json("data", &publication.data),
+        Format::Text => shown.set("data", String::from_utf8_lossy(&publication.data)),
+        Format::Binary => shown.set("base64", BASE64.encode(&publication.data)),
     }
     if let Some(publisher) = &publication.publisher {
-        value["session"] = publisher.session.to_string().into();
+        shown.set("session", publisher.session.to_string());
         if !publisher.user.is_empty() {
-            value["user"] = publisher.user.to_string().into();
+            shown.set("user", &*publisher.user);
         }
     }
     if let Some(key) = &publication.key {
-        value["key"] = key.as_str().into();
+        shown.set("key", key.as_str());
     }
-    let tags: serde_json::Map<_, _> = publication
-        .tags
-        .iter()
-        .map(|(name, value)| (name.to_owned(), value.into()))
-        .collect();
+    let tags: BTreeMap<_, _> = publication.tags.iter().collect();
     if !tags.is_empty() {
-        value["tags"] = tags.into();
+        shown.set("tags", tags);
     }
-    value
+    shown
 }

@@ -170,25 +170,25 @@ async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Answe
         query,
         body,
     };
-    let value = match action {
-        Action::Publish => publishing::publish(&call).await,
-        Action::Batch => publishing::batch(&call).await,
-        Action::History => reading::history(&call).await,
-        Action::State => reading::state(&call).await,
-        Action::Presence => reading::presence(&call).await,
-        Action::Channels => reading::channels(&call),
-        Action::Receipts => reading::receipts(&call).await,
-        Action::Cursor => reading::cursor(&call).await,
-        Action::Sessions => sessions::list(&call).await,
-        Action::Send => sessions::send(&call).await,
-        Action::Subscribe => sessions::subscribe(&call).await,
-        Action::Unsubscribe => sessions::unsubscribe(&call).await,
-        Action::Disconnect => sessions::disconnect(&call).await,
-        Action::Revoke => sessions::revoke(&call).await,
-        Action::Stats => Ok(explain::stats(&call)),
-        Action::Explain => explain::explain(&call),
-    }?;
-    Ok(json_answer(StatusCode::OK, value.to_string()))
+    let body = match action {
+        Action::Publish => publishing::publish(&call).await?.to_string(),
+        Action::Batch => publishing::batch(&call).await?.to_string(),
+        Action::History => reading::history(&call).await?.text(),
+        Action::State => reading::state(&call).await?.text(),
+        Action::Presence => reading::presence(&call).await?.text(),
+        Action::Channels => reading::channels(&call)?.to_string(),
+        Action::Receipts => reading::receipts(&call).await?.to_string(),
+        Action::Cursor => reading::cursor(&call).await?.to_string(),
+        Action::Sessions => sessions::list(&call).await?.to_string(),
+        Action::Send => sessions::send(&call).await?.to_string(),
+        Action::Subscribe => sessions::subscribe(&call).await?.to_string(),
+        Action::Unsubscribe => sessions::unsubscribe(&call).await?.to_string(),
+        Action::Disconnect => sessions::disconnect(&call).await?.to_string(),
+        Action::Revoke => sessions::revoke(&call).await?.to_string(),
+        Action::Stats => explain::stats(&call).to_string(),
+        Action::Explain => explain::explain(&call)?.to_string(),
+    };
+    Ok(json_answer(StatusCode::OK, body))
 }
 
 /// RFC 6750 §2.1.

@@ -2,13 +2,14 @@
 
 use hyper::StatusCode;
 use offhook_engine::{Command, Key, Reply, Since};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Call, Outcome,
     fields::{channel, position, shown, since},
     problem::Problem,
 };
+use crate::json_object::JsonObject;
 
 /// The default number of publications in a page, as in the native dialect.
 const PAGE: u32 = 100;
@@ -29,7 +30,10 @@ pub(super) fn unexpected(reply: &Reply) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
 }
 
-pub(super) async fn history(call: &Call<'_>) -> Outcome {
+/// An answer that contains what others have published.
+type Published = Result<JsonObject, Problem>;
+
+pub(super) async fn history(call: &Call<'_>) -> Published {
     let limit = call.query.number("limit", PAGE)?;
     let channel = channel(call.query.need("channel")?, call.key)?;
     let command = match (call.query.get("since")?, call.query.get("before")?) {
@@ -60,15 +64,18 @@ pub(super) async fn history(call: &Call<'_>) -> Outcome {
     else {
         return Err(unexpected(&reply));
     };
-    let messages: Vec<Value> = publications.iter().map(|p| shown(p)).collect();
-    let mut value = json!({ "head": head.to_string(), "messages": messages, "more": more });
+    let messages: Vec<_> = publications.iter().map(|p| shown(p)).collect();
+    let mut answer = JsonObject::default();
+    answer.set("head", head.to_string());
+    answer.set("messages", messages);
+    answer.set("more", more);
     if let Some(gap) = gap {
-        value["gap"] = gap.name().into();
+        answer.set("gap", gap.name());
     }
-    Ok(value)
+    Ok(answer)
 }
 
-pub(super) async fn state(call: &Call<'_>) -> Outcome {
+pub(super) async fn state(call: &Call<'_>) -> Published {
     let after = call.query.get("after")?.map(position).transpose()?;
     let command = Command::State {
         channel: channel(call.query.need("channel")?, call.key)?,
@@ -82,28 +89,34 @@ pub(super) async fn state(call: &Call<'_>) -> Outcome {
     else {
         return Err(unexpected(&reply));
     };
-    let messages: Vec<Value> = values.iter().map(|p| shown(p)).collect();
-    Ok(json!({ "head": head.to_string(), "messages": messages, "more": more }))
+    let messages: Vec<_> = values.iter().map(|p| shown(p)).collect();
+    let mut answer = JsonObject::default();
+    answer.set("head", head.to_string());
+    answer.set("messages", messages);
+    answer.set("more", more);
+    Ok(answer)
 }
 
-pub(super) async fn presence(call: &Call<'_>) -> Outcome {
+pub(super) async fn presence(call: &Call<'_>) -> Published {
     let channel = channel(call.query.need("channel")?, call.key)?;
     let reply = ask(call, Command::Presence { channel }).await?;
     let Reply::Members { members, total, .. } = &reply else {
         return Err(unexpected(&reply));
     };
     let members = members.iter().map(|member| {
-        let mut value = json!({ "session": member.session.to_string() });
+        let mut shown = JsonObject::default();
+        shown.set("session", member.session.to_string());
         if !member.user.is_empty() {
-            value["user"] = member.user.to_string().into();
+            shown.set("user", &*member.user);
         }
-        if !member.info.is_empty() {
-            value["info"] = serde_json::from_slice(&member.info).unwrap_or_default();
-        }
-        value
+        shown.set_json("info", &member.info);
+        shown
     });
-    let members: Vec<Value> = members.collect();
-    Ok(json!({ "members": members, "total": total }))
+    let members: Vec<_> = members.collect();
+    let mut answer = JsonObject::default();
+    answer.set("members", members);
+    answer.set("total", total);
+    Ok(answer)
 }
 
 /// The most channels of one page.

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use offhook_dialects::{Intent, Readiness};
+use offhook_dialects::{Intent, Readiness, Unfinished};
 use offhook_engine::ConnectionId;
 use tokio::sync::Notify;
 
@@ -20,16 +20,19 @@ impl Outboxes {
         };
         let mut wishes = std::mem::take(&mut self.wishes);
         let mut readiness = Readiness::Ready;
+        let mut held = Unfinished::default();
         if let Some(outbox) = self.get(connection) {
             outbox.speaker.with(|dialect| {
                 while let Some(intent) = dialect.poll_intent() {
                     wishes.push((connection, intent));
                 }
                 readiness = dialect.readiness();
+                held = dialect.unfinished();
             });
         }
         self.wishes = wishes;
         self.timers.set(connection, at);
+        self.note_partial(connection, held);
         if readiness != Readiness::Waits
             && !self.pausing.is_empty()
             && let Some(pause) = self.pausing.remove(&connection)

@@ -63,6 +63,15 @@ impl Framing {
         entry.is_some_and(|entry| entry.encoding.has_heads())
     }
 
+    /// Whether a publication's message depends on the time in this class.
+    pub(super) fn is_timed(&self, class: Class, shared: &Shared) -> bool {
+        let entry = self.classes.get(usize::from(class.0));
+        let publication = shared.publication.as_ref();
+        entry
+            .zip(publication)
+            .is_some_and(|(entry, publication)| entry.encoding.is_timed(publication))
+    }
+
     pub(super) fn publication(&mut self, class: Class, publication: &Arc<Publication>) -> Framed {
         let entry = self.entry(class);
         if let Some((known, framed)) = &entry.last

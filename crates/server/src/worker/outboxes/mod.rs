@@ -4,6 +4,7 @@
 mod broadcasts;
 mod dialects;
 mod framing;
+mod partial;
 mod timers;
 mod tokens;
 mod unsent;
@@ -11,7 +12,7 @@ mod unsent;
 use std::{cell::RefCell, collections::HashMap, mem, rc::Rc, time::Instant};
 
 use offhook::protocol::CloseCode;
-use offhook_dialects::{Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient};
+use offhook_dialects::{Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Unfinished};
 use offhook_engine::{Class, CommandId, ConnectionId, Delivery, Notice, Reply};
 use tokio::sync::Notify;
 
@@ -58,6 +59,8 @@ pub(super) struct Outboxes {
     wishes: Vec<(ConnectionId, Intent)>,
     /// Connections whose dialects wait before they take more.
     pausing: HashMap<ConnectionId, Rc<Notify>>,
+    /// Incomplete messages that dialects hold.
+    partial: HashMap<ConnectionId, Unfinished>,
     /// The time of day in this turn.
     unix_ms: u64,
 }
@@ -106,6 +109,7 @@ impl Outboxes {
             timers: Timers::default(),
             wishes: Vec::new(),
             pausing: HashMap::new(),
+            partial: HashMap::new(),
             unix_ms: 0,
         }
     }
@@ -160,6 +164,7 @@ impl Outboxes {
             }
             self.kept.remove(&connection);
             self.goodbyes.remove(&connection);
+            self.partial.remove(&connection);
             self.timers.set(connection, None);
             if let Some(pause) = self.pausing.remove(&connection) {
                 pause.notify_one();
@@ -257,7 +262,9 @@ impl Outboxes {
         recipient: &Recipient,
         framed: &Framed,
     ) {
-        let has_head = !recipient.is_plain() || self.framing.has_heads(class);
+        let has_head = !recipient.is_plain()
+            || self.framing.has_heads(class)
+            || self.framing.is_timed(class, &framed.shared);
         let Some(outbox) = self.get(connection) else {
             return;
         };
