@@ -19,7 +19,6 @@ mod recent;
 mod replies;
 mod requests;
 mod server_side;
-
 mod state;
 mod subscriptions;
 mod values;
@@ -50,7 +49,6 @@ use crate::{
 use asks::Asks;
 use fan_out::Underway;
 use leaving::Leaving;
-use presence::Telling;
 use requests::Requests;
 use state::{Again, Connection, Covered, Feed, Item, Subscription};
 
@@ -105,7 +103,7 @@ pub struct Engine {
     /// The broadcast whose recipients are taken in parts.
     underway: Option<Underway>,
     /// The join or leave whose recipients are taken in parts.
-    telling: Option<Telling>,
+    telling: Option<presence::Telling>,
     broker_requests: VecDeque<BrokerRequest>,
     requests: Requests,
     asks: Asks,
@@ -199,8 +197,8 @@ impl Engine {
     }
 
     /// As [`poll_delivery`](Self::poll_delivery), with at most this many recipients of a broadcast,
-    /// a join or a leave; the next calls return the others. Use it to do other work in between; no recipient is
-    /// skipped or served twice because of that.
+    /// a join or a leave; the next calls return the others. Use it to do other work in between; no
+    /// recipient is skipped or served twice because of that.
     pub fn poll_delivery_within(&mut self, recipients: usize) -> Option<Delivery<'_>> {
         let step = self.next_step(recipients)?;
         Some(match step {

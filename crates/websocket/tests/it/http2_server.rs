@@ -99,7 +99,7 @@ async fn other_requests_are_answered_with_a_status() {
         (plain(Method::POST), 405, "CONNECT"),
         (with(other), 501, "websocket"),
         (with(version), 400, "13"),
-        (with(origin), 403, "origin"),
+        (with(origin), 403, "may not connect"),
     ] {
         let shown = format!("{request:?}");
         let (response, _send) = ask(&mut requests, request).await;
