@@ -357,8 +357,7 @@ impl Missing {
             | GapReason::Damaged
             | GapReason::Dropped
             | GapReason::Conflated
-            | GapReason::State
-            | GapReason::Restarted => Self {
+            | GapReason::State => Self {
                 // Up to `from`, everything was delivered on this connection.
                 after: from.offset,
                 up_to: to.offset,

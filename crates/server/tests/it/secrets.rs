@@ -28,13 +28,106 @@ const DATA: &str = "private-data-antananarivo";
 struct Said(Vec<String>);
 
 impl Said {
-    fn note(&mut self, answer: impl ToString) {
+    fn note(&mut self, answer: impl std::fmt::Display) {
         self.0.push(answer.to_string());
     }
 }
 
 fn bearer(path: &str, token: &str) -> String {
     format!("{path} HTTP/1.1\r\nAuthorization: Bearer {token}\r\nContent-Length: 0")
+}
+
+/// Uses bad tokens in every place.
+async fn use_bad_tokens(hall: &Hall, tokens: [&str; 3], said: &mut Said) {
+    for bad in tokens {
+        for request in [
+            bearer("GET /poll?channel=chat", bad),
+            format!("GET /poll?channel=chat&token={bad} HTTP/1.1"),
+            format!("GET /sse?channel=chat&token={bad} HTTP/1.1\r\nAccept: text/event-stream"),
+            format!(
+                "GET /poll?channel=chat HTTP/1.1\r\nSec-Fetch-Site: same-origin\r\nCookie: session={bad}"
+            ),
+            format!("GET /ws?token={bad} HTTP/1.1"),
+        ] {
+            let (_, head, body) = hall.request(&request).await;
+            said.note(head);
+            said.note(body);
+        }
+        let entry = hall.number().subprotocol(format!("offhook.token.{bad}"));
+        said.note(entry.open().await.unwrap_err());
+        let mut caller = hall.dial().await;
+        said.note(
+            caller
+                .refused(json!({ "type": "connect", "token": bad }))
+                .await,
+        );
+        let mut caller = Caller::new(hall.number().open().await.unwrap());
+        said.note(
+            caller
+                .refused(json!({ "type": "connect", "resume": bad }))
+                .await,
+        );
+    }
+}
+
+/// Opens a session, and asks for what fails. Returns its resume token, and one that was tampered with.
+async fn fail_in_a_session(
+    hall: &Hall,
+    good: &str,
+    forged: &str,
+    said: &mut Said,
+) -> (String, String) {
+    let mut ann = hall.dial().await;
+    let welcome = ann.ask(json!({ "type": "connect", "token": good })).await;
+    let resume = welcome["resume"].as_str().unwrap().to_owned();
+    for request in [
+        json!({ "type": "refresh", "token": forged }),
+        json!({ "type": "subscribe", "channel": "chat", "token": forged }),
+        json!({ "type": "subscribe", "channel": "asked/a" }),
+        json!({ "type": "publish", "channel": "asked/a", "data": DATA }),
+        json!({ "type": "publish", "channel": "nowhere", "data": DATA, "key": "" }),
+        json!({ "type": "call", "method": "sum", "data": DATA }),
+        json!({ "type": "call", "method": "sum", "data": DATA, "key": "k" }),
+        json!({ "type": "call", "method": "sum", "data": DATA }),
+    ] {
+        said.note(ann.refused(request).await);
+    }
+    ann.say(&format!("{{\"type\":\"connect\",\"token\":\"{good}\""))
+        .await;
+    said.note(ann.hear_a("error").await);
+    ann.cut();
+    let mut tampered = resume.clone();
+    tampered.pop();
+    let mut again = hall.dial().await;
+    said.note(
+        again
+            .refused(json!({ "type": "connect", "resume": tampered }))
+            .await,
+    );
+    (resume, tampered)
+}
+
+/// Uses the API with the key, with a wrong one, and with bodies that are wrong.
+async fn fail_in_the_api(hall: &Hall, resume: &str, said: &mut Said) {
+    for key in [API_KEY, WRONG_KEY] {
+        for (request, body) in [
+            (
+                "POST /api/v1/publish",
+                json!({ "channel": "chat", "data": DATA, "what": 1 }),
+            ),
+            (
+                "POST /api/v1/publish",
+                json!({ "channel": 7, "data": DATA }),
+            ),
+            ("POST /api/v1/disconnect", json!({ "session": resume })),
+            ("GET /api/v1/nothing", Value::Null),
+        ] {
+            let (status, head, body) = hall.api(key, request, &body.to_string()).await;
+            assert!(status >= 400, "{body}");
+            said.note(head);
+            said.note(body);
+        }
+    }
 }
 
 #[tokio::test]
@@ -70,84 +163,9 @@ async fn no_secret_reaches_the_log_an_error_or_the_health_report() {
     let forged = token(json!({ "sub": "root", "info": { "note": INFO } }));
     let mut said = Said::default();
 
-    // Tokens in every place, good and bad.
-    for bad in [&expired, &forged, &good[1..].to_owned()] {
-        for request in [
-            bearer("GET /poll?channel=chat", bad),
-            format!("GET /poll?channel=chat&token={bad} HTTP/1.1"),
-            format!("GET /sse?channel=chat&token={bad} HTTP/1.1\r\nAccept: text/event-stream"),
-            format!(
-                "GET /poll?channel=chat HTTP/1.1\r\nSec-Fetch-Site: same-origin\r\nCookie: session={bad}"
-            ),
-            format!("GET /ws?token={bad} HTTP/1.1"),
-        ] {
-            let (_, head, body) = hall.request(&request).await;
-            said.note(head);
-            said.note(body);
-        }
-        let entry = hall.number().subprotocol(format!("offhook.token.{bad}"));
-        said.note(entry.open().await.unwrap_err());
-        let mut caller = hall.dial().await;
-        said.note(
-            caller
-                .refused(json!({ "type": "connect", "token": bad }))
-                .await,
-        );
-        let mut caller = Caller::new(hall.number().open().await.unwrap());
-        said.note(
-            caller
-                .refused(json!({ "type": "connect", "resume": bad }))
-                .await,
-        );
-    }
-    // A session, its resume token, wrong refreshes and subscription tokens, and questions that fail.
-    let mut ann = hall.dial().await;
-    let welcome = ann.ask(json!({ "type": "connect", "token": good })).await;
-    let resume = welcome["resume"].as_str().unwrap().to_owned();
-    for request in [
-        json!({ "type": "refresh", "token": forged }),
-        json!({ "type": "subscribe", "channel": "chat", "token": forged }),
-        json!({ "type": "subscribe", "channel": "asked/a" }),
-        json!({ "type": "publish", "channel": "asked/a", "data": DATA }),
-        json!({ "type": "publish", "channel": "nowhere", "data": DATA, "key": "" }),
-        json!({ "type": "call", "method": "sum", "data": DATA }),
-        json!({ "type": "call", "method": "sum", "data": DATA, "key": "k" }),
-        json!({ "type": "call", "method": "sum", "data": DATA }),
-    ] {
-        said.note(ann.refused(request).await);
-    }
-    ann.say(&format!("{{\"type\":\"connect\",\"token\":\"{good}\""))
-        .await;
-    said.note(ann.hear_a("error").await);
-    ann.cut();
-    let mut tampered = resume.clone();
-    tampered.pop();
-    let mut again = hall.dial().await;
-    said.note(
-        again
-            .refused(json!({ "type": "connect", "resume": tampered }))
-            .await,
-    );
-    // The API, with the key, with a wrong one, and with bodies that are wrong.
-    for key in [API_KEY, WRONG_KEY] {
-        for (request, body) in [
-            (
-                "POST /api/v1/publish",
-                json!({ "channel": "chat", "data": DATA, "what": 1 }),
-            ),
-            (
-                "POST /api/v1/publish",
-                json!({ "channel": 7, "data": DATA }),
-            ),
-            ("POST /api/v1/disconnect", json!({ "session": resume })),
-            ("GET /api/v1/nothing", Value::Null),
-        ] {
-            let (status, head, body) = hall.api(key, request, &body.to_string()).await;
-            assert!(status >= 400, "{body}");
-            said.note(head);
-            said.note(body);
-        }
-    }
+    use_bad_tokens(&hall, [&expired, &forged, &good[1..]], &mut said).await;
+    let (resume, tampered) = fail_in_a_session(&hall, &good, &forged, &mut said).await;
+    fail_in_the_api(&hall, &resume, &mut said).await;
     said.note(hall.api(API_KEY, "GET /api/v1/stats", "").await.2);
     said.note(hall.health().await.1);
     hall.close().await;

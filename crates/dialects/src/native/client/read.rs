@@ -119,13 +119,7 @@ fn said(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
         },
         "restored" => Said::Restored,
         "history" => history(fields)?,
-        "state" => Said::State {
-            id: id(fields.id)?,
-            channel: text(fields.channel, "channel")?,
-            head: position(fields.head, "head")?,
-            messages: messages(fields.messages)?,
-            more: fields.more.unwrap_or(false),
-        },
+        "state" => state(fields)?,
         "called" => Said::Called {
             id: id(fields.id)?,
             payload: payload(fields.data, fields.base64)?,
@@ -217,6 +211,16 @@ fn unsubscribed(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
             refused: refused(fields)?,
         }),
     }
+}
+
+fn state(fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
+    Ok(Said::State {
+        id: id(fields.id)?,
+        channel: text(fields.channel, "channel")?,
+        head: position(fields.head, "head")?,
+        messages: messages(fields.messages)?,
+        more: fields.more.unwrap_or(false),
+    })
 }
 
 fn history(fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {

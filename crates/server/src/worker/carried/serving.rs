@@ -96,7 +96,7 @@ async fn run(worker: &Rc<Worker>, carried: &Carried, outlet: &Outlet, served: &m
     // One that was never polled costs its client nothing: it does not stay as long.
     let mut expiry = Expiry {
         lifetime,
-        at: Instant::now() + lifetime.min(config.connections.connect_timeout),
+        at: Instant::now() + lifetime.min(2 * config.connections.connect_timeout),
     };
     loop {
         if let Some(Batch { messages, done }) = carried.take_batch() {
