@@ -194,7 +194,11 @@ impl Talk {
             qos,
             retain: low == 3,
             topic: "a".into(),
-            packet_id: if low % 3 == 0 { 0 } else { u16::from(high) + 1 },
+            packet_id: if low.is_multiple_of(3) {
+                0
+            } else {
+                u16::from(high) + 1
+            },
             properties: None,
             payload: "x".into(),
         }));

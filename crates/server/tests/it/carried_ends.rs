@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    task::JoinSet,
 };
 
 use crate::{
@@ -64,7 +65,7 @@ async fn a_repeated_request_is_answered_once_its_messages_were_handled() {
     // More than fits is asked for: the rest waits until the client takes the answers.
     let histories = (10..30)
         .map(|id| json!({"type": "history", "id": id, "channel": "chat", "limit": 100}))
-        .chain([publish(30, "done", 1)]);
+        .chain([publish(30, "chat/done", 1)]);
     let messages: Vec<_> = histories.collect();
     let asking = Poller {
         id: poller.id.clone(),
@@ -97,7 +98,7 @@ async fn a_repeated_request_is_answered_once_its_messages_were_handled() {
         }
     };
     assert_eq!(status, 204, "{answer}");
-    let history = json!({"type": "history", "channel": "done"});
+    let history = json!({"type": "history", "channel": "chat/done"});
     let done = caller.ask(history).await;
     let done = done["messages"].as_array().unwrap().len();
     assert_eq!(done, 1, "all messages of the request were handled, once");
@@ -180,20 +181,26 @@ async fn incomplete_bodies_count_against_the_memory_and_are_refused_when_it_is_s
         hall.address()
     );
     let most = vec![b' '; 199_999];
-    let mut streams = Vec::new();
+    let mut sending = JoinSet::new();
     // Three quarters of the budget are 16 of them.
     for _ in 0..24 {
-        let mut stream = TcpStream::connect(hall.address()).await.unwrap();
-        stream.write_all(head.as_bytes()).await.unwrap();
-        // It may be refused, and closed, before everything is written.
-        let _refused = stream.write_all(&most).await;
-        streams.push(stream);
+        let (head, most, address) = (head.clone(), most.clone(), hall.address());
+        sending.spawn(async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            // It may be refused, and closed, before everything is written.
+            let _refused = stream.write_all(&most).await;
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).await.unwrap();
+            status
+        });
     }
-    let mut status = [0; 12];
-    let refused = streams.last_mut().unwrap();
-    refused.read_exact(&mut status).await.unwrap();
-    assert_eq!(&status, b"HTTP/1.1 503");
-    drop(streams);
+    // The others wait for the rest of their bodies.
+    assert_eq!(
+        &sending.join_next().await.unwrap().unwrap(),
+        b"HTTP/1.1 503"
+    );
+    drop(sending);
     while incomplete_bytes(&hall).await > 0 {}
 }
 

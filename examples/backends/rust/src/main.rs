@@ -42,7 +42,9 @@ type Answer = (StatusCode, Json<Value>);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let port = env::args().nth(1).ok_or("usage: offhook-example-backend PORT")?;
+    let port = env::args()
+        .nth(1)
+        .ok_or("usage: offhook-example-backend PORT")?;
     let backend = Backend {
         offhook_url: env::var("OFFHOOK_URL")?,
         api_key: env::var("OFFHOOK_API_KEY")?,
@@ -73,7 +75,10 @@ fn now() -> u64 {
 /// A real backend checks a password here.
 async fn log_in(State(backend): Shared, Json(form): Json<Value>) -> Answer {
     let Some(name) = form["name"].as_str() else {
-        return (StatusCode::BAD_REQUEST, no("bad_request", "name is missing"));
+        return (
+            StatusCode::BAD_REQUEST,
+            no("bad_request", "name is missing"),
+        );
     };
     let claims = json!({ "sub": name, "exp": now() + 600, "grants": { "room/*": "subscribe" } });
     match encode(&Header::default(), &claims, &backend.token_key) {
@@ -104,7 +109,10 @@ async fn webhook(State(backend): Shared, headers: HeaderMap, body: Bytes) -> Ans
     }
     match serde_json::from_slice(&body) {
         Ok(asked) => (StatusCode::OK, answer(&backend, asked)),
-        Err(error) => (StatusCode::BAD_REQUEST, no("bad_request", &error.to_string())),
+        Err(error) => (
+            StatusCode::BAD_REQUEST,
+            no("bad_request", &error.to_string()),
+        ),
     }
 }
 
@@ -127,7 +135,9 @@ fn is_signed(key: &hmac::Key, headers: &HeaderMap, body: &[u8]) -> bool {
         .split(' ')
         .filter_map(|one| BASE64_STANDARD.decode(one.strip_prefix("v1,")?).ok());
     // `verify` compares in constant time.
-    given.into_iter().any(|one| hmac::verify(key, &signed, &one).is_ok())
+    given
+        .into_iter()
+        .any(|one| hmac::verify(key, &signed, &one).is_ok())
 }
 
 /// The answer to a question, a call, or a batch of events.
@@ -148,7 +158,10 @@ fn answer(backend: &Backend, asked: Value) -> Json<Value> {
         }
         (Some("events"), _) => {
             let new = asked["events"].as_array().cloned().unwrap_or_default();
-            let mut events = backend.events.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut events = backend
+                .events
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             events.extend(new);
             Json(json!({}))
         }
@@ -157,7 +170,10 @@ fn answer(backend: &Backend, asked: Value) -> Json<Value> {
 }
 
 async fn events(State(backend): Shared) -> Json<Value> {
-    let events = backend.events.lock().unwrap_or_else(PoisonError::into_inner);
+    let events = backend
+        .events
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     Json(Value::Array(events.clone()))
 }
 
