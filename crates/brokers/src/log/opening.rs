@@ -4,6 +4,8 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 use offhook_engine::Now;
@@ -33,8 +35,25 @@ pub(super) struct Opened {
     pub(super) warnings: Vec<String>,
 }
 
+/// How long to wait for a log that is in use. 1 s: a process that was stopped, or files that were
+/// opened only to be checked, may take a moment to let go of it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often it is tried.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Opens the log in this directory, or creates one, with a new epoch.
 pub(super) fn open(options: &LogOptions, now: Now) -> Result<Opened, OpenError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match open_now(options, now) {
+            Err(OpenError::InUse { .. }) if Instant::now() < until => thread::sleep(PAUSE),
+            opened => return opened,
+        }
+    }
+}
+
+fn open_now(options: &LogOptions, now: Now) -> Result<Opened, OpenError> {
     let directory = &options.path;
     let io = |error| OpenError::Io {
         path: directory.clone(),

@@ -331,3 +331,23 @@ async fn a_payload_larger_than_a_message_is_refused() {
     assert_eq!(&answer, b"HTTP/1.1 413");
     hall.close().await;
 }
+
+/// python-engineio closes its connection when there are more.
+#[tokio::test]
+async fn an_answer_to_a_poll_has_at_most_16_packets() {
+    let hall = Hall::open(config()).await;
+    let client = Polled::connected(&hall).await;
+    let events: Vec<_> = (0..40)
+        .map(|n| format!("42{n}[\"publish\",{{\"channel\":\"chat\",\"data\":{n}}}]"))
+        .collect();
+    client.post(&events.join("\u{1e}")).await;
+    let mut answers = Vec::new();
+    while answers.len() < 40 {
+        let (status, body) = client.poll().await;
+        assert_eq!(status, 200, "{body}");
+        let records: Vec<_> = body.split('\u{1e}').map(str::to_owned).collect();
+        assert!(records.len() <= 16, "{} records", records.len());
+        answers.extend(records);
+    }
+    assert!(answers.iter().all(|answer| answer.starts_with("43")));
+}

@@ -26,6 +26,9 @@ use crate::{
 /// response.
 const PAGE: usize = 64 * 1024;
 
+/// The most records that one answer has. 16: python-engineio closes its connection when there are more.
+const RECORDS: usize = 16;
+
 /// A polled connection.
 #[derive(Debug)]
 pub(super) struct Polled {
@@ -129,7 +132,10 @@ impl Polled {
             return;
         };
         let mut payload = String::new();
-        while let Some(record) = inner.records.pop_front() {
+        let mut room = RECORDS;
+        while room > 0
+            && let Some(record) = inner.records.pop_front()
+        {
             let bytes = record.as_bytes().len();
             if !payload.is_empty() && payload.len() + bytes > PAGE {
                 inner.records.push_front(record);
@@ -143,8 +149,10 @@ impl Polled {
                 },
                 &mut payload,
             );
+            room -= 1;
         }
-        if inner.records.is_empty()
+        if room > 0
+            && inner.records.is_empty()
             && let Some(last) = inner.closed
         {
             write_record(&Record::Text(&last.write()), &mut payload);
