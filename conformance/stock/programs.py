@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import random
 import socket
 import subprocess
 import threading
@@ -108,9 +109,15 @@ def run_checks(report: Report, role: str, command: list[str], env: dict[str, str
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A free port that the system gives to no connection by itself: it is also
+    free when a server that was killed comes back, whose clients try all the
+    time to connect to it.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Ours:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -30,10 +31,15 @@ def runs(scene: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a free port that the system gives to no connection by itself.
+
+    It is also free when a server that was killed comes back, whose clients try all the time to connect to it.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:

@@ -1,5 +1,6 @@
 """Does some things to a server, and compares its metrics, read by prometheus_client's parser of OpenMetrics."""
 
+import contextlib
 import json
 import sys
 import time
@@ -33,6 +34,10 @@ def value(families: dict, name: str, **labels: str) -> float:
     return found[0] if found else 0.0
 
 
+def grown(before: dict, after: dict, name: str, **labels: str) -> float:
+    return value(after, name, **labels) - value(before, name, **labels)
+
+
 def publish(number: int) -> None:
     body = json.dumps({"channel": "room/1", "data": number}).encode()
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
@@ -54,36 +59,34 @@ wrong = [name for name, family in families.items() if family.unit and not name.e
 check("units are the ends of names", not wrong, wrong)
 
 url = SERVER.replace("http", "ws") + "/ws"
-sockets = [connect(url, subprotocols=["offhook.v1.json"], proxy=None) for _ in range(SUBSCRIBERS)]
-for socket in sockets:
-    socket.send(json.dumps({"id": 1, "type": "connect"}))
-    hear(socket, "welcome")
-    socket.send(json.dumps({"id": 2, "type": "subscribe", "channel": "room/1"}))
-    hear(socket, "subscribed")
-for number in range(PUBLICATIONS):
-    publish(number)
-for socket in sockets:
-    for _ in range(PUBLICATIONS):
-        hear(socket, "message")
+with contextlib.ExitStack() as opened:
+    sockets = [opened.enter_context(connect(url, subprotocols=["offhook.v1.json"], proxy=None)) for _ in range(SUBSCRIBERS)]
+    for socket in sockets:
+        socket.send(json.dumps({"id": 1, "type": "connect"}))
+        hear(socket, "welcome")
+        socket.send(json.dumps({"id": 2, "type": "subscribe", "channel": "room/1"}))
+        hear(socket, "subscribed")
+    for number in range(PUBLICATIONS):
+        publish(number)
+    for socket in sockets:
+        for _ in range(PUBLICATIONS):
+            hear(socket, "message")
 
-after, _ = read()
+    # What a worker counts after a write is on the page a moment later than the message is here.
+    end = time.monotonic() + 30
+    while grown(families, after := read()[0], "offhook_publish_to_write_seconds_count") < PUBLICATIONS and time.monotonic() < end:
+        pass
+    connections = grown(families, after, "offhook_connections")
+    check("as many connections as were opened", connections == SUBSCRIBERS, connections)
+    published = grown(families, after, "offhook_published_total")
+    check("as many publications as were made", published == PUBLICATIONS, published)
+    deliveries = grown(families, after, "offhook_deliveries_total")
+    check("as many deliveries as arrived", deliveries == SUBSCRIBERS * PUBLICATIONS, deliveries)
+    answers = grown(families, after, "offhook_http_answers_total", to="api", status="2xx")
+    check("as many answers of the API as were read", answers == PUBLICATIONS, answers)
+    written = grown(families, after, "offhook_publish_to_write_seconds_count")
+    check("each publication's way to its subscribers is measured", written >= PUBLICATIONS, written)
 
-
-def grown(name: str, **labels: str) -> float:
-    return value(after, name, **labels) - value(families, name, **labels)
-
-
-check("as many connections as were opened", grown("offhook_connections") == SUBSCRIBERS, grown("offhook_connections"))
-check("as many publications as were made", grown("offhook_published_total") == PUBLICATIONS, grown("offhook_published_total"))
-deliveries = grown("offhook_deliveries_total")
-check("as many deliveries as arrived", deliveries == SUBSCRIBERS * PUBLICATIONS, deliveries)
-answers = grown("offhook_http_answers_total", to="api", status="2xx")
-check("as many answers of the API as were read", answers == PUBLICATIONS, answers)
-written = grown("offhook_publish_to_write_seconds_count")
-check("each publication's way to its subscribers is measured", written >= PUBLICATIONS, written)
-
-for socket in sockets:
-    socket.close()
 end = time.monotonic() + 30
 while (closed := value(read()[0], "offhook_websockets_closed_total", code="1000")) < SUBSCRIBERS and time.monotonic() < end:
     pass

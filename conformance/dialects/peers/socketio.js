@@ -2,6 +2,7 @@
 'use strict';
 const assert = require('node:assert/strict');
 const { once } = require('node:events');
+const http = require('node:http');
 const { io } = require('socket.io-client');
 const { WebSocket } = require('ws');
 
@@ -75,37 +76,39 @@ async function basics(name, options) {
   assert.equal((await a.ask('history', room)).publications.length, 4);
   assert.equal(a.publications().length, 3);
   ok(`${name}: unsubscribes`);
+  assert.equal(engine.transport.name, wanted);
   a.socket.disconnect();
 }
 
-async function namespaces(options) {
+async function namespaces(name, options) {
+  const room = `sio/namespaces/${name}`;
   const manager = open(options);
   const other = manager.socket.io.socket('/other');
   await Promise.all([connected(manager.socket), connected(other)]);
   const heard = new Promise((resolve) => other.once('publication', resolve));
-  await other.timeout(20_000).emitWithAck('subscribe', 'sio/namespaces');
-  await manager.ask('publish', { channel: 'sio/namespaces', data: 'hi' });
+  await other.timeout(20_000).emitWithAck('subscribe', room);
+  await manager.ask('publish', { channel: room, data: 'hi' });
   assert.equal((await heard).data, 'hi');
   assert.equal(manager.publications().length, 0);
-  ok('namespaces have their own subscriptions');
+  ok(`${name}: namespaces have their own subscriptions`);
   other.disconnect();
-  assert.ok((await manager.ask('history', 'sio/namespaces')).publications.length === 1);
-  ok('a namespace is left alone');
+  assert.ok((await manager.ask('history', room)).publications.length === 1);
+  ok(`${name}: a namespace is left alone`);
   manager.socket.disconnect();
 }
 
-async function tokens() {
-  const socket = io(`${origin}/`, { transports: ['websocket'], forceNew: true, auth: { token: 'nonsense' } });
+async function tokens(name, options) {
+  const { socket } = open({ ...options, auth: { token: 'nonsense' } });
   const error = await new Promise((resolve) => socket.once('connect_error', resolve));
   assert.equal(error.data.retry, 'never');
-  ok(`a wrong token is a connect_error: ${error.message.slice(0, 40)}`);
+  ok(`${name}: a wrong token is a connect_error: ${error.message.slice(0, 40)}`);
   socket.disconnect();
 }
 
-async function windows() {
-  const a = open({});
+async function windows(name, options) {
+  const a = open(options);
   await connected(a.socket);
-  const room = 'sio/window';
+  const room = `sio/window/${name}`;
   const waiting = [];
   let came = () => {};
   a.socket.on('publication', (publication, done) => {
@@ -122,7 +125,7 @@ async function windows() {
     assert.equal(waiting[n][0].data, n);
     waiting[n][1]();
   }
-  ok('the client acknowledges publications, and gets as many as its window');
+  ok(`${name}: the client acknowledges publications, and gets as many as its window`);
   a.socket.disconnect();
 }
 
@@ -143,7 +146,11 @@ async function publisher() {
       socket.send(JSON.stringify({ ...request, id }));
     });
   await ask({ type: 'connect' });
-  return { publish: (channel, what) => ask({ type: 'publish', channel, data: what }), close: () => socket.close() };
+  const publish = async (channel, what) => {
+    const answer = await ask({ type: 'publish', channel, data: what });
+    assert.equal(answer.type, 'published', JSON.stringify(answer));
+  };
+  return { publish, close: () => socket.close() };
 }
 
 async function recovery(name, options) {
@@ -207,36 +214,152 @@ async function recovery(name, options) {
   other.close();
 }
 
-async function plainAfterKill() {
-  const a = open({});
+async function plainAfterKill(name, options) {
+  const room = `sio/plain/${name}`;
+  const a = open(options);
   await connected(a.socket);
-  await a.ask('subscribe', 'sio/plain');
-  const first = await a.ask('publish', { channel: 'sio/plain', data: 'before' });
+  await a.ask('subscribe', room);
+  const first = await a.ask('publish', { channel: room, data: 'before' });
   const back = new Promise((resolve) => a.socket.io.once('reconnect', resolve));
   console.log('kill');
   await back;
   await connected(a.socket);
   const other = await publisher();
-  await other.publish('sio/plain', 'meanwhile');
-  const { recovered } = await a.ask('subscribe', { channel: 'sio/plain', since: { epoch: first.epoch, offset: first.offset } });
+  await other.publish(room, 'meanwhile');
+  const { recovered } = await a.ask('subscribe', { channel: room, since: { epoch: first.epoch, offset: first.offset } });
   assert.equal(recovered, true);
   await a.until((all) => all.some((publication) => publication.data === 'meanwhile'));
   assert.ok(!a.inbox.some(([event]) => event === 'gap'));
-  ok('a position from before the kill continues without a gap');
+  ok(`${name}: a position from before the kill continues without a gap`);
   a.socket.disconnect();
   other.close();
 }
 
+// What is published all the time, also while the client goes from one transport to the other, arrives once and in order.
+async function stream(name, options) {
+  const room = `sio/stream/${name}`;
+  // Fewer than a client may publish in so short a time.
+  const [many, long] = [150, 'x'.repeat(2_000)];
+  const other = await publisher();
+  const a = open(options);
+  await connected(a.socket);
+  await a.ask('subscribe', room);
+  const wanted = Array.from({ length: many }, (_, n) => n);
+  for (const n of wanted) await other.publish(room, { n, long });
+  await a.until((all) => all.length >= many);
+  assert.deepEqual(data(a.publications()).map(({ n }) => n), wanted);
+  assert.ok(!a.inbox.some(([event]) => event === 'gap'));
+  ok(`${name}: ${many} publications in a row arrive once and in order`);
+  // More than one answer to a poll, and more than one payload of a client, has.
+  a.inbox.length = 0;
+  const sent = wanted.slice(0, 40).map((n) => a.ask('publish', { channel: room, data: { n, long: long.repeat(8) } }));
+  const offsets = (await Promise.all(sent)).map(({ offset }) => offset);
+  assert.deepEqual(offsets, wanted.slice(0, 40).map((n) => many + n + 1));
+  await a.until((all) => all.length >= 40);
+  assert.deepEqual(data(a.publications()).map(({ n }) => n), wanted.slice(0, 40));
+  ok(`${name}: 40 large events that are emitted at once keep their order`);
+  a.socket.disconnect();
+  other.close();
+}
+
+// Connections on all workers, whose requests reach any.
+async function crowd(name, options) {
+  const room = `sio/crowd/${name}`;
+  const [clients, each] = [24, 5];
+  const all = Array.from({ length: clients }, () => open(options));
+  await Promise.all(all.map(({ socket }) => connected(socket)));
+  await Promise.all(all.map(({ ask }) => ask('subscribe', room)));
+  await Promise.all(
+    all.map(async ({ ask }, index) => {
+      for (let n = 0; n < each; n += 1) await ask('publish', { channel: room, data: [index, n] });
+    }),
+  );
+  await Promise.all(all.map(({ until }) => until((seen) => seen.length >= clients * each)));
+  const history = data((await all[0].ask('history', { channel: room, since: 'start', limit: clients * each })).publications);
+  assert.equal(history.length, clients * each);
+  for (const { publications } of all) assert.deepEqual(data(publications()), history);
+  ok(`${name}: ${clients} clients get all publications in the order of the history`);
+  for (const { socket } of all) socket.disconnect();
+}
+
+// A proxy that knows no WebSockets, and loses an answer when it is told to.
+async function proxy() {
+  const { port, hostname } = new URL(origin);
+  const told = { loses: false, upgrades: 0, lost: 0 };
+  const server = http.createServer((request, response) => {
+    const { method, headers, url: path } = request;
+    const ahead = http.request({ hostname, port, method, headers, path }, (answer) => {
+      if (told.loses && method === 'GET') {
+        told.loses = false;
+        told.lost += 1;
+        answer.resume();
+        response.destroy();
+        return;
+      }
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    ahead.on('error', () => response.destroy());
+    response.on('close', () => ahead.destroy());
+    request.pipe(ahead);
+  });
+  server.on('upgrade', (_, socket) => {
+    told.upgrades += 1;
+    socket.end('HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return { told, at: `http://127.0.0.1:${server.address().port}` };
+}
+
+async function behindProxy() {
+  const { told, at } = await proxy();
+  const room = 'sio/proxy';
+  const socket = io(at, { reconnectionDelay: 50, reconnectionDelayMax: 200, forceNew: true, auth: { recover: true } });
+  const heard = [];
+  let came = () => {};
+  socket.on('publication', (publication) => {
+    heard.push(publication.data);
+    came();
+  });
+  socket.on('gap', (gap) => heard.push(gap));
+  await connected(socket);
+  await socket.timeout(20_000).emitWithAck('subscribe', room);
+  while (told.upgrades === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  const other = await publisher();
+  const wanted = [];
+  const publish = async (what) => {
+    wanted.push(what);
+    await other.publish(room, what);
+  };
+  for (let n = 0; n < 20; n += 1) await publish(n);
+  while (heard.length < wanted.length) await new Promise((resolve) => (came = resolve));
+  assert.equal(socket.io.engine.transport.name, 'polling');
+  ok('a proxy without WebSockets: the client stays with polling');
+  const back = new Promise((resolve) => socket.once('connect', resolve));
+  told.loses = true;
+  for (let n = 20; n < 40; n += 1) await publish(n);
+  await back;
+  assert.equal(socket.recovered, true);
+  while (heard.length < wanted.length) await new Promise((resolve) => (came = resolve));
+  assert.deepEqual(heard, wanted);
+  assert.equal(told.lost, 1);
+  ok('a proxy that loses an answer: recovered, nothing lost, nothing twice');
+  socket.disconnect();
+  other.close();
+}
+
+// So that a check which waits for ever is named.
+const named = (check, name) =>
+  Promise.race([check, new Promise((_, reject) => setTimeout(reject, 50_000, new Error(`${name}: not done in 50 s`)))]);
+
 async function main() {
-  const transports = { websocket: { transports: ['websocket'] }, polling: { transports: ['polling'] }, upgraded: { transports: ['polling', 'websocket'] } };
-  for (const [name, options] of Object.entries(transports)) {
-    await basics(name, options);
-    await recovery(name, options);
+  const transports = { websocket: ['websocket'], polling: ['polling'], upgraded: ['polling', 'websocket'] };
+  const checks = [basics, recovery, stream, crowd, namespaces, tokens, windows, plainAfterKill];
+  for (const [name, wanted] of Object.entries(transports)) {
+    for (const check of checks) await named(check(name, { transports: wanted }), `${name}: ${check.name}`);
   }
-  await namespaces({});
-  await tokens();
-  await windows();
-  await plainAfterKill();
+  await named(behindProxy(), 'behindProxy');
   console.log('done');
 }
 
