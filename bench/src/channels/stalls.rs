@@ -41,8 +41,8 @@ const SESSIONS: usize = 100;
 const RETAINED: usize = 1_000_000;
 /// Channels that hold them.
 const RETAINING: usize = 1_000;
-/// Publications without an answer; the server refuses more than a thousand.
-const AT_ONCE: usize = 500;
+/// Publications without an answer; the server refuses more than 256.
+const AT_ONCE: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Measure what one connection's actions cost the others.

@@ -111,15 +111,23 @@ class Transports {
     // Attempts may fail faster than the server answers.
     if (this.#isAsking) return;
     this.#isAsking = true;
-    const { status, why } = await this.#reach(url);
+    const { status, why, isLate } = await this.#reach(url);
     this.#isAsking = false;
     // A busy server refuses more than this transport.
-    const isBusy = status === undefined || status === 429 || status >= 500;
+    const isBusy = status === undefined ? !(isLate && this.#isStuck(reason)) : status === 429 || status >= 500;
     // What refuses every transport may be over soon: a deployment, or a token in the address that has expired.
     if (!isBusy && why) this.#askAfter = this.#environment.now() + ASK_AGAIN;
     else if (!isBusy && this.#opened === this.#current) this.#refused(SWALLOWED.test(reason));
     if (why && !this.#isExplained) client.emit('warning', Object.assign(new Error(why), { code: 'unreachable', retry: 'never' }));
     this.#isExplained ||= !!why;
+  }
+
+  /**
+   * Neither a stream gets through nor anything else: perhaps streams of other tabs hold all the connections that a browser opens to a
+   * host, which are six over HTTP/1.1. Polls make room for each other.
+   */
+  #isStuck(reason) {
+    return SWALLOWED.test(reason) && this.#allowed[this.#opened] === 'sse' && this.#allowed.includes('polling');
   }
 
   #refused(isSwallowed) {
@@ -140,7 +148,7 @@ class Transports {
   /** Whether the server can be reached with an ordinary request, and what it says. */
   async #reach(url) {
     let cancel;
-    const late = new Promise((resolve) => { cancel = this.#environment.later(() => resolve({}), REACHED_WITHIN); });
+    const late = new Promise((resolve) => { cancel = this.#environment.later(() => resolve({ isLate: true }), REACHED_WITHIN); });
     try {
       return await Promise.race([explain(url, this.#environment.globals).catch(() => ({})), late]);
     } finally {

@@ -194,6 +194,42 @@ test('a stream over which nothing can be sent is replaced by polls', async () =>
   await polls(all);
 });
 
+/** The stream under way does not begin in time, and the server is asked by HTTP. */
+async function stuck({ http, pass }) {
+  const stream = http.find(`GET ${BASE}`);
+  await pass(5_000);
+  assert.ok(stream.isAborted);
+  return http.find('GET http://example.test/ws');
+}
+
+test('a stream that does not begin while nothing else is answered, as where other tabs hold all connections, is replaced by polls', async () => {
+  const all = await begin();
+  await refused(all);
+  await refused(all);
+  await stuck(all);
+  await all.pass(3_000);
+  // The attempt that has begun meanwhile is the last one.
+  await all.pass(5_000);
+  await next(all);
+  await polls(all);
+});
+
+test('a stream that does not begin is tried again if there is no network, or no permission to poll', async () => {
+  const without = await begin();
+  await refused(without);
+  await refused(without);
+  for (let turn = 0; turn < 3; turn += 1) {
+    await (await stuck(without)).fail();
+    await next(without);
+  }
+  const alone = await begin({ transports: ['sse'] });
+  await alone.pass(60_000);
+  for (const { http } of [without, alone]) {
+    assert.ok(http.requests.filter(({ url }) => url === BASE).length > 3);
+    assert.ok(http.requests.every(({ method }) => method === 'GET'));
+  }
+});
+
 test('a busy server is asked again over the transport that was found', async () => {
   const all = await begin();
   await refused(all);
