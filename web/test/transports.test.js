@@ -113,31 +113,6 @@ for (const [transport, cuts, faults] of [['websocket', 2, {}], ['sse', 2, { upgr
   });
 }
 
-test('seven tabs without a WebSocket share the six connections of a browser: those that find none for a stream poll', async (t) => {
-  const { server, browser } = await stage(t);
-  const between = await Proxy.to(server.port, { upgrades: 'refuse' });
-  t.after(() => between.close());
-  // All are of one browser: contexts of their own would have connections of their own.
-  const context = await browser.newContext();
-  context.setDefaultTimeout(60_000);
-  const pages = [];
-  for (let number = 0; number < 7; number += 1) {
-    const page = await context.newPage();
-    await page.goto(`http://127.0.0.1:${between.port}/talk/`);
-    // The sixth stream would leave no connection for what its tab sends, nor for the page of the seventh.
-    if (number < 5) await page.waitForSelector('#connection[data-state="open"][data-transport="sse"]');
-    pages.push(page);
-  }
-  await Promise.all(pages.map((page) => page.waitForSelector('#connection[data-state="open"]')));
-  for (const [number, page] of pages.entries()) {
-    await page.fill('#words', `tab ${number}`);
-    await page.press('#words', 'Enter');
-  }
-  await Promise.all(pages.map((page) => page.waitForFunction((count) => document.querySelectorAll('.message').length === count, pages.length)));
-  const transports = await Promise.all(pages.map((page) => page.getAttribute('#connection', 'data-transport')));
-  assert.ok(transports.includes('polling'), `${transports}`);
-});
-
 test('the next page begins with what worked, and goes back to a WebSocket that gets through, with its session', async (t) => {
   const { ann, bob, between } = await behind(t, behindProxy({ upgrades: 'refuse' }), 'sse');
   const said = [];

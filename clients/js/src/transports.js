@@ -124,7 +124,7 @@ class Transports {
 
   /**
    * Neither a stream gets through nor anything else: perhaps streams of other tabs hold all the connections that a browser opens to a
-   * host, which are six over HTTP/1.1. Polls make room for each other.
+   * host, which are six over HTTP/1.1. Polls hold them for a while only.
    */
   #isStuck(reason) {
     return SWALLOWED.test(reason) && this.#allowed[this.#opened] === 'sse' && this.#allowed.includes('polling');
