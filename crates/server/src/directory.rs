@@ -29,11 +29,13 @@ struct Sessions {
     went: VecDeque<(SessionId, u32)>,
 }
 
-/// A session on a connection. 16 bytes: there is one for each connection.
+/// A session on a connection. 20 bytes: there is one for each connection.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     connection: ConnectionId,
     generation: u32,
+    /// The place of its transport in the order in which they were opened.
+    arrival: u32,
     worker: u16,
     /// Whether the client has proven that it read this connection's messages, including its token.
     confirmed: bool,
@@ -54,8 +56,14 @@ pub(crate) struct Overtaken;
 impl Directory {
     /// The generation of a new connection of a session, given a token of this generation or none.
     /// `None` if the token is outdated: a newer connection exists, or existed, whose client has its
-    /// newer token.
-    pub(crate) fn next_generation(&self, session: SessionId, token: Option<u32>) -> Option<u32> {
+    /// newer token; or the session is on a connection that was opened later. Its client gave this one
+    /// up, and what it had sent was delayed, for example while the process was frozen.
+    pub(crate) fn next_generation(
+        &self,
+        session: SessionId,
+        token: Option<u32>,
+        arrival: u32,
+    ) -> Option<u32> {
         let sessions = &*self.lock();
         let offered = token.unwrap_or(0);
         let before = sessions.away.get(&session).copied();
@@ -63,7 +71,8 @@ impl Directory {
             return None;
         }
         let live = sessions.here.get(&session);
-        if live.is_some_and(|live| live.confirmed && offered < live.generation) {
+        let is_outdated = |live: &Entry| live.confirmed || is_before(arrival, live.arrival);
+        if live.is_some_and(|live| offered < live.generation && is_outdated(live)) {
             return None;
         }
         let known = live.map_or(0, |live| live.generation).max(offered);
@@ -85,11 +94,13 @@ impl Directory {
         session: SessionId,
         generation: u32,
         place: Place,
+        arrival: u32,
     ) -> Result<Option<Place>, Overtaken> {
         let sessions = &mut *self.lock();
         let entry = Entry {
             connection: place.connection,
             generation,
+            arrival,
             worker: place.worker,
             confirmed: false,
         };
@@ -162,6 +173,11 @@ impl Sessions {
             }
         }
     }
+}
+
+/// Whether one number precedes another; they are counted modulo 2^32.
+const fn is_before(one: u32, other: u32) -> bool {
+    one != other && one.wrapping_sub(other) > u32::MAX / 2
 }
 
 impl Entry {

@@ -27,10 +27,10 @@ fn ann() -> SessionId {
 
 /// Connects with a token and registers.
 fn come(directory: &Directory, token: Option<u32>, place: Place) -> Option<(u32, Option<Place>)> {
-    let generation = directory.next_generation(ann(), token)?;
+    let generation = directory.next_generation(ann(), token, 0)?;
     Some((
         generation,
-        directory.enter(ann(), generation, place).unwrap(),
+        directory.enter(ann(), generation, place, 0).unwrap(),
     ))
 }
 
@@ -107,10 +107,10 @@ fn a_token_cannot_be_used_again_after_a_later_connection() {
 #[test]
 fn of_two_simultaneous_connections_one_is_accepted() {
     let (directory, [one, two]) = (Directory::default(), places());
-    let first = directory.next_generation(ann(), Some(7)).unwrap();
-    let second = directory.next_generation(ann(), Some(7)).unwrap();
-    assert_eq!(directory.enter(ann(), second, two), Ok(None));
-    assert_eq!(directory.enter(ann(), first, one), Err(Overtaken));
+    let first = directory.next_generation(ann(), Some(7), 0).unwrap();
+    let second = directory.next_generation(ann(), Some(7), 0).unwrap();
+    assert_eq!(directory.enter(ann(), second, two, 0), Ok(None));
+    assert_eq!(directory.enter(ann(), first, one, 0), Err(Overtaken));
     assert_eq!(directory.find(ann()), Some(two));
 }
 
@@ -119,7 +119,7 @@ fn the_memory_of_ended_sessions_is_limited() {
     let (directory, [place]) = (Directory::default(), places());
     for n in 0..=REMEMBERED as u128 {
         let session = SessionId::from_bytes(n.to_be_bytes());
-        directory.enter(session, 1, place).unwrap();
+        directory.enter(session, 1, place, 0).unwrap();
         directory.confirm(session, place);
         directory.left(session, place);
     }
@@ -129,4 +129,20 @@ fn the_memory_of_ended_sessions_is_limited() {
         (REMEMBERED, REMEMBERED)
     );
     assert!(sessions.here.is_empty());
+}
+
+/// A client that got no answer opens another connection, while what it sent on the first is delayed,
+/// for example because the process is frozen.
+#[test]
+fn a_delayed_connect_does_not_displace_a_connection_that_was_opened_later() {
+    let (directory, [one, two]) = (Directory::default(), places());
+    let (earlier, later) = (u32::MAX, 0);
+    let second = directory.next_generation(ann(), Some(7), later).unwrap();
+    assert_eq!(directory.enter(ann(), second, two, later), Ok(None));
+    assert_eq!(directory.next_generation(ann(), Some(7), earlier), None);
+    // With the token of the newer connection it comes from a client that has read it.
+    let third = directory
+        .next_generation(ann(), Some(second), earlier)
+        .unwrap();
+    assert_eq!(directory.enter(ann(), third, one, earlier), Ok(Some(two)));
 }

@@ -3,7 +3,14 @@
 mod opening;
 mod welcoming;
 
-use std::{cell::RefMut, rc::Rc, sync::Arc};
+use std::{
+    cell::RefMut,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Connect, Incoming, Intent, Named};
@@ -45,7 +52,12 @@ pub(super) struct Connecting {
     /// None once it has moved into the connection.
     speaker: Option<Speaker>,
     attempts: u32,
+    /// Its place in the order in which connections were opened.
+    order: u32,
 }
+
+/// The connections opened so far, modulo 2^32.
+static OPENED: AtomicU32 = AtomicU32::new(0);
 
 /// The state of a connection after a message.
 #[derive(Debug)]
@@ -120,6 +132,7 @@ impl Connecting {
             peer: guest.peer,
             speaker: Some(guest.speaker),
             attempts: 0,
+            order: OPENED.fetch_add(1, Ordering::Relaxed),
         }
     }
 
@@ -373,7 +386,11 @@ impl Connecting {
         let handshake = self.identity.as_ref();
         let by_token = || worker.by_token(handshake, connect, now);
         let mut named = None;
-        let next = |session, token| directory.next_generation(session, token).ok_or_else(older);
+        let order = self.order;
+        let next = |session, token| {
+            let next = directory.next_generation(session, token, order);
+            next.ok_or_else(older)
+        };
         let mut state = worker.state.borrow_mut();
         let encoding = speaker.with(|dialect| dialect.encoding(connect));
         let class = state.outboxes.class_of(encoding);
@@ -429,7 +446,7 @@ impl Connecting {
             }
         };
         let place = worker.place(connection);
-        if let Ok(older) = directory.enter(session, generation, place) {
+        if let Ok(older) = directory.enter(session, generation, place, order) {
             return Ok((state, connection, older, named));
         }
         engine.handle_connection_lost(connection);
