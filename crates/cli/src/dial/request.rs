@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use offhook::Connect;
+use offhook::{Connect, HttpVersion};
 use offhook::protocol::deflate::DeflateConfig;
 use offhook_client::{Position, Since};
 
@@ -15,9 +15,11 @@ impl Dial {
     /// Applies all flags except subprotocols.
     pub(super) fn ask(
         &self,
-        mut connect: Connect,
+        connect: Connect,
         output: &Arc<Output>,
     ) -> Result<Connect, Failure> {
+        // What is shown are the bytes of a handshake over HTTP/1.1.
+        let mut connect = connect.version(HttpVersion::Http1);
         for (name, value) in &self.header {
             connect = connect.header(name, value);
         }
