@@ -186,8 +186,12 @@ fn http2_windows(loaded: &Loaded) -> Vec<Problem> {
     let http2 = &loaded.config.http2;
     let together = u64::from(http2.window) * u64::from(http2.streams);
     if http2.window == 0 {
-        let message = "http2.window is 0: clients could send no body and no message; the default is 65535";
-        return vec![Problem::new(loaded.place("http2.window"), message.to_owned())];
+        let message =
+            "http2.window is 0: clients could send no body and no message; the default is 65535";
+        return vec![Problem::new(
+            loaded.place("http2.window"),
+            message.to_owned(),
+        )];
     }
     if together <= LARGEST {
         return Vec::new();

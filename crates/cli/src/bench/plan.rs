@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use offhook::{Connect, HttpVersion};
 use offhook::protocol::Limits;
 use offhook::protocol::deflate::DeflateConfig;
+use offhook::{Connect, HttpVersion};
 
 use super::Bench;
 use crate::failure::Failure;
@@ -160,9 +160,7 @@ fn connect(bench: &Bench, url: &str, load: &Load) -> Result<Connect, Failure> {
         ..Limits::default()
     };
     // The same with every server: one connection for each WebSocket.
-    let mut connect = Connect::to(url)
-        .limits(limits)
-        .version(HttpVersion::Http1);
+    let mut connect = Connect::to(url).limits(limits).version(HttpVersion::Http1);
     for (name, value) in &bench.request.header {
         connect = connect.header(name, value);
     }

@@ -176,7 +176,9 @@ async fn room(stream: &mut SendStream<Bytes>, patience: Duration) -> Result<(), 
         }
         Poll::Ready(Ok(()))
     });
-    timeout(patience, room).await.unwrap_or(Err(Unsent::Stalled))
+    timeout(patience, room)
+        .await
+        .unwrap_or(Err(Unsent::Stalled))
 }
 
 /// Makes the fields of an answer those of HTTP/2. hyper does the same over HTTP/1.1.

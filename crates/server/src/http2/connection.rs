@@ -28,9 +28,9 @@ use crate::{
     door::Rewound,
 };
 
-/// How much of one stream is queued inside h2, in addition to a connection's own outbox: as much as a
-/// WebSocket writes at once.
-const SEND_BUFFER: usize = 64 * 1024;
+/// How much of one stream is queued inside h2, in addition to a connection's own outbox, and without
+/// being counted as unsent. 16 KiB: the largest frame that every client accepts (RFC 9113 §4.2).
+const SEND_BUFFER: usize = 16 * 1024;
 
 /// How much h2 may spend on small DATA frames that were received and not read yet. 16 MiB: about 64,000
 /// messages of a few bytes. All that a client sends at once is received before the first of its

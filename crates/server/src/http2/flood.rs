@@ -44,7 +44,10 @@ impl fmt::Display for Flood {
         match self {
             Self::Resets(most) => write!(f, "more than {most} streams were reset in {seconds} s"),
             Self::ControlFrames(most) => {
-                write!(f, "more than {most} frames without content came in {seconds} s")
+                write!(
+                    f,
+                    "more than {most} frames without content came in {seconds} s"
+                )
             }
         }
     }

@@ -38,11 +38,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) const fn new(
-        stream: Rewound,
-        meter: Meter,
-        flood: Rc<Cell<Option<Flood>>>,
-    ) -> Self {
+    pub(super) const fn new(stream: Rewound, meter: Meter, flood: Rc<Cell<Option<Flood>>>) -> Self {
         Self {
             stream,
             meter,

@@ -86,8 +86,7 @@ fn decide(
     };
     let live = worker.live();
     let acceptor = live.handshake(from_proxy);
-    let decision =
-        ServerDecision::from_extended_connect(acceptor, connect, fields(&head.headers));
+    let decision = ServerDecision::from_extended_connect(acceptor, connect, fields(&head.headers));
     let decision = decision.map_err(|rejection| {
         let origin = head.headers.get(ORIGIN);
         let client = Client {

@@ -26,7 +26,7 @@ use tokio::{
 use crate::{
     caller::Caller,
     hall::{Hall, NEVER, config, with_connections},
-    http2_peer::{Events, NO_ERROR, Peer, Raw, request, text},
+    http2_peer::{Events, NO_ERROR, Peer, Raw, data, request, text},
 };
 
 const KEY: &str = "ohk_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
@@ -82,7 +82,9 @@ async fn a_thousand_websockets_share_ten_connections() {
     }
     // Each publishes, and all others hear of it.
     let (first, rest) = callers.split_first_mut().unwrap();
-    first.send(json!({"type": "publish", "channel": "chat", "data": "mine"})).await;
+    first
+        .send(json!({"type": "publish", "channel": "chat", "data": "mine"}))
+        .await;
     for caller in rest {
         assert_eq!(caller.hear_a("message").await["data"], "mine");
     }
@@ -318,17 +320,26 @@ async fn the_http_api_publishes_and_reads_over_http_2() {
     let one = json!({"channel": "chat", "data": padding});
     let batch = json!({"publications": vec![one; 12]}).to_string();
     let answer = peer
-        .ask(authorised(Method::POST, "/api/v1/batch"), Some(batch.into()))
+        .ask(
+            authorised(Method::POST, "/api/v1/batch"),
+            Some(batch.into()),
+        )
         .await;
     assert_eq!(answer.status, 200, "{}", answer.json());
-    let history = authorised(Method::GET, "/api/v1/history?channel=chat&since=start&limit=100");
+    let history = authorised(
+        Method::GET,
+        "/api/v1/history?channel=chat&since=start&limit=100",
+    );
     let history = peer.ask(history, None).await;
     assert_eq!(history.status, 200);
     assert!(history.body.len() > 100_000, "{} bytes", history.body.len());
 
     let too_long = "x".repeat(with_long_body());
     let answer = peer
-        .ask(authorised(Method::POST, "/api/v1/publish"), Some(too_long.into()))
+        .ask(
+            authorised(Method::POST, "/api/v1/publish"),
+            Some(too_long.into()),
+        )
         .await;
     assert_eq!(answer.status, 413);
     // The connection is not affected.
@@ -429,8 +440,8 @@ async fn a_stream_of_events_that_is_not_read_holds_little_and_stops_nobody() {
     let padding = "x".repeat(1_000);
     let mut most = 0;
     for n in 0..1_000 {
-        let data = json!({"n": n, "padding": padding});
-        publisher.publish("chat", data).await;
+        let message = json!({"n": n, "padding": padding});
+        publisher.publish("chat", message).await;
         if n % 100 == 99 {
             let health = peer.get("/healthz").await.json();
             most = most.max(health["unsent_bytes"].as_u64().unwrap());
@@ -461,8 +472,8 @@ async fn a_websocket_that_is_not_read_holds_little_and_stops_nobody() {
     let padding = "x".repeat(1_000);
     let mut most = 0;
     for n in 0..1_000 {
-        let data = json!({"n": n, "padding": padding});
-        publisher.publish("chat", data).await;
+        let message = json!({"n": n, "padding": padding});
+        publisher.publish("chat", message).await;
         if n % 100 == 99 {
             let health = peer.get("/healthz").await.json();
             most = most.max(health["unsent_bytes"].as_u64().unwrap());
@@ -470,10 +481,14 @@ async fn a_websocket_that_is_not_read_holds_little_and_stops_nobody() {
     }
     assert!(most <= 128 * 1024, "{most} bytes are unsent");
     // Everything follows once it is read.
-    let mut received = Vec::new();
-    while !received.windows(9).any(|bytes| bytes == b"{\"n\":999,") {
-        let data = crate::http2_peer::data(&mut unread).await;
+    let (mut received, mut last) = (Vec::new(), false);
+    while !last {
+        let searched = received.len().saturating_sub(9);
+        let data = data(&mut unread).await;
         received.extend_from_slice(&data.expect("the stream is open"));
+        last = received[searched..]
+            .windows(9)
+            .any(|bytes| bytes == b"{\"n\":999,");
     }
 }
 
@@ -552,7 +567,10 @@ async fn an_idle_connection_ends_with_goaway() {
     assert_eq!(unused.end().await, Some(NO_ERROR));
     // Nor is the rest of a preface awaited for longer.
     let mut silent = TcpStream::connect(hall.address()).await.unwrap();
-    silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n").await.unwrap();
+    silent
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n")
+        .await
+        .unwrap();
     let mut heard = Vec::new();
     let read = timeout(NEVER, silent.read_to_end(&mut heard)).await;
     read.unwrap().unwrap();
@@ -631,7 +649,13 @@ async fn curl_speaks_http_2_with_the_server() {
     let curl = async |arguments: Vec<String>| {
         let run = move || {
             let mut command = Command::new("curl");
-            command.args(["--silent", "--noproxy", "*", "--write-out", "\n%{http_version} %{http_code}"]);
+            command.args([
+                "--silent",
+                "--noproxy",
+                "*",
+                "--write-out",
+                "\n%{http_version} %{http_code}",
+            ]);
             let output = command.args(arguments).output().unwrap();
             String::from_utf8(output.stdout).unwrap()
         };
@@ -641,7 +665,10 @@ async fn curl_speaks_http_2_with_the_server() {
     let address = hall.address();
     let url = format!("http://{address}/healthz");
     let said = curl(vec!["--http2-prior-knowledge".into(), url]).await;
-    assert!(said.contains("\"status\":\"good\"") && said.ends_with("2 200"), "{said}");
+    assert!(
+        said.contains("\"status\":\"good\"") && said.ends_with("2 200"),
+        "{said}"
+    );
     // An upgrade to h2c, which RFC 9113 has removed, is ignored.
     let url = format!("http://{address}/readyz");
     let said = curl(vec!["--http2".into(), url]).await;
@@ -650,14 +677,20 @@ async fn curl_speaks_http_2_with_the_server() {
     let mut publisher = hall.caller().await;
     let events = spawn_blocking(move || {
         let mut curl = Command::new("curl")
-            .args(["--silent", "--no-buffer", "--noproxy", "*", "--http2-prior-knowledge"])
+            .args([
+                "--silent",
+                "--no-buffer",
+                "--noproxy",
+                "*",
+                "--http2-prior-knowledge",
+            ])
             .arg(format!("http://{address}/sse?channel=chat&since=start"))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let output = BufReader::new(curl.stdout.take().unwrap());
-        let found = output.lines().map_while(Result::ok);
-        let found = { found }.find(|line| line.contains("for curl"));
+        let mut lines = output.lines().map_while(Result::ok);
+        let found = lines.find(|line| line.contains("for curl"));
         curl.kill().unwrap();
         curl.wait().unwrap();
         found

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use h2::{
-    RecvStream, SendStream,
+    Reason, RecvStream, SendStream,
     client::{Builder, SendRequest},
     ext::Protocol,
 };
@@ -146,7 +146,11 @@ async fn send_all(send: &mut SendStream<Bytes>, mut body: Bytes) {
 
 /// The next data of a body, which may then be sent again.
 pub(crate) async fn data(body: &mut RecvStream) -> Option<Bytes> {
-    let data = timeout(NEVER, body.data()).await.unwrap()?.unwrap();
+    let data = match timeout(NEVER, body.data()).await.unwrap()? {
+        // RFC 9113 §8.1: the answer is complete, and the server needs no more of the request.
+        Err(error) if error.reason() == Some(Reason::NO_ERROR) => return None,
+        data => data.unwrap(),
+    };
     body.flow_control().release_capacity(data.len()).unwrap();
     Some(data)
 }

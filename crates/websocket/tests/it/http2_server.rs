@@ -8,12 +8,16 @@ use h2::ext::Protocol;
 use h2::{Reason, RecvStream};
 use http::{Method, Request, Response};
 use offhook::protocol::CloseCode;
-use offhook::{Acceptor, Error, Http2Limits, OriginPolicy, Phase, Refusal, Server};
+use offhook::protocol::handshake::{ConnectRequest, ServerConfig, ServerDecision};
+use offhook::{
+    Acceptor, Error, Http2Limits, OriginPolicy, Phase, Refusal, Server, Settings, Transport,
+    WebSocket,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-use crate::http2_peer::{Echo, assert_echoes, extended_connect, raw_client};
+use crate::http2_peer::{Echo, assert_echoes, echo, extended_connect, prior_knowledge, raw_client};
 use crate::scripted::to;
 
 async fn ask(
@@ -458,4 +462,45 @@ async fn curl_gets_an_explanation() {
         said,
         "the WebSocket handshake needs the method CONNECT\n2 405 CONNECT"
     );
+}
+
+#[tokio::test]
+async fn a_server_that_drives_h2_itself_opens_a_websocket_on_a_stream() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut builder = h2::server::Builder::new();
+        builder.enable_connect_protocol();
+        let mut connection = builder.handshake(stream).await.unwrap();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let uri = request.uri();
+            let connect = ConnectRequest {
+                method: request.method().as_str(),
+                protocol: request.extensions().get().map(Protocol::as_str),
+                scheme: uri.scheme_str().unwrap(),
+                authority: uri.authority().unwrap().as_str(),
+                path: uri.path(),
+            };
+            let fields = request.headers().iter();
+            let fields = fields.map(|(name, value)| (name.as_str(), value.as_bytes()));
+            let config = ServerConfig::default();
+            let decided = ServerDecision::from_extended_connect(&config, connect, fields);
+            let negotiated = decided.unwrap().accept().negotiated;
+            let send = respond.send_response(Response::new(()), false).unwrap();
+            let transport = Transport::http2(send, request.into_body());
+            let socket = WebSocket::server(transport, negotiated, &[], &Settings::default());
+            tokio::spawn(echo(socket));
+        }
+    });
+    let connection = prior_knowledge(address).http2().await.unwrap();
+    let mut sockets = Vec::new();
+    for _ in 0..3 {
+        sockets.push(connection.open("/").await.unwrap());
+    }
+    for socket in &mut sockets {
+        assert_echoes(socket, "hello").await;
+        let closed = socket.close(CloseCode::NORMAL, "").await.unwrap();
+        assert_eq!(closed.code, CloseCode::NORMAL);
+    }
 }

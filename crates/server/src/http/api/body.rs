@@ -12,8 +12,8 @@ use hyper::{
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::{super::Received, problem::Problem};
-use crate::worker::Memory;
+use super::problem::Problem;
+use crate::{http::Received, worker::Memory};
 
 /// A received body.
 pub(in crate::http) struct Body {
