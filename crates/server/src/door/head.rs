@@ -27,7 +27,7 @@ pub(super) enum Heard {
     Rejected(Rejection, Vec<u8>),
 }
 
-/// The most that one read returns. 4 KiB: twice a typical head.
+/// The size of one read. 4 KiB: twice a typical head.
 const READ: usize = 4096;
 
 /// RFC 9113 §3.4: what a client of HTTP/2 sends first.

@@ -1,7 +1,6 @@
 //! TLS, with certificates from PEM files, which are read again when they change.
 //!
-//! Each handshake takes the certificates of that moment; open connections are not affected by newer
-//! ones.
+//! Each handshake uses the current certificates; open connections are not affected by newer ones.
 
 use std::{
     fmt, fs,
@@ -26,12 +25,12 @@ use crate::{config::TlsFiles, stamp::Stamp, start_error::StartError};
 /// The ALPN name of HTTP/2 over TLS (RFC 9113 §3.2).
 pub(super) const HTTP_2: &[u8] = b"h2";
 
-/// The server's certificates, of which each handshake gets the one for the name that the client
-/// wants (SNI, RFC 6066 §3).
+/// The server's certificates. Each handshake gets the certificate for the name that the client
+/// requests (SNI, RFC 6066 §3).
 pub(crate) struct Certificates {
     provider: Arc<CryptoProvider>,
     files: Mutex<Files>,
-    /// At least one. The first is for clients that name no host, or another one.
+    /// At least one. The first is used for clients that name no host or an unknown one.
     current: RwLock<Arc<[Arc<CertifiedKey>]>>,
 }
 
@@ -41,7 +40,7 @@ struct Files {
     stamps: Vec<Option<Stamp>>,
 }
 
-/// Certificates that were read, and are not used yet.
+/// Certificates that were read but are not in use yet.
 pub(crate) struct ReadCertificates {
     files: Files,
     keys: Arc<[Arc<CertifiedKey>]>,
@@ -59,8 +58,8 @@ impl Certificates {
         }))
     }
 
-    /// An acceptor that uses these certificates, also those that are read later. It chooses HTTP/2 if
-    /// `http2` and the client offers it (ALPN, RFC 7301).
+    /// An acceptor that uses these certificates, and those that are read later. It chooses HTTP/2 if
+    /// `http2` is set and the client offers it (ALPN, RFC 7301).
     pub(crate) fn acceptor(self: &Arc<Self>, http2: bool) -> Result<TlsAcceptor, StartError> {
         let config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
@@ -82,14 +81,14 @@ impl Certificates {
         read(names, &self.provider)
     }
 
-    /// Uses these from now on.
+    /// Uses these certificates from now on.
     pub(crate) fn replace(&self, ReadCertificates { files, keys }: ReadCertificates) {
         *self.files() = files;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
     /// Reads the files again if one has changed. If they cannot be used, the earlier certificates
-    /// stay, and the error is logged once for each change.
+    /// stay in use, and the error is logged once for each change.
     pub(crate) fn reread_changed(&self) {
         let names = {
             let mut files = self.files();
@@ -114,7 +113,7 @@ impl Certificates {
                 tracing::error!(
                     %error,
                     source,
-                    "a certificate has changed and cannot be used; the earlier one is still used"
+                    "a certificate has changed and cannot be used; the earlier one stays in use"
                 );
             }
         }
@@ -157,7 +156,7 @@ fn stamps(names: &TlsFiles) -> Vec<Option<Stamp>> {
 }
 
 fn read(names: &TlsFiles, provider: &CryptoProvider) -> Result<ReadCertificates, StartError> {
-    // Before reading: a change in between is noticed by the next check.
+    // Taken before reading, so that the next check notices a change in between.
     let stamps = stamps(names);
     let keys: Result<Vec<_>, _> = names
         .pairs()
