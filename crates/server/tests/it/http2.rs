@@ -99,7 +99,7 @@ async fn every_dialect_is_spoken_over_a_websocket_of_http_2() {
     let mut native = connected(&connection).await;
     native.subscribe("chat", json!("now")).await;
 
-    let mut rpc = connection
+    let rpc = connection
         .open_as(&hall.number_at("/rpc"), "/rpc")
         .await
         .unwrap();

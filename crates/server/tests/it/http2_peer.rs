@@ -223,7 +223,6 @@ pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
-    pub(crate) flags: u8,
     pub(crate) stream: u32,
     pub(crate) payload: Vec<u8>,
 }
@@ -253,13 +252,12 @@ impl Raw {
         let mut head = [0; 9];
         let read = timeout(NEVER, self.0.read_exact(&mut head)).await.unwrap();
         read.ok()?;
-        let [a, b, c, kind, flags, stream @ ..] = head;
+        let [a, b, c, kind, _flags, stream @ ..] = head;
         let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
         let read = timeout(NEVER, self.0.read_exact(&mut payload)).await;
         read.unwrap().ok()?;
         Some(Frame {
             kind,
-            flags,
             stream: u32::from_be_bytes(stream),
             payload,
         })

@@ -196,7 +196,7 @@ async fn split_cookie_fields_are_joined() {
     });
     let acceptor = Acceptor::default();
     let mut requests = acceptor
-        .requests(offhook::Transport::boxed(far))
+        .requests(Transport::boxed(far))
         .await
         .unwrap();
     let incoming = requests.next().await.unwrap().unwrap();
@@ -359,7 +359,7 @@ async fn an_incomplete_preface_times_out() {
     let (mut near, far) = duplex(4096);
     near.write_all(b"PRI * HTTP/2.0").await.unwrap();
     let error = Acceptor::default()
-        .requests(offhook::Transport::boxed(far))
+        .requests(Transport::boxed(far))
         .await
         .unwrap_err();
     assert!(
@@ -383,7 +383,7 @@ async fn a_connection_without_requests_is_closed() {
     });
     let acceptor = Acceptor::default();
     let mut requests = acceptor
-        .requests(offhook::Transport::boxed(far))
+        .requests(Transport::boxed(far))
         .await
         .unwrap();
     let end = requests.next().await;
@@ -413,7 +413,7 @@ async fn a_silent_connection_is_lost_within_the_keepalive() {
     });
     let acceptor = Acceptor::default();
     let mut requests = acceptor
-        .requests(offhook::Transport::boxed(far))
+        .requests(Transport::boxed(far))
         .await
         .unwrap();
     let mut socket = requests
