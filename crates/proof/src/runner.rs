@@ -274,7 +274,7 @@ impl Runner<'_> {
         self.processes
             .instruct_all(&Instruction::Expect { channels })
             .await?;
-        let (found, late) = self.found().await?;
+        let (found, lacking, late) = self.found().await?;
         let settled = began.elapsed();
         let deadline = Instant::now() + self.plan.patience;
         let presence = self.wrong_members(deadline).await?;
@@ -293,6 +293,7 @@ impl Runner<'_> {
             presence,
             memory,
             late,
+            lacking,
             settled,
         })
     }
@@ -406,16 +407,14 @@ impl Runner<'_> {
     }
 
     /// What the processes of subscribers found, and how many of them lacked something in the end.
-    async fn found(&mut self) -> io::Result<(Found, usize)> {
+    async fn found(&mut self) -> io::Result<(Found, Vec<String>, usize)> {
         let mut found = Found::new();
+        let mut lack = Vec::new();
         let mut seen = (u64::MAX, Instant::now());
         while found.len() < self.plan.processes {
             let update = self.update_while_growing(&mut seen, |progress| progress.delivered);
             match update.await? {
-                Some((number, Update::Found { findings, orders })) => {
-                    found.insert(number, (findings, orders));
-                }
-                Some(_) => {}
+                Some((number, update)) => record(&mut found, &mut lack, number, update),
                 None => break,
             }
         }
@@ -428,11 +427,22 @@ impl Runner<'_> {
             let update = timeout_at(patience, self.next_update()).await;
             let silent =
                 |_| io::Error::other("the subscribers did not report their findings in time");
-            if let (number, Update::Found { findings, orders }) = update.map_err(silent)?? {
-                found.insert(number, (findings, orders));
-            }
+            let (number, update) = update.map_err(silent)??;
+            record(&mut found, &mut lack, number, update);
         }
-        Ok((found, late))
+        Ok((found, lack, late))
+    }
+}
+
+fn record(found: &mut Found, lack: &mut Vec<String>, number: usize, update: Update) {
+    if let Update::Found {
+        findings,
+        orders,
+        lacking,
+    } = update
+    {
+        found.insert(number, (findings, orders));
+        lack.extend(lacking);
     }
 }
 
