@@ -38,7 +38,8 @@ pub(crate) enum Channels {
     OnePort(one_port::OnePort),
     /// One subscriber that does not read among a thousand that do.
     SlowConnection(slow_connection::SlowConnection),
-    /// What one connection's actions cost the others, and costs that grow with channels.
+    /// How long one connection's actions delay the others, and costs that grow with the number of
+    /// channels.
     Stalls(stalls::Stalls),
     /// What a backend gets: publishing over HTTP, questions about clients, users and grants.
     Backend(backend::Backend),
@@ -163,7 +164,7 @@ impl Common {
         Ok((servers, skipped))
     }
 
-    /// Beside each server of ours, the same with the other builds.
+    /// Adds the other builds of `offhook` after each of our servers.
     fn with_other_builds(&self, servers: Vec<ChannelServer>) -> Result<Vec<ChannelServer>> {
         let mut all = Vec::new();
         for server in servers {
