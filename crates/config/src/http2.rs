@@ -12,8 +12,8 @@ group! {
     pub struct Http2 {
         /// Speak HTTP/2 with clients that offer it. HTTP/1.1 is spoken in any case.
         ///
-        /// Browsers then use one connection for pages, requests, streams of events and WebSockets, of
-        /// which HTTP/1.1 allows six connections per host.
+        /// A browser then needs one connection for its pages, requests, streams of events and WebSockets;
+        /// over HTTP/1.1, it opens at most six to one host, and each stream uses one of them.
         enabled: bool = true => Switch;
 
         /// Requests and WebSockets that may be open at once on one connection

@@ -74,13 +74,10 @@ async fn a_thousand_websockets_share_ten_connections() {
     }
     assert_eq!(hall.health().await.1["connections"], 1_000);
     let mut publisher = hall.caller().await;
-    for n in 0..3 {
-        publisher.publish("chat", json!(n)).await;
-        for caller in &mut callers {
-            assert_eq!(caller.hear_a("message").await["data"], n);
-        }
+    publisher.publish("chat", json!("to all")).await;
+    for caller in &mut callers {
+        assert_eq!(caller.hear_a("message").await["data"], "to all");
     }
-    // Each publishes, and all others hear of it.
     let (first, rest) = callers.split_first_mut().unwrap();
     first
         .send(json!({"type": "publish", "channel": "chat", "data": "mine"}))
@@ -214,6 +211,7 @@ async fn a_session_moves_between_the_versions() {
     let token = old.resume.clone();
     assert_eq!(new.resume(&token, json!({})).await["type"], "welcome");
     assert_eq!(old.end().await.1.code.get(), 4001);
+    new.hear_a("subscribed").await;
     let mut publisher = hall.caller().await;
     publisher.publish("chat", json!("moved")).await;
     assert_eq!(new.hear_a("message").await["data"], "moved");

@@ -195,10 +195,7 @@ async fn split_cookie_fields_are_joined() {
         assert_eq!(body(response).await, "not you");
     });
     let acceptor = Acceptor::default();
-    let mut requests = acceptor
-        .requests(Transport::boxed(far))
-        .await
-        .unwrap();
+    let mut requests = acceptor.requests(Transport::boxed(far)).await.unwrap();
     let incoming = requests.next().await.unwrap().unwrap();
     let headers = incoming.request().headers();
     assert_eq!(headers.get_str("cookie"), Some("a=1; b=2"));
@@ -382,10 +379,7 @@ async fn a_connection_without_requests_is_closed() {
         connection.await
     });
     let acceptor = Acceptor::default();
-    let mut requests = acceptor
-        .requests(Transport::boxed(far))
-        .await
-        .unwrap();
+    let mut requests = acceptor.requests(Transport::boxed(far)).await.unwrap();
     let end = requests.next().await;
     assert!(end.is_none(), "{end:?}");
     client.await.unwrap().unwrap();
@@ -412,10 +406,7 @@ async fn a_silent_connection_is_lost_within_the_keepalive() {
         std::future::pending::<()>().await;
     });
     let acceptor = Acceptor::default();
-    let mut requests = acceptor
-        .requests(Transport::boxed(far))
-        .await
-        .unwrap();
+    let mut requests = acceptor.requests(Transport::boxed(far)).await.unwrap();
     let mut socket = requests
         .next()
         .await
