@@ -1,6 +1,8 @@
 // pusher-js, laravel-echo and the server library `pusher`, unmodified: pusher.js PORT ID KEY SECRET. Prints a line for each check; the line `kill` makes the caller kill and restart the server.
 'use strict';
 const assert = require('node:assert/strict');
+const { readFileSync } = require('node:fs');
+const { join } = require('node:path');
 const Client = require('pusher-js');
 const Backend = require('pusher');
 const echo = require('laravel-echo');
@@ -225,7 +227,21 @@ async function laravel() {
   bob.disconnect();
 }
 
+// The example of the migration page, as it is there.
+async function page() {
+  const text = readFileSync(join(__dirname, '../../../docs/migrate/from-pusher.md'), 'utf8');
+  const block = (name) => text.match(new RegExp(`\`\`\`js ${name}\\n([^]*?)\`\`\``))[1].replaceAll('8000', port);
+  const server = new Function('require', block('server'))(require);
+  const client = new Function('require', 'authorize', block('client'))(require, server.authorize);
+  await client.joined;
+  server.publish();
+  assert.deepEqual(await client.greeted, { text: 'hello' });
+  client.pusher.disconnect();
+  ok('docs/migrate/from-pusher.md: the example works');
+}
+
 async function main() {
+  await page();
   await basics();
   await presence();
   await users();

@@ -79,7 +79,10 @@ impl AppKey {
         now_s: u64,
     ) -> String {
         let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let mut query: Vec<_> = parameters.iter().map(|(name, value)| own(name, value)).collect();
+        let mut query: Vec<_> = parameters
+            .iter()
+            .map(|(name, value)| own(name, value))
+            .collect();
         query.push(own("auth_key", &self.key));
         query.push(own("auth_timestamp", &now_s.to_string()));
         query.push(own("auth_version", "1.0"));
@@ -94,7 +97,10 @@ impl AppKey {
         };
         let signature = self.signature(&request.signed_text());
         query.push(own("auth_signature", &signature));
-        let pairs: Vec<_> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let pairs: Vec<_> = query
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         pairs.join("&")
     }
 

@@ -57,7 +57,8 @@ fn the_documented_example_of_a_signed_request_is_accepted() {
 #[test]
 fn the_documented_example_of_a_private_channel_is_accepted() {
     let app = app();
-    let auth = "278d425bdf160c739803:58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3a4";
+    let auth =
+        "278d425bdf160c739803:58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3a4";
     assert!(app.is_signed(auth, "1234.1234:private-foobar"));
     // Another connection's, another channel's.
     assert!(!app.is_signed(auth, "1234.1235:private-foobar"));
@@ -66,7 +67,8 @@ fn the_documented_example_of_a_private_channel_is_accepted() {
 
 #[test]
 fn a_request_is_refused_if_anything_of_it_was_changed() {
-    let refused = |query: &[(String, String)], body: &str, now_s| check(query, body, now_s).unwrap_err();
+    let refused =
+        |query: &[(String, String)], body: &str, now_s| check(query, body, now_s).unwrap_err();
     let error = refused(&query(&[]), &BODY.replace("some", "same"), AT);
     assert!(error.starts_with("auth_signature"), "{error}");
     // The body with its own hash, but the signature of the other.
@@ -83,16 +85,25 @@ fn a_request_is_refused_if_anything_of_it_was_changed() {
     assert!(error.starts_with("auth_signature"), "{error}");
     for (name, _) in SIGNED {
         let error = refused(&query(&[(name, None)]), BODY, AT);
-        assert!(error.starts_with(&format!("{name}: expected once")), "{error}");
+        assert!(
+            error.starts_with(&format!("{name}: expected once")),
+            "{error}"
+        );
         let mut twice = query(&[]);
         twice.push(((*name).to_owned(), "x".to_owned()));
         let error = refused(&twice, BODY, AT);
-        assert!(error.starts_with(&format!("{name}: expected once")), "{error}");
+        assert!(
+            error.starts_with(&format!("{name}: expected once")),
+            "{error}"
+        );
     }
     let error = refused(&query(&[("auth_version", Some("2.0"))]), BODY, AT);
     assert_eq!(error, "auth_version: expected 1.0");
     let error = refused(&query(&[("auth_timestamp", Some("now"))]), BODY, AT);
-    assert!(error.starts_with("auth_timestamp: expected seconds"), "{error}");
+    assert!(
+        error.starts_with("auth_timestamp: expected seconds"),
+        "{error}"
+    );
     let mut more = query(&[]);
     more.push(("info".to_owned(), "user_count".to_owned()));
     let error = refused(&more, BODY, AT);
@@ -111,7 +122,11 @@ fn a_request_is_accepted_only_within_the_window_around_its_time() {
 
 #[test]
 fn entries_with_one_id_are_the_keys_of_one_app() {
-    let entries = ["1 a secret-of-16-bytes", "2 b secret-of-16-bytes x/", "1 c another-secret-16"];
+    let entries = [
+        "1 a secret-of-16-bytes",
+        "2 b secret-of-16-bytes x/",
+        "1 c another-secret-16",
+    ];
     let entries: Vec<AppKey> = entries.iter().map(|entry| entry.parse().unwrap()).collect();
     let apps = apps_of(&entries);
     assert_eq!(apps.len(), 2);

@@ -223,11 +223,7 @@ impl Rpc {
             }
         };
         let asked = asked.and_then(|ask| match ask {
-            Ask::Subscribe(..)
-            | Ask::Unsubscribe(_)
-            | Ask::On(_)
-            | Ask::Off(_)
-            | Ask::Login(_)
+            Ask::Subscribe(..) | Ask::Unsubscribe(_) | Ask::On(_) | Ask::Off(_) | Ask::Login(_)
                 if self.over_requests =>
             {
                 Err(Failure::needs_a_connection())

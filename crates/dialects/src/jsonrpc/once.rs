@@ -6,7 +6,9 @@ use offhook_engine::{CloseReason, CommandId, Notice, Refusal};
 
 use super::Rpc;
 use crate::{
-    dialect::{Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Shared, Welcome},
+    dialect::{
+        Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Shared, Welcome,
+    },
     native,
 };
 

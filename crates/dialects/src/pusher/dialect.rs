@@ -7,16 +7,16 @@ use std::{
 
 use bytes::Bytes;
 use offhook_engine::{
-    ChannelName, CloseReason, Command, CommandId, ErrorCode, Format, Notice, Position, Refusal,
-    Reply, Retry, SessionId, Subscribe, SubscriptionName, Tags, Target,
+    ChannelName, CloseReason, Command, CommandId, ErrorCode, Notice, Position, Refusal, Reply,
+    Retry, SessionId, Subscribe, SubscriptionName, Target,
 };
 
 use super::{
     Settings,
-    event::{self, CACHE_KEY, EVENT_TAG, Prefixed, Same},
+    event::{self, Prefixed, Same},
     members,
-    message::{self, Said, SignIn, bad},
-    names::{Kind, channel_of, is_cache, kind_of, name_of},
+    message::{self, Said, bad},
+    names::name_of,
     subscribing::Subscription,
 };
 use crate::{
@@ -42,7 +42,7 @@ pub struct Pusher {
     /// The id under which signatures name this connection: the session's, as two numbers.
     pub(super) socket_id: String,
     /// The id of the user who signed in.
-    user: Option<String>,
+    pub(super) user: Option<String>,
     pub(super) subscriptions: HashMap<ChannelName, Subscription>,
     /// Commands that are not answered.
     pub(super) pending: HashMap<CommandId, Purpose>,
@@ -180,70 +180,6 @@ impl Pusher {
         }
     }
 
-    fn sign_in(&mut self, wish: SignIn) {
-        let SignIn { auth, user_data } = wish;
-        let waits = |purpose: &Purpose| matches!(purpose, Purpose::SignIn { .. });
-        if self.user.is_some() || self.pending.values().any(waits) {
-            let detail = "this connection is signed in already; open a new one for another user";
-            return self.refuse(Purpose::Nothing, bad(detail));
-        }
-        let text = format!("{}::user::{user_data}", self.socket_id);
-        let signed = self.is_signed(&auth, &text);
-        let user = signed.then(|| message::user(&user_data));
-        match user {
-            None => {
-                let detail = "auth: is not a signature of this connection and user_data by a key of \
-                              this app";
-                let refusal = Refusal::new(ErrorCode::Unauthenticated, detail);
-                self.refuse(Purpose::NotSignedIn, refusal);
-            }
-            Some(Err(refusal)) => self.refuse(Purpose::Nothing, refusal),
-            Some(Ok(user)) => {
-                let name = format!("{}{user}", self.prefix());
-                let id = self.number(Purpose::SignIn { user, user_data });
-                self.queue.push_back(Intent::Identify { id, user: name });
-            }
-        }
-    }
-
-    /// Whether the user who signed in is the one of this channel.
-    pub(super) fn is_own_channel(&self, name: &str) -> bool {
-        let user = name.strip_prefix(super::names::USER);
-        user.is_some() && user == self.user.as_deref()
-    }
-
-    /// The client sends an event to others in a channel.
-    fn send(&mut self, event: &str, name: &str, data: Bytes) -> Result<(), Refusal> {
-        if !self.settings.client_events {
-            let detail = "client events are not enabled (pusher.client_events)";
-            return Err(Refusal::new(ErrorCode::Forbidden, detail));
-        }
-        if !matches!(kind_of(name), Kind::Private | Kind::Presence) {
-            let detail = "client events can be sent only to private and presence channels";
-            return Err(Refusal::new(ErrorCode::Forbidden, detail));
-        }
-        event::check_event(event)?;
-        let channel = channel_of(self.prefix(), name)?;
-        let subscription = self.subscriptions.get(&channel);
-        if !subscription.is_some_and(Subscription::has_begun) {
-            let detail = "client events can be sent only to channels that the client is subscribed to";
-            return Err(Refusal::new(ErrorCode::NotSubscribed, detail));
-        }
-        let tags = [(EVENT_TAG, event), ("key", CACHE_KEY)];
-        let count = if is_cache(name) { 2 } else { 1 };
-        let tags = Tags::new(tags.into_iter().take(count))?;
-        let id = self.number(Purpose::Event);
-        let command = Command::Publish {
-            channel,
-            data,
-            format: Format::Json,
-            tags,
-            key: None,
-        };
-        self.queue.push_back(Intent::Permitted { id, command });
-        Ok(())
-    }
-
     fn replied(&mut self, id: CommandId, reply: &Reply, out: &mut Vec<Payload>) {
         let Some(purpose) = self.pending.remove(&id) else {
             return;
@@ -297,7 +233,10 @@ impl Pusher {
         self.socket_id = socket_id_of(session);
         let data = Object::part()
             .text("socket_id", &self.socket_id)
-            .raw("activity_timeout", self.settings.activity_timeout.as_secs().max(1))
+            .raw(
+                "activity_timeout",
+                self.settings.activity_timeout.as_secs().max(1),
+            )
             .end();
         event::told("pusher:connection_established", None, &data)
     }
@@ -320,7 +259,13 @@ impl Pusher {
 
     /// Tells of publications that the client does not get. The stock clients pass the event on to the
     /// application.
-    fn gap(&self, about: &SubscriptionName, from: Position, to: Position, reason: &str) -> Option<Payload> {
+    fn gap(
+        &self,
+        about: &SubscriptionName,
+        from: Position,
+        to: Position,
+        reason: &str,
+    ) -> Option<Payload> {
         let Target::Channel(channel) = &about.target else {
             return None;
         };
@@ -329,7 +274,11 @@ impl Pusher {
             .position("to", to)
             .text("reason", reason)
             .end();
-        Some(event::told("offhook:gap", Some(&self.wire_name(channel)?), &data))
+        Some(event::told(
+            "offhook:gap",
+            Some(&self.wire_name(channel)?),
+            &data,
+        ))
     }
 }
 

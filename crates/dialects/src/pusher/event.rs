@@ -37,10 +37,14 @@ pub fn check_event(name: &str) -> Result<(), Refusal> {
     let bad = |detail| Err(Refusal::new(ErrorCode::BadRequest, detail));
     if name.is_empty() || name.len() > MAX_EVENT_NAME {
         let len = name.len();
-        return bad(format!("name: {len} bytes; the limit is 1 to {MAX_EVENT_NAME}"));
+        return bad(format!(
+            "name: {len} bytes; the limit is 1 to {MAX_EVENT_NAME}"
+        ));
     }
     if is_reserved(name) {
-        return bad("name: names that begin with pusher: or pusher_internal: are the protocol's".into());
+        return bad(
+            "name: names that begin with pusher: or pusher_internal: are the protocol's".into(),
+        );
     }
     Ok(())
 }

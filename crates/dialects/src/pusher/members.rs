@@ -26,7 +26,9 @@ pub fn visible_user(prefix: &str, member: &Member) -> String {
 pub fn users_of<'a>(prefix: &str, members: &'a [Arc<Member>]) -> BTreeMap<String, &'a Member> {
     let mut users = BTreeMap::new();
     for member in members {
-        users.entry(visible_user(prefix, member)).or_insert(&**member);
+        users
+            .entry(visible_user(prefix, member))
+            .or_insert(&**member);
     }
     users
 }

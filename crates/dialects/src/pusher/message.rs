@@ -83,7 +83,8 @@ pub(super) fn read(text: &str) -> Result<Said, Refusal> {
         "pusher:signin" => Said::SignIn(fields(&wire.event, data)?),
         event if event.starts_with("client-") => {
             let channel = wire.channel;
-            let channel = channel.ok_or_else(|| bad(format!("{}: channel: is missing", shown(event))))?;
+            let channel =
+                channel.ok_or_else(|| bad(format!("{}: channel: is missing", shown(event))))?;
             if !is_shallow(data) {
                 let detail = format!("{}: data: nests deeper than {MAX_NESTING}", shown(event));
                 return Err(bad(detail));

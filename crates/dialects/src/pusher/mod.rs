@@ -11,6 +11,7 @@ mod event;
 mod members;
 mod message;
 mod names;
+mod sending;
 mod subscribing;
 
 use std::{fmt, sync::Arc, time::Duration};

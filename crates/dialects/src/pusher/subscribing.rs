@@ -137,7 +137,8 @@ impl Pusher {
             None => format!("{}:{channel}", self.socket_id),
         };
         if !self.is_signed(&auth, &text) {
-            let detail = "auth: is not a signature of this connection and channel by a key of this app";
+            let detail =
+                "auth: is not a signature of this connection and channel by a key of this app";
             return Err(Refusal::new(ErrorCode::Unauthenticated, detail));
         }
         if kind != Kind::Presence {
@@ -154,7 +155,13 @@ impl Pusher {
     fn ask(&mut self, channel: ChannelName, wish: Subscribe, permitted: bool, is_cache: bool) {
         let without_cache = is_cache.then(|| {
             let since = Since::Now;
-            Box::new((Subscribe { since, ..wish.clone() }, permitted))
+            Box::new((
+                Subscribe {
+                    since,
+                    ..wish.clone()
+                },
+                permitted,
+            ))
         });
         let id = self.number(Purpose::Subscribe {
             channel: channel.clone(),

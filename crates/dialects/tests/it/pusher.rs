@@ -98,7 +98,9 @@ impl Client {
         let mut intents = Vec::new();
         self.pusher
             .receive(Incoming::Text(text), sometime(), &mut intents);
-        intents.into_iter().for_each(|intent| self.carry_out(intent));
+        intents
+            .into_iter()
+            .for_each(|intent| self.carry_out(intent));
         self.poll();
     }
 
@@ -314,7 +316,16 @@ fn versions_5_to_7_are_spoken() {
 fn a_socket_id_names_the_session() {
     let session = SessionId::from_bytes([1; 16]);
     assert_eq!(Pusher::session_of(SOCKET), Some(session));
-    for wrong in ["", "1", "1.", ".1", "1.x", "-1.1", "+1.1", "99999999999999999999.1"] {
+    for wrong in [
+        "",
+        "1",
+        "1.",
+        ".1",
+        "1.x",
+        "-1.1",
+        "+1.1",
+        "99999999999999999999.1",
+    ] {
         assert_eq!(Pusher::session_of(wrong), None, "{wrong}");
     }
 }
@@ -333,7 +344,10 @@ fn a_ping_is_answered() {
 fn a_public_channel_is_subscribed_within_the_rules_and_its_events_have_data_in_strings() {
     let mut client = Client::connected();
     let wish = client.asks("chat", None);
-    assert_eq!(wish, Subscribe::new(name("chat"), Since::Now).without_echo());
+    assert_eq!(
+        wish,
+        Subscribe::new(name("chat"), Since::Now).without_echo()
+    );
     assert!(client.permitted.is_empty());
     client.accept(&wish);
     assert_eq!(
@@ -349,7 +363,10 @@ fn a_public_channel_is_subscribed_within_the_rules_and_its_events_have_data_in_s
     for (given, format, expected) in cases {
         client.deliver(&publication("chat", Some("new"), given, format), false);
         let event = client.takes();
-        assert_eq!(event, json!({"event": "new", "channel": "chat", "data": expected}));
+        assert_eq!(
+            event,
+            json!({"event": "new", "channel": "chat", "data": expected})
+        );
     }
 }
 
@@ -380,11 +397,17 @@ fn a_private_channel_needs_the_signature_of_this_connection_and_this_channel() {
         let error = client.takes();
         assert_eq!(error["event"], "pusher:subscription_error");
         assert_eq!(error["channel"], "private-chat");
-        assert_eq!((&error["data"]["type"], &error["data"]["status"]), (&json!("AuthError"), &json!(401)));
+        assert_eq!(
+            (&error["data"]["type"], &error["data"]["status"]),
+            (&json!("AuthError"), &json!(401))
+        );
         assert!(client.permitted.is_empty() && client.asked.is_empty());
     }
     client.subscribe("private-chat", None);
-    assert_eq!(client.takes()["event"], "pusher_internal:subscription_succeeded");
+    assert_eq!(
+        client.takes()["event"],
+        "pusher_internal:subscription_succeeded"
+    );
     client.subscribe("private-encrypted-chat", None);
     assert_eq!(client.takes()["channel"], "private-encrypted-chat");
 }
@@ -392,7 +415,10 @@ fn a_private_channel_needs_the_signature_of_this_connection_and_this_channel() {
 #[test]
 fn a_presence_channel_counts_its_members_by_user() {
     let mut client = Client::connected();
-    let wish = client.asks("presence-room", Some(r#"{"user_id":7,"user_info":{"n":"ann"}}"#));
+    let wish = client.asks(
+        "presence-room",
+        Some(r#"{"user_id":7,"user_info":{"n":"ann"}}"#),
+    );
     let face = wish.face.clone().unwrap();
     assert_eq!((&*face.user, &face.info[..]), ("7", &br#"{"n":"ann"}"#[..]));
     assert!(wish.presence && wish.members);
@@ -477,8 +503,14 @@ fn a_cache_channel_begins_with_its_last_event_or_with_a_miss() {
     let mut client = Client::connected();
     let wish = client.subscribe("cache-price", None);
     assert_eq!(wish.since, Since::State);
-    assert_eq!(client.takes()["event"], "pusher_internal:subscription_succeeded");
-    client.deliver(&publication("cache-price", Some("p"), "1", Format::Json), true);
+    assert_eq!(
+        client.takes()["event"],
+        "pusher_internal:subscription_succeeded"
+    );
+    client.deliver(
+        &publication("cache-price", Some("p"), "1", Format::Json),
+        true,
+    );
     assert_eq!(client.takes()["data"], "1");
     client.is_live(&wish);
     assert!(client.heard.is_empty());
@@ -487,7 +519,10 @@ fn a_cache_channel_begins_with_its_last_event_or_with_a_miss() {
     client.takes();
     client.is_live(&wish);
     let miss = client.takes();
-    assert_eq!(miss, json!({"event": "pusher:cache_miss", "channel": "private-cache-price"}));
+    assert_eq!(
+        miss,
+        json!({"event": "pusher:cache_miss", "channel": "private-cache-price"})
+    );
     // It may be slow later.
     client.is_live(&wish);
     assert!(client.heard.is_empty());
@@ -505,8 +540,18 @@ fn a_cache_channel_without_state_is_subscribed_all_the_same() {
     };
     assert_eq!(again.since, Since::Now);
     client.accept(&again);
-    let events: Vec<_> = client.heard.drain(..).map(|event| event["event"].clone()).collect();
-    assert_eq!(events, ["pusher_internal:subscription_succeeded", "pusher:cache_miss"]);
+    let events: Vec<_> = client
+        .heard
+        .drain(..)
+        .map(|event| event["event"].clone())
+        .collect();
+    assert_eq!(
+        events,
+        [
+            "pusher_internal:subscription_succeeded",
+            "pusher:cache_miss"
+        ]
+    );
 }
 
 #[test]
@@ -516,8 +561,18 @@ fn the_miss_of_a_presence_channel_follows_its_list_of_members() {
     client.is_live(&wish);
     assert!(client.heard.is_empty());
     client.members("presence-cache-a", vec![member(1, "ann", "")]);
-    let events: Vec<_> = client.heard.drain(..).map(|event| event["event"].clone()).collect();
-    assert_eq!(events, ["pusher_internal:subscription_succeeded", "pusher:cache_miss"]);
+    let events: Vec<_> = client
+        .heard
+        .drain(..)
+        .map(|event| event["event"].clone())
+        .collect();
+    assert_eq!(
+        events,
+        [
+            "pusher_internal:subscription_succeeded",
+            "pusher:cache_miss"
+        ]
+    );
 }
 
 #[test]
@@ -528,7 +583,8 @@ fn a_client_event_is_published_to_private_and_presence_channels_only() {
     client.subscribe("chat", None);
     client.subscribe("private-encrypted-chat", None);
     client.heard.clear();
-    let event = |channel: &str| json!({"event": "client-typing", "channel": channel, "data": {"on": true}});
+    let event =
+        |channel: &str| json!({"event": "client-typing", "channel": channel, "data": {"on": true}});
     client.send(&event("private-chat"));
     let (id, command) = client.permitted.remove(0);
     let expected = Command::Publish {
@@ -539,7 +595,13 @@ fn a_client_event_is_published_to_private_and_presence_channels_only() {
         key: None,
     };
     assert_eq!(command, expected);
-    client.reply(id, Reply::Published { position: Position::new(1, 1), duplicate: false });
+    client.reply(
+        id,
+        Reply::Published {
+            position: Position::new(1, 1),
+            duplicate: false,
+        },
+    );
     assert!(client.heard.is_empty());
 
     client.send(&event("private-cache-chat"));
@@ -548,14 +610,28 @@ fn a_client_event_is_published_to_private_and_presence_channels_only() {
         panic!("{command:?}")
     };
     assert_eq!(tags.get("key"), Some(CACHE_KEY));
-    client.reply(id, Reply::Refused(Refusal::new(ErrorCode::RateLimited, "slow down")));
+    client.reply(
+        id,
+        Reply::Refused(Refusal::new(ErrorCode::RateLimited, "slow down")),
+    );
     let error = client.takes();
-    assert_eq!((&error["event"], &error["data"]["code"]), (&json!("pusher:error"), &json!(4301)));
+    assert_eq!(
+        (&error["event"], &error["data"]["code"]),
+        (&json!("pusher:error"), &json!(4301))
+    );
 
-    for channel in ["chat", "private-encrypted-chat", "private-other", "#server-to-user-7"] {
+    for channel in [
+        "chat",
+        "private-encrypted-chat",
+        "private-other",
+        "#server-to-user-7",
+    ] {
         client.send(&event(channel));
         let error = client.takes();
-        assert_eq!((&error["event"], &error["data"]["code"]), (&json!("pusher:error"), &Value::Null));
+        assert_eq!(
+            (&error["event"], &error["data"]["code"]),
+            (&json!("pusher:error"), &Value::Null)
+        );
     }
     assert!(client.permitted.is_empty());
 }
@@ -597,7 +673,8 @@ fn the_sender_of_a_client_event_is_named_in_presence_channels() {
 #[test]
 fn a_user_signs_in_with_a_signature_and_gets_an_own_channel() {
     let mut client = Client::connected();
-    let subscribe = json!({"event": "pusher:subscribe", "data": {"channel": "#server-to-user-7", "auth": ""}});
+    let subscribe =
+        json!({"event": "pusher:subscribe", "data": {"channel": "#server-to-user-7", "auth": ""}});
     client.send(&subscribe);
     assert_eq!(client.takes()["data"]["status"], 403);
     let user = r#"{"id":"7","name":"ann"}"#;
@@ -617,7 +694,12 @@ fn a_user_signs_in_with_a_signature_and_gets_an_own_channel() {
     client.send(&json!({"event": "pusher:subscribe", "data": {"channel": "#server-to-user-8"}}));
     assert_eq!(client.takes()["data"]["status"], 403);
     client.send(&sign_in);
-    assert!(client.takes()["data"]["message"].as_str().unwrap().contains("already"));
+    assert!(
+        client.takes()["data"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("already")
+    );
 }
 
 #[test]
@@ -637,13 +719,29 @@ fn an_unsubscription_is_silent_and_a_late_answer_of_the_subscription_is_ignored(
     let (first, _) = client.asked.remove(0);
     client.send(&json!({"event": "pusher:unsubscribe", "data": {"channel": "chat"}}));
     let (ended, command) = client.asked.remove(0);
-    assert_eq!(command, Command::Unsubscribe { subscription: name("chat").into() });
+    assert_eq!(
+        command,
+        Command::Unsubscribe {
+            subscription: name("chat").into()
+        }
+    );
     let wish = client.asks("chat", None);
-    client.reply(first, Reply::Refused(Refusal::new(ErrorCode::NotSubscribed, "ended")));
-    client.reply(ended, Reply::Unsubscribed { subscription: name("chat").into() });
+    client.reply(
+        first,
+        Reply::Refused(Refusal::new(ErrorCode::NotSubscribed, "ended")),
+    );
+    client.reply(
+        ended,
+        Reply::Unsubscribed {
+            subscription: name("chat").into(),
+        },
+    );
     assert!(client.heard.is_empty());
     client.accept(&wish);
-    assert_eq!(client.takes()["event"], "pusher_internal:subscription_succeeded");
+    assert_eq!(
+        client.takes()["event"],
+        "pusher_internal:subscription_succeeded"
+    );
     client.send(&json!({"event": "pusher:subscribe", "data": {"channel": "chat"}}));
     assert_eq!(client.takes()["event"], "pusher:subscription_error");
 }
@@ -654,8 +752,14 @@ fn clients_of_an_app_with_a_prefix_see_their_own_names() {
     let wish = client.subscribe("chat", None);
     assert_eq!(wish.target.as_str(), "acme/chat");
     assert_eq!(client.takes()["channel"], "chat");
-    client.deliver(&publication("acme/chat", Some("a\"b"), "1", Format::Json), false);
-    assert_eq!(client.takes(), json!({"event": "a\"b", "channel": "chat", "data": "1"}));
+    client.deliver(
+        &publication("acme/chat", Some("a\"b"), "1", Format::Json),
+        false,
+    );
+    assert_eq!(
+        client.takes(),
+        json!({"event": "a\"b", "channel": "chat", "data": "1"})
+    );
     let wish = client.subscribe("presence-a", Some(r#"{"user_id":"ann"}"#));
     assert_eq!(&*wish.face.unwrap().user, "acme/ann");
     client.members("acme/presence-a", vec![member(1, "acme/ann", "")]);
@@ -667,7 +771,10 @@ fn clients_of_an_app_with_a_prefix_see_their_own_names() {
         user_sessions: 1,
     });
     let added = client.takes();
-    assert_eq!((&added["channel"], data(&added)["user_id"].as_str()), (&json!("presence-a"), Some("bob")));
+    assert_eq!(
+        (&added["channel"], data(&added)["user_id"].as_str()),
+        (&json!("presence-a"), Some("bob"))
+    );
     let by_bob = Publication {
         publisher: Some(Publisher {
             session: SessionId::from_bytes([2; 16]),
@@ -677,7 +784,10 @@ fn clients_of_an_app_with_a_prefix_see_their_own_names() {
     };
     client.deliver(&by_bob, false);
     let event = client.takes();
-    assert_eq!((&event["channel"], &event["user_id"]), (&json!("presence-a"), &json!("bob")));
+    assert_eq!(
+        (&event["channel"], &event["user_id"]),
+        (&json!("presence-a"), &json!("bob"))
+    );
 }
 
 #[test]
@@ -694,8 +804,14 @@ fn missing_publications_are_told_as_an_event() {
     };
     client.notice(&gap(GapReason::Dropped));
     let told = client.takes();
-    assert_eq!((&told["event"], &told["channel"]), (&json!("offhook:gap"), &json!("chat")));
-    assert_eq!(data(&told), json!({"from": "17.3", "to": "17.9", "reason": "dropped"}));
+    assert_eq!(
+        (&told["event"], &told["channel"]),
+        (&json!("offhook:gap"), &json!("chat"))
+    );
+    assert_eq!(
+        data(&told),
+        json!({"from": "17.3", "to": "17.9", "reason": "dropped"})
+    );
     client.notice(&gap(GapReason::State));
     assert!(client.heard.is_empty());
 }
@@ -710,7 +826,10 @@ fn the_end_of_a_subscription_and_of_the_connection_is_told() {
         refusal: Refusal::new(ErrorCode::Forbidden, "not any more"),
     });
     let error = client.takes();
-    assert_eq!((&error["event"], &error["data"]["status"]), (&json!("pusher:subscription_error"), &json!(403)));
+    assert_eq!(
+        (&error["event"], &error["data"]["status"]),
+        (&json!("pusher:subscription_error"), &json!(403))
+    );
     for (reason, code) in [
         (CloseReason::TooSlow, 4100),
         (CloseReason::Flood, 4100),
@@ -772,8 +891,13 @@ fn what_is_no_message_is_refused() {
         assert_eq!(client.takes()["event"], "pusher:error", "{text}");
     }
     let mut intents = Vec::new();
-    client.pusher.receive(Incoming::Binary(b"{}"), sometime(), &mut intents);
-    assert!(matches!(intents[..], [Intent::Refuse { .. }]), "{intents:?}");
+    client
+        .pusher
+        .receive(Incoming::Binary(b"{}"), sometime(), &mut intents);
+    assert!(
+        matches!(intents[..], [Intent::Refuse { .. }]),
+        "{intents:?}"
+    );
     // Some clients send the fields as a string.
     client.send(&json!({"event": "pusher:subscribe", "data": "{\"channel\":\"chat\"}"}));
     assert_eq!(client.asked.len(), 1);

@@ -91,9 +91,7 @@ impl Engine {
                     };
                     self.publish(connection, id, given, true)
                 }
-                Command::Subscribe(wish) => {
-                    self.subscribe(connection, wish, Wished::Permitted(id))
-                }
+                Command::Subscribe(wish) => self.subscribe(connection, wish, Wished::Permitted(id)),
                 other => self.carry_out(connection, id, other),
             });
         if let Err(refusal) = done {

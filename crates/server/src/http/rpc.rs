@@ -77,11 +77,21 @@ async fn handle(
     let is_known = identity.is_some() || approach.is_some();
     if !is_known && !worker.shared.auth.allows_anonymous() {
         let detail = "a token is missing: send it as Authorization: Bearer";
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail));
+        return Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthenticated",
+            detail,
+        ));
     }
     let config = &worker.shared.config;
     let limit = (config.messages.max_bytes, "messages.max_bytes");
-    let body = Body::read(request, &worker.shared.memory, limit, config.api.body_timeout).await?;
+    let body = Body::read(
+        request,
+        &worker.shared.memory,
+        limit,
+        config.api.body_timeout,
+    )
+    .await?;
     // What is not UTF-8 is no JSON either.
     let message = String::from_utf8_lossy(&body.bytes).into_owned();
     let guest = Guest {

@@ -146,9 +146,13 @@ async fn requests_over_http_publish_and_read() {
     let hall = Hall::open(config()).await;
     let mut rpc = open(&hall).await;
     ask(&mut rpc, 1, "subscribe", json!(["chat"])).await;
-    let request = json!({"jsonrpc": "2.0", "id": 7, "method": "publish", "params": ["chat", "by post"]});
+    let request =
+        json!({"jsonrpc": "2.0", "id": 7, "method": "publish", "params": ["chat", "by post"]});
     let answer = posted(&hall, &request).await;
-    assert_eq!((&answer["id"], &answer["result"]["offset"]), (&json!(7), &json!(1)));
+    assert_eq!(
+        (&answer["id"], &answer["result"]["offset"]),
+        (&json!(7), &json!(1))
+    );
     let heard = told(&mut rpc, "subscription").await;
     assert_eq!(heard["result"]["data"], "by post");
 
@@ -175,9 +179,17 @@ async fn requests_over_http_publish_and_read() {
     assert_eq!(answer(4)["result"], "pong");
     let refused = &answer(5)["error"];
     assert_eq!(refused["code"], -32_000);
-    assert!(refused["message"].as_str().unwrap().contains("needs a connection"));
+    assert!(
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .contains("needs a connection")
+    );
     assert_eq!(answer(6)["error"]["code"], -32_601);
-    assert_eq!(told(&mut rpc, "subscription").await["result"]["data"], "a notification");
+    assert_eq!(
+        told(&mut rpc, "subscription").await["result"]["data"],
+        "a notification"
+    );
     hall.close().await;
 }
 
@@ -191,11 +203,18 @@ async fn a_request_over_http_that_is_none_has_the_codes_of_the_specification() {
         ("7", -32_600),
         (r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#, -32_600),
         (r#"{"jsonrpc":"2.0","id":1,"method":"nothing"}"#, -32_601),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"publish","params":[]}"#, -32_602),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"publish","params":[]}"#,
+            -32_602,
+        ),
     ] {
         let (status, answer) = post(&hall, "", body).await;
         let answer: Value = serde_json::from_str(&answer).unwrap();
-        assert_eq!((status, &answer["error"]["code"]), (200, &json!(code)), "{body}: {answer}");
+        assert_eq!(
+            (status, &answer["error"]["code"]),
+            (200, &json!(code)),
+            "{body}: {answer}"
+        );
     }
     // Each of many is answered.
     let many = Value::from(vec![json!(1); 64]);
@@ -214,13 +233,24 @@ async fn a_token_in_the_header_is_the_identity_of_a_request_over_http() {
     let hall = Hall::open(with_tokens(|auth| auth.anonymous = Some(false))).await;
     let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
     assert_eq!(post(&hall, "", ping).await.0, 401);
-    assert_eq!(post(&hall, "Authorization: Bearer x\r\n", ping).await.0, 401);
+    assert_eq!(
+        post(&hall, "Authorization: Bearer x\r\n", ping).await.0,
+        401
+    );
     let fields = format!("Authorization: Bearer {}\r\n", of("ann"));
     let publish = r#"{"jsonrpc":"2.0","id":1,"method":"publish","params":["silent/x",1]}"#;
     let (_, answer) = post(&hall, &fields, publish).await;
-    assert!(answer.contains("ann may not publish to channel silent/x"), "{answer}");
+    assert!(
+        answer.contains("ann may not publish to channel silent/x"),
+        "{answer}"
+    );
     let publish = r#"{"jsonrpc":"2.0","id":1,"method":"publish","params":["chat",1]}"#;
-    assert!(post(&hall, &fields, publish).await.1.contains("\"offset\":1"));
+    assert!(
+        post(&hall, &fields, publish)
+            .await
+            .1
+            .contains("\"offset\":1")
+    );
     let history = r#"{"jsonrpc":"2.0","id":1,"method":"history","params":["chat"]}"#;
     let (_, answer) = post(&hall, &fields, history).await;
     assert!(answer.contains("\"user\":\"ann\""), "{answer}");

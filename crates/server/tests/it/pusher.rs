@@ -108,7 +108,8 @@ impl Client {
         if let Some(data) = channel_data {
             fields["channel_data"] = data.into();
         }
-        self.send(json!({"event": "pusher:subscribe", "data": fields})).await;
+        self.send(json!({"event": "pusher:subscribe", "data": fields}))
+            .await;
     }
 
     async fn subscribe(&mut self, channel: &str) -> Value {
@@ -124,9 +125,13 @@ impl Client {
 
     async fn sign_in(&mut self, user: &str) -> Value {
         let user_data = json!({"id": user}).to_string();
-        let auth = self.app.sign(&format!("{}::user::{user_data}", self.socket_id));
-        self.send(json!({"event": "pusher:signin", "data": {"auth": auth, "user_data": user_data}}))
-            .await;
+        let auth = self
+            .app
+            .sign(&format!("{}::user::{user_data}", self.socket_id));
+        self.send(
+            json!({"event": "pusher:signin", "data": {"auth": auth, "user_data": user_data}}),
+        )
+        .await;
         self.hear().await
     }
 
@@ -178,7 +183,11 @@ async fn signed(
     parameters: &[(&str, &str)],
     body: &Value,
 ) -> (u16, Value) {
-    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
     let query = entry().sign_request(method, path, parameters, body.as_bytes(), now_s());
     raw(hall, method, path, &query, &body).await
 }
@@ -188,7 +197,14 @@ async fn post(hall: &Hall, what: &str, body: &Value) -> (u16, Value) {
 }
 
 async fn get(hall: &Hall, what: &str, parameters: &[(&str, &str)]) -> (u16, Value) {
-    signed(hall, "GET", &format!("/apps/1/{what}"), parameters, &Value::Null).await
+    signed(
+        hall,
+        "GET",
+        &format!("/apps/1/{what}"),
+        parameters,
+        &Value::Null,
+    )
+    .await
 }
 
 async fn trigger(hall: &Hall, channel: &str, event: &str, data: &str) {
@@ -213,9 +229,15 @@ async fn pusher_and_native_clients_and_the_signed_api_meet_in_one_channel() {
     assert_eq!(message["data"], json!({"text": "hello"}));
     assert_eq!(message["tags"], json!({"event": "greeting"}));
 
-    hall.caller().await.publish("chat", json!("from native")).await;
+    hall.caller()
+        .await
+        .publish("chat", json!("from native"))
+        .await;
     let heard = one.hear().await;
-    assert_eq!((&heard["event"], &heard["data"]), (&json!("message"), &json!("\"from native\"")));
+    assert_eq!(
+        (&heard["event"], &heard["data"]),
+        (&json!("message"), &json!("\"from native\""))
+    );
     hall.close().await;
 }
 
@@ -241,23 +263,35 @@ async fn members_of_a_presence_channel_are_counted_by_user_over_all_workers() {
     let hall = Hall::open(two_workers()).await;
     let mut ann = Client::open(&hall).await;
     let presence = ann.join("presence-room", "ann").await;
-    assert_eq!(presence, json!({"count": 1, "ids": ["ann"], "hash": {"ann": {"name": "ann"}}}));
+    assert_eq!(
+        presence,
+        json!({"count": 1, "ids": ["ann"], "hash": {"ann": {"name": "ann"}}})
+    );
     let mut bob = Client::open(&hall).await;
     assert_eq!(bob.join("presence-room", "bob").await["count"], 2);
     let added = ann.hear_a("pusher_internal:member_added").await;
-    assert_eq!(data(&added), json!({"user_id": "bob", "user_info": {"name": "bob"}}));
+    assert_eq!(
+        data(&added),
+        json!({"user_id": "bob", "user_info": {"name": "bob"}})
+    );
     // A second tab of the same user.
     let mut tab = Client::open(&hall).await;
     assert_eq!(tab.join("presence-room", "bob").await["count"], 2);
     ann.hears_nothing().await;
 
     let users = get(&hall, "channels/presence-room/users", &[]).await;
-    assert_eq!(users, (200, json!({"users": [{"id": "ann"}, {"id": "bob"}]})));
+    assert_eq!(
+        users,
+        (200, json!({"users": [{"id": "ann"}, {"id": "bob"}]}))
+    );
     let info = [("info", "user_count")];
     let room = get(&hall, "channels/presence-room", &info).await;
     assert_eq!(room, (200, json!({"occupied": true, "user_count": 2})));
 
-    tab.socket.close(offhook::protocol::CloseCode::NORMAL, "").await.unwrap();
+    tab.socket
+        .close(offhook::protocol::CloseCode::NORMAL, "")
+        .await
+        .unwrap();
     bob.send(json!({"event": "pusher:unsubscribe", "data": {"channel": "presence-room"}}))
         .await;
     let removed = ann.hear_a("pusher_internal:member_removed").await;
@@ -283,7 +317,9 @@ async fn a_signature_counts_only_for_its_connection_its_channel_and_its_app() {
         String::new(),
     ] {
         let fields = json!({"channel": "private-a", "auth": auth});
-        client.send(json!({"event": "pusher:subscribe", "data": fields})).await;
+        client
+            .send(json!({"event": "pusher:subscribe", "data": fields}))
+            .await;
         let error = client.hear_a("pusher:subscription_error").await;
         assert_eq!(error["data"]["status"], 401, "{error}");
     }
@@ -302,7 +338,13 @@ async fn private_channels_are_closed_to_clients_of_other_dialects_unless_a_rule_
     let hall = Hall::open(config).await;
     hall.set_api_keys(vec![ApiKey::of_everything("key")]);
     let mut native = hall.caller().await;
-    for channel in ["private-a", "private-encrypted-a", "presence-a", "#server-to-user-a", "acme/private-a"] {
+    for channel in [
+        "private-a",
+        "private-encrypted-a",
+        "presence-a",
+        "#server-to-user-a",
+        "acme/private-a",
+    ] {
         let wish = json!({"type": "subscribe", "channel": channel});
         assert_eq!(native.ask(wish).await["code"], "forbidden", "{channel}");
         let wish = json!({"type": "publish", "channel": channel, "data": 1});
@@ -338,10 +380,17 @@ async fn client_events_reach_the_others_in_the_channel() {
     });
     assert_eq!(ann.hear().await, expected);
     bob.hears_nothing().await;
-    let event = json!({"event": "client-x", "channel": "presence-room", "data": "x".repeat(70_000)});
+    let event =
+        json!({"event": "client-x", "channel": "presence-room", "data": "x".repeat(70_000)});
     bob.send(event).await;
     let error = bob.hear_a("pusher:error").await;
-    assert!(error["data"]["message"].as_str().unwrap().contains("the limit is"), "{error}");
+    assert!(
+        error["data"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("the limit is"),
+        "{error}"
+    );
     hall.close().await;
 }
 
@@ -382,7 +431,13 @@ async fn a_rule_that_permits_nobody_to_publish_holds_for_client_events_too() {
         .send(json!({"event": "client-x", "channel": "private-news", "data": 1}))
         .await;
     let error = client.hear_a("pusher:error").await;
-    assert!(error["data"]["message"].as_str().unwrap().contains("may not publish"), "{error}");
+    assert!(
+        error["data"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("may not publish"),
+        "{error}"
+    );
     trigger(&hall, "private-news", "e", "1").await;
     assert_eq!(client.hear().await["event"], "e");
     hall.close().await;
@@ -470,14 +525,34 @@ async fn occupied_channels_are_listed() {
     client.subscribe("chatter").await;
     client.join("presence-room", "ann").await;
     let all = get(&hall, "channels", &[]).await.1;
-    assert_eq!(all, json!({"channels": {"chat": {}, "chatter": {}, "presence-room": {}}}));
+    assert_eq!(
+        all,
+        json!({"channels": {"chat": {}, "chatter": {}, "presence-room": {}}})
+    );
     let some = [("filter_by_prefix", "presence-"), ("info", "user_count")];
     let some = get(&hall, "channels", &some).await.1;
-    assert_eq!(some, json!({"channels": {"presence-room": {"user_count": 1}}}));
-    assert_eq!(get(&hall, "channels", &[("info", "user_count")]).await.0, 400);
-    assert_eq!(get(&hall, "channels", &[("info", "subscription_count")]).await.0, 400);
-    assert_eq!(get(&hall, "channels/chat", &[]).await.1, json!({"occupied": true}));
-    assert_eq!(get(&hall, "channels/cha", &[]).await.1, json!({"occupied": false}));
+    assert_eq!(
+        some,
+        json!({"channels": {"presence-room": {"user_count": 1}}})
+    );
+    assert_eq!(
+        get(&hall, "channels", &[("info", "user_count")]).await.0,
+        400
+    );
+    assert_eq!(
+        get(&hall, "channels", &[("info", "subscription_count")])
+            .await
+            .0,
+        400
+    );
+    assert_eq!(
+        get(&hall, "channels/chat", &[]).await.1,
+        json!({"occupied": true})
+    );
+    assert_eq!(
+        get(&hall, "channels/cha", &[]).await.1,
+        json!({"occupied": false})
+    );
     assert_eq!(get(&hall, "channels/chat/users", &[]).await.0, 400);
     hall.close().await;
 }
@@ -525,19 +600,55 @@ async fn requests_that_are_forged_old_or_too_large_are_refused() {
     let forged = sign("1 app-key not-the-secret-at-all", path, now_s());
     for (what, path, query, body) in [
         ("another secret", path, forged, body.clone()),
-        ("another app", path, sign(OTHER, path, now_s()), body.clone()),
-        ("recorded long ago", path, sign(ENTRY, path, now_s() - 700), body.clone()),
-        ("from the future", path, sign(ENTRY, path, now_s() + 700), body.clone()),
-        ("another path", "/apps/1/batch_events", good.clone(), body.clone()),
+        (
+            "another app",
+            path,
+            sign(OTHER, path, now_s()),
+            body.clone(),
+        ),
+        (
+            "recorded long ago",
+            path,
+            sign(ENTRY, path, now_s() - 700),
+            body.clone(),
+        ),
+        (
+            "from the future",
+            path,
+            sign(ENTRY, path, now_s() + 700),
+            body.clone(),
+        ),
+        (
+            "another path",
+            "/apps/1/batch_events",
+            good.clone(),
+            body.clone(),
+        ),
         ("another body", path, good.clone(), body.replace('1', "2")),
         ("no body", path, good.clone(), String::new()),
         ("nothing", path, String::new(), body.clone()),
-        ("a parameter more", path, format!("{good}&info=x"), body.clone()),
+        (
+            "a parameter more",
+            path,
+            format!("{good}&info=x"),
+            body.clone(),
+        ),
     ] {
         let (status, answer) = raw(&hall, "POST", path, &query, &body).await;
-        assert_eq!((status, &answer["code"]), (401, &json!("unauthenticated")), "{what}: {answer}");
+        assert_eq!(
+            (status, &answer["code"]),
+            (401, &json!("unauthenticated")),
+            "{what}: {answer}"
+        );
     }
-    let (status, _) = raw(&hall, "POST", "/apps/3/events", &sign(ENTRY, "/apps/3/events", now_s()), &body).await;
+    let (status, _) = raw(
+        &hall,
+        "POST",
+        "/apps/3/events",
+        &sign(ENTRY, "/apps/3/events", now_s()),
+        &body,
+    )
+    .await;
     assert_eq!(status, 404);
     let (status, _) = raw(&hall, "POST", path, "auth_key=%zz", &body).await;
     assert_eq!(status, 400);

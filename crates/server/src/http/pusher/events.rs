@@ -1,8 +1,6 @@
 //! `POST events` and `POST batch_events`.
 
-use offhook_dialects::pusher::{
-    CACHE_KEY, EVENT_TAG, Pusher, check_event, data_of, is_cache,
-};
+use offhook_dialects::pusher::{CACHE_KEY, EVENT_TAG, Pusher, check_event, data_of, is_cache};
 use offhook_engine::{Command, Reply, SessionId, Tags};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
@@ -98,7 +96,10 @@ impl Event {
 
 /// Publishes, and waits until all is as durable as the server promises.
 async fn publish(call: &Call<'_>, commands: Vec<Publish>) -> Result<(), Problem> {
-    let channels: Vec<String> = commands.iter().map(|(command, _)| channel_of(command)).collect();
+    let channels: Vec<String> = commands
+        .iter()
+        .map(|(command, _)| channel_of(command))
+        .collect();
     let replies = call.worker.command_for(commands).await;
     for (reply, channel) in replies.into_iter().zip(channels) {
         if let Reply::Refused(refusal) = reply {

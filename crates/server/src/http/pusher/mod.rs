@@ -40,7 +40,10 @@ struct Call<'a> {
 impl Call<'_> {
     /// The name of a channel of the app.
     fn channel(&self, name: &str) -> Result<offhook_engine::ChannelName, Problem> {
-        Ok(offhook_dialects::pusher::channel_of(self.app.prefix(), name)?)
+        Ok(offhook_dialects::pusher::channel_of(
+            self.app.prefix(),
+            name,
+        )?)
     }
 }
 
@@ -109,9 +112,8 @@ async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Value
     let Some([id, rest @ ..]) = segments.as_deref() else {
         return Err(Problem::bad("the path is not percent-encoded UTF-8"));
     };
-    let unauthenticated = |detail: String| {
-        Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
-    };
+    let unauthenticated =
+        |detail: String| Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail);
     let apps = &worker.shared.apps;
     let app = apps.by_id(id).ok_or_else(|| {
         let detail = "no app has this id; check the id and the setting pusher.apps";

@@ -102,7 +102,10 @@ pub(super) async fn users(call: &Call<'_>, name: &str) -> Result<Value, Problem>
         return Err(Problem::bad(detail));
     }
     let channel = call.channel(name)?;
-    let mut replies = call.worker.command(vec![Command::Presence { channel }]).await;
+    let mut replies = call
+        .worker
+        .command(vec![Command::Presence { channel }])
+        .await;
     let members = match replies.pop() {
         Some(Reply::Members { members, .. }) => members,
         Some(Reply::Refused(refusal)) => return Err(refusal.into()),
