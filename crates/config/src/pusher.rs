@@ -12,27 +12,27 @@ group! {
     /// `/apps/ID/`.
     pub struct Pusher {
         /// The apps: the id, key and secret of each, with spaces between them, optionally followed by a
-        /// prefix. The app's channels and users are those whose names begin with the prefix, so that
-        /// apps with different prefixes are separate. Several entries with one id are keys of one app.
+        /// prefix. The app's channels and users are those whose names begin with the prefix, which keeps
+        /// apps apart. Several entries with the same id are several keys of one app.
         ///
-        /// Nothing is served unless you open it.
+        /// Without an app, the protocol is not served.
         apps: Vec<AppKey> = Vec::new() => Many(Parsed::new("an entry like \"1 app-key app-secret\"", "APP").secret());
 
-        /// Whether clients may send events (`client-...`) to private and presence channels that they are
-        /// subscribed to. The rules of channels have to allow it to somebody, too.
+        /// Whether clients may send events (`client-...`) to the private and presence channels to which
+        /// they are subscribed. A channel whose rule has `publish = "nobody"` still refuses them.
         ///
-        /// As the original has it: a signature then permits only to receive.
+        /// The default of the original service: a signature permits a client to receive only.
         client_events: bool = false => Switch;
 
-        /// How long a client may hear nothing before it checks the connection with a ping.
+        /// How long a client waits without receiving anything before it sends a ping.
         ///
-        /// As the original has it. The server notices dead connections by itself, sooner.
+        /// The default of the original service. The server itself detects dead connections sooner.
         activity_timeout: Duration = Duration::from_secs(120) => time();
 
-        /// How far the time of a signed request may be from the server's clock. Within this time, a
-        /// recorded request can be sent again.
+        /// How much the timestamp of a signed request may differ from the server's clock. A recorded
+        /// request can be replayed within this time.
         ///
-        /// As the original has it: clocks of some backends are minutes off.
+        /// The default of the original service; the clocks of some backends are minutes off.
         signature_window: Duration = Duration::from_secs(600) => time();
     }
 }

@@ -171,7 +171,8 @@ proptest! {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         prop_assert_eq!(check(&query, &body, AT), Ok(()));
-        prop_assert!(check(&query, &format!("{body}x"), AT).is_err());
+        let more = body + "x";
+        prop_assert!(check(&query, &more, AT).is_err());
     }
 
     #[test]
