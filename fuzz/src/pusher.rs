@@ -57,6 +57,7 @@ impl Talk {
         let mut pusher = Pusher::new(Settings {
             app: Ok(App {
                 prefix: prefix.into(),
+                others: ["acme/x/".into()].into(),
                 secrets: Arc::new(Nothing),
             }),
             activity_timeout: Duration::from_secs(120),

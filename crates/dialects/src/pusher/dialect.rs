@@ -126,6 +126,14 @@ impl Pusher {
         self.settings.app.as_ref().map_or("", |app| &app.prefix)
     }
 
+    /// The name of a user for the server.
+    pub(super) fn user_name(&self, id: &str) -> Result<String, Refusal> {
+        match &self.settings.app {
+            Ok(app) => app.user(id),
+            Err(_) => Err(bad("the connection has no app")),
+        }
+    }
+
     /// The name of a channel on the wire; none if it is not of the app.
     pub(super) fn wire_name(&self, channel: &ChannelName) -> Option<String> {
         let name = name_of(self.prefix(), channel.as_str())?;

@@ -16,6 +16,8 @@ mod subscribing;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use offhook_engine::{ErrorCode, Refusal};
+
 pub use self::{
     dialect::Pusher,
     event::{CACHE_KEY, EVENT_TAG, MAX_EVENT_NAME, check_event, data_of},
@@ -34,8 +36,22 @@ pub trait Signing: fmt::Debug + Send + Sync {
 pub struct App {
     /// The beginning of the names of its channels and users.
     pub prefix: Arc<str>,
+    /// Prefixes of other apps that begin with this app's: names below them are not this app's.
+    pub others: Arc<[Box<str>]>,
     /// Its secrets.
     pub secrets: Arc<dyn Signing>,
+}
+
+impl App {
+    /// The user's name for the server, unless it is one of another app.
+    fn user(&self, id: &str) -> Result<String, Refusal> {
+        let name = format!("{}{id}", self.prefix);
+        if self.others.iter().any(|other| name.starts_with(&**other)) {
+            let detail = "the user's id begins like those of another app";
+            return Err(Refusal::new(ErrorCode::Forbidden, detail));
+        }
+        Ok(name)
+    }
 }
 
 /// Settings of a connection.

@@ -22,7 +22,10 @@ impl Pusher {
         }
         let text = format!("{}::user::{user_data}", self.socket_id);
         let signed = self.is_signed(&auth, &text);
-        let user = signed.then(|| message::user(&user_data));
+        let user = signed.then(|| {
+            let user = message::user(&user_data)?;
+            Ok((self.user_name(&user)?, user))
+        });
         match user {
             None => {
                 let detail = "auth: is not a signature of this connection and user_data by a key of \
@@ -31,8 +34,7 @@ impl Pusher {
                 self.refuse(Purpose::NotSignedIn, refusal);
             }
             Some(Err(refusal)) => self.refuse(Purpose::Nothing, refusal),
-            Some(Ok(user)) => {
-                let name = format!("{}{user}", self.prefix());
+            Some(Ok((name, user))) => {
                 let id = self.number(Purpose::SignIn { user, user_data });
                 self.queue.push_back(Intent::Identify { id, user: name });
             }

@@ -147,7 +147,7 @@ impl Pusher {
         let data = channel_data.ok_or_else(|| bad("channel_data: is missing"))?;
         let member = message::member(&data)?;
         Ok(Permission::Member(Face {
-            user: format!("{}{}", self.prefix(), member.id).into(),
+            user: self.user_name(&member.id)?.into(),
             info: member.info,
         }))
     }

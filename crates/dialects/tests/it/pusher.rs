@@ -39,6 +39,7 @@ fn settings(prefix: &str) -> Settings {
     Settings {
         app: Ok(App {
             prefix: prefix.into(),
+            others: ["acme/x/".into()].into(),
             secrets: Arc::new(Repeating),
         }),
         activity_timeout: Duration::from_secs(120),
@@ -700,6 +701,22 @@ fn a_user_signs_in_with_a_signature_and_gets_an_own_channel() {
             .unwrap()
             .contains("already")
     );
+}
+
+#[test]
+fn a_user_of_another_app_is_refused() {
+    let mut client = Client::connected();
+    let user = r#"{"id":"acme/x/ann"}"#;
+    let auth = format!("key:{SOCKET}::user::{user}");
+    client.send(&json!({"event": "pusher:signin", "data": {"auth": auth, "user_data": user}}));
+    assert_eq!(client.takes()["event"], "pusher:error");
+    assert!(client.identified.is_empty());
+    let data = r#"{"user_id":"acme/x/ann"}"#;
+    let auth = format!("key:{SOCKET}:presence-a:{data}");
+    let fields = json!({"channel": "presence-a", "auth": auth, "channel_data": data});
+    client.send(&json!({"event": "pusher:subscribe", "data": fields}));
+    assert_eq!(client.takes()["data"]["status"], 403);
+    assert!(client.permitted.is_empty());
 }
 
 #[test]

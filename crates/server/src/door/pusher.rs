@@ -27,10 +27,16 @@ pub(crate) struct Apps(Vec<(Arc<App>, pusher::App)>);
 
 impl Apps {
     pub(crate) fn of(entries: &[AppKey]) -> Self {
-        let apps = apps_of(entries).into_iter().map(|app| {
+        let apps = apps_of(entries);
+        let prefixes: Vec<Box<str>> = apps.iter().map(|app| app.prefix().into()).collect();
+        let apps = apps.into_iter().map(|app| {
             let app = Arc::new(app);
+            let is_below = |other: &&Box<str>| {
+                other.len() > app.prefix().len() && other.starts_with(app.prefix())
+            };
             let for_connections = pusher::App {
                 prefix: app.prefix().into(),
+                others: prefixes.iter().filter(is_below).cloned().collect(),
                 secrets: Arc::new(Secrets(Arc::clone(&app))),
             };
             (app, for_connections)
@@ -47,6 +53,15 @@ impl Apps {
     pub(crate) fn by_id(&self, id: &str) -> Option<&Arc<App>> {
         let found = self.0.iter().find(|(app, _)| app.id() == id);
         found.map(|(app, _)| app)
+    }
+
+    /// Whether the name of a channel or a user belongs to this app, and not to another one whose
+    /// prefix begins with this app's.
+    pub(crate) fn is_of(&self, app: &App, name: &str) -> bool {
+        let found = self.0.iter().find(|(known, _)| known.id() == app.id());
+        let others = found.map(|(_, app)| &app.others);
+        let is_other = |other: &Box<str>| name.starts_with(&**other);
+        name.starts_with(app.prefix()) && !others.is_some_and(|others| others.iter().any(is_other))
     }
 
     fn by_key(&self, key: &str) -> Option<&pusher::App> {

@@ -510,6 +510,12 @@ async fn apps_with_prefixes_are_separate() {
     one.hear_a("e").await;
     two.hears_nothing().await;
     one.hears_nothing().await;
+    // The app without a prefix does not reach what belongs to the other.
+    let event = json!({"name": "e", "channel": "acme/presence-a", "data": "1"});
+    assert_eq!(post(&hall, "events", &event).await.0, 403);
+    assert_eq!(get(&hall, "channels/acme%2Fpresence-a", &[]).await.0, 403);
+    let listed = get(&hall, "channels", &[]).await.1;
+    assert_eq!(listed, json!({"channels": {"presence-a": {}}}));
     let app: AppKey = OTHER.parse().unwrap();
     let query = app.sign_request("GET", "/apps/2/channels", &[], b"", now_s());
     let listed = raw(&hall, "GET", "/apps/2/channels", &query, "").await;

@@ -12,7 +12,8 @@ use hyper::{
     header::{HeaderValue, WWW_AUTHENTICATE},
 };
 use offhook_auth::{App, SignedRequest};
-use offhook_engine::Whom;
+use offhook_dialects::pusher::channel_of;
+use offhook_engine::{ChannelName, Whom};
 use serde_json::{Value, json};
 
 use super::{
@@ -39,11 +40,17 @@ struct Call<'a> {
 
 impl Call<'_> {
     /// The name of a channel of the app.
-    fn channel(&self, name: &str) -> Result<offhook_engine::ChannelName, Problem> {
-        Ok(offhook_dialects::pusher::channel_of(
-            self.app.prefix(),
-            name,
-        )?)
+    fn channel(&self, name: &str) -> Result<ChannelName, Problem> {
+        let channel = channel_of(self.app.prefix(), name)?;
+        if !self.is_own(channel.as_str()) {
+            let detail = format!("channel {channel} belongs to another app (pusher.apps)");
+            return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
+        }
+        Ok(channel)
+    }
+
+    fn is_own(&self, name: &str) -> bool {
+        self.worker.shared.apps.is_of(self.app, name)
     }
 }
 
@@ -168,8 +175,8 @@ async fn terminate(call: &Call<'_>, user: &str) -> Value {
     let shared = &call.worker.shared;
     let sessions = Sessions::new(Arc::clone(&shared.directory), Arc::clone(&shared.orders));
     let user = format!("{}{user}", call.app.prefix());
-    if user.is_empty() {
-        // The name of everybody who did not sign in.
+    // An empty name is that of everybody who did not sign in.
+    if user.is_empty() || !call.is_own(&user) {
         return json!({});
     }
     sessions.disconnect(Whom::User(user.into())).await;

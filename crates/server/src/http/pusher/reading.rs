@@ -79,7 +79,8 @@ pub(super) fn channels(call: &Call<'_>) -> Result<Value, Problem> {
     }
     let mut channels = Map::new();
     for one in found {
-        if let Some(name) = name_of(prefix, one.channel.as_str()) {
+        let name = name_of(prefix, one.channel.as_str());
+        if let Some(name) = name.filter(|_| call.is_own(one.channel.as_str())) {
             channels.insert(name.into_owned(), wanted.shown(one.users));
         }
     }
