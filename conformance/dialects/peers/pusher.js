@@ -5,8 +5,6 @@ const { readFileSync } = require('node:fs');
 const { join } = require('node:path');
 const Client = require('pusher-js');
 const Backend = require('pusher');
-const echo = require('laravel-echo');
-const Echo = echo.default ?? echo;
 
 const [port, appId, key, secret] = process.argv.slice(2);
 const ok = (what) => console.log(`ok ${what}`);
@@ -196,6 +194,8 @@ async function killed() {
 }
 
 async function laravel() {
+  // It is an ES module.
+  const { default: Echo } = await import(require.resolve('laravel-echo').replace('echo.common.js', 'echo.js'));
   const [ann, bob] = ['ann', 'bob'].map((user) => new Echo({ broadcaster: 'pusher', client: open(user) }));
   const waits = () => {
     let resolve;

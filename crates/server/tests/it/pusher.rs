@@ -238,7 +238,6 @@ async fn pusher_and_native_clients_and_the_signed_api_meet_in_one_channel() {
         (&heard["event"], &heard["data"]),
         (&json!("message"), &json!("\"from native\""))
     );
-    hall.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,7 +254,6 @@ async fn the_connection_with_the_socket_id_does_not_get_the_event() {
     assert_eq!(one.hear().await["event"], "next");
     let body = json!({"name": "e", "channel": "chat", "data": "1", "socket_id": "not one"});
     assert_eq!(post(&hall, "events", &body).await.0, 400);
-    hall.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,7 +294,6 @@ async fn members_of_a_presence_channel_are_counted_by_user_over_all_workers() {
         .await;
     let removed = ann.hear_a("pusher_internal:member_removed").await;
     assert_eq!(data(&removed), json!({"user_id": "bob"}));
-    hall.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -324,7 +321,6 @@ async fn a_signature_counts_only_for_its_connection_its_channel_and_its_app() {
         assert_eq!(error["data"]["status"], 401, "{error}");
     }
     client.subscribe("private-a").await;
-    hall.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -363,7 +359,6 @@ async fn private_channels_are_closed_to_clients_of_other_dialects_unless_a_rule_
     assert_eq!(client.hear_a("message").await["data"], "7");
     trigger(&hall, "chat", "e", "1").await;
     assert_eq!(native.hear_a("message").await["channel"], "chat");
-    hall.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -391,7 +386,6 @@ async fn client_events_reach_the_others_in_the_channel() {
             .contains("the limit is"),
         "{error}"
     );
-    hall.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -412,7 +406,6 @@ async fn too_many_client_events_are_rejected_with_4301() {
         client.send(event).await;
     }
     assert_eq!(client.hear_a("pusher:error").await["data"]["code"], 4301);
-    hall.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -440,7 +433,6 @@ async fn a_rule_that_permits_nobody_to_publish_holds_for_client_events_too() {
     );
     trigger(&hall, "private-news", "e", "1").await;
     assert_eq!(client.hear().await["event"], "e");
-    hall.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -456,6 +448,7 @@ async fn the_last_event_of_a_cache_channel_survives_a_restart() {
     trigger(&hall, "cache-price", "price", "2").await;
     assert_eq!(client.hear().await["data"], "1");
     assert_eq!(client.hear().await["data"], "2");
+    drop(client);
     hall.close().await;
 
     let hall = Hall::open(config()).await;
@@ -464,7 +457,6 @@ async fn the_last_event_of_a_cache_channel_survives_a_restart() {
     let cached = client.hear_a("price").await;
     assert_eq!(cached["data"], "2");
     client.hears_nothing().await;
-    hall.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -482,7 +474,6 @@ async fn a_user_who_signed_in_gets_own_events_until_the_backend_ends_the_connect
     assert_eq!(ended, (200, json!({})));
     assert_eq!(ann.is_closed().await, 4009);
     bob.hears_nothing().await;
-    hall.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -494,7 +485,6 @@ async fn a_forged_sign_in_is_closed_with_4009() {
     assert_eq!(error["data"]["code"], 4009);
     assert_eq!(client.message().await, None);
     assert_eq!(client.socket.closed().unwrap().code.get(), 4009);
-    hall.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -520,7 +510,6 @@ async fn apps_with_prefixes_are_separate() {
     let query = app.sign_request("GET", "/apps/2/channels", &[], b"", now_s());
     let listed = raw(&hall, "GET", "/apps/2/channels", &query, "").await;
     assert_eq!(listed, (200, json!({"channels": {"presence-a": {}}})));
-    hall.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -560,7 +549,6 @@ async fn occupied_channels_are_listed() {
         json!({"occupied": false})
     );
     assert_eq!(get(&hall, "channels/chat/users", &[]).await.0, 400);
-    hall.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -586,7 +574,6 @@ async fn a_batch_is_published_in_order_or_not_at_all() {
     let answer = post(&hall, "batch_events", &info).await;
     assert_eq!(answer, (200, json!({"batch": [{"user_count": 0}]})));
     client.hears_nothing().await;
-    hall.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -663,7 +650,6 @@ async fn requests_that_are_forged_old_or_too_large_are_refused() {
     client.hears_nothing().await;
     assert_eq!(raw(&hall, "POST", path, &good, &body).await.0, 200);
     client.hear_a("e").await;
-    hall.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -687,7 +673,6 @@ async fn events_that_are_none_are_refused() {
     assert_eq!(post(&hall, "events", &large).await.0, 413);
     assert_eq!(get(&hall, "events", &[]).await.0, 405);
     assert_eq!(get(&hall, "nothing", &[]).await.0, 404);
-    hall.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -708,7 +693,6 @@ async fn a_connection_to_an_unknown_app_is_closed_with_4001() {
         assert_eq!(client.is_closed().await, code, "{path}");
     }
     assert!(hall.number_at("/app/a/b?protocol=7").open().await.is_err());
-    hall.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -717,5 +701,4 @@ async fn nothing_is_served_without_apps() {
     assert!(hall.number_at(PATH).open().await.is_err());
     let (status, _, _) = hall.get("/apps/1/channels").await;
     assert_eq!(status, 404);
-    hall.close().await;
 }
