@@ -71,10 +71,10 @@ pub(super) fn load(
         }
     }
     if rules.state.is_kept() {
-        let values = retained.values.insert(Box::default());
         for value in store.values(retained.id, channel).map_err(failed)? {
             let size = (value.weight() as u64, value.time_ms);
             if let Some(key) = value.tags.get(CONFLATION_TAG) {
+                let values = retained.values.get_or_insert_default();
                 values.set(value.position.offset, key, size, ());
             }
         }

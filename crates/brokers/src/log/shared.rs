@@ -69,9 +69,13 @@ pub(super) struct WriterTimings {
 
 impl Shared {
     pub(super) fn submit(&self, worker: WorkerId, request: BrokerRequest) {
-        let Some(channel) = self.durable(&request) else {
+        if let BrokerRequest::Unfollow { channel } = request {
+            return self.unfollow(worker, channel);
+        }
+        let on_disk = |channel: &&ChannelName| self.hub.has(channel, is_on_disk);
+        if channel_of(&request).filter(on_disk).is_none() {
             return self.in_memory(worker, request);
-        };
+        }
         let request = match Write::of(request) {
             Ok(write) => {
                 let id = write.id;
@@ -82,6 +86,9 @@ impl Shared {
                 return;
             }
             Err(request) => request,
+        };
+        let Some(channel) = channel_of(&request).cloned() else {
+            return;
         };
         let mut bus = self.hub.bus();
         match bus.durable.get_mut(&channel) {
@@ -95,6 +102,19 @@ impl Shared {
             Some(Durable::Loading(_)) => refuse(&mut bus, worker, &request, BrokerFailure::Busy),
             None => self.load(&mut bus, channel, worker, request),
         }
+    }
+
+    /// A worker follows a channel no longer, wherever its stream is.
+    fn unfollow(&self, worker: WorkerId, channel: ChannelName) {
+        let mut bus = self.hub.bus();
+        if let Some(Durable::Loading(waiting)) = bus.durable.get_mut(&channel)
+            && waiting.len() < WAITING
+        {
+            waiting.push_back((worker, BrokerRequest::Unfollow { channel }));
+            return;
+        }
+        bus.unfollow(worker, &channel);
+        bus.forget_empty(&channel);
     }
 
     /// Handles requests about no stream on disk, or about many.
@@ -192,37 +212,7 @@ impl Shared {
         resolution == Resolution::Continuous
     }
 
-    /// The channel that a request is about, if its stream is on disk.
-    fn durable(&self, request: &BrokerRequest) -> Option<ChannelName> {
-        let channel = match request {
-            BrokerRequest::Publish { draft, .. } => &draft.channel,
-            BrokerRequest::Ack { channel, .. }
-            | BrokerRequest::Follow { channel, .. }
-            | BrokerRequest::Unfollow { channel }
-            | BrokerRequest::State { channel, .. }
-            | BrokerRequest::History { channel, .. } => channel,
-            BrokerRequest::Join { .. }
-            | BrokerRequest::Leave { .. }
-            | BrokerRequest::Members { .. }
-            | BrokerRequest::Receipts { .. }
-            | BrokerRequest::Found { .. }
-            | BrokerRequest::FollowFilter { .. }
-            | BrokerRequest::UnfollowFilter { .. }
-            | BrokerRequest::FilterHistory { .. }
-            | BrokerRequest::Values { .. }
-            | BrokerRequest::SaveSession { .. }
-            | BrokerRequest::DropSession { .. }
-            | BrokerRequest::LoadSession { .. }
-            | BrokerRequest::Renew { .. } => return None,
-        };
-        let rules = self.hub.rules_of(channel)?;
-        is_on_disk(&rules).then(|| channel.clone())
-    }
-
     fn load(&self, bus: &mut Bus, channel: ChannelName, worker: WorkerId, request: BrokerRequest) {
-        if matches!(request, BrokerRequest::Unfollow { .. }) {
-            return bus.unfollow(worker, &channel);
-        }
         if !bus.has_room() {
             return refuse(bus, worker, &request, BrokerFailure::TooManyChannels);
         }
@@ -395,6 +385,31 @@ impl Shared {
 /// Whether the stream of a channel with these rules is on disk.
 pub(super) fn is_on_disk(rules: &ChannelRules) -> bool {
     rules.history.is_kept() || rules.state.is_kept()
+}
+
+/// The channel whose stream a request is about; none if it is about something else.
+fn channel_of(request: &BrokerRequest) -> Option<&ChannelName> {
+    match request {
+        BrokerRequest::Publish { draft, .. } => Some(&draft.channel),
+        BrokerRequest::Ack { channel, .. }
+        | BrokerRequest::Follow { channel, .. }
+        | BrokerRequest::Unfollow { channel }
+        | BrokerRequest::State { channel, .. }
+        | BrokerRequest::History { channel, .. } => Some(channel),
+        BrokerRequest::Join { .. }
+        | BrokerRequest::Leave { .. }
+        | BrokerRequest::Members { .. }
+        | BrokerRequest::Receipts { .. }
+        | BrokerRequest::Found { .. }
+        | BrokerRequest::FollowFilter { .. }
+        | BrokerRequest::UnfollowFilter { .. }
+        | BrokerRequest::FilterHistory { .. }
+        | BrokerRequest::Values { .. }
+        | BrokerRequest::SaveSession { .. }
+        | BrokerRequest::DropSession { .. }
+        | BrokerRequest::LoadSession { .. }
+        | BrokerRequest::Renew { .. } => None,
+    }
 }
 
 fn refuse(bus: &mut Bus, worker: WorkerId, request: &BrokerRequest, failure: BrokerFailure) {

@@ -45,8 +45,9 @@ impl Worker {
     ) -> oneshot::Receiver<CallerReply> {
         let mut state = self.state.borrow_mut();
         let (caller, replied) = state.callers.add();
-        ask(&mut state.engine, caller, now());
-        self.carry_out(state);
+        let now = now();
+        ask(&mut state.engine, caller, now);
+        self.carry_out_at(state, now);
         replied
     }
 
@@ -62,7 +63,7 @@ impl Worker {
                 replied.push(reply);
                 state.engine.handle_caller(caller, None, command, now);
             }
-            self.carry_out(state);
+            self.carry_out_at(state, now);
         }
         let mut replies = Vec::with_capacity(replied.len());
         for reply in replied {

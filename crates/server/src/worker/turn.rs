@@ -24,38 +24,44 @@ impl Worker {
     /// Passes an event to the engine, and carries out its decisions.
     pub(super) fn turn<R>(self: &Rc<Self>, tell: impl FnOnce(&mut Engine, Now) -> R) -> R {
         let now = now();
-        self.tell(|engine| tell(engine, now))
+        self.tell(now, |engine| tell(engine, now))
     }
 
     /// As [`turn`](Self::turn), for a caller that has already read the clock.
-    pub(super) fn tell<R>(self: &Rc<Self>, tell: impl FnOnce(&mut Engine) -> R) -> R {
+    pub(super) fn tell<R>(self: &Rc<Self>, now: Now, tell: impl FnOnce(&mut Engine) -> R) -> R {
         let mut state = self.state.borrow_mut();
         let told = tell(&mut state.engine);
-        self.carry_out(state);
+        self.carry_out_at(state, now);
         told
     }
 
     /// Takes the broker's events for this worker whenever the mailbox wakes this task, puts
     /// broadcasts into outboxes, and ends the subscriptions of closed connections.
     pub(super) async fn take_mail(self: Rc<Self>) {
+        let mailbox = Arc::clone(&self.state.borrow().mailbox);
         loop {
             self.mail.notified().await;
-            let mailbox = Arc::clone(&self.state.borrow().mailbox);
-            let mut events = mailbox.take().into_iter().peekable();
-            loop {
-                self.take_events(&mut events);
-                while self.walk() {
-                    yield_now().await;
-                }
-                if events.peek().is_none() {
-                    break;
-                }
-                yield_now().await;
-            }
-            // The subscriptions of closed connections end in parts.
+            self.take_all(mailbox.take()).await;
+            // The subscriptions of closed connections end in parts. What the broker has to say in
+            // the meantime comes first: a thousand connections may be ending.
             while self.turn(|engine, _| engine.leave_on()) {
                 yield_now().await;
+                self.take_all(mailbox.take()).await;
             }
+        }
+    }
+
+    async fn take_all(self: &Rc<Self>, events: Vec<BrokerEvent>) {
+        let mut events = events.into_iter().peekable();
+        loop {
+            self.take_events(&mut events);
+            while self.walk() {
+                yield_now().await;
+            }
+            if events.peek().is_none() {
+                break;
+            }
+            yield_now().await;
         }
     }
 
@@ -72,7 +78,7 @@ impl Worker {
                 break;
             }
         }
-        self.carry_out(state);
+        self.carry_out_at(state, now);
     }
 
     fn count_published(&self, event: &BrokerEvent) {
@@ -93,8 +99,12 @@ impl Worker {
 
     /// Carries out the engine's decisions: delivers, sends requests to the broker, and starts
     /// refills. Must be called after the engine handled an event.
-    pub(super) fn carry_out(self: &Rc<Self>, mut state: RefMut<'_, State>) {
-        let now = now();
+    pub(super) fn carry_out(self: &Rc<Self>, state: RefMut<'_, State>) {
+        self.carry_out_at(state, now());
+    }
+
+    /// As [`carry_out`](Self::carry_out), for a caller that has already read the clock.
+    pub(super) fn carry_out_at(self: &Rc<Self>, mut state: RefMut<'_, State>, now: Now) {
         state.outboxes.set_time(now.unix_ms);
         loop {
             self.ask_outside(&mut state.engine);

@@ -114,8 +114,13 @@ fn set_value(
     now_ms: u64,
 ) {
     let number = retained.id;
+    let key = draft.state_key();
+    // A channel whose publications have no key takes no memory for its state.
+    if key.is_none() && retained.values.is_none() {
+        return;
+    }
     let values = retained.values.get_or_insert_default();
-    match draft.state_key() {
+    match key {
         Some(key) if draft.removes_state() && values.remove(key) => {
             group.remove_value(number, key);
         }

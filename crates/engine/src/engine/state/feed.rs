@@ -4,15 +4,14 @@ use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use crate::{
     broker::RequestId,
-    delivery::ConnectionId,
     position::Position,
     publication::Publication,
     rules::ChannelRules,
-    slab::{Slab, Slot},
-    subscription::{Class, Recipients, Target},
+    slab::Slot,
+    subscription::Target,
 };
 
-use super::{super::recent::Recent, State, Subscription};
+use super::{super::recent::Recent, audience::Audiences};
 
 #[derive(Debug)]
 pub(in crate::engine) struct Feed {
@@ -132,174 +131,5 @@ impl Feed {
             },
             (Target::Channel(_), _) | (_, None) => publication.position,
         }
-    }
-}
-
-/// Subscriptions grouped by what must be encoded for them.
-#[derive(Debug, Default)]
-pub(in crate::engine) struct Audiences(Vec<Audience>);
-
-/// Subscriptions that share one encoding of a publication.
-#[derive(Debug)]
-pub(in crate::engine) struct Audience {
-    pub(in crate::engine) kind: Kind,
-    connections: Vec<ConnectionId>,
-    /// The subscriptions' indices in the table of all; as many as connections.
-    places: Vec<u32>,
-    /// The subscriptions' ids: as many as connections, or none.
-    ids: Vec<u32>,
-}
-
-/// What distinguishes one audience from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) struct Kind {
-    pub(in crate::engine) class: Class,
-    /// Whether each has an id that its message must carry.
-    pub(in crate::engine) numbered: bool,
-    /// Whether they receive their own publications.
-    pub(in crate::engine) echo: bool,
-}
-
-impl Audience {
-    pub(in crate::engine) fn len(&self) -> usize {
-        self.connections.len()
-    }
-
-    pub(in crate::engine) fn connections(&self) -> &[ConnectionId] {
-        &self.connections
-    }
-
-    /// The subscriptions' indices in the table of all.
-    pub(in crate::engine) fn places(&self) -> &[u32] {
-        &self.places
-    }
-
-    pub(in crate::engine) fn recipients(&self, from: usize, until: usize) -> Recipients<'_> {
-        Recipients {
-            connections: self.connections.get(from..until).unwrap_or_default(),
-            ids: self.ids.get(from..until).unwrap_or_default(),
-        }
-    }
-
-    fn push(&mut self, connection: ConnectionId, place: u32, id: Option<u32>) -> u32 {
-        if self.connections.is_empty() {
-            // Most channels have one subscriber: no extra capacity until there are more.
-            self.connections.reserve_exact(1);
-            self.places.reserve_exact(1);
-        }
-        self.connections.push(connection);
-        self.places.push(place);
-        self.ids.extend(id.filter(|_| self.kind.numbered));
-        u32::try_from(self.connections.len() - 1).expect("there are fewer than 2^32 subscriptions")
-    }
-
-    fn swap(&mut self, a: usize, b: usize) {
-        self.connections.swap(a, b);
-        self.places.swap(a, b);
-        if !self.ids.is_empty() {
-            self.ids.swap(a, b);
-        }
-    }
-
-    fn pop(&mut self) {
-        self.connections.pop();
-        self.places.pop();
-        self.ids.pop();
-        if self.connections.is_empty() {
-            (self.connections, self.places, self.ids) = (Vec::new(), Vec::new(), Vec::new());
-        }
-    }
-}
-
-impl Audiences {
-    pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = &Audience> {
-        self.0.iter()
-    }
-
-    pub(in crate::engine) fn get(&self, audience: usize) -> Option<&Audience> {
-        self.0.get(audience)
-    }
-
-    pub(in crate::engine) fn is_empty(&self) -> bool {
-        self.0
-            .iter()
-            .all(|audience| audience.connections.is_empty())
-    }
-
-    /// Whether everybody in the audiences behind this one has gone.
-    pub(in crate::engine) fn is_last(&self, audience: usize) -> bool {
-        let behind = self.0.iter().skip(audience + 1);
-        behind.into_iter().all(|audience| audience.len() == 0)
-    }
-
-    pub(in crate::engine) fn find(&self, kind: Kind) -> Option<usize> {
-        self.0.iter().position(|audience| audience.kind == kind)
-    }
-
-    /// Adds a subscription at the end of its audience, and returns its place there.
-    pub(in crate::engine) fn add(&mut self, kind: Kind, slot: Slot, s: &Subscription) -> u32 {
-        let at = self.find(kind).unwrap_or_else(|| {
-            if self.0.is_empty() {
-                self.0.reserve_exact(1);
-            }
-            self.0.push(Audience {
-                kind,
-                connections: Vec::new(),
-                places: Vec::new(),
-                ids: Vec::new(),
-            });
-            self.0.len() - 1
-        });
-        self.0[at].push(s.connection, slot.index, s.id().map(|id| id.0))
-    }
-
-    /// Removes the subscription at a place; the last one of its audience takes the place. `told`:
-    /// this many at the start of the audience have already received a message that the others are
-    /// still to receive, and stay separate from them. Reports the new places of those that moved.
-    pub(in crate::engine) fn remove(
-        &mut self,
-        audience: usize,
-        place: u32,
-        told: Option<&mut usize>,
-        mut moved: impl FnMut(u32, u32),
-    ) {
-        let Some(audience) = self.0.get_mut(audience) else {
-            debug_assert!(
-                false,
-                "a subscription is in an audience that does not exist"
-            );
-            return;
-        };
-        let mut hole = place as usize;
-        if let Some(told) = told
-            && hole < *told
-        {
-            *told -= 1;
-            audience.swap(hole, *told);
-            moved(audience.places[hole], place);
-            hole = *told;
-        }
-        let last = audience.len() - 1;
-        audience.swap(hole, last);
-        audience.pop();
-        if let Some(&there) = audience.places.get(hole) {
-            moved(there, hole as u32);
-        }
-    }
-
-    /// Removes all subscriptions.
-    pub(in crate::engine) fn take(&mut self) -> Vec<Audience> {
-        std::mem::take(&mut self.0)
-    }
-}
-
-/// Updates the place that a live subscription records when it is moved within its audience.
-pub(in crate::engine) fn live_place(all: &mut Slab<Subscription>, index: u32, place: u32) {
-    if let Some(s) = all.at_mut(index) {
-        debug_assert!(
-            matches!(s.state, State::Live { .. }),
-            "only live ones are in audiences"
-        );
-        s.state = State::Live { place };
     }
 }
