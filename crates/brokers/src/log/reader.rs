@@ -21,11 +21,13 @@ use super::{
     read_queue::{Load, ReadJob, StateJob, Task},
     record::{decode, offset_of},
     retained::Retained,
-    shared::Shared,
+    shared::{Loaded, Shared},
     shared_store::SharedStore,
     states::{self, ValuesJob},
     store::Store,
 };
+use crate::hub::View;
+
 /// How many channels one tick searches for old publications.
 const SWEEP: usize = 64;
 
@@ -59,7 +61,7 @@ impl Reader {
     pub(super) fn run(self) {
         while let Some(task) = self.shared.reads.take() {
             match task {
-                Task::Load(load) => self.load(load),
+                Task::Load(loads) => self.load_all(loads),
                 Task::Read(job) => self.answer(&job),
                 Task::Filter(job) => self.answer_filter(job),
                 Task::State(job) => self.answer_state(&job),
@@ -148,32 +150,51 @@ impl Reader {
         job.mailbox.put(event);
     }
 
-    fn load(&self, load: Load) {
-        match load {
-            Load::ForWriter(channel) => {
-                let reopened = self.shared.reopened();
-                let found = self.find_guarded(&channel);
-                let found = found.map(|found| found.map(Box::new));
-                self.shared.jobs.put_always(Job::Loaded {
-                    channel,
-                    found,
-                    reopened,
-                });
+    /// Loads channels. When thousands are opened, hardly any of them is on disk, so that each takes
+    /// microseconds: the bus learns of many at once, because a lock for each would cost more than
+    /// looking them up. One that is on disk takes longer; the ones before it do not wait for it.
+    fn load_all(&self, loads: Vec<Load>) {
+        let mut unknown = Vec::new();
+        for load in loads {
+            match load {
+                Load::ForWriter(channel) => {
+                    let reopened = self.shared.reopened();
+                    let found = self.find_guarded(&channel);
+                    let found = found.map(|found| found.map(Box::new));
+                    self.shared.jobs.put_always(Job::Loaded {
+                        channel,
+                        found,
+                        reopened,
+                    });
+                }
+                Load::ForBus(channel) => {
+                    let reopened = self.shared.reopened();
+                    let found = self.find_guarded(&channel);
+                    let is_known = matches!(found, Ok(Some(_)));
+                    let view = found.and_then(|found| self.view(&channel, found));
+                    let loaded = Loaded {
+                        channel,
+                        view,
+                        reopened,
+                    };
+                    unknown.push(loaded);
+                    if is_known {
+                        self.shared.loaded(unknown.drain(..));
+                    }
+                }
+                // A store that panics on a damaged block ends one sweep, not the thread.
+                Load::Sweep => catch_unwind(AssertUnwindSafe(|| self.sweep())).unwrap_or_default(),
             }
-            Load::ForBus(channel) => {
-                let reopened = self.shared.reopened();
-                let rules = self.shared.hub.rules_of(&channel);
-                let rules = rules.ok_or(BrokerFailure::UnknownChannel);
-                let view = rules.and_then(|rules| {
-                    let found = self.find_guarded(&channel)?;
-                    let retained = found.unwrap_or_else(|| Retained::new(0));
-                    Ok(self.shared.view(&retained, &rules.history))
-                });
-                self.shared.loaded(&channel, view, reopened);
-            }
-            // A store that panics on a damaged block ends one sweep, not the thread.
-            Load::Sweep => catch_unwind(AssertUnwindSafe(|| self.sweep())).unwrap_or_default(),
         }
+        self.shared.loaded(unknown.into_iter());
+    }
+
+    /// What the bus is to know of a channel.
+    fn view(&self, channel: &ChannelName, found: Option<Retained>) -> Result<View, BrokerFailure> {
+        let rules = self.shared.hub.rules_of(channel);
+        let rules = rules.ok_or(BrokerFailure::UnknownChannel)?;
+        let retained = found.unwrap_or_else(|| Retained::new(0));
+        Ok(self.shared.view(&retained, &rules.history))
     }
 
     /// Searches a few channels, and tells the writer which ones have old publications.

@@ -51,6 +51,15 @@ pub(super) struct Shared {
     pub(super) timings: WriterTimings,
 }
 
+/// A channel that the reader has loaded for the bus.
+pub(super) struct Loaded {
+    pub(super) channel: ChannelName,
+    /// Its state, or why it cannot be read.
+    pub(super) view: Result<View, BrokerFailure>,
+    /// The value of `Shared::reopened` before it was loaded.
+    pub(super) reopened: u64,
+}
+
 /// What the log takes on disk, as the writer knows it.
 #[derive(Debug, Default)]
 pub(super) struct Disk {
@@ -232,29 +241,38 @@ impl Shared {
         self.reopened.load(Ordering::SeqCst)
     }
 
-    /// A channel was loaded for the bus, or could not be.
-    pub(super) fn loaded(
-        &self,
-        channel: &ChannelName,
-        found: Result<View, BrokerFailure>,
-        reopened: u64,
-    ) {
+    /// Channels were loaded for the bus, or could not be.
+    pub(super) fn loaded(&self, channels: impl ExactSizeIterator<Item = Loaded>) {
+        if channels.len() == 0 {
+            return;
+        }
         let mut bus = self.hub.bus();
+        for loaded in channels {
+            self.loaded_one(&mut bus, loaded);
+        }
+    }
+
+    fn loaded_one(&self, bus: &mut Bus, loaded: Loaded) {
+        let Loaded {
+            channel,
+            view,
+            reopened,
+        } = loaded;
         if reopened != self.reopened() && self.reads.load(Load::ForBus(channel.clone())) {
             return;
         }
-        if matches!(bus.durable.get(channel), Some(Durable::Open(_))) {
+        if matches!(bus.durable.get(&channel), Some(Durable::Open(_))) {
             // The writer has published in it in the meantime, and has newer information.
             return;
         }
-        match found {
-            Ok(view) => self.open(&mut bus, channel, view),
+        match view {
+            Ok(view) => self.open(bus, &channel, view),
             Err(failure) => {
-                let Some(Durable::Loading(waiting)) = bus.durable.remove(channel) else {
+                let Some(Durable::Loading(waiting)) = bus.durable.remove(&channel) else {
                     return;
                 };
                 for (worker, request) in waiting {
-                    refuse(&mut bus, worker, &request, failure);
+                    refuse(bus, worker, &request, failure);
                 }
             }
         }
