@@ -15,7 +15,7 @@ use super::{
 use crate::lineage::Epochs;
 
 /// For data that is only counted.
-const NOWHERE: Position = Position {
+pub(super) const NOWHERE: Position = Position {
     epoch: Epoch(0),
     offset: 0,
 };

@@ -8,7 +8,8 @@ use std::{
 };
 
 use offhook_engine::{
-    BrokerEvent, BrokerFailure, ChannelName, Publication, ReadStart, StreamState, Trimmed,
+    BrokerEvent, BrokerFailure, ChannelName, Epoch, History, Publication, ReadStart, StreamState,
+    Trimmed,
 };
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
     condition::Condition,
     damage,
     filters::{self, FilterJob, Merges, Progress},
-    loading::load,
+    loading::{NOWHERE, load},
     queue::Job,
     read_queue::{Load, ReadJob, StateJob, Task},
     record::{decode, offset_of},
@@ -213,10 +214,13 @@ impl Reader {
             let Some(rules) = rules.filter(|rules| rules.history.age.is_some()) else {
                 continue;
             };
+            let now_ms = self.shared.hub.bus().now().unix_ms;
+            if has_nothing_old(&store, &channel, &rules.history, now_ms) {
+                continue;
+            }
             let Ok(Some(retained)) = self.find_guarded(&channel) else {
                 continue;
             };
-            let now_ms = self.shared.hub.bus().now().unix_ms;
             if retained.clone().trim(&rules.history, now_ms).is_some() {
                 let retained = Box::new(retained);
                 self.shared
@@ -299,6 +303,28 @@ impl Reader {
         };
         (stream, start, page.publications)
     }
+}
+
+/// Whether a channel's entry and its oldest publication show that none is too old. Most channels have
+/// none, and to load one means to read everything since its entry was saved: hundreds of
+/// publications.
+fn has_nothing_old(
+    store: &Store,
+    channel: &ChannelName,
+    history: &History,
+    now_ms: u64,
+) -> bool {
+    let oldest = catch_unwind(AssertUnwindSafe(|| {
+        let mut saved = Retained::decode(&store.channel(channel).ok()??, Epoch(0))?;
+        if saved.trim(history, now_ms).is_some() {
+            return None;
+        }
+        let record = store.record(saved.id, saved.first()).ok()??;
+        Some(decode(channel, (NOWHERE, NOWHERE), &record)?.time_ms)
+    }));
+    let age = history.age.map_or(u64::MAX, |age| age.as_millis() as u64);
+    let oldest = oldest.ok().flatten();
+    oldest.is_some_and(|time_ms| time_ms >= now_ms.saturating_sub(age))
 }
 
 /// A part that cannot be read.

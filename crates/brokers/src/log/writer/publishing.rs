@@ -14,7 +14,7 @@ impl Writer {
     pub(super) fn stage_publish(
         &mut self,
         group: &mut Group,
-        draft: Draft,
+        draft: Box<Draft>,
     ) -> Result<Outcome, BrokerFailure> {
         let now_ms = self.now_ms;
         let epochs = Arc::clone(&self.epochs);
@@ -93,7 +93,6 @@ impl Writer {
         }
         self.sequence = sequence;
         self.staged += 1;
-        let draft = Box::new(draft);
         Ok(Outcome::Published { draft, place })
     }
 
