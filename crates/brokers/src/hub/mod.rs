@@ -72,7 +72,11 @@ impl Hub {
     }
 
     /// Whether a channel exists, and its rules are as wanted.
-    pub(crate) fn has(&self, channel: &ChannelName, wanted: impl Fn(&ChannelRules) -> bool) -> bool {
+    pub(crate) fn has(
+        &self,
+        channel: &ChannelName,
+        wanted: impl Fn(&ChannelRules) -> bool,
+    ) -> bool {
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
         rules.rules(channel).is_some_and(|rules| wanted(rules))
     }

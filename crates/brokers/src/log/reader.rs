@@ -308,12 +308,7 @@ impl Reader {
 /// Whether a channel's entry and its oldest publication show that none is too old. Most channels have
 /// none, and to load one means to read everything since its entry was saved: hundreds of
 /// publications.
-fn has_nothing_old(
-    store: &Store,
-    channel: &ChannelName,
-    history: &History,
-    now_ms: u64,
-) -> bool {
+fn has_nothing_old(store: &Store, channel: &ChannelName, history: &History, now_ms: u64) -> bool {
     let oldest = catch_unwind(AssertUnwindSafe(|| {
         let mut saved = Retained::decode(&store.channel(channel).ok()??, Epoch(0))?;
         if saved.trim(history, now_ms).is_some() {

@@ -164,7 +164,9 @@ impl Worker {
         now: Now,
     ) {
         match self.try_grant(connection, token, &command, now) {
-            Ok(()) => self.tell(now, |engine| engine.handle_command(connection, id, command, now)),
+            Ok(()) => self.tell(now, |engine| {
+                engine.handle_command(connection, id, command, now)
+            }),
             Err(refusal) => self.refuse_now(connection, id, refusal),
         }
     }

@@ -85,11 +85,7 @@ pub(super) async fn serve_connecting(
 /// Waits until the client has connected; closes the connection if it does not.
 ///
 /// Takes the box, which a caller that emptied it would hold until its own end.
-async fn connect(
-    lease: &Lease,
-    socket: &mut WebSocket,
-    guest: Box<Guest>,
-) -> Option<Connection> {
+async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Box<Guest>) -> Option<Connection> {
     let mut connecting = Connecting::new(socket.sender().into(), *guest);
     // A client that can't be told anything is noticed by receiving from it.
     let _lost = connecting.opened();

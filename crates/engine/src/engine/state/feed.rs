@@ -3,12 +3,8 @@
 use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use crate::{
-    broker::RequestId,
-    position::Position,
-    publication::Publication,
-    rules::ChannelRules,
-    slab::Slot,
-    subscription::Target,
+    broker::RequestId, position::Position, publication::Publication, rules::ChannelRules,
+    slab::Slot, subscription::Target,
 };
 
 use super::{super::recent::Recent, audience::Audiences};
