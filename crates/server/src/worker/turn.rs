@@ -44,14 +44,23 @@ impl Worker {
             self.take_all(mailbox.take()).await;
             // The subscriptions of closed connections end in parts. What the broker has to say in
             // the meantime comes first: a thousand connections may be ending.
-            while self.turn(|engine, _| engine.leave_on()) {
+            while self.leave_on() {
                 yield_now().await;
                 self.take_all(mailbox.take()).await;
             }
         }
     }
 
+    /// Ends some of the subscriptions of closed connections. Returns whether there are more.
+    fn leave_on(self: &Rc<Self>) -> bool {
+        let is_leaving = self.state.borrow().engine.is_leaving();
+        is_leaving && self.turn(|engine, _| engine.leave_on())
+    }
+
     async fn take_all(self: &Rc<Self>, events: Vec<BrokerEvent>) {
+        if events.is_empty() && !self.state.borrow().outboxes.holds_any() {
+            return;
+        }
         let mut events = events.into_iter().peekable();
         loop {
             self.take_events(&mut events);
@@ -91,6 +100,9 @@ impl Worker {
     /// Puts broadcasts into some outboxes. Returns whether some are left.
     pub(super) fn walk(self: &Rc<Self>) -> bool {
         let mut state = self.state.borrow_mut();
+        if !state.outboxes.holds_any() {
+            return false;
+        }
         let more = state.outboxes.walk(DELIVERIES);
         // Connections that are full now are reported, which may cause further deliveries.
         self.carry_out(state);
