@@ -210,6 +210,10 @@ impl Worker {
             Intent::Granted { id, token, command } => {
                 self.with_token(connection, id, &token, command, now);
             }
+            Intent::Permitted { id, command } => {
+                self.tell(|engine| engine.handle_permitted(connection, id, command, now));
+            }
+            Intent::Identify { id, user } => self.identify(connection, id, &user, now),
             Intent::Refuse { id, refusal } => self.refuse(connection, id, refusal, now),
             Intent::Say(message) => {
                 let mut state = self.state.borrow_mut();

@@ -158,6 +158,9 @@ impl Worker {
         } = state;
         match intent {
             Intent::Command { id, command } => engine.handle_command(connection, id, command, now),
+            Intent::Permitted { id, command } => {
+                engine.handle_permitted(connection, id, command, now);
+            }
             Intent::Refuse { id, refusal } => engine.handle_refused(connection, id, refusal, now),
             Intent::Say(message) => outboxes.say(connection, |_, out| out.push(message)),
             Intent::Close { code, reason } => outboxes.close(connection, code, reason),
@@ -166,6 +169,7 @@ impl Worker {
             Intent::Connect(_)
             | Intent::Granted { .. }
             | Intent::Refresh { .. }
+            | Intent::Identify { .. }
             | Intent::Leave => {}
         }
     }

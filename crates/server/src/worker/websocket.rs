@@ -131,22 +131,8 @@ async fn introduction(
     mut connecting: Connecting,
 ) -> Result<Connection, Ended> {
     let mut receiving = Receiving::default();
+    let mut connected = connecting.begin_by_itself(worker)?;
     loop {
-        let received = poll_fn(|cx| {
-            if receiving.is_cut() {
-                return Poll::Ready(Ok(None));
-            }
-            let polled = socket.poll_recv(cx);
-            if polled.is_pending() {
-                receiving.pause(socket, &worker.unfinished, cx);
-            }
-            polled
-        });
-        let Ok(Some(message)) = received.await else {
-            return Err(Ended::Lost);
-        };
-        receiving.message();
-        let mut connected = connecting.receive(worker, incoming(&message))?;
         loop {
             match connected {
                 Connected::NotYet => break,
@@ -161,6 +147,21 @@ async fn introduction(
                 }
             }
         }
+        let received = poll_fn(|cx| {
+            if receiving.is_cut() {
+                return Poll::Ready(Ok(None));
+            }
+            let polled = socket.poll_recv(cx);
+            if polled.is_pending() {
+                receiving.pause(socket, &worker.unfinished, cx);
+            }
+            polled
+        });
+        let Ok(Some(message)) = received.await else {
+            return Err(Ended::Lost);
+        };
+        receiving.message();
+        connected = connecting.receive(worker, incoming(&message))?;
     }
 }
 
