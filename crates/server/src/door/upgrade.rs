@@ -38,7 +38,12 @@ impl Way {
         stream: impl Into<Transport>,
         settings: &Settings,
     ) -> WebSocket {
-        WebSocket::server(stream, self.negotiated, &self.unread, settings)
+        // The dialect was chosen by it; an idle connection does not keep its name.
+        let negotiated = Negotiated {
+            protocol: None,
+            ..self.negotiated
+        };
+        WebSocket::server(stream, negotiated, &self.unread, settings)
     }
 }
 

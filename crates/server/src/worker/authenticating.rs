@@ -195,7 +195,9 @@ impl Worker {
         now: Now,
     ) {
         match self.try_grant(connection, token, &command, now) {
-            Ok(()) => self.tell(|engine| engine.handle_command(connection, id, command, now)),
+            Ok(()) => self.tell(now, |engine| {
+                engine.handle_command(connection, id, command, now)
+            }),
             Err(refusal) => self.refuse_now(connection, id, refusal),
         }
     }
@@ -232,7 +234,7 @@ impl Worker {
         connection: ConnectionId,
         now: Now,
     ) -> Result<Arc<Identity>, Refusal> {
-        let admitted: Result<_, Refusal> = self.tell(|engine| {
+        let admitted: Result<_, Refusal> = self.tell(now, |engine| {
             engine.admit_command(connection, now)?;
             Ok(engine.identity(connection).cloned())
         });

@@ -47,8 +47,9 @@ impl Worker {
     ) -> oneshot::Receiver<CallerReply> {
         let mut state = self.state.borrow_mut();
         let (caller, replied) = state.callers.add();
-        ask(&mut state.engine, caller, now());
-        self.carry_out(state);
+        let now = now();
+        ask(&mut state.engine, caller, now);
+        self.carry_out_at(state, now);
         replied
     }
 
@@ -82,7 +83,7 @@ impl Worker {
                     }
                 }
             }
-            self.carry_out(state);
+            self.carry_out_at(state, now);
         }
         let mut replies = Vec::with_capacity(replied.len());
         for reply in replied {
