@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How the messages of the subscribers and publishers travel.
+/// The transport of the subscribers and publishers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// Over WebSockets.
     #[default]
     WebSocket,
-    /// Over server-sent events, and requests for what is sent.
+    /// Receive by server-sent events, and send by requests.
     Sse,
-    /// Over long polls, and requests for what is sent.
+    /// Receive by long-polling, and send by requests.
     Poll,
 }
 
@@ -66,7 +66,7 @@ pub struct Plan {
     pub length: Duration,
     /// How long clients may take to receive everything after the last fault.
     pub patience: Duration,
-    /// How the clients' messages travel.
+    /// The clients' transport.
     pub transport: Transport,
     /// Determines which faults are injected when. The same seed gives the same faults.
     pub seed: u64,
