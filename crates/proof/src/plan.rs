@@ -64,7 +64,8 @@ pub struct Plan {
     pub rate: f64,
     /// How long faults are injected; longer if each kind was not injected once by then.
     pub length: Duration,
-    /// How long nothing may arrive, after the last fault, before clients that lack something are given up.
+    /// How long, after the last fault, clients that lack messages may receive nothing before they
+    /// are given up.
     pub patience: Duration,
     /// The clients' transport.
     pub transport: Transport,
