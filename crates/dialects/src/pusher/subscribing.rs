@@ -18,7 +18,7 @@ use crate::dialect::{Intent, Payload};
 pub(super) struct Subscription {
     /// The command that asked for it.
     by: CommandId,
-    stage: Stage,
+    progress: Progress,
     cached: Cached,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Subscription {
 ///   └──────── without members ─────────────▲
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum Progress {
     Asked,
     AwaitsMembers,
     Begun,
@@ -48,12 +48,12 @@ enum Cached {
 impl Subscription {
     /// Whether the server has accepted it.
     pub(super) fn has_begun(&self) -> bool {
-        self.stage != Stage::Asked
+        self.progress != Progress::Asked
     }
 
     /// Whether the client has got the list of members.
     pub(super) fn knows_members(&self) -> bool {
-        self.stage == Stage::Begun
+        self.progress == Progress::Begun
     }
 
     /// The channel's last event is being delivered.
@@ -64,7 +64,7 @@ impl Subscription {
     /// The list of members is being delivered. Whether the client is to be told that there is no last
     /// event.
     pub(super) fn members_came(&mut self) -> bool {
-        self.stage = Stage::Begun;
+        self.progress = Progress::Begun;
         let is_missed = self.cached == Cached::Missed;
         if is_missed {
             self.cached = Cached::Settled;
@@ -169,7 +169,7 @@ impl Pusher {
         });
         let subscription = Subscription {
             by: id,
-            stage: Stage::Asked,
+            progress: Progress::Asked,
             cached: match is_cache {
                 true => Cached::Awaited,
                 false => Cached::Settled,
@@ -222,10 +222,10 @@ impl Pusher {
             return out.push(event::subscription_error(&name, refusal));
         }
         if kind_of(&name) == Kind::Presence {
-            subscription.stage = Stage::AwaitsMembers;
+            subscription.progress = Progress::AwaitsMembers;
             return;
         }
-        subscription.stage = Stage::Begun;
+        subscription.progress = Progress::Begun;
         let is_missed = subscription.cached == Cached::Missed;
         if is_missed {
             subscription.cached = Cached::Settled;
@@ -258,7 +258,7 @@ impl Pusher {
         if subscription.cached != Cached::Awaited {
             return;
         }
-        if subscription.stage != Stage::Begun {
+        if subscription.progress != Progress::Begun {
             subscription.cached = Cached::Missed;
             return;
         }
