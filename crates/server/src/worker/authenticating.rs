@@ -34,9 +34,9 @@ impl Worker {
         else {
             return Ok(given);
         };
-        // The handshake was not a connection yet that revoking could have closed.
+        // Revoking could not close the connection, because it was still in its handshake.
         if auth.is_revoked(&handshake.user, Some(*at_ms)) {
-            let detail = "token: that of the handshake was revoked since; connect anew";
+            let detail = "token: the handshake's token has been revoked; open a new connection";
             return Err(unauthenticated(detail));
         }
         if handshake.ends_ms.is_some_and(|ends| ends <= now.unix_ms) {
@@ -114,7 +114,7 @@ fn succeeding(newer: &Identity, before: &Identity, now_ms: u64) -> Identity {
 }
 
 impl Worker {
-    /// The client of a connection presents a newer token of its user.
+    /// Handles a newer token of a connection's user.
     pub(super) fn refresh(
         self: &Rc<Self>,
         connection: ConnectionId,
@@ -154,6 +154,37 @@ impl Worker {
         Ok(())
     }
 
+    /// Assigns a connection to the user that its dialect has authenticated.
+    pub(super) fn identify(
+        self: &Rc<Self>,
+        connection: ConnectionId,
+        id: CommandId,
+        user: &str,
+        now: Now,
+    ) {
+        let before = match self.admit(connection, now) {
+            Ok(before) => before,
+            Err(refusal) => return self.refuse_now(connection, id, refusal),
+        };
+        if !before.user.is_empty() && *before.user != *user {
+            let detail = "the connection's token belongs to another user";
+            return self.refuse_now(connection, id, unauthenticated(detail));
+        }
+        let known = self.shared.auth.known_of(user);
+        let identity = match before.user.is_empty() {
+            true => succeeding(&known, &before, now.unix_ms),
+            false => Identity::clone(&before),
+        };
+        {
+            let mut state = self.state.borrow_mut();
+            state.outboxes.say(connection, |dialect, out| {
+                dialect.refreshed(id, None, out);
+            });
+        }
+        let why = "the user who signed in may not use it";
+        self.exchange_identity(connection, identity, why);
+    }
+
     /// Carries out a command that has a token.
     pub(super) fn with_token(
         self: &Rc<Self>,
@@ -164,7 +195,9 @@ impl Worker {
         now: Now,
     ) {
         match self.try_grant(connection, token, &command, now) {
-            Ok(()) => self.tell(|engine| engine.handle_command(connection, id, command, now)),
+            Ok(()) => self.tell(now, |engine| {
+                engine.handle_command(connection, id, command, now)
+            }),
             Err(refusal) => self.refuse_now(connection, id, refusal),
         }
     }
@@ -201,7 +234,7 @@ impl Worker {
         connection: ConnectionId,
         now: Now,
     ) -> Result<Arc<Identity>, Refusal> {
-        let admitted: Result<_, Refusal> = self.tell(|engine| {
+        let admitted: Result<_, Refusal> = self.tell(now, |engine| {
             engine.admit_command(connection, now)?;
             Ok(engine.identity(connection).cloned())
         });
