@@ -40,6 +40,7 @@ mod reader;
 mod running;
 mod socketio;
 mod spelling;
+mod stomp;
 mod toml_text;
 mod url;
 
@@ -71,6 +72,7 @@ pub use self::problem::{Problem, Problems};
 pub use self::proxies::{Network, Proxies};
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};
 pub use self::socketio::SocketIo;
+pub use self::stomp::Stomp;
 pub use self::url::HttpUrl;
 
 use self::group::group;
@@ -183,6 +185,8 @@ group! {
         mqtt: Mqtt;
         /// Socket.IO v5.
         socketio: SocketIo;
+        /// STOMP 1.0, 1.1 and 1.2.
+        stomp: Stomp;
         /// Resuming without asking the backend again.
         resume: Resume;
         /// What one session may do, and how much the engine may hold. Its `connections` and

@@ -11,3 +11,5 @@ mod native_encode;
 mod socketio;
 mod socketio_packets;
 mod specification;
+mod stomp;
+mod stomp_frames;

@@ -151,6 +151,9 @@ impl Client {
             other @ (Intent::Granted { .. }
             | Intent::Refresh { .. }
             | Intent::Leave
+            | Intent::Consume { .. }
+            | Intent::Settle { .. }
+            | Intent::Quit { .. }
             | Intent::Keep(_)) => self.others.push(other),
         }
     }

@@ -15,6 +15,7 @@ mod orders;
 mod outboxes;
 mod outlet;
 mod polling;
+mod queues;
 mod refilling;
 mod replies;
 mod shared;
@@ -65,6 +66,7 @@ pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::{Errand, Goodbye, Order, Orders};
 use outboxes::Outboxes;
 use polling::AllPolled;
+use queues::Queues;
 pub(crate) use polling::{Polling, Unpolled};
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
@@ -96,6 +98,7 @@ pub(crate) struct Worker {
     unfinished: Unfinished,
     carried: AllCarried,
     polled: AllPolled,
+    queues: Queues,
     /// Tasks that serve a connection.
     connections: Cell<usize>,
     /// Notified when the last of these tasks has ended.
@@ -233,6 +236,7 @@ impl Worker {
             unfinished: Unfinished::default(),
             carried: AllCarried::default(),
             polled: AllPolled::default(),
+            queues: Queues::default(),
             connections: Cell::new(0),
             emptied: Notify::new(),
             anonymous: Arc::new(Identity::stranger()),
