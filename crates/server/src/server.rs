@@ -72,7 +72,7 @@ pub struct Running {
     sealer: Arc<Sealer>,
     auth: Arc<Authenticator>,
     sessions: Sessions,
-    /// The configuration that was taken over last.
+    /// The configuration that was applied last.
     pub(crate) config: AsyncMutex<Config>,
     pub(crate) certificates: Option<Arc<Certificates>>,
     pub(crate) admission: Arc<Admission>,

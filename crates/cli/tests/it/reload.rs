@@ -40,7 +40,7 @@ fn from_page(address: &str, origin: &str) -> String {
 const PAGE: &str = "https://app.example";
 
 #[test]
-fn a_changed_file_is_taken_over_by_sighup_and_the_difference_is_logged() {
+fn sighup_applies_a_changed_file_and_every_changed_setting_is_logged() {
     let before = "listen = \"0\"\nin_memory = true\n";
     let (mut running, address, file) = with_file(before);
     let open = open_connection(&address);
@@ -69,7 +69,7 @@ fn a_mistake_in_the_file_changes_nothing_and_is_named_with_its_line() {
     let after = format!("{before}origins = [\"{PAGE}\"]\n[limits]\ndata_bytes = \"lots\"\n");
     fs::write(&file, after).expect("written");
     running.signal(Signal::HUP);
-    let told = running.error_line_with("was not taken over");
+    let told = running.error_line_with("was not applied");
     assert!(
         told.contains("offhook.toml:5:14") && told.contains("limits.data_bytes"),
         "{told}"
@@ -79,7 +79,7 @@ fn a_mistake_in_the_file_changes_nothing_and_is_named_with_its_line() {
     let after = format!("{before}origins = [\"{PAGE}\"]\n[api]\nkey_files = \"nowhere\"\n");
     fs::write(&file, after).expect("written");
     running.signal(Signal::HUP);
-    let told = running.error_line_with("was not taken over");
+    let told = running.error_line_with("was not applied");
     assert!(told.contains("nowhere"), "{told}");
     assert_eq!(from_page(&address, PAGE), "403");
     // The server is as it was, and takes the next one.
@@ -109,7 +109,7 @@ fn offhook_reload_finds_the_server_and_checks_the_file_first() {
     let id = running.id().to_string();
     assert!(ended.stdout.contains(&id), "{}", ended.stdout);
     let told = running.error_line_with("the configuration was read again");
-    assert!(!told.contains("not taken over"), "{told}");
+    assert!(!told.contains("not applied"), "{told}");
     assert_eq!(from_page(&address, PAGE), "101");
     // By its number.
     assert_eq!(reload(&["--pid", &id]).code, Some(0));

@@ -1,4 +1,4 @@
-//! Another configuration is taken over while the server runs.
+//! Another configuration is applied while the server runs.
 
 use std::{fs, path::Path};
 
@@ -220,7 +220,7 @@ async fn a_configuration_that_cannot_be_used_changes_nothing() {
         caller.refused(to_new.clone()).await["code"],
         "unknown_channel"
     );
-    // The good one is taken over after all of these.
+    // The valid configuration is applied after all of these.
     hall.reload(newer(Some(files))).await.unwrap();
     assert_eq!(caller.ask(to_new).await["type"], "published");
 }
