@@ -18,6 +18,7 @@
 pub mod mqtt;
 pub mod mqtt_connection;
 pub mod socketio;
+pub mod stomp;
 
 use std::io::{self, Read, Write};
 
@@ -175,6 +176,11 @@ mod tests {
     #[test]
     fn a_connection_with_mqtt_says_only_packets_and_nothing_after_its_end() {
         replay("mqtt_connection", super::mqtt_connection::mqtt_connection);
+    }
+
+    #[test]
+    fn a_connection_with_stomp_says_only_frames_and_nothing_after_its_end() {
+        replay("stomp_connection", super::stomp::stomp_connection);
     }
 
     #[test]

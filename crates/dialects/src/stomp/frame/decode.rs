@@ -154,9 +154,8 @@ impl Decoder {
         });
         let mut frame = Frame::new(lines.next().unwrap_or_default());
         let version = match &*frame.command {
-            // 1.2 "Value Encoding". A STOMP frame is not sent by clients of 1.0.
-            "CONNECT" | "CONNECTED" => Version::V10,
-            "STOMP" => Version::V12,
+            // 1.2 "Value Encoding". STOMP stands for CONNECT, and its senders do not escape either.
+            "CONNECT" | "CONNECTED" | "STOMP" => Version::V10,
             _ => self.version.unwrap_or(Version::V10),
         };
         for line in lines {

@@ -23,7 +23,7 @@ impl Encoder {
             bytes,
             version,
             // 1.2 "Value Encoding": not in CONNECT and CONNECTED, to remain compatible with 1.0.
-            has_escapes: !matches!(command, "CONNECT" | "CONNECTED"),
+            has_escapes: !matches!(command, "CONNECT" | "CONNECTED" | "STOMP"),
             has_body: matches!(command, "SEND" | "MESSAGE" | "ERROR"),
         }
     }
