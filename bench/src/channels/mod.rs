@@ -36,7 +36,8 @@ pub(crate) enum Channels {
     OnePort(one_port::OnePort),
     /// One subscriber that does not read among a thousand that do.
     SlowConnection(slow_connection::SlowConnection),
-    /// What one connection's actions cost the others, and costs that grow with channels.
+    /// How long one connection's actions delay the others, and costs that grow with the number of
+    /// channels.
     Stalls(stalls::Stalls),
     /// All of these, as in docs/performance.md; about half an hour.
     #[command(name = "channels")]
@@ -157,7 +158,7 @@ impl Common {
         Ok((servers, skipped))
     }
 
-    /// Beside each server of ours, the same with the other builds.
+    /// Adds the other builds of `offhook` after each of our servers.
     fn with_other_builds(&self, servers: Vec<ChannelServer>) -> Result<Vec<ChannelServer>> {
         let mut all = Vec::new();
         for server in servers {

@@ -132,7 +132,7 @@ pub(crate) enum For {
     Connections,
     /// A subscriber that does not read and catches up later.
     SlowConnection,
-    /// What one connection's actions cost the others.
+    /// How long one connection's actions delay the others.
     Stalls,
 }
 
