@@ -148,11 +148,10 @@ async function shares() {
   for (let n = 0; n < 9; n++) await sender.publish('/queue/shared', String(n));
   const got = [];
   for (let round = 0; round < 3; round++) {
-    for (const messages of inboxes) {
-      const message = await messages.next();
-      got.push(Number(message.body));
-      message.ack();
-    }
+    const messages = [];
+    for (const inbox of inboxes) messages.push(await inbox.next());
+    got.push(...messages.map(({ body }) => Number(body)));
+    for (const message of messages) message.ack();
   }
   assert.deepEqual(got.sort((a, b) => a - b), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
   ok('stompjs: three consumers share a queue, each with one message at a time');

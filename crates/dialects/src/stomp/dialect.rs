@@ -17,6 +17,7 @@ use super::{
     message::{self, payload},
     publishing::{Again, Sending},
     refusals,
+    subscribing::Ending,
     subscription::{Delivered, Subscription, Unacknowledged},
     transactions::Transactions,
 };
@@ -120,8 +121,8 @@ pub(super) enum Purpose {
     Subscribe(u32),
     /// The same one joins the consumers of its queue.
     Consume(u32),
-    /// The end of a subscription, with its receipt, and whether the note changes with it.
-    Unsubscribe(Option<Box<str>>, bool),
+    /// The end of a subscription.
+    Unsubscribe(Ending),
     /// Storing the note, after which these receipts are due.
     Remember(Vec<Box<str>>),
 }
@@ -334,10 +335,7 @@ impl Stomp {
             Purpose::Publish(sending) => self.published(*sending, reply),
             Purpose::Subscribe(number) => self.subscribed(number, reply),
             Purpose::Consume(number) => self.consumes(number, reply),
-            Purpose::Unsubscribe(receipt, changes) => {
-                self.changed |= changes;
-                self.after_note.extend(receipt);
-            }
+            Purpose::Unsubscribe(ending) => self.ended(ending, reply),
             Purpose::Remember(receipts) => self.remembered(receipts, reply),
         }
     }

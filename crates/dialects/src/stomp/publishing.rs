@@ -1,6 +1,8 @@
 //! SEND: messages of the client. A receipt is given once a message is as durable as the server
 //! guarantees.
 
+use std::collections::VecDeque;
+
 use offhook_engine::{Command, ErrorCode, Reply};
 
 use super::{
@@ -8,6 +10,7 @@ use super::{
     dialect::{PUBLISHING, Purpose, Stomp},
     frame::{Frame, Invalid},
     message, refusals,
+    subscribing::Ending,
     transactions::CommitId,
 };
 
@@ -33,6 +36,7 @@ pub(super) enum Again {
     Publish(Sending),
     /// The subscription with this number.
     Subscribe(u32),
+    Unsubscribe(Ending),
 }
 
 /// The value of a header that a frame must have.
@@ -108,13 +112,17 @@ impl Stomp {
 
     /// Repeats what was refused temporarily.
     pub(super) fn try_again(&mut self) {
-        // In order, and before what came later.
-        for again in std::mem::take(&mut self.again).into_iter().rev() {
+        let mut messages = VecDeque::new();
+        for again in std::mem::take(&mut self.again) {
             match again {
-                Again::Publish(sending) => self.outgoing.push_front(sending),
+                Again::Publish(sending) => messages.push_back(sending),
                 Again::Subscribe(number) => self.ask_for(number),
+                Again::Unsubscribe(ending) => self.ask_to_end(ending),
             }
         }
+        // Before those that came later.
+        messages.append(&mut self.outgoing);
+        self.outgoing = messages;
         self.publish_some();
     }
 }

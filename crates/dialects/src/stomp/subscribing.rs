@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use offhook_engine::{
-    Command, ErrorCode, Flow, Refusal, Reply, Retry, Since, Subscribe, SubscriptionId,
+    Command, ErrorCode, Flow, Refusal, Reply, Since, Subscribe, SubscriptionId,
     SubscriptionKey, SubscriptionName,
 };
 
@@ -25,6 +25,14 @@ pub(super) const WINDOW: u16 = 1_024;
 const PREFETCH: u16 = 64;
 /// The longest id of a subscription, and name of a durable one, in bytes. 256: a UUID with a prefix.
 const ID: usize = 256;
+
+/// A subscription that the client has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ending {
+    number: u32,
+    receipt: Option<Box<str>>,
+    was_durable: bool,
+}
 
 impl Stomp {
     pub(super) fn subscribe(&mut self, frame: &Frame) -> Result<(), Invalid> {
@@ -168,9 +176,7 @@ impl Stomp {
     }
 
     fn not_subscribed(&mut self, number: u32, refusal: &Refusal) {
-        if matches!(refusal.code, ErrorCode::RateLimited | ErrorCode::Busy)
-            && refusal.code.retry() == Retry::Later
-        {
+        if is_temporary(refusal) {
             self.again.push_back(Again::Subscribe(number));
             return self.try_again_after(refusal.retry_after);
         }
@@ -181,12 +187,14 @@ impl Stomp {
 
     /// Handles the answer of a queue.
     pub(super) fn consumes(&mut self, number: u32, reply: &Reply) {
-        match reply {
-            Reply::Refused(refusal) if self.subscriptions.contains_key(&number) => {
-                self.not_subscribed(number, refusal);
-            }
-            _ => self.is_live(number),
+        if let Reply::Refused(refusal) = reply
+            && self.subscriptions.contains_key(&number)
+        {
+            let subscription = self.subscriptions.get_mut(&number);
+            let receipt = subscription.and_then(|s| s.receipt.take());
+            return self.fail(&refusals::of_refusal(refusal), receipt.as_deref());
         }
+        self.is_live(number);
     }
 
     fn is_live(&mut self, number: u32) {
@@ -261,11 +269,32 @@ impl Stomp {
             self.give_receipt(receipt);
             return Ok(());
         }
-        let changes = self.forget(number);
-        let subscription = SubscriptionKey::Id(SubscriptionId(number));
-        let purpose = Purpose::Unsubscribe(receipt.map(Into::into), changes);
-        self.ask(Command::Unsubscribe { subscription }, purpose);
+        let was_durable = self.forget(number);
+        self.ask_to_end(Ending {
+            number,
+            receipt: receipt.map(Into::into),
+            was_durable,
+        });
         Ok(())
+    }
+
+    /// Asks the engine to end a subscription.
+    pub(super) fn ask_to_end(&mut self, ending: Ending) {
+        let subscription = SubscriptionKey::Id(SubscriptionId(ending.number));
+        let command = Command::Unsubscribe { subscription };
+        self.ask(command, Purpose::Unsubscribe(ending));
+    }
+
+    pub(super) fn ended(&mut self, ending: Ending, reply: &Reply) {
+        if let Reply::Refused(refusal) = reply
+            && is_temporary(refusal)
+        {
+            self.again.push_back(Again::Unsubscribe(ending));
+            return self.try_again_after(refusal.retry_after);
+        }
+        // Otherwise the engine had no such subscription: it was refused.
+        self.changed |= ending.was_durable;
+        self.after_note.extend(ending.receipt);
     }
 
     /// Removes a subscription. Returns whether it was durable.
@@ -302,6 +331,11 @@ impl Stomp {
         // notice that messages are missing.
         self.fail(&refusals::of_refusal(refusal), None);
     }
+}
+
+/// Whether the same request may succeed soon.
+fn is_temporary(refusal: &Refusal) -> bool {
+    matches!(refusal.code, ErrorCode::RateLimited | ErrorCode::Busy)
 }
 
 fn mode_of(frame: &Frame) -> Result<AckMode, Invalid> {

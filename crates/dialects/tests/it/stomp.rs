@@ -461,6 +461,25 @@ fn messages_refused_for_their_rate_are_published_later_in_order() {
 }
 
 #[test]
+fn an_unsubscribe_refused_for_its_rate_is_repeated_before_its_receipt() {
+    let mut client = Client::of(Version::V12);
+    client.subscribe(subscribe("/topic/a", "auto"));
+    client.send(
+        &Frame::new("UNSUBSCRIBE")
+            .with("id", "s")
+            .with("receipt", "r"),
+    );
+    client.refuse(ErrorCode::RateLimited);
+    assert!(client.frames.is_empty());
+    client.passes(Duration::from_secs(1));
+    assert!(matches!(client.command(), Command::Unsubscribe { .. }));
+    client.answer(Reply::Unsubscribed {
+        subscription: ChannelName::new("a").unwrap().into(),
+    });
+    assert_eq!(client.receipt(), "r");
+}
+
+#[test]
 fn more_messages_than_may_wait_pause_the_client() {
     let mut client = Client::of(Version::V12);
     let many: Vec<u8> = (0..70).flat_map(|_| send("/topic/a").encode(Version::V12)).collect();
@@ -830,9 +849,10 @@ fn over_a_transport_with_pings_a_silent_client_stays() {
     });
     client.send(&Frame::new("CONNECT").with("heart-beat", "10000,10000"));
     client.welcome(false);
-    client.passes(Duration::from_secs(100));
-    assert_eq!(client.closed, None);
-    assert!(client.beats > 5);
+    for _ in 0..10 {
+        client.passes(Duration::from_secs(10));
+    }
+    assert_eq!((client.beats, client.closed), (10, None));
 }
 
 #[test]
@@ -899,21 +919,21 @@ proptest! {
     #[test]
     fn no_bytes_of_a_client_cause_a_panic_and_what_is_said_are_frames(
         pieces in prop::collection::vec(
-            prop_oneof![
-                Just(&b"CONNECT\naccept-version:1.2\nclient-id:a\nheart-beat:1,1\n\n\0"[..]),
-                Just(b"SEND\ndestination:/topic/a\nreceipt:1\n\nx\0"),
-                Just(b"SUBSCRIBE\nid:1\ndestination:/topic/a\nack:client\ndurable:true\n\n\0"),
-                Just(b"SUBSCRIBE\nid:2\ndestination:/queue/a\nack:client\n\n\0"),
-                Just(b"UNSUBSCRIBE\nid:1\n\n\0"),
-                Just(b"BEGIN\ntransaction:t\n\n\0"),
-                Just(b"ACK\nid:abc-1\ntransaction:t\n\n\0"),
-                Just(b"NACK\nid:abc-1\n\n\0"),
-                Just(b"COMMIT\ntransaction:t\nreceipt:2\n\n\0"),
-                Just(b"DISCONNECT\nreceipt:3\n\n\0"),
-                Just(b"\n"),
-                Just(b"SEND\n"),
-                Just(b"\0"),
-            ],
+            prop::sample::select(vec![
+                &b"CONNECT\naccept-version:1.2\nclient-id:a\nheart-beat:1,1\n\n\0"[..],
+                &b"SEND\ndestination:/topic/a\nreceipt:1\n\nx\0"[..],
+                &b"SUBSCRIBE\nid:1\ndestination:/topic/a\nack:client\ndurable:true\n\n\0"[..],
+                &b"SUBSCRIBE\nid:2\ndestination:/queue/a\nack:client\n\n\0"[..],
+                &b"UNSUBSCRIBE\nid:1\n\n\0"[..],
+                &b"BEGIN\ntransaction:t\n\n\0"[..],
+                &b"ACK\nid:abc-1\ntransaction:t\n\n\0"[..],
+                &b"NACK\nid:abc-1\n\n\0"[..],
+                &b"COMMIT\ntransaction:t\nreceipt:2\n\n\0"[..],
+                &b"DISCONNECT\nreceipt:3\n\n\0"[..],
+                &b"\n"[..],
+                &b"SEND\n"[..],
+                &b"\0"[..],
+            ]),
             0..20,
         ),
         noise in prop::collection::vec(any::<u8>(), 0..9),

@@ -1,19 +1,24 @@
 //! STOMP over TCP, TLS and WebSocket against a server with two workers.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::Path};
+use std::{fs, net::SocketAddr, num::NonZeroUsize, path::Path, sync::Arc};
 
 use offhook::{Message, WebSocket};
 use offhook_dialects::stomp::frame::{Decoder, Frame, Version};
 use offhook_engine::{Access, ChannelRules, History, Limits};
 use offhook_server::{
     Config,
-    config::{ChannelRule, Stomp},
+    config::{ChannelRule, Stomp, TlsFiles},
 };
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
+};
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs},
 };
 
 use crate::hall::{Hall, NEVER, config, on_disk};
@@ -55,6 +60,7 @@ struct Client {
 
 enum Transport {
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
     WebSocket(Box<WebSocket>),
 }
 
@@ -105,6 +111,7 @@ impl Client {
         let bytes = frame.encode(Version::V12);
         match &mut self.stream {
             Transport::Tcp(stream) => stream.write_all(&bytes).await.unwrap(),
+            Transport::Tls(stream) => stream.write_all(&bytes).await.unwrap(),
             Transport::WebSocket(socket) => socket.send(bytes).await.unwrap(),
         }
     }
@@ -129,22 +136,22 @@ impl Client {
             if let Some(frame) = self.decoder.next_frame().unwrap() {
                 return Some(frame);
             }
-            match &mut self.stream {
-                Transport::Tcp(stream) => {
-                    let mut bytes = [0; 4096];
-                    let read = timeout(NEVER, stream.read(&mut bytes)).await.unwrap();
-                    match read {
-                        Ok(0) | Err(_) => return None,
-                        Ok(len) => self.decoder.push(&bytes[..len]),
-                    }
-                }
+            let mut bytes = [0; 4096];
+            let read = match &mut self.stream {
+                Transport::Tcp(stream) => timeout(NEVER, stream.read(&mut bytes)).await,
+                Transport::Tls(stream) => timeout(NEVER, stream.read(&mut bytes)).await,
                 Transport::WebSocket(socket) => {
                     match timeout(NEVER, socket.recv()).await.unwrap() {
                         Ok(Some(Message::Text(text))) => self.decoder.push(text.as_bytes()),
                         Ok(Some(Message::Binary(bytes))) => self.decoder.push(&bytes),
                         Ok(None) | Err(_) => return None,
                     }
+                    continue;
                 }
+            };
+            match read.unwrap() {
+                Ok(0) | Err(_) => return None,
+                Ok(len) => self.decoder.push(&bytes[..len]),
             }
         }
     }
@@ -236,6 +243,44 @@ async fn stomp_and_native_clients_exchange_messages_in_one_channel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn stomp_is_spoken_over_tls_with_the_certificate_of_the_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let files = TlsFiles {
+        cert: directory.path().join("cert.pem"),
+        key: directory.path().join("key.pem"),
+        ..TlsFiles::default()
+    };
+    fs::write(&files.cert, own.cert.pem()).unwrap();
+    fs::write(&files.key, own.signing_key.serialize_pem()).unwrap();
+    let mut config = with_stomp(config());
+    config.tls = Some(files);
+    config.stomp.tls_listen = std::mem::take(&mut config.stomp.listen);
+    let hall = Hall::open(config).await;
+
+    let mut roots = RootCertStore::empty();
+    roots.add(own.cert.der().clone()).unwrap();
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = TcpStream::connect(hall.stomp_address()).await.unwrap();
+    let name = "localhost".try_into().unwrap();
+    let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream);
+    let mut client = Client::of(Transport::Tls(Box::new(stream.await.unwrap())));
+    client.connect(&[]).await;
+    client.subscribe("/topic/a", "auto").await;
+    client
+        .send(&frame("SEND", &[("destination", "/topic/a")]).body("hi"))
+        .await;
+    assert_eq!(client.text().await, "hi");
+    client.leave().await;
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_consumers_of_a_queue_share_its_messages() {
     let hall = Hall::open(with_stomp(config())).await;
     let mut consumers = Vec::new();
@@ -258,11 +303,15 @@ async fn the_consumers_of_a_queue_share_its_messages() {
     // Each may have one message: nobody gets a second one before it has acknowledged the first.
     let mut jobs = Vec::new();
     for _ in 0..2 {
+        let mut round = Vec::new();
         for client in &mut consumers {
             let message = client.message().await;
             assert_eq!(message.header("redelivered"), None);
             jobs.push(body(&message));
-            client.settle("ACK", &message).await;
+            round.push(message);
+        }
+        for (client, message) in consumers.iter_mut().zip(&round) {
+            client.settle("ACK", message).await;
         }
     }
     jobs.sort_unstable();
@@ -335,8 +384,10 @@ async fn a_queue_keeps_its_messages_while_nobody_listens_and_over_a_restart() {
     for job in ["1", "3", "4"] {
         let message = consumer.message().await;
         assert_eq!(body(&message), job);
-        let again = (job != "4").then_some("true");
-        assert_eq!(message.header("redelivered"), again, "{job}");
+        // The queue may have received the last one before its consumer had left.
+        if job != "4" {
+            assert_eq!(message.header("redelivered"), Some("true"), "{job}");
+        }
     }
     hall.close().await;
 }
