@@ -5,8 +5,6 @@
 //! Each scenario runs an action on one connection, and meanwhile measures the round trips of another
 //! one, one after another.
 
-use std::io::{ErrorKind, Write as _};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,12 +12,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 use load::process;
-use serde_json::{Value, json};
-use tungstenite::client::IntoClientRequest as _;
-use tungstenite::{Message, WebSocket};
+use serde_json::json;
 
 use super::holders::{Holders, Said};
 use super::servers::ChannelServer;
+use super::session::{PATIENCE, Session};
 use super::{Common, For, print_skipped, ratio};
 use crate::building::Places;
 use crate::results::median;
@@ -42,9 +39,6 @@ const SESSIONS: usize = 100;
 const RETAINED: usize = 1_000_000;
 /// The channels that contain them.
 const RETAINING: usize = 1_000;
-/// Unacknowledged publications at the same time; the server refuses more than 256.
-const AT_ONCE: usize = 200;
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Measure how long one connection's actions delay the others.
 #[derive(Args)]
@@ -85,9 +79,9 @@ const ALL: [Scenario; 6] = [
 ];
 
 /// One figure of a scenario; less is better.
-struct Figure {
-    name: &'static str,
-    value: f64,
+pub(super) struct Figure {
+    pub(super) name: &'static str,
+    pub(super) value: f64,
 }
 
 impl Stalls {
@@ -147,7 +141,7 @@ impl Stalls {
     }
 }
 
-fn print_rows(servers: &[ChannelServer], rounds: &[Vec<Vec<Figure>>]) {
+pub(super) fn print_rows(servers: &[ChannelServer], rounds: &[Vec<Vec<Figure>>]) {
     let names = rounds[0][0].iter().map(|figure| figure.name);
     for (index, name) in names.enumerate() {
         let mut first = None;
@@ -354,91 +348,4 @@ fn beside(port: u16, kind: Kind, action: impl FnOnce() -> Result<()>) -> Result<
         ensure!(!trips.is_empty(), "the prober was not answered at all");
         Ok(Trips(trips))
     })
-}
-
-/// A connection of the native dialect that waits for its answers.
-struct Session {
-    socket: WebSocket<TcpStream>,
-    next: u64,
-}
-
-impl Session {
-    fn open(port: u16) -> Result<Self> {
-        let mut request = format!("ws://127.0.0.1:{port}/ws").into_client_request()?;
-        let protocol = "offhook.v1.json".parse()?;
-        request
-            .headers_mut()
-            .insert("sec-websocket-protocol", protocol);
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let (socket, _) = tungstenite::client(request, stream)?;
-        let mut session = Self { socket, next: 1 };
-        session.ask(&json!({"type":"connect","lineage":true}))?;
-        Ok(session)
-    }
-
-    /// Subscribes to `name/0` and so on.
-    fn subscribe(&mut self, name: &str, count: usize) -> Result<()> {
-        for number in 0..count {
-            self.queue(&json!({"type":"subscribe","channel":format!("{name}/{number}")}))?;
-        }
-        self.flush()?;
-        self.answers(count)
-    }
-
-    /// Publishes `count` messages to the channels with these names, some at a time.
-    fn publish(&mut self, count: usize, name: impl Fn(usize) -> String) -> Result<()> {
-        for first in (0..count).step_by(AT_ONCE) {
-            let some = first..count.min(first + AT_ONCE);
-            for number in some.clone() {
-                let channel = name(number);
-                self.queue(&json!({"type":"publish","channel":channel,"data":"x".repeat(64)}))?;
-            }
-            self.flush()?;
-            self.answers(some.len())?;
-        }
-        Ok(())
-    }
-
-    fn queue(&mut self, message: &Value) -> Result<()> {
-        let mut message = message.clone();
-        message["id"] = self.next.into();
-        self.next += 1;
-        self.socket.write(Message::text(message.to_string()))?;
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        self.socket.flush()?;
-        self.socket.get_mut().flush()?;
-        Ok(())
-    }
-
-    /// The answer to one message.
-    fn ask(&mut self, message: &Value) -> Result<()> {
-        self.queue(message)?;
-        self.flush()?;
-        self.answers(1)
-    }
-
-    /// Waits for `count` answers; none may be an error.
-    fn answers(&mut self, count: usize) -> Result<()> {
-        let mut left = count;
-        while left > 0 {
-            let message = match self.socket.read() {
-                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {
-                    continue;
-                }
-                message => message?,
-            };
-            let Message::Text(text) = message else {
-                continue;
-            };
-            let answer: Value = serde_json::from_str(&text)?;
-            ensure!(answer["type"] != "error", "{answer}");
-            left -= usize::from(answer.get("id").is_some());
-        }
-        Ok(())
-    }
 }

@@ -78,8 +78,8 @@ Examples:
 Exit codes: 0 nothing was lost, repeated or reordered; 1 something was, or it could not be run to its
 end, and the server's data are kept; 2 mistakes in flags.";
 
-/// How long clients may take at the end: longer than the longest delay between connection attempts
-/// plus the time to read a minute of messages.
+/// How long nothing may arrive at the end before the proof gives up: longer than the longest delay
+/// between connection attempts.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Prove {
