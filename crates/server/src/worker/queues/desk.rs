@@ -43,7 +43,7 @@ struct Seat {
     has: Messages,
 }
 
-const fn key(place: Position) -> (u64, u64) {
+pub(super) const fn key(place: Position) -> (u64, u64) {
     (place.offset, place.epoch.0)
 }
 
@@ -94,6 +94,12 @@ impl Desk {
                 false
             }
         }
+    }
+
+    /// Messages that wait and were delivered before, and how often.
+    pub(super) fn delivered(&self) -> impl Iterator<Item = (Position, u16)> {
+        let delivered = self.waiting.values().filter(|message| message.earlier > 0);
+        delivered.map(|message| (message.place, message.earlier))
     }
 
     /// The consumers that there are.

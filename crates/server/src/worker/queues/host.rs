@@ -23,6 +23,7 @@ use offhook_engine::{
 
 use super::{
     FromQueue, ToQueue,
+    counts::Counts,
     desk::{Desk, Queued},
 };
 use crate::worker::{
@@ -35,6 +36,7 @@ use crate::worker::{
 pub(super) struct Counter {
     pub(super) queue: ChannelName,
     pub(super) desk: Rc<RefCell<Desk>>,
+    pub(super) counts: Rc<Counts>,
     pub(super) orders: Arc<Orders>,
     /// The worker that hosts the queue.
     pub(super) worker: u16,
@@ -116,7 +118,7 @@ impl Dialect for Host {
             let message = Queued {
                 publication: Arc::clone(publication),
                 place: recipient.place,
-                earlier: recipient.redelivered,
+                earlier: self.0.counts.of(recipient.place, recipient.redelivered),
             };
             self.0.desk.borrow_mut().add(message);
             self.0.deal();

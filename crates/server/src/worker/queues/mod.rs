@@ -10,6 +10,7 @@
 //!                                                             engine ── Host::head ──┘
 //! ```
 
+mod counts;
 mod desk;
 mod host;
 
@@ -22,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use offhook_dialects::Intent;
 use offhook_engine::{
     Arrival, ChannelName, Command, CommandId, ConnectionId, Notice, Position, Refusal, Reply,
@@ -30,6 +32,7 @@ use offhook_engine::{
 use tokio::task::spawn_local;
 
 use self::{
+    counts::Counts,
     desk::{Consumer, Desk, Queued},
     host::{Counter, Host, NoTransport, Unencoded},
 };
@@ -372,9 +375,12 @@ impl Worker {
         queue: &ChannelName,
         kept: Option<SessionSnapshot>,
     ) -> Result<(Counter, ConnectionId), Refusal> {
+        let note = kept.as_ref().map(|kept| kept.note.clone());
+        let counts = Counts::read(&note.unwrap_or_default());
         let counter = Counter {
             queue: queue.clone(),
             desk: Rc::new(RefCell::new(Desk::default())),
+            counts: Rc::new(counts),
             orders: Arc::clone(&self.shared.orders),
             worker: self.number,
         };
@@ -402,6 +408,14 @@ impl Worker {
         state
             .outboxes
             .add(connection, outlet, speaker, None, now_s);
+        if counter.counts.are_known() {
+            // They do not hold any more after a crash.
+            let note = Bytes::new();
+            let forget = Command::Remember { note };
+            state
+                .engine
+                .handle_command(connection, CommandId(0), forget, now);
+        }
         // A session that is continued has the subscription. Its consumers have the permission.
         state
             .engine
@@ -416,7 +430,13 @@ impl Worker {
         let Some(Hosted::Open(open)) = hosted else {
             return;
         };
+        let delivered = Counts::note(open.counter.desk.borrow().delivered());
+        let note = Bytes::from(delivered);
         let mut state = self.state.borrow_mut();
+        let remember = Command::Remember { note };
+        state
+            .engine
+            .handle_command(open.connection, CommandId(0), remember, now());
         state.outboxes.remove(open.connection);
         state.engine.handle_connection_lost(open.connection);
         self.carry_out(state);
