@@ -17,6 +17,7 @@
 
 pub mod mqtt;
 pub mod mqtt_connection;
+pub mod pusher;
 pub mod socketio;
 pub mod stomp;
 
@@ -181,6 +182,11 @@ mod tests {
     #[test]
     fn a_connection_with_stomp_says_only_frames_and_nothing_after_its_end() {
         replay("stomp_connection", super::stomp::stomp_connection);
+    }
+
+    #[test]
+    fn a_connection_with_pusher_says_only_its_messages_and_nothing_after_its_end() {
+        replay("pusher_connection", super::pusher::pusher_connection);
     }
 
     #[test]

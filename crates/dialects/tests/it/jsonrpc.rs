@@ -64,7 +64,9 @@ impl Client {
                 }
                 Intent::Refuse { id, refusal } => self.refused.push((id, refusal)),
                 Intent::Say(message) => self.hear(vec![message]),
-                Intent::Leave
+                Intent::Permitted { .. }
+                | Intent::Identify { .. }
+                | Intent::Leave
                 | Intent::Keep(_)
                 | Intent::Consume { .. }
                 | Intent::Settle { .. }
