@@ -28,7 +28,11 @@ pub(super) fn text(loaded: &Loaded, running: &Running, dev_key: Option<&str>) ->
     }
     for (name, addresses, plain) in [
         ("mqtt", running.mqtt_addresses(), config.mqtt.listen.len()),
-        ("stomp", running.stomp_addresses(), config.stomp.listen.len()),
+        (
+            "stomp",
+            running.stomp_addresses(),
+            config.stomp.listen.len(),
+        ),
     ] {
         for (n, address) in addresses.iter().enumerate() {
             let tls = if n < plain { "" } else { "s" };

@@ -102,7 +102,10 @@ impl Stomp {
 
     /// A message was refused: a queue gives it to any consumer, and a topic to the same subscription.
     fn deliver_again(&mut self, number: u32, message: Delivered) {
-        let is_queue = self.subscriptions.get(&number).is_some_and(|s| s.is_queue());
+        let is_queue = self
+            .subscriptions
+            .get(&number)
+            .is_some_and(|s| s.is_queue());
         if is_queue {
             return self.queue.push_back(Intent::Settle {
                 subscription: SubscriptionId(number),

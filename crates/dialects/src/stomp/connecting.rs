@@ -54,10 +54,7 @@ impl Stomp {
         }
         let id = frame.header("client-id").unwrap_or_default();
         if id.len() > CLIENT_ID {
-            let detail = format!(
-                "client-id: {} bytes; the limit is {CLIENT_ID}",
-                id.len()
-            );
+            let detail = format!("client-id: {} bytes; the limit is {CLIENT_ID}", id.len());
             return Err(Invalid::new("bad header", detail));
         }
         self.client.has_name = !id.is_empty();
@@ -91,7 +88,8 @@ impl Stomp {
         let both = both.and_then(|(can, wants)| Some((millis(can)?, millis(wants)?)));
         let Some((can, wants)) = both else {
             let shown: String = given.chars().take(40).collect();
-            let detail = format!("heart-beat: expected two numbers like 10000,10000, found {shown:?}");
+            let detail =
+                format!("heart-beat: expected two numbers like 10000,10000, found {shown:?}");
             return Err(Invalid::new("bad header", detail));
         };
         let ours = self.settings.heart_beat;

@@ -129,7 +129,16 @@ mod tests {
 
     #[test]
     fn other_destinations_are_refused() {
-        for text in ["", "a", "/a", "/topic", "/topic/", "/queue/", "/topic/a*", "/exchange/a"] {
+        for text in [
+            "",
+            "a",
+            "/a",
+            "/topic",
+            "/topic/",
+            "/queue/",
+            "/topic/a*",
+            "/exchange/a",
+        ] {
             let refused = Destination::new(text).unwrap_err();
             assert_eq!(refused.message, "bad destination", "{text}");
         }

@@ -33,9 +33,8 @@ impl Stomp {
         };
         subscription.stage = Stage::Detached;
         self.ids.remove(&subscription.id);
-        let ours = |_: &u64, known: &mut super::subscription::Unacknowledged| {
-            known.subscription == number
-        };
+        let ours =
+            |_: &u64, known: &mut super::subscription::Unacknowledged| known.subscription == number;
         for (_, known) in self.unacknowledged.extract_if(.., ours) {
             let earlier = known.message.earlier.saturating_add(1);
             subscription.held.push_back(Delivered {

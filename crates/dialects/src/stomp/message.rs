@@ -1,9 +1,7 @@
 //! Converts messages to publications and back. The headers of a message become the publication's
 //! tags.
 
-use offhook_engine::{
-    Format, Key, MAX_TAG_TEXT, MAX_TAGS, PresenceChange, Publication, Tags,
-};
+use offhook_engine::{Format, Key, MAX_TAG_TEXT, MAX_TAGS, PresenceChange, Publication, Tags};
 
 use super::{
     destination::topic_of,
@@ -19,7 +17,13 @@ const CONTENT_TYPE: &str = "content-type";
 const KEY: &str = "idempotency-key";
 
 /// Headers of a SEND that are not part of the message.
-const OF_SEND: &[&str] = &["destination", "content-length", "transaction", "receipt", KEY];
+const OF_SEND: &[&str] = &[
+    "destination",
+    "content-length",
+    "transaction",
+    "receipt",
+    KEY,
+];
 
 /// Headers that the server sets in a MESSAGE. A tag with such a name is prefixed with `~`.
 const OF_MESSAGE: &[&str] = &[
@@ -117,7 +121,10 @@ pub(super) fn encode(
     frame.header("destination", envelope.destination);
     if envelope.earlier > 0 {
         frame.header("redelivered", "true");
-        frame.header("deliveries", &envelope.earlier.saturating_add(1).to_string());
+        frame.header(
+            "deliveries",
+            &envelope.earlier.saturating_add(1).to_string(),
+        );
     }
     let content_type = publication.tags.get(CONTENT_TYPE);
     let by_format = match publication.format {
@@ -270,7 +277,9 @@ mod tests {
 
     #[test]
     fn more_headers_than_tags_are_refused() {
-        let many = (0..17).fold(Frame::new("SEND"), |frame, n| frame.with(&n.to_string(), ""));
+        let many = (0..17).fold(Frame::new("SEND"), |frame, n| {
+            frame.with(&n.to_string(), "")
+        });
         assert_eq!(content(&many).unwrap_err().message, "bad header");
     }
 

@@ -78,7 +78,10 @@ mod tests {
 
     #[test]
     fn durable_subscriptions_can_be_restored_from_a_note() {
-        let note = write(9, [(3, "a", "/topic/x"), (7, "b\n", "/topic/y/+")].into_iter());
+        let note = write(
+            9,
+            [(3, "a", "/topic/x"), (7, "b\n", "/topic/y/+")].into_iter(),
+        );
         let (next, all) = read(&note).unwrap();
         assert_eq!(next, 9);
         let all: Vec<_> = all

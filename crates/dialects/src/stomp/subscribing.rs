@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use offhook_engine::{
-    Command, ErrorCode, Flow, Refusal, Reply, Since, Subscribe, SubscriptionId,
-    SubscriptionKey, SubscriptionName,
+    Command, ErrorCode, Flow, Refusal, Reply, Since, Subscribe, SubscriptionId, SubscriptionKey,
+    SubscriptionName,
 };
 
 use super::{

@@ -407,14 +407,22 @@ fn a_refused_client_gets_an_error() {
     client.stomp.refused(Some(CommandId(0)), &refusal, &mut out);
     client.hear(out);
     client.poll();
-    assert_eq!(client.error(), ("bad_token".to_owned(), "it has expired".to_owned()));
+    assert_eq!(
+        client.error(),
+        ("bad_token".to_owned(), "it has expired".to_owned())
+    );
     assert_eq!(client.closed, Some(1008));
 }
 
 #[test]
 fn a_message_is_published_with_its_headers_and_confirmed_once_it_is_durable() {
     let mut client = Client::of(Version::V12);
-    client.send(&send("/topic/a").with("x", "y").with("receipt", "r").body("{\"n\":1}"));
+    client.send(
+        &send("/topic/a")
+            .with("x", "y")
+            .with("receipt", "r")
+            .body("{\"n\":1}"),
+    );
     let Command::Publish {
         channel,
         format,
@@ -455,7 +463,10 @@ fn messages_refused_for_their_rate_are_published_later_in_order() {
     client.passes(Duration::from_secs(1));
     client.answer(PUBLISHED);
     client.answer(PUBLISHED);
-    let receipts = client.frames.iter().map(|frame| frame.header("receipt-id").unwrap());
+    let receipts = client
+        .frames
+        .iter()
+        .map(|frame| frame.header("receipt-id").unwrap());
     assert_eq!(receipts.collect::<Vec<_>>(), ["1", "2"]);
     assert_eq!(client.stomp.readiness(), Readiness::Ready);
 }
@@ -482,7 +493,9 @@ fn an_unsubscribe_refused_for_its_rate_is_repeated_before_its_receipt() {
 #[test]
 fn more_messages_than_may_wait_pause_the_client() {
     let mut client = Client::of(Version::V12);
-    let many: Vec<u8> = (0..70).flat_map(|_| send("/topic/a").encode(Version::V12)).collect();
+    let many: Vec<u8> = (0..70)
+        .flat_map(|_| send("/topic/a").encode(Version::V12))
+        .collect();
     client.send_bytes(&many);
     assert_eq!(client.asked.len(), 64);
     assert_eq!(client.stomp.readiness(), Readiness::Waits);
@@ -545,7 +558,9 @@ fn an_ack_is_cumulative_in_the_mode_client_and_not_in_client_individual() {
     for (mode, done) in [("client", vec![1, 2]), ("client-individual", vec![2])] {
         let mut client = Client::of(Version::V12);
         let id = client.subscribe(subscribe("/topic/a", mode));
-        let messages: Vec<_> = (1..=3).map(|n| client.deliver(id, "a", n).unwrap()).collect();
+        let messages: Vec<_> = (1..=3)
+            .map(|n| client.deliver(id, "a", n).unwrap())
+            .collect();
         client.send(&ack("ACK", &messages[1]));
         assert_eq!(client.done(), done, "{mode}");
         // A second time changes nothing.
@@ -683,7 +698,9 @@ fn transactions_that_are_never_committed_are_limited() {
     assert_eq!(client.error().0, "too large");
     let mut client = Client::of(Version::V12);
     client.send(&Frame::new("BEGIN").with("transaction", "t"));
-    let large = send("/topic/b").with("transaction", "t").body(vec![b'x'; 60_000]);
+    let large = send("/topic/b")
+        .with("transaction", "t")
+        .body(vec![b'x'; 60_000]);
     for _ in 0..18 {
         client.send(&large);
     }
@@ -720,10 +737,18 @@ fn a_durable_subscription_ends_only_when_its_client_says_so() {
     assert!(client.asked.is_empty());
     assert_eq!(client.deliver(id, "a", 2), None);
     client.send(&durable);
-    let earlier: Vec<_> = client.frames.iter().map(|m| m.header("deliveries")).collect();
+    let earlier: Vec<_> = client
+        .frames
+        .iter()
+        .map(|m| m.header("deliveries"))
+        .collect();
     assert_eq!(earlier, [Some("2"), None]);
     client.frames.clear();
-    client.send(&Frame::new("UNSUBSCRIBE").with("id", "s").with("durable", "true"));
+    client.send(
+        &Frame::new("UNSUBSCRIBE")
+            .with("id", "s")
+            .with("durable", "true"),
+    );
     assert!(matches!(client.command(), Command::Unsubscribe { .. }));
     client.answer(Reply::Unsubscribed {
         subscription: ChannelName::new("a").unwrap().into(),
@@ -775,7 +800,9 @@ fn the_unacknowledged_messages_of_a_connection_are_limited() {
 #[test]
 fn a_subscription_may_start_from_a_position_and_be_told_of_gaps() {
     let mut client = Client::of(Version::V12);
-    let frame = subscribe("/topic/a", "auto").with("since", "1.7").with("gaps", "true");
+    let frame = subscribe("/topic/a", "auto")
+        .with("since", "1.7")
+        .with("gaps", "true");
     client.send(&frame);
     let Command::Subscribe(wish) = client.command() else {
         panic!("{:?}", client.asked);
@@ -806,7 +833,10 @@ fn the_receipt_of_a_disconnect_follows_everything_before_it() {
     client.send(&Frame::new("DISCONNECT").with("receipt", "2"));
     assert_eq!(client.closed, None);
     client.answer(PUBLISHED);
-    let receipts = client.frames.iter().map(|frame| frame.header("receipt-id").unwrap());
+    let receipts = client
+        .frames
+        .iter()
+        .map(|frame| frame.header("receipt-id").unwrap());
     assert_eq!(receipts.collect::<Vec<_>>(), ["1", "2"]);
     assert_eq!(client.closed, Some(1000));
     assert_eq!(client.others, [Intent::Leave]);
@@ -864,12 +894,21 @@ fn a_violation_of_the_protocol_is_an_error_and_then_the_end() {
         (frame("ACK").body("x"), "malformed frame"),
         (frame("SEND"), "missing header"),
         (send("a"), "bad destination"),
-        (send("/topic/a").with("transaction", "t"), "unknown transaction"),
+        (
+            send("/topic/a").with("transaction", "t"),
+            "unknown transaction",
+        ),
         (frame("ACK"), "missing header"),
-        (frame("COMMIT").with("transaction", "t"), "unknown transaction"),
+        (
+            frame("COMMIT").with("transaction", "t"),
+            "unknown transaction",
+        ),
         (frame("UNSUBSCRIBE").with("id", "x"), "not subscribed"),
         (subscribe("/topic/a", "sometimes"), "bad header"),
-        (subscribe("/topic/a", "auto").with("since", "x"), "bad header"),
+        (
+            subscribe("/topic/a", "auto").with("since", "x"),
+            "bad header",
+        ),
     ] {
         let mut client = Client::of(Version::V12);
         client.send(&sent.clone().with("receipt", "r"));
@@ -900,7 +939,10 @@ fn a_subscription_that_the_server_ends_ends_the_connection() {
         },
         refusal: Refusal::new(ErrorCode::Forbidden, "no more"),
     });
-    assert_eq!(client.error(), ("forbidden".to_owned(), "no more".to_owned()));
+    assert_eq!(
+        client.error(),
+        ("forbidden".to_owned(), "no more".to_owned())
+    );
 }
 
 #[test]

@@ -18,7 +18,12 @@ fn all(bytes: &[u8], version: Version) -> Result<Vec<Frame>, Invalid> {
     while let Some(frame) = decoder.next_frame()? {
         frames.push(frame);
     }
-    assert_eq!(decoder.buffered(), 0, "{:?}", String::from_utf8_lossy(bytes));
+    assert_eq!(
+        decoder.buffered(),
+        0,
+        "{:?}",
+        String::from_utf8_lossy(bytes)
+    );
     Ok(frames)
 }
 
@@ -91,9 +96,18 @@ fn an_error_says_what_is_wrong() {
         (&b"SEND\0"[..], "a NUL precedes the empty line"),
         (b"SEND\na\n\n\0", "the header \"a\" has no colon"),
         (b"SEND\na:\xff\n\n\0", "not UTF-8"),
-        (b"SEND\ncontent-length:x\n\n\0", "expected a number of bytes"),
-        (b"SEND\ncontent-length:-1\n\n\0", "expected a number of bytes"),
-        (b"SEND\ncontent-length:1\n\nab\0", "no NUL follows the 1 bytes"),
+        (
+            b"SEND\ncontent-length:x\n\n\0",
+            "expected a number of bytes",
+        ),
+        (
+            b"SEND\ncontent-length:-1\n\n\0",
+            "expected a number of bytes",
+        ),
+        (
+            b"SEND\ncontent-length:1\n\nab\0",
+            "no NUL follows the 1 bytes",
+        ),
         (b"SEND\ncontent-length:65537\n\n", "exceeds 65536 bytes"),
         (
             b"SEND\ncontent-length:99999999999999999999999\n\n",

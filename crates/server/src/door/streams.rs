@@ -5,7 +5,10 @@ use std::{io, net::SocketAddr, rc::Rc, time::Instant};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{Door, Place, Stream, Streamed, proxied, routes::{Beats, speak_mqtt, speak_stomp}};
+use super::{
+    Door, Place, Stream, Streamed, proxied,
+    routes::{Beats, speak_mqtt, speak_stomp},
+};
 use crate::refused::Client;
 use crate::worker::{Approach, Guest, Pressure, Worker};
 
@@ -65,9 +68,10 @@ pub(super) async fn receive(
                     Door::Tcp(Streamed::Stomp) | Door::Tls(Streamed::Stomp) => {
                         speak_stomp(&worker.shared.config, Beats::Enforced)
                     }
-                    Door::Tcp(Streamed::Mqtt) | Door::Tls(Streamed::Mqtt) | Door::Http | Door::Admin => {
-                        speak_mqtt(&worker.shared.config)
-                    }
+                    Door::Tcp(Streamed::Mqtt)
+                    | Door::Tls(Streamed::Mqtt)
+                    | Door::Http
+                    | Door::Admin => speak_mqtt(&worker.shared.config),
                 },
                 identity: None,
                 peer: Some(place.peer()),

@@ -278,10 +278,9 @@ impl Connecting {
                     continue;
                 }
                 Intent::Consume { id, .. } => (Some(id), bad("send connect first")),
-                Intent::Leave
-                | Intent::Keep(_)
-                | Intent::Settle { .. }
-                | Intent::Quit { .. } => return Err(Ended::Lost),
+                Intent::Leave | Intent::Keep(_) | Intent::Settle { .. } | Intent::Quit { .. } => {
+                    return Err(Ended::Lost);
+                }
                 Intent::Close { code, reason } => {
                     return Err(Ended::Close(CloseCode::new(code), reason));
                 }

@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use offhook_engine::{
-    ChannelName, CloseReason, ConnectionId, Format, Notice, Refusal, SessionId, Subscribe, SubscriptionKey,
-    Verdict, VerdictId, Whom,
+    ChannelName, CloseReason, ConnectionId, Format, Notice, Refusal, SessionId, Subscribe,
+    SubscriptionKey, Verdict, VerdictId, Whom,
 };
 use tokio::sync::{Notify, oneshot};
 

@@ -177,7 +177,11 @@ impl Client {
     async fn subscribe_as(&mut self, destination: &str, ack: &str, headers: &[(&str, &str)]) {
         let subscribe = frame(
             "SUBSCRIBE",
-            &[("id", destination), ("destination", destination), ("ack", ack)],
+            &[
+                ("id", destination),
+                ("destination", destination),
+                ("ack", ack),
+            ],
         );
         let headers = headers.iter();
         let subscribe = headers.fold(subscribe, |frame, (name, value)| frame.with(name, value));

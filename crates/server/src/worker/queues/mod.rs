@@ -37,11 +37,7 @@ use self::{
     host::{Counter, Host, NoTransport, Unencoded},
 };
 use super::{
-    Lease, Order, Speaker, Worker,
-    naming::session_of,
-    now,
-    outboxes::Outboxes,
-    outlet::Outlet,
+    Lease, Order, Speaker, Worker, naming::session_of, now, outboxes::Outboxes, outlet::Outlet,
 };
 
 /// The user in the names of queues' sessions. No user has such a name.
@@ -122,7 +118,9 @@ impl Worker {
 
     fn tell_queue(&self, queue: ChannelName, what: ToQueue) {
         let worker = self.host_of(&queue);
-        self.shared.orders.give(worker, Order::ToQueue { queue, what });
+        self.shared
+            .orders
+            .give(worker, Order::ToQueue { queue, what });
     }
 
     fn consumer(&self, connection: ConnectionId, subscription: SubscriptionId) -> Consumer {
@@ -405,9 +403,7 @@ impl Worker {
         let outlet = Outlet::Other(Rc::new(NoTransport));
         let speaker = Speaker::Other(Box::new(Box::new(Host(counter.clone()))));
         let now_s = self.seconds();
-        state
-            .outboxes
-            .add(connection, outlet, speaker, None, now_s);
+        state.outboxes.add(connection, outlet, speaker, None, now_s);
         if counter.counts.are_known() {
             // They do not hold any more after a crash.
             let note = Bytes::new();
