@@ -9,7 +9,7 @@ use super::{
     dialect::Stomp,
     frame::Frame,
     message::{self, Envelope},
-    subscription::{AckMode, Delivered, Stage, Unacknowledged},
+    subscription::{AckMode, Delivered, SubscriptionState, Unacknowledged},
 };
 use crate::dialect::Payload;
 
@@ -18,7 +18,7 @@ impl Stomp {
     /// if it is delivered later.
     pub(super) fn deliver(&mut self, number: u32, message: Delivered) -> Option<Payload> {
         let subscription = self.subscriptions.get_mut(&number)?;
-        if subscription.stage == Stage::Detached {
+        if subscription.stage == SubscriptionState::Detached {
             subscription.held.push_back(message);
             return None;
         }
@@ -80,7 +80,7 @@ impl Stomp {
         let Some(subscription) = self.subscriptions.get(&number) else {
             return;
         };
-        if !subscription.wants_gaps || subscription.stage == Stage::Detached {
+        if !subscription.wants_gaps || subscription.stage == SubscriptionState::Detached {
             return;
         }
         let destination = match (channel, name.target.channel()) {

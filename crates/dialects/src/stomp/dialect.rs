@@ -7,12 +7,13 @@ use std::{
 };
 
 use offhook_engine::{
-    CloseReason, Command, CommandId, ErrorCode, Notice, Position, Publication, Refusal, Reply,
+    CloseReason, Command, CommandId, Notice, Position, Publication, Refusal, Reply,
     SubscriptionId,
 };
 
 use super::{
     connecting::Client,
+    ending::error,
     frame::{Decoder, Frame, Invalid, Version, escaped},
     message::{self, payload},
     publishing::{Again, Sending},
@@ -60,7 +61,7 @@ pub struct Stomp {
     pub(super) settings: Settings,
     pub(super) decoder: Decoder,
     /// Whether the decoder may hold a complete frame.
-    may_hold: bool,
+    pub(super) may_hold: bool,
     pub(super) phase: Phase,
     pub(super) client: Client,
     /// Whether the session outlives the connection.
@@ -93,7 +94,7 @@ pub struct Stomp {
     /// Receipts that are due once the note is stored.
     pub(super) after_note: Vec<Box<str>>,
     /// The receipt of the DISCONNECT.
-    leaving: Option<Box<str>>,
+    pub(super) leaving: Option<Box<str>>,
     /// When something was last received.
     pub(super) seen: Option<Instant>,
     /// The time of the last call that has one.
@@ -279,53 +280,6 @@ impl Stomp {
         }
     }
 
-    /// Ends a connection that was disconnected once everything before is answered: the RECEIPT
-    /// proves that (1.2 "Connection Lingering").
-    fn leave(&mut self) {
-        let is_done = self.pending.is_empty() && self.outgoing.is_empty() && self.again.is_empty();
-        if self.phase != Phase::Leaving || !is_done {
-            return;
-        }
-        let receipt = self.leaving.take();
-        self.give_receipt(receipt.as_deref());
-        self.end(1000, "the client disconnected");
-    }
-
-    /// Sends an ERROR and ends the connection (1.2 "ERROR").
-    pub(super) fn fail(&mut self, invalid: &Invalid, receipt: Option<&str>) {
-        if self.phase == Phase::Ended {
-            return;
-        }
-        if matches!(self.phase, Phase::Open | Phase::Leaving) {
-            // Counted and logged like every other refusal.
-            let refusal = Refusal::new(ErrorCode::BadRequest, invalid.detail.clone());
-            self.queue.push_back(Intent::Refuse { id: None, refusal });
-        }
-        self.say_error(invalid, receipt);
-        self.end(invalid.code, invalid.message);
-    }
-
-    fn say_error(&mut self, invalid: &Invalid, receipt: Option<&str>) {
-        let error = error(invalid.message, &invalid.detail, receipt);
-        self.say(&error);
-    }
-
-    pub(super) fn end(&mut self, code: u16, reason: &'static str) {
-        self.end_silently();
-        self.queue.push_back(Intent::Close { code, reason });
-    }
-
-    fn end_silently(&mut self) {
-        self.phase = Phase::Ended;
-        self.decoder.clear();
-        self.may_hold = false;
-        self.outgoing.clear();
-        self.again.clear();
-        self.unacknowledged.clear();
-        self.transactions = Transactions::default();
-        (self.beat_at, self.look_at, self.again_at) = (None, None, None);
-    }
-
     /// Handles the engine's answer to a command.
     fn answered(&mut self, purpose: Purpose, reply: &Reply) {
         if self.phase == Phase::Ended {
@@ -339,18 +293,6 @@ impl Stomp {
             Purpose::Remember(receipts) => self.remembered(receipts, reply),
         }
     }
-}
-
-/// An ERROR.
-fn error(message: &str, detail: &str, receipt: Option<&str>) -> Frame {
-    let frame = Frame::new("ERROR").with("message", message);
-    let frame = match receipt {
-        Some(receipt) => frame.with("receipt-id", receipt),
-        None => frame,
-    };
-    frame
-        .with("content-type", "text/plain;charset=utf-8")
-        .body(detail.to_owned())
 }
 
 impl Dialect for Stomp {

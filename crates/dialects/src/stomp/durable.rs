@@ -6,7 +6,7 @@ use super::{
     dialect::{Purpose, Stomp},
     frame::Invalid,
     note,
-    subscription::{Delivered, Stage},
+    subscription::{Delivered, SubscriptionState},
 };
 use bytes::Bytes;
 
@@ -31,7 +31,7 @@ impl Stomp {
         let Some(subscription) = self.subscriptions.get_mut(&number) else {
             return;
         };
-        subscription.stage = Stage::Detached;
+        subscription.stage = SubscriptionState::Detached;
         self.ids.remove(&subscription.id);
         let ours =
             |_: &u64, known: &mut super::subscription::Unacknowledged| known.subscription == number;
@@ -56,7 +56,7 @@ impl Stomp {
         let durable = self.durable.iter().filter_map(|(name, number)| {
             let subscription = self.subscriptions.get(number)?;
             // One that the engine has not confirmed has no position to continue from.
-            let is_made = subscription.stage != Stage::Asked;
+            let is_made = subscription.stage != SubscriptionState::Asked;
             is_made.then(|| (*number, &**name, subscription.destination.text()))
         });
         let durable: Vec<_> = durable.collect();

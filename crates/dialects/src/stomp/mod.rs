@@ -15,6 +15,7 @@ mod delivering;
 mod destination;
 mod dialect;
 mod durable;
+mod ending;
 pub mod frame;
 mod message;
 mod note;

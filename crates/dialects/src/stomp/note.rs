@@ -7,7 +7,7 @@ use offhook_engine::Since;
 
 use super::{
     destination::Destination,
-    subscription::{AckMode, Stage, Subscription},
+    subscription::{AckMode, SubscriptionState, Subscription},
 };
 
 /// The version of this format. Those of other dialects begin with other bytes.
@@ -47,7 +47,7 @@ pub(super) fn read(note: &[u8]) -> Option<(u32, Vec<(u32, Subscription)>)> {
             mode: AckMode::Individual,
             durable: Some(name.into()),
             acknowledged: true,
-            stage: Stage::Detached,
+            stage: SubscriptionState::Detached,
             since: Since::Now,
             window: 0,
             wants_gaps: false,

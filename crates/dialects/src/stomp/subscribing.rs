@@ -13,7 +13,7 @@ use super::{
     frame::{Frame, Invalid, Version},
     publishing::{Again, required},
     refusals,
-    subscription::{AckMode, Stage, Subscription},
+    subscription::{AckMode, SubscriptionState, Subscription},
 };
 use crate::dialect::Intent;
 
@@ -54,7 +54,7 @@ impl Stomp {
             mode,
             acknowledged: mode != AckMode::Auto || durable.is_some(),
             durable: durable.map(Into::into),
-            stage: Stage::Asked,
+            stage: SubscriptionState::Asked,
             since: since_of(frame)?,
             window: self.window_of(frame)?,
             wants_gaps: frame.header("gaps") == Some("true"),
@@ -201,8 +201,8 @@ impl Stomp {
         let Some(subscription) = self.subscriptions.get_mut(&number) else {
             return;
         };
-        if subscription.stage == Stage::Asked {
-            subscription.stage = Stage::Live;
+        if subscription.stage == SubscriptionState::Asked {
+            subscription.stage = SubscriptionState::Live;
         }
         self.changed |= subscription.durable.is_some();
         self.after_note.extend(subscription.receipt.take());
@@ -214,7 +214,7 @@ impl Stomp {
             return Ok(());
         };
         let name = new.durable.as_deref().unwrap_or_default();
-        if known.stage != Stage::Detached {
+        if known.stage != SubscriptionState::Detached {
             let detail = format!("the durable subscription {name:?} is in use on this connection");
             return Err(Invalid::new("subscription exists", detail));
         }
@@ -231,7 +231,7 @@ impl Stomp {
         let window = known.window.max(new.window);
         let receipt = new.receipt.clone();
         *known = Subscription {
-            stage: Stage::Live,
+            stage: SubscriptionState::Live,
             window,
             receipt: None,
             ..new

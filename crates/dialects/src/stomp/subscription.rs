@@ -27,7 +27,7 @@ pub(super) enum AckMode {
 /// Only durable subscriptions are detached: their messages are held until the client subscribes
 /// again. All others are removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum SubscriptionState {
     Asked,
     Live,
     Detached,
@@ -46,7 +46,7 @@ pub(super) struct Subscription {
     pub(super) durable: Option<Box<str>>,
     /// Whether the engine waits for acknowledgements.
     pub(super) acknowledged: bool,
-    pub(super) stage: Stage,
+    pub(super) stage: SubscriptionState,
     pub(super) since: Since,
     /// How many messages may be unacknowledged.
     pub(super) window: u16,

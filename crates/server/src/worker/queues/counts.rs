@@ -1,15 +1,15 @@
 //! How often the messages of a queue were delivered to consumers, as bytes kept with its session
 //! while it has none.
 //!
-//! The engine counts a message as delivered once it is at the desk, where it may wait for a consumer
-//! until the last one leaves. Therefore the counts are stored when the queue closes, and removed when
+//! The engine counts a message as delivered once it is handed out to the queue, where it may wait for a
+//! consumer until the last one leaves. Therefore the counts are stored when the queue closes, and removed when
 //! it opens: after a crash, those of the engine are used, which are never too low.
 
 use std::collections::HashMap;
 
 use offhook_engine::Position;
 
-use super::desk::key;
+use super::sharing::key;
 
 /// The version of this format.
 const FORM: u8 = 1;

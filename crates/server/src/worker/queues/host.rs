@@ -24,28 +24,28 @@ use offhook_engine::{
 use super::{
     FromQueue, ToQueue,
     counts::Counts,
-    desk::{Desk, Queued},
+    sharing::{Sharing, Queued},
 };
 use crate::worker::{
     Order, Orders,
     outlet::{Gone, Kind, Transport},
 };
 
-/// A queue's desk, and how it reaches its consumers.
+/// What a queue shares, and how it reaches its consumers.
 #[derive(Clone, Debug)]
-pub(super) struct Counter {
+pub(super) struct Hosting {
     pub(super) queue: ChannelName,
-    pub(super) desk: Rc<RefCell<Desk>>,
+    pub(super) sharing: Rc<RefCell<Sharing>>,
     pub(super) counts: Rc<Counts>,
     pub(super) orders: Arc<Orders>,
     /// The worker that hosts the queue.
     pub(super) worker: u16,
 }
 
-impl Counter {
+impl Hosting {
     /// Gives waiting messages to consumers.
     pub(super) fn deal(&self) {
-        let dealt = self.desk.borrow_mut().deal();
+        let dealt = self.sharing.borrow_mut().deal();
         for (consumer, message) in dealt {
             let what = FromQueue::Message {
                 subscription: consumer.subscription,
@@ -60,7 +60,7 @@ impl Counter {
 
 /// The dialect of a queue's session.
 #[derive(Debug)]
-pub(super) struct Host(pub(super) Counter);
+pub(super) struct Host(pub(super) Hosting);
 
 /// Nothing is encoded: consumers encode the messages.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ impl Dialect for Host {
                 place: recipient.place,
                 earlier: self.0.counts.of(recipient.place, recipient.redelivered),
             };
-            self.0.desk.borrow_mut().add(message);
+            self.0.sharing.borrow_mut().add(message);
             self.0.deal();
         }
         Head::Nothing

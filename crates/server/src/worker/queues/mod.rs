@@ -5,13 +5,13 @@
 //! on any worker: they and their queue exchange [`Order`]s.
 //!
 //! ```text
-//! dialect ── Intent ──▶ worker of the consumer ── ToQueue ──▶ worker of the queue ── Desk
+//! dialect ── Intent ──▶ worker of the consumer ── ToQueue ──▶ worker of the queue ── Sharing
 //!         ◀── queued ──                        ◀─ FromQueue ─                        ▲
 //!                                                             engine ── Host::head ──┘
 //! ```
 
 mod counts;
-mod desk;
+mod sharing;
 mod host;
 
 use std::{
@@ -33,8 +33,8 @@ use tokio::task::spawn_local;
 
 use self::{
     counts::Counts,
-    desk::{Consumer, Desk, Queued},
-    host::{Counter, Host, NoTransport, Unencoded},
+    sharing::{Consumer, Sharing, Queued},
+    host::{Hosting, Host, NoTransport, Unencoded},
 };
 use super::{
     Lease, Order, Speaker, Worker, naming::session_of, now, outboxes::Outboxes, outlet::Outlet,
@@ -61,7 +61,7 @@ enum Hosted {
 
 #[derive(Debug)]
 struct Open {
-    counter: Counter,
+    hosting: Hosting,
     /// The connection of its session.
     connection: ConnectionId,
     _lease: Lease,
@@ -271,18 +271,18 @@ impl Worker {
             // Nothing was delivered yet, and a failure is handled once it is open.
             (Some(Hosted::Opening(_)), ToQueue::Settle { .. } | ToQueue::Failed(_)) => {}
             (Some(Hosted::Open(open)), what) => {
-                let (counter, connection) = (open.counter.clone(), open.connection);
+                let (hosting, connection) = (open.hosting.clone(), open.connection);
                 drop(hosted);
-                self.serve_queue(&counter, connection, what);
+                self.serve_queue(&hosting, connection, what);
             }
         }
     }
 
-    fn serve_queue(self: &Rc<Self>, counter: &Counter, connection: ConnectionId, what: ToQueue) {
-        let desk = &counter.desk;
+    fn serve_queue(self: &Rc<Self>, hosting: &Hosting, connection: ConnectionId, what: ToQueue) {
+        let sharing = &hosting.sharing;
         match what {
             ToQueue::Join(join) => {
-                desk.borrow_mut().join(join.consumer, join.window);
+                sharing.borrow_mut().join(join.consumer, join.window);
                 self.answer(&join, FromQueue::Joined(join.id));
             }
             ToQueue::Settle {
@@ -290,7 +290,7 @@ impl Worker {
                 place,
                 processed,
             } => {
-                let done = desk.borrow_mut().settle(consumer, place, processed);
+                let done = sharing.borrow_mut().settle(consumer, place, processed);
                 if done {
                     let command = Command::Done {
                         subscription: SubscriptionKey::Id(SUBSCRIPTION),
@@ -303,15 +303,15 @@ impl Worker {
                 }
             }
             ToQueue::Quit(consumer) => {
-                desk.borrow_mut().quit(consumer);
-                if desk.borrow().consumers().next().is_none() {
-                    return self.close_queue(&counter.queue);
+                sharing.borrow_mut().quit(consumer);
+                if sharing.borrow().consumers().next().is_none() {
+                    return self.close_queue(&hosting.queue);
                 }
             }
             ToQueue::Failed(why) => {
-                for consumer in desk.borrow().consumers() {
+                for consumer in sharing.borrow().consumers() {
                     let what = FromQueue::Ended {
-                        queue: counter.queue.clone(),
+                        queue: hosting.queue.clone(),
                         subscription: consumer.subscription,
                         why: why.clone(),
                     };
@@ -319,10 +319,10 @@ impl Worker {
                     let order = Order::FromQueue { connection, what };
                     self.shared.orders.give(consumer.worker, order);
                 }
-                return self.close_queue(&counter.queue);
+                return self.close_queue(&hosting.queue);
             }
         }
-        counter.deal();
+        hosting.deal();
     }
 
     fn answer(&self, join: &Join, what: FromQueue) {
@@ -342,7 +342,7 @@ impl Worker {
         let Some(Hosted::Opening(joins)) = hosted else {
             return;
         };
-        let (counter, connection) = match begun {
+        let (hosting, connection) = match begun {
             Ok(begun) => begun,
             Err(why) => {
                 for join in joins {
@@ -352,7 +352,7 @@ impl Worker {
             }
         };
         let open = Open {
-            counter: counter.clone(),
+            hosting: hosting.clone(),
             connection,
             _lease: lease,
         };
@@ -363,7 +363,7 @@ impl Worker {
             return self.close_queue(&queue);
         }
         for join in joins {
-            self.serve_queue(&counter, connection, ToQueue::Join(join));
+            self.serve_queue(&hosting, connection, ToQueue::Join(join));
         }
     }
 
@@ -372,12 +372,12 @@ impl Worker {
         self: &Rc<Self>,
         queue: &ChannelName,
         kept: Option<SessionSnapshot>,
-    ) -> Result<(Counter, ConnectionId), Refusal> {
+    ) -> Result<(Hosting, ConnectionId), Refusal> {
         let note = kept.as_ref().map(|kept| kept.note.clone());
         let counts = Counts::read(&note.unwrap_or_default());
-        let counter = Counter {
+        let hosting = Hosting {
             queue: queue.clone(),
-            desk: Rc::new(RefCell::new(Desk::default())),
+            sharing: Rc::new(RefCell::new(Sharing::default())),
             counts: Rc::new(counts),
             orders: Arc::clone(&self.shared.orders),
             worker: self.number,
@@ -401,10 +401,10 @@ impl Worker {
             .numbered(SUBSCRIPTION.0)
             .acknowledged(window);
         let outlet = Outlet::Other(Rc::new(NoTransport));
-        let speaker = Speaker::Other(Box::new(Box::new(Host(counter.clone()))));
+        let speaker = Speaker::Other(Box::new(Box::new(Host(hosting.clone()))));
         let now_s = self.seconds();
         state.outboxes.add(connection, outlet, speaker, None, now_s);
-        if counter.counts.are_known() {
+        if hosting.counts.are_known() {
             // They do not hold any more after a crash.
             let note = Bytes::new();
             let forget = Command::Remember { note };
@@ -417,7 +417,7 @@ impl Worker {
             .engine
             .subscribe_for(&Whom::Session(session), &wish, now);
         self.carry_out(state);
-        Ok((counter, connection))
+        Ok((hosting, connection))
     }
 
     /// Ends the session of a queue without consumers. It is kept, and continues when one comes.
@@ -426,7 +426,7 @@ impl Worker {
         let Some(Hosted::Open(open)) = hosted else {
             return;
         };
-        let delivered = Counts::note(open.counter.desk.borrow().delivered());
+        let delivered = Counts::note(open.hosting.sharing.borrow().delivered());
         let note = Bytes::from(delivered);
         let mut state = self.state.borrow_mut();
         let remember = Command::Remember { note };

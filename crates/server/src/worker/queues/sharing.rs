@@ -28,15 +28,15 @@ type Messages = BTreeMap<(u64, u64), Queued>;
 /// The messages that the queue was handed out and that are not processed yet: waiting, or with a
 /// consumer. The engine's window limits their number.
 #[derive(Debug, Default)]
-pub(super) struct Desk {
+pub(super) struct Sharing {
     waiting: Messages,
-    consumers: Vec<Seat>,
+    consumers: Vec<Share>,
     /// The consumer that gets the next message, if it has room.
     next: usize,
 }
 
 #[derive(Debug)]
-struct Seat {
+struct Share {
     consumer: Consumer,
     /// How many messages it may have.
     window: usize,
@@ -47,7 +47,7 @@ pub(super) const fn key(place: Position) -> (u64, u64) {
     (place.offset, place.epoch.0)
 }
 
-impl Desk {
+impl Sharing {
     /// A message has come.
     pub(super) fn add(&mut self, message: Queued) {
         self.waiting.insert(key(message.place), message);
@@ -55,7 +55,7 @@ impl Desk {
 
     /// A consumer has come.
     pub(super) fn join(&mut self, consumer: Consumer, window: u16) {
-        self.consumers.push(Seat {
+        self.consumers.push(Share {
             consumer,
             window: usize::from(window.max(1)),
             has: Messages::new(),
@@ -83,9 +83,9 @@ impl Desk {
     /// A consumer has processed a message, or gives it back. Returns whether it is processed now;
     /// not if the consumer does not have it.
     pub(super) fn settle(&mut self, consumer: Consumer, place: Position, processed: bool) -> bool {
-        let mut seats = self.consumers.iter_mut();
-        let seat = seats.find(|seat| seat.consumer == consumer);
-        let message = seat.and_then(|seat| seat.has.remove(&key(place)));
+        let mut shares = self.consumers.iter_mut();
+        let share = shares.find(|share| share.consumer == consumer);
+        let message = share.and_then(|share| share.has.remove(&key(place)));
         match message {
             None => false,
             Some(_) if processed => true,
@@ -104,7 +104,7 @@ impl Desk {
 
     /// The consumers that there are.
     pub(super) fn consumers(&self) -> impl Iterator<Item = Consumer> {
-        self.consumers.iter().map(|seat| seat.consumer)
+        self.consumers.iter().map(|share| share.consumer)
     }
 
     /// Gives waiting messages to consumers with room, one after the other.
@@ -112,11 +112,11 @@ impl Desk {
         let mut dealt = Vec::new();
         while !self.waiting.is_empty()
             && let Some(place) = self.next_with_room()
-            && let Some(seat) = self.consumers.get_mut(place)
+            && let Some(share) = self.consumers.get_mut(place)
             && let Some((key, message)) = self.waiting.pop_first()
         {
-            dealt.push((seat.consumer, message.clone()));
-            seat.has.insert(key, message);
+            dealt.push((share.consumer, message.clone()));
+            share.has.insert(key, message);
             self.next = place + 1;
         }
         dealt
@@ -126,8 +126,8 @@ impl Desk {
         let count = self.consumers.len();
         let all = (self.next..count).chain(0..self.next.min(count));
         let has_room = |place: &usize| {
-            let seat = self.consumers.get(*place);
-            seat.is_some_and(|seat| seat.has.len() < seat.window)
+            let share = self.consumers.get(*place);
+            share.is_some_and(|share| share.has.len() < share.window)
         };
         all.into_iter().find(has_room)
     }
@@ -182,59 +182,59 @@ mod tests {
     }
 
     /// Who got which message, which had been delivered how often before.
-    fn dealt(desk: &mut Desk) -> Vec<(u32, u64, u16)> {
-        let dealt = desk.deal().into_iter();
+    fn dealt(sharing: &mut Sharing) -> Vec<(u32, u64, u16)> {
+        let dealt = sharing.deal().into_iter();
         dealt
             .map(|(to, message)| (to.subscription.0, message.place.offset, message.earlier))
             .collect()
     }
 
-    fn desk(windows: &[u16], messages: u64) -> Desk {
-        let mut desk = Desk::default();
+    fn sharing(windows: &[u16], messages: u64) -> Sharing {
+        let mut sharing = Sharing::default();
         for (number, window) in (0..).zip(windows) {
-            desk.join(consumer(number), *window);
+            sharing.join(consumer(number), *window);
         }
-        (1..=messages).for_each(|offset| desk.add(message(offset)));
-        desk
+        (1..=messages).for_each(|offset| sharing.add(message(offset)));
+        sharing
     }
 
     #[test]
     fn consumers_take_turns_up_to_their_windows() {
-        let mut desk = desk(&[1, 2], 5);
-        assert_eq!(dealt(&mut desk), [(0, 1, 0), (1, 2, 0), (1, 3, 0)]);
-        assert!(desk.settle(consumer(1), Position::new(1, 2), true));
-        assert_eq!(dealt(&mut desk), [(1, 4, 0)]);
-        assert!(desk.settle(consumer(0), Position::new(1, 1), true));
-        assert_eq!(dealt(&mut desk), [(0, 5, 0)]);
+        let mut sharing = sharing(&[1, 2], 5);
+        assert_eq!(dealt(&mut sharing), [(0, 1, 0), (1, 2, 0), (1, 3, 0)]);
+        assert!(sharing.settle(consumer(1), Position::new(1, 2), true));
+        assert_eq!(dealt(&mut sharing), [(1, 4, 0)]);
+        assert!(sharing.settle(consumer(0), Position::new(1, 1), true));
+        assert_eq!(dealt(&mut sharing), [(0, 5, 0)]);
     }
 
     #[test]
     fn a_message_that_is_given_back_goes_first_and_is_counted() {
-        let mut desk = desk(&[1, 1], 3);
-        assert_eq!(dealt(&mut desk), [(0, 1, 0), (1, 2, 0)]);
-        assert!(!desk.settle(consumer(0), Position::new(1, 1), false));
-        assert_eq!(dealt(&mut desk), [(0, 1, 1)]);
+        let mut sharing = sharing(&[1, 1], 3);
+        assert_eq!(dealt(&mut sharing), [(0, 1, 0), (1, 2, 0)]);
+        assert!(!sharing.settle(consumer(0), Position::new(1, 1), false));
+        assert_eq!(dealt(&mut sharing), [(0, 1, 1)]);
     }
 
     #[test]
     fn what_a_consumer_has_when_it_leaves_goes_to_others() {
-        let mut desk = desk(&[2, 9], 3);
-        assert_eq!(dealt(&mut desk), [(0, 1, 0), (1, 2, 0), (0, 3, 0)]);
-        desk.quit(consumer(0));
-        assert_eq!(dealt(&mut desk), [(1, 1, 1), (1, 3, 1)]);
-        desk.quit(consumer(1));
-        assert_eq!(desk.consumers().count(), 0);
-        assert_eq!(dealt(&mut desk), []);
-        desk.join(consumer(2), 9);
-        assert_eq!(dealt(&mut desk), [(2, 1, 2), (2, 2, 1), (2, 3, 2)]);
+        let mut sharing = sharing(&[2, 9], 3);
+        assert_eq!(dealt(&mut sharing), [(0, 1, 0), (1, 2, 0), (0, 3, 0)]);
+        sharing.quit(consumer(0));
+        assert_eq!(dealt(&mut sharing), [(1, 1, 1), (1, 3, 1)]);
+        sharing.quit(consumer(1));
+        assert_eq!(sharing.consumers().count(), 0);
+        assert_eq!(dealt(&mut sharing), []);
+        sharing.join(consumer(2), 9);
+        assert_eq!(dealt(&mut sharing), [(2, 1, 2), (2, 2, 1), (2, 3, 2)]);
     }
 
     #[test]
     fn a_message_is_processed_only_by_the_consumer_that_has_it() {
-        let mut desk = desk(&[1, 1], 1);
-        assert_eq!(dealt(&mut desk), [(0, 1, 0)]);
-        assert!(!desk.settle(consumer(1), Position::new(1, 1), true));
-        assert!(desk.settle(consumer(0), Position::new(1, 1), true));
-        assert!(!desk.settle(consumer(0), Position::new(1, 1), true));
+        let mut sharing = sharing(&[1, 1], 1);
+        assert_eq!(dealt(&mut sharing), [(0, 1, 0)]);
+        assert!(!sharing.settle(consumer(1), Position::new(1, 1), true));
+        assert!(sharing.settle(consumer(0), Position::new(1, 1), true));
+        assert!(!sharing.settle(consumer(0), Position::new(1, 1), true));
     }
 }
