@@ -146,6 +146,11 @@ impl Shared {
                     self.jobs.put_always(Job::Session(change));
                 }
             }
+            BrokerRequest::Share { name, request } => {
+                for change in self.hub.share(worker, &name, request) {
+                    self.jobs.put_always(Job::Session(change));
+                }
+            }
             BrokerRequest::Values {
                 id,
                 filter,
@@ -213,6 +218,7 @@ impl Shared {
             | BrokerRequest::SaveSession { .. }
             | BrokerRequest::DropSession { .. }
             | BrokerRequest::LoadSession { .. }
+            | BrokerRequest::Share { .. }
             | BrokerRequest::Renew { .. } => return None,
         };
         let rules = self.hub.rules_of(channel)?;
@@ -359,6 +365,7 @@ impl Shared {
             | BrokerRequest::SaveSession { .. }
             | BrokerRequest::DropSession { .. }
             | BrokerRequest::LoadSession { .. }
+            | BrokerRequest::Share { .. }
             | BrokerRequest::Renew { .. } => {}
         }
     }
@@ -417,6 +424,7 @@ fn refuse(bus: &mut Bus, worker: WorkerId, request: &BrokerRequest, failure: Bro
         | BrokerRequest::Ack { .. }
         | BrokerRequest::Receipts { .. }
         | BrokerRequest::Found { .. }
+        | BrokerRequest::Share { .. }
         | BrokerRequest::Renew { .. } => {
             if let Some(id) = answered(request) {
                 bus.tell_failed(worker, id, failure);
@@ -447,5 +455,6 @@ fn answered(request: &BrokerRequest) -> Option<RequestId> {
         | BrokerRequest::DropSession { .. }
         | BrokerRequest::Renew { .. } => None,
         BrokerRequest::SaveSession { id, .. } => *id,
+        BrokerRequest::Share { request, .. } => request.id(),
     }
 }

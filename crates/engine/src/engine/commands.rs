@@ -133,6 +133,14 @@ impl Engine {
                 self.reply(connection, Some(id), Reply::Done { subscription });
                 Ok(())
             }
+            Command::Return {
+                subscription,
+                position,
+            } => {
+                let subscription = self.give_back(connection, &subscription, position)?;
+                self.reply(connection, Some(id), Reply::Done { subscription });
+                Ok(())
+            }
             Command::History {
                 channel,
                 since,
@@ -290,6 +298,7 @@ impl Engine {
             Command::Subscribe(_)
             | Command::Unsubscribe { .. }
             | Command::Done { .. }
+            | Command::Return { .. }
             | Command::Values { .. }
             | Command::Remember { .. }
             | Command::UpdateInfo { .. } => {

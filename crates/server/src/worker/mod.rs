@@ -14,7 +14,6 @@ mod naming;
 mod orders;
 mod outboxes;
 mod outlet;
-mod polling;
 mod refilling;
 mod replies;
 mod shared;
@@ -58,14 +57,12 @@ use crate::{
 };
 use callers::Callers;
 use carried::AllCarried;
-pub(crate) use carried::{Answer, CarriedId, Carry, Wrong};
+pub(crate) use carried::{Answer, CarriedId, Carry, Form, Wrong};
 use expiring::Expiries;
 pub(crate) use live::Live;
 pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::{Errand, Goodbye, Order, Orders};
 use outboxes::Outboxes;
-use polling::AllPolled;
-pub(crate) use polling::{Polling, Unpolled};
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
 pub(crate) use stopping::{Lease, Phase};
@@ -95,7 +92,6 @@ pub(crate) struct Worker {
     mail: Arc<Notify>,
     unfinished: Unfinished,
     carried: AllCarried,
-    polled: AllPolled,
     /// Tasks that serve a connection.
     connections: Cell<usize>,
     /// Notified when the last of these tasks has ended.
@@ -232,7 +228,6 @@ impl Worker {
             mail: Arc::clone(mail),
             unfinished: Unfinished::default(),
             carried: AllCarried::default(),
-            polled: AllPolled::default(),
             connections: Cell::new(0),
             emptied: Notify::new(),
             anonymous: Arc::new(Identity::stranger()),

@@ -13,7 +13,7 @@ use offhook_engine::{
 };
 use tokio::sync::{Notify, oneshot};
 
-use super::{CarriedId, Carry, Live, Polling, State, Worker};
+use super::{CarriedId, Carry, Live, State, Worker};
 use crate::directory::Place;
 
 /// A request to a worker.
@@ -25,8 +25,6 @@ pub(crate) enum Order {
     Verdict { id: VerdictId, verdict: Verdict },
     /// Serve a request of a connection over requests.
     Carry { id: CarriedId, carry: Carry },
-    /// Serve a request of a polled connection.
-    Polling { id: CarriedId, polling: Polling },
     /// Report the sessions of a user.
     List {
         user: Arc<str>,
@@ -148,7 +146,6 @@ impl Worker {
                         self.turn(|engine, now| engine.handle_verdict(id, verdict, now));
                     }
                     Order::Carry { id, carry } => self.take_carry(id, carry),
-                    Order::Polling { id, polling } => self.take_polling(id, polling),
                     Order::List { user, done } => {
                         let whom = Whom::User(user);
                         let sessions = self.state.borrow().engine.sessions_of(&whom);

@@ -427,3 +427,68 @@ async fn incomplete_packets_count_against_the_memory_and_the_largest_is_dropped(
     assert_eq!(small.next().await, Packet::PingResp);
     hall.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_on_several_workers_gets_each_message_once_and_again_when_a_member_is_lost() {
+    let hall = Hall::open(with_mqtt(config())).await;
+    let mut members = Vec::new();
+    // Connections are distributed over the workers, so that both have members.
+    for n in 0..6 {
+        let mut member = Client::named(&hall, &format!("member {n}")).await;
+        member.subscribe("$share/workers/jobs/+", Qos::AtLeastOnce).await;
+        members.push(member);
+    }
+    let mut publisher = Client::named(&hall, "publisher").await;
+    for n in 0..60 {
+        publisher.publish(&format!("jobs/{}", n % 7), &n.to_string(), false).await;
+    }
+    // One of them acknowledges nothing, and is lost.
+    let mut silent = members.pop().unwrap();
+    let Packet::Publish(_) = silent.next().await else {
+        panic!("no message");
+    };
+    drop(silent);
+    let (sender, mut received) = tokio::sync::mpsc::channel(100);
+    for mut member in members {
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            loop {
+                let text = member.text().await;
+                if sender.send(text).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    let mut all = Vec::new();
+    while all.len() < 60 {
+        let text = timeout(NEVER, received.recv()).await.unwrap().unwrap();
+        all.push(text.parse::<u32>().unwrap());
+    }
+    all.sort_unstable();
+    assert_eq!(all, (0..60).collect::<Vec<_>>());
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_durable_sessions_misses_nothing_over_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let hall = Hall::open(durable(directory.path())).await;
+    let mut member = Client::named(&hall, "member").await;
+    member.subscribe("$share/workers/jobs", Qos::AtLeastOnce).await;
+    let mut publisher = Client::named(&hall, "publisher").await;
+    publisher.publish("jobs", "1", false).await;
+    assert_eq!(member.text().await, "1");
+    member.leave().await;
+    publisher.publish("jobs", "2", false).await;
+    hall.close().await;
+
+    let hall = Hall::open(durable(directory.path())).await;
+    let mut publisher = Client::named(&hall, "publisher").await;
+    publisher.publish("jobs", "3", false).await;
+    let (mut member, connack) = Client::open(&hall, connect("member", 1000)).await;
+    assert!(connack.session_present);
+    assert_eq!(member.text().await, "2");
+    assert_eq!(member.text().await, "3");
+    hall.close().await;
+}

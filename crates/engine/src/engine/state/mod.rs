@@ -3,6 +3,7 @@
 mod connection;
 pub(super) mod durable;
 mod feed;
+mod group;
 pub(super) mod ordered;
 mod pending;
 mod subscription;
@@ -10,5 +11,6 @@ pub(super) mod window;
 
 pub(super) use connection::{Connection, Extra, Subscriptions, Wanted};
 pub(super) use feed::{Feed, Kind, Read, live_place};
+pub(super) use group::{Group, Shared};
 pub(super) use pending::{Again, Asked, Asker, Item, Pending};
 pub(super) use subscription::{Behind, Covered, Missing, Opening, State, Subscription, Waits, Why};
