@@ -30,8 +30,8 @@ pub(crate) enum Order {
         user: Arc<str>,
         done: oneshot::Sender<Vec<SessionId>>,
     },
-    /// Take other settings over, and report that.
-    TakeOver {
+    /// Apply other settings, and report that.
+    Apply {
         live: Arc<Live>,
         done: oneshot::Sender<()>,
     },
@@ -151,7 +151,7 @@ impl Worker {
                         let sessions = self.state.borrow().engine.sessions_of(&whom);
                         let _gone = done.send(sessions);
                     }
-                    Order::TakeOver { live, done } => {
+                    Order::Apply { live, done } => {
                         self.renew(live);
                         let _gone = done.send(());
                     }
