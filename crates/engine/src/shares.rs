@@ -39,6 +39,8 @@ pub struct Shares<W> {
 #[derive(Debug)]
 struct Group<W> {
     cursor: Position,
+    /// The newest epoch of a claimed publication; 0 before the first claim.
+    epoch: u64,
     open: BTreeMap<u64, Open<W>>,
     /// The offsets of returned publications, which are part of `open`.
     returned: BTreeSet<u64>,
@@ -284,6 +286,7 @@ impl<W: Copy + Ord> Group<W> {
     fn new(cursor: Position) -> Self {
         Self {
             cursor,
+            epoch: 0,
             open: BTreeMap::new(),
             returned: BTreeSet::new(),
             workers: BTreeSet::new(),
@@ -308,8 +311,9 @@ impl<W: Copy + Ord> Group<W> {
             return false;
         }
         let known = self.open.get(&place.offset);
-        let known = known.map_or(self.cursor.epoch, |known| known.position.epoch);
-        place.epoch.0 > known.0
+        let newest = self.cursor.epoch.0.max(self.epoch);
+        let known = known.map_or(newest, |known| known.position.epoch.0);
+        place.epoch.0 > known
     }
 
     /// The stream goes on differently at this place: nothing from here on was claimed.
@@ -339,14 +343,14 @@ impl<W: Copy + Ord> Group<W> {
 
     fn claim(&mut self, worker: W, place: Position) -> Result<Option<Claim>, Stalled> {
         if place.offset > self.cursor.offset {
-            if place.epoch.0 < self.cursor.epoch.0 {
+            if place.epoch.0 < self.epoch {
                 // It is read from a stream that has ended.
                 return Ok(None);
             }
             if self.open.len() >= OPEN {
                 return Err(Stalled);
             }
-            self.cursor = place;
+            (self.cursor, self.epoch) = (place, place.epoch.0);
             let open = Open {
                 position: place,
                 by: Some(worker),
@@ -403,12 +407,13 @@ impl<W: Copy + Ord> Group<W> {
     }
 
     /// ```text
-    /// version:1 filter:1 target:text group:text until_ms:8 cursor:16
+    /// version:1 filter:1 target:text group:text until_ms:8 newest epoch:8 cursor:16
     /// ( position:16 deliveries:2 )*
     /// ```
     fn to_bytes(&self, name: &ShareName) -> Bytes {
         let mut out = header(name);
         out.put_u64(self.until_ms);
+        out.put_u64(self.epoch);
         put_position(&mut out, self.cursor);
         for open in self.open.values() {
             put_position(&mut out, open.position);
@@ -465,9 +470,9 @@ impl ShareName {
 /// A group from its bytes; none if they are of another. What was claimed then counts as returned.
 fn restore<W: Copy + Ord>(name: &ShareName, bytes: &[u8]) -> Option<Group<W>> {
     let mut left = bytes.strip_prefix(header(name).as_slice())?;
-    let until_ms = left.try_get_u64().ok()?;
+    let (until_ms, epoch) = (left.try_get_u64().ok()?, left.try_get_u64().ok()?);
     let mut group = Group::new(position(&mut left)?);
-    group.until_ms = until_ms;
+    (group.until_ms, group.epoch) = (until_ms, epoch);
     while !left.is_empty() {
         let position = position(&mut left)?;
         let deliveries = left.try_get_u16().ok()?;

@@ -1641,3 +1641,47 @@ fn a_gap_of_its_group_does_not_keep_a_member_from_acknowledging_what_it_has() {
     client.send(Packet::PubAck(ack(message.packet_id)));
     assert_eq!(client.told, [done(number, 7)]);
 }
+
+#[test]
+fn when_the_server_stops_a_client_of_5_0_is_referred_to_another_server() {
+    let reconnect = || Notice::Reconnect {
+        after: Duration::from_secs(1),
+    };
+    let stopped = |version, packet_size| {
+        let mut connect = connect(version);
+        connect.properties = (version == Version::V5).then(|| {
+            Box::new(Properties {
+                maximum_packet_size: packet_size,
+                ..Properties::default()
+            })
+        });
+        let mut client = Client::unconnected(version);
+        client.mqtt = Mqtt::new(1 << 16).with_server_reference(Some("other.example:8883"));
+        client.send(Packet::Connect(Box::new(connect)));
+        client.others.clear();
+        client.welcome(None, false, &[]);
+        client.packets.clear();
+        client.notice(reconnect());
+        assert_eq!(client.closed, Some(1012));
+        client.take()
+    };
+    let [Packet::Disconnect(disconnect)] = &stopped(Version::V5, None)[..] else {
+        panic!("no DISCONNECT");
+    };
+    assert_eq!(disconnect.reason, Reason::USE_ANOTHER_SERVER);
+    let reference = disconnect.properties.as_ref().unwrap().server_reference.clone();
+    assert_eq!(reference.as_deref(), Some("other.example:8883"));
+    // It does not fit, or is unknown to the version.
+    let [Packet::Disconnect(disconnect)] = &stopped(Version::V5, Some(50))[..] else {
+        panic!("no DISCONNECT");
+    };
+    assert_eq!(disconnect.reason, Reason::SERVER_SHUTTING_DOWN);
+    assert_eq!(stopped(Version::V3, None), []);
+    // Without another server, nothing changes.
+    let mut client = Client::of(Version::V5);
+    client.notice(reconnect());
+    let [Packet::Disconnect(disconnect)] = &client.take()[..] else {
+        panic!("no DISCONNECT");
+    };
+    assert_eq!(disconnect.reason, Reason::SERVER_SHUTTING_DOWN);
+}

@@ -162,6 +162,17 @@ fn a_stream_that_goes_on_elsewhere_is_claimed_again_from_there() {
 }
 
 #[test]
+fn a_group_that_begins_with_older_epochs_gets_their_publications() {
+    let mut shares = Shares::default();
+    // "From the start" is named in the newest epoch.
+    let start = (Position::new(7, 0), NO_KEEP);
+    shares.join(&name(), 1, start, None).unwrap();
+    let places = [(3, 1), (3, 2), (7, 3)].map(|(epoch, offset)| Position::new(epoch, offset));
+    let claims = shares.claim(&name(), 1, start.0, &places).claims;
+    assert_eq!(claims.len(), 3);
+}
+
+#[test]
 fn the_order_of_a_filter_keeps_its_places_in_a_new_epoch() {
     let name = ShareName {
         target: Filter::new("jobs/#").unwrap().into(),

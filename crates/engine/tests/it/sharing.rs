@@ -341,19 +341,20 @@ fn a_returned_publication_that_is_no_longer_retained_is_announced_and_does_not_s
     let mut world = world(1, 2);
     join(&mut world, 0, member(Since::Now, 10, NO_KEEP));
     join(&mut world, 1, member(Since::Now, 1, NO_KEEP));
-    publish(&mut world, 1..=4);
+    // More than the worker has in memory.
+    publish(&mut world, 1..=8);
     let before = in_hand(&world, 1);
     world.broker.trim(&channel("kept/a"), 0);
     world.cut(0);
     world.settle();
     done(&mut world, 1, before[0], false);
-    publish(&mut world, [5]);
-    assert_eq!(in_hand(&world, 1), [5]);
+    publish(&mut world, [9]);
+    assert_eq!(in_hand(&world, 1), [9]);
     assert_eq!(world.clients[1].gaps(), [GapReason::EvictedBySize]);
     world.connect(0, 0, false);
     world.settle();
-    publish(&mut world, [6]);
-    assert_eq!(in_hand(&world, 0), [6]);
+    publish(&mut world, [10]);
+    assert_eq!(in_hand(&world, 0), [10]);
 }
 
 #[test]

@@ -50,7 +50,9 @@ pub(super) enum NoRoute {
 
 /// The state of a new connection that speaks MQTT, over any transport.
 pub(super) fn speak_mqtt(config: &Config) -> Speaker {
-    Speaker::Other(Box::new(Box::new(Mqtt::new(config.messages.max_bytes))))
+    let mqtt = Mqtt::new(config.messages.max_bytes);
+    let reference = config.mqtt.server_reference.as_deref();
+    Speaker::Other(Box::new(Box::new(mqtt.with_server_reference(reference))))
 }
 
 /// The state of a new connection that speaks Socket.IO, and may be upgraded to a WebSocket.

@@ -206,7 +206,7 @@ async fn of_connection(
 }
 
 /// Whether a connection exists and is open.
-pub(super) async fn is_known(worker: &Rc<Worker>, id: CarriedId) -> bool {
+pub(super) async fn is_known(worker: &Worker, id: CarriedId) -> bool {
     let (done, known) = oneshot::channel();
     worker.carry(id, Carry::Find { done });
     known.await.is_ok()

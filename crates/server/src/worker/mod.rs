@@ -20,6 +20,7 @@ mod shared;
 mod speaker;
 mod stopping;
 mod streaming;
+mod system;
 mod ticks;
 mod turn;
 mod unfinished;
@@ -243,6 +244,7 @@ impl Worker {
         spawn_local(Rc::clone(&self).take_orders());
         spawn_local(Rc::clone(&self).tick());
         spawn_local(Rc::clone(&self).measure_delay());
+        spawn_local(Rc::clone(&self).publish_system());
         self.until_stopped().await;
         self.shared.orders.close(self.number);
         self.shared.broker.detach(self.id);

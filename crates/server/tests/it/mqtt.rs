@@ -492,3 +492,48 @@ async fn a_group_of_durable_sessions_misses_nothing_over_a_restart() {
     assert_eq!(member.text().await, "3");
     hall.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_own_topics_are_published_for_those_that_a_rule_allows() {
+    let everybody = |config: &mut Config| {
+        let rules = config.channels[0].rules.clone();
+        let pattern = "$SYS/*".to_owned();
+        config.channels.insert(0, ChannelRule { pattern, rules });
+    };
+    let mut config = with_mqtt(config());
+    config.mqtt.sys_interval = Some(Duration::from_millis(20));
+    // Without a rule of its own, a grant is needed, and nobody may publish.
+    let hall = Hall::open(config.clone()).await;
+    let mut client = Client::named(&hall, "curious").await;
+    client.send(subscription("$SYS/broker/version")).await;
+    let Packet::SubAck(acks) = client.next().await else {
+        panic!("no SUBACK");
+    };
+    assert_eq!(acks.reasons, [Reason::NOT_AUTHORIZED]);
+    let mut native = hall.caller().await;
+    let publish = json!({"type": "publish", "channel": "$SYS/broker/version", "data": "mine"});
+    let refused = native.ask(publish).await;
+    assert_eq!(refused["code"], "forbidden");
+    hall.close().await;
+
+    everybody(&mut config);
+    let hall = Hall::open(config).await;
+    let mut of_version = Client::named(&hall, "of version").await;
+    of_version.subscribe("$SYS/broker/version", Qos::AtMostOnce).await;
+    let version = format!("offhook {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(of_version.text().await, version);
+    let mut of_clients = Client::named(&hall, "of clients").await;
+    of_clients.subscribe("$SYS/broker/clients/+", Qos::AtMostOnce).await;
+    let message = of_clients.message().await;
+    assert_eq!(&*message.topic, "$SYS/broker/clients/connected");
+    assert_eq!(&message.payload[..], b"2");
+    hall.close().await;
+}
+
+fn subscription(filter: &str) -> Packet {
+    Packet::Subscribe(Subscribe {
+        packet_id: 1,
+        properties: None,
+        filters: vec![(filter.into(), Options::default())],
+    })
+}
