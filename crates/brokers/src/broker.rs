@@ -90,6 +90,8 @@ pub struct Occupied {
     pub channel: ChannelName,
     /// The number of its members; 0 in a channel without presence.
     pub members: u64,
+    /// The number of users among them; a member without a user name counts alone.
+    pub users: u64,
 }
 
 /// The interface of all brokers. [`BrokerRequest`] and [`BrokerEvent`](offhook_engine::BrokerEvent)

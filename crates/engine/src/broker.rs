@@ -427,6 +427,9 @@ pub struct PresenceChange {
     pub member: Arc<Member>,
     /// Whether it joined.
     pub joined: bool,
+    /// How many members of the channel the member's user has after the change: the user came if it
+    /// is 1 after a join, and left if it is 0. A member without a user name counts alone.
+    pub user_sessions: u32,
 }
 
 /// Why a broker could not carry out a request.

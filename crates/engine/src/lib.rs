@@ -102,5 +102,6 @@ pub use session::{
 };
 pub use shares::{Claimed, SavedShare, Shares, TooManyShares, Woken};
 pub use subscription::{
-    Class, Flow, Recipients, Share, Subscribe, SubscriptionId, SubscriptionKey, SubscriptionName, Target,
+    Class, Face, Flow, Recipients, Share, Subscribe, SubscriptionId, SubscriptionKey,
+    SubscriptionName, Target,
 };

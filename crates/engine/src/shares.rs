@@ -233,7 +233,7 @@ impl<W: Copy + Ord> Shares<W> {
         let state = (!left.is_zero()).then(|| (group.to_bytes(name), left));
         // With members again, it is loaded.
         self.groups.remove(name);
-        let id = id_of(name);
+        let id = name.saved_as();
         (woken, Some(SavedShare { id, state }))
     }
 
@@ -246,8 +246,9 @@ impl<W: Copy + Ord> Shares<W> {
     ) -> (Vec<(ShareName, Woken<W>)>, Vec<SavedShare>) {
         let on_it = |group: &Group<W>| group.workers.contains(&worker);
         let all = self.groups.iter().filter(|(_, group)| on_it(group));
-        let names: Vec<(ShareName, Duration)> =
-            all.map(|(name, group)| (name.clone(), group.keep)).collect();
+        let names: Vec<(ShareName, Duration)> = all
+            .map(|(name, group)| (name.clone(), group.keep))
+            .collect();
         let (mut woken, mut saved) = (Vec::new(), Vec::new());
         for (name, keep) in names {
             let (awake, save) = self.leave(&name, worker, keep, now_ms);
@@ -264,7 +265,7 @@ impl<W: Copy + Ord> Shares<W> {
         for (name, group) in &mut self.groups {
             if std::mem::take(&mut group.stale) && !group.keep.is_zero() {
                 let state = Some((group.to_bytes(name), group.keep));
-                let id = id_of(name);
+                let id = name.saved_as();
                 all.push(SavedShare { id, state });
             }
         }
@@ -329,7 +330,9 @@ impl<W: Copy + Ord> Group<W> {
         let Some(last) = places.last().filter(|last| last.offset > after.offset) else {
             return;
         };
-        let range = self.returned.range(after.offset.saturating_add(1)..=last.offset);
+        let range = self
+            .returned
+            .range(after.offset.saturating_add(1)..=last.offset);
         let is_there = |offset: &u64| {
             let found = places.binary_search_by_key(offset, |place| place.offset);
             found.is_ok()
@@ -449,21 +452,16 @@ fn put_position(out: &mut Vec<u8>, position: Position) {
     out.put_u64(position.offset);
 }
 
-/// The session id under which a group is stored: FNV-1a with 128 bits. Two groups with the same id
-/// would only displace each other, since the state names its group.
-fn id_of(name: &ShareName) -> SessionId {
-    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    let step = |hash: u128, byte: &u8| (hash ^ u128::from(*byte)).wrapping_mul(PRIME);
-    let hash = header(name).iter().fold(BASIS, step);
-    SessionId::from_bytes(hash.to_be_bytes())
-}
-
 impl ShareName {
-    /// The session id under which a broker stores the group's state.
+    /// The session id under which a broker stores the group's state: FNV-1a with 128 bits. Two groups
+    /// with the same id would only displace each other, since the state names its group.
     #[must_use]
     pub fn saved_as(&self) -> SessionId {
-        id_of(self)
+        const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+        const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+        let step = |hash: u128, byte: &u8| (hash ^ u128::from(*byte)).wrapping_mul(PRIME);
+        let hash = header(self).iter().fold(BASIS, step);
+        SessionId::from_bytes(hash.to_be_bytes())
     }
 }
 

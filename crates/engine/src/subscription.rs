@@ -1,6 +1,8 @@
 //! A subscription as seen by its client: its target, id and flow.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
 
 use crate::{
     channel_name::ChannelName, command::Since, delivery::ConnectionId, filter::Filter,
@@ -176,6 +178,18 @@ pub struct Subscribe {
     /// The group with which it shares them. Such a subscription needs an id and an acknowledged
     /// flow, and `since` counts only for the first member of a group.
     pub share: Option<Share>,
+    /// What the session is in this channel; none: what its identity says.
+    pub face: Option<Box<Face>>,
+}
+
+/// The user as which a session is a member of a channel and publishes to it, and what others see of
+/// it, if the dialect authenticates that for each channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Face {
+    /// The user's name.
+    pub user: Arc<str>,
+    /// One JSON value, or nothing.
+    pub info: Bytes,
 }
 
 impl Subscribe {
@@ -191,6 +205,7 @@ impl Subscribe {
             echo: true,
             flow: Flow::Pushed,
             share: None,
+            face: None,
         }
     }
 
@@ -198,6 +213,13 @@ impl Subscribe {
     #[must_use]
     pub fn with_presence(mut self) -> Self {
         self.presence = true;
+        self
+    }
+
+    /// Makes the session a member under this face.
+    #[must_use]
+    pub fn faced(mut self, face: Face) -> Self {
+        self.face = Some(Box::new(face));
         self
     }
 

@@ -274,7 +274,8 @@ impl Mqtt {
     fn refer(&mut self) {
         let why = "the server is shutting down";
         let reference = self.reference.clone();
-        let has_room = |reference: &str| self.client.packet_size > reference.len().saturating_add(64);
+        let has_room =
+            |reference: &str| self.client.packet_size > reference.len().saturating_add(64);
         let is_new = self.client.version == Version::V5 && self.phase == Phase::Open;
         let Some(reference) = reference.filter(|reference| is_new && has_room(reference)) else {
             return self.disconnect_for(Reason::SERVER_SHUTTING_DOWN, why);

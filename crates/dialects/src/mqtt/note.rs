@@ -281,7 +281,10 @@ mod tests {
         old.subscriptions.clear();
         old.numbers.clear();
         let mut note = old.note();
-        assert_eq!(note.first_mut().map(|form| std::mem::replace(form, 2)), Some(3));
+        assert_eq!(
+            note.first_mut().map(|form| std::mem::replace(form, 2)),
+            Some(3)
+        );
         assert_eq!(Session::from_note(&note), Some(old));
     }
 

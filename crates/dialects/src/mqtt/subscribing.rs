@@ -210,6 +210,7 @@ impl Mqtt {
                 group,
                 keep: Duration::ZERO,
             }),
+            face: None,
         };
         self.ask(Command::Subscribe(wish), purpose);
     }

@@ -120,6 +120,7 @@ impl Sse {
                     echo: true,
                     flow: offhook_engine::Flow::Pushed,
                     share: None,
+                    face: None,
                 };
                 Intent::Command {
                     id: CommandId(u64::from(number)),

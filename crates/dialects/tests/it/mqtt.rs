@@ -1546,7 +1546,10 @@ fn a_shared_filter_becomes_a_member_of_a_group_beside_the_clients_own_subscripti
         let [(_, Command::Unsubscribe { subscription })] = &client.asked[..] else {
             panic!("{:?}", client.asked);
         };
-        assert_ne!(*subscription, SubscriptionKey::Id(SubscriptionId(own.unwrap())));
+        assert_ne!(
+            *subscription,
+            SubscriptionKey::Id(SubscriptionId(own.unwrap()))
+        );
     }
 }
 
@@ -1566,7 +1569,9 @@ fn a_shared_subscription_of_qos_0_acknowledges_what_it_sends() {
 #[test]
 fn a_message_that_another_member_had_before_is_no_duplicate() {
     let mut client = Client::of(Version::V5);
-    let number = client.subscribe("$share/g/a", qos(Qos::AtLeastOnce)).unwrap();
+    let number = client
+        .subscribe("$share/g/a", qos(Qos::AtLeastOnce))
+        .unwrap();
     client.take();
     client.deliver(number, &publication("a", "x", &[]), 7, 3);
     let [Packet::Publish(message)] = &client.take()[..] else {
@@ -1580,7 +1585,9 @@ fn a_message_that_another_member_had_before_is_no_duplicate() {
 #[test]
 fn a_message_of_qos_2_belongs_to_its_member_once_it_is_received() {
     let mut client = Client::of(Version::V5);
-    let number = client.subscribe("$share/g/a", qos(Qos::ExactlyOnce)).unwrap();
+    let number = client
+        .subscribe("$share/g/a", qos(Qos::ExactlyOnce))
+        .unwrap();
     client.take();
     client.deliver(number, &publication("a", "x", &[]), 7, 0);
     let [Packet::Publish(message)] = &client.take()[..] else {
@@ -1622,7 +1629,9 @@ fn a_channel_without_history_cannot_be_shared() {
 #[test]
 fn a_gap_of_its_group_does_not_keep_a_member_from_acknowledging_what_it_has() {
     let mut client = Client::of(Version::V5);
-    let number = client.subscribe("$share/g/a", qos(Qos::AtLeastOnce)).unwrap();
+    let number = client
+        .subscribe("$share/g/a", qos(Qos::AtLeastOnce))
+        .unwrap();
     client.take();
     client.deliver(number, &publication("a", "x", &[]), 7, 0);
     let [Packet::Publish(message)] = &client.take()[..] else {
@@ -1669,7 +1678,12 @@ fn when_the_server_stops_a_client_of_5_0_is_referred_to_another_server() {
         panic!("no DISCONNECT");
     };
     assert_eq!(disconnect.reason, Reason::USE_ANOTHER_SERVER);
-    let reference = disconnect.properties.as_ref().unwrap().server_reference.clone();
+    let reference = disconnect
+        .properties
+        .as_ref()
+        .unwrap()
+        .server_reference
+        .clone();
     assert_eq!(reference.as_deref(), Some("other.example:8883"));
     // It does not fit, or is unknown to the version.
     let [Packet::Disconnect(disconnect)] = &stopped(Version::V5, Some(50))[..] else {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use crate::{
-    ask::{AskRule, CallerId, Wish},
+    ask::CallerId,
     channel_name::ChannelName,
     command::{Command, CommandId, Now},
     delivery::{ConnectionId, Reply},
     error::{ErrorCode, Refusal},
     grant::Verbs,
+    publication::Publisher,
     rules::{Access, ChannelRules},
     session::Identity,
     subscription::Target,
@@ -16,9 +17,8 @@ use crate::{
 
 use super::{
     Engine,
-    asks::too_many_questions,
     publishing::Given,
-    state::{Asked, Asker},
+    state::Asker,
     subscriptions::Wished,
 };
 
@@ -56,6 +56,64 @@ impl Engine {
         }
     }
 
+    /// Handles a command that the dialect of a connection has found to be permitted, by an
+    /// authentication of its own such as a signature. Subscribing and publishing then need no other
+    /// permission, unless the rules permit it to nobody. Counts like any other command.
+    pub fn handle_permitted(
+        &mut self,
+        connection: ConnectionId,
+        id: CommandId,
+        command: Command,
+        now: Now,
+    ) {
+        self.set_now(now);
+        if self.is_closing(connection) {
+            return;
+        }
+        let publishes = matches!(command, Command::Publish { .. });
+        let done = self
+            .admit(connection, publishes)
+            .and_then(|()| match command {
+                Command::Publish {
+                    channel,
+                    data,
+                    format,
+                    tags,
+                    key,
+                } => {
+                    let given = Given {
+                        channel,
+                        data,
+                        format,
+                        tags,
+                        key,
+                    };
+                    self.publish(connection, id, given, true)
+                }
+                Command::Subscribe(wish) => self.subscribe(connection, wish, Wished::Permitted(id)),
+                other => self.carry_out(connection, id, other),
+            });
+        if let Err(refusal) = done {
+            self.refuse(connection, id, refusal);
+        }
+    }
+
+    /// Handles a publish of a caller without a connection in the name of a session, with all
+    /// permissions: the session's subscriptions without echo do not receive it.
+    pub fn handle_caller_for(
+        &mut self,
+        caller: CallerId,
+        publisher: Publisher,
+        command: Command,
+        now: Now,
+    ) {
+        self.set_now(now);
+        let asker = Asker::Caller(caller);
+        if let Err(refusal) = self.carry_out_for_caller(asker, None, Some(publisher), command) {
+            self.answer(asker, Reply::Refused(refusal));
+        }
+    }
+
     /// Handles a command from a caller without a connection: the HTTP API, a webhook's answer,
     /// another node. It has the permissions of `identity`, or all permissions without one, and
     /// publishes in the server's name. Its single reply is returned by
@@ -69,7 +127,7 @@ impl Engine {
     ) {
         self.set_now(now);
         let asker = Asker::Caller(caller);
-        if let Err(refusal) = self.carry_out_for_caller(asker, identity, command) {
+        if let Err(refusal) = self.carry_out_for_caller(asker, identity, None, command) {
             self.answer(asker, Reply::Refused(refusal));
         }
     }
@@ -118,7 +176,7 @@ impl Engine {
                     tags,
                     key,
                 };
-                self.publish(connection, id, given)
+                self.publish(connection, id, given, false)
             }
             Command::Subscribe(wish) => self.subscribe(connection, wish, Wished::Client(id)),
             Command::Unsubscribe { subscription } => {
@@ -210,6 +268,7 @@ impl Engine {
         &mut self,
         asker: Asker,
         identity: Option<&Arc<Identity>>,
+        publisher: Option<Publisher>,
         command: Command,
     ) -> Result<(), Refusal> {
         let may_read = |engine: &Self, verb, channel: &ChannelName| {
@@ -243,7 +302,7 @@ impl Engine {
                     tags,
                     key,
                 };
-                let draft = self.draft(given, None)?;
+                let draft = self.draft(given, publisher)?;
                 self.in_flight(asker)?;
                 self.send_publish(asker, draft);
                 Ok(())
@@ -345,54 +404,6 @@ impl Engine {
         })
     }
 
-    fn call(
-        &mut self,
-        asker: Asker,
-        identity: Option<&Arc<Identity>>,
-        call: Command,
-    ) -> Result<(), Refusal> {
-        let Command::Call {
-            method,
-            data,
-            format,
-            within,
-            key,
-        } = call
-        else {
-            debug_assert!(false, "only calls come here");
-            return Ok(());
-        };
-        self.within_size(&data)?;
-        let access = self.rules.call_access();
-        if let Some(identity) = identity
-            && !identity.may_call(access, &method)
-        {
-            let detail = format!("{} may not call {method}", named(identity));
-            return Err(Refusal::new(ErrorCode::Forbidden, detail));
-        }
-        if self.asks.len() >= self.limits.requests {
-            return Err(too_many_questions());
-        }
-        self.in_flight(asker)?;
-        let connection = match asker {
-            Asker::Connection(connection, _) => Some(connection),
-            Asker::Caller(_) => None,
-        };
-        let limit = self.limits.call_within;
-        let rule = AskRule {
-            within: within.unwrap_or(limit).min(limit),
-            ..AskRule::default()
-        };
-        let wish = Wish::Call {
-            method,
-            data,
-            format,
-            key,
-        };
-        self.ask(Asked::Call { asker }, rule, connection, wish);
-        Ok(())
-    }
-
     /// Counts a request to the broker against its connection and the worker.
     pub(super) fn in_flight(&mut self, asker: Asker) -> Result<(), Refusal> {
         let busy = |detail| Err(Refusal::new(ErrorCode::Busy, detail));
@@ -435,7 +446,7 @@ pub(super) fn forbidden(what: &str, target: &Target, identity: &Identity) -> Ref
     Refusal::new(ErrorCode::Forbidden, detail)
 }
 
-fn named(identity: &Identity) -> String {
+pub(super) fn named(identity: &Identity) -> String {
     match &*identity.user {
         "" => "a client without a user name".to_owned(),
         user => format!("user {user}"),

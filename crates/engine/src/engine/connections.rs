@@ -437,6 +437,7 @@ fn restored(old: SubscriptionSnapshot, newer: Option<Position>) -> (Subscribe, W
         echo: old.echo,
         flow: old.flow,
         share: old.share,
+        face: None,
     };
     let by = Wished::Restored {
         vouched: old.vouched,

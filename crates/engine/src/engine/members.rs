@@ -62,7 +62,11 @@ impl Engine {
         };
         let keep = share.keep.max(self.kept_for(connection));
         let id = self.request(Pending::Share { group });
-        if let Some(shared) = self.subscriptions.get_mut(slot).and_then(Subscription::shared) {
+        if let Some(shared) = self
+            .subscriptions
+            .get_mut(slot)
+            .and_then(Subscription::shared)
+        {
             shared.group = Some(group);
         }
         let Some(g) = self.groups.get_mut(group) else {
@@ -94,7 +98,10 @@ impl Engine {
         processed: bool,
     ) -> Result<(), Refusal> {
         let name = self.name_of(slot).ok_or_else(gone)?;
-        let shared = self.subscriptions.get_mut(slot).and_then(Subscription::shared);
+        let shared = self
+            .subscriptions
+            .get_mut(slot)
+            .and_then(Subscription::shared);
         let shared = shared.ok_or_else(|| {
             let detail = format!("{name} is not shared; there is nobody to return it to");
             Refusal::new(ErrorCode::BadRequest, detail)
@@ -109,13 +116,16 @@ impl Engine {
             return Ok(());
         };
         if !places.is_empty() {
-            self.ask_share(group, match processed {
-                true => ShareRequest::Done { places },
-                false => ShareRequest::Return {
-                    places,
-                    delivered: true,
+            self.ask_share(
+                group,
+                match processed {
+                    true => ShareRequest::Done { places },
+                    false => ShareRequest::Return {
+                        places,
+                        delivered: true,
+                    },
                 },
-            });
+            );
         }
         self.group_goes_on(group);
         Ok(())
@@ -158,7 +168,10 @@ impl Engine {
 
     /// A subscription leaves its group; what it has not acknowledged goes to the others.
     pub(super) fn leave_group(&mut self, slot: Slot) {
-        let shared = self.subscriptions.get_mut(slot).and_then(|s| s.shared.take());
+        let shared = self
+            .subscriptions
+            .get_mut(slot)
+            .and_then(|s| s.shared.take());
         let Some(mut shared) = shared else {
             return;
         };
@@ -187,7 +200,11 @@ impl Engine {
             let is_asking = g.asked.is_some();
             self.hand_over(slot, next);
             if let Some(behind) = self.behind(next) {
-                behind.waits = if is_asking { Waits::Share } else { Waits::Nothing };
+                behind.waits = if is_asking {
+                    Waits::Share
+                } else {
+                    Waits::Nothing
+                };
             }
             self.go_back(group);
         }

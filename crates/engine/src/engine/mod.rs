@@ -1,7 +1,9 @@
 //! The engine: see [`Engine`].
 
+mod acknowledging;
 mod admitting;
 mod asks;
+mod calling;
 mod catch_up;
 mod channel_state;
 mod commands;
@@ -79,7 +81,7 @@ use state::{Again, Connection, Feed, Group, Item, Subscription};
 ///   then [`poll_timeout`](Self::poll_timeout).
 /// - Getters: [`snapshot`](Self::snapshot), [`identity`](Self::identity), [`connections`](Self::connections),
 ///   [`channels`](Self::channels), [`wants_writable`](Self::wants_writable),
-///   [`unanswered`](Self::unanswered).
+///   [`unanswered`](Self::unanswered), [`ends_in_parts`](Self::ends_in_parts).
 ///
 /// The outbox of a connection belongs to the caller, which alone knows its size. Live publications
 /// are broadcast without checking for room. If a connection's outbox then exceeds its limit, the

@@ -85,7 +85,10 @@ impl Engine {
         self.behind(slot)?.cursor = place;
         self.groups.get_mut(group)?.claimed.remove(&place.offset);
         let subscription = self.name_of(slot)?;
-        let shared = self.subscriptions.get_mut(slot).and_then(Subscription::shared);
+        let shared = self
+            .subscriptions
+            .get_mut(slot)
+            .and_then(Subscription::shared);
         shared?.hand_out(place);
         let c = self.connections.get_mut(connection.into())?;
         c.credit = c.credit.saturating_sub(next.weight());
@@ -136,7 +139,10 @@ impl Engine {
         let page = behind.page.iter().flat_map(|page| page.iter());
         let of_page = page.map(|publication| f.place_of(publication));
         places.extend(of_page.filter(|place| place.offset > first.offset));
-        let recent = f.catching_up.as_ref().map(|catching_up| &catching_up.recent);
+        let recent = f
+            .catching_up
+            .as_ref()
+            .map(|catching_up| &catching_up.recent);
         if let (None, Some(recent)) = (&behind.page, recent) {
             let mut last = first;
             while places.len() < limit
@@ -224,7 +230,10 @@ impl Engine {
             return;
         };
         let is_asking = g.asked.is_some();
-        let behind = self.subscriptions.get_mut(reader).and_then(Subscription::behind);
+        let behind = self
+            .subscriptions
+            .get_mut(reader)
+            .and_then(Subscription::behind);
         let Some((cursor, waits)) = behind.map(|behind| (behind.cursor, behind.waits)) else {
             return;
         };
@@ -251,7 +260,10 @@ impl Engine {
         let Some(reader) = g.reader() else {
             return;
         };
-        let behind = self.subscriptions.get_mut(reader).and_then(Subscription::behind);
+        let behind = self
+            .subscriptions
+            .get_mut(reader)
+            .and_then(Subscription::behind);
         let Some(behind) = behind else {
             return;
         };
@@ -399,7 +411,10 @@ impl Engine {
         let Some(reader) = self.groups.get(group).and_then(Group::reader) else {
             return;
         };
-        let s = self.subscriptions.get_mut(reader).and_then(Subscription::behind);
+        let s = self
+            .subscriptions
+            .get_mut(reader)
+            .and_then(Subscription::behind);
         if s.is_some_and(|behind| behind.waits == Waits::Done) {
             self.go_on(group);
         }

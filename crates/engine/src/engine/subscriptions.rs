@@ -13,20 +13,24 @@ use crate::{
     rules::{Access, ChannelRules},
     session::Unacknowledged,
     slab::Slot,
-    subscription::{Flow, Subscribe, SubscriptionKey, SubscriptionName, Target},
+    subscription::{Flow, Subscribe, SubscriptionKey, Target},
 };
 
 use super::{
     Engine, Item, Step,
     asks::too_many_questions,
     commands::{forbidden, gone},
-    state::{Asked, Behind, Opening, Shared, State, Subscription, Waits, Wanted, Why, window::Window},
+    state::{
+        Asked, Behind, Opening, Shared, State, Subscription, Wanted, Why, window::Window,
+    },
 };
 
 /// The origin of a subscription.
 pub(super) enum Wished {
     /// The client, which waits for the reply.
     Client(CommandId),
+    /// The client, which has shown its dialect that it may.
+    Permitted(CommandId),
     /// An earlier connection of the session.
     Restored {
         vouched: bool,
@@ -93,6 +97,7 @@ impl Engine {
         let (rules, asked) = match by {
             Wished::Server => (self.rules_of_target(&wish.target)?, false),
             Wished::Client(_) => self.may_subscribe(connection, &wish.target)?,
+            Wished::Permitted(_) => (self.open_to_some(connection, &wish.target)?, false),
             // It was allowed from the outside, or made by the server.
             Wished::Restored { vouched: true, .. } => (self.rules_of_target(&wish.target)?, false),
             Wished::Restored { .. } => self.may_subscribe(connection, &wish.target)?,
@@ -109,6 +114,7 @@ impl Engine {
         let restored = matches!(by, Wished::Restored { .. });
         let (command, vouched, earlier) = match by {
             Wished::Client(command) => (Some(command), false, None),
+            Wished::Permitted(command) => (Some(command), true, None),
             Wished::Restored { vouched, earlier } => (None, vouched, earlier),
             Wished::Server => (None, true, None),
         };
@@ -137,6 +143,9 @@ impl Engine {
         let slot = self.subscriptions.insert(new);
         if let Some(c) = self.connections.get_mut(connection.into()) {
             c.subscriptions.add(slot, &mut self.subscriptions);
+            if let Some(face) = wish.face {
+                c.extra().faces.insert(feed, face);
+            }
         }
         if let Some(f) = self.feeds.get_mut(feed) {
             f.subscribers += 1;
@@ -161,6 +170,20 @@ impl Engine {
         }
         self.session_changed(connection);
         Ok(())
+    }
+
+    /// The rules of a target for a client that has shown that it may subscribe, unless nobody may.
+    fn open_to_some(
+        &self,
+        connection: ConnectionId,
+        target: &Target,
+    ) -> Result<Arc<ChannelRules>, Refusal> {
+        let rules = self.rules_of_target(target)?;
+        if rules.subscribe != Access::Nobody {
+            return Ok(rules);
+        }
+        let c = self.connections.get(connection.into()).ok_or_else(gone)?;
+        Err(forbidden("subscribe to", target, &c.identity))
     }
 
     fn rules_of_target(&self, target: &Target) -> Result<Arc<ChannelRules>, Refusal> {
@@ -378,6 +401,12 @@ impl Engine {
         let connection = self.subscriptions.get(slot)?.connection;
         if let Some(c) = self.connections.get_mut(connection.into()) {
             c.subscriptions.remove(slot, &mut self.subscriptions);
+            let feed = self.subscriptions.get(slot).map(|s| s.feed);
+            if let (Some(extra), Some(feed)) = (&mut c.extra, feed)
+                && extra.faces.remove(&feed).is_some()
+            {
+                c.settle();
+            }
         }
         let s = self.subscriptions.remove(slot)?;
         self.without_echo -= usize::from(!s.echo);
@@ -407,44 +436,6 @@ impl Engine {
         if let Some(f) = self.feeds.get_mut(feed) {
             f.settle();
         }
-    }
-
-    /// A client acknowledges a publication that it was handed out, or all up to it.
-    pub(super) fn done(
-        &mut self,
-        connection: ConnectionId,
-        key: &SubscriptionKey,
-        position: Position,
-        cumulative: bool,
-    ) -> Result<SubscriptionName, Refusal> {
-        let slot = self.subscription_of(connection, key)?;
-        let name = self.name_of(slot).ok_or_else(gone)?;
-        if self.subscriptions.get(slot).is_some_and(|s| s.shared.is_some()) {
-            self.share_done(slot, (position, cumulative), true)?;
-            return Ok(name);
-        }
-        let window = self
-            .subscriptions
-            .get_mut(slot)
-            .and_then(|s| s.window.as_mut());
-        let Some(window) = window else {
-            let detail = format!("{name} has no window; there is nothing to acknowledge");
-            return Err(Refusal::new(ErrorCode::BadRequest, detail));
-        };
-        if !window.done(position, cumulative) {
-            let detail =
-                format!("position {position} of {name} was not delivered on this connection");
-            return Err(Refusal::new(ErrorCode::BadRequest, detail));
-        }
-        let behind = self
-            .subscriptions
-            .get_mut(slot)
-            .and_then(Subscription::behind);
-        if behind.is_some_and(|behind| behind.waits == Waits::Done) {
-            self.queue_advance(slot);
-        }
-        self.session_changed(connection);
-        Ok(name)
     }
 }
 

@@ -146,7 +146,10 @@ fn the_state_of_another_group_is_not_used() {
 fn a_stream_that_goes_on_elsewhere_is_claimed_again_from_there() {
     let mut shares = two();
     claim(&mut shares, 1, 10, &[11, 12, 13]);
-    assert_eq!(shares.give_back(&name(), 1, &places([11, 13]), true).len(), 2);
+    assert_eq!(
+        shares.give_back(&name(), 1, &places([11, 13]), true).len(),
+        2
+    );
     // An older copy of the log, with everything up to 11, was restored.
     let other: Vec<_> = [12, 13].map(|offset| Position::new(2, offset)).into();
     let claims = shares.claim(&name(), 2, at(11), &other).claims;
@@ -202,7 +205,11 @@ fn what_was_returned_and_is_not_retained_any_more_is_forgotten() {
     assert_eq!(woken[0].1, at(10));
     let claimed = shares.claim(&name(), 2, at(10), &places([13, 14]));
     assert_eq!(claimed.claims.len(), 1);
-    assert_eq!(claimed.next, at(14), "nothing is left to claim before the cursor");
+    assert_eq!(
+        claimed.next,
+        at(14),
+        "nothing is left to claim before the cursor"
+    );
 }
 
 #[test]

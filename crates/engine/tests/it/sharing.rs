@@ -457,19 +457,51 @@ fn returning_again_and_again_takes_no_memory() {
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    Connect { client: usize, by_snapshot: bool },
-    Cut { client: usize },
-    Join { client: usize, window: u16 },
-    Unsubscribe { client: usize },
-    Done { client: usize, which: usize, cumulative: bool },
-    Return { client: usize, which: usize },
-    Token { client: usize },
+    Connect {
+        client: usize,
+        by_snapshot: bool,
+    },
+    Cut {
+        client: usize,
+    },
+    Join {
+        client: usize,
+        window: u16,
+    },
+    Unsubscribe {
+        client: usize,
+    },
+    Done {
+        client: usize,
+        which: usize,
+        cumulative: bool,
+    },
+    Return {
+        client: usize,
+        which: usize,
+    },
+    Token {
+        client: usize,
+    },
     Publish,
-    BrokerWorks { worker: usize, steps: usize },
-    Deliver { worker: usize, events: usize },
-    DeliverRead { worker: usize },
-    Read { client: usize, messages: usize },
-    Lag { worker: usize },
+    BrokerWorks {
+        worker: usize,
+        steps: usize,
+    },
+    Deliver {
+        worker: usize,
+        events: usize,
+    },
+    DeliverRead {
+        worker: usize,
+    },
+    Read {
+        client: usize,
+        messages: usize,
+    },
+    Lag {
+        worker: usize,
+    },
     NewProcess,
 }
 
@@ -522,7 +554,10 @@ fn perform(world: &mut World, processed: &mut Processed, op: Op) {
         Op::Cut { client } => world.cut(client),
         Op::Join { client, window } => {
             if !world.clients[client].subscriptions.contains_key(&ID) {
-                world.command(client, Command::Subscribe(member(Since::Start, window, HOUR)));
+                world.command(
+                    client,
+                    Command::Subscribe(member(Since::Start, window, HOUR)),
+                );
             }
         }
         Op::Unsubscribe { client } => {
@@ -567,7 +602,10 @@ fn perform(world: &mut World, processed: &mut Processed, op: Op) {
 
 fn nth_in_hand(world: &World, client: usize, which: usize) -> Option<Position> {
     let c = &world.clients[client];
-    let seen = c.subscriptions.get(&ID).filter(|_| c.connection.is_some())?;
+    let seen = c
+        .subscriptions
+        .get(&ID)
+        .filter(|_| c.connection.is_some())?;
     let at = which % seen.in_hand.len().max(1);
     seen.in_hand.get(at).copied()
 }
@@ -596,7 +634,9 @@ fn acknowledge(
 }
 
 fn nobody_has_the_same(world: &World) {
-    let mut all: Vec<u64> = (0..MEMBERS).flat_map(|client| in_hand(world, client)).collect();
+    let mut all: Vec<u64> = (0..MEMBERS)
+        .flat_map(|client| in_hand(world, client))
+        .collect();
     let count = all.len();
     all.sort_unstable();
     all.dedup();

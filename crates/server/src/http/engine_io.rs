@@ -19,9 +19,9 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::{
-    Answer, carried,
+    Answer,
     api::{Body, Problem, json_answer},
-    checked, client_of, cors, events,
+    carried, checked, client_of, cors, events,
 };
 use crate::{
     auth::Places,
@@ -242,11 +242,9 @@ fn messages_of(payload: &[u8]) -> Option<Vec<Payload>> {
 fn refused(wrong: Wrong) -> Refused {
     match wrong {
         Wrong::Unknown => Refused::Unknown,
-        Wrong::Number { .. }
-        | Wrong::Busy
-        | Wrong::Replaced
-        | Wrong::Streamed
-        | Wrong::Overlap => Refused::Request,
+        Wrong::Number { .. } | Wrong::Busy | Wrong::Replaced | Wrong::Streamed | Wrong::Overlap => {
+            Refused::Request
+        }
     }
 }
 

@@ -28,8 +28,8 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{Guest, Order, Streaming, Worker, outlet::Outlet, streaming::Unsent};
 use crate::door::Place;
-pub(crate) use downlink::{Answer, Form};
 use downlink::Kept;
+pub(crate) use downlink::{Answer, Form};
 use events::Events;
 pub(crate) use id::CarriedId;
 
@@ -327,7 +327,10 @@ impl Worker {
                 }
             }
             (Carry::ProbeFailed, Some(carried)) => {
-                carried.upgrading().into_iter().for_each(|kept| kept.set_probing(false));
+                carried
+                    .upgrading()
+                    .into_iter()
+                    .for_each(|kept| kept.set_probing(false));
             }
             (Carry::Upgrade { socket, place }, Some(carried)) => {
                 if let Some(kept) = carried.upgrading() {

@@ -46,7 +46,7 @@ use offhook_dialects::Intent;
 use offhook_engine::{Engine, Identity, Now, RuleBook};
 use tokio::{
     net::TcpListener,
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     task::{LocalSet, spawn_local},
 };
 
@@ -97,6 +97,8 @@ pub(crate) struct Worker {
     connections: Cell<usize>,
     /// Notified when the last of these tasks has ended.
     emptied: Notify,
+    /// Held by a connection with many subscriptions until it may end.
+    ending: Semaphore,
     /// Identity given to anonymous clients.
     anonymous: Arc<Identity>,
 }
@@ -231,6 +233,7 @@ impl Worker {
             carried: AllCarried::default(),
             connections: Cell::new(0),
             emptied: Notify::new(),
+            ending: Semaphore::new(1),
             anonymous: Arc::new(Identity::stranger()),
             shared,
         })

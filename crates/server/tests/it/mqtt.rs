@@ -435,12 +435,16 @@ async fn a_group_on_several_workers_gets_each_message_once_and_again_when_a_memb
     // Connections are distributed over the workers, so that both have members.
     for n in 0..6 {
         let mut member = Client::named(&hall, &format!("member {n}")).await;
-        member.subscribe("$share/workers/jobs/+", Qos::AtLeastOnce).await;
+        member
+            .subscribe("$share/workers/jobs/+", Qos::AtLeastOnce)
+            .await;
         members.push(member);
     }
     let mut publisher = Client::named(&hall, "publisher").await;
     for n in 0..60 {
-        publisher.publish(&format!("jobs/{}", n % 7), &n.to_string(), false).await;
+        publisher
+            .publish(&format!("jobs/{}", n % 7), &n.to_string(), false)
+            .await;
     }
     // One of them acknowledges nothing, and is lost.
     let mut silent = members.pop().unwrap();
@@ -475,7 +479,9 @@ async fn a_group_of_durable_sessions_misses_nothing_over_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let hall = Hall::open(durable(directory.path())).await;
     let mut member = Client::named(&hall, "member").await;
-    member.subscribe("$share/workers/jobs", Qos::AtLeastOnce).await;
+    member
+        .subscribe("$share/workers/jobs", Qos::AtLeastOnce)
+        .await;
     let mut publisher = Client::named(&hall, "publisher").await;
     publisher.publish("jobs", "1", false).await;
     assert_eq!(member.text().await, "1");
@@ -519,11 +525,15 @@ async fn the_servers_own_topics_are_published_for_those_that_a_rule_allows() {
     everybody(&mut config);
     let hall = Hall::open(config).await;
     let mut of_version = Client::named(&hall, "of version").await;
-    of_version.subscribe("$SYS/broker/version", Qos::AtMostOnce).await;
+    of_version
+        .subscribe("$SYS/broker/version", Qos::AtMostOnce)
+        .await;
     let version = format!("offhook {}", env!("CARGO_PKG_VERSION"));
     assert_eq!(of_version.text().await, version);
     let mut of_clients = Client::named(&hall, "of clients").await;
-    of_clients.subscribe("$SYS/broker/clients/+", Qos::AtMostOnce).await;
+    of_clients
+        .subscribe("$SYS/broker/clients/+", Qos::AtMostOnce)
+        .await;
     let message = of_clients.message().await;
     assert_eq!(&*message.topic, "$SYS/broker/clients/connected");
     assert_eq!(&message.payload[..], b"2");

@@ -92,8 +92,10 @@ impl Writer {
     /// includes the publication.
     fn move_head(&self, bus: &mut Bus, draft: &Draft, place: Place) -> bool {
         let offset = place.position.offset;
-        let known = bus.durable.get(&draft.channel);
-        let Some((durable, channel)) = known.zip(self.channels.get(&draft.channel)) else {
+        let Some(durable) = bus.durable.get(&draft.channel) else {
+            return true;
+        };
+        let Some(channel) = self.channels.get(&draft.channel) else {
             return true;
         };
         if let Durable::Open(view) = durable

@@ -12,7 +12,7 @@ use crate::{
     rate::TokenBucket,
     session::{Identity, SessionId},
     slab::{Slab, Slot},
-    subscription::{Class, SubscriptionId},
+    subscription::{Class, Face, SubscriptionId},
 };
 
 use super::{Subscription, durable::Durable, ordered::Ordered};
@@ -68,6 +68,8 @@ pub(in crate::engine) struct Extra {
     pub(in crate::engine) note: Bytes,
     /// Set if the session is kept after its connection ends.
     pub(in crate::engine) durable: Option<Durable>,
+    /// What the session is in channels where that is not its identity.
+    pub(in crate::engine) faces: HashMap<Slot, Box<Face>>,
 }
 
 impl Connection {
@@ -84,6 +86,7 @@ impl Connection {
                 && extra.durable.is_none()
                 && extra.note.is_empty()
                 && extra.owed.is_empty()
+                && extra.faces.is_empty()
                 && !extra.members_asked
                 && extra.restoring == 0
         });

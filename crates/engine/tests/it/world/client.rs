@@ -202,6 +202,7 @@ impl Client {
                 echo: old.echo,
                 flow: old.flow,
                 share: old.share.clone(),
+                face: None,
             };
             let new = Seen::new(wish, Some(old.position), None);
             let seen = self.subscriptions.entry(old.name().key()).or_insert(new);

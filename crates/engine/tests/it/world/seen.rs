@@ -76,7 +76,10 @@ impl Seen {
     }
 
     pub(crate) fn read_shared(&mut self, handed: Handed) {
-        assert!(handed.deliveries >= 1, "an acknowledged delivery is counted");
+        assert!(
+            handed.deliveries >= 1,
+            "an acknowledged delivery is counted"
+        );
         self.in_hand.push(handed.place);
         let Flow::Acknowledged { window } = self.wish.flow else {
             panic!("a shared subscription is acknowledged");

@@ -168,7 +168,10 @@ impl Kept {
         done: oneshot::Sender<Result<Answer, Wrong>>,
     ) -> Result<(), oneshot::Sender<Result<Answer, Wrong>>> {
         let inner = &mut *self.inner.borrow_mut();
-        let is_waiting = inner.waiting.as_ref().is_some_and(|older| !older.is_closed());
+        let is_waiting = inner
+            .waiting
+            .as_ref()
+            .is_some_and(|older| !older.is_closed());
         if is_waiting && self.form == Form::EngineIo {
             return Err(done);
         }

@@ -56,10 +56,13 @@ pub(super) fn serve(
             Ok(()) => run(&worker, &carried, &outlet, &mut served).await,
             Err(_ended) => None,
         };
-        if carried.left.get()
+        if upgraded.is_none()
             && let Served::Connected(connection) = &mut served
         {
-            connection.leave_by_transport();
+            if carried.left.get() {
+                connection.leave_by_transport();
+            }
+            connection.until_it_may_end().await;
         }
         let served = match upgraded {
             Some(upgraded) => {
