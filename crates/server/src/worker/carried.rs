@@ -129,6 +129,23 @@ pub(crate) enum Carry {
     },
 }
 
+impl Carry {
+    /// Whether it has the form of the connection's requests.
+    fn is_of(&self, carried: &Carried) -> bool {
+        let number = match self {
+            Self::Send { number, .. } => number,
+            Self::Poll { after, .. } => after,
+            Self::Find { .. }
+            | Self::Leave
+            | Self::Spoil
+            | Self::Probe { .. }
+            | Self::ProbeFailed
+            | Self::Upgrade { .. } => return true,
+        };
+        number.is_some() == carried.upgrading().is_none()
+    }
+}
+
 impl Carried {
     fn outlet(&self) -> Outlet {
         match &self.downlink {
@@ -291,7 +308,7 @@ impl Worker {
 
     pub(super) fn take_carry(&self, id: CarriedId, carry: Carry) {
         let carried = self.carried.0.borrow().get(&id).cloned();
-        let carried = carried.filter(|carried| !carried.is_upgraded());
+        let carried = carried.filter(|carried| !carried.is_upgraded() && carry.is_of(carried));
         match (carry, carried) {
             (
                 Carry::Send {
