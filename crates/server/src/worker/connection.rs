@@ -221,6 +221,10 @@ impl Worker {
                 let mut state = self.state.borrow_mut();
                 state.outboxes.say(connection, |_, out| out.push(message));
             }
+            Intent::Consume { .. } | Intent::Settle { .. } | Intent::Quit { .. } => {
+                let mut state = self.state.borrow_mut();
+                self.ask_queue(&mut state.outboxes, connection, intent);
+            }
             // Forgets the connection, since its transport has ended.
             Intent::Leave => {}
             Intent::Keep(expiry) => self.keep_session(connection, expiry),
@@ -323,6 +327,7 @@ impl Worker {
             self.shared.directory.left(session, self.place(connection));
         }
         self.tell_backend("disconnected", connection);
+        self.quit_queues(connection);
         let mut state = self.state.borrow_mut();
         self.keep_again(&state, connection);
         self.forget_end(&mut state, connection);

@@ -14,6 +14,7 @@ mod naming;
 mod orders;
 mod outboxes;
 mod outlet;
+mod queues;
 mod refilling;
 mod replies;
 mod shared;
@@ -64,6 +65,7 @@ pub(crate) use live::Live;
 pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::{Errand, Goodbye, Order, Orders};
 use outboxes::Outboxes;
+use queues::Queues;
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
 pub(crate) use stopping::{Lease, Phase};
@@ -93,6 +95,7 @@ pub(crate) struct Worker {
     mail: Arc<Notify>,
     unfinished: Unfinished,
     carried: AllCarried,
+    queues: Queues,
     /// Tasks that serve a connection.
     connections: Cell<usize>,
     /// Notified when the last of these tasks has ended.
@@ -231,6 +234,7 @@ impl Worker {
             mail: Arc::clone(mail),
             unfinished: Unfinished::default(),
             carried: AllCarried::default(),
+            queues: Queues::default(),
             connections: Cell::new(0),
             emptied: Notify::new(),
             ending: Semaphore::new(1),
