@@ -19,6 +19,7 @@ pub mod mqtt;
 pub mod mqtt_connection;
 pub mod pusher;
 pub mod socketio;
+pub mod stomp;
 
 use std::io::{self, Read, Write};
 
@@ -176,6 +177,11 @@ mod tests {
     #[test]
     fn a_connection_with_mqtt_says_only_packets_and_nothing_after_its_end() {
         replay("mqtt_connection", super::mqtt_connection::mqtt_connection);
+    }
+
+    #[test]
+    fn a_connection_with_stomp_says_only_frames_and_nothing_after_its_end() {
+        replay("stomp_connection", super::stomp::stomp_connection);
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod reader;
 mod running;
 mod socketio;
 mod spelling;
+mod stomp;
 mod toml_text;
 mod url;
 
@@ -74,6 +75,7 @@ pub use self::proxies::{Network, Proxies};
 pub use self::pusher::Pusher;
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};
 pub use self::socketio::SocketIo;
+pub use self::stomp::Stomp;
 pub use self::url::HttpUrl;
 
 use self::group::group;
@@ -187,6 +189,8 @@ group! {
         mqtt: Mqtt;
         /// Socket.IO v5.
         socketio: SocketIo;
+        /// STOMP 1.0, 1.1 and 1.2.
+        stomp: Stomp;
         /// The Pusher protocol.
         pusher: Pusher;
         /// Resuming sessions.

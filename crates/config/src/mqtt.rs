@@ -24,7 +24,7 @@ group! {
         path: String = "/mqtt".to_owned() => UrlPath;
 
         /// The maximum time that a session outlives its connection. A client that requests more is
-        /// told this time.
+        /// told this time. It also applies to durable subscriptions and queues of STOMP.
         ///
         /// A device that is switched on once a week still gets its messages.
         session_expiry: Duration = Duration::from_secs(8 * 24 * 3600) => time();

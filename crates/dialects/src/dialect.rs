@@ -83,6 +83,33 @@ pub enum Intent {
         /// What is wrong with it.
         refusal: Refusal,
     },
+    /// Joins the consumers of a queue: each of its publications is delivered to one of them, with
+    /// [`Dialect::queued`]. The session must be subscribed to the queue's channel, which is not
+    /// checked here. Answered with [`Reply::Pong`](offhook_engine::Reply), or refused.
+    Consume {
+        /// The id of the answer.
+        id: CommandId,
+        /// The channel.
+        queue: ChannelName,
+        /// The dialect's id of the consumer.
+        subscription: SubscriptionId,
+        /// How many publications may be unsettled; at least 1.
+        window: u16,
+    },
+    /// A consumer has processed a publication of its queue, or gives it back.
+    Settle {
+        /// The consumer.
+        subscription: SubscriptionId,
+        /// The publication's place, as delivered.
+        place: Position,
+        /// Whether it was processed. If not, it is delivered again, to any consumer.
+        processed: bool,
+    },
+    /// A consumer leaves its queue. What it has not settled is delivered to others.
+    Quit {
+        /// The consumer.
+        subscription: SubscriptionId,
+    },
     /// Sends this immediately: the answer to a dialect's own ping, or a step of its own handshake.
     Say(Payload),
     /// A command that the dialect's own authentication permits, such as a signature: see
@@ -416,6 +443,19 @@ pub trait Dialect: fmt::Debug {
     /// [`Encoding::has_presence_heads`].
     fn head(&mut self, _recipient: &Recipient, _shared: &Shared) -> Head {
         Head::None
+    }
+
+    /// The message of a publication that a consumer of this connection received from its queue; none
+    /// if the connection has no such consumer any more. `earlier` is how often the publication was
+    /// delivered before, to any consumer.
+    fn queued(
+        &mut self,
+        _consumer: SubscriptionId,
+        _publication: &Arc<Publication>,
+        _place: Position,
+        _earlier: u16,
+    ) -> Option<Payload> {
+        None
     }
 
     /// Called when the connection was accepted.

@@ -8,7 +8,8 @@
 //! [`Dialect`] is the server's interface to a dialect: the state of one connection, with an
 //! [`Encoding`] that it may share with any number of others. [`native`] is Offhook's own, specified
 //! in `docs/protocol.md`; [`jsonrpc`] is JSON-RPC 2.0, [`mqtt`] is MQTT 3.1.1 and 5.0, [`socketio`]
-//! is Socket.IO v5, [`pusher`] is the Pusher protocol, and [`sse`] is a stream of events for a browser's own `EventSource`.
+//! is Socket.IO v5, [`pusher`] is the Pusher protocol, [`stomp`] is STOMP 1.0 to 1.2, and [`sse`] is a
+//! stream of events for a browser's own `EventSource`.
 #![cfg_attr(
     not(test),
     deny(
@@ -21,6 +22,7 @@
 )]
 
 mod dialect;
+mod format;
 pub mod json;
 pub mod jsonrpc;
 pub mod mqtt;
@@ -28,6 +30,7 @@ pub mod native;
 pub mod pusher;
 pub mod socketio;
 pub mod sse;
+pub mod stomp;
 
 pub use dialect::{
     Connect, Dialect, Encoding, Head, Incoming, Intent, Known, Named, Payload, Readiness,

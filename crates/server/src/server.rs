@@ -25,7 +25,7 @@ use crate::{
     auth::{self, Authenticator},
     backend,
     config::{Api, Auth, Config, ResumeKey},
-    door::{self, Admission, Certificates, Door, Routes},
+    door::{self, Admission, Certificates, Door, Routes, Streamed},
     key_file,
     metrics::Metrics,
     sessions::Sessions,
@@ -65,6 +65,7 @@ impl Server {
 pub struct Running {
     addresses: Vec<SocketAddr>,
     mqtt_addresses: Vec<SocketAddr>,
+    stomp_addresses: Vec<SocketAddr>,
     admin_addresses: Vec<SocketAddr>,
     drain: Duration,
     phase: watch::Sender<Phase>,
@@ -109,6 +110,12 @@ impl Running {
     #[must_use]
     pub fn mqtt_addresses(&self) -> &[SocketAddr] {
         &self.mqtt_addresses
+    }
+
+    /// The addresses at which it speaks STOMP without HTTP: those over TCP, then those over TLS.
+    #[must_use]
+    pub fn stomp_addresses(&self) -> &[SocketAddr] {
+        &self.stomp_addresses
     }
 
     /// The addresses for operators.
@@ -212,8 +219,8 @@ pub(crate) fn start_with(
     let certificates = config.tls.as_ref().map(Certificates::open).transpose()?;
     let tls = certificates.as_ref().map(Certificates::acceptor);
     let tls = tls.transpose()?;
-    if tls.is_none() && !config.mqtt.tls_listen.is_empty() {
-        return Err(StartError::NoCertificate);
+    if tls.is_none() {
+        need_no_certificate(&config)?;
     }
     let keys = resume_keys(&config)?;
     let auth = Arc::new(Authenticator::open(&config)?);
@@ -270,7 +277,8 @@ pub(crate) fn start_with(
     };
     Ok(Running {
         addresses: of(&|door| door == Door::Http),
-        mqtt_addresses: of(&|door| matches!(door, Door::Mqtt | Door::MqttTls)),
+        mqtt_addresses: of(&|door| is_streamed(door, Streamed::Mqtt)),
+        stomp_addresses: of(&|door| is_streamed(door, Streamed::Stomp)),
         admin_addresses: of(&|door| door == Door::Admin),
         drain,
         phase,
@@ -286,6 +294,23 @@ pub(crate) fn start_with(
     })
 }
 
+fn is_streamed(door: Door, dialect: Streamed) -> bool {
+    door == Door::Tcp(dialect) || door == Door::Tls(dialect)
+}
+
+/// Checks that no listener needs a certificate.
+fn need_no_certificate(config: &Config) -> Result<(), StartError> {
+    for (setting, addresses) in [
+        ("mqtt.tls_listen", &config.mqtt.tls_listen),
+        ("stomp.tls_listen", &config.stomp.tls_listen),
+    ] {
+        if !addresses.is_empty() {
+            return Err(StartError::NoCertificate { setting });
+        }
+    }
+    Ok(())
+}
+
 /// A worker's listeners, one for every address.
 type Listeners = Vec<(Door, std::net::TcpListener)>;
 
@@ -294,8 +319,10 @@ fn listen(config: &Config) -> Result<Vec<Listeners>, StartError> {
     let mut workers: Vec<_> = (0..config.workers.get()).map(|_| Vec::new()).collect();
     let all = [
         (Door::Http, &config.listen),
-        (Door::Mqtt, &config.mqtt.listen),
-        (Door::MqttTls, &config.mqtt.tls_listen),
+        (Door::Tcp(Streamed::Mqtt), &config.mqtt.listen),
+        (Door::Tls(Streamed::Mqtt), &config.mqtt.tls_listen),
+        (Door::Tcp(Streamed::Stomp), &config.stomp.listen),
+        (Door::Tls(Streamed::Stomp), &config.stomp.tls_listen),
         (Door::Admin, &config.admin.listen),
     ];
     for (door, addresses) in all {

@@ -17,8 +17,11 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
-    /// MQTT over TLS is configured, and there is no certificate.
-    NoCertificate,
+    /// A dialect over TLS is configured, and there is no certificate.
+    NoCertificate {
+        /// The setting that needs one.
+        setting: &'static str,
+    },
     /// The log cannot be used.
     Log(OpenError),
     /// A file cannot be read or created.
@@ -73,9 +76,10 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoAddress => f.write_str("listen: no address is configured"),
-            Self::NoCertificate => {
-                f.write_str("mqtt.tls_listen: there is no certificate; set tls.cert and tls.key")
-            }
+            Self::NoCertificate { setting } => write!(
+                f,
+                "{setting}: there is no certificate; set tls.cert and tls.key"
+            ),
             Self::Listen { address, source } if source.kind() == io::ErrorKind::AddrInUse => {
                 write!(
                     f,
@@ -115,7 +119,7 @@ impl std::error::Error for StartError {
             }
             Self::Log(error) => Some(error),
             Self::NoAddress
-            | Self::NoCertificate
+            | Self::NoCertificate { .. }
             | Self::ResumeKey { .. }
             | Self::Keys { .. }
             | Self::ApiKeys { .. }

@@ -26,14 +26,19 @@ pub(super) fn text(loaded: &Loaded, running: &Running, dev_key: Option<&str>) ->
             note,
         ));
     }
-    for (n, address) in running.mqtt_addresses().iter().enumerate() {
-        let tls = if n < config.mqtt.listen.len() {
-            ""
-        } else {
-            "s"
-        };
-        let (host, note) = reached(*address);
-        text.push_str(&line("mqtt", &format!("mqtt{tls}://{host}"), note));
+    for (name, addresses, plain) in [
+        ("mqtt", running.mqtt_addresses(), config.mqtt.listen.len()),
+        (
+            "stomp",
+            running.stomp_addresses(),
+            config.stomp.listen.len(),
+        ),
+    ] {
+        for (n, address) in addresses.iter().enumerate() {
+            let tls = if n < plain { "" } else { "s" };
+            let (host, note) = reached(*address);
+            text.push_str(&line(name, &format!("{name}{tls}://{host}"), note));
+        }
     }
     for address in running.admin_addresses() {
         let (host, note) = reached(*address);

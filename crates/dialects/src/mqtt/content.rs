@@ -1,19 +1,16 @@
 //! Converts messages to publications and back. The properties of a message become the publication's
 //! tags.
 
-use std::str;
-
 use bytes::Bytes;
 use data_encoding::BASE64;
 use offhook_engine::{CONFLATION_TAG, Format, Publication, Tags};
-use serde::de::IgnoredAny;
 
 use super::{
     Reason,
     packet::{Properties, Publish, Qos, Version},
     topics::topic_of,
 };
-use crate::json::is_shallow;
+use crate::format::format_of;
 
 /// The QoS of the PUBLISH, followed by `u` if its payload was declared to be UTF-8. Omitted for QoS
 /// 2 without `u`, because a publication without this tag is delivered with up to QoS 2.
@@ -117,24 +114,6 @@ pub(super) fn content(
 
 fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name) || name.starts_with('~')
-}
-
-/// The most specific format that the payload has: JSON, else text, else bytes. `null` is text: as
-/// JSON it would delete a value of the channel's state, and in MQTT it is an ordinary payload.
-fn format_of(payload: &[u8]) -> Format {
-    let Ok(text) = str::from_utf8(payload) else {
-        return Format::Binary;
-    };
-    let begins_json =
-        |byte: &u8| matches!(byte, b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f');
-    let is_json = text
-        .trim_ascii()
-        .as_bytes()
-        .first()
-        .is_some_and(begins_json)
-        && serde_json::from_str::<IgnoredAny>(text).is_ok()
-        && is_shallow(text);
-    if is_json { Format::Json } else { Format::Text }
 }
 
 /// A publication as a message, with the QoS that limits its delivery.
@@ -251,25 +230,6 @@ mod tests {
             time_ms: 10_000,
         };
         draft.at(Place::after(Position::new(1, 0), 1))
-    }
-
-    #[test]
-    fn the_format_of_a_payload_is_json_else_text_else_binary() {
-        for (payload, format) in [
-            (&b"{\"a\":1}"[..], Format::Json),
-            (b" [1, 2]\n", Format::Json),
-            (b"21.5", Format::Json),
-            (b"on", Format::Text),
-            (b"", Format::Text),
-            (b"{", Format::Text),
-            (b"null", Format::Text),
-            ("grün".as_bytes(), Format::Text),
-            (b"\"\xff\"", Format::Binary),
-        ] {
-            assert_eq!(format_of(payload), format, "{payload:?}");
-        }
-        let deep = [vec![b'['; 65], vec![b']'; 65]].concat();
-        assert_eq!(format_of(&deep), Format::Text);
     }
 
     #[test]

@@ -68,6 +68,9 @@ impl Client {
                 | Intent::Identify { .. }
                 | Intent::Leave
                 | Intent::Keep(_)
+                | Intent::Consume { .. }
+                | Intent::Settle { .. }
+                | Intent::Quit { .. }
                 | Intent::Close { .. } => panic!("nobody leaves"),
             }
         }

@@ -12,3 +12,5 @@ mod pusher;
 mod socketio;
 mod socketio_packets;
 mod specification;
+mod stomp;
+mod stomp_frames;

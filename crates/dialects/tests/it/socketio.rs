@@ -153,6 +153,9 @@ impl Client {
             | Intent::Identify { .. }
             | Intent::Refresh { .. }
             | Intent::Leave
+            | Intent::Consume { .. }
+            | Intent::Settle { .. }
+            | Intent::Quit { .. }
             | Intent::Keep(_)) => self.others.push(other),
         }
     }

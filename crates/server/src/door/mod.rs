@@ -7,13 +7,13 @@ mod forwarded;
 mod head;
 mod hosts;
 mod listening;
-mod mqtt;
 mod origins;
 mod proxy_protocol;
 mod pusher;
 mod raw_head;
 mod routes;
 mod stream;
+mod streams;
 mod tls;
 mod upgrade;
 
@@ -57,12 +57,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) enum Door {
     /// HTTP and WebSockets; over TLS if the server has a certificate.
     Http,
-    /// MQTT over TCP.
-    Mqtt,
-    /// MQTT over TLS.
-    MqttTls,
+    /// A dialect over TCP.
+    Tcp(Streamed),
+    /// A dialect over TLS.
+    Tls(Streamed),
     /// HTTP of operators.
     Admin,
+}
+
+/// A dialect that clients also speak without HTTP, over a stream of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Streamed {
+    Mqtt,
+    Stomp,
 }
 
 /// Accepts until the worker stops.
@@ -88,8 +95,8 @@ pub(crate) async fn accept(worker: Rc<Worker>, door: Door, listener: TcpListener
                     Door::Http | Door::Admin => {
                         drop(spawn_local(receive(worker, stream, address, place)));
                     }
-                    Door::Mqtt | Door::MqttTls => {
-                        drop(spawn_local(mqtt::receive(
+                    Door::Tcp(_) | Door::Tls(_) => {
+                        drop(spawn_local(streams::receive(
                             worker, door, stream, address, place,
                         )));
                     }

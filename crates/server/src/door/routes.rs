@@ -7,6 +7,7 @@ use offhook_dialects::{
     mqtt::{self, Mqtt},
     native,
     socketio::{self, SocketIo},
+    stomp::{self, Stomp},
 };
 
 use super::pusher;
@@ -66,6 +67,45 @@ pub(super) enum NoRoute {
 /// The state of a new connection that speaks MQTT, over any transport.
 pub(super) fn speak_mqtt(config: &Config) -> Speaker {
     Speaker::Other(Box::new(Box::new(Mqtt::new(config.messages.max_bytes))))
+}
+
+/// Whether STOMP's heart-beats are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beats {
+    /// A silent client is disconnected.
+    Enforced,
+    /// The transport's own pings check whether the client is there. A page in the background, whose
+    /// timers are throttled, answers them.
+    LeftToPings,
+}
+
+/// The state of a new connection that speaks STOMP.
+pub(super) fn speak_stomp(config: &Config, beats: Beats) -> Speaker {
+    let settings = stomp::Settings {
+        body_bytes: config.messages.max_bytes,
+        subscriptions: config.limits.subscriptions,
+        heart_beat: config.stomp.heart_beat,
+        enforces_heart_beats: beats == Beats::Enforced,
+    };
+    Speaker::Other(Box::new(Box::new(Stomp::new(settings))))
+}
+
+/// STOMP over WebSocket.
+fn stomp_socket(subprotocol: Option<&'static str>) -> Spoken {
+    Spoken {
+        subprotocol,
+        check: |_| Ok(()),
+        upgrades: |_| None,
+        admits: false,
+        begin: |shared, _| {
+            let config = &shared.config;
+            let beats = match config.keepalive.interval {
+                Some(_) => Beats::LeftToPings,
+                None => Beats::Enforced,
+            };
+            speak_stomp(config, beats)
+        },
+    }
 }
 
 /// The state of a new connection that speaks Socket.IO, and may be upgraded to a WebSocket.
@@ -141,6 +181,8 @@ impl Routes {
             admits: false,
             begin: |shared, _| speak_socketio(&shared.config, false),
         };
+        // The newest version first. The CONNECT decides, so that a client may offer none.
+        let stomp = stomp::SUBPROTOCOLS.into_iter().map(Some).chain([None]);
         let bare = config.socketio.path.trim_end_matches('/');
         let pusher = Spoken {
             subprotocol: None,
@@ -153,12 +195,15 @@ impl Routes {
             true => Self(Vec::new()),
             false => Self(Vec::new()).with_keys(pusher::CLIENTS, pusher),
         };
-        routes
+        let routes = routes
             .with(&config.ws_path, native)
             .with(&config.rpc_path, rpc)
             .with(&config.mqtt.path, mqtt)
             .with(bare, socketio)
-            .with(&format!("{bare}/"), socketio)
+            .with(&format!("{bare}/"), socketio);
+        stomp.fold(routes, |routes, subprotocol| {
+            routes.with(&config.stomp.path, stomp_socket(subprotocol))
+        })
     }
 
     /// Adds a dialect at a path.

@@ -277,7 +277,10 @@ impl Connecting {
                     self.outlet.put(message).map_err(|_| Ended::Lost)?;
                     continue;
                 }
-                Intent::Leave | Intent::Keep(_) => return Err(Ended::Lost),
+                Intent::Consume { id, .. } => (Some(id), bad("send connect first")),
+                Intent::Leave | Intent::Keep(_) | Intent::Settle { .. } | Intent::Quit { .. } => {
+                    return Err(Ended::Lost);
+                }
                 Intent::Close { code, reason } => {
                     return Err(Ended::Close(CloseCode::new(code), reason));
                 }

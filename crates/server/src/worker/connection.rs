@@ -211,13 +211,17 @@ impl Worker {
                 self.with_token(connection, id, &token, command, now);
             }
             Intent::Permitted { id, command } => {
-                self.tell(|engine| engine.handle_permitted(connection, id, command, now));
+                self.tell(now, |engine| engine.handle_permitted(connection, id, command, now));
             }
             Intent::Identify { id, user } => self.identify(connection, id, &user, now),
             Intent::Refuse { id, refusal } => self.refuse(connection, id, refusal, now),
             Intent::Say(message) => {
                 let mut state = self.state.borrow_mut();
                 state.outboxes.say(connection, |_, out| out.push(message));
+            }
+            Intent::Consume { .. } | Intent::Settle { .. } | Intent::Quit { .. } => {
+                let mut state = self.state.borrow_mut();
+                self.ask_queue(&mut state.outboxes, connection, intent);
             }
             // Forgets the connection, since its transport has ended.
             Intent::Leave => {}
@@ -321,6 +325,7 @@ impl Worker {
             self.shared.directory.left(session, self.place(connection));
         }
         self.tell_backend("disconnected", connection);
+        self.quit_queues(connection);
         let mut state = self.state.borrow_mut();
         self.keep_again(&state, connection);
         self.forget_end(&mut state, connection);

@@ -15,6 +15,7 @@ mod orders;
 mod outboxes;
 mod outlet;
 mod polling;
+mod queues;
 mod refilling;
 mod replies;
 mod shared;
@@ -66,6 +67,7 @@ pub(crate) use orders::{Errand, Goodbye, Order, Orders};
 use outboxes::Outboxes;
 use polling::AllPolled;
 pub(crate) use polling::{Polling, Unpolled};
+use queues::Queues;
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
 pub(crate) use stopping::{Lease, Phase};
@@ -96,6 +98,7 @@ pub(crate) struct Worker {
     unfinished: Unfinished,
     carried: AllCarried,
     polled: AllPolled,
+    queues: Queues,
     /// Tasks that serve a connection.
     connections: Cell<usize>,
     /// Notified when the last of these tasks has ended.
@@ -235,6 +238,7 @@ impl Worker {
             unfinished: Unfinished::default(),
             carried: AllCarried::default(),
             polled: AllPolled::default(),
+            queues: Queues::default(),
             connections: Cell::new(0),
             emptied: Notify::new(),
             ending: Semaphore::new(1),

@@ -148,7 +148,7 @@ impl Worker {
         found.bequest()
     }
 
-    async fn load_named(
+    pub(super) async fn load_named(
         self: &Rc<Self>,
         session: SessionId,
     ) -> Result<Option<SessionSnapshot>, Refusal> {
@@ -178,7 +178,7 @@ impl Worker {
 
 /// The id of a user's session with this name. Other members see the id. It is a hash, so that the
 /// name can be confirmed by a guess, but not read from it.
-fn session_of(user: &str, name: &str) -> SessionId {
+pub(super) fn session_of(user: &str, name: &str) -> SessionId {
     // A user's name contains no NUL, so that different pairs give different inputs.
     let hash = digest(
         &SHA256,

@@ -8,12 +8,15 @@ use std::{
 
 use bytes::Bytes;
 use offhook_engine::{
-    CloseReason, ConnectionId, Format, Notice, Refusal, SessionId, Subscribe, SubscriptionKey,
-    Verdict, VerdictId, Whom,
+    ChannelName, CloseReason, ConnectionId, Format, Notice, Refusal, SessionId, Subscribe,
+    SubscriptionKey, Verdict, VerdictId, Whom,
 };
 use tokio::sync::{Notify, oneshot};
 
-use super::{CarriedId, Carry, Live, Polling, State, Worker};
+use super::{
+    CarriedId, Carry, Live, Polling, State, Worker,
+    queues::{FromQueue, ToQueue},
+};
 use crate::directory::Place;
 
 /// A request to a worker.
@@ -27,6 +30,13 @@ pub(crate) enum Order {
     Carry { id: CarriedId, carry: Carry },
     /// Serve a request of a polled connection.
     Polling { id: CarriedId, polling: Polling },
+    /// Pass something on to a queue of this worker.
+    ToQueue { queue: ChannelName, what: ToQueue },
+    /// Pass something on from a queue to a connection of this worker.
+    FromQueue {
+        connection: ConnectionId,
+        what: FromQueue,
+    },
     /// Report the sessions of a user.
     List {
         user: Arc<str>,
@@ -149,6 +159,10 @@ impl Worker {
                     }
                     Order::Carry { id, carry } => self.take_carry(id, carry),
                     Order::Polling { id, polling } => self.take_polling(id, polling),
+                    Order::ToQueue { queue, what } => self.take_to_queue(queue, what),
+                    Order::FromQueue { connection, what } => {
+                        self.take_from_queue(connection, what);
+                    }
                     Order::List { user, done } => {
                         let whom = Whom::User(user);
                         let sessions = self.state.borrow().engine.sessions_of(&whom);
@@ -208,6 +222,7 @@ impl Worker {
         if reason != CloseReason::Replaced {
             self.tell_backend("disconnected", connection);
         }
+        self.quit_queues(connection);
         let mut state = self.state.borrow_mut();
         self.forget_end(&mut state, connection);
         if let Some(session) = state.engine.session(connection) {

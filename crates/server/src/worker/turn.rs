@@ -165,6 +165,9 @@ impl Worker {
             Intent::Say(message) => outboxes.say(connection, |_, out| out.push(message)),
             Intent::Close { code, reason } => outboxes.close(connection, code, reason),
             Intent::Keep(expiry) => engine.set_durable(connection, self.longest(expiry)),
+            Intent::Consume { .. } | Intent::Settle { .. } | Intent::Quit { .. } => {
+                self.ask_queue(outboxes, connection, intent);
+            }
             // These are caused only by messages of the client.
             Intent::Connect(_)
             | Intent::Granted { .. }

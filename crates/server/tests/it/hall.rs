@@ -142,6 +142,10 @@ impl Hall {
         self.running.mqtt_addresses()[0]
     }
 
+    pub(crate) fn stomp_address(&self) -> SocketAddr {
+        self.running.stomp_addresses()[0]
+    }
+
     pub(crate) fn admin_address(&self) -> SocketAddr {
         self.running.admin_addresses()[0]
     }

@@ -45,6 +45,7 @@ mod socketio;
 mod socketio_polling;
 mod sse;
 mod starting;
+mod stomp;
 mod stopping;
 mod tls;
 mod useless_backend;

@@ -5,6 +5,7 @@ mod broadcasts;
 mod dialects;
 mod framing;
 mod partial;
+mod queued;
 mod timers;
 mod tokens;
 mod unsent;

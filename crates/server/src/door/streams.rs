@@ -1,16 +1,19 @@
-//! Connections of MQTT clients without HTTP, over TCP or TLS.
+//! Connections without HTTP, over TCP or TLS, of clients whose dialect allows it.
 
 use std::{io, net::SocketAddr, rc::Rc, time::Instant};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{Door, Place, Stream, proxied, routes::speak_mqtt};
+use super::{
+    Door, Place, Stream, Streamed, proxied,
+    routes::{Beats, speak_mqtt, speak_stomp},
+};
 use crate::refused::Client;
 use crate::worker::{Approach, Guest, Pressure, Worker};
 
-/// Enables TCP keepalive. A client may have disabled MQTT's keep-alive, and in MQTT, servers send
-/// no pings.
+/// Enables TCP keepalive. A client may have disabled the keep-alive of MQTT or the heart-beats of
+/// STOMP, and in neither of them servers send pings.
 fn notice_dead_peers(worker: &Worker, stream: &TcpStream) {
     if let Some(interval) = worker.shared.config.keepalive.interval {
         let keepalive = TcpKeepalive::new()
@@ -52,8 +55,8 @@ pub(super) async fn receive(
     let within = worker.shared.config.connections.handshake_timeout;
     let accepted = timeout(within, async {
         match door {
-            Door::MqttTls => worker.shared.accept_tls(stream).await,
-            Door::Mqtt | Door::Http | Door::Admin => io::Result::Ok(Stream::Plain(stream)),
+            Door::Tls(_) => worker.shared.accept_tls(stream).await,
+            Door::Tcp(_) | Door::Http | Door::Admin => io::Result::Ok(Stream::Plain(stream)),
         }
     });
     match Box::pin(accepted).await {
@@ -61,7 +64,15 @@ pub(super) async fn receive(
             let backend = worker.shared.backend.as_ref();
             let asks = backend.is_some_and(|backend| backend.asks_about_clients());
             let guest = Guest {
-                speaker: speak_mqtt(&worker.shared.config),
+                speaker: match door {
+                    Door::Tcp(Streamed::Stomp) | Door::Tls(Streamed::Stomp) => {
+                        speak_stomp(&worker.shared.config, Beats::Enforced)
+                    }
+                    Door::Tcp(Streamed::Mqtt)
+                    | Door::Tls(Streamed::Mqtt)
+                    | Door::Http
+                    | Door::Admin => speak_mqtt(&worker.shared.config),
+                },
                 identity: None,
                 peer: Some(place.peer()),
                 approach: asks.then(|| {

@@ -1,0 +1,81 @@
+//! Durable subscriptions: their messages wait while the client is away.
+
+use offhook_engine::{Command, Reply};
+
+use super::{
+    dialect::{Purpose, Stomp},
+    frame::Invalid,
+    note,
+    subscription::{Delivered, SubscriptionState},
+};
+use bytes::Bytes;
+
+impl Stomp {
+    /// Continues a session. Its subscriptions wait until the client subscribes again.
+    pub(super) fn restore(&mut self, bytes: &[u8]) {
+        let Some((next_number, all)) = note::read(bytes) else {
+            return;
+        };
+        self.next_number = next_number;
+        for (number, subscription) in all {
+            if let Some(name) = &subscription.durable {
+                self.durable.insert(name.clone(), number);
+            }
+            self.subscriptions.insert(number, subscription);
+        }
+    }
+
+    /// The client unsubscribes from a durable subscription without ending it: what it has not
+    /// acknowledged is delivered again when it subscribes.
+    pub(super) fn detach(&mut self, number: u32) {
+        let Some(subscription) = self.subscriptions.get_mut(&number) else {
+            return;
+        };
+        subscription.stage = SubscriptionState::Detached;
+        self.ids.remove(&subscription.id);
+        let ours =
+            |_: &u64, known: &mut super::subscription::Unacknowledged| known.subscription == number;
+        for (_, known) in self.unacknowledged.extract_if(.., ours) {
+            let earlier = known.message.earlier.saturating_add(1);
+            subscription.held.push_back(Delivered {
+                earlier,
+                ..known.message
+            });
+        }
+    }
+
+    /// Stores the note if it has changed, and gives the receipts that wait for it.
+    pub(super) fn keep_note(&mut self) {
+        let receipts = std::mem::take(&mut self.after_note);
+        if !std::mem::take(&mut self.changed) || !self.is_durable {
+            for receipt in receipts {
+                self.give_receipt(Some(&receipt));
+            }
+            return;
+        }
+        let durable = self.durable.iter().filter_map(|(name, number)| {
+            let subscription = self.subscriptions.get(number)?;
+            // One that the engine has not confirmed has no position to continue from.
+            let is_made = subscription.stage != SubscriptionState::Asked;
+            is_made.then(|| (*number, &**name, subscription.destination.text()))
+        });
+        let durable: Vec<_> = durable.collect();
+        let all = durable
+            .iter()
+            .map(|(number, name, text)| (*number, *name, &**text));
+        let note = Bytes::from(note::write(self.next_number, all));
+        self.ask(Command::Remember { note }, Purpose::Remember(receipts));
+    }
+
+    /// Handles the answer to storing the note. If it failed, no receipt may promise it.
+    pub(super) fn remembered(&mut self, receipts: Vec<Box<str>>, reply: &Reply) {
+        if matches!(reply, Reply::Refused(_)) {
+            let detail = "the durable subscriptions of this session could not be stored; try again";
+            let invalid = Invalid::new("not stored", detail).code(1013);
+            return self.fail(&invalid, None);
+        }
+        for receipt in receipts {
+            self.give_receipt(Some(&receipt));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! BEGIN, COMMIT and ABORT. What belongs to a transaction is held until its COMMIT, and then done in
+//! order.
+
+use std::collections::HashMap;
+
+use offhook_engine::Command;
+
+use super::{
+    acknowledging::Verdict,
+    dialect::Stomp,
+    frame::{Frame, Invalid},
+    publishing::{After, Sending, required},
+};
+
+/// How many transactions a connection may have open. 16: a client has one for each thread of its
+/// own.
+const OPEN: usize = 16;
+/// How many frames may be held for all transactions of a connection. 1,024: a batch; larger ones are
+/// several transactions.
+const STEPS: usize = 1_024;
+/// How many bytes of bodies may be held. 1 MiB: as much as a message may have.
+const BYTES: usize = 1 << 20;
+
+/// Identifies a transaction that is being committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct CommitId(u64);
+
+/// The transactions of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Transactions {
+    open: HashMap<Box<str>, Vec<Step>>,
+    /// What all of these hold.
+    steps: usize,
+    bytes: usize,
+    commits: HashMap<CommitId, Commit>,
+    next: u64,
+}
+
+#[derive(Debug)]
+enum Step {
+    Send(Command),
+    Settle(u64, Verdict),
+}
+
+impl Step {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Send(Command::Publish { data, .. }) => data.len(),
+            Self::Send(_) | Self::Settle(..) => 0,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Commit {
+    /// The number of messages that are not published yet.
+    left: usize,
+    receipt: Option<Box<str>>,
+}
+
+impl Transactions {
+    fn of(&mut self, name: &str) -> Result<&mut Vec<Step>, Invalid> {
+        self.open.get_mut(name).ok_or_else(|| unknown(name))
+    }
+
+    fn add(&mut self, name: &str, step: Step) -> Result<(), Invalid> {
+        let bytes = self.bytes.saturating_add(step.bytes());
+        if self.steps >= STEPS || bytes > BYTES {
+            let detail = format!(
+                "the open transactions hold more than {STEPS} frames or {BYTES} bytes; commit \
+                 earlier"
+            );
+            return Err(Invalid::too_large(detail));
+        }
+        self.of(name)?.push(step);
+        self.bytes = bytes;
+        self.steps = self.steps.saturating_add(1);
+        Ok(())
+    }
+
+    /// Holds a message until the COMMIT.
+    pub(super) fn send(&mut self, name: &str, command: Command) -> Result<(), Invalid> {
+        self.add(name, Step::Send(command))
+    }
+
+    /// Holds an acknowledgement until the COMMIT.
+    pub(super) fn settle(&mut self, name: &str, ack: u64, verdict: Verdict) -> Result<(), Invalid> {
+        self.add(name, Step::Settle(ack, verdict))
+    }
+
+    fn take(&mut self, name: &str) -> Result<Vec<Step>, Invalid> {
+        let steps = self.open.remove(name).ok_or_else(|| unknown(name))?;
+        let bytes = steps.iter().map(Step::bytes).fold(0, usize::saturating_add);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.steps = self.steps.saturating_sub(steps.len());
+        Ok(steps)
+    }
+
+    /// A message of a transaction was published. After the last one, the receipt of the COMMIT is
+    /// due.
+    pub(super) fn published(&mut self, id: CommitId) -> Option<Box<str>> {
+        let commit = self.commits.get_mut(&id)?;
+        commit.left = commit.left.saturating_sub(1);
+        if commit.left > 0 {
+            return None;
+        }
+        self.commits.remove(&id)?.receipt
+    }
+
+    /// The receipt that a COMMIT asked for.
+    pub(super) fn receipt_of(&self, id: CommitId) -> Option<&str> {
+        self.commits.get(&id)?.receipt.as_deref()
+    }
+}
+
+fn unknown(name: &str) -> Invalid {
+    let shown: String = name.chars().take(40).collect();
+    let detail = format!("the transaction {shown:?} was not begun");
+    Invalid::new("unknown transaction", detail)
+}
+
+impl Stomp {
+    pub(super) fn begin(&mut self, frame: &Frame) -> Result<(), Invalid> {
+        let name = required(frame, "transaction")?;
+        let open = &mut self.transactions.open;
+        if open.contains_key(name) {
+            let shown: String = name.chars().take(40).collect();
+            let detail = format!("the transaction {shown:?} was begun already");
+            return Err(Invalid::new("transaction exists", detail));
+        }
+        if open.len() >= OPEN {
+            let detail = format!("{OPEN} transactions are open, which is the limit");
+            return Err(Invalid::too_large(detail));
+        }
+        open.insert(name.into(), Vec::new());
+        self.give_receipt(frame.header("receipt"));
+        Ok(())
+    }
+
+    pub(super) fn commit(&mut self, frame: &Frame) -> Result<(), Invalid> {
+        let steps = self.transactions.take(required(frame, "transaction")?)?;
+        let id = CommitId(self.transactions.next);
+        self.transactions.next = id.0.wrapping_add(1);
+        let sends = steps.iter().filter(|step| matches!(step, Step::Send(_)));
+        let commit = Commit {
+            left: sends.count(),
+            receipt: frame.header("receipt").map(Into::into),
+        };
+        match commit.left {
+            0 => self.give_receipt(commit.receipt.as_deref()),
+            _ => drop(self.transactions.commits.insert(id, commit)),
+        }
+        for step in steps {
+            match step {
+                Step::Send(command) => self.outgoing.push_back(Sending {
+                    command,
+                    after: After::Commit(id),
+                }),
+                Step::Settle(ack, verdict) => self.settle(ack, verdict),
+            }
+        }
+        self.publish_some();
+        Ok(())
+    }
+
+    pub(super) fn abort(&mut self, frame: &Frame) -> Result<(), Invalid> {
+        self.transactions.take(required(frame, "transaction")?)?;
+        self.give_receipt(frame.header("receipt"));
+        Ok(())
+    }
+}

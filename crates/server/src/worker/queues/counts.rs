@@ -1,0 +1,87 @@
+//! How often the messages of a queue were delivered to consumers, as bytes kept with its session
+//! while it has none.
+//!
+//! The engine counts a message as delivered once it is handed out to the queue, where it may wait for a
+//! consumer until the last one leaves. Therefore the counts are stored when the queue closes, and removed when
+//! it opens: after a crash, those of the engine are used, which are never too low.
+
+use std::collections::HashMap;
+
+use offhook_engine::Position;
+
+use super::sharing::key;
+
+/// The version of this format.
+const FORM: u8 = 1;
+
+/// The counts of an orderly end; none after a crash.
+#[derive(Debug, Default)]
+pub(super) struct Counts(Option<HashMap<(u64, u64), u16>>);
+
+impl Counts {
+    /// Reads the note of a session.
+    pub(super) fn read(note: &[u8]) -> Self {
+        let Some(mut rest) = note.strip_prefix(&[FORM]) else {
+            return Self(None);
+        };
+        let mut counts = HashMap::new();
+        while let Some((entry, after)) = rest.split_first_chunk::<18>() {
+            let mut number = [0; 8];
+            number.copy_from_slice(&entry[..8]);
+            let offset = u64::from_be_bytes(number);
+            number.copy_from_slice(&entry[8..16]);
+            let epoch = u64::from_be_bytes(number);
+            let count = u16::from_be_bytes([entry[16], entry[17]]);
+            counts.insert((offset, epoch), count);
+            rest = after;
+        }
+        Self(Some(counts))
+    }
+
+    /// The note for messages that were delivered this often.
+    pub(super) fn note(delivered: impl Iterator<Item = (Position, u16)>) -> Vec<u8> {
+        let mut note = vec![FORM];
+        for (place, count) in delivered {
+            note.extend(place.offset.to_be_bytes());
+            note.extend(place.epoch.0.to_be_bytes());
+            note.extend(count.to_be_bytes());
+        }
+        note
+    }
+
+    /// How often a message was delivered before that the engine has delivered this often.
+    pub(super) fn of(&self, place: Position, by_engine: u16) -> u16 {
+        match &self.0 {
+            None => by_engine,
+            Some(_) if by_engine == 0 => 0,
+            Some(counts) => counts.get(&key(place)).copied().unwrap_or(0),
+        }
+    }
+
+    /// Whether there was an orderly end.
+    pub(super) const fn are_known(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counts_of_an_orderly_end_are_exact() {
+        let note = Counts::note([(Position::new(1, 7), 3)].into_iter());
+        let counts = Counts::read(&note);
+        assert!(counts.are_known());
+        assert_eq!(counts.of(Position::new(1, 7), 1), 3);
+        assert_eq!(counts.of(Position::new(1, 8), 1), 0);
+        assert_eq!(counts.of(Position::new(1, 9), 0), 0);
+    }
+
+    #[test]
+    fn without_a_note_the_counts_of_the_engine_are_used() {
+        let counts = Counts::read(&[]);
+        assert!(!counts.are_known());
+        assert_eq!(counts.of(Position::new(1, 7), 2), 2);
+    }
+}
