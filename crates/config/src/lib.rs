@@ -37,6 +37,7 @@ mod page;
 mod problem;
 mod proxies;
 mod reader;
+mod recorder;
 mod running;
 mod socketio;
 mod spelling;
@@ -69,6 +70,7 @@ pub use self::mqtt::Mqtt;
 pub use self::page::{example, reference};
 pub use self::problem::{Problem, Problems};
 pub use self::proxies::{Network, Proxies};
+pub use self::recorder::Recorder;
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};
 pub use self::socketio::SocketIo;
 pub use self::url::HttpUrl;
@@ -193,6 +195,8 @@ group! {
         memory: Memory;
         /// The queues and memory of the log.
         storage: Storage;
+        /// What is remembered to explain deliveries.
+        recorder: Recorder;
         /// What is logged, and in which format.
         log: Logging;
     }

@@ -15,6 +15,7 @@ mod limits;
 mod memory;
 mod model;
 mod presence;
+mod progress;
 mod publishing;
 mod receipts;
 mod recovery;

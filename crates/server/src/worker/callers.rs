@@ -58,6 +58,9 @@ impl Worker {
             let mut state = self.state.borrow_mut();
             let now = now();
             for command in commands {
+                if let Command::Publish { channel, .. } = &command {
+                    state.busiest.published(channel);
+                }
                 let (caller, reply) = state.callers.add();
                 replied.push(reply);
                 state.engine.handle_caller(caller, None, command, now);
