@@ -132,9 +132,8 @@ impl Api {
         let answer = sender.send_request(request).await.map_err(failed)?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), LONGEST).collect().await;
-        let body = body.map_err(|error| {
-            Failure::Failed(format!("the answer cannot be read: {error}"))
-        })?;
+        let body =
+            body.map_err(|error| Failure::Failed(format!("the answer cannot be read: {error}")))?;
         self.sender = Some(sender);
         let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
         Ok((status, text))
@@ -157,7 +156,13 @@ fn refused(status: StatusCode, text: &str) -> Failure {
     let problem: Value = serde_json::from_str(text).unwrap_or_default();
     let words = match problem["detail"].as_str() {
         Some(detail) => detail.to_owned(),
-        None => text.lines().next().unwrap_or_default().chars().take(200).collect(),
+        None => text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .take(200)
+            .collect(),
     };
     let failure = Failure::Failed(format!("{words} (HTTP {})", status.as_u16()));
     match status {

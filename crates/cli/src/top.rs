@@ -137,7 +137,9 @@ impl Top {
     async fn sample(&self, api: &mut Api) -> Result<Sample, Failure> {
         let text = api.text("/metrics").await?;
         let limit = self.limit.to_string();
-        let top = api.json(&format!("top{}", query(&[("limit", &limit)]))).await?;
+        let top = api
+            .json(&format!("top{}", query(&[("limit", &limit)])))
+            .await?;
         let stats = api.json("stats").await?;
         Ok(Sample {
             at: Instant::now(),
@@ -152,9 +154,7 @@ impl Top {
 #[cfg(unix)]
 fn screen_size() -> (usize, usize) {
     match rustix::termios::tcgetwinsize(io::stdout()) {
-        Ok(size) if size.ws_row > 0 && size.ws_col > 0 => {
-            (size.ws_row.into(), size.ws_col.into())
-        }
+        Ok(size) if size.ws_row > 0 && size.ws_col > 0 => (size.ws_row.into(), size.ws_col.into()),
         Ok(_) | Err(_) => USUAL_SIZE,
     }
 }

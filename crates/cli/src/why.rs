@@ -39,7 +39,12 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "NAME", requires = "publication")]
     channel: Option<String>,
     /// The publication's position, such as 1700000000000000.42
-    #[arg(long, value_name = "POSITION", requires = "channel", group = "publication")]
+    #[arg(
+        long,
+        value_name = "POSITION",
+        requires = "channel",
+        group = "publication"
+    )]
     position: Option<String>,
     /// The publication's idempotency key, instead of its position
     #[arg(long, value_name = "KEY", requires = "channel", group = "publication")]
@@ -135,7 +140,9 @@ fn may_be_receipted(answer: &Value) -> bool {
 
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 /// Text of the server, with control characters escaped.
@@ -176,7 +183,11 @@ fn verdict(page: &mut String, answer: &Value, now_ms: u64) {
     let _ = match publication["state"].as_str() {
         Some("stored") => write!(about, ", is stored"),
         Some("not_kept") => write!(about, "; the channel keeps no history"),
-        _ => write!(about, ", is stored no longer: {}", text(&publication["state"])),
+        _ => write!(
+            about,
+            ", is stored no longer: {}",
+            text(&publication["state"])
+        ),
     };
     if publication["head"].is_string() {
         let _ = write!(about, "; the newest is {}", text(&publication["head"]));

@@ -72,7 +72,11 @@ impl Histogram {
             before.0.iter().find(same).map_or(0.0, |(_, count)| *count)
         };
         let added = self.0.iter();
-        Self(added.map(|(bound, count)| (*bound, count - earlier(*bound))).collect())
+        Self(
+            added
+                .map(|(bound, count)| (*bound, count - earlier(*bound)))
+                .collect(),
+        )
     }
 
     /// The time in seconds that this share of the values does not exceed: between the bounds of its
@@ -141,7 +145,16 @@ d_seconds_sum 1.5
 
     #[test]
     fn any_text_is_read_without_a_panic() {
-        for text in ["", "a", "a{ 1", "a{le=\"} 1", "a{le=} x", "{} 1", "\u{0} NaN", "a{\"\u{e4} 2"] {
+        for text in [
+            "",
+            "a",
+            "a{ 1",
+            "a{le=\"} 1",
+            "a{le=} x",
+            "{} 1",
+            "\u{0} NaN",
+            "a{\"\u{e4} 2",
+        ] {
             let metrics = Metrics::parse(text);
             let _labels = metrics.by_label("a");
             assert_eq!(metrics.histogram("a").quantile(0.5), None);

@@ -80,7 +80,11 @@ pub(super) fn page(figures: &Figures) -> String {
     );
     words(&mut page, "gaps", &figures.gaps);
     words(&mut page, "refused", &figures.refused);
-    let _ = writeln!(page, "\n{DIM}{:<18} {:>9} {:>9}{DIM:#}", "latency", "p50", "p99");
+    let _ = writeln!(
+        page,
+        "\n{DIM}{:<18} {:>9} {:>9}{DIM:#}",
+        "latency", "p50", "p99"
+    );
     for latency in &figures.latencies {
         let (middle, high) = (time(latency.middle), time(latency.high));
         let _ = writeln!(page, "{:<18} {middle:>9} {high:>9}", latency.name);
@@ -103,7 +107,10 @@ fn words(page: &mut String, name: &str, words: &[(String, f64)]) {
 
 fn slowest(page: &mut String, all: &[Value]) {
     if all.is_empty() {
-        let _ = writeln!(page, "\n{DIM}no connection has more than 16 KiB unsent{DIM:#}");
+        let _ = writeln!(
+            page,
+            "\n{DIM}no connection has more than 16 KiB unsent{DIM:#}"
+        );
         return;
     }
     let _ = writeln!(
@@ -155,7 +162,10 @@ pub(super) fn line(figures: &Figures) -> String {
             let _ = write!(line, " {name}-p99 {}", time(latency.high));
         }
     }
-    let busiest = figures.busiest.first().and_then(|one| one["channel"].as_str());
+    let busiest = figures
+        .busiest
+        .first()
+        .and_then(|one| one["channel"].as_str());
     if let Some(busiest) = busiest {
         let _ = write!(line, " busiest {}", shown(busiest));
     }
@@ -226,6 +236,9 @@ mod tests {
         assert_eq!(all, ["0B", "1023B", "1.5KiB", "100MiB"]);
         let all = [None, Some(0.000_25), Some(0.012), Some(2.0)].map(time);
         assert_eq!(all, ["-", "250µs", "12.0ms", "2.0s"]);
-        assert_eq!([59, 600, 7_200, 864_000].map(uptime), ["59 s", "10 min", "2 h", "10 d"]);
+        assert_eq!(
+            [59, 600, 7_200, 864_000].map(uptime),
+            ["59 s", "10 min", "2 h", "10 d"]
+        );
     }
 }

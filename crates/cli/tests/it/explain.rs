@@ -69,14 +69,27 @@ fn explain_says_in_sentences_that_a_message_was_received() {
     let ended = run(&address, &[&asked[..], &["--position", &position]].concat());
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     // `dial` answers pings, and the answer was awaited.
-    for part in ["receipted: its subscription", "proves receipt", &position, "connection 1, session"] {
-        assert!(ended.stdout.contains(part), "no {part:?} in {}", ended.stdout);
+    for part in [
+        "receipted: its subscription",
+        "proves receipt",
+        &position,
+        "connection 1, session",
+    ] {
+        assert!(
+            ended.stdout.contains(part),
+            "no {part:?} in {}",
+            ended.stdout
+        );
     }
     let by_key = run(&address, &[&asked[..], &["--key", "k1", "--json"]].concat());
     let answer: Value = serde_json::from_str(&by_key.stdout).expect("JSON");
     assert_eq!(answer["publication"]["position"], position.as_str());
     let unknown = run(&address, &[&asked[..], &["--key", "k2"]].concat());
-    assert!(unknown.stdout.starts_with("not_published: "), "{}", unknown.stdout);
+    assert!(
+        unknown.stdout.starts_with("not_published: "),
+        "{}",
+        unknown.stdout
+    );
 }
 
 #[test]
@@ -84,7 +97,11 @@ fn explain_prints_what_is_known_of_a_connection_that_has_ended() {
     let (_server, address) = server();
     let reader = subscriber(&address);
     let known = run(&address, &["explain", "--connection", "1"]);
-    assert!(known.stdout.contains("channel room: live"), "{}", known.stdout);
+    assert!(
+        known.stdout.contains("channel room: live"),
+        "{}",
+        known.stdout
+    );
     reader.signal(Signal::TERM);
     reader.end();
     let ended = loop {
@@ -95,7 +112,11 @@ fn explain_prints_what_is_known_of_a_connection_that_has_ended() {
     };
     assert!(ended.contains("s ago ("), "{ended}");
     let nobody = run(&address, &["explain", "--user", "nobody"]);
-    assert!(nobody.stdout.starts_with("no connection is known"), "{}", nobody.stdout);
+    assert!(
+        nobody.stdout.starts_with("no connection is known"),
+        "{}",
+        nobody.stdout
+    );
 }
 
 #[test]
@@ -105,20 +126,40 @@ fn explain_without_a_key_and_with_a_wrong_one_says_what_to_do() {
     let question = ["explain", "--server", &url, "--user", "ann"];
     let ended = offhook(&question).run();
     assert_eq!(ended.code, Some(2));
-    assert!(ended.stderr.contains("OFFHOOK_ADMIN_KEY"), "{}", ended.stderr);
-    let ended = offhook(&question).env("OFFHOOK_ADMIN_KEY", "ohk_wrong").run();
+    assert!(
+        ended.stderr.contains("OFFHOOK_ADMIN_KEY"),
+        "{}",
+        ended.stderr
+    );
+    let ended = offhook(&question)
+        .env("OFFHOOK_ADMIN_KEY", "ohk_wrong")
+        .run();
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("HTTP 401"), "{}", ended.stderr);
     assert!(!ended.stderr.contains("ohk_wrong"), "{}", ended.stderr);
     let ended = run("127.0.0.1:1", &["explain", "--user", "ann"]);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("is 127.0.0.1:1 the server?"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("is 127.0.0.1:1 the server?"),
+        "{}",
+        ended.stderr
+    );
     for wrong in [
         &["explain"][..],
         &["explain", "--user", "a", "--session", "b"],
         &["explain", "--user", "a", "--channel", "room"],
         &["explain", "--user", "a", "--position", "1.1"],
-        &["explain", "--user", "a", "--channel", "c", "--position", "1.1", "--key", "k"],
+        &[
+            "explain",
+            "--user",
+            "a",
+            "--channel",
+            "c",
+            "--position",
+            "1.1",
+            "--key",
+            "k",
+        ],
         &["top", "--interval", "1ms"],
         &["top", "-n", "0"],
     ] {
@@ -143,7 +184,11 @@ fn top_prints_one_page_with_rates_latencies_and_lists() {
         "busiest channels",
         "room",
     ] {
-        assert!(ended.stdout.contains(part), "no {part:?} in {}", ended.stdout);
+        assert!(
+            ended.stdout.contains(part),
+            "no {part:?} in {}",
+            ended.stdout
+        );
     }
     assert!(!ended.stdout.contains('\u{1b}'), "{}", ended.stdout);
 }
@@ -164,9 +209,8 @@ fn top_prints_a_line_for_each_interval_in_a_pipe_and_ends_by_a_signal() {
 fn top_prints_objects_whose_rates_are_those_of_the_interval() {
     let (_server, address) = server();
     let mut top = tool(&address, &["top", "--json", "--interval", "100ms"]).start();
-    let read = |top: &mut Running| -> Value {
-        serde_json::from_str(&top.line("{")).expect("an object")
-    };
+    let read =
+        |top: &mut Running| -> Value { serde_json::from_str(&top.line("{")).expect("an object") };
     read(&mut top);
     publish(&address, "k1");
     let published = |figures: &Value| figures["published_per_second"].as_f64().expect("a rate");

@@ -4,7 +4,7 @@
 use crate::{
     channel_name::ChannelName,
     delivery::ConnectionId,
-    progress::{Progress, Activity},
+    progress::{Activity, Progress},
     slab::Slot,
     subscription::Target,
 };
@@ -28,7 +28,12 @@ impl Engine {
         };
         if c.closing {
             let last = c.extra.as_ref().map(|extra| extra.last.as_slice());
-            return last.unwrap_or_default().iter().take(limit).cloned().collect();
+            return last
+                .unwrap_or_default()
+                .iter()
+                .take(limit)
+                .cloned()
+                .collect();
         }
         let slots = c.subscriptions.as_slice().iter();
         let all = slots.filter_map(|slot| self.progress_of(*slot, None));

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use offhook_engine::{ChannelName, SessionId, Activity};
+use offhook_engine::{Activity, ChannelName, SessionId};
 
 use super::{State, Worker, now};
 

@@ -103,14 +103,19 @@ async fn a_message_that_the_client_has_is_delivered_and_then_receipted() {
     ann.hear_a("message").await;
     // She has not answered a ping since, because her program does not read.
     let first = why(&hall, "user=ann", "chat", &at).await;
-    says(&first, "delivered", &["its subscription delivered it", "a ping asks"]);
+    says(
+        &first,
+        "delivered",
+        &["its subscription delivered it", "a ping asks"],
+    );
     let connections = first["connections"].as_array().unwrap();
     assert_eq!(connections.len(), 1);
     assert_eq!(connections[0]["session"], ann.session.as_str());
     assert_eq!(first["publication"]["state"], "stored");
     let session = format!("session={}", ann.session);
     let number = connections[0]["connection"].as_u64().unwrap();
-    let reading = tokio::spawn(async move { while ann.socket.recv().await.is_ok_and(|m| m.is_some()) {} });
+    let reading =
+        tokio::spawn(async move { while ann.socket.recv().await.is_ok_and(|m| m.is_some()) {} });
     let receipted = until(&hall, "receipted", &session, "chat", &at).await;
     says(&receipted, "receipted", &["proves receipt"]);
     let by_number = why(&hall, &format!("connection={number}"), "chat", &at).await;
@@ -251,7 +256,11 @@ async fn a_slow_connection_is_behind_by_so_many() {
     says(&first, "delivered", &["unsent"]);
     // She is among the slowest, and the channel among the busiest.
     let top = get(&hall, "top").await;
-    assert_eq!(top["slowest"][0]["session"], sleeper.session.as_str(), "{top}");
+    assert_eq!(
+        top["slowest"][0]["session"],
+        sleeper.session.as_str(),
+        "{top}"
+    );
     assert!(top["slowest"][0]["unsent_bytes"].as_u64().unwrap() > 16 * 1024);
     assert_eq!(top["slowest"][0]["subscriptions_behind"], 1);
     assert_eq!(top["busiest"][0]["channel"], "chat", "{top}");
@@ -274,7 +283,11 @@ async fn a_gap_is_found_with_its_reason_also_after_the_connection_has_ended() {
     let missed = &positions[usize::try_from(offset_of(&gap["from"])).unwrap()];
     let session = format!("session={}", sleeper.session);
     let answer = why(&hall, &session, "fleeting/a", missed).await;
-    says(&answer, "gapped", &["gap dropped", "too slow", "no history"]);
+    says(
+        &answer,
+        "gapped",
+        &["gap dropped", "too slow", "no history"],
+    );
     assert_eq!(answer["publication"]["state"], "not_kept");
     sleeper.cut();
     let session_gone = async {
@@ -286,7 +299,13 @@ async fn a_gap_is_found_with_its_reason_also_after_the_connection_has_ended() {
         }
     };
     let known = session_gone.await;
-    assert!(known["connections"][0]["end"].as_str().unwrap().contains("1001"), "{known}");
+    assert!(
+        known["connections"][0]["end"]
+            .as_str()
+            .unwrap()
+            .contains("1001"),
+        "{known}"
+    );
     let answer = why(&hall, &session, "fleeting/a", missed).await;
     says(&answer, "gapped", &["gap dropped"]);
 }
@@ -314,11 +333,19 @@ async fn a_connection_that_ended_before_says_when_and_whether_it_is_back() {
     says(
         &answer,
         "disconnected",
-        &["the connection ended", "before it was published", "has not come back"],
+        &[
+            "the connection ended",
+            "before it was published",
+            "has not come back",
+        ],
     );
     // What was sent before the end is not proven to have arrived.
     let answer = why(&hall, "user=ann", "chat", &first).await;
-    says(&answer, "delivered", &["before the connection ended", "resumes"]);
+    says(
+        &answer,
+        "delivered",
+        &["before the connection ended", "resumes"],
+    );
     // She comes back, and gets it.
     let mut back = hall.dial().await;
     let positions = json!({ "chat": heard["position"] });
@@ -326,7 +353,11 @@ async fn a_connection_that_ended_before_says_when_and_whether_it_is_back() {
     while back.hear().await["position"] != second.as_str() {}
     let answer = why(&hall, &whom, "chat", &second).await;
     says(&answer, "delivered", &[]);
-    assert_eq!(answer["connections"].as_array().unwrap().len(), 2, "{answer}");
+    assert_eq!(
+        answer["connections"].as_array().unwrap().len(),
+        2,
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -392,9 +423,17 @@ async fn a_connection_that_the_server_closed_keeps_how_far_it_had_come() {
     ann.end().await;
     let second = publish(&hall, "chat", json!(2)).await;
     let answer = until(&hall, "disconnected", "user=ann", "chat", &second).await;
-    says(&answer, "disconnected", &["closed by the server: disconnected"]);
+    says(
+        &answer,
+        "disconnected",
+        &["closed by the server: disconnected"],
+    );
     let answer = why(&hall, "user=ann", "chat", &first).await;
-    says(&answer, "delivered", &["closed by the server: disconnected"]);
+    says(
+        &answer,
+        "delivered",
+        &["closed by the server: disconnected"],
+    );
 }
 
 #[tokio::test]
@@ -419,9 +458,8 @@ async fn a_publication_is_found_by_its_key_and_a_refused_one_says_why() {
     let body = json!({ "channel": "chat", "data": 1, "key": "order 7" }).to_string();
     hall.api(KEY, "POST /api/v1/publish", &body).await;
     ann.hear_a("message").await;
-    let ask = |channel: &str, key: &str| {
-        format!("explain/delivery?user=ann&channel={channel}&key={key}")
-    };
+    let ask =
+        |channel: &str, key: &str| format!("explain/delivery?user=ann&channel={channel}&key={key}");
     let answer = get(&hall, &ask("chat", "order+7")).await;
     says(&answer, "delivered", &[]);
     let answer = get(&hall, &ask("chat", "order+8")).await;
@@ -455,8 +493,7 @@ async fn the_record_of_a_publisher_has_heads_and_outcomes_and_no_content() {
     let hall = hall().await;
     let mut ann = ann(&hall).await;
     let secret = "the content of a message";
-    let publication =
-        json!({ "type": "publish", "channel": "chat", "data": secret, "key": "k1" });
+    let publication = json!({ "type": "publish", "channel": "chat", "data": secret, "key": "k1" });
     assert_eq!(ann.ask(publication).await["type"], "published");
     for n in 0..20 {
         ann.publish("chat/many", json!(n)).await;
@@ -495,16 +532,34 @@ async fn ambiguous_and_invalid_questions_are_refused() {
     let hall = hall().await;
     let session = "0".repeat(32);
     for (query, words) in [
-        ("channel=chat&position=1.1".to_owned(), "user, session or connection"),
+        (
+            "channel=chat&position=1.1".to_owned(),
+            "user, session or connection",
+        ),
         ("user=a&channel=chat".to_owned(), "position or key"),
         ("user=a&position=1.1".to_owned(), "channel: is missing"),
-        ("user=&channel=chat&position=1.1".to_owned(), "user: is empty"),
-        (format!("user=a&session={session}&channel=chat&position=1.1"), "only one"),
-        ("session=12&channel=chat&position=1.1".to_owned(), "32 hexadecimal"),
-        ("connection=x&channel=chat&position=1.1".to_owned(), "connection"),
+        (
+            "user=&channel=chat&position=1.1".to_owned(),
+            "user: is empty",
+        ),
+        (
+            format!("user=a&session={session}&channel=chat&position=1.1"),
+            "only one",
+        ),
+        (
+            "session=12&channel=chat&position=1.1".to_owned(),
+            "32 hexadecimal",
+        ),
+        (
+            "connection=x&channel=chat&position=1.1".to_owned(),
+            "connection",
+        ),
         ("user=a&channel=chat&position=x".to_owned(), "position"),
         ("user=a&channel=chat&position=1.0".to_owned(), "offset is 0"),
-        ("user=a&channel=chat&position=1.1&key=k".to_owned(), "only one"),
+        (
+            "user=a&channel=chat&position=1.1&key=k".to_owned(),
+            "only one",
+        ),
         ("user=a&channel=chat&key=".to_owned(), "key has 0 bytes"),
         ("user=a&channel=a*&position=1.1".to_owned(), "channel"),
     ] {
@@ -529,7 +584,11 @@ async fn a_key_explains_only_what_it_is_for() {
     let reader = everything.replacen('*', "read", 1);
     config.api.keys = vec![reader.parse().unwrap()];
     let hall = Hall::open(config).await;
-    for path in ["explain/delivery?user=a", "explain/connection?user=a", "top"] {
+    for path in [
+        "explain/delivery?user=a",
+        "explain/connection?user=a",
+        "top",
+    ] {
         let (status, _, answer) = hall.api(KEY, &format!("GET /api/v1/{path}"), "").await;
         assert_eq!(status, 403, "{answer}");
     }

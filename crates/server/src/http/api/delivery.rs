@@ -48,7 +48,9 @@ pub(super) async fn delivery(call: &Call<'_>) -> Answer {
         (Some(at), None) => at_position(call, &channel, position(at)?).await?,
         (None, Some(key)) => with_key(call, &channel, &Key::new(key)?).await?,
         (Some(_), Some(_)) => {
-            return Err(Problem::bad("position and key: only one of them is allowed"));
+            return Err(Problem::bad(
+                "position and key: only one of them is allowed",
+            ));
         }
         (None, None) => return Err(Problem::bad("position or key: is missing in the query")),
     };
@@ -62,9 +64,7 @@ pub(super) async fn delivery(call: &Call<'_>) -> Answer {
             }));
         }
         Found::Stored(publication, head) => (stored(&publication, head), "stored"),
-        Found::Trimmed(at, head, reason) => {
-            (bare(&channel, at, Some(head)), reason.name())
-        }
+        Found::Trimmed(at, head, reason) => (bare(&channel, at, Some(head)), reason.name()),
         Found::NotKept(at) => (bare(&channel, at, None), "not_kept"),
     };
     let question = Question {
@@ -201,7 +201,10 @@ async fn with_key(call: &Call<'_>, channel: &ChannelName, key: &Key) -> Result<F
         key: Some(key.clone()),
     };
     let recorded = ask(call, question).await.published;
-    let named = format!("the publication with key {:?} to channel {channel}", key.as_str());
+    let named = format!(
+        "the publication with key {:?} to channel {channel}",
+        key.as_str()
+    );
     let Some(entry) = recorded else {
         return Ok(Found::NotThere(format!(
             "{named} is not known: it is not among the {SEARCHED} newest stored ones, and no \
@@ -305,7 +308,9 @@ async fn ask(call: &Call<'_>, question: Question) -> Known {
         all.is_off |= known.is_off;
         all.forgotten_ms = all.forgotten_ms.max(known.forgotten_ms);
         let newer = |new: &crate::worker::Entry| {
-            all.published.as_ref().is_none_or(|old| old.at_ms < new.at_ms)
+            all.published
+                .as_ref()
+                .is_none_or(|old| old.at_ms < new.at_ms)
         };
         if let Some(published) = known.published.filter(newer) {
             all.published = Some(published);
@@ -422,13 +427,15 @@ fn answer(call: &Call<'_>, about: &Publication, state: &str, known: &Known) -> V
 /// The verdict about all connections together: the best one, and what became of the others.
 fn in_all(judged: &[(&Sighting, &Verdict)], known: &Known) -> Verdict {
     let Some((seen, best)) = judged.iter().min_by_key(|(_, verdict)| verdict.kind) else {
-        let mut text = "no connection is known: none is open, and none that is recorded has ended"
-            .to_owned();
+        let mut text =
+            "no connection is known: none is open, and none that is recorded has ended".to_owned();
         if known.is_off {
             text.push_str("; the recorder is switched off (recorder.bytes)");
         } else if known.forgotten_ms > 0 {
             let until = shown(known.forgotten_ms);
-            text.push_str(&format!("; records up to {until} are gone (recorder.bytes)"));
+            text.push_str(&format!(
+                "; records up to {until} are gone (recorder.bytes)"
+            ));
         }
         return Verdict::new(Kind::NotConnected, text);
     };

@@ -1,7 +1,7 @@
 //! Why a publication did or did not reach somebody: the verdict about one connection, from how far
 //! its subscriptions have come and what is recorded of it.
 
-use offhook_engine::{ChannelName, Position, Progress, SessionId, Activity, Target};
+use offhook_engine::{Activity, ChannelName, Position, Progress, SessionId, Target};
 
 use super::time::shown;
 use crate::worker::{End, Sighting, What};
@@ -203,7 +203,10 @@ fn not_open(seen: &Sighting, activity: Activity, by: &str) -> Verdict {
     let text = match activity {
         Activity::Asked => format!("{by} waits for the backend, which has not allowed it yet"),
         Activity::Opening => format!("{by} is being opened"),
-        Activity::Live | Activity::Reading | Activity::AwaitsRoom | Activity::AwaitsAcknowledgement => {
+        Activity::Live
+        | Activity::Reading
+        | Activity::AwaitsRoom
+        | Activity::AwaitsAcknowledgement => {
             format!("{by} is being given the channel's state, which comes before")
         }
     };

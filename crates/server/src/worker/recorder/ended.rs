@@ -4,11 +4,7 @@ use std::{mem, sync::Arc};
 
 use offhook_engine::{Progress, SessionId};
 
-use super::{
-    Recorded,
-    record::Record,
-    recorded,
-};
+use super::{Recorded, record::Record, recorded};
 
 /// A connection that has ended.
 #[derive(Debug)]

@@ -18,10 +18,10 @@ use std::collections::{HashMap, VecDeque};
 use offhook_engine::{Command, CommandId, ConnectionId, Key, Notice, Reply, Target};
 
 use crate::config;
-pub(crate) use record::{Entry, Outcome, What, Why};
 pub(crate) use ended::{End, LastWords};
 pub(super) use ended::{Ended, Leaver};
 use record::Record;
+pub(crate) use record::{Entry, Outcome, What, Why};
 
 /// How many commands of connections are remembered until they are answered, so that a refusal can
 /// be told together with what was requested. 256: most are answered in the same turn.
@@ -222,7 +222,9 @@ impl Recorder {
         if is_known && !self.open.contains_key(&connection) {
             return;
         }
-        self.record(connection, |record, limit| record.decide(at_ms, what, limit));
+        self.record(connection, |record, limit| {
+            record.decide(at_ms, what, limit)
+        });
     }
 
     /// What a reply decides, if that is to be recorded.
@@ -372,11 +374,7 @@ impl Recorder {
     }
 
     /// Changes the record of an open connection, which may be its first entry.
-    fn record(
-        &mut self,
-        connection: ConnectionId,
-        change: impl FnOnce(&mut Record, usize),
-    ) {
+    fn record(&mut self, connection: ConnectionId, change: impl FnOnce(&mut Record, usize)) {
         let record = self.open.entry(connection).or_insert_with(|| {
             self.order.push_back(connection);
             let record = Box::<Record>::default();
@@ -390,7 +388,8 @@ impl Recorder {
         // Of connections that have ended, only their place in the order is left.
         if self.order.len() > 2 * self.open.len() + PENDING {
             let open = &self.open;
-            self.order.retain(|connection| open.contains_key(connection));
+            self.order
+                .retain(|connection| open.contains_key(connection));
         }
     }
 

@@ -25,7 +25,10 @@ fn connections(count: u8) -> Vec<ConnectionId> {
     let book = Arc::new(RuleBook::everything(offhook_engine::ChannelRules::default()));
     let mut engine = Engine::new(Limits::default(), book, now());
     let ids = (0..count).map(|n| {
-        let arrival = Arrival::new(SessionId::from_bytes([n; 16]), Arc::new(Identity::user("a")));
+        let arrival = Arrival::new(
+            SessionId::from_bytes([n; 16]),
+            Arc::new(Identity::user("a")),
+        );
         engine.handle_connection_opened(arrival, now()).unwrap()
     });
     ids.collect()
