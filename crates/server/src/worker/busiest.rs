@@ -8,6 +8,8 @@ use std::{
 
 use offhook_engine::ChannelName;
 
+use super::quick_hash::QuickHash;
+
 /// How many channels are counted at a time. 128: more than a screen lists, and few enough that the
 /// least busy one is found quickly.
 const CHANNELS: usize = 128;
@@ -33,7 +35,7 @@ pub(super) struct Busiest {
 
 #[derive(Debug, Default)]
 struct Counts {
-    channels: HashMap<ChannelName, u64>,
+    channels: HashMap<ChannelName, u64, QuickHash>,
     total: u32,
     /// Which publication is counted next; pseudorandom, so that no rhythm of the publishers hides
     /// one of them.

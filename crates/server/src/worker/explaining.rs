@@ -111,11 +111,15 @@ impl Worker {
             known.connections.extend(open);
         }
         let left = CONNECTIONS.saturating_sub(known.connections.len());
-        let mut gone = recorder.ended_ones().filter(|one| question.is_about(one));
-        for one in gone.by_ref().take(left) {
-            known.connections.push(self.ended_one(one, question));
-        }
-        known.more |= gone.next().is_some();
+        let gone = recorder.ended_ones();
+        let gone: Vec<&Ended> = gone
+            .filter(|one| question.is_about(one))
+            .take(left + 1)
+            .collect();
+        known.more |= gone.len() > left;
+        let gone = gone.into_iter().take(left);
+        let gone = gone.map(|one| self.ended_one(one, question));
+        known.connections.extend(gone);
         // Sends the pings that ask for receipts.
         self.carry_out(state);
         known

@@ -1,6 +1,6 @@
 //! Connections that have ended.
 
-use std::{mem, sync::Arc};
+use std::sync::Arc;
 
 use offhook_engine::{Progress, SessionId};
 
@@ -52,7 +52,7 @@ pub(in crate::worker) struct Leaver {
 impl Ended {
     pub(super) fn weight(&self) -> usize {
         let record = self.record.as_deref().map_or(0, Record::weight);
-        size_of::<Self>() + mem::size_of_val(&*self.progress) + record
+        size_of::<Self>() + size_of_val(&*self.progress) + record
     }
 
     /// What is recorded of it.

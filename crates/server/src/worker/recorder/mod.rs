@@ -17,6 +17,7 @@ use std::collections::{HashMap, VecDeque};
 
 use offhook_engine::{Command, CommandId, ConnectionId, Key, Notice, Reply, Target};
 
+use super::quick_hash::QuickHash;
 use crate::config;
 pub(crate) use ended::{End, LastWords};
 pub(super) use ended::{Ended, Leaver};
@@ -37,7 +38,7 @@ pub(super) struct Recorder {
     bytes: usize,
     keep_ms: u64,
     entries: usize,
-    open: HashMap<ConnectionId, Box<Record>>,
+    open: HashMap<ConnectionId, Box<Record>, QuickHash>,
     /// Open connections in the order in which they were first recorded; some have ended.
     order: VecDeque<ConnectionId>,
     /// Ended connections, in the order of their ends.
@@ -76,7 +77,7 @@ impl Recorder {
             bytes: settings.bytes / workers.max(1),
             keep_ms: u64::try_from(settings.keep.as_millis()).unwrap_or(u64::MAX),
             entries: settings.entries,
-            open: HashMap::new(),
+            open: HashMap::default(),
             order: VecDeque::new(),
             ended: VecDeque::new(),
             used: 0,
