@@ -24,7 +24,7 @@ from programs import Broken, Ours, free_port, started
 from report import Report
 
 DEPLOY = ROOT / "deploy"
-# The server's pings, and the proxies' idle timeouts, in place of 30 s and 120 s.
+# The interval of the server's pings and the proxies' idle timeout, instead of 30 s and 120 s.
 PING = 1
 IDLE = 3
 
@@ -86,7 +86,7 @@ class Client:
         return answer
 
     def answer_pings(self, count: int) -> None:
-        """Sends nothing but answers to pings."""
+        """Only answers pings."""
         while count:
             opcode, payload = self.frame()
             if opcode == 0x9:
@@ -119,7 +119,7 @@ def server(binary: str, *flags: str) -> Iterator[tuple[int, str]]:
 
 
 def replaced(text: str, replacements: dict[str, str]) -> str:
-    """The text with each of these replaced, all of which it has."""
+    """Replaces each of these in the text, which must contain all of them."""
     for old, new in replacements.items():
         if old not in text:
             raise Broken(f"the file of deploy/ has no {old!r}")
@@ -198,7 +198,7 @@ def checks(report: Report, name: str, cert: str, port: int, admin: str) -> None:
     client = Client(port, cert, page)
     report.check(f"{name}: a page of the own origin, over TLS on an odd port", client.status == 101, client.status)
     welcome = client.ask(type="connect")
-    report.check(f"{name}: the upgraded connection carries messages", welcome["type"] == "welcome", welcome)
+    report.check(f"{name}: the upgraded connection transmits messages", welcome["type"] == "welcome", welcome)
     for origin in (f"http://127.0.0.1:{port}", "https://127.0.0.1", "https://evil.example"):
         other = Client(port, cert, f"Origin: {origin}\r\n").status
         report.check(f"{name}: {origin.replace(str(port), 'PORT')} is another origin", other == 403, other)
@@ -219,7 +219,7 @@ def checks(report: Report, name: str, cert: str, port: int, admin: str) -> None:
     status, body = get("/readyz")
     report.check(f"{name}: ordinary requests", (status, body) == (200, "ready\n"), (status, body))
     status, _ = get("/metrics")
-    report.check(f"{name}: the metrics are not there for strangers", status == 404, status)
+    report.check(f"{name}: the metrics are not accessible to strangers", status == 404, status)
     with urllib.request.urlopen(f"http://{admin}/metrics", timeout=30) as answer:
         metrics = answer.read().decode()
     refused = re.search(r'offhook_refused_total\{kind="origin"\} (\d+)', metrics)

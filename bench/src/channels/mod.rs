@@ -1,11 +1,13 @@
 //! Channel servers: fan-out, acknowledged publishing, idle connections, slow connections.
 
+mod backend;
 mod connections;
 mod fan_out;
 mod holders;
 mod one_port;
 mod publishing;
 mod servers;
+mod session;
 mod slow_connection;
 mod stalls;
 
@@ -36,21 +38,25 @@ pub(crate) enum Channels {
     OnePort(one_port::OnePort),
     /// One subscriber that does not read among a thousand that do.
     SlowConnection(slow_connection::SlowConnection),
-    /// What one connection's actions cost the others, and costs that grow with channels.
+    /// How long one connection's actions delay the others, and costs that grow with the number of
+    /// channels.
     Stalls(stalls::Stalls),
+    /// What a backend gets: publishing over HTTP, questions about clients, users and grants.
+    Backend(backend::Backend),
     /// All of these, as in docs/performance.md; about half an hour.
     #[command(name = "channels")]
     Documented,
 }
 
 /// The benchmarks in docs/performance.md, and their arguments.
-const DOCUMENTED: [&str; 6] = [
+const DOCUMENTED: [&str; 7] = [
     "fan-out --rounds 5 --seconds 2",
     "publish --rounds 3 --seconds 3",
     "slow-connection --rounds 3 --seconds 5",
     "connections --rounds 3",
     "one-port",
     "stalls --rounds 3",
+    "backend --rounds 3",
 ];
 
 /// One of the documented benchmarks, parsed as on a command line.
@@ -80,6 +86,7 @@ impl Channels {
             Self::OnePort(it) => it.run(),
             Self::SlowConnection(it) => it.run(),
             Self::Stalls(it) => it.run(),
+            Self::Backend(it) => it.run(),
             Self::Documented => documented(),
         }
     }
@@ -157,7 +164,7 @@ impl Common {
         Ok((servers, skipped))
     }
 
-    /// Beside each server of ours, the same with the other builds.
+    /// Adds the other builds of `offhook` after each of our servers.
     fn with_other_builds(&self, servers: Vec<ChannelServer>) -> Result<Vec<ChannelServer>> {
         let mut all = Vec::new();
         for server in servers {

@@ -82,6 +82,14 @@ impl ChannelServer {
         })
     }
 
+    /// The program, if it is one of ours.
+    pub(crate) fn program(&self) -> Option<&Path> {
+        match &self.launch {
+            Launch::Offhook { program, .. } => Some(program),
+            Launch::Port(_) | Launch::Nats { .. } | Launch::Mosquitto(_) => None,
+        }
+    }
+
     /// The command line that serves `port` on loopback; files that it needs are written to
     /// `scratch`.
     pub(crate) fn command(&self, port: u16, scratch: &Path) -> Result<Vec<OsString>> {
@@ -132,8 +140,10 @@ pub(crate) enum For {
     Connections,
     /// A subscriber that does not read and catches up later.
     SlowConnection,
-    /// What one connection's actions cost the others.
+    /// How long one connection's actions delay the others.
     Stalls,
+    /// What a backend gets from the server.
+    Backend,
 }
 
 /// The servers that can be measured on this machine, ours first; and a line for each that cannot.
@@ -175,6 +185,7 @@ pub(crate) fn all(
             ours("offhook-log", &[SMALL_SOCKETS, LONG_HISTORY]),
         ],
         For::Stalls => vec![ours("offhook-log", &[MANY_SUBSCRIPTIONS, HISTORY])],
+        For::Backend => vec![ours("offhook-log", &[HISTORY])],
     };
     let mut skipped = Vec::new();
     for (name, peers) in peers(places, build, purpose) {
@@ -202,7 +213,7 @@ fn peers(places: &Places, build: bool, purpose: For) -> Vec<Found> {
             "jetstream",
             jetstream().map(|all| all.into_iter().skip(2).collect()),
         )],
-        For::SlowConnection | For::Stalls => Vec::new(),
+        For::SlowConnection | For::Stalls | For::Backend => Vec::new(),
     }
 }
 

@@ -1,11 +1,10 @@
-//! What one expensive action costs everybody else: a crowd that is owed many deliveries, thousands of
-//! channels opened or left, maintenance; and the costs that grow with the number of channels.
+//! How long one connection's actions delay all others: many deliveries to a crowd of subscribers,
+//! thousands of channels opened or left, and maintenance. Also, the costs that grow with the number of
+//! channels.
 //!
-//! Each scenario runs the action on one connection, and meanwhile measures another one's round
-//! trips, one after another.
+//! Each scenario runs an action on one connection, and meanwhile measures the round trips of another
+//! one, one after another.
 
-use std::io::{ErrorKind, Write as _};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,39 +12,35 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 use load::process;
-use serde_json::{Value, json};
-use tungstenite::client::IntoClientRequest as _;
-use tungstenite::{Message, WebSocket};
+use serde_json::json;
 
 use super::holders::{Holders, Said};
 use super::servers::ChannelServer;
+use super::session::{PATIENCE, Session};
 use super::{Common, For, print_skipped, ratio};
 use crate::building::Places;
 use crate::results::median;
 use crate::running::{Running, free_port};
 use crate::words;
 
-/// Subscribers that are owed deliveries in `crowd`, and publications sent to them at once.
+/// The subscribers in `crowd`, and the number of publications sent to them at once.
 const CROWD: usize = 6_000;
 const BURST: usize = 256;
-/// Their channel.
+/// The channel of the crowd.
 const CROWDED: &str = "crowd";
 /// Channels that one connection subscribes to in `opening`.
 const OPENED: usize = 2_000;
 /// Channels of one session in `leaving`.
 const LEFT: usize = 4_000;
-/// Channels with one subscriber each, over so many sessions.
+/// Channels with one subscriber each, distributed over this many sessions.
 const CHANNELS: usize = 100_000;
 const SESSIONS: usize = 100;
-/// Publications that a restart finds.
+/// Publications in the log before a restart.
 const RETAINED: usize = 1_000_000;
-/// Channels that hold them.
+/// The channels that contain them.
 const RETAINING: usize = 1_000;
-/// Publications without an answer; the server refuses more than 256.
-const AT_ONCE: usize = 200;
-const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Measure what one connection's actions cost the others.
+/// Measure how long one connection's actions delay the others.
 #[derive(Args)]
 pub(crate) struct Stalls {
     #[command(flatten)]
@@ -83,10 +78,10 @@ const ALL: [Scenario; 6] = [
     Scenario::Restart,
 ];
 
-/// One figure of a scenario, less is better.
-struct Figure {
-    name: &'static str,
-    value: f64,
+/// One figure of a scenario; less is better.
+pub(super) struct Figure {
+    pub(super) name: &'static str,
+    pub(super) value: f64,
 }
 
 impl Stalls {
@@ -139,14 +134,14 @@ impl Stalls {
                 let mut session = Session::open(running.port)?;
                 session.ask(&json!({"type":"subscribe","channel":"c0","since":{"last":1}}))?;
                 let value = begin.elapsed().as_secs_f64() * 1e3;
-                let name = "restart with a million retained: until it serves, ms";
+                let name = "restart with a million publications: time until it serves, ms";
                 Ok(vec![Figure { name, value }])
             }
         }
     }
 }
 
-fn print_rows(servers: &[ChannelServer], rounds: &[Vec<Vec<Figure>>]) {
+pub(super) fn print_rows(servers: &[ChannelServer], rounds: &[Vec<Vec<Figure>>]) {
     let names = rounds[0][0].iter().map(|figure| figure.name);
     for (index, name) in names.enumerate() {
         let mut first = None;
@@ -168,7 +163,7 @@ fn crowd(places: &Places, running: &Running, core: usize) -> Result<Vec<Figure>>
     process::raise_descriptor_limit()?;
     let mut holders = Holders::within(PATIENCE);
     let payload = "x".repeat(128);
-    // The crowd yields to the connection that is measured.
+    // The crowd has a low priority, so that it does not delay the measured connection.
     let line = words![
         "nice",
         "-n",
@@ -199,8 +194,8 @@ fn crowd(places: &Places, running: &Running, core: usize) -> Result<Vec<Figure>>
         }
         publisher.flush()?;
         publisher.answers(BURST)?;
-        // Deliveries go on after the acknowledgements: an exchange with every subscriber is
-        // behind all of them.
+        // Deliveries continue after the acknowledgements. A ping of every subscriber is answered
+        // after all deliveries.
         holders.ping()?;
         let pinged = |said| match said {
             Said::Pinged(count) => Some(count),
@@ -211,11 +206,11 @@ fn crowd(places: &Places, running: &Running, core: usize) -> Result<Vec<Figure>>
     })?;
     Ok(vec![
         trips.figure(
-            "256 publications to 6,000 connections: another's ping, p99, ms",
+            "256 publications to 6,000 connections: another connection's ping, p99, ms",
             0.99,
         ),
         trips.figure(
-            "256 publications to 6,000 connections: another's ping, worst, ms",
+            "256 publications to 6,000 connections: another connection's ping, worst, ms",
             1.0,
         ),
     ])
@@ -228,10 +223,13 @@ fn opening(port: u16) -> Result<Vec<Figure>> {
         opener.subscribe("opened", OPENED)?;
         Ok(())
     })?;
-    let name = "opening 2,000 channels: until all are open, ms";
+    let name = "opening 2,000 channels: time until all are open, ms";
     let value = begin.elapsed().as_secs_f64() * 1e3;
     Ok(vec![
-        trips.figure("opening 2,000 channels: another's publish, worst, ms", 1.0),
+        trips.figure(
+            "opening 2,000 channels: another connection's publish, worst, ms",
+            1.0,
+        ),
         Figure { name, value },
     ])
 }
@@ -244,11 +242,11 @@ fn leaving(port: u16) -> Result<Vec<Figure>> {
         thread::sleep(Duration::from_millis(500));
         Ok(())
     })?;
-    let name = "a session of 4,000 subscriptions ends: another's ping, worst, ms";
+    let name = "a session of 4,000 subscriptions ends: another connection's ping, worst, ms";
     Ok(vec![trips.figure(name, 1.0)])
 }
 
-/// Sessions with one subscription to each of all channels.
+/// Opens sessions that together have one subscription to each channel.
 fn many(port: u16) -> Result<Vec<Session>> {
     let sessions = (0..SESSIONS).map(|number| {
         let mut session = Session::open(port)?;
@@ -268,11 +266,11 @@ fn channels(running: &Running) -> Result<Vec<Figure>> {
     let bytes = (after as f64 - before as f64) * 1024.0 / CHANNELS as f64;
     Ok(vec![
         Figure {
-            name: "100,000 channels with a subscriber each, s",
+            name: "100,000 channels with a subscriber each: total time, s",
             value: seconds,
         },
         Figure {
-            name: "100,000 channels with a subscriber each: bytes each",
+            name: "100,000 channels with a subscriber each: bytes per channel",
             value: bytes,
         },
     ])
@@ -290,11 +288,11 @@ fn upkeep(port: u16, time: Duration) -> Result<Vec<Figure>> {
         thread::sleep(time);
         Ok(())
     })?;
-    let name = "100,000 channels were used and left: a publish, worst in the time after, ms";
+    let name = "100,000 channels were used and left: slowest publish afterwards, ms";
     Ok(vec![trips.figure(name, 1.0)])
 }
 
-/// Publishes what a restart finds.
+/// Publishes the messages that are in the log before the restart.
 fn fill(port: u16) -> Result<()> {
     let mut session = Session::open(port)?;
     session.publish(RETAINED, |number| format!("c{}", number % RETAINING))
@@ -350,91 +348,4 @@ fn beside(port: u16, kind: Kind, action: impl FnOnce() -> Result<()>) -> Result<
         ensure!(!trips.is_empty(), "the prober was not answered at all");
         Ok(Trips(trips))
     })
-}
-
-/// A connection of the native dialect that waits for its answers.
-struct Session {
-    socket: WebSocket<TcpStream>,
-    next: u64,
-}
-
-impl Session {
-    fn open(port: u16) -> Result<Self> {
-        let mut request = format!("ws://127.0.0.1:{port}/ws").into_client_request()?;
-        let protocol = "offhook.v1.json".parse()?;
-        request
-            .headers_mut()
-            .insert("sec-websocket-protocol", protocol);
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let (socket, _) = tungstenite::client(request, stream)?;
-        let mut session = Self { socket, next: 1 };
-        session.ask(&json!({"type":"connect","lineage":true}))?;
-        Ok(session)
-    }
-
-    /// Subscribes to `name/0` and so on.
-    fn subscribe(&mut self, name: &str, count: usize) -> Result<()> {
-        for number in 0..count {
-            self.queue(&json!({"type":"subscribe","channel":format!("{name}/{number}")}))?;
-        }
-        self.flush()?;
-        self.answers(count)
-    }
-
-    /// Publishes so many messages to the channels with these names, some at a time.
-    fn publish(&mut self, count: usize, name: impl Fn(usize) -> String) -> Result<()> {
-        for first in (0..count).step_by(AT_ONCE) {
-            let some = first..count.min(first + AT_ONCE);
-            for number in some.clone() {
-                let channel = name(number);
-                self.queue(&json!({"type":"publish","channel":channel,"data":"x".repeat(64)}))?;
-            }
-            self.flush()?;
-            self.answers(some.len())?;
-        }
-        Ok(())
-    }
-
-    fn queue(&mut self, message: &Value) -> Result<()> {
-        let mut message = message.clone();
-        message["id"] = self.next.into();
-        self.next += 1;
-        self.socket.write(Message::text(message.to_string()))?;
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        self.socket.flush()?;
-        self.socket.get_mut().flush()?;
-        Ok(())
-    }
-
-    /// The answer to one message.
-    fn ask(&mut self, message: &Value) -> Result<()> {
-        self.queue(message)?;
-        self.flush()?;
-        self.answers(1)
-    }
-
-    /// Waits for as many answers; none may be an error.
-    fn answers(&mut self, count: usize) -> Result<()> {
-        let mut left = count;
-        while left > 0 {
-            let message = match self.socket.read() {
-                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {
-                    continue;
-                }
-                message => message?,
-            };
-            let Message::Text(text) = message else {
-                continue;
-            };
-            let answer: Value = serde_json::from_str(&text)?;
-            ensure!(answer["type"] != "error", "{answer}");
-            left -= usize::from(answer.get("id").is_some());
-        }
-        Ok(())
-    }
 }

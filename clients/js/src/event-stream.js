@@ -1,12 +1,12 @@
-// Server-sent events down, requests up. Read with `fetch`, not with `EventSource`, which would reconnect by itself and does not
-// tell why it failed.
+// Receives by server-sent events. They are read with `fetch`, not with `EventSource`, which would reconnect by itself and does
+// not say why it failed.
 
 import { Requests } from './requests.js';
 
-/** The limit for the first event. 5 s: a proxy that buffers the stream is noticed, and a slow network has opened it. */
+/** The time limit for the first event. 5 s: detects a proxy that buffers the stream, and is enough for a slow network. */
 const OPEN_WITHIN = 5_000;
 
-/** Characters of an event that is not complete. 16 MiB: more than a server's longest message. */
+/** The maximum length of an incomplete event in characters. 16 MiB: more than a server's longest message. */
 const LONGEST = 16 * 1024 * 1024;
 
 export class EventStream extends Requests {

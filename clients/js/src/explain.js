@@ -1,5 +1,5 @@
-// Why the server refuses a WebSocket. A browser does not tell a page the status of a refused handshake, so the client asks with an
-// ordinary HTTP request. A server that refuses the page's origin answers it with the reason and the setting to change.
+// Finds out why the server refuses a WebSocket. A browser does not tell a page the status of a refused handshake, so the client
+// sends an ordinary HTTP request. If the server refuses the page's origin, the answer contains the reason and the setting.
 
 /** Statuses that explain nothing: the endpoint exists and wants a WebSocket (426), or it is busy and will be tried again. */
 const SILENT = new Set([426, 429, 503]);

@@ -74,9 +74,8 @@ export interface Options {
   openWithin?: number;
   /** The limit for an answer (history, presence, receipts, …) in milliseconds. Default 20,000. */
   answerWithin?: number;
-  /**
-   * What may be used. Default: all three. Without a WebSocket that gets through, the client falls back to server-sent events with
-   * requests (`sse`), then to long-polling, and comes back up when a better one works.
+  /** The allowed transports. Default: all three. If WebSockets do not get through, the client falls back to server-sent events with
+   * requests (`sse`), then to long-polling, and returns to a better transport when one works.
    */
   transports?: readonly Transport[];
   /** For Node before 22, which has no WebSocket: the one of the package `ws`. */
@@ -201,7 +200,7 @@ export interface ClientEvents {
   frame: { direction: 'in' | 'out'; text: string };
   /** Data that the server's backend sent to this session alone. */
   told: any;
-  /** A problem that ends nothing: a full store, an unreadable message, or, with the code `unreachable`, why no socket opens. */
+  /** A problem that does not end the client: a full store, an unreadable message, or, with the code `unreachable`, why no socket opens. */
   warning: Error;
 }
 
@@ -226,7 +225,7 @@ export interface Client {
   /** The name that other members see. */
   readonly session?: string;
   readonly user?: string;
-  /** How messages travel; set once the client is open. */
+  /** The transport in use; set once the client is open. */
   readonly transport?: Transport;
   /** The round trip of the last ping in milliseconds. */
   readonly latency?: number;

@@ -1,23 +1,23 @@
-// Long polls down, requests up. What gets through where every response is held back until its end.
+// Receives by long-polling. This works even if a proxy holds back every response until its end.
 
 import { Requests } from './requests.js';
 
 /** Seconds that a poll waits at the server. 25: below the 30 s after which the strictest proxies end a request. */
 const WAIT = 25;
 
-/** The least that it waits where requests are cut off. */
+/** The shortest wait, if a proxy cuts requests off. */
 const LEAST_WAIT = 2;
 
-/** The same where only one request gets through at a time, and a poll may hold up what is to be sent. */
+/** The same if only one request gets through at a time, so that a poll may delay messages that are to be sent. */
 const WAIT_ALONE = 5;
 
-/** How long only one request is sent at a time: 1 min, then doubled up to 10 min. It may have been the network that was slow. */
+/** How long only one request is sent at a time: 1 min, then doubled up to 10 min, because the network may only have been slow. */
 const ALONE = { first: 60_000, longest: 600_000 };
 
-/** Polls between two attempts to send. 8: twice as much as a server keeps before it waits. */
+/** Polls between two attempts to send. 8: they fetch twice as much as a server queues before it waits. */
 const TURNS = 8;
 
-/** A request that has no answer for this long while a poll waits: perhaps it waits for the poll. 2 s: longer than a slow network takes. */
+/** If a request has no answer for this long, it may be waiting for the poll in progress. 2 s: longer than a slow network takes. */
 const HELD_UP = 2_000;
 
 export class Polling extends Requests {
@@ -25,7 +25,7 @@ export class Polling extends Requests {
   #after = 0;
   #wait = WAIT;
   #poll;
-  // Until then only one request at a time gets through.
+  // Until this time, only one request at a time is sent.
   #aloneUntil = 0;
   #aloneFor = ALONE.first;
   #cancel = () => {};
@@ -53,7 +53,7 @@ export class Polling extends Requests {
     this.#whenSent?.();
   }
 
-  /** Where one request gets through at a time, the server may wait for a poll before it answers: then a poll has to have its turn soon. */
+  /** If one request gets through at a time, the server may need a poll before it answers, so a poll must be sent soon. */
   patience(attempt) {
     return this.#isAlone ? Math.min(super.patience(), HELD_UP * 2 ** attempt) : super.patience();
   }
@@ -100,14 +100,14 @@ export class Polling extends Requests {
     const controller = new AbortController();
     this.#poll = controller;
     const began = this.environment.now();
-    // It is given more time than it waits, so that the server's answer comes first.
+    // The limit is longer than the wait, so that the server's answer arrives first.
     const within = (wait + 10) * 1_000;
     const answer = await this.request(`?after=${this.#after}&wait=${wait}`, { within, controller });
     this.#poll = undefined;
     const waited = (this.environment.now() - began) / 1_000;
     if (answer.status === 0 && controller.signal.aborted && waited < within / 1_000) return { ...answer, status: 200, isGivenUp: true };
     const isCut = answer.status === 0 || answer.status >= 500;
-    // It was cut off while it waited: the next one waits less. A network that was lost once is no reason to do so for ever.
+    // The poll was cut off while it waited, so the next one waits less. Later, the wait grows again, in case the network had failed.
     if (isCut && waited > LEAST_WAIT) this.#wait = Math.max(LEAST_WAIT, Math.min(this.#wait, Math.floor(waited * 0.7)));
     else if (answer.status === 200 && waited >= this.#wait) this.#wait = Math.min(WAIT, this.#wait + 1);
     return answer;
@@ -116,7 +116,7 @@ export class Polling extends Requests {
   /** Returns how many messages there were. */
   #take(answer) {
     if (answer?.first !== this.#after + 1 || !Array.isArray(answer.messages)) {
-      this.lost('the answer to a poll does not follow the one before');
+      this.lost('an answer to a poll is out of sequence');
       return 0;
     }
     for (const message of answer.messages) {

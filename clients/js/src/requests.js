@@ -1,19 +1,19 @@
-// A connection over ordinary HTTP requests, with the interface of a WebSocket. This part sends; how messages are received differs:
-// event-stream.js and polling.js. The requests are those of docs/transports.md.
+// A connection over ordinary HTTP requests, with the interface of a WebSocket. docs/transports.md specifies the requests. This
+// part sends messages; event-stream.js and polling.js receive them.
 
-/** The limit for an answer. 10 s: as for the answer to a ping. */
+/** The time limit for an answer. 10 s: the same as for the answer to a ping. */
 const ANSWER_WITHIN = 10_000;
 
-/** A request that fails is repeated this often, after 100 ms, 200 ms, 400 ms, … 6: three seconds, as long as a proxy takes to restart. */
+/** How often a failed request is repeated, after 100 ms, 200 ms, 400 ms, … 6: within three seconds, a proxy has restarted. */
 const ATTEMPTS = 6;
 
-/** The limit for saying that the client leaves. 2 s: nobody waits for it, and the server would notice by itself. */
+/** The time limit for telling the server that the client leaves. 2 s: nobody waits for it, and the server notices anyway. */
 const LEAVE_WITHIN = 2_000;
 
-/** Characters of the messages in one request. 16 KiB: a longer message goes alone. A server accepts 256 KiB by default. */
+/** Characters of messages in one request; a longer message is sent alone. 16 KiB: a server accepts 256 KiB by default. */
 const BATCH = 16 * 1024;
 
-/** Answers that say nothing about the connection: a proxy gave up, or the server asks for patience. */
+/** Statuses after which a request may be repeated: a proxy gave up, or the server is busy. */
 const TEMPORARY = new Set([0, 408, 425, 429, 500, 502, 503, 504]);
 
 export class Requests {
@@ -23,7 +23,7 @@ export class Requests {
   onmessage = null;
   onerror = null;
   onclose = null;
-  /** Called with the first message, and when this has ended. */
+  /** Called with the first message, and when the connection has ended. */
   onworks = null;
   onended = null;
   #id;
@@ -33,7 +33,7 @@ export class Requests {
   #number = 0;
   #isSending = false;
   #isProven = false;
-  // The client has closed it, and what was sent before is still on its way.
+  // The client has closed the connection, but earlier messages are still being sent.
   #isLeaving = false;
   #whenSent = () => {};
   #underWay = new Set();
@@ -42,7 +42,7 @@ export class Requests {
   constructor(url, environment) {
     const address = new URL('connection', url.replace(/^ws/, 'http'));
     this.#base = address.href;
-    // A token in the address is meant for whatever opens the connection.
+    // A token in the address belongs to the request that opens the connection.
     this.#opening = address.href + new URL(url).search;
     this.environment = environment;
     // The caller adds its listeners first.
@@ -76,7 +76,7 @@ export class Requests {
     return this.isOpen || this.#isLeaving;
   }
 
-  /** It has ended. Other codes than 1006 are the server's. */
+  /** Ends the connection. Codes other than 1006 come from the server. */
   lost(reason, code = 1006) {
     this.#isLeaving = false;
     if (!this.#end()) return;
@@ -84,7 +84,7 @@ export class Requests {
     this.onclose?.({ type: 'close', code, reason, wasClean: code !== 1006 });
   }
 
-  /** The server has closed it. If it has not even got the first messages, something between held them back. */
+  /** The server has closed the connection. If it has not received even the first messages, a proxy held them back. */
   closed({ code, reason }) {
     if (this.#isSending && !this.#isProven) this.lost('a request failed: nothing came through');
     else this.lost(String(reason), Number(code));
@@ -118,7 +118,7 @@ export class Requests {
     return this.#fetch(this.#opening, { signal: controller.signal });
   }
 
-  /** Does this until it ends, the time is over, or the connection ends. */
+  /** Runs an action until it ends, the time limit has passed, or the connection ends. */
   async during(controller, within, action) {
     this.#underWay.add(controller);
     const cancel = this.environment.later(() => controller.abort(), within);
@@ -134,9 +134,8 @@ export class Requests {
     return new Promise((resolve) => this.environment.later(resolve, 100 * 2 ** attempt));
   }
 
-  /**
-   * Repeats a request while its failures are temporary. Resolves to the answer, or to nothing once the connection has ended.
-   * @param before what is done before a repetition
+  /** Repeats a request as long as its failures are temporary. Resolves to the answer, or to nothing if the connection has ended.
+   * @param before called before each repetition
    */
   async persist(ask, before = () => {}) {
     for (let attempt = 0; this.#mayAsk; attempt += 1) {
@@ -154,7 +153,7 @@ export class Requests {
     return undefined;
   }
 
-  /** What a transport does before messages are sent, before they are sent again, when they were, and when a request has failed. */
+  /** Called before messages are sent, before they are sent again, after they were sent, and when a request has failed. */
   sending() {}
 
   repeating() {}
@@ -163,17 +162,17 @@ export class Requests {
 
   failed() {}
 
-  /** The limit for the answer to messages. */
+  /** The time limit for the answer to messages. */
   patience() {
     return ANSWER_WITHIN;
   }
 
-  /** Ends it for a reason of this side: the next connection takes another transport. */
+  /** Ends the connection because the next one will use a better transport. */
   replace() {
     this.lost('a better transport gets through', 1012);
   }
 
-  /** Whether it had not ended before. */
+  /** Returns whether the connection had not ended before. */
   #end() {
     if (this.readyState === 3) return false;
     this.readyState = 3;
@@ -185,7 +184,7 @@ export class Requests {
     for (const controller of this.#underWay) controller.abort();
   }
 
-  /** Sends what was sent before, as a WebSocket does. The stream ends last: without it the server would not know that the client leaves. */
+  /** Sends earlier messages first, as a WebSocket does. The stream is ended last, so that the server knows that the client leaves. */
   async #leave() {
     const cancel = this.environment.later(() => {
       this.#isLeaving = false;
@@ -196,7 +195,7 @@ export class Requests {
       await new Promise((resolve) => { this.#whenSent = resolve; });
       this.#isLeaving = false;
     }
-    // It may be the last thing that a page does.
+    // This may be the last action of a page.
     await this.#fetch(`${this.#base}/${this.#id}`, { method: 'DELETE', keepalive: true }).catch(() => {});
     cancel();
     this.#abort();
@@ -227,11 +226,11 @@ export class Requests {
     this.#whenSent();
   }
 
-  /** The same number is safe to send again: the server takes it once. */
+  /** Sends messages. A repeated request has the same number, so that the server handles it once. */
   async #post(body, attempt) {
     this.sending();
     const answer = await this.request(`?n=${this.#number}`, { method: 'POST', body, within: this.patience(attempt) });
-    // The batch before is still being handled.
+    // The previous batch is still being handled.
     return answer.status === 409 && codeOf(answer) === 'busy' ? { status: 503 } : answer;
   }
 
@@ -246,13 +245,13 @@ export class Requests {
   }
 
   #refused({ status }) {
-    // RFC 6455 §7.4.1: 1009, message too big, as a WebSocket says it.
+    // RFC 6455 §7.4.1: 1009, message too big, as with a WebSocket.
     if (status === 413) this.lost('a message is larger than the server accepts', 1009);
     else this.lost(`a request was refused: HTTP ${status}`);
   }
 }
 
-/** What a problem of the server is called. */
+/** The code of a problem that the server reports. */
 function codeOf({ text }) {
   try {
     return JSON.parse(text).code;

@@ -1,4 +1,4 @@
-// Which transport is used. Loaded when a WebSocket has failed before a message came, or had failed in an earlier page.
+// Chooses the transport. Loaded when a WebSocket has failed before a message arrived, or had failed in an earlier page.
 //
 //   websocket ──▶ sse ──▶ polling ──▶ websocket ──▶ …    down, when a transport fails while the server can be reached by HTTP
 //       ▲          ▲         │
@@ -13,28 +13,27 @@ import { Polling } from './polling.js';
 const BEST_FIRST = ['websocket', 'sse', 'polling'];
 const REQUESTS = { sse: EventStream, polling: Polling };
 
-/** How often a transport is refused before the next one is taken. 2: the first refusal may come from a server that is just starting. */
+/** How many refusals lead to the next transport. 2: the first one may come from a server that is just starting. */
 const REFUSALS = 2;
 
-/** A proxy accepted the connection, or began to, and swallows what goes over it, or holds it back: once is enough. */
+/** Ends after which the next transport is used at once: a connection was accepted, but a proxy drops its messages or holds them back. */
 const SWALLOWED = /^(no answer to a ping|it took too long|a request failed)/;
 
-/** The limit for asking whether the server can be reached. 3 s: otherwise it is the network that is at fault. */
+/** The time limit for asking whether the server can be reached. 3 s: without an answer by then, the network is at fault. */
 const REACHED_WITHIN = 3_000;
 
-/** When a server that said why it refuses is asked again. 30 s: three attempts, so that the answers do not fill its log. */
+/** When a server that said why it refuses is asked again. 30 s: after three attempts, so that refusals do not fill its log. */
 const ASK_AGAIN = 30_000;
 
-/** The limit for the answer to a trial. 5 s: as for the first event of a stream. */
+/** The time limit for the answer to a trial. 5 s: the same as for the first event of a stream. */
 const TRIAL_WITHIN = 5_000;
 
-/**
- * When better transports are tried: after 5 s if the page began with what an earlier page had found, as the network may be another
- * one; after 1 min if the better one has just failed; then at doubled intervals up to 10 min.
+/** When better transports are tried: after 5 s if the page began with the transport that an earlier page had found, because the
+ * network may have changed; after 1 min if the better one has just failed; then at doubled intervals up to 10 min.
  */
 const TRIAL = { soon: 5_000, first: 60_000, longest: 600_000 };
 
-/** Replaces how this environment opens connections; once, even if it was loaded twice. */
+/** Replaces the way in which this environment opens connections; only once, even if this module was loaded twice. */
 export function install(environment) {
   if (environment.transports) return environment;
   const transports = new Transports(environment);
@@ -97,34 +96,33 @@ class Transports {
     return socket;
   }
 
-  /** The first message came, which is the `welcome` or goes before it. */
+  /** The first message arrived: the `welcome`, or one that precedes it. */
   #works(name) {
     this.#refusals = 0;
     if (this.#client) this.#client.transport = name;
   }
 
-  /** A connection ended before its `welcome`. Warns once why, if the server says so. */
+  /** A connection ended before its `welcome`. Warns once, if the server gives a reason. */
   async failed({ url, code, reason }, client) {
     this.#client = client;
-    // Another code is the server's word, which shows that the transport works.
+    // Other codes come from the server, which shows that the transport works.
     if (code !== 1006 || !isTransport(reason) || this.#environment.now() < this.#askAfter) return;
     // Attempts may fail faster than the server answers.
     if (this.#isAsking) return;
     this.#isAsking = true;
     const { status, why, isLate } = await this.#reach(url);
     this.#isAsking = false;
-    // A busy server refuses more than this transport.
+    // A busy server refuses all transports, not only this one.
     const isBusy = status === undefined ? !(isLate && this.#isStuck(reason)) : status === 429 || status >= 500;
-    // What refuses every transport may be over soon: a deployment, or a token in the address that has expired.
+    // If every transport is refused, the cause may be temporary: a deployment, or an expired token in the address.
     if (!isBusy && why) this.#askAfter = this.#environment.now() + ASK_AGAIN;
     else if (!isBusy && this.#opened === this.#current) this.#refused(SWALLOWED.test(reason));
     if (why && !this.#isExplained) client.emit('warning', Object.assign(new Error(why), { code: 'unreachable', retry: 'never' }));
     this.#isExplained ||= !!why;
   }
 
-  /**
-   * Neither a stream gets through nor anything else: perhaps streams of other tabs hold all the connections that a browser opens to a
-   * host, which are six over HTTP/1.1. Polls hold them for a while only.
+  /** Neither a stream nor any other request is answered. Perhaps streams of other tabs use all connections that a browser opens to
+ * one host, which are six over HTTP/1.1. Polls use a connection only for a limited time.
    */
   #isStuck(reason) {
     return SWALLOWED.test(reason) && this.#allowed[this.#opened] === 'sse' && this.#allowed.includes('polling');
@@ -145,7 +143,7 @@ class Transports {
     return Class ? new Class(url, this.#environment) : this.#openWebSocket(url, protocols);
   }
 
-  /** Whether the server can be reached with an ordinary request, and what it says. */
+  /** Whether the server can be reached with an ordinary request, and its answer. */
   async #reach(url) {
     let cancel;
     const late = new Promise((resolve) => { cancel = this.#environment.later(() => resolve({ isLate: true }), REACHED_WITHIN); });
@@ -156,7 +154,7 @@ class Transports {
     }
   }
 
-  /** Tries the better transports, best first, after a while and again and again. */
+  /** Tries the better transports, best first, after a delay and then repeatedly. */
   #tryBetter(url, protocols, socket) {
     const after = this.#trialAfter;
     this.#trialAfter = Math.min(TRIAL.longest, Math.max(TRIAL.first, after * 2));
@@ -175,7 +173,7 @@ class Transports {
     }, after);
   }
 
-  /** Whether a message gets there and another one back. Before `connect`, the answer to a ping is an error, which serves as well. */
+  /** Whether messages get through in both directions. Before `connect`, a ping is answered with an error, which suffices. */
   #isAnswered(index, url, protocols) {
     const socket = this.#make(index, url, protocols);
     return new Promise((resolve) => {
@@ -194,15 +192,15 @@ class Transports {
   }
 }
 
-/** Whether a connection ended because of the way and not because of what was said: a browser gives no reason. */
+/** Whether a connection ended because of the network and not because of its messages; a browser gives no reason then. */
 function isTransport(reason) {
   return !reason || SWALLOWED.test(reason) || /^(a request|the stream|the answer|no answer)/.test(reason);
 }
 
-/** Where pages keep what worked: `{ HOST: TRANSPORT }`, without those where a WebSocket did. */
+/** Where pages store the transports that worked: `{ HOST: TRANSPORT }`, without hosts where a WebSocket worked. */
 const KEY = 'offhook';
 
-/** What worked for this server in an earlier page. */
+/** The transport that worked for this server in an earlier page. */
 function remembered(environment, url) {
   return kept(environment)[new URL(url).host];
 }
@@ -215,7 +213,7 @@ function remember(environment, url, name) {
     if (Object.keys(now).length > 0) storage.setItem(KEY, JSON.stringify(now));
     else storage.removeItem(KEY);
   } catch {
-    // The next page finds out by itself.
+    // Without storage, the next page has to find out again.
   }
 }
 
@@ -223,7 +221,7 @@ function kept({ storage }) {
   try {
     return JSON.parse((storage ?? globalThis.localStorage).getItem(KEY)) ?? {};
   } catch {
-    // There is no storage in Node, and none that may be read in some frames.
+    // Node has no storage, and some frames may not read it.
     return {};
   }
 }

@@ -1,4 +1,4 @@
-// The transports over HTTP requests, by themselves.
+// The transports over HTTP requests, without the rest of the client.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -11,7 +11,7 @@ import { World } from './simulated.js';
 const URL = 'wss://example.test/app/ws?token=t';
 const BASE = 'https://example.test/app/connection';
 
-/** One of them, with what it reported. */
+/** One of the transports, and the events that it reported. */
 async function begin(Class) {
   const world = new World();
   const http = new Http(world);
@@ -89,7 +89,7 @@ for (const [name, open] of [['polling', polling], ['a stream', streaming]]) {
     const hanging = http.find('POST');
     await pass(10_000);
     assert.ok(hanging.isAborted);
-    // Perhaps the server waits until messages were taken.
+    // The server may be waiting until messages are polled.
     if (name === 'polling') await http.find(`GET ${BASE}/c1?after=0&wait=0`).answer(200, { first: 1, messages: [] });
     await pass(100);
     assert.ok(http.find(`POST ${BASE}/c1?n=1`) !== hanging);
@@ -155,7 +155,7 @@ for (const [name, open] of [['polling', polling], ['a stream', streaming]]) {
   });
 }
 
-test('polling: each poll says what has arrived, and the first message that it works', async () => {
+test('polling: each poll acknowledges what has arrived, and the first message proves that polling works', async () => {
   const { http, seen } = await polling();
   await http.find(`GET ${BASE}/c1?after=0&wait=25`).answer(200, { first: 1, messages: [{ a: 1 }, { a: 2 }] });
   assert.deepEqual(seen.splice(0), ['works', { a: 1 }, { a: 2 }]);
@@ -165,7 +165,7 @@ test('polling: each poll says what has arrived, and the first message that it wo
   assert.deepEqual(http.lines, []);
 });
 
-test('polling: a poll whose answer is lost asks for the same again', async () => {
+test('polling: if the answer to a poll is lost, the next poll requests the same messages again', async () => {
   const { http, seen, pass } = await polling();
   await http.find('GET').fail();
   await pass(100);
@@ -191,13 +191,13 @@ for (const answer of ['', 'null', '{}', '{"connection":1}']) {
   });
 }
 
-test('polling: a connection that the server does not know any more has ended', async () => {
+test('polling: a connection that the server no longer knows has ended', async () => {
   const { http, seen } = await polling();
   await http.find('GET').answer(404, { code: 'unknown_connection' });
   assert.equal(seen[0].reason, 'a request was refused: HTTP 404');
 });
 
-test('polling: where one request at a time gets through, a poll makes room for what is to be sent', async () => {
+test('polling: if only one request at a time gets through, a poll is cancelled for messages that are to be sent', async () => {
   const { http, socket, pass } = await polling();
   socket.send('a');
   const poll = http.find('GET');
@@ -208,7 +208,7 @@ test('polling: where one request at a time gets through, a poll makes room for w
   assert.deepEqual(http.lines, [`POST ${BASE}/c1?n=1`]);
   await http.find('POST').answer(204);
   assert.deepEqual(http.lines, [`GET ${BASE}/c1?after=0&wait=5`]);
-  // From now on at once.
+  // From now on, requests are sent concurrently.
   socket.send('b');
   await settledAll();
   assert.deepEqual(http.lines, [`POST ${BASE}/c1?n=2`]);
@@ -216,7 +216,7 @@ test('polling: where one request at a time gets through, a poll makes room for w
   assert.deepEqual(http.lines, [`GET ${BASE}/c1?after=0&wait=5`]);
 });
 
-test('polling: where one request at a time gets through, a request that waits for a poll is given up for one, and repeated', async () => {
+test('polling: if only one request at a time gets through, a request that waits for a poll is cancelled for it, and repeated', async () => {
   const { http, socket, seen, pass } = await polling();
   socket.send('a');
   await pass(2_000);
@@ -234,7 +234,7 @@ test('polling: where one request at a time gets through, a request that waits fo
   assert.deepEqual(http.lines, [`GET ${BASE}/c1?after=2&wait=5`]);
 });
 
-test('polling: after a minute several requests at a time are tried again', async () => {
+test('polling: after a minute, concurrent requests are tried again', async () => {
   const { http, socket, pass } = await polling();
   socket.send('a');
   await pass(2_000);
@@ -260,7 +260,7 @@ test('polling: a poll that failed late does not make the next one wait longer', 
   http.find(`GET ${BASE}/c1?after=0&wait=5`);
 });
 
-test('polling: the same where the other request is refused', async () => {
+test('polling: the same if the other request is refused', async () => {
   const { http, socket, pass } = await polling();
   socket.send('a');
   const poll = http.find('GET');
@@ -270,7 +270,7 @@ test('polling: the same where the other request is refused', async () => {
   assert.deepEqual(http.lines, [`POST ${BASE}/c1?n=1`]);
 });
 
-test('polling: where requests are cut off while they wait, they wait less', async () => {
+test('polling: if requests are cut off while they wait, later ones wait less', async () => {
   const { http, pass } = await polling();
   await pass(10_000);
   await http.find('GET').fail();
@@ -281,7 +281,7 @@ test('polling: where requests are cut off while they wait, they wait less', asyn
   http.find(`GET ${BASE}/c1?after=0&wait=2`);
 });
 
-test('polling: a poll without any answer is given up', async () => {
+test('polling: a poll that is not answered is given up', async () => {
   const { http, pass } = await polling();
   const poll = http.find('GET');
   await pass(34_999);
@@ -290,21 +290,21 @@ test('polling: a poll without any answer is given up', async () => {
   assert.ok(poll.isAborted);
 });
 
-test('a stream: events come in any pieces, comments say nothing, and the last one says why it ends', async () => {
+test('a stream: events arrive in any pieces, comments are ignored, and the last event gives the reason for the end', async () => {
   const { seen, stream } = await streaming();
   const text = ':\n\ndata: {"a":"ü"}\n\nevent: other\ndata: {}\n\ndata: {"b":\ndata: 2}\n\nevent: close\ndata: {"code":1012,"reason":"later"}\n\n';
   for (const character of text) await stream.writes(character);
   assert.deepEqual(seen, ['works', { a: 'ü' }, { b: 2 }, { code: 1012, reason: 'later', wasClean: true }]);
 });
 
-test('a stream that the server closes because nothing came has lost its requests on the way', async () => {
+test('a stream that the server closes because it received nothing means that requests are lost on the way', async () => {
   const { socket, seen, stream } = await streaming();
   socket.send('a');
   await stream.writes('event: close\ndata: {"code":1008,"reason":"no connect came in time"}\n\n');
   assert.deepEqual(seen, [{ code: 1006, reason: 'a request failed: nothing came through', wasClean: false }]);
 });
 
-test('a stream that does not begin in time was held back', async () => {
+test('a stream that does not begin in time ends the connection', async () => {
   const { http, seen, pass } = await begin(EventStream);
   await http.find('GET').streams();
   await http.find('GET').writes(':\n\n');
@@ -312,7 +312,7 @@ test('a stream that does not begin in time was held back', async () => {
   assert.deepEqual(seen, [{ code: 1006, reason: 'it took too long', wasClean: false }]);
 });
 
-test('a stream that ends, breaks, is refused or says nonsense is lost', async () => {
+test('a stream that ends, breaks, is refused or contains nonsense ends the connection', async () => {
   const ended = await streaming();
   await ended.stream.ends();
   const broken = await streaming();
@@ -329,7 +329,7 @@ test('a stream that ends, breaks, is refused or says nonsense is lost', async ()
   assert.equal(refused.seen[0].reason, 'a request was refused: HTTP 503');
 });
 
-test('a stream: an event without an end is not collected for ever', async () => {
+test('a stream: an event without an end uses bounded memory', async () => {
   const { seen, stream } = await streaming();
   const piece = 'x'.repeat(4 * 1024 * 1024);
   for (let turn = 0; turn < 5 && seen.length === 0; turn += 1) await stream.writes(piece);

@@ -1,4 +1,4 @@
-// Which transport a client uses: down where one does not get through, and up again.
+// Which transport a client uses: it falls back if one does not get through, and returns to a better one later.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -12,10 +12,10 @@ import { SimulatedStore, World } from './simulated.js';
 const BASE = 'http://example.test/connection';
 const KEY = 'offhook';
 
-/** Nothing is asked in between. */
+/** No request is sent in the meantime. */
 const QUIET = { heartbeat: { every: 10_000_000 } };
 
-/** A client that has the other transports, and has begun its first attempt. */
+/** A client with all transports, which has begun its first attempt. */
 async function begin({ found, ...options } = {}) {
   const world = new World();
   const http = new Http(world);
@@ -44,7 +44,7 @@ async function refused({ world, http, pass }, status = 426, body = '') {
   return world.sockets.length > sockets ? 'websocket' : 'other';
 }
 
-/** The wait is over, and the next attempt has begun. */
+/** Waits until the next attempt has begun. */
 async function next({ world, http, pass }) {
   const [sockets, requests] = [world.sockets.length, http.requests.length];
   for (let turn = 0; world.sockets.length === sockets && http.requests.length === requests; turn += 1) {
@@ -96,7 +96,7 @@ async function polls({ http, client }) {
   assert.deepEqual([client.state.name, client.transport], ['open', 'polling']);
 }
 
-test('over a WebSocket that works nothing is requested', async () => {
+test('if a WebSocket works, no HTTP request is sent', async () => {
   const { client, world, http, storage } = await begin();
   await welcome(world);
   assert.deepEqual([client.transport, http.requests.length, storage.entries.size], ['websocket', 0, 0]);
@@ -110,7 +110,7 @@ test('a WebSocket that is refused twice while the server answers over HTTP is re
   assert.equal(all.storage.getItem(KEY), '{"example.test":"sse"}');
 });
 
-test('a WebSocket that was accepted and swallows what is sent is replaced at once', async () => {
+test('a WebSocket that was accepted but transmits nothing is replaced at once', async () => {
   const all = await begin();
   await all.world.socket.opens();
   await all.pass(10_000);
@@ -120,7 +120,7 @@ test('a WebSocket that was accepted and swallows what is sent is replaced at onc
   await streams(all);
 });
 
-test('a message in between means that WebSockets get through', async () => {
+test('a message that arrives means that WebSockets get through', async () => {
   const all = await begin();
   assert.equal(await refused(all), 'websocket');
   await welcome(all.world);
@@ -147,14 +147,14 @@ test('without a network, or without an answer, the WebSocket is tried again', as
   }
 });
 
-test('a server that says why it refuses is quoted once, and not asked again', async () => {
+test('a refusal that the server explains is reported once, and the server is not asked again', async () => {
   const all = await begin();
   for (let turn = 0; turn < 4; turn += 1) assert.equal(await refused(all, 403, 'add it to `origins`'), 'websocket');
   assert.deepEqual(all.warnings.map(({ code, message }) => [code, message]), [['unreachable', `${URL} refused the WebSocket: HTTP 403: add it to \`origins\``]]);
   assert.equal(all.http.requests.length, 1);
 });
 
-test('the server is asked once at a time, however fast attempts fail', async () => {
+test('only one question is in progress at a time, however fast attempts fail', async () => {
   const all = await begin({ backoff: { first: 1, cap: 1 } });
   for (let turn = 0; turn < 5; turn += 1) {
     await all.world.socket.ends();
@@ -194,7 +194,7 @@ test('a stream over which nothing can be sent is replaced by polls', async () =>
   await polls(all);
 });
 
-/** The stream under way does not begin in time, and the server is asked by HTTP. */
+/** The current stream does not begin in time, and the client asks the server by HTTP. */
 async function stuck({ http, pass }) {
   const stream = http.find(`GET ${BASE}`);
   await pass(5_000);
@@ -202,13 +202,13 @@ async function stuck({ http, pass }) {
   return http.find('GET http://example.test/ws');
 }
 
-test('a stream that does not begin while nothing else is answered, as where other tabs hold all connections, is replaced by polls', async () => {
+test('a stream that does not begin is replaced by polls if nothing else is answered, for example because other tabs use all connections', async () => {
   const all = await begin();
   await refused(all);
   await refused(all);
   await stuck(all);
   await all.pass(3_000);
-  // The attempt that has begun meanwhile is the last one.
+  // The attempt that has already begun is the last one.
   await all.pass(5_000);
   await next(all);
   await polls(all);
@@ -230,7 +230,7 @@ test('a stream that does not begin is tried again if there is no network, or no 
   }
 });
 
-test('a busy server is asked again over the transport that was found', async () => {
+test('a client of a busy server keeps the transport that was found', async () => {
   const all = await begin();
   await refused(all);
   await refused(all);
@@ -264,7 +264,7 @@ test('a lost stream is opened again, with the session', async () => {
   assert.deepEqual([type, resume], ['connect', 'v1.first']);
 });
 
-test('after a while a WebSocket is tried beside the stream, and used with the session once it has answered', async () => {
+test('after a while, a WebSocket is tried in addition to the stream, and takes over the session once it has answered', async () => {
   const all = await overStream(QUIET);
   const sockets = all.world.sockets.length;
   await all.pass(59_000);
@@ -326,7 +326,7 @@ test('what worked in an earlier page comes first, and a WebSocket is tried soon'
   assert.equal(all.storage.getItem(KEY), '{"other.test":"sse"}');
 });
 
-test('a client that is closed tries nothing any more', async () => {
+test('a closed client tries no other transport', async () => {
   const all = await overStream(QUIET);
   const sockets = all.world.sockets.length;
   all.client.close();
@@ -335,7 +335,7 @@ test('a client that is closed tries nothing any more', async () => {
   assert.deepEqual([all.world.sockets.length, all.http.lines, all.world.timers], [sockets, [], 0]);
 });
 
-test('only the transports that were named are used', async () => {
+test('only the transports in the option are used', async () => {
   const one = await begin({ transports: ['websocket'] });
   for (let turn = 0; turn < 4; turn += 1) assert.equal(await refused(one), 'websocket');
   const two = await begin({ transports: ['polling', 'sse'] });

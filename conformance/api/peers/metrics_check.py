@@ -1,4 +1,4 @@
-"""Does some things to a server, and compares its metrics, read by prometheus_client's parser of OpenMetrics."""
+"""Uses a server, and checks its metrics, read with prometheus_client's parser of OpenMetrics."""
 
 import contextlib
 import json
@@ -56,7 +56,7 @@ families, kind = read()
 check("the media type is that of OpenMetrics 1.0", kind.startswith("application/openmetrics-text; version=1.0.0"), kind)
 check("the parser reads the page", "offhook_connections" in families, sorted(families))
 wrong = [name for name, family in families.items() if family.unit and not name.endswith(family.unit)]
-check("units are the ends of names", not wrong, wrong)
+check("names end with their units", not wrong, wrong)
 
 url = SERVER.replace("http", "ws") + "/ws"
 with contextlib.ExitStack() as opened:
@@ -72,7 +72,7 @@ with contextlib.ExitStack() as opened:
         for _ in range(PUBLICATIONS):
             hear(socket, "message")
 
-    # What a worker counts after a write is on the page a moment later than the message is here.
+    # A worker counts after it has written, so the metrics may be updated a moment after the message has arrived.
     end = time.monotonic() + 30
     while grown(families, after := read()[0], "offhook_publish_to_write_seconds_count") < PUBLICATIONS and time.monotonic() < end:
         pass
@@ -85,10 +85,10 @@ with contextlib.ExitStack() as opened:
     answers = grown(families, after, "offhook_http_answers_total", to="api", status="2xx")
     check("as many answers of the API as were read", answers == PUBLICATIONS, answers)
     written = grown(families, after, "offhook_publish_to_write_seconds_count")
-    check("each publication's way to its subscribers is measured", written >= PUBLICATIONS, written)
+    check("the time from each publication to its subscribers is measured", written >= PUBLICATIONS, written)
 
 end = time.monotonic() + 30
 while (closed := value(read()[0], "offhook_websockets_closed_total", code="1000")) < SUBSCRIBERS and time.monotonic() < end:
     pass
-check("each end is counted by its code", closed == SUBSCRIBERS, closed)
+check("each closed connection is counted by its code", closed == SUBSCRIBERS, closed)
 print("done", flush=True)

@@ -9,7 +9,7 @@ const { WebSocket } = require('ws');
 const [origin, native] = process.argv.slice(2);
 const ok = (what) => console.log(`ok ${what}`);
 
-// A client with everything that it was told.
+// A client that records everything that it receives.
 function open(options, path = '') {
   const socket = io(origin + path, { transports: ['websocket'], reconnectionDelay: 50, reconnectionDelayMax: 200, forceNew: true, ...options });
   const inbox = [];
@@ -129,7 +129,7 @@ async function windows(name, options) {
   a.socket.disconnect();
 }
 
-// A native client that publishes meanwhile, so that what is published does not depend on the client under test.
+// A native client that publishes, so that publishing does not depend on the client under test.
 async function publisher() {
   const socket = new WebSocket(native, 'offhook.v1.json');
   await once(socket, 'open');
@@ -164,7 +164,7 @@ async function recovery(name, options) {
   await none.ask('subscribe', room);
   let other = await publisher();
 
-  // No event before the cut.
+  // No event is sent before the connection is lost.
   let back = new Promise((resolve) => a.socket.once('connect', resolve));
   a.socket.io.engine.close();
   await other.publish(room, 'one');
@@ -173,7 +173,7 @@ async function recovery(name, options) {
   await a.until((all) => all.length === 1);
   ok(`${name}: recovered without any event before the cut`);
 
-  // The last argument of the last event is a text.
+  // The last argument of the last event is a string.
   await other.publish(room, 'a text');
   await a.until((all) => all.length === 2);
   back = new Promise((resolve) => a.socket.once('connect', resolve));
@@ -186,7 +186,7 @@ async function recovery(name, options) {
   assert.deepEqual(data(a.publications()).sort(), ['a text', 'four', 'one', 'three']);
   ok(`${name}: recovered after texts, in several channels`);
 
-  // The server is killed while the publisher goes on as soon as it can.
+  // The server is killed; the publisher continues as soon as it can.
   const dropped = new Promise((resolve) => a.socket.once('disconnect', resolve));
   back = Promise.all([a, none].map(({ socket }) => new Promise((resolve) => socket.once('connect', resolve))));
   other.close();
@@ -235,10 +235,10 @@ async function plainAfterKill(name, options) {
   other.close();
 }
 
-// What is published all the time, also while the client goes from one transport to the other, arrives once and in order.
+// Messages that are published continuously, even while the client switches transports, arrive once and in order.
 async function stream(name, options) {
   const room = `sio/stream/${name}`;
-  // Fewer than a client may publish in so short a time.
+  // Fewer messages than a client may publish in this time.
   const [many, long] = [150, 'x'.repeat(2_000)];
   const other = await publisher();
   const a = open(options);
@@ -250,7 +250,7 @@ async function stream(name, options) {
   assert.deepEqual(data(a.publications()).map(({ n }) => n), wanted);
   assert.ok(!a.inbox.some(([event]) => event === 'gap'));
   ok(`${name}: ${many} publications in a row arrive once and in order`);
-  // More than one answer to a poll, and more than one payload of a client, has.
+  // More messages than fit into one answer to a poll, or one payload of a client.
   a.inbox.length = 0;
   const sent = wanted.slice(0, 40).map((n) => a.ask('publish', { channel: room, data: { n, long: long.repeat(8) } }));
   const offsets = (await Promise.all(sent)).map(({ offset }) => offset);
@@ -262,7 +262,7 @@ async function stream(name, options) {
   other.close();
 }
 
-// Connections on all workers, whose requests reach any.
+// Connections on all workers, whose requests reach any worker.
 async function crowd(name, options) {
   const room = `sio/crowd/${name}`;
   const [clients, each] = [24, 5];
@@ -282,7 +282,7 @@ async function crowd(name, options) {
   for (const { socket } of all) socket.disconnect();
 }
 
-// A proxy that knows no WebSockets, and loses an answer when it is told to.
+// A proxy that does not support WebSockets, and loses an answer on request.
 async function proxy() {
   const { port, hostname } = new URL(origin);
   const told = { loses: false, upgrades: 0, lost: 0 };
@@ -349,7 +349,7 @@ async function behindProxy() {
   other.close();
 }
 
-// So that a check which waits for ever is named.
+// Names a check that never ends.
 const named = (check, name) =>
   Promise.race([check, new Promise((_, reject) => setTimeout(reject, 50_000, new Error(`${name}: not done in 50 s`)))]);
 

@@ -1,5 +1,5 @@
-"""python-socketio 5, unmodified, synchronous and asynchronous: socketio_client.py ORIGIN. A line a check; `kill` has the
-server killed and started."""
+"""python-socketio 5, unmodified, synchronous and asynchronous: socketio_client.py ORIGIN. Prints a line for each check; the
+line `kill` makes the caller kill and restart the server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import traceback
 import socketio
 
 PATIENCE = 30
-# More packets than these clients read from one answer to a poll: python-engineio refuses more than 16.
+# More packets than python-engineio accepts in one answer to a poll, which is 16.
 BURST = 40
 
 
@@ -25,7 +25,7 @@ def synchronous(origin: str, name: str, transports: list[str]) -> None:
     connected: queue.Queue[bool] = queue.Queue()
     client = socketio.Client(reconnection_delay=0.1, reconnection_delay_max=1)
 
-    # One argument: one more would be a TypeError, and lose the event.
+    # The handler takes one argument: a second one would cause a TypeError, and the event would be lost.
     @client.on("publication")
     def publication(told: dict) -> None:
         heard.put((told["channel"], told["data"]))
@@ -42,17 +42,17 @@ def synchronous(origin: str, name: str, transports: list[str]) -> None:
     assert heard.get(timeout=PATIENCE) == (room, {"text": "Grüße"})
     client.call("publish", {"channel": room, "data": b"\x00\x01\xff"}, timeout=PATIENCE)
     assert heard.get(timeout=PATIENCE) == (room, b"\x00\x01\xff")
-    ok(f"python-socketio, {name}: JSON and bytes, both ways")
+    ok(f"python-socketio, {name}: JSON and bytes, in both directions")
     for n in range(BURST):
         client.emit("publish", {"channel": room, "data": [n, "x" * 1_000]})
     at = client.call("publish", {"channel": room, "data": [BURST]}, timeout=PATIENCE)
-    # This client has a thread for each packet, so they may come in another order.
+    # This client handles each packet in a thread, so the order may change.
     numbers = sorted(heard.get(timeout=PATIENCE)[1][0] for _ in range(BURST + 1))
     assert numbers == list(range(BURST + 1)), numbers
     ok(f"python-socketio, {name}: a burst of events arrives whole")
     refused = client.call("publish", {"channel": ""}, timeout=PATIENCE)
     assert refused["error"]["code"], refused
-    ok(f"python-socketio, {name}: errors are acknowledgements")
+    ok(f"python-socketio, {name}: errors arrive as acknowledgements")
     print("kill", flush=True)
     connected.get(timeout=PATIENCE)
     other = socketio.SimpleClient()
@@ -84,7 +84,7 @@ async def asynchronous(origin: str, name: str, transports: list[str]) -> None:
         told, offset = await asyncio.wait_for(heard.get(), PATIENCE)
         assert told == data and "~" in offset, (told, offset)
     assert client.transport() == transports[-1], client.transport()
-    ok(f"python-socketio (asyncio), {name}: a client that asked for recovery gets an offset with each event")
+    ok(f"python-socketio (asyncio), {name}: a client that requested recovery gets an offset with each event")
     for n in range(BURST):
         await client.emit("publish", {"channel": room, "data": [n, "x" * 1_000]})
     numbers = [(await asyncio.wait_for(heard.get(), PATIENCE))[0][0] for _ in range(BURST)]
@@ -104,15 +104,15 @@ async def asynchronous(origin: str, name: str, transports: list[str]) -> None:
         wrong = socketio.AsyncClient(reconnection=False)
         await wrong.connect(origin, transports=transports, auth={"token": "nonsense"}, wait_timeout=PATIENCE)
     except socketio.exceptions.ConnectionError as error:
-        ok(f"python-socketio (asyncio), {name}: a wrong token is refused: {str(error)[:40]}")
+        ok(f"python-socketio (asyncio), {name}: an invalid token is refused: {str(error)[:40]}")
     else:
-        print(f"failed: {name}: a wrong token was let in", flush=True)
+        print(f"failed: {name}: an invalid token was accepted", flush=True)
     await client.disconnect()
 
 
 def main(origin: str) -> None:
-    # The synchronous client has a thread also for each attachment, and loses the event if that runs before the thread of
-    # the packet. Threads are not interrupted in so short a time, on a busy machine neither.
+    # The synchronous client also handles each attachment in a thread, and loses the event if that thread runs before the
+    # thread of the packet. Threads are not interrupted in so short a time, not even on a busy machine.
     sys.setswitchinterval(10)
     transports = {"websocket": ["websocket"], "polling": ["polling"], "upgraded": ["polling", "websocket"]}
     for name, wanted in transports.items():
@@ -127,5 +127,5 @@ if __name__ == "__main__":
         here = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == __file__]
         print(f"failed: line {here[-1]}: {error!r}", flush=True)
     print("done", flush=True)
-    # Threads of a client that lost its server do not keep the program.
+    # Threads of a client that lost its server must not keep the program running.
     os._exit(0)

@@ -11,9 +11,9 @@ pub(crate) enum Failure {
     Usage(String),
     /// The command failed: exit code 1.
     Failed(String),
-    /// It was logged: only this exit code is left to report.
+    /// It was already logged: only the exit code is reported.
     Logged(u8),
-    /// Stdout was closed, for example by `head`: not reported.
+    /// Stdout was closed, for example by `head`. Nothing is reported.
     NobodyReads,
 }
 

@@ -108,9 +108,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// The command run by `cargo run` without arguments: `.cargo/config.toml` sets it, so that a
-/// newcomer needs one command. Nothing else sets it, so the installed program never starts a server
-/// by itself.
+/// The variable with the command that `cargo run` without arguments runs. `.cargo/config.toml` sets
+/// it, so that a newcomer needs only one command. Nothing else sets it, so the installed program
+/// never starts a server by itself.
 const CARGO_RUN: &str = "CARGO_RUN_OFFHOOK";
 
 /// Adds a missing command: flags without a command belong to `serve`.

@@ -17,7 +17,7 @@ pub(crate) fn raise() -> Option<u64> {
     }
 }
 
-/// Other systems have no such limit.
+/// On systems without such a limit.
 #[cfg(not(unix))]
 pub(crate) fn raise() -> Option<u64> {
     None

@@ -48,8 +48,8 @@ pub(crate) struct Prove {
     /// Publications per second of each publisher.
     #[arg(long, value_name = "COUNT", default_value_t = 25.0)]
     rate: f64,
-    /// How messages travel: `websocket`, `sse` (server-sent events, and requests for what is sent) or
-    /// `poll` (long polls).
+    /// The transport: `websocket`, `sse` (server-sent events, with requests for sending) or `poll`
+    /// (long-polling).
     #[arg(long, value_name = "TRANSPORT", default_value = "websocket")]
     transport: Transport,
     /// Directory for the server's data: use it to test a particular disk [default: the system's
@@ -60,7 +60,7 @@ pub(crate) struct Prove {
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
     /// A configuration file for the server, to see its effect: for example, a channel that retains
-    /// too little ends in gaps.
+    /// too little causes gaps.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Run as one of the client processes.
@@ -78,8 +78,8 @@ Examples:
 Exit codes: 0 nothing was lost, repeated or reordered; 1 something was, or it could not be run to its
 end, and the server's data are kept; 2 mistakes in flags.";
 
-/// How long clients may take at the end: longer than the longest delay between connection attempts
-/// plus the time to read a minute of messages.
+/// How long nothing may arrive at the end before the proof gives up: longer than the longest delay
+/// between connection attempts.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Prove {

@@ -9,15 +9,16 @@ use crate::{failure::Failure, screen, serve::PidFile, settings::Flags};
 
 /// Let the running server read its configuration again.
 ///
-/// Checks the configuration first: with a mistake in it, the server is left alone. The server takes
-/// over rules of channels, keys, origins, certificates, limits and the level of the log, without
-/// closing a connection, and logs what has changed. Everything else takes effect with the next start.
+/// Checks the configuration first; if it has a mistake, the server is not signalled. The server
+/// applies changes to rules of channels, keys, origins, certificates, limits and the log level
+/// without closing a connection, and logs every changed setting. All other changes take effect at
+/// the next start.
 ///
-/// Give the same --config and --data as to the server, or the same variables.
+/// Use the same --config and --data as for the server, or the same variables.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Reload {
-    /// The number of the server's process [default: the one that uses the data directory]
+    /// The server's process id [default: the process that uses the data directory]
     #[arg(long, value_name = "PID")]
     pid: Option<i32>,
     #[command(flatten)]
@@ -39,7 +40,7 @@ impl Reload {
             Some(pid) => pid,
             None if config.in_memory => {
                 return Err(Failure::usage(
-                    "a server with in_memory has no data directory; name its process with --pid",
+                    "a server with in_memory has no data directory; give its process id with --pid",
                 ));
             }
             None => running(&config.data)?,
@@ -48,13 +49,13 @@ impl Reload {
             Pid::from_raw(pid).ok_or_else(|| Failure::usage("--pid: expected a number above 0"))?;
         kill_process(pid, Signal::HUP).map_err(|error| {
             Failure::Failed(format!(
-                "process {} cannot be told: {error}",
+                "process {} cannot be signalled: {error}",
                 pid.as_raw_nonzero()
             ))
         })?;
         let pid = pid.as_raw_nonzero();
         Ok(screen::print(&format!(
-            "process {pid} reads its configuration; its log says what has changed\n"
+            "process {pid} reads its configuration again; its log says what has changed\n"
         ))?)
     }
 }
@@ -65,7 +66,7 @@ fn running(data: &Path) -> Result<i32, Failure> {
     found.ok_or_else(|| {
         let data = data.display();
         Failure::Failed(format!(
-            "no server uses {data}; give the --config or --data of the running one, or --pid"
+            "no running server uses {data}; give its --config or --data, or its --pid"
         ))
     })
 }

@@ -26,7 +26,7 @@ pub(crate) use pid_file::PidFile;
 
 /// Run the server.
 ///
-/// Everything has a default: without flags it listens on 127.0.0.1:8000 and keeps its data in
+/// Everything has a default: without flags, it listens on 127.0.0.1:8000 and stores its data in
 /// ./offhook-data. Each setting is a key in offhook.toml, an OFFHOOK_ environment variable and a
 /// flag; `offhook config` shows the effective values and their sources.
 #[derive(Debug, Args)]
@@ -35,8 +35,8 @@ pub(crate) struct Serve {
     #[command(flatten)]
     flags: Flags,
 
-    /// For development: opens the HTTP API with a key that is printed once, made anew each time, and
-    /// lets pages of this machine connect, whatever their port.
+    /// For development: enables the HTTP API with a new key, which is printed once, and allows
+    /// pages of this machine to connect from any port.
     #[arg(long)]
     dev: bool,
 }
@@ -69,7 +69,7 @@ impl Serve {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let is_json = loaded.config.log.format == LogFormat::Json;
         let served = runtime.block_on(serve(loaded, &self.flags, dev.as_ref(), &logs));
-        // Every line of the log is to be an object.
+        // With the format JSON, every line must be an object, including this error.
         match served {
             Err(failure) if is_json => Err(failure.logged()),
             served => served,
@@ -109,7 +109,7 @@ const LOCAL_PAGES: [&str; 8] = [
     "https://[::1]:*",
 ];
 
-/// Lets pages of this machine connect, in addition to those of the configuration.
+/// Allows pages of this machine to connect, in addition to those of the configuration.
 fn allow_local_pages(config: &mut Config) {
     let own = match &config.origins {
         OriginPolicy::Any => return,
@@ -152,7 +152,7 @@ async fn serve(
     Ok(())
 }
 
-/// For `offhook reload`, which cannot find this process without it.
+/// Writes the file by which `offhook reload` finds this process.
 fn pid_file(config: &Config) -> Option<PidFile> {
     if config.in_memory {
         return None;
@@ -160,13 +160,13 @@ fn pid_file(config: &Config) -> Option<PidFile> {
     match PidFile::write(&config.data) {
         Ok(file) => Some(file),
         Err(error) => {
-            tracing::warn!(%error, "the number of this process cannot be written; `offhook reload` needs --pid");
+            tracing::warn!(%error, "the process id cannot be written to the data directory; `offhook reload` needs --pid");
             None
         }
     }
 }
 
-/// How long further signals of supervisors are ignored: some send theirs twice. 1 s.
+/// How long a repeated SIGTERM is ignored. 1 s: some supervisors send it twice.
 const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 async fn stop(running: Running, mut signals: Signals, config: &Config) {

@@ -30,7 +30,7 @@ impl Flags {
         })
     }
 
-    /// The same, with mistakes as the failure of a command.
+    /// The same, with mistakes reported as the failure of a command.
     pub(crate) fn load(&self) -> Result<Loaded, Failure> {
         self.read().map_err(|problems| {
             let count = problems.iter().count();
@@ -48,8 +48,8 @@ impl Args for Flags {
             .value_parser(value_parser!(PathBuf))
             .help("The configuration file [default: ./offhook.toml, if it exists]")
             .long_help(
-                "The configuration file. Without it OFFHOOK_CONFIG names one, else offhook.toml \
-                 in the working directory is read if it exists. `offhook config --example` \
+                "The configuration file. By default, the file named by OFFHOOK_CONFIG, or else \
+                 offhook.toml in the working directory, if it exists. `offhook config --example` \
                  prints one to start with.",
             );
         command.arg(file).args(settings().iter().map(flag))

@@ -47,7 +47,7 @@ impl Signals {
     }
 }
 
-/// Receives SIGHUP, which would otherwise end the process; other systems have nothing like it.
+/// Receives SIGHUP, which would otherwise end the process. It exists only on Unix.
 pub(crate) struct Hangups(#[cfg(unix)] Signal);
 
 impl Hangups {

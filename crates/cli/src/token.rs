@@ -179,8 +179,8 @@ fn api_key() -> Result<(), Failure> {
     let hash = entry.rsplit_once(' ').map_or("", |(_, hash)| hash);
     Ok(screen::print(&format!(
         "key    {key}\nentry  [api]\n       keys = [\"* {hash}\"]\n\n\
-         The backend keeps the key; the server needs only the entry. Instead of * write what the key is\n\
-         for (publish, read, sessions, admin, metrics, several with +), and maybe a pattern of channels.\n"
+         The backend keeps the key; the server needs only the entry. Replace * by the key's scopes\n\
+         (publish, read, sessions, admin, metrics; several with +), and add a pattern of channels if needed.\n"
     ))?)
 }
 

@@ -6,13 +6,13 @@ use super::group::group;
 use super::kind::{ListenAddress, Many};
 
 group! {
-    /// A listener for operators and their programs, apart from that for clients.
+    /// A separate listener for operators and their programs.
     pub struct Admin {
-        /// The addresses at which `/metrics`, `/healthz`, `/readyz` and the HTTP API are served in
-        /// plain HTTP. `/metrics` needs no API key there, so only your own network should reach
-        /// them.
+        /// The addresses at which `/metrics`, `/healthz`, `/readyz` and the HTTP API are served
+        /// over plain HTTP. `/metrics` requires no API key there, so make sure that only your own
+        /// network can reach these addresses.
         ///
-        /// A port is opened only if you ask for it.
+        /// No port is opened unless you configure it.
         listen: Vec<SocketAddr> = Vec::new() => Many(ListenAddress);
     }
 }

@@ -23,7 +23,7 @@ group! {
         /// `base64:`. There may be several, so that one can be replaced: a token may be signed with
         /// any of them.
         ///
-        /// A first try needs no users.
+        /// No users are needed to try the server.
         secrets: Vec<TokenSecret> = Vec::new() => Many(Parsed::new("a secret of at least 32 bytes", "SECRET").secret());
 
         /// The HMAC algorithm of tokens that are signed with a secret.
@@ -34,32 +34,32 @@ group! {
         /// Files with public keys to verify tokens with: PEM, or a JSON Web Key Set. They are read
         /// again when they change.
         ///
-        /// A first try needs no users.
+        /// No users are needed to try the server.
         key_files: Vec<PathBuf> = Vec::new() => Many(File);
 
-        /// How often files with keys, of tokens and of the HTTP API, are checked for changes. A file
-        /// that cannot be used is logged, and the earlier keys stay valid.
+        /// How often files with keys, for tokens and for the HTTP API, are checked for changes. If
+        /// a file cannot be used, this is logged, and the earlier keys stay valid.
         ///
-        /// A key that leaked is soon invalid, and a check costs one system call per file.
+        /// A leaked key can be removed quickly, and a check costs one system call per file.
         key_files_check: Duration = Duration::from_secs(10) => time().or_none();
 
         /// The URL at which the issuer of tokens publishes its public keys as a JSON Web Key Set.
         /// Redirects are not followed. Plain `http` is allowed only for this machine.
         ///
-        /// A first try needs no users.
+        /// No users are needed to try the server.
         jwks_url: Option<JwksUrl> = None => Or("none", Parsed::new("a URL like \"https://login.example.com/.well-known/jwks.json\"", "URL"));
 
         /// The age at which keys from the URL are fetched again. A token that names an unknown key
         /// causes an earlier fetch, at most once in 30 s.
         ///
-        /// A key that the issuer removes is rejected after that.
+        /// A key that the issuer has removed is rejected after this time.
         jwks_refresh: Duration = Duration::from_secs(600) => time();
 
         /// How long keys from the URL are used while they cannot be fetched. After that, tokens are
         /// refused until a fetch succeeds.
         ///
-        /// An outage of the issuer is not an outage here, and a removed key is not accepted
-        /// forever.
+        /// The server keeps working during an outage of the issuer, but does not accept a removed
+        /// key forever.
         jwks_keep: Duration = Duration::from_secs(24 * 3600) => time();
 
         /// How long a fetch may take, from looking up the name to the last byte.
@@ -76,35 +76,35 @@ group! {
         /// The accepted issuers: one of them must be a token's `iss`. Without any, every issuer
         /// with a key is accepted.
         ///
-        /// Whoever has the key is trusted.
+        /// Everyone who has the private key is trusted.
         issuers: Vec<String> = Vec::new() => Many(Parsed::new("a name like \"https://login.example.com/\"", "NAME"));
 
         /// How far clocks may differ when `exp` and `nbf` are checked.
         ///
-        /// The error of machines without a time service.
+        /// The usual deviation of machines without time synchronization.
         leeway: Duration = Duration::from_secs(30) => time().or_none();
 
         /// Whether a token must expire (`exp`).
         ///
-        /// A leaked token would be valid forever.
+        /// Otherwise a leaked token would be valid forever.
         require_expiry: bool = true => Switch;
 
-        /// Whether clients without a token may connect anonymously. `auto`: as long as there is no
-        /// key to verify tokens with.
+        /// Whether clients without a token may connect anonymously. `auto`: only if there is no key
+        /// to verify tokens with.
         ///
-        /// A first try needs no users; a server with keys should identify its clients.
+        /// No users are needed to try the server; a server with keys should identify its clients.
         anonymous: Option<bool> = None => Or("auto", Switch);
 
         /// A cookie that contains a token. It is accepted only from pages of the server's own
         /// origin.
         ///
-        /// No cookie is read unless you ask for it.
+        /// No cookie is read unless you name it.
         cookie: Option<String> = None => Or("none", Parsed::new("the name of a cookie", "NAME"));
 
-        /// Whether a token may be part of the URL, as `?token=`. At `/sse` and `/poll` one that expires
-        /// within 15 minutes always may.
+        /// Whether a token may be part of the URL, as `?token=`. At `/sse` and `/poll`, tokens that
+        /// expire within 15 minutes are always accepted in the URL.
         ///
-        /// URLs are logged, also by proxies.
+        /// URLs are written to logs, including those of proxies.
         query: bool = false => Switch;
 
         /// What every user may do where a channel requires grants, in addition to the token's
@@ -114,9 +114,10 @@ group! {
         /// Nothing is permitted unless you grant it.
         grants: Vec<UserGrant> = Vec::new() => Many(Parsed::new("a grant like \"publish+subscribe private/{user}/*\"", "GRANT"));
 
-        /// How long before its token expires a client is told, so that it can refresh it.
+        /// How long before a token expires its client is notified, so that it can refresh the
+        /// token.
         ///
-        /// Enough time to get a new one from a busy backend, twice.
+        /// Enough time to request a new token from a busy backend twice.
         notice: Duration = Duration::from_secs(60) => time();
     }
 }
@@ -143,13 +144,13 @@ group! {
         /// with `+`), optionally a pattern of channels, and the key's SHA-256. `offhook token
         /// --api-key` creates a key and its entry.
         ///
-        /// Nothing is accessible unless you open it. Only the backend stores the key itself.
+        /// Nothing is accessible without a key. Only the backend stores the key itself.
         keys: Vec<ApiKey> = Vec::new() => Many(Parsed::new("an entry like \"publish+read chat/* sha256:9f86...\"", "KEY").secret());
 
         /// Files with more keys, one entry per line, which are read again when they change. Empty
         /// lines, and those that begin with `#`, are skipped.
         ///
-        /// Keys in the configuration suffice at first.
+        /// Keys in the configuration are enough to start with.
         key_files: Vec<PathBuf> = Vec::new() => Many(File);
 
         /// The longest body of a request.
@@ -210,8 +211,8 @@ impl FromStr for JwksUrl {
             return Ok(Self(url));
         }
         Err(format!(
-            "{text:?}: keys that come by plain http could be anybody's; use https, or a proxy on \
-             this machine"
+            "{text:?}: anybody could replace keys that are fetched by plain http; use https, or a \
+             proxy on this machine"
         ))
     }
 }

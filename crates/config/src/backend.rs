@@ -23,7 +23,7 @@ group! {
     pub struct Backend {
         /// The URL to which requests are sent, by `POST`. Redirects are not followed.
         ///
-        /// Without a backend, the server decides everything itself.
+        /// Without a backend, the server decides everything by its own rules.
         url: Option<HttpUrl> = None => Or("none", Parsed::new("a URL like \"https://app.example.com/offhook\"", "URL"));
 
         /// Secrets with which requests are signed: as plain text, or as base64 after `base64:` or
@@ -86,16 +86,16 @@ group! {
         /// As many as a backend with a pool of connections to its database can use.
         concurrency: usize = 64 => some();
 
-        /// How many questions may wait until a request can be sent. Further ones are refused with
-        /// `busy`.
+        /// How many questions may wait until a request can be sent. Further questions are refused
+        /// with `busy`.
         ///
         /// At 1 ms each, all of them are sent within the timeout.
         queue: usize = 4_096 => some();
 
-        /// How many events may wait to be sent. Beyond that, the oldest are dropped, and the next
-        /// request contains their number.
+        /// How many events may wait to be sent. Beyond that, the oldest events are dropped, and the
+        /// next request contains the number of dropped events.
         ///
-        /// About a minute of a busy server, in a few megabytes.
+        /// About a minute's events of a busy server, in a few megabytes.
         events: usize = 16_384 => some();
 
         /// The maximum size of an answer.
@@ -144,7 +144,7 @@ impl FromStr for SigningSecret {
     }
 }
 
-/// Without the secret.
+/// Omits the secret.
 impl fmt::Display for SigningSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(not shown)")

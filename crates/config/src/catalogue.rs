@@ -25,7 +25,7 @@ pub struct Setting {
     pub is_switch: bool,
     /// Whether the flag may be given several times.
     pub is_list: bool,
-    /// Whether it is the list of the channels' rules, each with settings of its own.
+    /// Whether it is the list of rules of channels, each with its own settings.
     pub is_rules: bool,
 }
 

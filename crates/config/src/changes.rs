@@ -1,4 +1,4 @@
-//! What differs between two configurations, and what of it can change while the server runs.
+//! The differences between two configurations, and which of them a running server can apply.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,11 +10,11 @@ use super::catalogue::sections;
 pub struct Change {
     /// Its key.
     pub key: String,
-    /// Its value before, in TOML; none if it had none, or must not be shown.
+    /// Its earlier value in TOML; none if it had none, or if it must not be shown.
     pub before: Option<String>,
-    /// Its value now.
+    /// Its new value, likewise.
     pub after: Option<String>,
-    /// Whether a running server can take it over. Everything else takes effect with the next start.
+    /// Whether a running server can apply it. Other changes take effect at the next start.
     pub is_live: bool,
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// Settings and groups of settings that a running server takes over.
+/// Settings and groups of settings that a running server can apply.
 const LIVE: &[&str] = &[
     "api.key_files",
     "api.keys",
@@ -53,7 +53,7 @@ const LIVE: &[&str] = &[
     "tls",
 ];
 
-/// Settings in these groups that are part of what is built at the start.
+/// Settings in these groups that are applied only at the start.
 const NOT_LIVE: &[&str] = &["limits.classes"];
 
 /// Every setting that differs, in the order of their keys.

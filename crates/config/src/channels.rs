@@ -15,8 +15,8 @@ pub struct ChannelRule {
 }
 
 impl Default for ChannelRule {
-    /// Every channel, with the default rules, and a small state: so that a retained message of MQTT
-    /// is retained.
+    /// Every channel, with the default rules, and a small state, so that MQTT's retained messages
+    /// work.
     fn default() -> Self {
         let (pattern, mut rules) = ("*".to_owned(), ChannelRules::default());
         rules.state.count = SMALL_STATE;
@@ -28,8 +28,8 @@ impl Default for ChannelRule {
 const SMALL_STATE: u64 = 100;
 
 impl ChannelRule {
-    /// A channel that is configured to keep no history keeps no state either, unless that is
-    /// configured, too: it stays in memory.
+    /// A channel that is configured to keep no history keeps no state either, unless a state is
+    /// configured. Such a channel stays in memory.
     pub(crate) fn without_unasked_state(&mut self, is_configured: bool) {
         if !is_configured && !self.rules.history.is_kept() {
             self.rules.state = State::NONE;
@@ -39,20 +39,20 @@ impl ChannelRule {
 
 impl Group for ChannelRule {
     fn about(&self) -> &'static str {
-        "The rules of channels. The first rule whose pattern matches counts; a channel that matches \
-         none does not exist. Without any entry there is one rule for every channel, with the \
-         defaults below."
+        "The rules of channels. The first rule whose pattern matches applies; a channel that \
+         matches none does not exist. Without any entry, one rule with the defaults below applies \
+         to every channel."
     }
 
     fn visit(&mut self, visitor: &mut dyn Visitor) {
-        let about = "The channels' names: `*` stands for any run of characters.\n\n\
-                     A rule has to say what it is about.";
+        let about = "The channels' names: `*` matches any sequence of characters.\n\n\
+                     Every rule has to name its channels.";
         visitor.setting("pattern", about, &mut Typed(NamePattern, &mut self.pattern));
         self.rules.visit(visitor);
     }
 }
 
-/// Who may do something by a rule that leaves nothing to the backend.
+/// The values of settings that do not involve the backend.
 pub(crate) const ACCESS: &[(&str, Access)] = &[
     ("everyone", Access::Everyone),
     ("users", Access::Users),
@@ -83,20 +83,20 @@ group! {
         /// A room needs one; a ticker with a million readers does not.
         presence => Switch;
 
-        /// Who may publish: everyone with a connection, sessions with a user name (`users`), sessions
-        /// whose grants name the channel (`granted`), whom the backend allows each time (`backend`), or
-        /// only the server's own API (`nobody`).
+        /// Who may publish: every client (`everyone`), sessions with a user name (`users`),
+        /// sessions whose grants include the channel (`granted`), sessions that the backend allows
+        /// each time (`backend`), or only the HTTP API (`nobody`).
         ///
-        /// A first try needs no users.
+        /// No users are needed to try the server.
         publish => Choice(CHANNEL_ACCESS);
 
         /// Who may subscribe, and read history and presence.
         ///
-        /// A first try needs no users.
+        /// No users are needed to try the server.
         subscribe => Choice(CHANNEL_ACCESS);
 
         /// What happens to a connection that does not keep up in a channel without history: the
-        /// oldest publications are dropped and a gap says how many (`drop_oldest`), only the newest
+        /// oldest publications are dropped and reported as a gap (`drop_oldest`), only the newest
         /// publication with the same tag `key` is delivered (`latest_by_key`), the connection is
         /// closed (`disconnect`), or it gets the channel's state (`state`).
         ///
@@ -106,12 +106,12 @@ group! {
         /// Tell the backend when the channel gets its first subscriber and loses its last and, if it has
         /// a list of members, when members join and leave.
         ///
-        /// Nothing is sent to a backend that did not ask for it.
+        /// A backend receives only the events that it needs.
         notify => Switch;
 
         /// How long an idempotency key is remembered.
         ///
-        /// Longer than a client keeps retrying before it gives up its queue.
+        /// Longer than clients keep retrying.
         key_window => time();
     }
     groups {
@@ -125,12 +125,12 @@ group! {
     for History {
         /// Publications retained; 0: none.
         ///
-        /// A room can be read after a holiday.
+        /// A member of a chat room can read everything after a holiday.
         count => count();
 
         /// Bytes retained.
         ///
-        /// A thousand full rooms fit on a small disk.
+        /// The history of a thousand chat rooms fits on a small disk.
         bytes => Bytes::new();
 
         /// The age of the oldest publication.
@@ -145,15 +145,15 @@ group! {
     /// of it: a price for each symbol, a cursor for each person. A publication whose data is empty or
     /// `null` removes its key.
     for State {
-        /// Values retained; 0: none. In channels that are set to keep no history the default is 0.
+        /// Values retained; 0: none. The default is 0 in channels that are set to keep no history.
         ///
-        /// A retained message of MQTT or a small table, whose values cost nothing until they are
+        /// Enough for MQTT's retained messages or a small table; values cost nothing until they are
         /// published.
         count => count();
 
         /// Bytes retained; 0: none.
         ///
-        /// As much as the history may have.
+        /// The same as for the history.
         bytes => Bytes::new();
 
         /// The age of the oldest value.

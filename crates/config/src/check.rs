@@ -12,7 +12,7 @@ use super::load::Loaded;
 use super::problem::Problem;
 use super::running::TlsFiles;
 
-/// The growth of a publication's data in base64, and the size of the rest of the message.
+/// How much a publication's data grows in base64, and the maximum size of the rest of the message.
 const IN_BASE64: (usize, usize) = (4, 3);
 const AROUND: usize = 16 * 1024;
 
@@ -108,7 +108,7 @@ fn longest_message(loaded: &Loaded) -> Vec<Problem> {
     }
     let message = format!(
         "messages.max_bytes is too small for a publication of limits.data_bytes ({data}), which \
-         takes {needed} bytes in base64 with its tags: raise the one or lower the other"
+         takes {needed} bytes in base64 with its tags: raise the first or lower the second"
     );
     let place = either(loaded, "messages.max_bytes", "limits.data_bytes");
     vec![Problem::new(place, message)]
@@ -124,7 +124,7 @@ fn outbox(loaded: &Loaded) -> Vec<Problem> {
     }
     let message = format!(
         "messages.outbox_bytes has to hold at least one publication of limits.data_bytes, which \
-         takes {needed} bytes with what is around it: raise the one or lower the other"
+         takes {needed} bytes with its other fields: raise the first or lower the second"
     );
     let place = either(loaded, "messages.outbox_bytes", "limits.data_bytes");
     vec![Problem::new(place, message)]
@@ -134,15 +134,16 @@ fn budget(loaded: &Loaded) -> Vec<Problem> {
     let Config {
         messages, memory, ..
     } = &loaded.config;
-    // Two full outboxes in the half that channels leave: a single slow connection must not use all
-    // of it.
+    // Room for two full outboxes in the half that is not for channels, so that a single slow
+    // connection cannot use all of it.
     let needed = messages.outbox_bytes.saturating_mul(4);
     if memory.bytes >= needed {
         return Vec::new();
     }
     let message = format!(
-        "memory.bytes is for all connections and channels together, and half of it has to hold two \
-         outboxes of messages.outbox_bytes: that takes {needed} bytes; raise the one or lower the other"
+        "memory.bytes is the budget of all connections and channels; half of it has to hold two outboxes \
+         of messages.outbox_bytes, so it has to be at least {needed} bytes: raise the first or lower \
+         the second"
     );
     let place = either(loaded, "memory.bytes", "messages.outbox_bytes");
     vec![Problem::new(place, message)]
@@ -155,8 +156,8 @@ fn lease(loaded: &Loaded) -> Vec<Problem> {
         return Vec::new();
     }
     let message = format!(
-        "limits.presence_lease has to be at least {} s: it is renewed every third of it, and a \
-         worker that is busy for a second would lose its members",
+        "limits.presence_lease has to be at least {} s: a lease is renewed three times before it \
+         expires, and with less, a worker that is busy for a second would lose its members",
         LEAST.as_secs()
     );
     vec![Problem::new(loaded.place("limits.presence_lease"), message)]
@@ -171,8 +172,8 @@ fn per_address(loaded: &Loaded) -> Vec<Problem> {
         return Vec::new();
     }
     let message = format!(
-        "connections.max_per_address is {per_address}, more than the {} of connections.max that all \
-         addresses have together: raise the one or lower the other",
+        "connections.max_per_address is {per_address}, more than the {} that connections.max allows \
+         for all addresses together: raise the second or lower the first",
         connections.max
     );
     let place = either(loaded, "connections.max_per_address", "connections.max");
@@ -190,18 +191,21 @@ fn backend(loaded: &Loaded) -> Vec<Problem> {
         ];
         let mut asks = asks.into_iter().filter(|(_, asks)| *asks);
         return asks.next().map_or_else(Vec::new, |(key, _)| {
-            problem(key, format!("{key}: backend.url is missing: who is asked?"))
+            problem(
+                key,
+                format!("{key}: backend.url is missing: set the URL of the backend"),
+            )
         });
     };
     if backend.secrets.is_empty() {
-        let message = "backend.secrets is missing beside backend.url: the backend tells by the \
-                       signature that a request comes from this server";
+        let message = "backend.secrets is missing beside backend.url: requests are signed with it, so \
+                       that the backend can verify that they come from this server";
         return problem("backend.url", message.to_owned());
     }
     if !url.tls && !url.is_local() && !backend.plain_http {
         let message = format!(
-            "backend.url: answers that come by plain http from {} could be anybody's; use https, or \
-             set backend.plain_http if the network is yours",
+            "backend.url: anybody on the way could replace answers that {} sends by plain http; use \
+             https, or set backend.plain_http if the network is yours",
             url.host
         );
         return problem("backend.url", message);
@@ -209,7 +213,7 @@ fn backend(loaded: &Loaded) -> Vec<Problem> {
     Vec::new()
 }
 
-/// Rules that ask a backend, where there is none.
+/// Rules that ask a backend although none is configured.
 fn nobody_to_ask(loaded: &Loaded) -> Vec<Problem> {
     if loaded.config.backend.url.is_some() {
         return Vec::new();
@@ -226,7 +230,7 @@ fn nobody_to_ask(loaded: &Loaded) -> Vec<Problem> {
         asking.map(move |(name, _)| format!("channels[{position}].{name}"))
     });
     let problem = |key: String| {
-        let message = format!("{key}: backend.url is missing: who is asked?");
+        let message = format!("{key}: backend.url is missing: set the URL of the backend");
         Problem::new(loaded.place(&key), message)
     };
     asks.map(problem).collect()
@@ -253,7 +257,8 @@ fn unreachable(loaded: &Loaded) -> Vec<Problem> {
         let key = format!("channels[{position}].pattern");
         let pattern = &rule.pattern;
         let message = format!(
-            "{key}: {pattern:?} is never reached: \"*\" above it matches every channel; put it first"
+            "{key}: {pattern:?} is never reached, because \"*\" above it matches every channel; put \
+             this rule first"
         );
         Problem::new(loaded.place(&key), message)
     };

@@ -8,7 +8,7 @@ use super::group::group;
 use super::kind::{Bytes, Or, Switch, some, time};
 
 group! {
-    /// The number of connections, the rate of handshakes, and timeouts. For the whole process.
+    /// The number of connections and the rate of handshakes, for the whole process, and timeouts.
     pub struct Connections {
         /// The maximum number of open connections.
         ///
@@ -20,10 +20,10 @@ group! {
         /// An office or a mobile carrier may share one address.
         max_per_address: Option<usize> = None => Or("none", some());
 
-        /// Handshakes per second. Further clients get 503, with a time at which to try again.
+        /// Handshakes per second. Further clients get 503 and the time after which to try again.
         ///
-        /// Half a core if each uses TLS; 20,000 clients of a restarted server reconnect within 10
-        /// s.
+        /// Half a core if all of them use TLS; 20,000 clients of a restarted server reconnect
+        /// within 10 s.
         handshakes_per_second: u32 = 2_000 => some();
 
         /// Handshakes at once after a pause.
@@ -38,8 +38,8 @@ group! {
 
         /// The time limit from the handshake to the client's `connect`.
         ///
-        /// Clients send it at once; without a limit, others could hold connections open for
-        /// nothing.
+        /// Clients send `connect` immediately; without a limit, attackers could hold unused
+        /// connections open.
         connect_timeout: Duration = Duration::from_secs(10) => time();
 
         /// How long a client may take to answer a Close.
@@ -68,9 +68,9 @@ group! {
         max_bytes: usize = 256 * 1024 => Bytes::new();
 
         /// How much may be queued for one connection before it reads from the log instead. It has
-        /// to hold at least one publication of `limits.data_bytes`, and what goes with it.
+        /// to hold at least one publication of `limits.data_bytes` with its other fields.
         ///
-        /// One second of a 2 Mbit/s phone.
+        /// One second of output to a phone with 2 Mbit/s.
         outbox_bytes: usize = 256 * 1024 => Bytes::new();
 
         /// The time limit from the first byte of a client's message to its last. After that, the

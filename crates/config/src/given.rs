@@ -124,7 +124,7 @@ impl Given {
         self.complaint(format!("expected {expected}, found {self}"))
     }
 
-    /// Reports a problem in other words.
+    /// Reports a problem with its own message.
     pub(crate) fn complaint(&self, message: impl Into<String>) -> Vec<Misfit> {
         let (place, message) = (self.place.clone(), message.into());
         vec![Misfit { place, message }]

@@ -86,7 +86,7 @@ group! {
     pub struct Config {
         /// The addresses to listen on.
         ///
-        /// Reachable only from this machine, until you decide otherwise.
+        /// Reachable only from this machine unless you decide otherwise.
         listen: Vec<SocketAddr> = vec![([127, 0, 0, 1], 8000).into()] => Addresses;
 
         /// Also listen where other processes of this server listen; the system distributes
@@ -98,7 +98,7 @@ group! {
 
         /// The directory of the log.
         ///
-        /// Next to what is being tried out, where it is easy to find.
+        /// In the working directory, where it is easy to find.
         data: PathBuf = "./offhook-data".into() => File;
 
         /// Keep everything in memory only; it is lost when the process ends.
@@ -108,58 +108,59 @@ group! {
 
         /// The number of event loops, each with its own listener and connections.
         ///
-        /// One per core: they share nothing that would benefit from more.
+        /// One per core, because more would not use the processor better.
         workers: NonZeroUsize = Cores::all() => Cores;
 
-        /// What an acknowledged publish guarantees: with `disk` it survives a power failure; with
-        /// `fast` it survives the death of this process, but not of the machine.
+        /// What an acknowledged publish guarantees: with `disk`, it survives a power failure; with
+        /// `fast`, it survives a crash of the process, but not of the machine.
         ///
         /// Acknowledged messages should survive whatever happens.
         durability: Durability = Durability::Fsync => Choice(DURABILITY);
 
-        /// Which web pages may connect and read answers, by every path of the server: its own
-        /// (`same`), those of a list of origins, or `any`. In a list, `https://*.example.com`
-        /// stands for all names below a domain, `http://localhost:*` for all ports, and `same` for
-        /// the server's own pages. See docs/origins.md.
+        /// Which web pages may connect and read answers, at every path of the server: the server's
+        /// own pages (`same`), those of a list of origins, or `any`. In a list,
+        /// `https://*.example.com` stands for all names below a domain, `http://localhost:*` for
+        /// all ports, and `same` for the server's own pages. See docs/origins.md.
         ///
-        /// Otherwise any site could act with its visitors' cookies. Programs are not restricted:
-        /// only browsers send an origin.
+        /// Otherwise any site could act with its visitors' cookies. Other programs are not
+        /// restricted: only browsers send an origin.
         origins: OriginPolicy = OriginPolicy::SameOrigin => Origins;
 
-        /// Host names under which browsers reach this server, in addition to `localhost` and bare
+        /// Host names by which browsers reach this server, in addition to `localhost` and IP
         /// addresses. With `origins = "same"`, pages with any other `Host` are rejected.
         ///
-        /// Otherwise a page of any site could make its own host name resolve to this server (DNS
-        /// rebinding) and pass for one of the server's pages.
+        /// Otherwise any site could make its own host name resolve to this server (DNS rebinding),
+        /// and its pages would count as the server's own.
         hosts: Vec<String> = Vec::new() => Many(HostName);
 
         /// Whether a proxy in front terminates TLS, so that pages are loaded by `https://` although
         /// the server receives plain HTTP.
         ///
-        /// Without a proxy, `true` would reject the server's own pages.
+        /// Without such a proxy, `true` would make the server reject its own pages.
         behind_tls_proxy: bool = false => Switch;
 
         /// The path of the native dialect's WebSocket.
         ///
-        /// Short, and not the site's root, where a proxy may serve other things.
+        /// Short, and not the root of the site, where a proxy may serve something else.
         ws_path: String = "/ws".to_owned() => UrlPath;
 
         /// The path of JSON-RPC 2.0 over WebSocket.
         ///
-        /// Where the clients of other servers look for it.
+        /// The path that clients of other servers expect.
         rpc_path: String = "/rpc".to_owned() => UrlPath;
 
         /// Serve the chat at `/talk/` and the examples at `/examples/`. The channels `talk-typing:*`
         /// (who is writing in the chat) and `examples-live:*` (what moves in the examples) then have
         /// no history.
         ///
-        /// It shows in any browser that everything works.
+        /// Any browser can then check that the server works.
         talk: bool = true => Switch;
 
-        /// How long clients have to disconnect when the server stops, each at its own time.
+        /// How long stopping may take. Connections are closed at different moments within this
+        /// time.
         ///
-        /// Spread over this time, reconnecting clients do not overload the next node, and
-        /// supervisors wait longer.
+        /// Clients that reconnect over this time do not overload the next server, and supervisors
+        /// wait longer than that before they kill a process.
         drain: Duration = Duration::from_secs(10) => time().or_none();
     }
     groups {
@@ -179,13 +180,13 @@ group! {
         api: Api;
         /// The listener for operators.
         admin: Admin;
-        /// The backend that is asked and told.
+        /// The backend that answers questions and receives events.
         backend: Backend;
         /// MQTT 3.1.1 and 5.0.
         mqtt: Mqtt;
         /// Socket.IO v5.
         socketio: SocketIo;
-        /// Resuming without asking the backend again.
+        /// Resuming sessions.
         resume: Resume;
         /// What one session may do, and how much the engine may hold. Its `connections` and
         /// `outbox_bytes` are not settings: the server takes them from `connections` and
@@ -201,10 +202,10 @@ group! {
         log: Logging;
     }
     rules {
-        /// The rules of channels, by pattern. The first matching pattern counts; a channel that
-        /// matches none does not exist.
+        /// The rules of channels, by pattern. The first rule whose pattern matches applies; a
+        /// channel that matches none does not exist.
         ///
-        /// Every channel exists and keeps its history, so that a first try works.
+        /// Every channel exists and keeps its history, so that the server can be tried immediately.
         channels;
     }
 }
@@ -221,7 +222,7 @@ impl Config {
             book.with(&rule.pattern, rules)
         };
         let book = self.channels.iter().fold(RuleBook::new(), add);
-        // Without a backend, each call is answered that there is none.
+        // Without a backend, every call is answered with an error that says so.
         let calls = match self.backend.url {
             Some(_) => self.backend.calls,
             None => Access::Everyone,
@@ -246,7 +247,7 @@ impl Config {
 }
 
 /// Who is writing in the chat matters only at the moment, so these channels have the configured
-/// rule, without history. If the configuration allows no such channels, there are none.
+/// rule without its history. If the configuration allows no such channels, they do not exist.
 fn typing_rule(configured: &RuleBook) -> Option<ChannelRule> {
     let lobby = ChannelName::new("talk-typing:lobby").expect("a name without a star");
     let rules = configured.rules(&lobby)?;
@@ -263,7 +264,7 @@ fn typing_rule(configured: &RuleBook) -> Option<ChannelRule> {
 
 /// Movement in the examples matters only at the moment, so these channels have no history and
 /// deliver only the newest publication of each value of the tag `key` to slow connections. If the
-/// configuration allows no such channels, there are none.
+/// configuration allows no such channels, they do not exist.
 fn examples_rule(configured: &RuleBook) -> Option<ChannelRule> {
     let ticker = ChannelName::new("examples-live:ticker").expect("a name without a star");
     let rules = configured.rules(&ticker)?;

@@ -16,7 +16,7 @@ group! {
         /// Channels in memory take at most half of it: their oldest idempotency keys are removed
         /// first, then their oldest history, and then new channels are refused.
         ///
-        /// A quarter of a small machine's memory: 4,000 connections that do not read at all.
+        /// A quarter of a small machine's memory; enough for 4,000 connections that do not read.
         bytes: usize = 1 << 30 => Bytes::new();
     }
 }
@@ -27,7 +27,7 @@ group! {
     for Limits {
         /// Subscriptions of one session.
         ///
-        /// Every room and feed of one page.
+        /// Enough for every room and feed of one page.
         subscriptions => some();
 
         /// Channels and filters of one worker with a subscription.
@@ -37,7 +37,7 @@ group! {
 
         /// Unacknowledged publications of one acknowledged subscription.
         ///
-        /// Those to redeliver after a reconnect must fit into a session's state.
+        /// The publications to redeliver after a reconnect must fit into a session's state.
         window => some();
 
         /// Bytes of one publication's data.
@@ -50,17 +50,17 @@ group! {
         /// Ten times what fast typing produces.
         commands_per_second => some();
 
-        /// Commands at once.
+        /// Commands at once after a pause.
         ///
-        /// A page that subscribes to everything again after a reconnect.
+        /// Enough for a page that subscribes to everything again after a reconnect.
         command_burst => some();
 
         /// Publications per second of each connection.
         ///
-        /// A mouse pointer at half the display rate.
+        /// Positions of a mouse pointer at almost half the rate of a display.
         publishes_per_second => some();
 
-        /// Publications at once.
+        /// Publications at once after a pause.
         ///
         /// What a client queues while it is offline.
         publish_burst => some();
@@ -69,7 +69,7 @@ group! {
         /// by `commands_per_second` every second: a client that keeps sending more than twice the
         /// rate is closed.
         ///
-        /// A client that respects the first ones never reaches it.
+        /// A client that slows down after the first refusals never reaches it.
         flood => some();
 
         /// How long a member stays after its connection was lost.
@@ -77,9 +77,9 @@ group! {
         /// A phone that changes networks has reconnected by then.
         presence_grace => time().or_none();
 
-        /// How long a worker's members stay if it dies.
+        /// How long members stay if their worker stops working.
         ///
-        /// Renewed three times within that.
+        /// It is renewed three times within this time.
         presence_lease => time();
 
         /// Members in one presence answer.
@@ -92,17 +92,17 @@ group! {
         /// Covers the burst of publications, and one connection cannot fill the broker's queue.
         requests_per_connection => some();
 
-        /// Classes of clients with limits of their own, each a name and the limits in which it
-        /// differs: `commands_per_second`, `command_burst`, `publishes_per_second`,
+        /// Classes of clients. Each entry is a name and the limits that differ from those of other
+        /// clients: `commands_per_second`, `command_burst`, `publishes_per_second`,
         /// `publish_burst`, `subscriptions` and `requests_per_connection`. A client's class is the
         /// claim `class` of its token, or the field `class` of the backend's answer to `connect`.
         ///
-        /// Without tokens, all clients are alike.
+        /// Without tokens, all clients are treated alike.
         classes => Many(Parsed::new("a class like \"backend publishes_per_second=2000 publish_burst=5000\"", "CLASS"));
 
         /// Unanswered requests of one worker to the broker.
         ///
-        /// Half a second of a fast disk.
+        /// What a fast disk writes in half a second.
         requests => some();
 
         /// Concurrent history reads of one worker.
@@ -113,22 +113,22 @@ group! {
 
         /// Publications in one page of history.
         ///
-        /// A page is read at once, so it is limited both ways.
+        /// A page is read at once, so both its count and its bytes are limited.
         page_count => some();
 
         /// Bytes in one page of history.
         ///
-        /// More than a few outboxes could hold would only wait.
+        /// Half an outbox; more would only wait to be sent.
         page_bytes => Bytes::new();
 
         /// Publications of one channel kept in memory while a connection is behind.
         ///
-        /// The last steps of catching up need no read.
+        /// The last part of catching up then needs no reads.
         recent_count => count();
 
         /// Bytes of these publications.
         ///
-        /// As many as an outbox holds.
+        /// The size of an outbox.
         recent_bytes => Bytes::new();
 
         /// How long the broker may take to answer a command.
@@ -136,9 +136,9 @@ group! {
         /// Longer than an fsync of a slow disk under load.
         answer_within => time();
 
-        /// The maximum time for a backend to answer a call.
+        /// How long the backend may take to answer a call.
         ///
-        /// A common limit of HTTP requests.
+        /// A common limit for HTTP requests.
         call_within => time();
 
         /// How outdated the broker's copy of a durable session may be.

@@ -26,7 +26,7 @@ const LIMITS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "An address, of IPv6 the first 64 bits",
+        "An address (of IPv6, the first 64 bits)",
         &["connections.max_per_address"],
     ),
     (
@@ -97,11 +97,11 @@ const LIMITS: &[(&str, &[&str])] = &[
 pub fn limits() -> String {
     let settings = settings().into_iter();
     let settings: BTreeMap<String, Setting> = settings.map(|one| (one.key.clone(), one)).collect();
-    let mut page = "# Limits\n\nEvery limit that can be set, with its default and the reason for it, \
+    let mut page = "# Limits\n\nThis page lists every limit, with its default and the reason for it, \
                     from the same definition as [configuration.md](configuration.md) (`offhook config \
                     --limits` prints this page). History and state are limited by the rules of \
-                    channels. What happens at each limit is in [server.md](server.md), and \
-                    `offhook_refused` of [metrics.md](metrics.md) counts it.\n"
+                    channels. [server.md](server.md) says what happens at each limit, and the metric \
+                    `offhook_refused` ([metrics.md](metrics.md)) counts refusals.\n"
         .to_owned();
     for (of, keys) in LIMITS {
         // Writing to a String never fails.
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn every_setting_of_the_group_limits_is_in_the_table() {
         let listed: Vec<&str> = LIMITS.iter().flat_map(|(_, keys)| *keys).copied().collect();
-        // Not limits, but how often something happens.
+        // These are not limits: they say how often something happens.
         let others = [
             "limits.presence_grace",
             "limits.presence_lease",

@@ -6,20 +6,20 @@ use super::group::group;
 use super::kind::{Many, Parsed, Switch};
 
 group! {
-    /// Proxies in front of the server, whose word counts for where a client is and how it reached
-    /// them.
+    /// Proxies in front of the server that are trusted to report the addresses of clients.
     pub struct Proxies {
-        /// Addresses and networks of proxies. For requests from there, the client's address is that
-        /// in `X-Forwarded-For` or `Forwarded`, for logs, limits and the backend, and the scheme is
-        /// that in `X-Forwarded-Proto` or `Forwarded`.
+        /// Addresses and networks of proxies. For requests from these, the client's address is
+        /// taken from `X-Forwarded-For` or `Forwarded`, and is used for logs, limits and the
+        /// backend; the scheme is taken from `X-Forwarded-Proto` or `Forwarded`.
         ///
-        /// Clients can send these fields, too.
+        /// Otherwise clients could forge their address by sending these fields themselves.
         trusted: Vec<Network> = Vec::new() => Many(Parsed::new("an address or a network like \"10.0.0.7\" or \"10.0.0.0/8\"", "NETWORK"));
 
         /// Whether connections from `trusted` begin with the PROXY protocol, version 1 or 2, which
-        /// names the client's address before TLS. All others are served without it.
+        /// contains the client's address and precedes TLS. Connections from other addresses do not
+        /// use it.
         ///
-        /// Most proxies send it only if they are told to.
+        /// Most proxies send it only if they are configured to.
         protocol: bool = false => Switch;
     }
 }
@@ -60,7 +60,7 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "{text:?} is no network; expected an address like 10.0.0.7, or a network like 10.0.0.0/8"
+                "{text:?} is not a network; expected an address like 10.0.0.7, or a network like 10.0.0.0/8"
             )
         };
         let (address, bits) = match text.split_once('/') {
@@ -114,11 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused_by_name() {
+    fn the_error_for_an_invalid_network_names_it() {
         for text in ["", "proxy.example", "10.0.0.0/33", "::/129", "10.0.0.0/"] {
             let error = text.parse::<Network>().unwrap_err();
             assert!(
-                error.starts_with(&format!("{text:?} is no network")),
+                error.starts_with(&format!("{text:?} is not a network")),
                 "{error}"
             );
         }

@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Visits with another table in place of this one's.
+    /// Visits a group with another table.
     fn within(
         &mut self,
         path: String,
@@ -160,7 +160,7 @@ impl<'a> Reader<'a> {
             self.within(path.clone(), Some(table), &mut |reader| rule.visit(reader));
             rule.without_unasked_state(table.iter().any(|entry| entry.name == "state"));
             if !table.iter().any(|entry| entry.name == "pattern") {
-                let missing = "pattern is missing: which channels is this rule about?";
+                let missing = "pattern is missing: say to which channels this rule applies";
                 self.complain(&path, item.complaint(missing));
             }
             rules.push(rule);

@@ -35,17 +35,17 @@ impl TlsFiles {
 
 impl Group for Option<TlsFiles> {
     fn about(&self) -> &'static str {
-        "TLS. With neither file the server speaks plain HTTP; one without the other is an error."
+        "TLS. Without `cert` and `key`, the server uses plain HTTP; one without the other is an error."
     }
 
     fn visit(&mut self, visitor: &mut dyn Visitor) {
-        let cert = "PEM file with the certificate, then those that lead to the root. The files of \
-                    `tls` are read again when they change.\n\n\
-                    Plain HTTP, for a first try and behind a proxy.";
+        let cert = "PEM file with the certificate, followed by those that lead to the root. All files \
+                    of `tls` are read again when they change.\n\n\
+                    Plain HTTP suffices to try the server, and behind a proxy.";
         let key = "PEM file with the certificate's private key.\n\n\
-                   Plain HTTP, for a first try and behind a proxy.";
+                   Plain HTTP suffices to try the server, and behind a proxy.";
         let more = "PEM files with further certificates. A client that names a host (SNI) gets the \
-                    first certificate for it; without one, it gets that of `cert`.\n\n\
+                    first certificate for that host, or else the certificate in `cert`.\n\n\
                     One name is enough for most servers.";
         let more_keys = "PEM files with the private keys of `more_certs`, in the same order.\n\n\
                          One name is enough for most servers.";
@@ -77,19 +77,19 @@ group! {
         /// The secret that seals resume tokens: 32 random bytes in hexadecimal or base64. Nodes
         /// that share it accept each other's tokens.
         ///
-        /// One is generated, and stored with the data.
+        /// One is generated and stored with the data.
         key: Option<ResumeKey> = None => Or("none", Secret);
 
         /// Earlier keys. They open tokens but do not seal any, so that a key can be replaced
-        /// without disconnecting clients: put the new one into `key` and the old one here, and
-        /// remove it after `expiry`.
+        /// without disconnecting clients: put the new key into `key` and the old one here, and
+        /// remove the old one after `expiry`.
         ///
-        /// At first there is no earlier key.
+        /// There is no earlier key unless you have replaced one.
         older_keys: Vec<ResumeKey> = Vec::new() => Many(Secret);
 
         /// How long a token is valid.
         ///
-        /// A laptop closed in the evening resumes in the morning.
+        /// A laptop that is closed in the evening resumes in the morning.
         expiry: Duration = Duration::from_secs(24 * 3600) => time();
     }
 }
@@ -109,17 +109,17 @@ group! {
     pub struct Storage {
         /// Publications queued for the disk.
         ///
-        /// Half a second of a fast disk.
+        /// What a fast disk writes in half a second.
         queue_count: usize = 65_536 => some();
 
         /// Bytes of these publications.
         ///
-        /// 1 KiB each.
+        /// 1 KiB for each of them.
         queue_bytes: usize = 64 << 20 => Bytes::new();
 
         /// Memory for blocks read from disk.
         ///
-        /// The history that many clients read after a restart.
+        /// Holds the recent history that many clients read after a restart.
         cache_bytes: u64 = 64 << 20 => Bytes::new();
 
         /// Updates queued for one worker.
@@ -127,10 +127,11 @@ group! {
         /// A worker that is busy for a second does not fall behind.
         mailbox_bytes: usize = 64 << 20 => Bytes::new();
 
-        /// The maximum number of channels in the log. A name that was published to once stays, so
-        /// that its positions stay valid; publications to further channels are refused with `busy`.
+        /// The maximum number of channels in the log. A channel that was published to once is kept
+        /// forever, so that its positions stay valid; publications to further channels are refused
+        /// with `busy`.
         ///
-        /// Some 200 MB of disk. Without a limit, a client could fill it by inventing names.
+        /// About 200 MB on disk. Without a limit, a client could fill the disk by inventing names.
         channels: u32 = 1_000_000 => some();
 
         /// How much of the disk the log may use; beyond that, publications are refused with
@@ -143,7 +144,7 @@ group! {
         /// Start with a log that has lost acknowledged publications, and report a gap to every
         /// subscriber.
         ///
-        /// An operator should decide that, once, after examining it.
+        /// An operator should examine the log first, and set this for a single start.
         accept_loss: bool = false => Switch;
     }
 }
@@ -156,12 +157,12 @@ group! {
         /// A level (off, error, warn, info, debug, trace) for Offhook's own modules, with at most
         /// warnings from others; or levels by module.
         ///
-        /// What an operator needs on an ordinary day.
+        /// What an operator usually needs.
         level: String = "info".to_owned() => Levels;
 
         /// `text` for people, `json` for machines: one object per line.
         ///
-        /// A person reads it first.
+        /// The first reader is usually a person.
         format: LogFormat = LogFormat::Text => Choice(FORMATS);
     }
 }

@@ -10,28 +10,29 @@ group! {
     pub struct SocketIo {
         /// The path of Socket.IO. A slash at the end does not matter.
         ///
-        /// Where its clients look for it.
+        /// The path that its clients expect.
         path: String = "/socket.io/".to_owned() => UrlPath;
 
-        /// The time between two pings of the server, which its clients expect.
+        /// The interval at which the server pings clients; it tells them this interval.
         ///
-        /// As the original server has it: proxies that end idle connections wait longer.
+        /// The default of the original server, and below the idle timeouts of common proxies.
         ping_interval: Duration = Duration::from_secs(25) => time();
 
         /// How long a client may take to answer a ping.
         ///
-        /// As the original server has it: a phone that changes cells answers within that time.
+        /// The default of the original server; a phone that changes cells answers within that time.
         ping_timeout: Duration = Duration::from_secs(20) => time();
 
-        /// How long the session of a client that asked for recovery outlives its connection.
+        /// How long the session of a client that requested recovery outlives its connection.
         ///
-        /// A laptop that was closed for a meeting goes on where it was.
+        /// A laptop that was closed during a meeting continues where it was.
         recovery: Duration = Duration::from_secs(3600) => time();
 
-        /// Pass events that the server does not know on to the backend, as calls of the same name; their
-        /// acknowledgement is what it answers.
+        /// Pass unknown events on to the backend as calls of the same name; the backend's answer
+        /// becomes the acknowledgement.
         ///
-        /// Otherwise a misspelt event is refused, and the refusal says which ones there are.
+        /// Unknown events are then refused with a list of the known ones, which helps with
+        /// misspellings.
         calls_backend: bool = false => Switch;
     }
 }

@@ -1,11 +1,11 @@
-//! URLs that the server itself requests.
+//! URLs to which the server sends requests.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-/// The URL of something that the server requests: `http` or `https`, without a user or a fragment.
+/// The URL of a request of the server: `http` or `https`, without a user and a fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpUrl {
-    /// Whether by TLS.
+    /// Whether the scheme is `https`.
     pub tls: bool,
     /// The host, without brackets around an address.
     pub host: String,
@@ -17,7 +17,7 @@ pub struct HttpUrl {
 }
 
 impl HttpUrl {
-    /// Whether it names this machine.
+    /// Whether the host is this machine.
     #[must_use]
     pub fn is_local(&self) -> bool {
         let address = self.host.parse();
@@ -47,7 +47,9 @@ impl FromStr for HttpUrl {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| format!("{text:?} is not a URL to request: {why}");
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) || text.contains(['#', '\\']) {
-            return Err(wrong("it has characters that a URL has not"));
+            return Err(wrong(
+                "it contains characters that are not allowed in a URL",
+            ));
         }
         let (tls, rest) = match text.split_once("://") {
             Some(("https", rest)) => (true, rest),
@@ -64,7 +66,9 @@ impl FromStr for HttpUrl {
         let port = if tls { 443 } else { 80 };
         let (host, port) = match authority.strip_prefix('[') {
             Some(rest) => {
-                let (host, after) = rest.split_once(']').ok_or_else(|| wrong("a [ is open"))?;
+                let (host, after) = rest
+                    .split_once(']')
+                    .ok_or_else(|| wrong("a [ is not closed"))?;
                 (host, after.strip_prefix(':').map_or(Ok(port), str::parse))
             }
             None => match authority.rsplit_once(':') {
@@ -72,9 +76,9 @@ impl FromStr for HttpUrl {
                 None => (authority, Ok(port)),
             },
         };
-        let port = port.map_err(|_| wrong("its port is no number"))?;
+        let port = port.map_err(|_| wrong("its port is not a number"))?;
         if host.is_empty() {
-            return Err(wrong("it names no host"));
+            return Err(wrong("it has no host"));
         }
         Ok(Self {
             tls,

@@ -50,6 +50,8 @@ pub(crate) enum Update {
         findings: Findings,
         /// The checksum of each channel's order, one for each channel seen.
         orders: Vec<Vec<u64>>,
+        /// What subscribers lack, and what happened to them, as text.
+        lacking: Vec<String>,
     },
     /// The process cannot continue.
     Failed { why: String },

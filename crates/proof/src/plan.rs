@@ -64,7 +64,7 @@ pub struct Plan {
     pub rate: f64,
     /// How long faults are injected; longer if each kind was not injected once by then.
     pub length: Duration,
-    /// How long clients may take to receive everything after the last fault.
+    /// How long nothing may arrive, after the last fault, before clients that lack something are given up.
     pub patience: Duration,
     /// How the clients' messages travel.
     pub transport: Transport,

@@ -60,6 +60,9 @@ impl Memory {
     }
 }
 
+/// So many subscribers are described that lack something.
+const LACKING: usize = 10;
+
 /// The result of a proof.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -80,6 +83,8 @@ pub struct Report {
     pub disagreements: usize,
     /// Processes of subscribers that did not get everything in time.
     pub late: usize,
+    /// What subscribers lacked then, and what happened to them.
+    pub lacking: Vec<String>,
     /// How long it took after the last fault until all subscribers had everything.
     pub settled: Duration,
 }
@@ -144,6 +149,9 @@ impl fmt::Display for Report {
         if self.late > 0 {
             let note = "that did not get everything in time";
             row(f, self.late as u64, "processes", note)?;
+        }
+        for lacks in self.lacking.iter().take(LACKING) {
+            writeln!(f, "\n{lacks}")?;
         }
         writeln!(
             f,

@@ -266,18 +266,17 @@ impl Runner<'_> {
     async fn settle(mut self) -> io::Result<Report> {
         self.stage = Stage::Settling;
         let began = Instant::now();
-        let deadline = began + self.plan.patience;
-        let totals = timeout_at(deadline, self.published()).await;
-        let late = |_| io::Error::other("the publishers do not get their answers");
-        let totals = totals.map_err(late)??;
+        let totals = self.published().await?;
+        let deadline = Instant::now() + self.plan.patience;
         let channels = timeout_at(deadline, self.expected(&totals)).await;
         let late = |_| io::Error::other("the server did not report its channels in time");
         let channels = channels.map_err(late)??;
         self.processes
             .instruct_all(&Instruction::Expect { channels })
             .await?;
-        let (found, late) = self.found(deadline).await?;
+        let (found, lacking, late) = self.found().await?;
         let settled = began.elapsed();
+        let deadline = Instant::now() + self.plan.patience;
         let presence = self.wrong_members(deadline).await?;
         let memory = self.memory(deadline).await?;
         if let Some(system) = &self.system {
@@ -294,6 +293,7 @@ impl Runner<'_> {
             presence,
             memory,
             late,
+            lacking,
             settled,
         })
     }
@@ -316,12 +316,34 @@ impl Runner<'_> {
         })
     }
 
+    /// The next update; `None` if the count has not grown for as long as the plan allows.
+    ///
+    /// There is no limit to the total: how much is left depends on the faults, and how fast it goes on
+    /// the machine.
+    async fn update_while_growing(
+        &mut self,
+        seen: &mut (u64, Instant),
+        count: impl Fn(Progress) -> u64,
+    ) -> io::Result<Option<(usize, Update)>> {
+        let now = count(self.summed());
+        if now != seen.0 {
+            *seen = (now, Instant::now() + self.plan.patience);
+        }
+        match timeout_at(seen.1, self.next_update()).await {
+            Ok(update) => Ok(Some(update?)),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// What each publisher published, once all of it is acknowledged.
     async fn published(&mut self) -> io::Result<BTreeMap<usize, Total>> {
         self.processes.instruct_all(&Instruction::Stop).await?;
         let mut published = BTreeMap::new();
+        let mut seen = (u64::MAX, Instant::now());
         while published.len() < self.plan.publishers {
-            if let (_, Update::Published { totals }) = self.next_update().await? {
+            let update = self.update_while_growing(&mut seen, |progress| progress.published);
+            let silent = || io::Error::other("the publishers do not get their answers");
+            if let (_, Update::Published { totals }) = update.await?.ok_or_else(silent)? {
                 published.extend(totals.into_iter().map(|total| (total.publisher, total)));
             }
         }
@@ -385,16 +407,15 @@ impl Runner<'_> {
     }
 
     /// What the processes of subscribers found, and how many of them lacked something in the end.
-    async fn found(&mut self, deadline: Instant) -> io::Result<(Found, usize)> {
+    async fn found(&mut self) -> io::Result<(Found, Vec<String>, usize)> {
         let mut found = Found::new();
+        let mut lack = Vec::new();
+        let mut seen = (u64::MAX, Instant::now());
         while found.len() < self.plan.processes {
-            match timeout_at(deadline, self.next_update()).await {
-                Ok(update) => {
-                    if let (number, Update::Found { findings, orders }) = update? {
-                        found.insert(number, (findings, orders));
-                    }
-                }
-                Err(_) => break,
+            let update = self.update_while_growing(&mut seen, |progress| progress.delivered);
+            match update.await? {
+                Some((number, update)) => record(&mut found, &mut lack, number, update),
+                None => break,
             }
         }
         let late = self.plan.processes - found.len();
@@ -406,11 +427,22 @@ impl Runner<'_> {
             let update = timeout_at(patience, self.next_update()).await;
             let silent =
                 |_| io::Error::other("the subscribers did not report their findings in time");
-            if let (number, Update::Found { findings, orders }) = update.map_err(silent)?? {
-                found.insert(number, (findings, orders));
-            }
+            let (number, update) = update.map_err(silent)??;
+            record(&mut found, &mut lack, number, update);
         }
-        Ok((found, late))
+        Ok((found, lack, late))
+    }
+}
+
+fn record(found: &mut Found, lack: &mut Vec<String>, number: usize, update: Update) {
+    if let Update::Found {
+        findings,
+        orders,
+        lacking,
+    } = update
+    {
+        found.insert(number, (findings, orders));
+        lack.extend(lacking);
     }
 }
 

@@ -1,8 +1,8 @@
 //! The directory of sessions: which connection each session is on, over all workers.
 //!
-//! A session counts its connections: each is one *generation*. A resume token carries the
-//! generation of the connection for which it was sealed, which decides which connection is newer
-//! when two claim one session.
+//! The connections of a session are numbered; the number is the connection's *generation*. A resume
+//! token contains the generation of the connection for which it was sealed. It determines which of
+//! two connections that claim one session is newer.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map},
@@ -11,8 +11,8 @@ use std::{
 
 use offhook_engine::{ConnectionId, SessionId};
 
-/// How many sessions without a connection are remembered with their generation. 65,536: the tokens
-/// of sessions that ended in the last minutes cannot be used twice, in 3 MB.
+/// How many sessions without a connection are remembered with their generation. 65,536: for 3 MB of
+/// memory, tokens of sessions whose connections ended in the last minutes cannot be used twice.
 const REMEMBERED: usize = 65_536;
 
 /// Maps sessions to their connections.
@@ -22,10 +22,10 @@ pub(crate) struct Directory(Mutex<Sessions>);
 #[derive(Debug, Default)]
 struct Sessions {
     here: HashMap<SessionId, Entry>,
-    /// The newest generation of which a session has proven that its client has the token, if its
-    /// connection of that generation is gone.
+    /// For sessions without a connection: the newest generation whose token the client has
+    /// received, as it has proven.
     away: HashMap<SessionId, u32>,
-    /// Sessions in the order in which they ended; some may have returned.
+    /// Sessions in the order in which their connections ended. Some may have resumed since.
     went: VecDeque<(SessionId, u32)>,
 }
 
@@ -34,7 +34,7 @@ struct Sessions {
 struct Entry {
     connection: ConnectionId,
     generation: u32,
-    /// The place of its transport in the order in which they were opened.
+    /// The number of its transport in the order in which transports were opened.
     arrival: u32,
     worker: u16,
     /// Whether the client has proven that it read this connection's messages, including its token.
@@ -49,15 +49,17 @@ pub(crate) struct Place {
     pub(crate) connection: ConnectionId,
 }
 
-/// Another connection of the session was opened in between.
+/// Another connection of the session was opened in the meantime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overtaken;
 
 impl Directory {
-    /// The generation of a new connection of a session, given a token of this generation or none.
-    /// `None` if the token is outdated: a newer connection exists, or existed, whose client has its
-    /// newer token; or the session is on a connection that was opened later. Its client gave this one
-    /// up, and what it had sent was delayed, for example while the process was frozen.
+    /// The generation of a new connection of a session, given the generation of its token, if it
+    /// has one. Returns `None` if the token is outdated, which has two possible reasons. Either the
+    /// client has received the token of a newer connection, which may have ended; or the session is
+    /// on a connection that was opened later. In the second case, the client has given up this
+    /// connection, and the messages that it had sent on it were delayed, for example while the
+    /// process was frozen.
     pub(crate) fn next_generation(
         &self,
         session: SessionId,
@@ -79,7 +81,7 @@ impl Directory {
         Some(known.saturating_add(1))
     }
 
-    /// The generation of the newest connection of a session, as far as it is known; 0 of none.
+    /// The generation of the newest known connection of a session; 0 if there is none.
     pub(crate) fn newest_generation(&self, session: SessionId) -> u32 {
         let sessions = &*self.lock();
         let live = sessions.here.get(&session).map(|live| live.generation);
@@ -114,15 +116,15 @@ impl Directory {
                 None
             }
         };
-        // Until the client has proven that it has the newer token, the one before stays the oldest that
-        // is good.
+        // Until the client has proven that it received the newer token, the previous token stays
+        // valid.
         if let Some(older) = older.filter(|older| older.confirmed) {
             sessions.remember(session, older.generation);
         }
         Ok(older.map(Entry::place))
     }
 
-    /// The client of this connection has proven that it read the welcome.
+    /// Records that the client of this connection has proven that it received the welcome.
     pub(crate) fn confirm(&self, session: SessionId, place: Place) {
         let sessions = &mut *self.lock();
         if let Some(entry) = sessions.here.get_mut(&session)
@@ -133,7 +135,8 @@ impl Directory {
         }
     }
 
-    /// A connection has ended. If its client has its token, older tokens are outdated from now on.
+    /// Records that a connection has ended. If its client received its token, older tokens are
+    /// outdated from now on.
     pub(crate) fn left(&self, session: SessionId, place: Place) {
         let sessions = &mut *self.lock();
         let hash_map::Entry::Occupied(entry) = sessions.here.entry(session) else {
@@ -160,7 +163,7 @@ impl Directory {
 }
 
 impl Sessions {
-    /// Tokens of older generations are outdated from now on.
+    /// Makes tokens of older generations outdated.
     fn remember(&mut self, session: SessionId, generation: u32) {
         self.away.insert(session, generation);
         self.went.push_back((session, generation));
@@ -175,7 +178,7 @@ impl Sessions {
     }
 }
 
-/// Whether one number precedes another; they are counted modulo 2^32.
+/// Whether one number precedes another; numbers are counted modulo 2^32.
 const fn is_before(one: u32, other: u32) -> bool {
     one != other && one.wrapping_sub(other) > u32::MAX / 2
 }

@@ -1,5 +1,5 @@
-//! Refusals are logged once per kind and interval, however often they happen: with what is known of
-//! the client, and the setting that decided.
+//! Logs refusals once per kind and interval, however often they happen, with what is known about
+//! the client and the setting that decided.
 
 use std::{
     collections::BTreeMap,
@@ -17,14 +17,14 @@ use crate::{
     worker::{Approach, Verified},
 };
 
-/// How long repeated refusals are only counted.
+/// How long repeated refusals are only counted before they are logged together.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The most characters of a text that a client chose. 200: longer than any origin or path of
-/// importance.
+/// The maximum number of characters that are logged of a text from a client. 200: longer than
+/// ordinary origins and paths.
 const SHOWN: usize = 200;
 
-/// What is known of a client that is refused.
+/// What is known about a client that is refused.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Client<'a> {
     pub(crate) peer: Option<Peer>,
@@ -45,7 +45,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// A client that has not identified itself yet, by what its handshake says.
+    /// A client that has not identified itself yet, described by its handshake.
     pub(crate) fn newcomer(
         peer: Option<Peer>,
         identity: Option<&'a Verified>,
@@ -59,7 +59,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// The client that has sent this request.
+    /// The client that sent this request.
     pub(crate) fn with(peer: Option<Peer>, request: &'a Request) -> Self {
         Self {
             peer,
@@ -87,7 +87,7 @@ impl Refused {
         }
     }
 
-    /// Records a refusal; the first of its kind is logged at once, with the details.
+    /// Records a refusal. The first of its kind is logged immediately with its details.
     pub(crate) fn note(&mut self, kind: &'static str, detail: impl Display, client: Client<'_>) {
         self.metrics.refused.count(kind);
         let count = self.counts.entry(kind).or_default();
@@ -102,7 +102,7 @@ impl Refused {
             origin,
             path,
         } = client;
-        // Fields that are not known are left out.
+        // Fields that are not known are omitted.
         tracing::warn!(
             kind,
             connection = peer.map(|peer| peer.number),
@@ -135,7 +135,7 @@ impl Refused {
                     more = count - 1,
                     seconds,
                     setting = setting_of(kind),
-                    "refused more of the same"
+                    "refused more of the same kind"
                 );
             }
         }
@@ -143,7 +143,8 @@ impl Refused {
     }
 }
 
-/// A text that a client chose: cut, and without characters that could change a terminal.
+/// A text from a client, truncated, and with control characters escaped, which could manipulate a
+/// terminal.
 struct Shown<'a>(&'a str);
 
 impl Display for Shown<'_> {
@@ -199,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_client_chose_is_cut_and_cannot_change_a_terminal() {
+    fn a_text_from_a_client_is_truncated_and_cannot_manipulate_a_terminal() {
         assert_eq!(Shown("/a\u{1b}[31m\n").to_string(), "/a\\u{1b}[31m\\n");
         let long = "é".repeat(SHOWN + 1);
         assert_eq!(Shown(&long).to_string(), "é".repeat(SHOWN) + "…");

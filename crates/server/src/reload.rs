@@ -1,4 +1,4 @@
-//! Taking another configuration over while the server runs.
+//! Applies another configuration while the server runs.
 
 use std::sync::Arc;
 
@@ -14,16 +14,15 @@ use crate::{
 };
 
 impl Running {
-    /// Takes over what of this configuration can change while the server runs: rules of channels,
-    /// keys, origins and host names, certificates, and limits. Returns every setting that differs,
-    /// also those that take effect with the next start only ([`Change::is_live`]).
+    /// Applies those settings of a configuration that can change while the server runs: rules of
+    /// channels, keys, origins and host names, certificates, and limits. Returns every setting that
+    /// differs, including those that take effect only at the next start ([`Change::is_live`]).
     ///
-    /// Connections stay open. Their next commands are judged by the new rules and limits, and a
-    /// connection that exceeds a new limit stays until it ends. The level of the log is the
-    /// program's to change.
+    /// Connections stay open, even if they exceed a new limit. The new rules and limits apply to
+    /// their next commands. The caller has to change the log level.
     ///
     /// # Errors
-    /// [`StartError`] names the file or the setting that cannot be used. Then nothing has changed.
+    /// [`StartError`] names the file or the setting that cannot be used. Nothing has changed then.
     pub async fn reload(&self, config: Config) -> Result<Vec<Change>, StartError> {
         let mut current = self.config.lock().await;
         let reloaded = self.take_over(&current, config).await;
@@ -34,7 +33,7 @@ impl Running {
         Ok(changes)
     }
 
-    /// Counts a configuration that was not even readable, for the metrics.
+    /// Counts a configuration that could not be read, for the metrics.
     pub fn count_unreadable_configuration(&self) {
         self.metrics.reloads.count("bad");
     }
@@ -45,7 +44,7 @@ impl Running {
         config: Config,
     ) -> Result<(Config, Vec<Change>), StartError> {
         let changes = changes(current, &config);
-        // Everything that can fail comes first.
+        // Everything that can fail is done first, so that an error changes nothing.
         let certificates = match (&self.certificates, &config.tls) {
             (Some(certificates), Some(files)) => Some((certificates, certificates.read(files)?)),
             (None, None) => None,
@@ -66,7 +65,7 @@ impl Running {
         }
         self.admission.set_limits(&config.connections);
         let mut live = config.clone();
-        // Tokens are checked against the classes of the start.
+        // Tokens are checked against the classes that were configured at the start.
         live.limits.classes.clone_from(&current.limits.classes);
         let rules = Arc::new(live.rule_book());
         if let Some(broker) = self.broker() {
@@ -74,17 +73,18 @@ impl Running {
         }
         let live = Live::new(live, rules);
         for worker in 0..self.orders.workers() {
-            let (done, taken_over) = oneshot::channel();
+            let (done, applied) = oneshot::channel();
             let live = Arc::clone(&live);
-            self.orders.give(worker, Order::TakeOver { live, done });
-            // A worker that has ended needs nothing.
-            let _ended = taken_over.await;
+            self.orders.give(worker, Order::Apply { live, done });
+            // A worker that has ended does not answer, and needs no configuration.
+            let _ended = applied.await;
         }
         Ok((config, changes))
     }
 }
 
-/// The keys of resume tokens, if they are to change: the one that seals, then those that only open.
+/// The new keys of resume tokens, if they change: first the key that seals tokens, then keys that
+/// only open them.
 fn newer_resume_keys(
     current: &Config,
     config: &Config,
@@ -95,11 +95,11 @@ fn newer_resume_keys(
     }
     let first = match &new.key {
         Some(key) => key.clone(),
-        // One that was made for this process is known to nobody.
+        // The key that was generated at the start is not stored anywhere.
         None if current.in_memory => {
             return Err(StartError::NeedsRestart {
                 setting: "resume.key",
-                reason: "with in_memory, going back to a key that is generated",
+                reason: "with in_memory, returning to a generated key",
             });
         }
         None => key_file::read_or_make(&current.data)?,

@@ -71,7 +71,7 @@ pub struct Running {
     sealer: Arc<Sealer>,
     auth: Arc<Authenticator>,
     sessions: Sessions,
-    /// The configuration that was taken over last.
+    /// The configuration that was applied last.
     pub(crate) config: AsyncMutex<Config>,
     pub(crate) certificates: Option<Arc<Certificates>>,
     pub(crate) admission: Arc<Admission>,
@@ -188,7 +188,7 @@ impl Threads {
                 tracing::error!("a thread of the server has panicked");
             }
         }
-        // After the workers: the ends of their connections are told.
+        // After the workers, because they report the ends of their connections.
         if let Some(backend) = self.backend.take() {
             backend.end();
         }
@@ -376,7 +376,7 @@ fn open_broker(config: &Config, rules: &Arc<RuleBook>) -> Result<Arc<dyn Broker>
     Ok(Arc::new(log))
 }
 
-/// The data directory contains messages and the key of resume tokens: no other user may read it.
+/// The data directory contains messages and the key of resume tokens, so no other user may read it.
 /// Creates the data directory for its owner only, or takes the permissions of others from an
 /// existing one. A directory that belongs to another user, or that contains other files, is not
 /// changed: the files that the server creates in it are private.
@@ -430,7 +430,7 @@ fn keep_time(
             let is_good = health.is_good();
             match (was_good, is_good) {
                 (true, false) => tracing::error!(?health, "the log fails"),
-                (false, true) => tracing::info!("the log is good again"),
+                (false, true) => tracing::info!("the log works again"),
                 (true, true) | (false, false) => {}
             }
             was_good = is_good;

@@ -1,4 +1,4 @@
-//! What shows that a file has changed, without reading it.
+//! Stamps of files, which show that a file has changed without reading it.
 
 use std::{fs, path::Path, time::SystemTime};
 
@@ -12,7 +12,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// The file's present stamp; none if it cannot be seen.
+    /// The file's current stamp; none if its metadata cannot be read.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         #[cfg(unix)]

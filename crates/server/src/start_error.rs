@@ -87,8 +87,8 @@ impl fmt::Display for StartError {
             Self::File { path, .. } => write!(f, "{} cannot be used", path.display()),
             Self::ResumeKey { path, found } => write!(
                 f,
-                "{} holds {found} bytes where a key has 32; move it away, and a new one is made: \
-                 clients then come back with their positions instead of their tokens",
+                "{} contains {found} bytes, but a key has 32; move the file away, and a new key is created: \
+                 clients then resume by their positions instead of their tokens",
                 path.display()
             ),
             Self::Keys { path, reason } => {

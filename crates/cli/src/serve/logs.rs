@@ -36,15 +36,15 @@ impl Logs {
         Self { levels: handle }
     }
 
-    /// Logs at these levels from now on.
+    /// Changes the levels.
     pub(super) fn set_level(&self, level: &str) {
         if let Err(error) = self.levels.reload(levels(level)) {
-            tracing::error!(%error, "the level of the log cannot be changed");
+            tracing::error!(%error, "the log level cannot be changed");
         }
     }
 }
 
-/// Every line of the log is to be an object: also what a thread says when it panics.
+/// Logs panics, because every line must be an object.
 fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
@@ -65,8 +65,8 @@ fn levels(text: &str) -> Targets {
     text.parse().unwrap_or_default()
 }
 
-/// Decided as elsewhere in this program: by `NO_COLOR` and similar variables, and by whether it is
-/// a terminal.
+/// Whether to use colours, decided as elsewhere in this program: by `NO_COLOR` and similar
+/// variables, and by whether stderr is a terminal.
 fn has_colours() -> bool {
     anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
 }

@@ -1,4 +1,4 @@
-//! The number of the running process, in the data directory, for `offhook reload`.
+//! The file with the id of the running process in the data directory, for `offhook reload`.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -17,7 +17,7 @@ pub(crate) struct PidFile {
 }
 
 impl PidFile {
-    /// Writes this process's number into a data directory.
+    /// Writes this process's id into a data directory.
     pub(crate) fn write(data: &Path) -> io::Result<Self> {
         let path = data.join(NAME);
         let mut file = OpenOptions::new()
@@ -34,8 +34,8 @@ impl PidFile {
         })
     }
 
-    /// The number of the process that runs on a data directory; none if none does. A process that
-    /// has died leaves its file behind, but not the lock on it.
+    /// The id of the process that uses a data directory; none if no process does. A process that
+    /// was killed leaves its file behind, but not the lock on it.
     pub(crate) fn read(data: &Path) -> io::Result<Option<u32>> {
         let path = data.join(NAME);
         let file = match File::open(&path) {
@@ -53,7 +53,7 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // The next start overwrites one that stays.
+        // A file that cannot be removed is overwritten at the next start.
         let _ = fs::remove_file(&self.path);
     }
 }

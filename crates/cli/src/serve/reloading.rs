@@ -1,4 +1,4 @@
-//! Reading the configuration again while the server runs. A configuration with a mistake changes
+//! Reads the configuration again while the server runs. A configuration with a mistake changes
 //! nothing.
 
 use offhook_server::{Running, config::Change};
@@ -6,18 +6,19 @@ use offhook_server::{Running, config::Change};
 use super::{Dev, logs::Logs};
 use crate::settings::Flags;
 
-/// Reads the sources of the start again: the file, the environment of this process, and its flags.
+/// Reads the sources that were used at the start again: the file, the environment of this process,
+/// and its flags.
 pub(super) async fn reload(running: &Running, logs: &Logs, flags: &Flags, dev: Option<&Dev>) {
     let mut loaded = match flags.read() {
         Ok(loaded) => loaded,
         Err(problems) => {
             for problem in problems.iter() {
                 let text = problem.to_string();
-                // The excerpt of the file is for people.
+                // Only the first line: the excerpt of the file does not fit into a log line.
                 let sentence = text.lines().next().unwrap_or_default();
                 tracing::error!(
                     place = %problem.place(),
-                    "the configuration was not taken over: {sentence}"
+                    "the configuration was not applied: {sentence}"
                 );
             }
             running.count_unreadable_configuration();
@@ -34,7 +35,7 @@ pub(super) async fn reload(running: &Running, logs: &Logs, flags: &Flags, dev: O
         }
         Err(error) => {
             let source = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::error!(source, "the configuration was not taken over: {error}");
+            tracing::error!(source, "the configuration was not applied: {error}");
         }
     }
 }
@@ -55,7 +56,7 @@ fn tell(changes: &[Change]) {
                 setting = key,
                 before,
                 after,
-                "a setting has changed that takes effect with the next start"
+                "a setting has changed, which takes effect at the next start"
             );
         }
     }

@@ -1,6 +1,6 @@
-//! What a supervisor like systemd is told (`NOTIFY_SOCKET`, `sd_notify(3)`).
+//! Notifies a supervisor like systemd (`NOTIFY_SOCKET`, `sd_notify(3)`).
 
-/// Tells the supervisor, if there is one.
+/// Notifies the supervisor, if there is one.
 ///
 /// Errors are ignored: a server works without a supervisor.
 #[cfg(unix)]
@@ -17,7 +17,7 @@ pub(super) fn tell(state: &str) {
         return;
     };
     let address = match name.as_bytes().strip_prefix(b"@") {
-        // An abstract name, which only Linux has.
+        // An abstract name, which exists only on Linux.
         #[cfg(target_os = "linux")]
         Some(name) => <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name),
         #[cfg(not(target_os = "linux"))]
@@ -29,7 +29,7 @@ pub(super) fn tell(state: &str) {
         socket.send_to_addr(state.as_bytes(), &address)
     });
     if let Err(error) = sent {
-        tracing::debug!(%error, "the supervisor could not be told");
+        tracing::debug!(%error, "the supervisor could not be notified");
     }
 }
 

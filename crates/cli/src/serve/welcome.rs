@@ -53,7 +53,7 @@ pub(super) fn text(loaded: &Loaded, running: &Running, dev_key: Option<&str>) ->
     text
 }
 
-/// The same as lines of the log, for programs.
+/// Logs the same for programs.
 pub(super) fn log(loaded: &Loaded, running: &Running, dev_key: Option<&str>) {
     let config = &loaded.config;
     let tls = if config.tls.is_some() { "s" } else { "" };
@@ -81,10 +81,10 @@ pub(super) fn log(loaded: &Loaded, running: &Running, dev_key: Option<&str>) {
     );
 }
 
-/// The key is printed here and nowhere else.
+/// The text about the key of `--dev`, which is printed only here.
 fn for_development(key: &str, url: &str) -> String {
     format!(
-        "\n{BOLD}For development, not for production:{BOLD:#} whoever has this key may do everything, and\n\
+        "\n{BOLD}For development, not for production:{BOLD:#} anyone with this key may do everything, and\n\
          every page served from this machine (localhost, any port) may connect.\n\n  \
          curl {url}/api/v1/publish -H 'Authorization: Bearer {key}' \\\n    \
          --json '{{\"channel\":\"chat\",\"data\":\"hello\"}}'\n"

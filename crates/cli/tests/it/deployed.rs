@@ -1,4 +1,4 @@
-//! The files of `deploy/`: whether the program takes them, and what systemd says of them.
+//! The files of `deploy/`: the program accepts them, and systemd finds no mistake in them.
 
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
@@ -15,11 +15,11 @@ fn read(file: &str) -> String {
 }
 
 #[test]
-fn the_configuration_is_one_of_the_server() {
+fn the_program_accepts_the_configurations() {
     let path = deploy("offhook.toml").display().to_string();
     let ended = offhook(&["config", "--config", &path]).run();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    // That of Kubernetes is part of another file.
+    // The configuration for Kubernetes is part of another file.
     let manifest = read("kubernetes/offhook.yaml");
     let (_, text) = manifest.split_once("offhook.toml: |\n").expect("a file");
     let (text, _) = text.split_once("---").expect("its end");
@@ -56,7 +56,7 @@ fn every_metric_of_the_alerts_exists() {
 }
 
 #[test]
-fn the_alerts_and_the_page_that_explains_them_name_the_same() {
+fn every_alert_is_explained_and_every_explained_alert_exists() {
     let rules = read("prometheus/offhook.rules.yml");
     let page = include_str!("../../../../docs/production.md");
     for alert in rules
@@ -68,7 +68,7 @@ fn the_alerts_and_the_page_that_explains_them_name_the_same() {
 }
 
 #[test]
-fn systemd_finds_no_mistake_in_the_service_and_rates_it_as_safe() {
+fn systemd_accepts_the_service_and_rates_it_as_safe() {
     let unit = deploy("systemd/offhook.service");
     let directory = tempfile::tempdir().expect("a directory");
     // The program is not installed where the unit expects it.

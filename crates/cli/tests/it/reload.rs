@@ -40,7 +40,7 @@ fn from_page(address: &str, origin: &str) -> String {
 const PAGE: &str = "https://app.example";
 
 #[test]
-fn a_changed_file_is_taken_over_by_sighup_and_the_difference_is_logged() {
+fn sighup_applies_a_changed_file_and_every_changed_setting_is_logged() {
     let before = "listen = \"0\"\nin_memory = true\n";
     let (mut running, address, file) = with_file(before);
     let open = open_connection(&address);
@@ -56,7 +56,7 @@ fn a_changed_file_is_taken_over_by_sighup_and_the_difference_is_logged() {
         "{told}"
     );
     assert_eq!(from_page(&address, PAGE), "101");
-    // The new level counts at once: an ordinary line of `debug`.
+    // The new level applies immediately: this line has the level `debug`.
     drop(TcpStream::connect(&address).expect("it listens"));
     running.error_line_with("DEBUG");
     drop(open);
@@ -69,20 +69,20 @@ fn a_mistake_in_the_file_changes_nothing_and_is_named_with_its_line() {
     let after = format!("{before}origins = [\"{PAGE}\"]\n[limits]\ndata_bytes = \"lots\"\n");
     fs::write(&file, after).expect("written");
     running.signal(Signal::HUP);
-    let told = running.error_line_with("was not taken over");
+    let told = running.error_line_with("was not applied");
     assert!(
         told.contains("offhook.toml:5:14") && told.contains("limits.data_bytes"),
         "{told}"
     );
     assert_eq!(from_page(&address, PAGE), "403");
-    // A key that is not a file: the configuration is good, and cannot be used.
+    // The configuration is valid, but names a file that does not exist.
     let after = format!("{before}origins = [\"{PAGE}\"]\n[api]\nkey_files = \"nowhere\"\n");
     fs::write(&file, after).expect("written");
     running.signal(Signal::HUP);
-    let told = running.error_line_with("was not taken over");
+    let told = running.error_line_with("was not applied");
     assert!(told.contains("nowhere"), "{told}");
     assert_eq!(from_page(&address, PAGE), "403");
-    // The server is as it was, and takes the next one.
+    // Nothing has changed, and the next configuration is applied.
     fs::write(&file, format!("{before}origins = [\"{PAGE}\"]\n")).expect("written");
     running.signal(Signal::HUP);
     running.error_line_with("the configuration was read again");
@@ -109,9 +109,9 @@ fn offhook_reload_finds_the_server_and_checks_the_file_first() {
     let id = running.id().to_string();
     assert!(ended.stdout.contains(&id), "{}", ended.stdout);
     let told = running.error_line_with("the configuration was read again");
-    assert!(!told.contains("not taken over"), "{told}");
+    assert!(!told.contains("not applied"), "{told}");
     assert_eq!(from_page(&address, PAGE), "101");
-    // By its number.
+    // By its process id.
     assert_eq!(reload(&["--pid", &id]).code, Some(0));
     running.error_line_with("the configuration was read again");
     running.signal(Signal::TERM);
@@ -119,14 +119,18 @@ fn offhook_reload_finds_the_server_and_checks_the_file_first() {
 }
 
 #[test]
-fn offhook_reload_signals_nobody_where_no_server_runs() {
+fn offhook_reload_signals_no_process_if_no_server_runs() {
     let program = offhook(&["reload"]);
-    // Left by a process that has died, with the number of another one.
+    // Left by a process that was killed, with the id of another process.
     let data = program.directory.path().join("offhook-data");
     fs::create_dir(&data).expect("created");
     let own = std::process::id().to_string();
     fs::write(data.join("offhook.pid"), own).expect("written");
     let ended = program.run();
     assert_eq!(ended.code, Some(1), "{}", ended.stdout);
-    assert!(ended.stderr.contains("no server uses"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("no running server uses"),
+        "{}",
+        ended.stderr
+    );
 }

@@ -203,7 +203,7 @@ fn with_json_every_line_of_every_kind_is_an_object() {
     assert!(lines.iter().any(|line| line["message"] == "stopped"));
 }
 
-/// Each line as an object, which it has to be.
+/// Parses each line as an object.
 fn objects(lines: &str) -> Vec<serde_json::Value> {
     let object = |line: &str| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
     lines.lines().map(object).collect()
@@ -228,7 +228,7 @@ fn a_second_sigterm_stops_at_once() {
     let line = open_connection(&address);
     running.signal(Signal::TERM);
     running.error_line("stopping: clients have up to 3600 s to disconnect");
-    // Those of the first second count as the same: some supervisors send theirs twice.
+    // A SIGTERM within the first second is ignored, because some supervisors send it twice.
     running.signal_until_the_end(Signal::TERM);
     let ended = running.end();
     assert_eq!(ended.code, Some(143), "{}", ended.stderr);

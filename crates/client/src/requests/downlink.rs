@@ -1,4 +1,4 @@
-//! What a client receives over requests: the events of one answer, or the answers to its polls.
+//! Receives messages over requests: the events of a stream, or the answers to polls.
 
 use std::{io, mem, time::Duration};
 
@@ -16,19 +16,19 @@ use super::{ATTEMPTS, Begun, Closing, pause};
 /// request.
 const WAIT: Duration = Duration::from_secs(25);
 
-/// The limit for the first event of a stream. 5 s: a proxy that holds back the stream is noticed.
+/// The time limit for the first event of a stream. 5 s: detects a proxy that holds back the stream.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// The longest event in bytes. 16 MiB: many times the server's longest message.
 const LONGEST_EVENT: usize = 16 * 1024 * 1024;
 
-/// Where messages come from.
+/// The source of messages.
 pub(super) enum Downlink {
     Events { body: Incoming, events: Events },
     Polls { http: Box<Http>, after: u64 },
 }
 
-/// Messages that came together.
+/// Messages that arrived together.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Received {
     pub(super) messages: Vec<String>,
@@ -112,7 +112,7 @@ impl Downlink {
     }
 }
 
-/// Polls until there is an answer. A lost one is asked for again.
+/// Polls until there is an answer. If an answer is lost, it polls again.
 async fn poll(http: &mut Http, id: &str, after: &mut u64) -> io::Result<Received> {
     let target = format!("/{id}?after={after}&wait={}", WAIT.as_secs());
     for attempt in 0..ATTEMPTS {
@@ -131,7 +131,7 @@ pub(super) fn polled(body: &[u8], after: &mut u64) -> io::Result<Received> {
     let polled: Polled<'_> = serde_json::from_slice(body)?;
     if polled.first != *after + 1 {
         return Err(invalid(
-            "the answer to a poll does not follow the one before",
+            "the answer to a poll does not continue after the previous one",
         ));
     }
     *after += polled.messages.len() as u64;
@@ -142,7 +142,7 @@ pub(super) fn polled(body: &[u8], after: &mut u64) -> io::Result<Received> {
     })
 }
 
-/// The next bytes of a stream; its end is an error, since the connection ends with it.
+/// The next bytes of a stream. The end of the stream is an error, since it ends the connection.
 async fn piece(body: &mut Incoming) -> io::Result<Bytes> {
     loop {
         let frame = body.frame().await;
@@ -171,7 +171,7 @@ pub(super) enum Event {
 #[derive(Debug, Default)]
 pub(super) struct Events {
     bytes: Vec<u8>,
-    /// Bytes in which the end of an event was already looked for.
+    /// The number of bytes that were already searched for the end of an event.
     searched: usize,
 }
 

@@ -1,4 +1,4 @@
-//! HTTP/1.1 requests to one server, over a connection that is opened again when it is lost.
+//! HTTP/1.1 requests to one server, over a connection that is reopened when it is lost.
 
 use std::{io, time::Duration};
 
@@ -14,8 +14,8 @@ use hyper_util::rt::TokioIo;
 use offhook::Connect;
 use tokio::time::timeout;
 
-/// The limit for an answer, in addition to what the request waits at the server. 10 s: as for the
-/// answer to a handshake.
+/// The time limit for an answer, in addition to the time that the request waits at the server. 10
+/// s: the same as for the answer to a handshake.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// The longest answer in bytes. 16 MiB: many times the server's longest message.
@@ -28,12 +28,12 @@ pub(super) struct Http {
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
-/// Where `/connection` is, given the URL of the WebSocket next to it.
+/// The path of `/connection`, which is next to the WebSocket's.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) host: String,
     pub(super) path: String,
-    /// With its question mark. It is for what opens a connection.
+    /// The query with its question mark, for requests that begin a connection.
     pub(super) query: String,
 }
 
@@ -65,8 +65,8 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Whether the same request may succeed later: a proxy gave up, the server asks for patience, or
-    /// the request before is still being handled.
+    /// Whether the same request may succeed later: a proxy gave up, the server is busy, or the
+    /// previous request is still being handled.
     pub(super) fn is_temporary(&self) -> bool {
         let is_busy = || self.status == 409 && self.text().contains("\"busy\"");
         matches!(self.status, 408 | 425 | 429 | 500..) || is_busy()
@@ -101,7 +101,8 @@ impl Http {
         within(ANSWER_WITHIN, self.ask(method, &target, Bytes::new())).await
     }
 
-    /// Sends a request on a connection that has an id, which may wait so long at the server.
+    /// Sends a request on a connection that has an id. The request may wait at the server for
+    /// `wait`.
     pub(super) async fn request(
         &mut self,
         method: Method,
@@ -113,7 +114,7 @@ impl Http {
         let asked = async { whole(self.ask(method, &target, body).await?).await };
         let answer = within(ANSWER_WITHIN + wait, asked).await;
         if answer.is_err() {
-            // Its answer could still come.
+            // The connection cannot be reused, because the answer could still arrive.
             self.sender = None;
         }
         answer
@@ -145,7 +146,7 @@ impl Http {
         let stream = self.connect.stream().await.map_err(io::Error::other)?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(io::Error::other)?;
-        // It ends with the sender, or is lost, which the sender reports.
+        // The task ends with the sender, or when the connection is lost, which the sender reports.
         tokio::spawn(async { drop(connection.await) });
         Ok(sender)
     }

@@ -1,6 +1,6 @@
-//! A connection over HTTP requests, which `docs/transports.md` specifies. To the rest of the client it
-//! is one end of a WebSocket in memory; the task here transfers messages between its other end and the
-//! server.
+//! A connection over HTTP requests, which `docs/transports.md` specifies. To the rest of the
+//! client, it is one end of a WebSocket in memory; the task here transfers messages between the
+//! other end and the server.
 
 mod downlink;
 mod http;
@@ -25,12 +25,12 @@ use http::Http;
 
 use crate::transport::Transport;
 
-/// A request that fails is repeated this often, after 100 ms, 200 ms, 400 ms, … 6: three seconds, as
-/// long as a proxy takes to restart.
+/// How often a failed request is repeated, after 100 ms, 200 ms, 400 ms, … 6: the last attempt is
+/// made after three seconds, by which time a proxy has restarted.
 const ATTEMPTS: u32 = 6;
 
-/// The size of the messages in one request, in bytes; only a single message may be larger. 16 KiB: a
-/// server accepts 256 KiB by default.
+/// The maximum size of the messages in one request, in bytes, unless a single message is larger. 16
+/// KiB: a server accepts 256 KiB by default.
 const BATCH: usize = 16 * 1024;
 
 /// Opens connections over requests.
@@ -79,7 +79,7 @@ struct Begun {
     connection: String,
 }
 
-/// How a connection was closed by the server.
+/// The code and reason with which the server closed a connection.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 struct Closing {
     code: u16,
@@ -87,7 +87,7 @@ struct Closing {
     reason: String,
 }
 
-/// One connection: what it sends with.
+/// The sending side of a connection.
 struct Connection {
     id: String,
     up: Http,
@@ -105,18 +105,18 @@ impl Connection {
         };
         match ended {
             Ended::Closed(closing) => {
-                // The client takes what was sent before, and then the server's code.
+                // The client receives all earlier messages first, and then the server's close code.
                 let _however = far
                     .close(CloseCode::new(closing.code), &closing.reason)
                     .await;
             }
             Ended::Left => self.leave().await,
-            // Dropping its end tells the client that the connection is lost.
+            // Dropping the far end tells the client that the connection is lost.
             Ended::Lost => {}
         }
     }
 
-    /// Sends what the client sends.
+    /// Sends the client's messages to the server.
     async fn send(&mut self, far: &mut WebSocket) -> Ended {
         loop {
             let mut next = match far.recv().await {
@@ -131,7 +131,7 @@ impl Connection {
                 if batch.len() < BATCH {
                     next = tokio::select! {
                         biased;
-                        // An end is reported again by the next call.
+                        // If the client's end is closed, the next call reports that again.
                         more = far.recv() => more.ok().flatten(),
                         () = ready(()) => None,
                     };
@@ -144,7 +144,8 @@ impl Connection {
         }
     }
 
-    /// The same number is safe to send again: the server takes it once.
+    /// Sends one request, and repeats it with the same number if it fails: the server handles it
+    /// once.
     async fn post(&mut self, body: Bytes) -> io::Result<()> {
         let target = format!("/{}?n={}", self.id, self.number);
         for attempt in 0..ATTEMPTS {
@@ -166,7 +167,7 @@ impl Connection {
         let leaving = self
             .up
             .request(Method::DELETE, &target, Bytes::new(), Duration::ZERO);
-        // Without it, the server notices later.
+        // If this fails, the server notices later that the client is gone.
         let _however = leaving.await;
     }
 }
@@ -191,7 +192,7 @@ impl Ended {
     }
 }
 
-/// Passes on what the server sends.
+/// Passes the server's messages to the client.
 async fn receive(mut downlink: Downlink, id: String, sender: &Sender) -> Ended {
     loop {
         let Ok(received) = downlink.next(&id).await else {
@@ -199,7 +200,7 @@ async fn receive(mut downlink: Downlink, id: String, sender: &Sender) -> Ended {
         };
         for text in received.messages {
             if sender.send(text).await.is_err() {
-                // The client closes, which the other direction reports.
+                // The client closes the connection, which the other direction reports.
                 return pending().await;
             }
         }

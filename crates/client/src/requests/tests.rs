@@ -11,7 +11,7 @@ fn place(host: &str, path: &str, query: &str) -> Place {
 }
 
 #[test]
-fn connection_is_next_to_the_websocket() {
+fn the_path_of_connection_is_next_to_that_of_the_websocket() {
     for (url, expected) in [
         ("ws://a/ws", place("a", "/connection", "")),
         (

@@ -1,4 +1,4 @@
-//! What the server says: acknowledgements of the client's events, and events of its own.
+//! The content of what the server sends: acknowledgements, refusals and events.
 
 use bytes::Bytes;
 use offhook_engine::{
@@ -11,10 +11,10 @@ use crate::{
     jsonrpc::answer::{self, place},
 };
 
-/// What stands for the only attachment of a packet.
+/// The placeholder of a packet's only attachment.
 pub(super) const PLACEHOLDER: &str = r#"{"_placeholder":true,"num":0}"#;
 
-/// A JSON object, with the bytes for its placeholder.
+/// A JSON object, and the bytes that its placeholder stands for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Content {
     pub(super) json: String,
@@ -39,10 +39,10 @@ pub(super) fn acknowledgement(namespace: &str, ack: u64, content: Content) -> Pa
     }
 }
 
-/// An event, with the offset for connections that asked for recovery.
+/// An event, with an offset if the connection requested recovery.
 pub(super) fn event(namespace: &str, name: &str, content: Content, offset: Option<&str>) -> Packet {
     let json = match offset {
-        // An offset has no characters that JSON escapes.
+        // An offset contains no characters that JSON escapes.
         Some(offset) => format!("[\"{name}\",{},\"{offset}\"]", content.json),
         None => format!("[\"{name}\",{}]", content.json),
     };
@@ -58,7 +58,7 @@ pub(super) fn error(refusal: &Refusal) -> Content {
     Object::part().raw("error", refusal).into()
 }
 
-/// The code and the words of a refusal, and whether to try again.
+/// The code and the message of a refusal, and whether to try again.
 pub(super) fn refused(object: Object, refusal: &Refusal) -> Object {
     let object = object
         .text("code", refusal.code.name())
@@ -66,7 +66,7 @@ pub(super) fn refused(object: Object, refusal: &Refusal) -> Object {
     answer::refusal_fields(object, refusal)
 }
 
-/// A packet that does not let the client into a namespace.
+/// A packet that refuses to connect the client to a namespace.
 pub(super) fn connect_error(namespace: &str, refusal: &Refusal) -> Packet {
     let data = Object::part().text("code", refusal.code.name());
     let data = answer::refusal_fields(data, refusal).end();
@@ -101,7 +101,7 @@ pub(super) fn result(reply: &Reply) -> Result<Content, Refusal> {
     })
 }
 
-/// What the backend answers to an event of the application.
+/// The backend's answer to a custom event.
 pub(super) fn bare(reply: &Reply) -> Result<Content, Refusal> {
     let Reply::Called { data, format } = reply else {
         return result(reply);
@@ -126,7 +126,7 @@ pub(super) fn bare(reply: &Reply) -> Result<Content, Refusal> {
     })
 }
 
-/// Data alone.
+/// Data as the whole content.
 pub(super) fn data_of(data: &Bytes, format: Format) -> Content {
     match format {
         Format::Json if data.is_empty() => Object::part().raw("data", "null").into(),
@@ -138,8 +138,8 @@ pub(super) fn data_of(data: &Bytes, format: Format) -> Content {
     }
 }
 
-/// What a subscription begins with: the head of its stream and, if it was to go on from a position,
-/// whether it does so without a gap.
+/// The acknowledgement of `subscribe`: the newest position and, if a position was requested,
+/// whether the subscription continues from there without a gap.
 pub(super) fn subscribed(position: Position, goes_on: bool, gap: Option<GapReason>) -> Content {
     let mut object = answer::position(Object::part(), position);
     if goes_on {
@@ -159,8 +159,8 @@ pub(super) fn named(subscription: &SubscriptionName) -> Object {
     }
 }
 
-/// The event of a notice about a subscription, and the position of the subscription after it; none
-/// for other notices.
+/// The event for a notice about a subscription, and the subscription's position after it; none for
+/// other notices.
 pub(super) fn about_subscription(
     notice: &Notice,
 ) -> Option<(&SubscriptionName, &'static str, Content, Option<Position>)> {

@@ -1,4 +1,4 @@
-//! CONNECT: the client enters a namespace. The first one begins the session.
+//! CONNECT: a client connects to a namespace. The first CONNECT begins the session.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -20,19 +20,19 @@ use crate::{
     native::MAX_INFO,
 };
 
-/// Publications that a client has not acknowledged, over all its subscriptions with a window.
+/// The limit of unacknowledged publications, over all of a client's subscriptions with a window.
 const WINDOW: u16 = 1024;
 
-/// The session of a client that asked for recovery.
+/// The session of a client that requested recovery.
 #[derive(Debug)]
 pub(super) struct Recovery {
-    /// The namespace whose subscriptions come back.
+    /// The namespace whose subscriptions are restored.
     pub(super) namespace: Arc<str>,
     /// When the session began.
     pub(super) stamp: u64,
 }
 
-/// What a client says about itself.
+/// The `auth` of a CONNECT.
 #[derive(Debug, Default, Deserialize)]
 struct Auth<'a> {
     #[serde(borrow)]
@@ -67,7 +67,7 @@ impl SocketIo {
         Engine::Open(&json).write().into()
     }
 
-    /// The client enters a namespace.
+    /// Handles a CONNECT to a namespace.
     pub(super) fn enter(&mut self, packet: &Packet) {
         let namespace: Arc<str> = Arc::from(&*packet.namespace);
         let auth = match auth(&packet.json) {
@@ -80,17 +80,17 @@ impl SocketIo {
         let is_entering =
             |purpose: &Purpose| matches!(purpose, Purpose::Enter(of) if *of == namespace);
         if self.spaces.find(&namespace).is_some() || self.pending.values().any(is_entering) {
-            let refusal = bad("the namespace is connected already");
+            let refusal = bad("the namespace is already connected");
             return self.refuse_entry(namespace, refusal);
         }
         if self.spaces.are_full() {
             let refusal = bad(format!(
-                "the connection has {MAX_SPACES} namespaces, which is the limit"
+                "the connection already has {MAX_SPACES} namespaces, which is the limit"
             ));
             return self.refuse_entry(namespace, refusal);
         }
         match auth.token {
-            // It has to be one of the same user: a connection has one session.
+            // The token has to belong to the same user, since a connection has one session.
             Some(token) => {
                 let id = self.number(Purpose::Enter(namespace));
                 let token = token.into_owned();
@@ -140,7 +140,7 @@ impl SocketIo {
         }));
     }
 
-    /// The session has begun, or goes on.
+    /// The session has begun, or was resumed.
     pub(super) fn welcomed(&mut self, welcome: &Welcome<'_>, out: &mut Vec<Payload>) {
         self.phase = Phase::Open;
         self.session = welcome.session.to_string();
@@ -155,7 +155,7 @@ impl SocketIo {
                 .filter(|(note, brought)| note.stamp == brought.stamp);
             let stamp = match (&goes_on, &brought) {
                 (Some((note, _)), _) => note.stamp,
-                // The client takes the same id for the same session.
+                // A client recognises a resumed session by an unchanged id.
                 (None, Some(brought)) if brought.stamp >= welcome.unix_ms => {
                     brought.stamp.wrapping_add(1)
                 }
@@ -173,7 +173,8 @@ impl SocketIo {
         self.entered(namespace, id.as_deref(), out);
     }
 
-    /// Subscribes again to what an earlier connection was subscribed to, from where the client is.
+    /// Restores the subscriptions of an earlier connection, from the positions that the client
+    /// sent.
     fn restore(&mut self, namespace: &Arc<str>, note: &Note, brought: &Brought) {
         let brought_numbers = brought.positions.keys().copied();
         let latest = brought_numbers.chain([note.latest]).max();
@@ -184,7 +185,7 @@ impl SocketIo {
             };
             let number = kept.number;
             subscription.position = brought.positions.get(&number).copied();
-            // The engine goes on with those that are acknowledged.
+            // The engine restores acknowledged subscriptions itself.
             let wish = subscription
                 .window
                 .is_none()
@@ -198,7 +199,7 @@ impl SocketIo {
         }
     }
 
-    /// The client is in a namespace from now on.
+    /// Confirms that the client is connected to a namespace.
     pub(super) fn entered(
         &mut self,
         namespace: Arc<str>,
@@ -214,8 +215,8 @@ impl SocketIo {
         self.spaces.enter(namespace);
     }
 
-    /// The client is not let into a namespace. The stock client does not try again then: if that can
-    /// help, the connection is closed instead, and it does.
+    /// Refuses to connect the client to a namespace. The stock client does not retry after that. If
+    /// a retry may succeed, the connection is closed instead, after which the stock client retries.
     pub(super) fn not_entered(
         &mut self,
         namespace: &str,
@@ -233,7 +234,7 @@ impl SocketIo {
     }
 }
 
-/// RFC 6455 §11.7, and registered since.
+/// "Try again later", registered by RFC 6455 §11.7.
 const TRY_AGAIN_LATER: u16 = 1013;
 
 fn auth(json: &str) -> Result<Auth<'_>, Refusal> {
@@ -245,7 +246,7 @@ fn auth(json: &str) -> Result<Auth<'_>, Refusal> {
     let info = auth.info.map_or("", RawValue::get);
     if info.len() > MAX_INFO || !is_shallow(info) {
         return Err(bad(format!(
-            "auth: info: more than {MAX_INFO} bytes, or nested deeper than {MAX_NESTING}"
+            "auth: info: longer than {MAX_INFO} bytes, or nested deeper than {MAX_NESTING} levels"
         )));
     }
     Ok(auth)

@@ -28,8 +28,8 @@ use crate::{
     native,
 };
 
-/// Socket.IO over one connection. Its memory is limited by the numbers of unanswered commands, of
-/// subscriptions and of unacknowledged publications that a client may have.
+/// Socket.IO over one connection. Its memory is limited by how many unanswered commands,
+/// subscriptions and unacknowledged publications a client may have.
 ///
 /// ```text
 ///      CONNECT          welcome           the last DISCONNECT, an error
@@ -42,10 +42,10 @@ pub struct SocketIo {
     pub(super) settings: Settings,
     pub(super) decoder: Decoder,
     pub(super) phase: Phase,
-    /// The session's id, which members see.
+    /// The session's id, which other members see.
     pub(super) session: String,
     pub(super) spaces: Spaces,
-    /// Commands that are not answered.
+    /// Commands that are not answered yet.
     pub(super) pending: HashMap<CommandId, Purpose>,
     next_command: u64,
     /// Subscriptions whose acknowledgement waits until they are live.
@@ -53,17 +53,17 @@ pub struct SocketIo {
     /// Publications that the client has not acknowledged, by the numbers of their events.
     pub(super) unacknowledged: BTreeMap<u64, (u32, Position)>,
     next_ack: u64,
-    /// The client asked for recovery with its CONNECT.
+    /// Whether the client requested recovery in its CONNECT.
     pub(super) wants_recovery: bool,
-    /// It wants publications with a tag `event` as events of that name.
+    /// Whether the client receives publications with a tag `event` as events of that name.
     pub(super) wants_names: bool,
-    /// What it brought with that.
+    /// The id and offset of an earlier connection that the client sent.
     pub(super) brought: Option<Brought>,
     pub(super) recovery: Option<Recovery>,
     pub(super) notes: Notes,
-    /// When something came last.
+    /// When the client last sent something.
     seen: Option<Instant>,
-    heart: Heart,
+    heartbeat: Heartbeat,
     pub(super) queue: VecDeque<Intent>,
 }
 
@@ -75,54 +75,55 @@ pub(super) enum Phase {
     Ended,
 }
 
-/// The pings of the server.
+/// The server's pings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heart {
-    /// The client is not connected.
-    Still,
-    /// The next ping is due then.
-    Rests(Instant),
-    /// The client has until then to answer.
-    Waits(Instant),
+enum Heartbeat {
+    /// No pings are sent before the client has connected.
+    Off,
+    /// When the next ping is due.
+    PingDue(Instant),
+    /// When the answer to the last ping is due.
+    PongDue(Instant),
 }
 
-/// An event that is to be acknowledged, if the client wants that.
+/// An event of the client, which is acknowledged if the client requested that.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) namespace: Arc<str>,
     pub(super) ack: Option<u64>,
     pub(super) event: Box<str>,
-    /// It is an event of the application: its acknowledgement is what the backend answers, alone.
+    /// Whether this is a custom event, whose acknowledgement contains only the backend's answer.
     pub(super) is_free: bool,
 }
 
-/// What a command is for.
+/// The purpose of a command, which determines what happens with its reply.
 #[derive(Debug)]
 pub(super) enum Purpose {
-    /// Its reply is the acknowledgement.
+    /// The reply is sent as the acknowledgement.
     Call(Call),
     Subscribe {
         call: Call,
         key: SubscriptionKey,
-        /// It is to go on from a position.
+        /// Whether the client requested a position.
         goes_on: bool,
     },
     Unsubscribe {
         call: Call,
         key: SubscriptionKey,
     },
-    /// A subscription of an earlier connection.
+    /// Restores a subscription of an earlier connection.
     Restore(u32),
-    /// The note is kept; then these are acknowledged.
+    /// Stores the session's note; then these subscriptions are acknowledged.
     Remember(Vec<Deferred>),
-    /// The client enters this namespace.
+    /// Connects the client to this namespace.
     Enter(Arc<str>),
-    /// What must not be refused: the client would get what it does not expect.
+    /// Ends a subscription. If this is refused, the connection ends, because the client would
+    /// otherwise receive events that it does not expect.
     Leave,
 }
 
 impl SocketIo {
-    /// A connection of a client that has said nothing yet.
+    /// A connection whose client has sent nothing yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
@@ -142,12 +143,12 @@ impl SocketIo {
             recovery: None,
             notes: Notes::default(),
             seen: None,
-            heart: Heart::Still,
+            heartbeat: Heartbeat::Off,
             queue: VecDeque::new(),
         }
     }
 
-    /// The number of a command that serves this purpose.
+    /// Assigns a number to a command with this purpose.
     pub(super) fn number(&mut self, purpose: Purpose) -> CommandId {
         self.next_command = self.next_command.wrapping_add(1).max(1);
         let id = CommandId(self.next_command);
@@ -155,7 +156,7 @@ impl SocketIo {
         id
     }
 
-    /// Queues a command whose answer does not matter.
+    /// Queues a command whose reply does not matter.
     pub(super) fn tell(&mut self, command: Command) {
         let id = CommandId(0);
         self.queue.push_back(Intent::Command { id, command });
@@ -166,7 +167,7 @@ impl SocketIo {
         self.queue.extend(messages.into_iter().map(Intent::Say));
     }
 
-    /// Refuses an event that has no command. It counts as one.
+    /// Refuses an event without passing it to the engine. It still counts as a command.
     pub(super) fn refuse(&mut self, call: Call, refusal: Refusal) {
         let id = Some(self.number(Purpose::Call(call)));
         self.queue.push_back(Intent::Refuse { id, refusal });
@@ -177,7 +178,7 @@ impl SocketIo {
             return;
         }
         self.phase = Phase::Ended;
-        self.heart = Heart::Still;
+        self.heartbeat = Heartbeat::Off;
         self.decoder.clear();
         self.queue.push_back(Intent::Close { code, reason });
     }
@@ -201,11 +202,11 @@ impl Dialect for SocketIo {
             return;
         }
         self.seen = Some(now);
-        // Whatever comes shows that the client is there.
-        if let Heart::Waits(_) = self.heart
+        // Any packet shows that the client is alive.
+        if let Heartbeat::PongDue(_) = self.heartbeat
             && let Some(next) = self.later(self.settings.ping_interval)
         {
-            self.heart = Heart::Rests(next);
+            self.heartbeat = Heartbeat::PingDue(next);
         }
         if let Err(Invalid(reason)) = self.take_message(incoming) {
             self.end(1002, reason);
@@ -218,24 +219,24 @@ impl Dialect for SocketIo {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        match self.heart {
-            Heart::Still => None,
-            Heart::Rests(at) | Heart::Waits(at) => Some(at),
+        match self.heartbeat {
+            Heartbeat::Off => None,
+            Heartbeat::PingDue(at) | Heartbeat::PongDue(at) => Some(at),
         }
     }
 
     fn handle_timeout(&mut self, now: Instant, intents: &mut Vec<Intent>) {
-        match self.heart {
-            Heart::Rests(at) if at <= now => {
+        match self.heartbeat {
+            Heartbeat::PingDue(at) if at <= now => {
                 intents.push(Intent::Say(Engine::Ping("").write().into()));
                 let until = now.checked_add(self.settings.ping_timeout);
-                self.heart = until.map_or(Heart::Still, Heart::Waits);
+                self.heartbeat = until.map_or(Heartbeat::Off, Heartbeat::PongDue);
             }
-            Heart::Waits(at) if at <= now => {
+            Heartbeat::PongDue(at) if at <= now => {
                 self.end(1008, "no pong came in time");
                 intents.extend(self.queue.drain(..));
             }
-            Heart::Still | Heart::Rests(_) | Heart::Waits(_) => {}
+            Heartbeat::Off | Heartbeat::PingDue(_) | Heartbeat::PongDue(_) => {}
         }
     }
 
@@ -245,7 +246,7 @@ impl Dialect for SocketIo {
     }
 
     fn leaves_with_its_transport(&self) -> bool {
-        // A client that asked for recovery leaves with a DISCONNECT only.
+        // A client that requested recovery leaves only with a DISCONNECT.
         self.recovery.is_none()
     }
 
@@ -300,7 +301,7 @@ impl Dialect for SocketIo {
 
     fn welcome(&mut self, welcome: &Welcome<'_>, out: &mut Vec<Payload>) {
         if let Some(next) = self.later(self.settings.ping_interval) {
-            self.heart = Heart::Rests(next);
+            self.heartbeat = Heartbeat::PingDue(next);
         }
         self.welcomed(welcome, out);
     }
@@ -350,7 +351,7 @@ impl Dialect for SocketIo {
                     self.event(&namespace, "told", answer::data_of(data, *format), out);
                 }
             }
-            // The stock client reconnects by itself, at a time of its own choice.
+            // The stock client reconnects by itself, at a time that it chooses.
             Notice::Reconnect { .. } | Notice::Restored => {}
             Notice::Close { reason } => self.dismiss(*reason, out),
         }

@@ -1,5 +1,5 @@
-//! The client's events: what they ask for. Their fields mean what the parameters of JSON-RPC's methods
-//! mean.
+//! Decodes the client's events. Their fields have the same meaning as the parameters of the methods
+//! of JSON-RPC.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -21,7 +21,7 @@ use crate::{
 const EVENTS: &str = "subscribe, unsubscribe, publish, history, state, presence, ack, receipts, \
                       call and refresh";
 
-/// Names that are the dialect's own, in either direction, or the stock clients'.
+/// Names that are used by the dialect, in either direction, or reserved by the stock clients.
 const TAKEN: &[&str] = &[
     "subscribe",
     "unsubscribe",
@@ -52,10 +52,10 @@ const TAKEN: &[&str] = &[
     "removeListener",
 ];
 
-/// Bytes of the name of an event of the application: as of a method of the backend.
+/// The maximum length of a custom event's name in bytes, the same as for a method of the backend.
 const MAX_NAME: usize = 200;
 
-/// Whether a name is free for events of the application.
+/// Whether a name can be used for custom events.
 pub(super) fn is_free(name: &str) -> bool {
     !name.is_empty() && name.len() <= MAX_NAME && !TAKEN.contains(&name)
 }
@@ -67,13 +67,13 @@ pub(super) enum Ask {
     Do(Command),
     /// A subscription without a number yet, and the token for it, if there is one.
     Subscribe(Subscribe, Option<String>),
-    /// The end of the namespace's subscription to this.
+    /// Ends the namespace's subscription to a channel or filter.
     Unsubscribe(Target),
     /// A newer token of the session's user.
     Refresh(String),
 }
 
-/// The name of an event, shortened to what an answer repeats of it.
+/// The name of an event, shortened for answers that repeat it.
 pub(super) fn name(packet: &Packet) -> Box<str> {
     let first = |args: Vec<&RawValue>| args.first().map(|name| text_of(name).into_owned());
     let args = serde_json::from_str(&packet.json).ok();
@@ -81,7 +81,7 @@ pub(super) fn name(packet: &Packet) -> Box<str> {
     name.chars().take(40).collect()
 }
 
-/// Reads an event. One with a free name is a call of the backend, if those are passed on.
+/// Decodes an event. With `calls_backend`, an event with an unknown name is a call of the backend.
 pub(super) fn read(packet: &Packet, calls_backend: bool) -> Result<Ask, Refusal> {
     let args: Vec<&RawValue> = serde_json::from_str(&packet.json)
         .map_err(|error| bad(format!("the event is not an array: {error}")))?;
@@ -115,7 +115,7 @@ pub(super) fn read(packet: &Packet, calls_backend: bool) -> Result<Ask, Refusal>
     with_attachments(ask, &packet.attachments)
 }
 
-/// A call of the backend: its data is the argument, or an array of the arguments unless there is one.
+/// A call of the backend. Its data is the argument, or an array if there is not exactly one.
 fn called(name: &str, args: &[&RawValue]) -> Result<Ask, Refusal> {
     let data = match args {
         [argument] => argument.get().to_owned(),
@@ -125,7 +125,9 @@ fn called(name: &str, args: &[&RawValue]) -> Result<Ask, Refusal> {
         }
     };
     if !is_shallow(&data) {
-        return Err(bad(format!("the arguments nest deeper than {MAX_NESTING}")));
+        return Err(bad(format!(
+            "the arguments are nested deeper than {MAX_NESTING} levels"
+        )));
     }
     Ok(Ask::Do(Command::Call {
         method: name.into(),
@@ -150,7 +152,7 @@ fn command(name: Cow<'_, str>, params: Params<'_>) -> Result<Ask, Refusal> {
         methods::Ask::Do(command) => Ok(Ask::Do(command)),
         methods::Ask::Subscribe(wish, token) => Ok(Ask::Subscribe(
             match window {
-                Some(0) => return Err(bad("window: 0; it is at least 1")),
+                Some(0) => return Err(bad("window: 0; it must be at least 1")),
                 Some(window) => wish.acknowledged(window),
                 None => wish,
             },
@@ -163,7 +165,7 @@ fn command(name: Cow<'_, str>, params: Params<'_>) -> Result<Ask, Refusal> {
     }
 }
 
-/// An object with the fields, or the channel alone.
+/// An object with the fields, or a string with the name of the channel.
 fn params(argument: Option<&RawValue>) -> Result<Params<'_>, Refusal> {
     let Some(argument) = argument else {
         return Ok(Params::None);
@@ -190,7 +192,7 @@ fn target(params: &Params<'_>) -> Result<Target, Refusal> {
     ChannelName::new(&channel).map(Target::from)
 }
 
-/// An attachment is the data of a publication or a call, as a whole.
+/// Puts an attachment in as the whole data of a publication or a call.
 fn with_attachments(ask: Ask, attachments: &[Bytes]) -> Result<Ask, Refusal> {
     let [bytes] = attachments else {
         return match attachments.is_empty() {
@@ -230,7 +232,7 @@ fn with_attachments(ask: Ask, attachments: &[Bytes]) -> Result<Ask, Refusal> {
 }
 
 fn misplaced() -> Refusal {
-    bad("bytes are the data of `publish` or `call` as a whole, not a part of it")
+    bad("an attachment must be the whole `data` of `publish` or `call`, not a part of it")
 }
 
 fn is_placeholder(data: &[u8]) -> bool {
@@ -245,7 +247,7 @@ fn is_placeholder(data: &[u8]) -> bool {
     found.is_ok_and(|found| found.is_one && found.num == 0)
 }
 
-/// A text, or what else there is as it is written.
+/// A string's text, or the JSON text of any other value.
 fn text_of(raw: &RawValue) -> Cow<'_, str> {
     serde_json::from_str(raw.get()).unwrap_or(Cow::Borrowed(raw.get()))
 }

@@ -7,7 +7,7 @@
 //! | a binary attachment | data of the format binary |
 //! | an acknowledgement of the client | `done` of an acknowledged subscription |
 //! | a namespace | a set of subscriptions of the one session (`spaces`) |
-//! | connection state recovery | a session that the client names, with a note of the dialect (`recovery`) |
+//! | connection state recovery | a session that the client names, with a note that the dialect stores (`recovery`) |
 
 mod answer;
 mod connecting;
@@ -25,7 +25,7 @@ use std::time::Duration;
 
 pub use dialect::SocketIo;
 
-/// What a connection is told about the server, and what it may keep.
+/// The settings of all connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The time between two pings of the server.
@@ -34,9 +34,9 @@ pub struct Settings {
     pub ping_timeout: Duration,
     /// The largest message that the server accepts, attachments included.
     pub max_payload: usize,
-    /// How long the session of a client that asked for recovery outlives its connection.
+    /// How long the session of a client that requested recovery outlives its connection.
     pub recovery: Duration,
-    /// Whether events that the dialect does not know are calls of the backend.
+    /// Whether unknown events are passed on to the backend as calls.
     pub calls_backend: bool,
     /// Whether the connection can be upgraded to a WebSocket.
     pub can_upgrade: bool,

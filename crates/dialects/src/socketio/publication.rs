@@ -1,5 +1,5 @@
-//! Publications, joins and leaves as events: one for all recipients of the main namespace, or with
-//! what only one recipient has.
+//! Encodes publications, joins and leaves as events. Plain subscriptions in the main namespace
+//! share one message; others get a message of their own.
 
 use std::{borrow::Cow, fmt::Write};
 
@@ -16,21 +16,21 @@ use crate::{
     jsonrpc::answer,
 };
 
-/// The tag with the name of the event as which a publication arrives, where the client wants that.
+/// The tag that names the event as which a publication is delivered, if the client requested that.
 const EVENT_TAG: &str = "event";
 
-/// How a connection gets publications.
+/// The form in which a connection receives publications.
 #[derive(Debug)]
 pub(super) struct Form {
     name: &'static str,
-    /// A publication with a tag `event` is an event of that name.
+    /// Whether a publication with a tag `event` is delivered as an event of that name.
     has_names: bool,
-    /// Every event has the connection's own offset. Without it, whoever is subscribed in the main
-    /// namespace gets the same bytes.
+    /// Whether every event contains the connection's own offset. Without offsets, all plain
+    /// subscriptions in the main namespace receive the same bytes.
     has_offsets: bool,
 }
 
-/// The form for what a client asked for with its CONNECT.
+/// The form that a client requested in its CONNECT.
 pub(super) fn form(has_names: bool, has_offsets: bool) -> &'static Form {
     const fn of(name: &'static str, has_names: bool, has_offsets: bool) -> Form {
         Form {
@@ -89,13 +89,13 @@ impl Encoding for Form {
     }
 }
 
-/// The event as which a publication arrives at clients that want that.
+/// The name in a publication's tag `event`, if it is allowed.
 fn event_of(publication: &Publication) -> Option<&str> {
     let name = publication.tags.get(EVENT_TAG)?;
     is_free(name).then_some(name)
 }
 
-/// The data as an argument.
+/// The data as an argument of an event.
 fn data(publication: &Publication) -> Cow<'_, str> {
     match publication.format {
         Format::Json => String::from_utf8_lossy(&publication.data),
@@ -104,7 +104,7 @@ fn data(publication: &Publication) -> Cow<'_, str> {
     }
 }
 
-/// What only one recipient has in an event.
+/// The parts of an event that differ between recipients.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Own<'a> {
     pub(super) namespace: &'a str,
@@ -115,7 +115,7 @@ pub(super) struct Own<'a> {
     pub(super) state: bool,
     pub(super) redelivered: u16,
     pub(super) offset: Option<&'a str>,
-    /// The client wants publications with a tag `event` as events of that name.
+    /// Whether the client receives publications with a tag `event` as events of that name.
     pub(super) has_names: bool,
 }
 
@@ -140,10 +140,10 @@ pub(super) fn own(shared: &Shared, own: &Own<'_>) -> Vec<Payload> {
     }
     let named = shared.publication.as_deref().and_then(event_of);
     if own.has_names && named.is_some() {
-        // Nothing but its data.
+        // Only the data.
         write(format_args!("[{array}"));
     } else {
-        // Up to the first `{` there is nothing of the publication.
+        // No part of the publication precedes the first `{`.
         let (name, fields) = array.split_once('{').unwrap_or_default();
         write(format_args!("[{name}{{"));
         if let Some(at) = own.at {

@@ -1,4 +1,4 @@
-//! What the client sends: packets, and events among them.
+//! Handles the client's packets, including its events.
 
 use offhook_engine::{Command, ErrorCode, Refusal};
 
@@ -36,7 +36,7 @@ impl SocketIo {
             }
             Engine::Ping(_) => Err(Invalid("in Engine.IO v4 only the server pings")),
             Engine::Upgrade => Err(Invalid("there is no other transport to upgrade from")),
-            Engine::Open(_) => Err(Invalid("only the server opens")),
+            Engine::Open(_) => Err(Invalid("only the server sends an open packet")),
         }
     }
 
@@ -47,7 +47,7 @@ impl SocketIo {
             (Phase::Open, Kind::Ack) => self.acknowledged(packet),
             (Phase::Open, Kind::Disconnect) => self.leave(&packet.namespace),
             (Phase::Open, Kind::ConnectError) => {
-                return Err(Invalid("only the server refuses a namespace"));
+                return Err(Invalid("only the server sends CONNECT_ERROR"));
             }
             (Phase::New | Phase::Asked, _) => return Err(Invalid("connect to a namespace first")),
             (Phase::Ended, _) => {}
@@ -83,7 +83,7 @@ impl SocketIo {
         }
     }
 
-    /// The client leaves a namespace.
+    /// Handles a DISCONNECT from a namespace.
     fn leave(&mut self, namespace: &str) {
         if self.spaces.find(namespace).is_none() {
             return;
@@ -91,7 +91,7 @@ impl SocketIo {
         let left = self.spaces.leave(namespace);
         let recovers = |recovery: &Recovery| *recovery.namespace == *namespace;
         if self.recovery.as_ref().is_some_and(recovers) {
-            // A client that leaves does not come back to this.
+            // A client that disconnects does not resume this session.
             self.queue.push_back(Intent::Keep(None));
         }
         if self.spaces.is_empty() {

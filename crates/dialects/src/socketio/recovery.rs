@@ -1,9 +1,11 @@
-//! Connection state recovery: what the client brings back, and what the session's note keeps.
+//! Connection state recovery: the id and offset that a client sends back, and the note that the
+//! server stores.
 //!
-//! The client gets a private id with each connection, and an offset as the last argument of every
-//! event. After a cut it sends both. The id names the session and the moment at which it began; the
-//! offset has the position of every subscription that got anything. So one offset is enough, whatever
-//! the number of channels, and the server keeps nothing for each event.
+//! The client receives a private id with each connection, and an offset as the last argument of
+//! every event. After a lost connection, it sends both back. The id contains the session's name and
+//! the time at which the session began. The offset contains the position of every subscription to
+//! which anything was delivered. One offset is therefore enough for any number of channels, and the
+//! server stores nothing per event.
 //!
 //! ```text
 //! id      0123456789abcdef0123456789abcdef.m5x2k1
@@ -12,19 +14,19 @@
 //!         when it began~epoch:subscription.offset,subscription.offset;epoch:…
 //! ```
 //!
-//! All numbers are in base 36. The note of the session has its subscriptions, and where each began.
+//! All numbers are in base 36. The session's note lists its subscriptions and where each began.
 
 use std::{collections::BTreeMap, fmt::Write};
 
 use offhook_engine::{ChannelName, Epoch, Filter, Position, Since, Target};
 use serde::{Deserialize, Serialize};
 
-/// The longest offset that is read. 16 KiB: of some hundred subscriptions.
+/// The longest offset that is accepted. 16 KiB: the positions of some hundred subscriptions.
 const MAX_OFFSET: usize = 16 * 1024;
 /// The length of a session's name that the server chose.
 const NAME: usize = 32;
 
-/// What a client brings back.
+/// What a client sends to recover a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Brought {
     /// The session's name.
@@ -36,8 +38,8 @@ pub(super) struct Brought {
 }
 
 impl Brought {
-    /// Reads an id and an offset. An offset of another session counts as none: the stock client keeps
-    /// its last offset when it gets a new id.
+    /// Decodes an id and an offset. An offset of another session is ignored, because the stock
+    /// client keeps its last offset when it receives a new id.
     pub(super) fn read(id: &str, offset: &str) -> Option<Self> {
         let (name, stamp) = id.split_once('.')?;
         let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
@@ -124,7 +126,7 @@ impl std::fmt::Display for Base36 {
     }
 }
 
-/// A session as its note keeps it.
+/// The content of a session's note.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Note {
     /// When the session began.
@@ -134,7 +136,7 @@ pub(super) struct Note {
     pub(super) subscriptions: Vec<Kept>,
 }
 
-/// A subscription of a note.
+/// A subscription in a note.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Kept {
     pub(super) number: u32,
@@ -142,16 +144,16 @@ pub(super) struct Kept {
     pub(super) channel: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) filter: Option<String>,
-    /// Where it begins, unless the client is further.
+    /// Where it begins, unless the client sends a later position.
     pub(super) since: String,
     pub(super) presence: bool,
     pub(super) echo: bool,
-    /// The engine delivers again what is not acknowledged.
+    /// The window of an acknowledged subscription. The engine redelivers what is not acknowledged.
     pub(super) window: Option<u16>,
 }
 
 impl Kept {
-    /// A subscription that begins there.
+    /// A subscription that begins at `since`.
     pub(super) fn new(number: u32, target: &Target, since: Since) -> Self {
         let (channel, filter) = match target {
             Target::Channel(channel) => (Some(channel.as_str().to_owned()), None),
@@ -168,7 +170,7 @@ impl Kept {
         }
     }
 
-    /// What it subscribes to.
+    /// The channel or filter.
     pub(super) fn target(&self) -> Option<Target> {
         match (&self.channel, &self.filter) {
             (Some(channel), _) => ChannelName::new(channel).ok().map(Target::from),
@@ -204,11 +206,11 @@ fn since_text(since: Since) -> String {
 impl Note {
     /// The note as bytes.
     pub(super) fn write(&self) -> Vec<u8> {
-        // Nothing in it can't be written.
+        // Everything in a note can be serialized.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Reads a note; none if these are the bytes of something else.
+    /// Decodes a note; none if the bytes are not a note.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
     }

@@ -14,11 +14,12 @@ use super::{packet::MAIN, recovery::Kept};
 /// The maximum number of namespaces of one connection. 16: a page has a few.
 pub(super) const MAX_SPACES: usize = 16;
 
-/// The namespaces that the client has entered, and its subscriptions.
+/// The namespaces that the client is connected to, and its subscriptions.
 #[derive(Debug, Default)]
 pub(super) struct Spaces {
     entered: BTreeSet<Arc<str>>,
-    /// The subscriptions of each namespace, with their numbers: none for one that gets what all get.
+    /// The subscriptions of each namespace with their numbers. A plain subscription, whose messages
+    /// are the same for all recipients, has no number.
     by_target: HashMap<(Arc<str>, Target), Option<u32>>,
     by_number: BTreeMap<u32, Subscription>,
     /// The number of the latest subscription.
@@ -32,11 +33,11 @@ pub(super) struct Subscription {
     pub(super) target: Target,
     /// Where it began.
     pub(super) since: Since,
-    /// What was delivered to it since, if anything.
+    /// The position of the last delivery, if there was one.
     pub(super) position: Option<Position>,
     pub(super) presence: bool,
     pub(super) echo: bool,
-    /// The window of an acknowledged flow.
+    /// The window of an acknowledged subscription.
     pub(super) window: Option<u16>,
 }
 
@@ -56,7 +57,7 @@ impl Subscription {
         }
     }
 
-    /// What is asked of the engine for it again, from where the client is.
+    /// The request that restores this subscription, from the position that the client has reached.
     pub(super) fn again(&self, number: u32) -> Subscribe {
         let since = self.position.map_or(self.since, Since::Position);
         let wish = Subscribe::new(self.target.clone(), since).numbered(number);
@@ -76,7 +77,7 @@ impl Subscription {
         }
     }
 
-    /// The subscription of a note.
+    /// Restores a subscription from a note.
     pub(super) fn from_kept(namespace: &Arc<str>, kept: &Kept) -> Option<Self> {
         Some(Self {
             namespace: Arc::clone(namespace),
@@ -91,12 +92,12 @@ impl Subscription {
 }
 
 impl Spaces {
-    /// The namespace, if the client has entered it.
+    /// The namespace, if the client is connected to it.
     pub(super) fn find(&self, namespace: &str) -> Option<Arc<str>> {
         self.entered.get(namespace).cloned()
     }
 
-    /// Every namespace that the client has entered.
+    /// Every namespace that the client is connected to.
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<str>> {
         self.entered.iter()
     }
@@ -109,7 +110,8 @@ impl Spaces {
         self.entered.len() >= MAX_SPACES
     }
 
-    /// The namespace for what concerns no subscription: the main one, if the client is there.
+    /// The namespace for events that concern no subscription: the main one, if the client is
+    /// connected to it.
     pub(super) fn any(&self) -> Option<Arc<str>> {
         self.find(MAIN).or_else(|| self.entered.first().cloned())
     }
@@ -118,7 +120,7 @@ impl Spaces {
         self.entered.insert(namespace);
     }
 
-    /// The client leaves a namespace. Returns the subscriptions that it had there.
+    /// Removes a namespace, and returns its subscriptions.
     pub(super) fn leave(&mut self, namespace: &str) -> Vec<SubscriptionKey> {
         self.entered.remove(namespace);
         let theirs = self.by_target.iter();
@@ -131,20 +133,20 @@ impl Spaces {
         keys
     }
 
-    /// Whether the namespace has a subscription to this.
+    /// Whether the namespace has a subscription to `target`.
     pub(super) fn has(&self, namespace: &Arc<str>, target: &Target) -> bool {
         let key = (Arc::clone(namespace), target.clone());
         self.by_target.contains_key(&key)
     }
 
-    /// The subscription of a namespace to this.
+    /// The namespace's subscription to `target`.
     pub(super) fn key_of(&self, namespace: &Arc<str>, target: &Target) -> Option<SubscriptionKey> {
         let of = (Arc::clone(namespace), target.clone());
         let number = self.by_target.get(&of)?;
         Some(key(target, *number))
     }
 
-    /// Adds a subscription that gets what all get.
+    /// Adds a plain subscription, whose messages are the same for all recipients.
     pub(super) fn add_plain(&mut self, namespace: &Arc<str>, target: &Target) {
         let key = (Arc::clone(namespace), target.clone());
         self.by_target.entry(key).or_default();
@@ -152,7 +154,7 @@ impl Spaces {
 
     /// Adds a subscription, and returns its number.
     pub(super) fn add(&mut self, subscription: Subscription) -> u32 {
-        // The last number is not available in the engine.
+        // The engine reserves the last number.
         let number = self
             .latest
             .saturating_add(1)
@@ -172,8 +174,8 @@ impl Spaces {
         self.by_number.insert(number, subscription);
     }
 
-    /// Uses this number and those before it for no new subscription: the client may have a position of
-    /// such a one.
+    /// Excludes this number and lower ones from new subscriptions, because the client may send a
+    /// position for them.
     pub(super) fn skip(&mut self, number: u32) {
         self.latest = self.latest.max(number);
     }
@@ -210,7 +212,7 @@ impl Spaces {
             .map(|(number, s)| (*number, s))
     }
 
-    /// The namespace of a subscription, and the mark of how far it is.
+    /// Records a subscription's position, and returns its namespace.
     pub(super) fn advance(
         &mut self,
         subscription: &SubscriptionName,

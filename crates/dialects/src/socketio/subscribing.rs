@@ -1,5 +1,5 @@
-//! Subscriptions: their acknowledgements, the note of a session that can be recovered, and what the
-//! client acknowledges.
+//! Subscriptions: their acknowledgements, the note of a recoverable session, and the client's
+//! acknowledgements of publications.
 
 use std::sync::Arc;
 
@@ -18,36 +18,37 @@ use super::{
 };
 use crate::dialect::{Intent, Payload};
 
-/// An acknowledgement of `subscribe` that waits for the subscription to be live, or for its first gap.
+/// An acknowledgement of `subscribe` that is sent once the subscription is live or has its first
+/// gap.
 #[derive(Debug)]
 pub(super) struct Waiting {
     call: Call,
     position: Position,
-    /// It was to go on from a position.
+    /// Whether the client requested a position.
     goes_on: bool,
 }
 
-/// An acknowledgement that waits until the note of the session is kept.
+/// An acknowledgement that is sent once the session's note is stored.
 #[derive(Debug)]
 pub(super) struct Deferred {
     call: Call,
     content: Content,
-    /// The subscription that ends if the note can't be kept.
+    /// The subscription that ends if the note cannot be stored.
     subscription: Option<SubscriptionKey>,
 }
 
-/// The note of the session, which tells of its subscriptions.
+/// The state of the session's note, which lists its subscriptions.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    /// It has changed since it was given to the engine.
+    /// Whether it has changed since it was last passed to the engine.
     has_changed: bool,
-    /// The engine has not said yet that it is kept.
+    /// Whether the engine is storing it.
     is_running: bool,
     held: Vec<Deferred>,
 }
 
 impl SocketIo {
-    /// Whether a namespace's subscriptions come back.
+    /// Whether a namespace's subscriptions are restored after a lost connection.
     fn is_recoverable(&self, namespace: &str) -> bool {
         let recovery = self.recovery.as_ref();
         recovery.is_some_and(|recovery| *recovery.namespace == *namespace)
@@ -57,7 +58,7 @@ impl SocketIo {
         let namespace = Arc::clone(&call.namespace);
         if self.spaces.has(&namespace, &wish.target) {
             let detail = format!(
-                "{}: this namespace is subscribed to it already",
+                "{}: this namespace is already subscribed to it",
                 wish.target
             );
             let refusal = Refusal::new(ErrorCode::AlreadySubscribed, detail);
@@ -65,7 +66,7 @@ impl SocketIo {
         }
         let goes_on = matches!(wish.since, Since::Position(_));
         let subscription = Subscription::new(&namespace, &wish);
-        // Only what differs from what all get needs a number.
+        // Only a subscription whose messages differ from those of other recipients needs a number.
         let is_plain = *namespace == *MAIN
             && self.recovery.is_none()
             && subscription.window.is_none()
@@ -86,7 +87,7 @@ impl SocketIo {
         });
     }
 
-    /// The engine has answered a `subscribe`.
+    /// Handles the engine's reply to a `subscribe`.
     pub(super) fn subscribed(
         &mut self,
         call: Call,
@@ -127,7 +128,7 @@ impl SocketIo {
         self.hold(waiting.call, content, Some(key), out);
     }
 
-    /// Answers once the note is kept, if the session has one.
+    /// Acknowledges once the note is stored, or at once if the session has no note.
     fn hold(
         &mut self,
         call: Call,
@@ -146,7 +147,7 @@ impl SocketIo {
         self.keep_note();
     }
 
-    /// Has the engine keep the note as it is now.
+    /// Lets the engine store the current note.
     fn keep_note(&mut self) {
         let Some(recovery) = &self.recovery else {
             return;
@@ -169,7 +170,7 @@ impl SocketIo {
         self.queue.push_back(Intent::Command { id, command });
     }
 
-    /// The note is kept, or can't be.
+    /// Handles the engine's reply to storing the note.
     pub(super) fn remembered(
         &mut self,
         held: Vec<Deferred>,
@@ -224,7 +225,7 @@ impl SocketIo {
         }
     }
 
-    /// A subscription is no more.
+    /// Removes a subscription that has ended.
     fn forget(&mut self, key: &SubscriptionKey, out: &mut Vec<Payload>) {
         self.spaces.remove(key);
         if let SubscriptionKey::Id(SubscriptionId(number)) = key {
@@ -237,7 +238,7 @@ impl SocketIo {
         }
     }
 
-    /// A subscription of an earlier connection can't go on.
+    /// Handles the engine's reply to restoring a subscription of an earlier connection.
     pub(super) fn restored(&mut self, number: u32, reply: &Reply, out: &mut Vec<Payload>) {
         let Reply::Refused(refusal) = reply else {
             return;
@@ -259,7 +260,7 @@ impl SocketIo {
         );
     }
 
-    /// A notice about a subscription.
+    /// Handles a notice about a subscription.
     pub(super) fn about_subscription(&mut self, notice: &Notice, out: &mut Vec<Payload>) {
         let Some((subscription, event, content, position)) = answer::about_subscription(notice)
         else {
@@ -287,7 +288,7 @@ impl SocketIo {
         }
     }
 
-    /// The client has acknowledged an event: it is done with that publication.
+    /// Handles the client's acknowledgement of a publication.
     pub(super) fn acknowledged(&mut self, packet: &Packet) {
         let done = packet.ack.and_then(|ack| self.unacknowledged.remove(&ack));
         if let Some((number, position)) = done {

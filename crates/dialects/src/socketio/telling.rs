@@ -1,4 +1,4 @@
-//! What the server says: acknowledgements, and events of its own.
+//! Sends acknowledgements and the server's events.
 
 use offhook_engine::{CloseReason, CommandId, ErrorCode, Refusal, Reply, SubscriptionName};
 
@@ -11,7 +11,8 @@ use super::{
 use crate::{dialect::Payload, json::Object, jsonrpc};
 
 impl SocketIo {
-    /// Acknowledges an event. One that wants no acknowledgement is told only that it was refused.
+    /// Acknowledges an event. If the client requested no acknowledgement, only a refusal is
+    /// reported.
     pub(super) fn answer(
         &mut self,
         call: &Call,
@@ -35,7 +36,7 @@ impl SocketIo {
         }
     }
 
-    /// An event of the server's own.
+    /// Sends an event of the server.
     pub(super) fn event(
         &self,
         namespace: &str,
@@ -49,7 +50,7 @@ impl SocketIo {
         }
     }
 
-    /// The offset of the events in a namespace, if its client asked for recovery.
+    /// The offset for events in a namespace, if the client requested recovery.
     pub(super) fn offset(&self, namespace: &str) -> Option<String> {
         let recovery = self.recovery.as_ref();
         let recovery = recovery.filter(|recovery| *recovery.namespace == *namespace)?;
@@ -89,7 +90,7 @@ impl SocketIo {
         }
     }
 
-    /// What the engine says unasked in the form of a reply.
+    /// Handles a reply that answers no event of the client.
     pub(super) fn unasked(&mut self, reply: &Reply, out: &mut Vec<Payload>) {
         match reply {
             Reply::Subscribed {
@@ -127,7 +128,7 @@ impl SocketIo {
                     .raw("total", total);
                 self.event(&namespace, "members", content.into(), out);
             }
-            // Of what was refused without an event to answer.
+            // Refusals without an event that could be answered.
             Reply::Refused(_)
             | Reply::Published { .. }
             | Reply::Unsubscribed { .. }
@@ -144,8 +145,8 @@ impl SocketIo {
         }
     }
 
-    /// The server's side ends the connection. A stock client that is disconnected from its namespaces
-    /// does not reconnect by itself; one that only loses its connection does.
+    /// Ends the connection. A stock client does not reconnect by itself if it is disconnected from
+    /// its namespaces first, but does if it only loses the connection.
     pub(super) fn dismiss(&self, reason: CloseReason, out: &mut Vec<Payload>) {
         match reason {
             CloseReason::Flood | CloseReason::Replaced | CloseReason::Disconnected => {

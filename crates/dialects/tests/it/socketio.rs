@@ -1,4 +1,4 @@
-//! Socket.IO: what its events ask for, and what the client is told.
+//! Socket.IO: the commands that events become, and what the client receives.
 
 use std::{
     sync::Arc,
@@ -69,7 +69,7 @@ impl Client {
         client
     }
 
-    /// A client that asked for recovery. Returns its id, too.
+    /// A client that requested recovery, and its id.
     fn recoverable(auth: &str, note: Option<&[u8]>, unix_ms: u64) -> (Self, String) {
         let mut client = Self::new();
         client.text();
@@ -170,7 +170,7 @@ impl Client {
         command
     }
 
-    /// The next message, a text.
+    /// The next message, which is a text message.
     fn text(&mut self) -> String {
         match self.heard.remove(0) {
             Payload::Text(text) => text,
@@ -178,7 +178,7 @@ impl Client {
         }
     }
 
-    /// The next message, an attachment.
+    /// The next message, which is an attachment.
     fn bytes(&mut self) -> Vec<u8> {
         match self.heard.remove(0) {
             Payload::Binary(bytes) => bytes,
@@ -207,7 +207,7 @@ impl Client {
         number
     }
 
-    /// The note is kept. Returns it.
+    /// Stores the note, and returns it.
     fn remember(&mut self) -> Vec<u8> {
         let command = self.reply(Reply::Remembered);
         let Command::Remember { note } = command else {
@@ -216,7 +216,7 @@ impl Client {
         note.into()
     }
 
-    /// A publication is delivered to a subscription.
+    /// Delivers a publication to a subscription.
     fn deliver(&mut self, number: Option<u32>, publication: &Publication) {
         let connect = self.connects.last().unwrap();
         let encoding = self.sio.encoding(connect);
@@ -267,7 +267,7 @@ fn arguments(text: &str, prefix: &str) -> Value {
 }
 
 #[test]
-fn the_server_opens_with_its_limits() {
+fn the_first_packet_of_the_server_contains_its_limits() {
     let mut client = Client::new();
     let open = client.text();
     assert_eq!(
@@ -283,11 +283,11 @@ fn connect_takes_the_token_and_the_info_from_auth() {
     let connect = &client.connects[0];
     assert_eq!(connect.token.as_deref(), Some("t"));
     assert_eq!(connect.info, r#"{"name":"Zoë"}"#);
-    assert!(connect.named.is_none(), "it asked for no recovery");
+    assert!(connect.named.is_none(), "it did not request recovery");
 }
 
 #[test]
-fn a_refused_connect_is_a_connect_error_and_may_be_tried_again() {
+fn a_refused_connect_gets_a_connect_error_and_may_be_repeated() {
     let mut client = Client::new();
     client.text();
     client.send(r#"40/admin,{"token":"wrong"}"#);
@@ -303,7 +303,7 @@ fn a_refused_connect_is_a_connect_error_and_may_be_tried_again() {
 }
 
 #[test]
-fn a_connect_that_may_succeed_later_closes_so_that_the_stock_client_tries_again() {
+fn a_connect_that_may_succeed_later_closes_the_connection_so_that_the_stock_client_retries() {
     let mut client = Client::new();
     client.text();
     client.send("40");
@@ -313,7 +313,7 @@ fn a_connect_that_may_succeed_later_closes_so_that_the_stock_client_tries_again(
 }
 
 #[test]
-fn auth_that_is_no_auth_is_a_connect_error() {
+fn invalid_auth_gets_a_connect_error() {
     let mut client = Client::new();
     client.text();
     client.send(r#"40{"token":7}"#);
@@ -373,7 +373,7 @@ fn an_event_without_a_number_is_answered_only_if_it_is_refused() {
 }
 
 #[test]
-fn refused_events_say_why() {
+fn the_error_for_a_refused_event_says_why() {
     let mut client = Client::connected();
     for (event, code, words) in [
         (r#"["dance"]"#, "bad_request", "expected one of subscribe"),
@@ -410,7 +410,7 @@ fn refused_events_say_why() {
 }
 
 #[test]
-fn a_refusal_says_when_to_try_again() {
+fn a_refusal_says_when_to_retry() {
     let mut client = Client::connected();
     client.send(r#"421["publish",{"channel":"a","data":1}]"#);
     let refusal = Refusal::new(ErrorCode::RateLimited, "slower");
@@ -425,8 +425,8 @@ fn a_refusal_says_when_to_try_again() {
 fn bytes_are_published_and_received_as_attachments() {
     let mut client = Client::connected();
     client.send(r#"451-7["publish",{"channel":"a","data":{"_placeholder":true,"num":0}}]"#);
-    assert!(client.asked.is_empty(), "the attachment has not come");
-    // A pong in between is no part of the packet.
+    assert!(client.asked.is_empty(), "the attachment has not arrived");
+    // A pong in between is not part of the packet.
     client.send("3");
     client.receive(Incoming::Binary(&[1, 2, 255]));
     let command = client.reply(Reply::Pong);
@@ -445,18 +445,23 @@ fn bytes_are_published_and_received_as_attachments() {
 }
 
 #[test]
-fn bytes_inside_of_data_are_refused() {
+fn an_attachment_inside_the_data_is_refused() {
     let mut client = Client::connected();
     client.send(r#"451-7["publish",{"channel":"a","data":[{"_placeholder":true,"num":0}]}]"#);
     client.receive(Incoming::Binary(&[1]));
     let error = &arguments(&client.text(), "437")[0]["error"];
-    assert!(error["message"].as_str().unwrap().contains("as a whole"));
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("the whole `data`")
+    );
 }
 
-/// The stock clients look for placeholders in all of a packet, and close the connection at one that
-/// stands for nothing.
+/// The stock clients look for placeholders anywhere in a packet, and close the connection if one has
+/// no attachment.
 #[test]
-fn a_list_has_bytes_as_base64_and_never_as_attachments() {
+fn pages_contain_bytes_as_base64_and_never_as_attachments() {
     let mut client = Client::connected();
     client.send(r#"421["history","a"]"#);
     client.reply(Reply::History {
@@ -514,7 +519,7 @@ fn a_publication_has_the_namespace_of_its_subscription() {
 }
 
 #[test]
-fn an_acknowledgement_of_subscribe_says_whether_it_goes_on_without_a_gap() {
+fn the_acknowledgement_of_subscribe_says_whether_it_continues_without_a_gap() {
     let mut client = Client::connected();
     let since = json!({"epoch": "17", "offset": 1});
     for (gap, expected) in [
@@ -632,7 +637,7 @@ fn leaving_a_namespace_ends_its_subscriptions_and_leaving_the_last_one_the_conne
 }
 
 #[test]
-fn the_servers_disconnect_tells_the_client_not_to_come_back() {
+fn a_disconnect_by_the_server_tells_the_client_not_to_reconnect() {
     let mut client = Client::connected();
     client.send("40/n");
     client.text();
@@ -646,7 +651,7 @@ fn the_servers_disconnect_tells_the_client_not_to_come_back() {
 }
 
 #[test]
-fn the_server_pings_and_closes_if_no_pong_comes() {
+fn the_server_pings_and_closes_the_connection_if_no_pong_arrives() {
     let mut client = Client::connected();
     let begun = client.now;
     let seconds = |n| begun + Duration::from_secs(n);
@@ -667,7 +672,7 @@ fn the_server_pings_and_closes_if_no_pong_comes() {
 }
 
 #[test]
-fn what_is_against_the_protocol_ends_the_connection() {
+fn a_violation_of_the_protocol_ends_the_connection() {
     for text in ["4abc", "x", "2", "5", "0{}", "44{}", "45[\"a\"]"] {
         let mut client = Client::connected();
         client.send(text);
@@ -683,7 +688,7 @@ fn what_is_against_the_protocol_ends_the_connection() {
 }
 
 #[test]
-fn an_event_of_the_application_is_a_call_whose_answer_is_the_acknowledgement() {
+fn a_custom_event_is_a_call_whose_answer_is_the_acknowledgement() {
     let mut client = Client::connected();
     client.sio = SocketIo::new(Settings {
         calls_backend: true,
@@ -713,13 +718,13 @@ fn an_event_of_the_application_is_a_call_whose_answer_is_the_acknowledgement() {
         assert_eq!((&*method, &*given), ("chat message", data.as_bytes()));
         assert_eq!(client.text(), "435[\"ok\"]");
     }
-    // Names of the dialect stay its own.
+    // The dialect's own names are not custom events.
     client.send("426[\"gap\",{}]");
     assert!(client.text().contains("unknown event"));
 }
 
 #[test]
-fn a_publication_with_a_tag_event_is_that_event_where_the_client_wants_it() {
+fn a_publication_with_a_tag_event_arrives_as_that_event_if_the_client_requested_it() {
     let mut tagged = publication("a", 4, b"\"hi\"", Format::Json);
     tagged.tags = Tags::new([("event", "chat message")]).unwrap();
     let mut spoof = publication("a", 5, b"1", Format::Json);
@@ -751,7 +756,7 @@ fn a_publication_with_a_tag_event_is_that_event_where_the_client_wants_it() {
     assert!(plain.text().starts_with("42[\"publication\","));
 }
 
-/// What a session that is recovered has to go on from.
+/// The id, offset and note with which a session can be recovered.
 fn cut(events: u64) -> (String, Option<String>, Vec<u8>) {
     let (mut client, pid) = Client::recoverable(r#"{"recover":true}"#, None, 1000);
     let number = client.subscribe("1", &json!({"channel": "a"}), true);
@@ -780,7 +785,7 @@ fn back(pid: &str, offset: Option<&str>) -> String {
 fn a_session_is_recovered_from_the_last_event() {
     let (pid, offset, note) = cut(2);
     let (client, again) = Client::recoverable(&back(&pid, offset.as_deref()), Some(&note), 2000);
-    assert_eq!(again, pid, "the stock client compares them");
+    assert_eq!(again, pid, "the stock client compares the ids");
     let named = client.connects[0].named.as_ref().unwrap();
     assert_eq!((&*named.name, named.fresh), (NAME, false));
     let (_, Command::Subscribe(wish)) = &client.asked[0] else {
@@ -790,7 +795,7 @@ fn a_session_is_recovered_from_the_last_event() {
 }
 
 #[test]
-fn a_session_without_any_event_before_the_cut_is_recovered() {
+fn a_session_is_recovered_even_if_no_event_was_sent_before_the_cut() {
     let (pid, offset, note) = cut(0);
     assert_eq!(offset, None);
     let (client, again) = Client::recoverable(&back(&pid, None), Some(&note), 2000);
@@ -801,9 +806,9 @@ fn a_session_without_any_event_before_the_cut_is_recovered() {
     assert_eq!(wish.since, Since::Position(Position::new(17, 3)));
 }
 
-/// The stock client keeps its last offset when it gets a new id.
+/// The stock client keeps its last offset when it receives a new id.
 #[test]
-fn the_offset_of_an_earlier_session_is_not_taken_for_one_of_this() {
+fn the_offset_of_an_earlier_session_is_ignored() {
     let (_, older, _) = cut(2);
     let (mut client, pid) = Client::recoverable(r#"{"recover":true}"#, None, 5000);
     client.subscribe("1", &json!({"channel": "b"}), true);
@@ -817,7 +822,7 @@ fn the_offset_of_an_earlier_session_is_not_taken_for_one_of_this() {
 }
 
 #[test]
-fn a_session_that_is_gone_has_a_new_id_so_that_the_client_knows() {
+fn a_client_whose_session_has_ended_gets_a_new_id() {
     let (pid, offset, _) = cut(1);
     for unix_ms in [2000, 1000, 500] {
         let (client, again) = Client::recoverable(&back(&pid, offset.as_deref()), None, unix_ms);
@@ -829,7 +834,7 @@ fn a_session_that_is_gone_has_a_new_id_so_that_the_client_knows() {
 }
 
 #[test]
-fn one_offset_has_the_positions_of_all_channels() {
+fn one_offset_contains_the_positions_of_all_channels() {
     let (mut client, pid) = Client::recoverable(r#"{"recover":true}"#, None, 1000);
     let mut note = Vec::new();
     let mut numbers = Vec::new();
@@ -865,10 +870,10 @@ fn one_offset_has_the_positions_of_all_channels() {
     );
 }
 
-/// Between the subscription and its note, the server may have been killed: its number is not given to
-/// another one, for which the client would seem to have a position.
+/// The server may have been killed between a subscription and the storing of its note. If another
+/// subscription got the number, the client's position would be used for the wrong one.
 #[test]
-fn a_number_that_the_client_has_seen_is_not_used_again() {
+fn a_subscription_number_that_the_client_has_seen_is_not_used_again() {
     let (pid, _, note) = cut(0);
     let (mut client, _) = Client::recoverable(&back(&pid, None), Some(&note), 2000);
     client.asked.clear();
@@ -883,7 +888,7 @@ fn a_number_that_the_client_has_seen_is_not_used_again() {
 }
 
 #[test]
-fn a_subscription_that_can_not_be_recovered_is_told_of() {
+fn a_subscription_that_cannot_be_recovered_is_reported() {
     let (pid, offset, note) = cut(1);
     let (mut client, _) = Client::recoverable(&back(&pid, offset.as_deref()), Some(&note), 2000);
     client.reply(Reply::Refused(Refusal::new(ErrorCode::Forbidden, "no")));
@@ -895,7 +900,7 @@ fn a_subscription_that_can_not_be_recovered_is_told_of() {
 }
 
 #[test]
-fn a_subscription_whose_note_can_not_be_kept_is_refused() {
+fn a_subscription_whose_note_cannot_be_stored_is_refused() {
     let (mut client, _) = Client::recoverable(r#"{"recover":true}"#, None, 1000);
     client.subscribe("1", &json!({"channel": "a"}), true);
     client.reply(Reply::Refused(Refusal::new(ErrorCode::Busy, "later")));
@@ -912,9 +917,10 @@ fn a_client_that_disconnects_is_not_recovered() {
     assert_eq!(client.others, [Intent::Keep(None), Intent::Leave]);
 }
 
-/// Every event: python-socketio calls a handler with all arguments, and one too many loses the event.
+/// python-socketio calls a handler with all arguments of an event; with one too many, the event is
+/// lost.
 #[test]
-fn only_clients_that_asked_for_recovery_get_an_offset_and_then_with_every_event() {
+fn only_clients_that_requested_recovery_get_an_offset_and_they_get_it_with_every_event() {
     let (mut client, _) = Client::recoverable(r#"{"recover":true}"#, None, 1000);
     let number = client.subscribe("1", &json!({"channel": "a"}), true);
     client.remember();

@@ -1,4 +1,4 @@
-//! Packets of Engine.IO and Socket.IO: written, read again, and what is refused.
+//! Encoding and decoding of packets of Engine.IO and Socket.IO, and which ones are refused.
 
 use bytes::Bytes;
 use offhook_dialects::{
@@ -45,7 +45,7 @@ fn read_all(messages: Vec<Payload>) -> Result<Option<Packet>, Invalid> {
 
 /// The examples of the specification.
 #[test]
-fn packets_are_read_as_the_specification_has_them() {
+fn the_packets_of_the_specification_are_decoded() {
     for (text, packet) in [
         ("0", Packet::new(Kind::Connect, MAIN, "")),
         (
@@ -72,7 +72,7 @@ fn packets_are_read_as_the_specification_has_them() {
                 ..Packet::new(Kind::Ack, "/admin", "[\"bar\"]")
             },
         ),
-        // A query with the namespace is not part of its name.
+        // A query after the namespace is not part of its name.
         ("0/admin?token=1,", Packet::new(Kind::Connect, "/admin", "")),
         ("2[ 7 ]", event(MAIN, None, "[ 7 ]")),
     ] {
@@ -94,12 +94,12 @@ fn attachments_follow_their_packet() {
         [Bytes::from_static(&[1, 2]), Bytes::from_static(&[3])]
     );
     assert_eq!(decoder.held(), 0);
-    // None at all.
+    // No attachments.
     assert_eq!(one("50-[\"baz\"]"), event(MAIN, None, "[\"baz\"]"));
 }
 
 #[test]
-fn what_is_no_packet_is_refused() {
+fn invalid_packets_are_refused() {
     for text in [
         "",
         "9",
@@ -131,7 +131,7 @@ fn what_is_no_packet_is_refused() {
 }
 
 #[test]
-fn text_in_place_of_an_attachment_is_refused() {
+fn text_is_refused_where_an_attachment_is_expected_and_vice_versa() {
     let mut decoder = Decoder::new(1 << 16);
     decoder.text("51-[\"a\",{}]").unwrap();
     assert!(decoder.text("2[\"b\"]").is_err());
@@ -140,7 +140,7 @@ fn text_in_place_of_an_attachment_is_refused() {
 }
 
 #[test]
-fn a_packet_is_limited_with_its_attachments() {
+fn the_size_of_a_packet_includes_its_attachments() {
     let mut decoder = Decoder::new(100);
     decoder.text("52-[\"a\",{},{}]").unwrap();
     assert_eq!(decoder.binary(&[0; 60]), Ok(None));
@@ -150,7 +150,7 @@ fn a_packet_is_limited_with_its_attachments() {
 }
 
 #[test]
-fn packets_of_engine_io_are_read_and_written() {
+fn packets_of_engine_io_are_decoded_and_encoded() {
     for (text, packet) in [
         ("0{}", Engine::Open("{}")),
         ("1", Engine::Close),
@@ -218,14 +218,14 @@ fn packets() -> impl Strategy<Value = Packet> {
 
 proptest! {
     #[test]
-    fn a_packet_is_read_as_it_was_written(packet in packets()) {
+    fn an_encoded_packet_is_decoded_to_the_same_packet(packet in packets()) {
         let messages = written(packet.clone());
         prop_assert_eq!(messages.len(), 1 + packet.attachments.len());
         prop_assert_eq!(read_all(messages), Ok(Some(packet)));
     }
 
     #[test]
-    fn any_text_is_a_packet_that_can_be_written_or_an_error(text in "[0-9]{0,3}-?(/[a-z]{0,3},?)?[0-9]{0,3}.{0,20}") {
+    fn any_text_is_either_a_packet_that_can_be_encoded_or_an_error(text in "[0-9]{0,3}-?(/[a-z]{0,3},?)?[0-9]{0,3}.{0,20}") {
         if let Ok(Some(packet)) = read(&text) {
             prop_assert_eq!(read_all(written(packet.clone())), Ok(Some(packet)));
         }

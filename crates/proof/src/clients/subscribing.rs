@@ -1,9 +1,12 @@
 //! Subscribers: each keeps a ledger for each channel it follows.
 
+use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use offhook_client::{Client, Event, Since, Subscription};
+use offhook_client::{Client, ConnectionEvent, ConnectionEvents, Event, Since, Subscription};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -12,10 +15,20 @@ use crate::ledger::{Expected, Findings, Ledger};
 use crate::messages::{Instruction, Update};
 use crate::plan::channel;
 
+/// How many events of a subscriber are kept, to explain why it lacks something.
+const STORY: usize = 16;
+
+/// The last events of a subscriber: of its connection, and of its channels but for publications.
+#[derive(Clone, Default)]
+struct Story(Arc<Mutex<VecDeque<(Instant, String)>>>);
+
 /// One channel of one subscriber.
 #[derive(Clone)]
 struct Reader {
+    /// The number of the subscriber in its process.
+    subscriber: usize,
     channel: usize,
+    story: Story,
     ledger: Arc<Mutex<Ledger>>,
     /// The offset of the last publication received.
     reached: Arc<watch::Sender<u64>>,
@@ -28,13 +41,15 @@ pub(super) async fn subscribe(
     subscribers: Vec<Vec<usize>>,
 ) -> io::Result<()> {
     let (mut clients, mut readers) = (Vec::new(), Vec::new());
-    for channels in subscribers {
+    for (subscriber, channels) in subscribers.into_iter().enumerate() {
         let client = reporter.client(url);
+        let story = Story::default();
+        tokio::spawn(story.clone().follow(client.events()));
         for number in channels {
             let subscription = client.subscribe(channel(number)).since(Since::Start);
             let subscription = subscription.presence().await;
             let subscription = subscription.map_err(io::Error::other)?;
-            let reader = Reader::new(number);
+            let reader = Reader::new(subscriber, number, story.clone());
             tokio::spawn(reader.clone().read(reporter.clone(), subscription));
             readers.push(reader);
         }
@@ -75,10 +90,12 @@ pub(super) async fn subscribe(
 fn found(readers: &[Reader], expected: &[Expected]) -> Update {
     let mut findings = Findings::default();
     let mut orders = vec![Vec::new(); expected.len()];
+    let mut lacking = Vec::new();
     for reader in readers {
         let Some(channel) = expected.get(reader.channel) else {
             continue;
         };
+        lacking.extend(reader.lacks(channel.head));
         let ledger = reader.ledger();
         findings = findings.and(ledger.findings(channel));
         if let Some(seen) = orders.get_mut(reader.channel)
@@ -87,13 +104,40 @@ fn found(readers: &[Reader], expected: &[Expected]) -> Update {
             seen.push(ledger.order());
         }
     }
-    Update::Found { findings, orders }
+    Update::Found {
+        findings,
+        orders,
+        lacking,
+    }
+}
+
+impl Story {
+    fn add(&self, event: String) {
+        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if events.len() == STORY {
+            events.pop_front();
+        }
+        events.push_back((Instant::now(), event));
+    }
+
+    async fn follow(self, mut events: ConnectionEvents) {
+        while let Some(event) = events.next().await {
+            self.add(match event {
+                ConnectionEvent::Open { recovery, .. } => format!("open ({recovery:?})"),
+                ConnectionEvent::Connecting { attempt } => format!("connecting ({attempt})"),
+                ConnectionEvent::Lost { cause, .. } => format!("lost ({cause})"),
+                other => format!("{other:?}"),
+            });
+        }
+    }
 }
 
 impl Reader {
-    fn new(channel: usize) -> Self {
+    fn new(subscriber: usize, channel: usize, story: Story) -> Self {
         Self {
+            subscriber,
             channel,
+            story,
             ledger: Arc::default(),
             reached: Arc::new(watch::Sender::new(0)),
         }
@@ -101,6 +145,23 @@ impl Reader {
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it lacks of a channel with this newest offset, and what happened to it.
+    fn lacks(&self, head: u64) -> Option<String> {
+        let reached = *self.reached.borrow();
+        if reached >= head {
+            return None;
+        }
+        let (subscriber, channel) = (self.subscriber, self.channel);
+        let mut lacks =
+            format!("subscriber {subscriber} is at {reached} of {head} in channel {channel}:");
+        let events = self.story.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (at, event) in &*events {
+            let ago = at.elapsed().as_secs_f32();
+            let _infallible = write!(lacks, "\n    {ago:.1} s ago: {event}");
+        }
+        Some(lacks)
     }
 
     async fn read(self, reporter: Reporter, mut subscription: Subscription) {
@@ -125,8 +186,13 @@ impl Reader {
                     self.reached.send_replace(publication.position.offset);
                 }
                 Ok(Some(Event::Gap(gap))) => {
+                    self.story.add(format!("channel {}: {gap:?}", self.channel));
                     self.ledger().gap(gap.to.offset);
                     self.reached.send_replace(gap.to.offset);
+                }
+                Ok(Some(event @ (Event::Live { .. } | Event::CatchingUp))) => {
+                    self.story
+                        .add(format!("channel {}: {event:?}", self.channel));
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => return,

@@ -60,7 +60,8 @@ fn a_newer_connection_without_a_confirmed_token_gives_way_to_an_older_token() {
     let (directory, [one, two, three]) = (Directory::default(), places());
     come(&directory, None, one);
     come(&directory, Some(1), two);
-    // The welcome of the second was lost: its client returns with the first one's token.
+    // The welcome of the second connection was lost: its client returns with the token of the
+    // first.
     assert_eq!(come(&directory, Some(1), three), Some((3, Some(two))));
 }
 
@@ -72,7 +73,7 @@ fn an_unconfirmed_connection_does_not_make_older_tokens_valid_again() {
     directory.confirm(ann(), two);
     directory.left(ann(), two);
     assert_eq!(come(&directory, Some(1), three), None);
-    // Somebody comes with the newest token, and goes before reading anything.
+    // A client connects with the newest token and disconnects before reading anything.
     assert_eq!(come(&directory, Some(2), three), Some((3, None)));
     directory.left(ann(), three);
     assert_eq!(come(&directory, Some(1), one), None);
@@ -131,8 +132,8 @@ fn the_memory_of_ended_sessions_is_limited() {
     assert!(sessions.here.is_empty());
 }
 
-/// A client that got no answer opens another connection, while what it sent on the first is delayed,
-/// for example because the process is frozen.
+/// A client that received no answer opens another connection, while the messages that it sent on
+/// the first one are delayed, for example because the process is frozen.
 #[test]
 fn a_delayed_connect_does_not_displace_a_connection_that_was_opened_later() {
     let (directory, [one, two]) = (Directory::default(), places());
@@ -140,7 +141,7 @@ fn a_delayed_connect_does_not_displace_a_connection_that_was_opened_later() {
     let second = directory.next_generation(ann(), Some(7), later).unwrap();
     assert_eq!(directory.enter(ann(), second, two, later), Ok(None));
     assert_eq!(directory.next_generation(ann(), Some(7), earlier), None);
-    // With the token of the newer connection it comes from a client that has read it.
+    // A token of the newer connection proves that its client received the welcome.
     let third = directory
         .next_generation(ann(), Some(second), earlier)
         .unwrap();

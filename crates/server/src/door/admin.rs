@@ -1,7 +1,7 @@
-//! Operators and their programs, at addresses of their own.
+//! Connections of operators and their programs, at separate addresses.
 //!
-//! These connections have their own limit, so that a server that clients have filled can still be
-//! asked how it is, and they are accepted while the server is being stopped.
+//! These connections have their own limit, so that the server's health can be checked even if
+//! clients use all connections. They are also accepted while the server stops.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -10,8 +10,8 @@ use tokio::{net::TcpListener, task::spawn_local, time::sleep};
 use super::ACCEPT_PAUSE;
 use crate::{http, worker::Worker};
 
-/// The most connections that one worker has open. 64: some programs that collect metrics, and some
-/// people.
+/// The maximum number of open connections of one worker. 64: enough for some programs that collect
+/// metrics, and some people.
 const MOST: usize = 64;
 
 /// Accepts until the worker ends.

@@ -15,11 +15,11 @@ use std::{
 use crate::config::Connections;
 use handshakes::{Handshakes, customer};
 
-/// How many connections over the limit get an answer. 256: others are closed unread, so that a
-/// flood costs one accept each.
+/// How many connections over the limit get an answer. 256: further connections are closed unread,
+/// so that each connection of a flood costs only one `accept`.
 const TOLD: usize = 256;
 
-/// Stands for an address that may open any number of connections.
+/// Means that one address may open any number of connections.
 const NO_LIMIT: usize = usize::MAX;
 
 /// The admission of the whole process.
@@ -51,12 +51,13 @@ impl Admission {
         })
     }
 
-    /// The number of connections.
+    /// The number of open connections.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// A place for a connection, which may exist only to tell the client that there is no room.
+    /// A place for a connection. A connection over the limit also gets one, so that the client can
+    /// be told; see [`Place::is_over`].
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let address = customer(address);
         let most_at_all = self.most.load(Ordering::Relaxed);
@@ -79,7 +80,8 @@ impl Admission {
         Some(place)
     }
 
-    /// Counts a connection by its address, if that is limited: whether it was, and exceeds the limit.
+    /// Counts a connection by its address, if addresses have a limit. Returns whether it was
+    /// counted, and whether it exceeds the limit.
     fn count(&self, address: IpAddr) -> (bool, bool) {
         let most = self.most_per_address.load(Ordering::Relaxed);
         if most == NO_LIMIT {
@@ -101,8 +103,8 @@ impl Admission {
         }
     }
 
-    /// Takes other limits over. Connections that exceed them stay until they end; those that are open
-    /// are counted by address only if that was limited when they came.
+    /// Applies other limits. Connections that exceed them stay open. Open connections are counted
+    /// by address only if addresses had a limit when they were opened.
     pub(crate) fn set_limits(&self, limits: &Connections) {
         self.most.store(limits.max, Ordering::Relaxed);
         let per_address = limits.max_per_address.unwrap_or(NO_LIMIT);
@@ -116,8 +118,8 @@ impl Admission {
         lock(&self.handshakes).take(address, now)
     }
 
-    /// How long a client that is refused now should wait at least, and over how long such clients
-    /// should be spread, in seconds.
+    /// The minimum time that a client that is refused now should wait, and the time over which such
+    /// clients should be spread, in seconds.
     pub(crate) fn come_back(&self, now: Instant) -> (u64, u64) {
         lock(&self.handshakes).come_back(now)
     }
@@ -128,7 +130,7 @@ impl Admission {
 pub(crate) struct Peer {
     /// The connection's number, from 1 in each process; it begins again after 2^32.
     pub(crate) number: u32,
-    /// Where the client is; of IPv6 the first 64 bits.
+    /// The client's address; of IPv6, the first 64 bits.
     pub(crate) address: IpAddr,
 }
 
@@ -149,7 +151,7 @@ pub(crate) struct Place {
     admission: Arc<Admission>,
     number: u32,
     address: IpAddr,
-    /// What holds of the constants above.
+    /// A combination of the constants above.
     flags: u8,
 }
 
@@ -183,7 +185,7 @@ impl Place {
         }
     }
 
-    /// The client is at another address, says the proxy at the present one.
+    /// Replaces the address of a trusted proxy by the client's address.
     pub(crate) fn move_to(&mut self, address: IpAddr) {
         let address = customer(address);
         if address == self.address {
@@ -198,13 +200,13 @@ impl Place {
         self.set(OVER_BY_ADDRESS, over);
     }
 
-    /// Where the client is.
+    /// The client's address.
     pub(crate) const fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// A second place for the same address: for a connection that outlives the requests over which it
-    /// runs.
+    /// A second place for the same address, for a connection over requests, which outlives each of
+    /// them.
     pub(crate) fn another(&self) -> Option<Self> {
         self.admission.take(self.address)
     }
@@ -219,7 +221,7 @@ impl Place {
         self.handshake(now)
     }
 
-    /// Whether it exceeds the limit, and only exists to be told so.
+    /// Whether it exceeds the limit. Such a connection is only told so and closed.
     pub(crate) const fn is_over(&self) -> bool {
         self.has(OVER | OVER_BY_ADDRESS)
     }

@@ -1,14 +1,13 @@
-//! Where a client is, according to a trusted proxy: `X-Forwarded-For`, or `Forwarded` (RFC 7239).
+//! The client's address according to a trusted proxy: `X-Forwarded-For`, or `Forwarded` (RFC 7239).
 //!
-//! Each proxy on the way appends the address that it sees, and passes on what was there before,
-//! which may come from the client. Therefore the entries are read from the end, as long as they are
-//! those of trusted proxies.
+//! Each proxy on the way appends the address that it sees to the existing entries, which may come
+//! from the client. Therefore the entries are read from the end, past those of trusted proxies.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Proxies;
 
-/// The most entries that are looked at. 16: more proxies than anybody has in a row.
+/// The maximum number of entries that are read. 16: more than any real chain of proxies has.
 const ENTRIES: usize = 16;
 
 /// The client's address; none if no field names one. `X-Forwarded-For` takes precedence, because a
@@ -42,7 +41,7 @@ fn last_untrusted(
 ) -> Option<IpAddr> {
     let mut known = None;
     for entry in entries.take(ENTRIES) {
-        // Whoever hides behind an entry that is no address, the entries before it are hearsay.
+        // Entries before one that is not an address cannot be trusted.
         let Some(address) = entry else { break };
         known = Some(address);
         if !proxies.trusts(address) {
@@ -52,7 +51,7 @@ fn last_untrusted(
     known
 }
 
-/// RFC 7239 §4: pairs with semicolons between; §6: an IPv6 address is in brackets and quoted.
+/// RFC 7239 §4: pairs separated by semicolons; §6: an IPv6 address is quoted and in brackets.
 fn of_element(element: &[u8]) -> Option<IpAddr> {
     element.split(|byte| *byte == b';').find_map(|pair| {
         let (name, value) = pair.trim_ascii().split_at_checked(b"for=".len())?;
@@ -63,7 +62,7 @@ fn of_element(element: &[u8]) -> Option<IpAddr> {
     })
 }
 
-/// An address, maybe with a port.
+/// An address, with or without a port.
 fn address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
     let bare = text
@@ -89,10 +88,10 @@ mod tests {
     }
 
     #[test]
-    fn the_last_address_that_is_no_proxy_s_is_the_client_s() {
+    fn the_last_address_that_is_not_a_trusted_proxy_is_the_client() {
         let entry = |value: &str| found(&[("X-Forwarded-For", value)]);
         assert_eq!(entry("203.0.113.7").as_deref(), Some("203.0.113.7"));
-        // What a client claims stands before what the proxy has seen.
+        // The client's own entries precede those of the proxy.
         assert_eq!(
             entry("1.2.3.4, 203.0.113.7").as_deref(),
             Some("203.0.113.7")
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_standard_s_field_is_read_if_there_is_no_other() {
+    fn the_field_forwarded_is_read_if_there_is_no_x_forwarded_for() {
         let entry = |value: &str| found(&[("Forwarded", value)]);
         assert_eq!(
             entry("for=203.0.113.7;proto=https").as_deref(),

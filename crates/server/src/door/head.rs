@@ -25,7 +25,7 @@ pub(super) enum Heard {
     Rejected(Rejection, Vec<u8>),
 }
 
-/// The most that one read returns. 4 KiB: twice a typical head.
+/// The size of one read. 4 KiB: twice a typical head.
 const READ: usize = 4096;
 
 /// Reads until the head is complete. No buffer is held while waiting.

@@ -6,10 +6,10 @@ use offhook::{OriginPolicy, protocol::handshake::Request};
 
 use crate::config::Config;
 
-/// Whether a page may use the server under the requested host name. Pages of other sites can make a
-/// host name of their own resolve to this server's address (DNS rebinding); to their browser both
-/// are then the same origin, and only the name distinguishes them. If a list names the page's
-/// origin, that decides. Programs other than browsers are not restricted by host names.
+/// Whether a page may use the server under the requested host name. A site can make its own host
+/// name resolve to this server's address (DNS rebinding). To a browser, its pages and the server
+/// are then the same origin; only the name distinguishes them. If a list contains the page's
+/// origin, the list decides. Programs other than browsers are not restricted by host names.
 pub(super) fn is_ours(request: &Request, config: &Config) -> bool {
     let Some(origin) = request.origin() else {
         return true;
@@ -18,8 +18,8 @@ pub(super) fn is_ours(request: &Request, config: &Config) -> bool {
 }
 
 /// The same for an ordinary request. Browsers send no `Origin` with a page's requests to its own
-/// origin, so that a page whose host name was made to resolve to this server looks like a program.
-/// It has no token, however: without one, the name has to be ours.
+/// origin, so a page with DNS rebinding cannot be distinguished from a program. Such a page has no
+/// token, however: a request without a token has to use one of the server's names.
 pub(super) fn is_ours_for_request(request: &Request, has_token: bool, config: &Config) -> bool {
     if request.origin().is_some() {
         return is_ours(request, config);
@@ -29,7 +29,8 @@ pub(super) fn is_ours_for_request(request: &Request, has_token: bool, config: &C
         || is_known(request.authority(), &config.hosts)
 }
 
-/// Loopback names and bare addresses cannot belong to others; other names must be configured.
+/// Whether a name is the server's: loopback names and IP addresses cannot belong to another site;
+/// other names must be configured.
 pub(crate) fn is_known(authority: &str, hosts: &[String]) -> bool {
     if authority.starts_with('[') {
         return true;

@@ -1,4 +1,4 @@
-//! Sockets on which several workers, and several processes, listen together.
+//! Listening sockets that are shared by several workers and processes.
 
 use std::{io, net::SocketAddr};
 
@@ -6,17 +6,17 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Connections;
 
-/// The backlog of connections waiting to be accepted. 4,096, or the system's limit: about a second
-/// of clients reconnecting at once.
+/// The maximum number of connections that wait to be accepted. 4,096, or the system's limit: about
+/// a second's worth of clients that reconnect at once.
 const BACKLOG: i32 = 4096;
 
-/// Checks that no process listens on an address, with a socket that does not share it, since the
-/// workers' own sockets do.
+/// Checks that no process listens on an address. This needs a socket that does not share the
+/// address, as the workers' sockets do.
 pub(crate) fn ensure_free(address: SocketAddr) -> io::Result<()> {
     std::net::TcpListener::bind(address).map(drop)
 }
 
-/// Listens on an address that others may listen on as well (`SO_REUSEPORT`): the kernel spreads
+/// Listens on an address that others may listen on as well (`SO_REUSEPORT`): the kernel distributes
 /// connections among them.
 pub(crate) fn listen(
     address: SocketAddr,

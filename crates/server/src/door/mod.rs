@@ -1,5 +1,5 @@
-//! Accepting connections: admission, reading the request, and routing. A WebSocket becomes a
-//! connection without wrappers; everything else is served by hyper.
+//! Accepts connections: admission, reading the request, and routing. A WebSocket uses its socket
+//! without wrappers; everything else is served by hyper.
 
 mod admin;
 mod admission;
@@ -46,14 +46,14 @@ pub(crate) use stream::{Rewound, Stream};
 pub(crate) use tls::Certificates;
 pub(crate) use upgrade::{TurnedAway, Upgrade, Way, admit_request, approach, has_room, upgrade};
 
-/// How long to wait after an error of accept that does not concern one connection, such as running
-/// out of descriptors: the cause persists, and retrying at once would use a whole core.
+/// How long to wait after an error of `accept` that does not concern a single connection, such as a
+/// lack of descriptors. The cause persists, and retrying immediately would use a whole core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What clients speak that come to an address.
+/// The protocol of the clients that connect to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Door {
-    /// HTTP, and WebSockets by it; over TLS if the server has a certificate.
+    /// HTTP and WebSockets; over TLS if the server has a certificate.
     Http,
     /// MQTT over TCP.
     Mqtt,
@@ -77,7 +77,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, door: Door, listener: TcpListener
         match accepted {
             Ok((stream, address)) => {
                 let Some(place) = worker.shared.admission.take(address.ip()) else {
-                    // Not even read: there are too many to answer.
+                    // Closed without reading: there are too many connections to answer.
                     worker.note_refused("connections", "too many connections");
                     continue;
                 };
@@ -107,7 +107,7 @@ async fn receive(worker: Rc<Worker>, mut stream: TcpStream, address: SocketAddr,
         return;
     };
     // TLS costs more than everything after it, so excess connections are closed before it. Without
-    // TLS the answer is a 503, which says when to return.
+    // TLS, they get a 503 that says when to return.
     if worker.shared.tls.is_some() && !place.handshake(Instant::now()) {
         let client = Client::at(place.peer());
         return worker.note_refusal("handshakes", "too many handshakes at once", client);
@@ -131,8 +131,8 @@ async fn receive(worker: Rc<Worker>, mut stream: TcpStream, address: SocketAddr,
     }
 }
 
-/// Whether a trusted proxy is at the other end, which then names its client before everything else if
-/// the PROXY protocol is configured; none if it does so wrongly.
+/// Whether the peer is a trusted proxy. If the PROXY protocol is configured, its header is read
+/// first; none if it is invalid.
 async fn proxied(
     worker: &Worker,
     stream: &mut TcpStream,
@@ -180,7 +180,7 @@ async fn show(
     let response = match heard {
         Heard::Http(unread) => {
             let keepalive = &worker.shared.config.keepalive;
-            // As long as a WebSocket whose client does not answer.
+            // The same time after which a WebSocket is closed whose client does not answer.
             let patience = keepalive.interval.unwrap_or_default() + keepalive.pong_timeout;
             let stream = Rewound::new(stream, unread, patience);
             return Box::pin(http::serve(worker, stream, from_proxy, place)).await;
@@ -205,7 +205,7 @@ async fn show(
         },
     };
     if say(&mut stream, response).await.is_ok() {
-        // It does not matter whether the client also receives the end of the stream.
+        // It does not matter whether the client receives the end of the stream.
         let _ended = stream.shutdown().await;
     }
 }

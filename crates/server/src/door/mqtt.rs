@@ -9,8 +9,8 @@ use super::{Door, Place, Stream, proxied, routes::speak_mqtt};
 use crate::refused::Client;
 use crate::worker::{Approach, Guest, Pressure, Worker};
 
-/// A client of 3.1.1 may have no keep-alive, and MQTT has no pings of the server: the system notices
-/// that such a client is gone.
+/// Enables TCP keepalive. A client may have disabled MQTT's keep-alive, and in MQTT, servers send
+/// no pings.
 fn notice_dead_peers(worker: &Worker, stream: &TcpStream) {
     if let Some(interval) = worker.shared.config.keepalive.interval {
         let keepalive = TcpKeepalive::new()
@@ -36,7 +36,7 @@ pub(super) async fn receive(
     }
     let client = Client::at(place.peer());
     let refuse = |kind, why: &str| worker.note_refusal(kind, why, client);
-    // Before its CONNECT, a client cannot be sent anything.
+    // Nothing can be sent to a client before its CONNECT.
     if place.is_over() {
         return refuse("connections", "the server has reached its limit");
     }

@@ -1,4 +1,4 @@
-//! Pages whose origin may not connect are told what to change, and so is the operator.
+//! Explains to pages whose origin may not connect, and to the operator, what to change.
 
 use offhook::{
     OriginPolicy,
@@ -8,7 +8,7 @@ use offhook::{
 use super::refusal;
 use crate::{refused::Client, worker::Worker};
 
-/// What is wrong and what to do, for the answer and for the log. `host` is that of the request.
+/// What is wrong and what to do, for the answer and the log. `host` is the `Host` of the request.
 pub(crate) fn explanation(worker: &Worker, origin: &str, host: &str) -> String {
     let live = worker.live();
     let own = &live.handshake;
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_proxy_does_wrong_is_named() {
+    fn the_explanation_names_a_proxys_mistake() {
         let tls = about_proxies("https://a.example", "A.example", Scheme::Http);
         assert!(tls.contains("behind_tls_proxy"), "{tls}");
         let port = about_proxies("https://a.example:8443", "a.example", Scheme::Https);

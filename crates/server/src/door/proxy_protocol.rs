@@ -1,4 +1,4 @@
-//! The PROXY protocol, versions 1 and 2: what a proxy sends before the client's own bytes.
+//! The PROXY protocol, versions 1 and 2: a header that a proxy sends before the client's bytes.
 //! <https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>
 
 use std::{
@@ -14,12 +14,12 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest line of version 1 with its end, section 2.1.
 const LINE: usize = 107;
 
-/// The longest addresses and extensions of version 2 that are read. 2 KiB: a proxy's own certificate
-/// fields would be the longest.
+/// The maximum length of addresses and extensions in version 2. 2 KiB: the longest extensions are
+/// fields of a client's certificate.
 const LONGEST: u16 = 2048;
 
-/// Reads the header, and returns the client's address; none if the proxy speaks for itself, as for
-/// its health checks.
+/// Reads the header, and returns the client's address; none if the proxy connects on its own
+/// behalf, for example for health checks.
 pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
     let mut start = [0; 6];
     stream.read_exact(&mut start).await?;
@@ -37,7 +37,7 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
 /// Version 1: `TCP4 203.0.113.7 10.0.0.1 4711 8000`.
 async fn line(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
     let mut line = Vec::new();
-    // Byte by byte, since what follows belongs to the client.
+    // Read byte by byte, since everything after the line belongs to the client.
     while !line.ends_with(b"\r\n") {
         if line.len() >= LINE {
             return Err(wrong(
@@ -54,7 +54,7 @@ async fn line(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr
             let address = address.parse();
             address
                 .map(Some)
-                .map_err(|_| wrong("the PROXY protocol names no address"))
+                .map_err(|_| wrong("the address in the PROXY protocol is invalid"))
         }
         _ => Err(wrong("the line of the PROXY protocol is malformed")),
     }
@@ -76,7 +76,7 @@ async fn binary(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAd
     }
     let mut addresses = vec![0; usize::from(length)];
     stream.read_exact(&mut addresses).await?;
-    // Command 0 is LOCAL: the proxy speaks for itself.
+    // Command 0 is LOCAL: the proxy connects on its own behalf.
     if command & 0xf == 0 {
         return Ok(None);
     }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_versions_name_the_client_and_leave_its_bytes() {
+    async fn both_versions_yield_the_clients_address_and_leave_its_bytes() {
         let line = b"PROXY TCP4 203.0.113.7 10.0.0.1 4711 8000\r\nGET";
         assert_eq!(found(line).await.unwrap(), (Some("203.0.113.7".into()), 3));
         let line = b"PROXY TCP6 2001:db8::1 ::1 4711 8000\r\nGET";

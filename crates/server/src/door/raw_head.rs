@@ -1,10 +1,10 @@
-//! What the head of a rejected handshake says of its client, for the log. It may be invalid in any
-//! way.
+//! Finds the client's origin, host and path in the head of a rejected handshake, for the log. The
+//! head may be invalid in any way.
 
 use super::Peer;
 use crate::refused::Client;
 
-/// Origin, host and path, as far as they are found.
+/// Origin, host and path; empty if they were not found.
 #[derive(Debug)]
 pub(super) struct RawHead {
     origin: Option<String>,

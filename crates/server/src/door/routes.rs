@@ -1,5 +1,5 @@
-//! Which dialect is used where: by path, then by subprotocol. The one table to which a dialect is
-//! added.
+//! Chooses the dialect of a connection: by path, then by subprotocol. A new dialect is added to the
+//! table here.
 
 use offhook::protocol::handshake::{Request, ServerDecision};
 use offhook_dialects::{
@@ -29,9 +29,9 @@ struct Route {
 pub(crate) struct Spoken {
     /// The subprotocol that a client must offer (RFC 6455 §1.9); none if the path suffices.
     pub(crate) subprotocol: Option<&'static str>,
-    /// Whether the rest of the request is right; if not, what is wrong with it.
+    /// Checks the rest of the request; the error says what is wrong with it.
     pub(crate) check: fn(&Request) -> Result<(), &'static str>,
-    /// The polled connection with which the handshake wants to go on, if the dialect has such.
+    /// The polled connection that the handshake requests to upgrade, if the dialect has upgrades.
     pub(crate) upgrades: fn(&Request) -> Option<CarriedId>,
     /// Creates the state of a new connection.
     pub(crate) begin: fn(&Config) -> Speaker,
@@ -81,13 +81,13 @@ fn check_engine_io(request: &Request) -> Result<(), &'static str> {
         return Err("expected transport=websocket in the query");
     }
     if session_of(request).is_some_and(|id| id.is_none()) {
-        return Err("sid: not one that this server gave");
+        return Err("sid: this server has no such session");
     }
     Ok(())
 }
 
-/// The polled connection that a handshake of Engine.IO is to go on with; the inner is none if its id
-/// is not one of this server.
+/// The polled connection that a handshake of Engine.IO requests to upgrade. The inner value is none
+/// if its id is not valid on this server.
 fn session_of(request: &Request) -> Option<Option<CarriedId>> {
     let pairs = request.query()?.split('&');
     let mut sids = pairs.filter_map(|pair| pair.strip_prefix("sid="));

@@ -1,4 +1,4 @@
-//! A client's connection, plain or with TLS, from its first byte or from a later one.
+//! A client's connection, plain or with TLS, optionally with bytes that were already read.
 
 use std::{
     io,
@@ -25,7 +25,7 @@ pub(crate) enum Stream {
 impl From<Stream> for Transport {
     fn from(stream: Stream) -> Self {
         match stream {
-            // Unwrapped, so that nothing is between the connection and its socket.
+            // Unwrapped, so that the connection uses its socket directly.
             Stream::Plain(stream) => stream.into(),
             Stream::Tls(stream) => {
                 let peer = stream.get_ref().0.peer_addr().ok();
@@ -84,15 +84,15 @@ pub(crate) struct Rewound {
     unread: Vec<u8>,
     used: usize,
     stream: Stream,
-    /// How long the client may take nothing of what is being written.
+    /// How long the client may accept no bytes while output is pending.
     patience: Duration,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Rewound {
-    /// A client that takes nothing for `patience` while something is being written to it is given up:
-    /// it cannot be asked whether it is there, as a WebSocket's can.
+    /// Writes fail if the client accepts no bytes for `patience` while output is pending. Unlike a
+    /// WebSocket's client, it cannot be pinged.
     pub(crate) const fn new(stream: Stream, unread: Vec<u8>, patience: Duration) -> Self {
         Self {
             unread,

@@ -1,7 +1,6 @@
 //! TLS, with certificates from PEM files, which are read again when they change.
 //!
-//! Each handshake takes the certificates of that moment; open connections are not affected by newer
-//! ones.
+//! Each handshake uses the current certificates; open connections are not affected by newer ones.
 
 use std::{
     fmt, fs,
@@ -23,12 +22,12 @@ use tokio_rustls::{
 
 use crate::{config::TlsFiles, stamp::Stamp, start_error::StartError};
 
-/// The server's certificates, of which each handshake gets the one for the name that the client
-/// wants (SNI, RFC 6066 §3).
+/// The server's certificates. Each handshake gets the certificate for the name that the client
+/// requests (SNI, RFC 6066 §3).
 pub(crate) struct Certificates {
     provider: Arc<CryptoProvider>,
     files: Mutex<Files>,
-    /// At least one. The first is for clients that name no host, or another one.
+    /// At least one. The first is used for clients that name no host or an unknown one.
     current: RwLock<Arc<[Arc<CertifiedKey>]>>,
 }
 
@@ -38,7 +37,7 @@ struct Files {
     stamps: Vec<Option<Stamp>>,
 }
 
-/// Certificates that were read, and are not used yet.
+/// Certificates that were read but are not in use yet.
 pub(crate) struct ReadCertificates {
     files: Files,
     keys: Arc<[Arc<CertifiedKey>]>,
@@ -56,7 +55,7 @@ impl Certificates {
         }))
     }
 
-    /// An acceptor that uses these certificates, also those that are read later.
+    /// An acceptor that uses these certificates, and those that are read later.
     pub(crate) fn acceptor(self: &Arc<Self>) -> Result<TlsAcceptor, StartError> {
         let config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
@@ -75,14 +74,14 @@ impl Certificates {
         read(names, &self.provider)
     }
 
-    /// Uses these from now on.
+    /// Uses these certificates from now on.
     pub(crate) fn replace(&self, ReadCertificates { files, keys }: ReadCertificates) {
         *self.files() = files;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
     /// Reads the files again if one has changed. If they cannot be used, the earlier certificates
-    /// stay, and the error is logged once for each change.
+    /// stay in use, and the error is logged once for each change.
     pub(crate) fn reread_changed(&self) {
         let names = {
             let mut files = self.files();
@@ -107,7 +106,7 @@ impl Certificates {
                 tracing::error!(
                     %error,
                     source,
-                    "a certificate has changed and cannot be used; the earlier one is still used"
+                    "a certificate has changed and cannot be used; the earlier one stays in use"
                 );
             }
         }
@@ -150,7 +149,7 @@ fn stamps(names: &TlsFiles) -> Vec<Option<Stamp>> {
 }
 
 fn read(names: &TlsFiles, provider: &CryptoProvider) -> Result<ReadCertificates, StartError> {
-    // Before reading: a change in between is noticed by the next check.
+    // Taken before reading, so that the next check notices a change in between.
     let stamps = stamps(names);
     let keys: Result<Vec<_>, _> = names
         .pairs()

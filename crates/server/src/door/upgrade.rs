@@ -1,4 +1,4 @@
-//! Deciding which WebSockets are opened: by path, then by subprotocol, within the limits.
+//! Decides which WebSockets are opened: by path, then by subprotocol, within the limits.
 
 use std::{sync::Arc, time::Instant};
 
@@ -18,12 +18,12 @@ use crate::{
     worker::{Approach, Guest, Pressure, Verified, Worker, now},
 };
 
-/// How long a token in a URL may be valid, unless the configuration lets them stand there. 15
-/// minutes: whoever reads it in the log of a proxy has that long, and a page makes a new one in
-/// time.
+/// How long a token in a URL may be valid, unless the configuration allows tokens in URLs. 15
+/// minutes: this limits the use of a token that is read from a proxy's log, and is long enough for
+/// a page to request a new one.
 const URL_TOKEN_MS: u64 = 15 * 60 * 1000;
 
-/// An accepted WebSocket, still to be made from its stream.
+/// An accepted WebSocket that is not created from its stream yet.
 pub(crate) struct Way {
     pub(crate) negotiated: Negotiated,
     /// Bytes received after the handshake.
@@ -78,7 +78,7 @@ pub(crate) fn upgrade(
     })
 }
 
-/// Why a client is not let in.
+/// Why a client may not connect.
 #[derive(Debug)]
 pub(crate) struct TurnedAway {
     /// For the log.
@@ -87,7 +87,7 @@ pub(crate) struct TurnedAway {
     pub(crate) status: u16,
     /// What is wrong and what to do.
     pub(crate) sentence: String,
-    /// A further field of the answer.
+    /// An additional header field of the answer.
     pub(crate) field: Option<(&'static str, String)>,
 }
 
@@ -142,7 +142,7 @@ fn check(
     Ok((spoken, identity))
 }
 
-/// Turns a page away that reached the server under a name that is not its own.
+/// Refuses a page that reached the server by a name that is not the server's.
 fn check_host(worker: &Worker, request: &Request) -> Result<(), TurnedAway> {
     if hosts::is_ours(request, &worker.live().config) {
         return Ok(());
@@ -174,8 +174,8 @@ fn other_host(request: &Request) -> TurnedAway {
     TurnedAway::new("host", 421, sentence)
 }
 
-/// Whether a client may open a connection now, and who it is according to its token; none without
-/// one.
+/// Whether a client may open a connection now, and its identity according to its token; none
+/// without a token.
 fn admit(
     worker: &Worker,
     request: &Request,
@@ -183,11 +183,11 @@ fn admit(
     places: Places,
 ) -> Result<Option<Verified>, TurnedAway> {
     has_room(worker, place, places)?;
-    // Last: verifying a signature costs more than all the other checks.
+    // Done last, because verifying a signature costs more than all other checks.
     by_token(worker, request, places)
 }
 
-/// Whether the server has room for another connection now. The question counts as a handshake.
+/// Whether the server has room for another connection now. Each call counts as a handshake.
 pub(crate) fn has_room(
     worker: &Worker,
     place: &mut Place,
@@ -211,7 +211,8 @@ pub(crate) fn has_room(
     Ok(())
 }
 
-/// The facts about a client for the backend; none if the backend does not decide about clients.
+/// The facts about a client that are sent to the backend; none if the backend does not decide about
+/// clients.
 pub(crate) fn approach(
     worker: &Worker,
     request: &Request,
@@ -262,8 +263,8 @@ fn by_token(
     })?;
     let long = |ends: u64| ends > now_ms.saturating_add(URL_TOKEN_MS);
     if token.is_in_url && !config.auth.query && identity.ends_ms.is_none_or(long) {
-        let sentence = "token: URLs land in logs, so one in a URL has to expire within 15 minutes; \
-                        make a shorter one, or send it as Authorization: Bearer";
+        let sentence = "token: URLs are written to logs, so a token in a URL has to expire within 15 minutes; \
+                        use one that expires earlier, or send it as Authorization: Bearer";
         return Err(invalid(sentence.to_owned()));
     }
     Ok(Some(Verified {

@@ -1,4 +1,4 @@
-//! What is served at the addresses for operators.
+//! Serves requests at the addresses for operators.
 
 use std::{convert::Infallible, rc::Rc};
 
@@ -39,7 +39,8 @@ async fn answer(worker: &Rc<Worker>, request: Request<Incoming>) -> (Answered, A
     if path.starts_with(api::PREFIX) {
         return (Answered::Api, api::serve(worker, request).await);
     }
-    // A page of any site could make its own host name resolve to this address, and read the answer.
+    // Any site could make its own host name resolve to this address, and its pages could read the
+    // answer.
     let host = host(&request);
     if !is_known_host(host, &worker.live().config.hosts) {
         let words = format!(

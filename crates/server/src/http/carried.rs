@@ -141,7 +141,7 @@ async fn of_connection(
     match *request.method() {
         Method::POST => {
             let number = whole(query.get("n")?, "n")?;
-            // Before the body is received, which would take memory.
+            // Checked before the body is received, which takes memory.
             if !is_known(worker, id).await {
                 return Err(problem(Wrong::Unknown));
             }
@@ -245,11 +245,11 @@ fn problem(wrong: Wrong) -> Problem {
             Problem::new(StatusCode::NOT_FOUND, "unknown_connection", detail)
         }
         Wrong::Number { least, most } => {
-            let detail = format!("n or after: does not follow; expected {least} to {most}");
+            let detail = format!("n or after: out of sequence; expected {least} to {most}");
             conflict("bad_number", detail)
         }
         Wrong::Busy => {
-            let detail = "the request before is still being handled; send one at a time";
+            let detail = "the previous request is still being handled; send one at a time";
             conflict("busy", detail.to_owned())
         }
         Wrong::Replaced => {
@@ -264,6 +264,6 @@ fn problem(wrong: Wrong) -> Problem {
 }
 
 fn no_id() -> Problem {
-    let detail = "the system can't provide random bytes for the connection's id";
+    let detail = "the system cannot provide random bytes for the connection's id";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
 }

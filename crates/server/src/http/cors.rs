@@ -29,7 +29,8 @@ pub(super) fn let_read(origin: Option<&HeaderValue>, answer: &mut HeaderMap) {
     }
 }
 
-/// Whether a browser asks what a page of another origin may send. Preflights have no key.
+/// Whether a request is a preflight, with which a browser asks what a page of another origin may
+/// send. It contains no key.
 pub(super) fn is_preflight(request: &Request<Incoming>) -> bool {
     let headers = request.headers();
     *request.method() == Method::OPTIONS

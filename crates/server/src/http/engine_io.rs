@@ -1,5 +1,5 @@
-//! Engine.IO's long-polling at the path of Socket.IO: what a request asks for is passed to the worker
-//! that has the connection. `docs/dialects/socketio.md` specifies it.
+//! Engine.IO's long-polling at the path of Socket.IO. Each request is passed to the worker that has
+//! the connection. `docs/dialects/socketio.md` specifies it.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -25,7 +25,7 @@ use crate::{
     worker::{CarriedId, Guest, Polling, Unpolled, Worker},
 };
 
-/// A refusal in the words of Engine.IO.
+/// A refusal, with the codes and messages of Engine.IO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refused {
     Transport,
@@ -49,7 +49,7 @@ impl Refused {
     }
 }
 
-/// Whether a path is that of Socket.IO.
+/// Whether this module serves a path.
 pub(super) fn is_at(worker: &Worker, path: &str) -> bool {
     let bare = worker.shared.config.socketio.path.trim_end_matches('/');
     let rest = path.strip_prefix(bare);
@@ -148,7 +148,7 @@ async fn begin(
     let another = another.ok_or_else(|| busy("the server has reached its limit of connections"))?;
     let id = worker
         .begin_polled(guest, another)
-        .ok_or_else(|| busy("the system can't provide random bytes"))?;
+        .ok_or_else(|| busy("the system cannot provide random bytes"))?;
     Ok(poll(worker, id).await)
 }
 

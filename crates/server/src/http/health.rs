@@ -13,7 +13,7 @@ use crate::worker::{Phase, Shared, Worker};
 /// The path of the report.
 pub(super) const PATH: &str = "/healthz";
 
-/// The path that tells whether clients should be sent here.
+/// The path that says whether clients should be sent here.
 pub(super) const READY: &str = "/readyz";
 
 #[derive(Serialize)]
@@ -45,8 +45,8 @@ struct Report<'a> {
     version: &'a str,
 }
 
-/// 200 if clients should be sent here: 503 while the server is being stopped, and while it cannot
-/// store what is published.
+/// 200 if clients should be sent here; 503 while the server stops, and while it cannot store
+/// publications.
 pub(super) fn ready(worker: &Worker) -> Answer {
     let refused = |why| sentence(StatusCode::SERVICE_UNAVAILABLE, why);
     if worker.phase() != Phase::Open {

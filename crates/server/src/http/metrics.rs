@@ -1,4 +1,4 @@
-//! `/metrics`, for Prometheus and everything that reads its format.
+//! `/metrics`, for Prometheus and other programs that read its format.
 
 use hyper::{
     Method, Request, StatusCode,
@@ -16,8 +16,8 @@ use crate::{
 /// The path.
 pub(super) const PATH: &str = "/metrics";
 
-/// The answer to a client that needs an API key: the metrics say how busy the server is, which is
-/// nobody's business.
+/// The answer at an address for clients, where an API key is required: strangers need not know how
+/// busy the server is.
 pub(super) fn with_key(worker: &Worker, request: &Request<Incoming>) -> Answer {
     match check(worker, request) {
         Ok(()) => report(&worker.shared),
@@ -36,8 +36,8 @@ fn check(worker: &Worker, request: &Request<Incoming>) -> Result<(), Problem> {
     }
     let keys = worker.shared.auth.api_keys();
     if keys.is_empty() {
-        let detail = "metrics need an API key with the scope metrics (api.keys; `offhook token \
-                      --api-key` makes one), or an admin listener (admin.listen)";
+        let detail = "metrics require an API key with the scope metrics (api.keys; `offhook token \
+                      --api-key` creates one), or an admin listener (admin.listen)";
         return Err(Problem::new(StatusCode::NOT_FOUND, "no_metrics", detail));
     }
     let key = api::key_of(&keys, request)?;

@@ -97,12 +97,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, from_proxy: bool,
     drop(lease);
 }
 
-/// Marks a request from a trusted proxy.
+/// Marks a request that a trusted proxy sent.
 #[derive(Clone, Copy, Debug)]
 struct FromProxy;
 
-/// Notes that a trusted proxy sent this request, and for whom: for each request, since a proxy may use
-/// a connection for several clients.
+/// Notes that a trusted proxy sent this request, and for which client. This is done for each
+/// request, since a proxy may use one connection for several clients.
 fn forward(worker: &Worker, request: &mut Request<Incoming>, place: &Cell<Option<Place>>) {
     request.extensions_mut().insert(FromProxy);
     let fields = request.headers().iter();
@@ -114,7 +114,7 @@ fn forward(worker: &Worker, request: &mut Request<Incoming>, place: &Cell<Option
     }
 }
 
-/// Which connection it is, in logs.
+/// The connection's name in logs.
 fn peer_of(place: &Cell<Option<Place>>) -> Option<Peer> {
     let taken = place.take();
     let peer = taken.as_ref().map(Place::peer);
@@ -364,7 +364,7 @@ fn host(request: &Request<Incoming>) -> &str {
     host.and_then(|host| host.to_str().ok()).unwrap_or_default()
 }
 
-/// What is known of the client that has sent a request.
+/// What is known about the client that sent a request.
 fn client_of(request: &Request<Incoming>) -> Client<'_> {
     let origin = request.headers().get(ORIGIN);
     Client {

@@ -1,9 +1,8 @@
-//! Numbers about the running server, as served at `/metrics`. docs/metrics.md lists them.
+//! Figures about the running server, as served at `/metrics`. docs/metrics.md lists them.
 //!
-//! Each worker counts for itself, in memory that no other thread writes, and a request for the
-//! metrics adds up what all of them have counted: nothing on the way of a message is shared. The
-//! number of time series is fixed by the program. No name of a channel, user or address is part of
-//! them, since clients choose those.
+//! Each worker has its own counters, in memory that no other thread writes; a request for the
+//! metrics adds them up. Handling a message therefore writes no shared memory. The number of time
+//! series is fixed. No label contains a channel, a user or an address, since clients choose those.
 
 mod page;
 mod process;
@@ -21,8 +20,8 @@ use offhook_brokers::{CountedDurations, Durations};
 
 pub(crate) use page::{Page, page};
 
-/// A number that one thread counts, and others read. With a single writer, adding needs no
-/// instruction that locks memory.
+/// A counter that one thread increases and others read. With a single writer, no atomic addition is
+/// needed.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -40,8 +39,8 @@ impl Counter {
     }
 }
 
-/// Counts by a word that the program defines, such as a kind of refusal. Not for anything that
-/// happens to each message.
+/// Counters by a word that the program defines, such as a kind of refusal. Too slow to be updated
+/// for each message.
 #[derive(Debug, Default)]
 pub(crate) struct ByWord(Mutex<BTreeMap<&'static str, u64>>);
 
@@ -59,14 +58,14 @@ impl ByWord {
     }
 }
 
-/// Close codes that are counted by themselves: those of RFC 6455 and of this server. Clients choose
-/// theirs, so all others are counted together.
+/// Close codes that have their own counter: those of RFC 6455 and of this server. Clients can
+/// choose any code, so all others share one counter.
 const CLOSE_CODES: [u16; 20] = [
     1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1015, 4001,
     4002, 4003, 4004, 4005,
 ];
 
-/// Ended WebSockets by close code.
+/// Closed WebSockets by close code.
 #[derive(Debug, Default)]
 pub(crate) struct Closed {
     known: [Counter; CLOSE_CODES.len()],
@@ -81,7 +80,7 @@ impl Closed {
     }
 }
 
-/// What answered an HTTP request.
+/// The part of the server that answered an HTTP request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answered {
     Api,
@@ -114,7 +113,7 @@ impl Answered {
     }
 }
 
-/// Answers to HTTP requests by what answered, and by the first digit of the status.
+/// Answers to HTTP requests by the part that answered, and by the first digit of the status.
 #[derive(Debug, Default)]
 pub(crate) struct Answers([[Counter; 5]; Answered::ALL.len()]);
 
@@ -129,14 +128,14 @@ impl Answers {
     }
 }
 
-/// What one worker has counted. Only its own thread writes.
+/// The counters of one worker. Only its own thread writes them.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerMetrics {
-    /// Connections whose clients have identified themselves, since the start.
+    /// Connections whose clients have identified themselves, counted since the start.
     pub(crate) opened: Counter,
-    /// The ends of these connections.
+    /// Those of them that have ended.
     pub(crate) ended: Counter,
-    /// Ended WebSockets by close code, those included that never identified themselves.
+    /// Closed WebSockets by close code, including those whose clients never identified themselves.
     pub(crate) closed: Closed,
     pub(crate) refused: ByWord,
     pub(crate) answers: Answers,
@@ -148,9 +147,9 @@ pub(crate) struct WorkerMetrics {
     /// Their bytes, before framing and compression.
     pub(crate) delivered_bytes: Counter,
 
-    /// Publications that this worker's clients and API requests were told are published.
+    /// Publications that were acknowledged to this worker's clients and API requests.
     pub(crate) published: Counter,
-    /// Of these, those that an earlier attempt with the same key had published already.
+    /// Those of `published` that an earlier attempt with the same key had published already.
     pub(crate) duplicates: Counter,
     pub(crate) gaps: ByWord,
     pub(crate) catching_up: Counter,
@@ -164,11 +163,11 @@ pub(crate) struct WorkerMetrics {
     pub(crate) loop_delay: Durations,
 }
 
-/// What all workers have counted.
+/// The counters of all workers.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     workers: Box<[Arc<WorkerMetrics>]>,
-    /// Configurations that were taken over, and those that could not be used.
+    /// Reloads of the configuration: applied and refused ones.
     pub(crate) reloads: ByWord,
 }
 

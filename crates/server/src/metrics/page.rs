@@ -45,7 +45,7 @@ fn about(text: &mut Text, shared: &Shared) {
     let count = |result| (result, reloads.get(result).copied().unwrap_or_default());
     text.counters(
         "offhook_reloads",
-        "Configurations that were taken over while running (good), or refused (bad).",
+        "Reloads of the configuration: applied (good) or refused (bad).",
         "result",
         [count("good"), count("bad")],
     );
@@ -57,9 +57,9 @@ fn healthy(shared: &Shared) -> u8 {
 
 fn connections(text: &mut Text, shared: &Shared) {
     let metrics = &shared.metrics;
-    let help = "Connections whose clients have identified themselves.";
+    let help = "Open connections whose clients have identified themselves.";
     text.gauge("offhook_connections", help, shared.connections());
-    let help = "Open sockets of clients, those included that have not identified themselves.";
+    let help = "Open sockets of clients, including those that have not identified themselves yet.";
     text.gauge("offhook_sockets", help, shared.admission.open());
     text.counter(
         "offhook_connections_opened",
@@ -68,7 +68,7 @@ fn connections(text: &mut Text, shared: &Shared) {
     );
     text.counter(
         "offhook_connections_ended",
-        "Connections that have ended, of those that were opened.",
+        "Those of the opened connections that have ended.",
         metrics.sum(|worker| &worker.ended),
     );
     let known = CLOSE_CODES.iter().enumerate().map(|(index, code)| {
@@ -84,7 +84,7 @@ fn connections(text: &mut Text, shared: &Shared) {
     let others = metrics.sum(|worker| &worker.closed.others);
     text.counters(
         "offhook_websockets_closed",
-        "Ended WebSockets by close code; 1006 ended without one.",
+        "Closed WebSockets by close code; 1006 means that the connection was lost.",
         "code",
         known.chain([("other".to_owned(), others)]),
     );
@@ -96,7 +96,7 @@ fn connections(text: &mut Text, shared: &Shared) {
     );
     text.counters_by_two(
         "offhook_http_answers",
-        "Answers to HTTP requests, by what answered and the class of the status.",
+        "Answers to HTTP requests, by the part of the server and the class of the status.",
         ["to", "status"],
         answers(metrics),
     );
@@ -124,12 +124,12 @@ fn messages(text: &mut Text, metrics: &Metrics) {
     let counters: [(&str, &str, u64); 7] = [
         (
             "offhook_received_messages",
-            "Messages from connected clients; over TCP, reads.",
+            "Messages from connected clients; for MQTT over TCP, the number of reads.",
             metrics.sum(|worker| &worker.received_messages),
         ),
         (
             "offhook_received_bytes",
-            "Bytes of these messages, without framing.",
+            "Bytes in these messages, without framing.",
             metrics.sum(|worker| &worker.received_bytes),
         ),
         (
@@ -139,7 +139,7 @@ fn messages(text: &mut Text, metrics: &Metrics) {
         ),
         (
             "offhook_published_before",
-            "Of these, those whose key had been published before: they were not published again.",
+            "Publications whose key had been published before, so that they were not published again.",
             metrics.sum(|worker| &worker.duplicates),
         ),
         (
@@ -149,7 +149,7 @@ fn messages(text: &mut Text, metrics: &Metrics) {
         ),
         (
             "offhook_delivered_bytes",
-            "Bytes of these deliveries, before framing and compression.",
+            "Bytes in these deliveries, before framing and compression.",
             metrics.sum(|worker| &worker.delivered_bytes),
         ),
         (
@@ -163,11 +163,11 @@ fn messages(text: &mut Text, metrics: &Metrics) {
     }
     text.counters(
         "offhook_gaps",
-        "Gaps that subscribers were told of, by reason.",
+        "Gaps reported to subscribers, by reason.",
         "reason",
         metrics.words(|worker| &worker.gaps),
     );
-    let help = "Subscriptions of connected sessions, at most half a second ago.";
+    let help = "Subscriptions of connected sessions; at most half a second old.";
     let subscriptions = metrics.sum(|worker| &worker.subscriptions);
     text.gauge("offhook_subscriptions", help, subscriptions);
     let help = "Channels with a subscriber, counted once for each worker that has one.";
@@ -185,15 +185,15 @@ fn storage(text: &mut Text, shared: &Shared) {
     } = shared.broker.held();
     let help = "Unsent output of connections that have more than 16 KiB of it.";
     text.gauge("offhook_unsent_bytes", help, memory.unsent);
-    let help = "Messages of clients that have begun to arrive.";
+    let help = "Incomplete messages from clients.";
     text.gauge("offhook_unfinished_bytes", help, memory.unfinished);
-    let help = "Memory of channels: names, members, and what is kept in memory.";
+    let help = "Memory used by channels: names, members, and history and state in memory.";
     text.gauge("offhook_channel_bytes", help, memory_bytes);
-    let help = "The budget for the three before: memory.bytes.";
+    let help = "The budget for unsent output, incomplete messages and channels: memory.bytes.";
     text.gauge("offhook_memory_limit_bytes", help, shared.memory.limit());
     let help = "Channels on disk.";
     text.gauge("offhook_stored_channels", help, channels);
-    let help = "The log on disk.";
+    let help = "Size of the log on disk.";
     text.gauge("offhook_disk_bytes", help, disk_bytes);
 }
 
@@ -207,23 +207,23 @@ fn latencies(text: &mut Text, shared: &Shared) {
         ),
         (
             "offhook_log_commit_seconds",
-            "Writing one batch to the log, with its fsync; empty with in_memory.",
+            "Writing one batch to the log, including its fsync; empty with in_memory.",
             timings.commit,
         ),
         (
             "offhook_publish_to_write_seconds",
-            "From a publication's time, a whole millisecond, until a worker has written it to its \
+            "From a publication's time (in whole milliseconds) until a worker has written it to its \
              last live subscriber.",
             metrics.durations(|worker| &worker.publish_to_write),
         ),
         (
             "offhook_ping_round_trip_seconds",
-            "Round trips of keepalive pings.",
+            "Round-trip times of keepalive pings.",
             metrics.durations(|worker| &worker.ping_round_trip),
         ),
         (
             "offhook_event_loop_delay_seconds",
-            "How late a timer of a worker fires, ten times a second; timers are a millisecond late \
+            "How late a worker's timer fires, measured ten times a second; timers are a millisecond late \
              at best.",
             metrics.durations(|worker| &worker.loop_delay),
         ),
@@ -240,7 +240,7 @@ fn backend(text: &mut Text, shared: &Shared) {
     let numbers = backend.numbers();
     text.counters(
         "offhook_backend_answers",
-        "Questions to the backend, by outcome.",
+        "Requests with a question to the backend, by outcome.",
         "outcome",
         [("answered", numbers.answered), ("failed", numbers.failed)],
     );
@@ -250,8 +250,8 @@ fn backend(text: &mut Text, shared: &Shared) {
         "outcome",
         [("told", numbers.told), ("dropped", numbers.dropped)],
     );
-    let help = "Events that wait for the backend.";
+    let help = "Events queued for the backend.";
     text.gauge("offhook_backend_events_waiting", help, numbers.waiting);
-    let help = "1 while the backend is not asked because it did not answer.";
+    let help = "1 while requests to the backend are paused because it did not answer.";
     text.gauge("offhook_backend_away", help, u8::from(numbers.away));
 }

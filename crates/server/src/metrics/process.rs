@@ -1,5 +1,4 @@
-//! What the system says about this process. Only Linux has these files; elsewhere they are left
-//! out.
+//! Metrics of the process, from files that only Linux has. On other systems, they are omitted.
 
 use std::{
     fs,
@@ -8,23 +7,23 @@ use std::{
 
 use super::text::Text;
 
-/// Adds the metrics of the process, with the names that all programs give them.
+/// Adds the metrics of the process, with the names that are customary for all programs.
 pub(super) fn write(text: &mut Text, started: SystemTime) {
     if let Ok(since) = started.duration_since(UNIX_EPOCH) {
         let help = "When the server started, in seconds since 1970.";
         text.gauge("process_start_time_seconds", help, since.as_secs_f64());
     }
     if let Some(bytes) = resident_bytes() {
-        let help = "Memory of the process that is in RAM.";
+        let help = "Resident memory of the process.";
         text.gauge("process_resident_memory_bytes", help, bytes);
     }
     if let Ok(open) = fs::read_dir("/proc/self/fd") {
-        // One of them is the directory that is being read.
+        // One of the open descriptors is the directory that is being read.
         let open = open.count().saturating_sub(1);
         text.gauge("process_open_fds", "Open descriptors.", open);
     }
     if let Some(most) = most_descriptors() {
-        let help = "The limit of open descriptors.";
+        let help = "The limit of open file descriptors.";
         text.gauge("process_max_fds", help, most);
     }
 }

@@ -7,15 +7,15 @@ use offhook_brokers::CountedDurations;
 /// The media type of the format.
 pub(super) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Metrics as text, family after family. Names and labels are the program's own, and need no
-/// escaping.
+/// Metrics as text, one family after another. Names and labels are constants of the program, and
+/// need no escaping.
 #[derive(Debug, Default)]
 pub(super) struct Text(String);
 
 impl Text {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         self.line(format_args!("# TYPE {name} {kind}"));
-        // The unit is the end of the name, as the format demands.
+        // The format requires that the unit is the end of the name.
         for unit in ["seconds", "bytes"] {
             if name
                 .strip_suffix(unit)
@@ -27,19 +27,19 @@ impl Text {
         self.line(format_args!("# HELP {name} {help}"));
     }
 
-    /// A number that goes up and down.
+    /// Adds a gauge: a number that goes up and down.
     pub(super) fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.family(name, "gauge", help);
         self.line(format_args!("{name} {value}"));
     }
 
-    /// A number that only grows.
+    /// Adds a counter: a number that only grows.
     pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.family(name, "counter", help);
         self.line(format_args!("{name}_total {value}"));
     }
 
-    /// A number that only grows, by one label.
+    /// Adds counters with one label.
     pub(super) fn counters<L: Display>(
         &mut self,
         name: &str,
@@ -53,7 +53,7 @@ impl Text {
         }
     }
 
-    /// The same by two labels.
+    /// Adds counters with two labels.
     pub(super) fn counters_by_two(
         &mut self,
         name: &str,
@@ -70,7 +70,7 @@ impl Text {
         }
     }
 
-    /// Facts that do not change, as labels.
+    /// Adds constant facts as labels.
     pub(super) fn info(&mut self, name: &str, help: &str, labels: &str) {
         self.family(name, "info", help);
         self.line(format_args!("{name}_info{{{labels}}} 1"));
@@ -82,7 +82,7 @@ impl Text {
             match bound {
                 Some(bound) => {
                     let seconds = bound.as_secs_f64();
-                    // OpenMetrics wants a bound to look like a float.
+                    // OpenMetrics requires bounds to be written as floats.
                     self.line(format_args!("{name}_bucket{{le=\"{seconds:?}\"}} {count}"));
                 }
                 None => self.line(format_args!("{name}_bucket{{le=\"+Inf\"}} {count}")),

@@ -1,4 +1,4 @@
-//! What a worker takes over while it runs: rules, origins, host names and limits.
+//! The settings that change while a worker runs: rules, origins, host names and limits.
 
 use std::{rc::Rc, sync::Arc};
 

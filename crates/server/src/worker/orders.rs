@@ -34,6 +34,7 @@ pub(crate) enum Order {
         user: Arc<str>,
         done: oneshot::Sender<Vec<SessionId>>,
     },
+<<<<<<< HEAD
     /// Report what is known of connections.
     Know {
         question: Arc<Question>,
@@ -46,6 +47,10 @@ pub(crate) enum Order {
     },
     /// Take other settings over, and report that.
     TakeOver {
+=======
+    /// Apply other settings, and report that.
+    Apply {
+>>>>>>> main
         live: Arc<Live>,
         done: oneshot::Sender<()>,
     },
@@ -166,6 +171,7 @@ impl Worker {
                         let sessions = self.state.borrow().engine.sessions_of(&whom);
                         let _gone = done.send(sessions);
                     }
+<<<<<<< HEAD
                     Order::Know { question, done } => {
                         let _gone = done.send(self.know(&question));
                     }
@@ -173,6 +179,9 @@ impl Worker {
                         let _gone = done.send(self.top(limit));
                     }
                     Order::TakeOver { live, done } => {
+=======
+                    Order::Apply { live, done } => {
+>>>>>>> main
                         self.renew(live);
                         let _gone = done.send(());
                     }

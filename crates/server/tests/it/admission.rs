@@ -1,4 +1,4 @@
-//! How many may connect, and how fast.
+//! How many clients may connect, and how fast.
 
 use offhook::Error;
 
@@ -22,7 +22,11 @@ async fn a_connection_above_the_limit_is_told_when_to_retry() {
     let (status, after) = refused(&hall).await;
     assert_eq!(status, 503);
     assert!(after.is_some_and(|after| (2..10).contains(&after)));
-    assert_eq!(hall.health().await.0, 200, "health is told all the same");
+    assert_eq!(
+        hall.health().await.0,
+        200,
+        "the health report still answers"
+    );
 
     let mut first = first;
     first

@@ -9,7 +9,7 @@ use crate::{
     issuer::{of, token, with_tokens},
 };
 
-/// Few publications for everybody, many for clients of the class `backend`.
+/// A low rate of publications for all clients, and a high one for the class `backend`.
 fn config() -> offhook_server::Config {
     let mut config = with_tokens(|_| {});
     config.limits.publishes_per_second = 1;
@@ -29,7 +29,7 @@ async fn connected(hall: &Hall, token: &str) -> (Caller, Value) {
     (caller, answer)
 }
 
-/// How many of so many publications are refused because of the rate.
+/// Publishes `count` times, and returns how many publications were refused because of the rate.
 async fn refused(caller: &mut Caller, count: usize) -> usize {
     let mut refused = 0;
     for n in 0..count {
@@ -68,7 +68,7 @@ async fn a_refreshed_token_changes_the_class() {
         .ask(json!({ "type": "refresh", "token": backend }))
         .await;
     assert_eq!(refreshed["type"], "refreshed", "{refreshed}");
-    // The burst is earned at the rate of the new class.
+    // The burst is refilled at the rate of the new class.
     let mut tries = 0;
     while refused(&mut shop, 20).await > 0 {
         tries += 1;
@@ -90,7 +90,7 @@ async fn a_class_that_the_server_does_not_have_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_backend_that_is_asked_names_the_class_and_only_one_that_exists() {
+async fn the_backend_may_name_the_class_but_only_one_that_exists() {
     let mut backend = TestBackend::new(|request| {
         let class = request.body["token"].as_str().unwrap_or_default();
         Does::Says(json!({ "allow": true, "user": "shop", "class": class }))

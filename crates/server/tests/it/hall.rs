@@ -25,11 +25,11 @@ use tokio::{
 
 use crate::caller::Caller;
 
-/// Longer than anything in a test takes: what has not arrived within it never will.
+/// Longer than anything in a test takes: an event that has not happened by then never will.
 pub(crate) const NEVER: Duration = Duration::from_secs(60);
 
-/// Ends the whole run with the name of the test when a test takes longer than any should: otherwise
-/// a test that hangs reports nothing.
+/// If a test takes longer than this, the whole run ends with its name. Otherwise a test that hangs
+/// would report nothing.
 const WATCHDOG: Duration = Duration::from_secs(300);
 
 /// A server for one test.
@@ -65,7 +65,7 @@ impl Drop for Watchdog {
     }
 }
 
-/// One worker, in memory, with rules of every kind and no rate limit that a test would reach by
+/// One worker, in memory, with all kinds of rules, and without rate limits that a test could reach by
 /// accident.
 pub(crate) fn config() -> Config {
     let rule = |pattern: &str, rules| ChannelRule {
@@ -233,7 +233,7 @@ impl Hall {
         (status, head.to_lowercase(), rest.to_owned())
     }
 
-    /// A request to the API: status, the head, and what the body says.
+    /// A request to the API: status, head, and the body as JSON.
     pub(crate) async fn api(&self, key: &str, request: &str, body: &str) -> (u16, String, Value) {
         let length = body.len();
         let head = format!(

@@ -22,7 +22,7 @@ use crate::{
 const OLD: &str = "ohk_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
 const NEW: &str = "ohk_GFEDCBAzyxwvutsrqponmlkjihgfedcba9876543210";
 
-/// An issuer with one key: what it signs with, and what it publishes.
+/// An issuer with one key: its private and its public part.
 struct Issuer {
     signer: Signer,
     jwks: String,
@@ -45,7 +45,7 @@ impl Issuer {
     }
 }
 
-/// What a client hears that connects with a token.
+/// The answer to a client that connects with a token.
 async fn connect(hall: &Hall, issuer: &Issuer) -> Value {
     let mut caller = hall.dial().await;
     caller
@@ -53,7 +53,7 @@ async fn connect(hall: &Hall, issuer: &Issuer) -> Value {
         .await
 }
 
-/// Asks until the answer is so.
+/// Repeats a request until its answer satisfies a condition.
 async fn until(what: impl AsyncFn() -> bool) {
     let asking = async { while !what().await {} };
     timeout(NEVER, asking)
@@ -61,7 +61,7 @@ async fn until(what: impl AsyncFn() -> bool) {
         .expect("the files are read again");
 }
 
-/// As editors and secret managers do it: the file is never half there.
+/// Replaces a file like editors and secret managers: it is never incomplete.
 fn replace(path: &Path, text: &str) {
     let next = path.with_extension("next");
     fs::write(&next, text).unwrap();
@@ -108,7 +108,7 @@ async fn status(hall: &Hall, key: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn keys_in_files_are_exchanged_while_the_server_runs() {
+async fn keys_in_files_can_be_replaced_while_the_server_runs() {
     let (old, new) = (Issuer::new(), Issuer::new());
     let files = Files::new(&old, OLD);
     let hall = Hall::open(files.config(Duration::from_millis(5))).await;
@@ -128,7 +128,7 @@ async fn keys_in_files_are_exchanged_while_the_server_runs() {
     assert_eq!(connect(&hall, &old).await["code"], "unauthenticated");
     until(async || status(&hall, NEW).await == 200).await;
     assert_eq!(status(&hall, OLD).await, 401);
-    // It was let in with a key that was good then.
+    // It connected with a key that was valid then.
     assert_eq!(open.ask(json!({ "type": "ping" })).await["type"], "pong");
     open.cut();
     hall.close().await;
@@ -146,7 +146,7 @@ async fn a_file_that_is_damaged_or_gone_leaves_the_earlier_keys_and_is_logged_wi
         let of_file = |line: &&String| line.contains("ERROR") && line.contains(&file);
         journal.lines().iter().filter(of_file).count()
     };
-    // A key where its hash belongs, a file that is being written, and none.
+    // A key instead of its hash, an incomplete file, and a file without keys.
     for (n, text) in ["publish ohk_leaked-by-mistake", "", "# nothing"]
         .iter()
         .enumerate()
@@ -160,14 +160,14 @@ async fn a_file_that_is_damaged_or_gone_leaves_the_earlier_keys_and_is_logged_wi
     assert_eq!(status(&hall, OLD).await, 200);
     let lines = journal.lines();
     assert!(!lines.iter().any(|line| line.contains("leaked-by-mistake")));
-    // It is good again when the file is.
+    // The keys work again once the file is valid again.
     replace(&files.api, &entry(NEW));
     until(async || status(&hall, NEW).await == 200).await;
     hall.close().await;
 }
 
 #[tokio::test]
-async fn settings_that_change_are_handed_in_and_either_all_of_them_count_or_none() {
+async fn changed_settings_are_applied_either_all_together_or_not_at_all() {
     let (old, new) = (Issuer::new(), Issuer::new());
     let files = Files::new(&old, OLD);
     let config = files.config(Duration::ZERO);
@@ -189,7 +189,7 @@ async fn settings_that_change_are_handed_in_and_either_all_of_them_count_or_none
         (status(&hall, OLD).await, status(&hall, NEW).await),
         (401, 200)
     );
-    // Whether tokens are verified at all does not change under open connections.
+    // Whether tokens are verified at all cannot change while the server runs.
     next.auth.key_files = Vec::new();
     let error = hall.reload_keys(&next).unwrap_err().to_string();
     assert!(error.contains("restart"), "{error}");
@@ -197,7 +197,7 @@ async fn settings_that_change_are_handed_in_and_either_all_of_them_count_or_none
 }
 
 #[tokio::test]
-async fn keys_of_the_api_that_are_handed_in_replace_those_of_files() {
+async fn api_keys_that_are_set_by_the_program_replace_those_of_files() {
     let files = Files::new(&Issuer::new(), OLD);
     let hall = Hall::open(files.config(Duration::from_millis(5))).await;
     hall.set_api_keys(vec![ApiKey::of_everything(NEW)]);

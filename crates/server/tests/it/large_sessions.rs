@@ -28,7 +28,7 @@ fn roomy(directory: &Path) -> Config {
     }
 }
 
-/// Subscribes to this many channels, with as many in one message as it may name.
+/// Subscribes to this many channels, with as many channels in one message as are allowed.
 async fn subscribe_to(caller: &mut Caller, count: usize) {
     let names: Vec<String> = (0..count).map(|n| format!("chat/room/{n}")).collect();
     for (n, part) in names.chunks(256).enumerate() {
@@ -79,7 +79,7 @@ async fn a_session_with_thousands_of_subscriptions_is_resumed_with_a_short_token
     let hall = Hall::open(roomy(directory.path())).await;
     let mut caller = hall.caller().await;
     subscribe_to(&mut caller, 5_000).await;
-    // The token that has all of them: it is sent once they are at rest.
+    // The token that contains all subscriptions is sent once they no longer change.
     caller.fresh_token().await;
     let session = caller.session.clone();
     assert!(caller.resume.len() < 1024, "{}", caller.resume.len());

@@ -17,7 +17,7 @@ use crate::hall::{Hall, config};
 /// Stores the log output of the whole process as text, since the first call of [`journal`].
 pub(crate) struct Journal(Mutex<Vec<String>>);
 
-/// What is logged from now on, by the servers of all tests that run at the same time.
+/// Collects what the servers of all concurrent tests log from now on.
 pub(crate) fn journal() -> &'static Journal {
     static JOURNAL: Journal = Journal(Mutex::new(Vec::new()));
     static INSTALLED: Once = Once::new();
@@ -33,7 +33,7 @@ impl Journal {
 }
 
 impl Subscriber for &'static Journal {
-    /// As the setting `log.level` with a word: Offhook's own modules, and warnings of others.
+    /// Like the default of `log.level`: Offhook's own modules, and warnings of others.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target().starts_with("offhook") || *metadata.level() <= Level::WARN
     }
@@ -61,7 +61,8 @@ impl Visit for Text {
 
 #[tokio::test]
 async fn a_thousand_refusals_of_a_kind_are_logged_as_one_line_with_a_count() {
-    // For the whole process: other tests' servers write here, too, but not about this channel.
+    // The journal is for the whole process. Other tests' servers write to it, too, but not about this
+    // channel.
     let journal = journal();
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
@@ -138,7 +139,7 @@ async fn a_refused_page_is_logged_with_its_address_origin_path_and_the_setting_t
     let page = "http://logged.example:8443";
     let (_, _, body) = hall.raw(&handshake("logged.example", page)).await;
     assert!(body.contains("$http_host"), "{body}");
-    // A name that is not the server's own.
+    // A host name that is not the server's.
     let other = handshake("other.example", "http://other.example");
     assert_eq!(hall.raw(&other).await.0, 421);
     let told = line_with("origin=http://other.example");

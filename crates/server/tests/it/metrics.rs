@@ -1,4 +1,4 @@
-//! `/metrics`: who may read it, and whether its numbers are those of what was done.
+//! `/metrics`: who may read it, and whether its figures are correct.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::hall::{Hall, NEVER, config, on_disk};
 const KEY: &str = "ohk_metrics";
 const OTHER_KEY: &str = "ohk_read";
 
-/// With a listener for operators, and a key for each of two scopes.
+/// Adds a listener for operators, and a key for each of two scopes.
 fn operated(config: Config) -> Config {
     let key = |scope: &str, key: &str| {
         let everything = offhook_auth::ApiKey::of_everything(key).to_string();
@@ -58,7 +58,7 @@ async fn text(hall: &Hall) -> String {
     body
 }
 
-/// Every sample, by its name and labels.
+/// All samples by their names and labels.
 async fn samples(hall: &Hall) -> BTreeMap<String, f64> {
     let text = text(hall).await;
     let samples = text.lines().filter(|line| !line.starts_with('#'));
@@ -70,18 +70,20 @@ async fn samples(hall: &Hall) -> BTreeMap<String, f64> {
         .collect()
 }
 
-/// Reads the metrics until they are like this.
+/// Reads the metrics until they satisfy a condition.
 async fn until(hall: &Hall, wanted: impl Fn(&BTreeMap<String, f64>) -> bool) {
     let reading = async {
         while !wanted(&samples(hall).await) {
             tokio::task::yield_now().await;
         }
     };
-    timeout(NEVER, reading).await.expect("the metrics say so");
+    timeout(NEVER, reading)
+        .await
+        .expect("the metrics satisfy the condition");
 }
 
 #[tokio::test]
-async fn the_numbers_are_those_of_what_was_done() {
+async fn the_figures_agree_with_what_was_done() {
     let directory = tempfile::tempdir().unwrap();
     let hall = Hall::open(operated(on_disk(directory.path()))).await;
     let before = samples(&hall).await;
@@ -159,7 +161,7 @@ async fn pings_and_the_delay_of_the_event_loop_are_measured() {
     config.keepalive.interval = Some(Duration::from_millis(50));
     let hall = Hall::open(config).await;
     let mut caller = hall.caller().await;
-    // It answers pings while it waits for a message.
+    // The caller answers pings while it waits for a message.
     let answering = tokio::spawn(async move { caller.socket.recv().await });
     until(&hall, |now| {
         now["offhook_ping_round_trip_seconds_count"] >= 2.0
@@ -172,7 +174,7 @@ async fn pings_and_the_delay_of_the_event_loop_are_measured() {
 }
 
 #[tokio::test]
-async fn a_key_for_the_metrics_is_needed_where_clients_come_and_none_where_operators_do() {
+async fn the_metrics_require_a_key_at_the_clients_address_and_none_at_the_operators_address() {
     let hall = Hall::open(operated(config())).await;
     let ask = async |authorization: &str| {
         let fields = format!("Host: localhost\r\n{authorization}");
@@ -196,7 +198,7 @@ async fn a_key_for_the_metrics_is_needed_where_clients_come_and_none_where_opera
 }
 
 #[tokio::test]
-async fn without_any_key_there_are_no_metrics_for_strangers() {
+async fn without_a_configured_key_the_clients_address_serves_no_metrics() {
     let hall = Hall::open(config()).await;
     let (status, _, body) = hall.get("/metrics").await;
     assert_eq!(status, 404);
@@ -204,7 +206,7 @@ async fn without_any_key_there_are_no_metrics_for_strangers() {
 }
 
 #[tokio::test]
-async fn operators_have_health_readiness_and_the_api_at_their_own_address() {
+async fn the_operators_address_serves_health_readiness_and_the_api() {
     let hall = Hall::open(operated(config())).await;
     let address = hall.admin_address();
     let ask = async |line: &str| get(address, line, "Host: 127.0.0.1\r\n").await;
@@ -213,7 +215,7 @@ async fn operators_have_health_readiness_and_the_api_at_their_own_address() {
     assert_eq!(ask("GET /api/v1/stats").await.0, 401);
     assert_eq!(ask("GET /talk/").await.0, 404);
     assert_eq!(ask("POST /metrics").await.0, 405);
-    // A page that made its own name resolve to this address.
+    // A page whose own host name resolves to this address (DNS rebinding).
     let rebound = get(address, "GET /metrics", "Host: evil.example\r\n").await;
     assert_eq!(rebound.0, 421);
     assert!(rebound.2.contains("hosts"), "{}", rebound.2);
@@ -222,7 +224,7 @@ async fn operators_have_health_readiness_and_the_api_at_their_own_address() {
 }
 
 #[tokio::test]
-async fn nothing_that_a_client_chooses_is_part_of_the_metrics() {
+async fn no_label_contains_a_text_from_a_client() {
     let everything = ChannelRule {
         pattern: "*".to_owned(),
         rules: ChannelRules::default(),
@@ -243,12 +245,12 @@ async fn nothing_that_a_client_chooses_is_part_of_the_metrics() {
     caller.refused(json!({"type": "chosen-by-a-client"})).await;
     let text = text(&hall).await;
     assert!(!text.contains("chosen-by-a-client"), "{text}");
-    // One kind of refusal is new.
+    // Only the counter of this kind of refusal is new.
     assert_eq!(text.lines().count(), lines + 1);
 }
 
 #[tokio::test]
-async fn every_metric_is_documented_and_every_documented_metric_is_there() {
+async fn every_metric_is_documented_and_every_documented_metric_exists() {
     let hall = Hall::open(operated(config())).await;
     let text = text(&hall).await;
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));

@@ -38,7 +38,7 @@ async fn ask(hall: &Hall, method: &str, path: &str, origin: &str) -> (u16, Strin
         "OPTIONS" => "Access-Control-Request-Method: POST".to_owned(),
         _ => format!("Authorization: Bearer {KEY}"),
     };
-    // The key of the API is no token of a client.
+    // The API's key is not a client's token.
     let field = match path.starts_with("/api/") || method == "OPTIONS" {
         true => field,
         false => "Accept: */*".to_owned(),
@@ -99,10 +99,10 @@ async fn a_preflight_needs_no_key_and_says_what_a_page_may_send_to_the_api() {
         assert!(head.contains(field), "{field}: {head}");
     }
     assert!(!head.contains("allow-credentials"), "{head}");
-    // Without a key nobody learns which paths there are.
+    // Without a key, nobody learns which paths exist.
     let (status, ..) = ask(&hall, "OPTIONS", "/api/v1/nothing", "https://app.example").await;
     assert_eq!(status, 204);
-    // Without an origin it is no preflight.
+    // A request without an origin is not a preflight.
     let (status, ..) = hall.request("OPTIONS /api/v1/publish HTTP/1.1").await;
     assert_eq!(status, 401);
 }

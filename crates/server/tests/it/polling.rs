@@ -11,7 +11,7 @@ async fn poll(hall: &Hall, query: &str) -> Value {
     serde_json::from_str(&body).unwrap()
 }
 
-/// The query that goes on after an answer.
+/// The query that continues after an answer.
 fn after(answer: &Value) -> String {
     format!("since={}:{}", answer["epoch"], answer["offset"])
 }
@@ -70,7 +70,7 @@ async fn a_waiting_poll_is_answered_as_soon_as_something_is_published() {
     };
     let (answer, ()) = tokio::join!(poll(&hall, &query), publish);
     assert_eq!(data(&answer), [json!("now")]);
-    // Since now, too, if it is asked for.
+    // A poll with `since=now` waits, too.
     let publish = async {
         while hall.health().await.1["connections"] != 2 {}
         publisher.publish("chat", json!("again")).await;
@@ -105,7 +105,7 @@ async fn an_invalid_position_is_a_gap_with_its_reason() {
         (&answer["epoch"], &answer["offset"]),
         (&here["epoch"], &here["offset"])
     );
-    // An answer is whole: the next request goes on after the gap.
+    // The next request continues after the gap.
     let next = poll(&hall, &format!("channel=chat&{}", after(&answer))).await;
     assert!(next.get("gap").is_none());
 }
@@ -148,9 +148,9 @@ async fn a_filter_is_polled_by_its_own_position() {
     assert_eq!(next["publications"], json!([]));
 }
 
-/// Only the last of them was answered, as if it were the filter's.
+/// Before, only the last gap was answered, as if it were the filter's.
 #[tokio::test]
-async fn a_poll_by_filter_names_each_channel_that_something_is_missing_of() {
+async fn a_poll_by_filter_reports_the_gap_of_each_channel() {
     let hall = Hall::open(config()).await;
     let mut publisher = hall.caller().await;
     let first = poll(&hall, "filter=%23").await;
@@ -215,7 +215,7 @@ async fn a_waiting_poll_does_not_delay_the_stop_of_the_server() {
         answer
     });
     while hall.health().await.1["connections"] != 1 {}
-    // Within the server's own deadline, or the connection would be cut off without an answer.
+    // The answer arrives before the server's own deadline, after which the connection is cut off.
     hall.close().await;
     let answer = request.await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");

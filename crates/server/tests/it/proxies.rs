@@ -1,4 +1,4 @@
-//! Proxies in front of the server: whom to believe about a client's address and scheme.
+//! Proxies in front of the server: who is trusted to report a client's address and scheme.
 
 use offhook_server::{Config, config::Proxies};
 use tokio::{
@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::hall::{Hall, NEVER, config, with_connections};
 
-/// One connection for each address, and this network is that of the proxy.
+/// Allows one connection for each address, and trusts proxies in this network.
 fn behind(network: &str, protocol: bool) -> Config {
     Config {
         proxies: Proxies {
@@ -20,7 +20,7 @@ fn behind(network: &str, protocol: bool) -> Config {
     }
 }
 
-/// The status of a handshake with further fields, and the connection.
+/// Performs a handshake with additional header fields; returns the status and the connection.
 async fn handshake(hall: &Hall, before: &[u8], fields: &str) -> (u16, TcpStream) {
     let mut stream = TcpStream::connect(hall.address()).await.unwrap();
     let request = format!(
@@ -32,7 +32,7 @@ async fn handshake(hall: &Hall, before: &[u8], fields: &str) -> (u16, TcpStream)
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut start = [0; 12];
     let read = timeout(NEVER, stream.read_exact(&mut start)).await.unwrap();
-    // A connection that is closed without an answer.
+    // 0: the connection was closed without an answer.
     let status = read.map_or(0, |_| {
         std::str::from_utf8(&start[9..]).unwrap().parse().unwrap()
     });
@@ -44,7 +44,7 @@ fn from(address: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_s_clients_have_addresses_of_their_own() {
+async fn clients_of_a_trusted_proxy_are_counted_by_their_own_addresses() {
     let hall = Hall::open(behind("127.0.0.0/8", false)).await;
     let (status, one) = handshake(&hall, b"", &from("203.0.113.7")).await;
     assert_eq!(status, 101);
@@ -52,14 +52,14 @@ async fn a_trusted_proxy_s_clients_have_addresses_of_their_own() {
     assert_eq!(status, 101);
     let (status, _again) = handshake(&hall, b"", &from("203.0.113.7")).await;
     assert_eq!(status, 503, "one connection for each address");
-    // The proxy's own, which names nobody.
+    // The proxy's own connection, which reports no client.
     assert_eq!(handshake(&hall, b"", "").await.0, 101);
     drop(one);
     while handshake(&hall, b"", &from("203.0.113.7")).await.0 != 101 {}
 }
 
 #[tokio::test]
-async fn nobody_else_is_believed() {
+async fn forwarded_fields_from_anybody_else_are_ignored() {
     let hall = Hall::open(behind("10.0.0.0/8", false)).await;
     let (status, _one) = handshake(&hall, b"", &from("203.0.113.7")).await;
     assert_eq!(status, 101);
@@ -69,7 +69,7 @@ async fn nobody_else_is_believed() {
 }
 
 #[tokio::test]
-async fn a_page_that_the_proxy_served_over_tls_is_of_the_same_origin() {
+async fn a_page_that_the_proxy_served_over_tls_has_the_same_origin() {
     let mut config = behind("127.0.0.1", false);
     config.connections.max_per_address = None;
     let hall = Hall::open(config).await;
@@ -91,7 +91,7 @@ async fn a_page_that_the_proxy_served_over_tls_is_of_the_same_origin() {
 }
 
 #[tokio::test]
-async fn the_proxy_protocol_names_the_client_before_everything_else() {
+async fn the_clients_address_is_taken_from_the_proxy_protocol() {
     let hall = Hall::open(behind("127.0.0.1", true)).await;
     let line = |address: &str| format!("PROXY TCP4 {address} 127.0.0.1 4711 8000\r\n");
     let (status, _one) = handshake(&hall, line("203.0.113.7").as_bytes(), "").await;
@@ -102,12 +102,12 @@ async fn the_proxy_protocol_names_the_client_before_everything_else() {
         handshake(&hall, line("203.0.113.7").as_bytes(), "").await.0,
         503
     );
-    // Without it, a proxy is not understood.
+    // Without the protocol's header, a trusted proxy's connection is closed.
     assert_eq!(handshake(&hall, b"", "").await.0, 0);
 }
 
 #[tokio::test]
-async fn who_is_no_proxy_speaks_no_proxy_protocol() {
+async fn the_proxy_protocol_is_not_accepted_from_untrusted_addresses() {
     let hall = Hall::open(Config {
         proxies: Proxies {
             trusted: vec!["10.0.0.7".parse().unwrap()],

@@ -1,4 +1,4 @@
-//! A client of server-sent events that is nobody's: it reads the stream as the standard says.
+//! A client of server-sent events that is independent of Offhook and follows the standard.
 
 use std::collections::VecDeque;
 
@@ -11,13 +11,13 @@ use tokio::{
 
 use crate::hall::{Hall, NEVER};
 
-/// An event as a page gets it.
+/// An event as a page receives it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Event {
     /// `message` if it has no name.
     pub(crate) name: String,
     pub(crate) data: Value,
-    /// The last id up to here.
+    /// The id of the last event that had one, including this one.
     pub(crate) id: String,
 }
 
@@ -99,23 +99,23 @@ impl Reader {
         event
     }
 
-    /// The id that an `EventSource` would come back with.
+    /// The id with which an `EventSource` would reconnect.
     pub(crate) fn last_id(&self) -> String {
         assert!(self.events.is_empty());
         self.id.clone()
     }
 
-    /// Waits for this many comments in all.
+    /// Waits until this many comments were received in total.
     pub(crate) async fn until_comments(&mut self, count: usize) {
         while self.comments < count {
             assert!(self.read().await);
         }
     }
 
-    /// Reads what is there; false at the end.
+    /// Reads once; false at the end.
     async fn read(&mut self) -> bool {
         let read = timeout(NEVER, self.stream.read_buf(&mut self.coded)).await;
-        // A connection that was reset is one that has ended.
+        // A connection that was reset has ended, too.
         if read.expect("something comes").unwrap_or(0) == 0 {
             return false;
         }

@@ -1,4 +1,4 @@
-//! Another configuration is taken over while the server runs.
+//! Another configuration is applied while the server runs.
 
 use std::{fs, path::Path};
 
@@ -21,7 +21,7 @@ fn certificate(name: &str) -> CertifiedKey<KeyPair> {
     generate_simple_self_signed([name.to_owned()]).unwrap()
 }
 
-/// Replaces a file as a program does that renews certificates.
+/// Replaces a file in the same way as programs that renew certificates.
 fn replace(path: &Path, text: &str) {
     let newer = path.with_extension("newer");
     fs::write(&newer, text).unwrap();
@@ -41,7 +41,7 @@ fn files(directory: &Path) -> TlsFiles {
     }
 }
 
-/// A client that accepts only this certificate, and asks for the server by this name.
+/// A client that accepts only this certificate, and names this host.
 async fn secured(hall: &Hall, name: &str, own: &CertifiedKey<KeyPair>) -> Option<Caller> {
     let tls = Tls::builder().pinned_pem(own.cert.pem()).unwrap().build();
     let stream = TcpStream::connect(hall.address()).await.unwrap();
@@ -59,7 +59,7 @@ fn everything() -> ChannelRule {
 }
 
 #[tokio::test]
-async fn rules_origins_keys_and_limits_count_at_once_and_no_connection_is_lost() {
+async fn new_rules_origins_keys_and_limits_apply_at_once_and_no_connection_is_lost() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
     caller.subscribe("chat", json!("now")).await;
@@ -103,19 +103,22 @@ async fn rules_origins_keys_and_limits_count_at_once_and_no_connection_is_lost()
         ["talk"]
     );
 
-    // The same connection, by the new rules.
+    // The same connection, under the new rules.
     let answer = caller.ask(to_new).await;
     assert_eq!(answer["type"], "published", "{answer}");
     let long = json!({"type": "publish", "channel": "new", "data": "longer than ten bytes"});
     assert_eq!(caller.refused(long).await["code"], "too_large");
     assert_eq!(hall.api("ohk_new", "GET /api/v1/channels", "").await.0, 200);
-    // The connections of the requests before may still be ending.
+    // The connections of earlier requests may not have ended yet.
     let second = loop {
         if let Ok(second) = page().open().await {
             break second;
         }
     };
-    assert!(hall.number().open().await.is_err(), "there are two already");
+    assert!(
+        hall.number().open().await.is_err(),
+        "two connections are open already"
+    );
     drop(second);
 }
 
@@ -133,7 +136,7 @@ async fn a_certificate_that_changes_is_used_for_new_connections_and_open_ones_st
     let mut early = secured(&hall, "localhost", &old)
         .await
         .expect("the old certificate");
-    // For a moment, certificate and key do not belong together.
+    // For a moment, the certificate and the key do not match.
     write(&files, &new);
     let arrives = async {
         loop {
@@ -174,7 +177,7 @@ async fn each_name_gets_its_own_certificate_and_a_reload_reads_other_files() {
     let hall = Hall::open(with_tls(&files)).await;
     assert!(secured(&hall, "one.example", &one).await.is_some());
     assert!(secured(&hall, "a.other.example", &other).await.is_some());
-    // Nobody's name gets the first one.
+    // An unknown name gets the first certificate.
     assert!(secured(&hall, "nobody.example", &one).await.is_some());
 
     files.cert = directory.path().join("third.pem");
@@ -220,7 +223,7 @@ async fn a_configuration_that_cannot_be_used_changes_nothing() {
         caller.refused(to_new.clone()).await["code"],
         "unknown_channel"
     );
-    // The good one is taken over after all of these.
+    // The valid configuration is applied after all of these.
     hall.reload(newer(Some(files))).await.unwrap();
     assert_eq!(caller.ask(to_new).await["type"], "published");
 }

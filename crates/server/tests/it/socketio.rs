@@ -11,7 +11,7 @@ use crate::hall::{Hall, NEVER, config, on_disk};
 
 const PATH: &str = "/socket.io/?EIO=4&transport=websocket";
 
-/// Two workers, so that sessions come back on another one.
+/// Two workers, so that sessions can be resumed on the other one.
 fn durable(directory: &Path) -> Config {
     Config {
         workers: NonZeroUsize::new(2).unwrap(),
@@ -22,9 +22,9 @@ fn durable(directory: &Path) -> Config {
 /// A client in the main namespace.
 struct Client {
     socket: WebSocket,
-    /// What the server answered to its CONNECT.
+    /// The server's answer to its CONNECT.
     entered: Value,
-    /// Events that came while an acknowledgement was awaited.
+    /// Events that arrived while the client waited for an acknowledgement.
     events: Vec<Value>,
     next_ack: u64,
 }
@@ -86,7 +86,7 @@ impl Client {
         parsed(&text, "42")
     }
 
-    /// The next publication, with what comes behind it.
+    /// The next publication, with the arguments that follow it.
     async fn publication(&mut self) -> Value {
         loop {
             let event = self.event().await;
@@ -104,7 +104,7 @@ fn parsed(text: &str, prefix: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn socketio_and_native_clients_meet_in_one_channel() {
+async fn socketio_and_native_clients_share_a_channel() {
     let hall = Hall::open(config()).await;
     let mut sio = Client::plain(&hall).await;
     let mut native = hall.caller().await;
@@ -124,7 +124,7 @@ async fn socketio_and_native_clients_meet_in_one_channel() {
         json!({"text": "Grüße"})
     );
 
-    // Bytes, both ways.
+    // Bytes, in both directions.
     sio.send(r#"451-["publish",{"channel":"chat","data":{"_placeholder":true,"num":0}}]"#)
         .await;
     sio.socket.send(vec![1, 2, 255]).await.unwrap();
@@ -152,7 +152,7 @@ async fn socketio_and_native_clients_meet_in_one_channel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socketio_session_is_recovered_after_a_restart_with_nothing_lost_and_nothing_twice() {
+async fn a_socketio_session_is_recovered_after_a_restart_and_no_message_is_lost_or_repeated() {
     let directory = tempfile::tempdir().unwrap();
     let hall = Hall::open(durable(directory.path())).await;
     let mut first = Client::open(&hall, &json!({"recover": true})).await;
@@ -168,7 +168,7 @@ async fn a_socketio_session_is_recovered_after_a_restart_with_nothing_lost_and_n
             .emit("publish", json!({"channel": channel, "data": n}))
             .await;
     }
-    // It has read two of them when it is cut off.
+    // It has read two of them when its connection is lost.
     first.publication().await;
     let offset = first.publication().await[2].clone();
     drop(first);
@@ -203,12 +203,12 @@ async fn a_socketio_session_is_recovered_after_a_restart_with_nothing_lost_and_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socketio_session_is_taken_over_while_the_server_still_holds_its_older_connection() {
+async fn a_socketio_session_is_resumed_while_its_older_connection_is_still_open() {
     let directory = tempfile::tempdir().unwrap();
     let hall = Hall::open(durable(directory.path())).await;
     let mut first = Client::open(&hall, &json!({"recover": true})).await;
     let pid = first.entered["pid"].clone();
-    // No event has come before the cut.
+    // No event was sent before the connection was lost.
     first.emit("subscribe", json!({"channel": "chat"})).await;
     let mut second = Client::open(&hall, &json!({"recover": true, "pid": pid})).await;
     assert_eq!(second.entered["pid"], pid);
@@ -217,7 +217,7 @@ async fn a_socketio_session_is_taken_over_while_the_server_still_holds_its_older
         .emit("publish", json!({"channel": "chat", "data": "once"}))
         .await;
     assert_eq!(second.publication().await[1]["data"], "once");
-    // The older one is told not to come back.
+    // The older connection is told not to reconnect.
     assert_eq!(first.text().await, "41");
     assert!(first.message().await.is_none());
     drop((second, publisher));
@@ -225,7 +225,7 @@ async fn a_socketio_session_is_taken_over_while_the_server_still_holds_its_older
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_disconnects_has_no_session_to_come_back_to() {
+async fn the_session_of_a_client_that_disconnects_cannot_be_recovered() {
     let directory = tempfile::tempdir().unwrap();
     let hall = Hall::open(durable(directory.path())).await;
     let mut first = Client::open(&hall, &json!({"recover": true})).await;
@@ -240,7 +240,7 @@ async fn a_client_that_disconnects_has_no_session_to_come_back_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_token_is_refused_although_a_client_without_one_is_let_in() {
+async fn an_invalid_token_is_refused_even_if_clients_without_a_token_may_connect() {
     let hall = Hall::open(config()).await;
     let mut socket = hall.number_at(PATH).open().await.unwrap();
     timeout(NEVER, socket.recv())
@@ -287,7 +287,7 @@ async fn a_handshake_of_another_version_or_transport_is_refused_with_the_reason(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_packet_closes_with_1002() {
+async fn an_invalid_packet_closes_the_connection_with_1002() {
     let hall = Hall::open(config()).await;
     let mut client = Client::plain(&hall).await;
     client.send("4nonsense").await;

@@ -1,4 +1,4 @@
-//! `GET /sse`: streams of channels for clients that are not ours.
+//! `GET /sse`: streams of channels for clients other than Offhook's.
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -54,7 +54,7 @@ async fn the_last_event_id_resumes_one_channel_without_loss_or_repetition() {
     for n in 0..20 {
         publisher.publish("chat", json!(n)).await;
         if n % 3 == 0 {
-            // The connection is lost, with what is under way.
+            // The connection is lost, with everything that was in transit.
             drop(reader);
             let path = "/sse?channel=chat";
             let field = format!("Last-Event-ID: {id}\r\n");
@@ -118,7 +118,7 @@ async fn an_id_resumes_all_channels_and_filters_of_a_stream() {
             seen.push((channel, event.data["data"].as_u64().unwrap() as usize));
         }
     }
-    // Each channel by itself is in order; nothing is lost or comes twice.
+    // Each channel is in order; nothing is lost or repeated.
     for n in 0..15 {
         let of = |all: &[(String, usize)]| -> Vec<usize> {
             let name = format!("chat{n}");
@@ -178,7 +178,7 @@ async fn an_unknown_event_id_is_answered_by_a_gap() {
         assert_eq!(gap.data["reason"], "unknown_id", "{id}");
         assert!(gap.data["to"].is_string());
     }
-    // A position of a log that is not here.
+    // A position of another log.
     let mut reader = Reader::get(&hall, "/sse?channel=chat&last_event_id=17.4").await;
     reader.a("subscribed").await;
     assert_eq!(reader.a("gap").await.data["reason"], "epoch_changed");
@@ -213,7 +213,7 @@ async fn a_stream_cut_before_its_first_message_starts_again_as_requested() {
         assert_eq!(reader.a("message").await.data["data"], n);
     }
     let live = reader.a("live").await;
-    // Since now: what came in between is not lost, either.
+    // With `since=now`, messages in between are not lost, either.
     let mut reader = Reader::get(&hall, "/sse?channel=chat").await;
     let id = reader.a("subscribed").await.id;
     assert_eq!(id, live.id);
@@ -261,7 +261,7 @@ async fn joins_and_leaves_are_events() {
         .await;
     let leave = reader.a("leave").await;
     assert_eq!(leave.data["session"], join.data["session"]);
-    assert_eq!(leave.id, join.id, "they are no place in the stream");
+    assert_eq!(leave.id, join.id, "joins and leaves do not change the id");
 }
 
 #[tokio::test]
@@ -377,7 +377,7 @@ async fn a_forbidden_stream_is_refused_with_a_status_and_a_reason() {
     let (status, head, _) = hall.request("DELETE /sse?channel=chat HTTP/1.1").await;
     assert_eq!(status, 405);
     assert!(head.contains("allow: get, options"), "{head}");
-    // Nothing of it is left.
+    // No connection of the refused stream remains.
     assert_eq!(hall.health().await.1["connections"], 0);
 }
 
@@ -490,7 +490,7 @@ async fn dns_rebinding_does_not_let_a_page_read_a_stream() {
         )
     };
     assert_eq!(hall.raw(&request("")).await.0, 421);
-    // A program shows with its token that it is none.
+    // A token shows that the client is not such a page.
     let field = format!("Authorization: Bearer {}\r\n", of("ann"));
     assert_eq!(hall.raw(&request(&field)).await.0, 200);
 }
@@ -503,7 +503,7 @@ async fn streams_above_the_limit_are_told_when_to_retry() {
     let (status, head, body) = hall.get("/sse?channel=chat").await;
     assert_eq!(status, 503, "{body}");
     assert!(head.contains("retry-after: "), "{head}");
-    // An EventSource would never come back after a 503: it gets a stream that says when.
+    // An EventSource never reconnects after a 503, so it gets a stream that says when to retry.
     let field = "Accept: text/event-stream\r\n";
     let mut turned_away = Reader::ask(&hall, "/sse?channel=chat", field).await;
     assert_eq!(turned_away.status, 200);
@@ -581,7 +581,7 @@ async fn a_stream_that_is_not_read_is_disconnected() {
     while hall.health().await.1["connections"] != 1 {
         publisher.publish("chat", json!(padding)).await;
     }
-    // What it had is a part of the stream, and its id resumes it.
+    // It received the beginning of the stream, and the id of the last event resumes it.
     let mut last = String::new();
     while let Some(event) = reader.event().await {
         last = event.id;

@@ -25,7 +25,7 @@ async fn several_servers_can_share_one_address() {
         listen: vec![first.address()],
         ..config()
     };
-    // Only where that is intended.
+    // Sharing requires the setting.
     let alone = Server::start(second.clone()).await;
     assert!(matches!(alone, Err(StartError::Listen { .. })), "{alone:?}");
     let second = Config {
@@ -34,13 +34,16 @@ async fn several_servers_can_share_one_address() {
     };
     let second = Hall::open(second).await;
     assert_eq!(first.address(), second.address());
-    // The kernel spreads connections over both: this many are never all on one.
+    // The kernel distributes connections to both servers: of this many, some go to each.
     let mut callers = Vec::new();
     for _ in 0..40 {
         callers.push(first.caller().await);
     }
     let connections = first.health().await.1["connections"].as_u64().unwrap();
-    assert!(connections < 40, "{connections} of 40 at whichever answers");
+    assert!(
+        connections < 40,
+        "one server has {connections} of 40 connections"
+    );
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A stop is an ordinary event: every client is told, and nothing acknowledged is lost.
+//! Stopping the server: every client is told, and nothing acknowledged is lost.
 
 use std::time::{Duration, Instant};
 
@@ -35,21 +35,21 @@ async fn every_client_is_told_when_to_reconnect_and_closed_with_1012() {
     assert_eq!(
         silent.end().await.1.code.get(),
         1012,
-        "also who has not connected yet"
+        "including a client that has not sent connect yet"
     );
     closing.await.unwrap();
     pauses.sort_unstable();
     assert!(pauses.iter().all(|pause| *pause <= 1_000), "{pauses:?}");
     pauses.dedup();
-    assert!(pauses.len() > 5, "each its own: {pauses:?}");
+    assert!(pauses.len() > 5, "the times differ: {pauses:?}");
     assert!(
         tokio::net::TcpStream::connect(address).await.is_err(),
-        "nobody listens any more"
+        "the server no longer listens"
     );
 }
 
 #[tokio::test]
-async fn each_client_is_served_until_its_own_time_comes() {
+async fn each_client_is_served_until_its_own_time() {
     let mut spread = config();
     spread.connections.handshakes_per_second = 20;
     spread.connections.handshake_burst = 100;
@@ -68,7 +68,7 @@ async fn each_client_is_served_until_its_own_time_comes() {
     let (_, mut last) = told.pop().unwrap();
     let (_, mut first) = told.swap_remove(0);
     assert_eq!(first.end().await.1.code.get(), 1012);
-    // Ten random times of a second are hardly all within a tenth of it.
+    // It is very unlikely that ten random times within a second are all in one tenth of it.
     last.publish("chat", json!("still served")).await;
     assert_eq!(last.end().await.1.code.get(), 1012);
     for (_, mut caller) in told {
@@ -78,7 +78,7 @@ async fn each_client_is_served_until_its_own_time_comes() {
 }
 
 #[tokio::test]
-async fn while_it_is_stopped_only_operators_are_accepted_and_it_is_not_ready() {
+async fn while_the_server_stops_only_operators_are_accepted_and_it_is_not_ready() {
     let mut stopping = config();
     stopping.admin.listen = vec![std::net::SocketAddr::from(([127, 0, 0, 1], 0))];
     let hall = Hall::open(stopping).await;
@@ -92,7 +92,7 @@ async fn while_it_is_stopped_only_operators_are_accepted_and_it_is_not_ready() {
         answer
     };
     assert!(ready().await.starts_with("HTTP/1.1 200"));
-    // It reads nothing, and so keeps the server from ending.
+    // This client reads nothing, which keeps the server from ending.
     let stubborn = hall.caller().await;
     let closing = tokio::spawn(hall.close());
     let answer = loop {
@@ -117,7 +117,7 @@ async fn connections_that_do_not_close_are_cut_off_in_time() {
         ..config()
     })
     .await;
-    // It reads nothing, and so never answers the Close.
+    // This client reads nothing, so it never answers the Close.
     let stubborn = hall.caller().await;
     let begun = Instant::now();
     hall.close().await;
@@ -136,7 +136,7 @@ async fn acknowledged_publications_survive_a_stop() {
         publisher.send(publish).await;
     }
     let mut acknowledged = 0;
-    // In the middle of the publishing.
+    // The server is stopped while clients publish.
     while acknowledged < 50 {
         publisher.hear_a("published").await;
         acknowledged += 1;

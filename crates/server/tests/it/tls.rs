@@ -44,21 +44,21 @@ async fn over_tls_connections_are_served_and_https_pages_have_the_same_origin() 
     caller.subscribe("chat", json!("now")).await;
     caller.fresh_token().await;
 
-    // A client that uses plain HTTP here gets no plain answer.
+    // A client that uses plain HTTP gets no answer in plain HTTP.
     let plain = hall.number().open().await;
     assert!(plain.is_err());
 }
 
-/// TLS costs more than everything after it, so that such a connection is not even answered.
+/// TLS costs more than everything after it, so such a connection gets no answer.
 #[tokio::test]
-async fn handshakes_that_come_too_fast_are_closed_before_tls() {
+async fn handshakes_above_the_rate_are_closed_before_tls() {
     let directory = tempfile::tempdir().unwrap();
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (cert, key) = (own.cert.pem(), own.signing_key.serialize_pem());
     let mut config = with_files(directory.path(), &cert, &key);
     config.connections.handshakes_per_second = 1;
     config.connections.handshake_burst = 2;
-    // No connection is closed for its silence meanwhile.
+    // Meanwhile, no connection is closed because it is silent.
     config.connections.handshake_timeout = Duration::from_secs(600);
     let hall = Hall::open(config).await;
     let mut silent = JoinSet::new();
@@ -67,7 +67,7 @@ async fn handshakes_that_come_too_fast_are_closed_before_tls() {
         silent.spawn(async move { stream.read(&mut [0]).await });
     }
     let first = timeout(NEVER, silent.join_next()).await.unwrap();
-    // Nothing was sent, and nothing was received but the end.
+    // The server sent nothing and closed the connection.
     assert!(!matches!(first, Some(Ok(Ok(1..)))), "{first:?}");
 }
 

@@ -1,25 +1,25 @@
-//! Reads packets of Socket.IO, and puts those with attachments together.
+//! Decodes packets of Socket.IO, and reassembles packets with attachments.
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::{Invalid, Kind, MAIN, MAX_ATTACHMENTS, MAX_NAMESPACE, Packet};
 
-/// The largest number that JavaScript counts to.
+/// The largest integer that JavaScript represents exactly.
 const MAX_ACK: u64 = (1 << 53) - 1;
 
-/// Reads the packets of one connection.
+/// Decodes the packets of one connection.
 #[derive(Debug)]
 pub struct Decoder {
-    /// A packet whose attachments are on their way, and how many of them.
+    /// A packet whose attachments are incomplete, and how many are missing.
     unfinished: Option<(Packet, usize)>,
-    /// The bytes of it.
+    /// The bytes of the incomplete packet.
     held: usize,
     limit: usize,
 }
 
 impl Decoder {
-    /// A decoder of packets of at most so many bytes, attachments included.
+    /// A decoder for packets of at most `limit` bytes, including attachments.
     #[must_use]
     pub const fn new(limit: usize) -> Self {
         Self {
@@ -29,19 +29,19 @@ impl Decoder {
         }
     }
 
-    /// The bytes of a packet whose attachments have not all come.
+    /// The bytes of an incomplete packet.
     #[must_use]
     pub const fn held(&self) -> usize {
         self.held
     }
 
-    /// Reads the text of a packet; none if its attachments are to follow.
+    /// Decodes the text of a packet; none if attachments have to follow.
     ///
     /// # Errors
-    /// If it is not a packet, or an attachment was to come.
+    /// If the text is not a packet, or if an attachment was expected.
     pub fn text(&mut self, text: &str) -> Result<Option<Packet>, Invalid> {
         if self.unfinished.is_some() {
-            return Err(Invalid("text came in place of an attachment"));
+            return Err(Invalid("expected an attachment, received text"));
         }
         let (packet, attachments) = read(text)?;
         if attachments == 0 {
@@ -52,13 +52,13 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Takes an attachment. Returns the packet if it was the last one.
+    /// Adds an attachment. Returns the packet if it was the last one.
     ///
     /// # Errors
-    /// If none was to come, or the packet becomes too large.
+    /// If no attachment was expected, or the packet becomes too large.
     pub fn binary(&mut self, bytes: &[u8]) -> Result<Option<Packet>, Invalid> {
         let Some((packet, left)) = &mut self.unfinished else {
-            return Err(Invalid("an attachment came without its packet"));
+            return Err(Invalid("received an attachment that belongs to no packet"));
         };
         self.held = self.held.saturating_add(bytes.len());
         if self.held > self.limit {
@@ -75,14 +75,14 @@ impl Decoder {
         Ok(packet)
     }
 
-    /// Forgets what it holds.
+    /// Discards an incomplete packet.
     pub fn clear(&mut self) {
         self.unfinished = None;
         self.held = 0;
     }
 }
 
-/// A packet, and how many attachments follow.
+/// Decodes a packet and the number of attachments that follow.
 fn read(text: &str) -> Result<(Packet, usize), Invalid> {
     let mut chars = text.chars();
     let (kind, is_binary) = match chars.next() {
@@ -116,7 +116,7 @@ fn read(text: &str) -> Result<(Packet, usize), Invalid> {
     Ok((packet, attachments))
 }
 
-/// `2-` before the namespace.
+/// The number of attachments: `2-` before the namespace.
 fn attachments(text: &str) -> Result<(usize, &str), Invalid> {
     let (digits, rest) = text
         .split_once('-')
@@ -129,13 +129,13 @@ fn attachments(text: &str) -> Result<(usize, &str), Invalid> {
     }
 }
 
-/// `/name,` or nothing. The comma is missing if nothing follows.
+/// The namespace: `/name,` or nothing. The comma is absent if nothing follows.
 fn namespace(text: &str) -> Result<(&str, &str), Invalid> {
     if !text.starts_with('/') {
         return Ok((MAIN, text));
     }
     let (name, rest) = text.split_once(',').unwrap_or((text, ""));
-    // Some clients send a query with it, which is not part of the name.
+    // Some clients append a query, which is not part of the name.
     let name = name.split_once('?').map_or(name, |(name, _)| name);
     if name.len() > MAX_NAMESPACE || name.chars().any(char::is_control) {
         return Err(Invalid(
@@ -159,13 +159,13 @@ fn ack(text: &str) -> Result<(Option<u64>, &str), Invalid> {
     }
 }
 
-/// Only digits: `parse` alone would accept a sign.
+/// Parses digits only: `parse` alone would accept a sign.
 fn number(digits: &str) -> Option<u64> {
     let are_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
     are_digits.then(|| digits.parse().ok())?
 }
 
-/// The payload as its type has it; empty if there is none.
+/// The payload, if it is valid for this type of packet; empty if there is none.
 fn payload(kind: Kind, text: &str) -> Result<&str, Invalid> {
     let json = match text {
         "" => "",
@@ -182,11 +182,11 @@ fn payload(kind: Kind, text: &str) -> Result<&str, Invalid> {
     };
     match is_right {
         true => Ok(json),
-        false => Err(Invalid("the payload does not belong to its type of packet")),
+        false => Err(Invalid("the payload is not valid for this type of packet")),
     }
 }
 
-/// Whether an array begins with the name of an event: a text or a number.
+/// Whether an array begins with the name of an event, which is a string or a number.
 fn is_named(array: &str) -> bool {
     let first = array.strip_prefix('[').unwrap_or_default().trim_start();
     first.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit())

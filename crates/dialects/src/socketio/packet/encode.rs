@@ -1,4 +1,4 @@
-//! Writes packets of Socket.IO.
+//! Encodes packets of Socket.IO.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use super::{Kind, MAIN, Packet};
 use crate::dialect::Payload;
 
 impl Packet {
-    /// A packet without acknowledgement and attachments.
+    /// A packet without an acknowledgement number and attachments.
     #[must_use]
     pub fn new(kind: Kind, namespace: &str, json: impl Into<Box<str>>) -> Self {
         Self {
@@ -18,7 +18,7 @@ impl Packet {
         }
     }
 
-    /// The messages of the packet, each a message of Engine.IO.
+    /// Appends the packet's messages, each of which is a message of Engine.IO.
     pub fn write(self, out: &mut Vec<Payload>) {
         let count = self.attachments.len();
         let mut text = head(self.kind, count, &self.namespace);

@@ -14,23 +14,23 @@ pub enum Engine<'a> {
     Open(&'a str),
     /// The sender ends the connection.
     Close,
-    /// Wants a pong with the same text.
+    /// Requests a pong with the same text.
     Ping(&'a str),
     /// Answers a ping.
     Pong(&'a str),
     /// A message of the application.
     Message(&'a str),
-    /// The client changes to the transport over which this comes.
+    /// The client switches to the transport over which this packet is sent.
     Upgrade,
-    /// Nothing: it ends a poll.
+    /// No content; ends a poll.
     Noop,
 }
 
 impl<'a> Engine<'a> {
-    /// Reads a text packet.
+    /// Decodes a text packet.
     ///
     /// # Errors
-    /// If it has no type, or text where its type has none.
+    /// If it has no valid type, or text that its type does not allow.
     pub fn read(text: &'a str) -> Result<Self, Invalid> {
         let mut chars = text.chars();
         let kind = chars.next();
@@ -66,7 +66,7 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// A record of a polling payload: what is one message over a WebSocket.
+/// A record of a polling payload, which corresponds to one message over a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
     /// A text packet.

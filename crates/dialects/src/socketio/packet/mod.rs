@@ -1,7 +1,7 @@
-//! Packets of Engine.IO v4 and of Socket.IO v5, which travel inside of them.
+//! Packets of Engine.IO v4, and packets of Socket.IO v5 inside them.
 //!
-//! A packet of Socket.IO with binary attachments takes several messages: [`Decoder`] puts them
-//! together.
+//! A packet of Socket.IO with binary attachments consists of several messages, which [`Decoder`]
+//! reassembles.
 
 mod decode;
 mod encode;
@@ -15,12 +15,12 @@ pub use decode::Decoder;
 pub(in crate::socketio) use encode::head;
 pub use engine::{Engine, Record, SEPARATOR, records, write_record};
 
-/// The maximum number of attachments of one packet. 8: data is one attachment, a page of history has
-/// some, and the stock clients refuse more than 10.
+/// The maximum number of attachments of one packet. 8: an event needs at most one, and the stock
+/// clients refuse more than 10.
 pub const MAX_ATTACHMENTS: usize = 8;
-/// The maximum length of a namespace in bytes. 200: as a channel's name.
+/// The maximum length of a namespace in bytes. 200: the same as for a channel's name.
 pub const MAX_NAMESPACE: usize = 200;
-/// The main namespace, which is left out on the wire.
+/// The main namespace, which is omitted on the wire.
 pub const MAIN: &str = "/";
 
 /// A whole packet of Socket.IO.
@@ -30,31 +30,31 @@ pub struct Packet {
     pub kind: Kind,
     /// The namespace, which starts with a slash.
     pub namespace: Box<str>,
-    /// The number of the acknowledgement: that is wanted by an event, or that this is.
+    /// The number of the acknowledgement that an event requests, or that this packet is.
     pub ack: Option<u64>,
     /// The payload as JSON: an object for [`Kind::Connect`], an array for an event and an
     /// acknowledgement. Empty if there is none.
     pub json: Box<str>,
-    /// What its placeholders stand for.
+    /// The bytes that the placeholders stand for.
     pub attachments: Vec<Bytes>,
 }
 
 /// A type of packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The client enters a namespace, or the server lets it.
+    /// The client connects to a namespace, or the server confirms that.
     Connect,
-    /// Either leaves a namespace.
+    /// Either side leaves a namespace.
     Disconnect,
-    /// An event, with an acknowledgement if it has a number.
+    /// An event, which requests an acknowledgement if it has a number.
     Event,
     /// An acknowledgement.
     Ack,
-    /// The server does not let the client into a namespace.
+    /// The server refuses to connect the client to a namespace.
     ConnectError,
 }
 
-/// Why a packet is not one. The connection ends: what follows it can't be trusted.
+/// Why a packet is invalid. The connection ends, because what follows it cannot be interpreted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid(pub &'static str);
 

@@ -43,7 +43,7 @@ impl Body {
             return Err(Problem::new(status, "bad_request", detail));
         }
         if headers.get_all("idempotency-key").iter().count() > 1 {
-            let detail = "Idempotency-Key: is there twice; send one";
+            let detail = "Idempotency-Key: given twice; send one";
             return Err(Problem::bad(detail));
         }
         let idempotency_key = text("idempotency-key").map(str::to_owned);
@@ -65,7 +65,7 @@ impl Body {
             Ok(Collected::Whole(bytes)) => bytes,
             Ok(Collected::TooLarge) => return Err(too_large()),
             Ok(Collected::NoMemory) => {
-                let detail = "the server's memory is short (memory.bytes); try again later";
+                let detail = "the server is short of memory (memory.bytes); try again later";
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 let problem = Problem::new(status, "busy", detail);
                 return Err(problem.after(Some(Duration::from_secs(1))));
@@ -101,7 +101,8 @@ enum Collected {
     NoMemory,
 }
 
-/// How much memory a body takes at a time. 16 KiB: doubling would take twice what the body has.
+/// The step by which a body's buffer grows. 16 KiB: doubling it could allocate twice the body's
+/// size.
 const STEP: usize = 16 * 1024;
 
 async fn collect(

@@ -1,4 +1,4 @@
-//! `GET stats`, and `GET explain`, which tells why a user may or may not do something in a channel.
+//! `GET stats`, and `GET explain`, which says why a user may or may not do something in a channel.
 
 use offhook_engine::{Access, ChannelName, Pattern, Verbs};
 use serde_json::{Value, json};

@@ -1,0 +1,258 @@
+//! Runs tests: each once without a mutant, to see which mutants it reaches, then for each mutant those
+//! that reach it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::build::Program;
+use crate::list::Mutant;
+
+/// A mutant is caught too if its tests take this many times as much time of the processor as they took of
+/// any time without it, and this much more: it may never end.
+const MORE: (u32, Duration) = (3, Duration::from_secs(3));
+
+/// The same for tests that wait without working. Much more, since other programs slow them down.
+const PATIENCE: (u32, Duration) = (20, Duration::from_secs(60));
+
+/// So many of the most specific tests run in the first process; most mutants are caught by them.
+const FIRST: usize = 4;
+
+/// Turns recording off, and no mutant on.
+const NO_MUTANT: &str = "4294967295";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Caught,
+    /// Tests ran for much longer than without the mutant.
+    TimedOut,
+    /// All tests that reach it passed.
+    Missed,
+    /// No test reaches it.
+    Unreached,
+}
+
+impl Outcome {
+    pub fn survived(self) -> bool {
+        matches!(self, Self::Missed | Self::Unreached)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Caught => "caught",
+            Self::TimedOut => "timed out",
+            Self::Missed => "MISSED",
+            Self::Unreached => "UNREACHED",
+        }
+    }
+}
+
+struct Test {
+    program: usize,
+    name: String,
+    took: Duration,
+    reaches: usize,
+}
+
+pub fn all(
+    tree: &Path,
+    programs: &[Program],
+    mutants: &[Mutant],
+    switched: &[usize],
+    jobs: usize,
+) -> Result<Vec<(usize, Outcome)>> {
+    let started = Instant::now();
+    let scratch = tree.with_file_name("reached");
+    let _ = fs::remove_dir_all(&scratch);
+    fs::create_dir_all(&scratch).map_err(|error| format!("{}: {error}", scratch.display()))?;
+    let mut listed = Vec::new();
+    for (number, program) in programs.iter().enumerate() {
+        listed.extend(names(program)?.into_iter().map(|name| (number, name)));
+    }
+    let runs = each(jobs, &listed, |index, (number, name)| {
+        reached(&programs[*number], name, &scratch.join(index.to_string()))
+    });
+    let mut tests = Vec::new();
+    let mut reaching: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for ((program, name), run) in listed.into_iter().zip(runs) {
+        let Some((took, ids)) = run? else {
+            eprintln!("omitted, since it fails with switches, even without a mutant: {name}");
+            continue;
+        };
+        for id in &ids {
+            reaching.entry(*id).or_default().push(tests.len());
+        }
+        tests.push(Test {
+            program,
+            name,
+            took,
+            reaches: ids.len(),
+        });
+    }
+    eprintln!("{} tests ran in {:?}", tests.len(), started.elapsed());
+
+    let done = AtomicUsize::new(0);
+    let outcomes = each(jobs, switched, |_, id| {
+        let mut order = reaching.get(id).cloned().unwrap_or_default();
+        order.sort_by_key(|test| (tests[*test].took.as_millis() / 50, tests[*test].reaches));
+        let outcome = attempt(programs, &tests, &order, *id);
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if outcome.survived() {
+            eprintln!("{}: {}", outcome.name(), mutants[*id].name);
+        }
+        if done.is_multiple_of(100) {
+            eprintln!("{done} of {} after {:?}", switched.len(), started.elapsed());
+        }
+        (*id, outcome)
+    });
+    Ok(outcomes)
+}
+
+fn attempt(programs: &[Program], tests: &[Test], order: &[usize], mutant: usize) -> Outcome {
+    if order.is_empty() {
+        return Outcome::Unreached;
+    }
+    let (first, rest) = order.split_at(order.len().min(FIRST));
+    for batch in [first, rest] {
+        for (number, program) in programs.iter().enumerate() {
+            let here: Vec<_> = batch
+                .iter()
+                .map(|test| &tests[*test])
+                .filter(|test| test.program == number)
+                .collect();
+            if here.is_empty() {
+                continue;
+            }
+            let took: Duration = here.iter().map(|test| test.took).sum();
+            let mut command = command(program, Some(took * MORE.0 + MORE.1));
+            command
+                .env("OFFHOOK_MUTANT", mutant.to_string())
+                .arg("--exact")
+                .args(here.iter().map(|test| &test.name));
+            match wait(command, took * PATIENCE.0 + PATIENCE.1) {
+                Some(true) => {}
+                Some(false) => return Outcome::Caught,
+                None => return Outcome::TimedOut,
+            }
+        }
+    }
+    Outcome::Missed
+}
+
+/// Runs a program with so much time of the processor, rounded up to seconds.
+fn command(program: &Program, time: Option<Duration>) -> Command {
+    let mut command = Command::new("sh");
+    let limit = time.map_or("unlimited".to_owned(), |time| {
+        (time.as_secs() + 1).to_string()
+    });
+    command
+        .args(["-c", r#"ulimit -t "$0" && exec "$@""#, &limit])
+        .arg(&program.path);
+    command
+        .current_dir(&program.folder)
+        .args(["--test-threads", "1", "--quiet"])
+        .env("PROPTEST_RNG_SEED", "6455")
+        .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1")
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+/// Whether it succeeded; `None` if it took too long.
+fn wait(mut command: Command, limit: Duration) -> Option<bool> {
+    let mut child = command.spawn().ok()?;
+    let deadline = Instant::now() + limit;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status.success());
+        }
+        if Instant::now() > deadline {
+            end(&mut child);
+            return None;
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn names(program: &Program) -> Result<Vec<String>> {
+    let output = Command::new(&program.path)
+        .current_dir(&program.folder)
+        .args(["--list", "--format", "terse"])
+        .output()
+        .map_err(|error| format!("{}: {error}", program.path.display()))?;
+    let lines = String::from_utf8_lossy(&output.stdout);
+    Ok(lines
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"))
+        .map(str::to_owned)
+        .collect())
+}
+
+/// How long a test takes without a mutant, and the mutants that it reaches; `None` if it cannot run in
+/// this program, because it counts what the switches do too (allocations).
+fn reached(program: &Program, name: &str, file: &Path) -> Result<Option<(Duration, Vec<usize>)>> {
+    let run = |variable: &str, value: &std::ffi::OsStr| {
+        let mut command = command(program, None);
+        let status = command
+            .env(variable, value)
+            .args(["--exact", name])
+            .status();
+        status
+            .map(|status| status.success())
+            .map_err(|error| format!("{}: {error}", program.path.display()))
+    };
+    let started = Instant::now();
+    let recorded = run("OFFHOOK_MUTANTS_REACHED", file.as_os_str())?;
+    let took = started.elapsed();
+    if !recorded && !run("OFFHOOK_MUTANT", NO_MUTANT.as_ref())? {
+        return Ok(None);
+    }
+    let bytes = fs::read(file).unwrap_or_default();
+    let numbers = bytes
+        .chunks_exact(4)
+        .map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+    Ok(Some((
+        took,
+        numbers.map(|number| number as usize).collect(),
+    )))
+}
+
+/// Calls a function for each item, several at once, and returns the results in the order of the items.
+fn each<T: Sync, R: Send>(
+    jobs: usize,
+    items: &[T],
+    call: impl Fn(usize, &T) -> R + Sync,
+) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::with_capacity(items.len()));
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(index) else { return };
+                    let result = call(index, item);
+                    results.lock().expect("nobody panics").push((index, result));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().expect("nobody panics");
+    results.sort_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
+}
