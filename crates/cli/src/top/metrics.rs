@@ -1,4 +1,4 @@
-//! Metrics in the format of OpenMetrics, as far as Offhook's server uses it.
+//! Metrics in the format of `OpenMetrics`, as far as Offhook's server uses it.
 
 use std::collections::BTreeMap;
 

@@ -248,8 +248,15 @@ async fn a_slow_connection_is_behind_by_so_many() {
     sleeper.subscribe("chat", json!("now")).await;
     let positions = flood(&hall, "chat").await;
     let session = format!("session={}", sleeper.session);
-    let answer = until(&hall, "behind", &session, "chat", positions.last().unwrap()).await;
-    says(&answer, "behind", &["publications behind", "unsent"]);
+    let last = positions.last().unwrap();
+    let answer = loop {
+        // It reads from the history now and then, until nothing more fits.
+        let answer = until(&hall, "behind", &session, "chat", last).await;
+        if answer["sentence"].as_str().unwrap().contains("unsent") {
+            break answer;
+        }
+    };
+    says(&answer, "behind", &["publications behind"]);
     assert!(answer["behind_by"].as_u64().unwrap() > 0, "{answer}");
     // The first ones are on their way, and nothing proves that they arrived.
     let first = why(&hall, &session, "chat", &positions[0]).await;
@@ -299,13 +306,9 @@ async fn a_gap_is_found_with_its_reason_also_after_the_connection_has_ended() {
         }
     };
     let known = session_gone.await;
-    assert!(
-        known["connections"][0]["end"]
-            .as_str()
-            .unwrap()
-            .contains("1001"),
-        "{known}"
-    );
+    // What it had not read may have cut off its goodbye.
+    let end = known["connections"][0]["end"].as_str().unwrap();
+    assert!(end.starts_with("lost"), "{known}");
     let answer = why(&hall, &session, "fleeting/a", missed).await;
     says(&answer, "gapped", &["gap dropped"]);
 }
@@ -350,7 +353,12 @@ async fn a_connection_that_ended_before_says_when_and_whether_it_is_back() {
     let mut back = hall.dial().await;
     let positions = json!({ "chat": heard["position"] });
     assert_eq!(back.resume(&token, positions).await["type"], "welcome");
-    while back.hear().await["position"] != second.as_str() {}
+    loop {
+        let heard = back.hear().await;
+        if heard["type"] == "message" && heard["position"] == second.as_str() {
+            break;
+        }
+    }
     let answer = why(&hall, &whom, "chat", &second).await;
     says(&answer, "delivered", &[]);
     assert_eq!(
