@@ -34,7 +34,6 @@ pub(crate) enum Order {
         user: Arc<str>,
         done: oneshot::Sender<Vec<SessionId>>,
     },
-<<<<<<< HEAD
     /// Report what is known of connections.
     Know {
         question: Arc<Question>,
@@ -45,12 +44,8 @@ pub(crate) enum Order {
         limit: usize,
         done: oneshot::Sender<Top>,
     },
-    /// Take other settings over, and report that.
-    TakeOver {
-=======
     /// Apply other settings, and report that.
     Apply {
->>>>>>> main
         live: Arc<Live>,
         done: oneshot::Sender<()>,
     },
@@ -171,17 +166,13 @@ impl Worker {
                         let sessions = self.state.borrow().engine.sessions_of(&whom);
                         let _gone = done.send(sessions);
                     }
-<<<<<<< HEAD
                     Order::Know { question, done } => {
                         let _gone = done.send(self.know(&question));
                     }
                     Order::Top { limit, done } => {
                         let _gone = done.send(self.top(limit));
                     }
-                    Order::TakeOver { live, done } => {
-=======
                     Order::Apply { live, done } => {
->>>>>>> main
                         self.renew(live);
                         let _gone = done.send(());
                     }
