@@ -17,6 +17,7 @@
 
 pub mod mqtt;
 pub mod mqtt_connection;
+pub mod pusher;
 pub mod socketio;
 
 use std::io::{self, Read, Write};
@@ -175,6 +176,11 @@ mod tests {
     #[test]
     fn a_connection_with_mqtt_says_only_packets_and_nothing_after_its_end() {
         replay("mqtt_connection", super::mqtt_connection::mqtt_connection);
+    }
+
+    #[test]
+    fn a_connection_with_pusher_says_only_its_messages_and_nothing_after_its_end() {
+        replay("pusher_connection", super::pusher::pusher_connection);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! A [`Verifier`] checks JSON Web Tokens (RFC 7519) with its [`KeySet`], and returns their
 //! [`Claims`], from which an [`Identity`](offhook_engine::Identity) for the engine is made. A
 //! [`Signer`] creates tokens. [`Refetching`] decides when keys are fetched from a URL; its driver
-//! does the fetching. [`ApiKeys`] finds the entry for the API key in a request.
+//! does the fetching. [`ApiKeys`] finds the entry for the API key in a request. [`App`]
+//! verifies the signatures of the Pusher protocol.
 //!
 //! The time is always an argument, in milliseconds since 1970. The cryptography is that of AWS-LC.
 //!
@@ -34,6 +35,7 @@
 
 mod algorithm;
 mod api_key;
+mod app;
 mod claims;
 mod grants;
 mod jwk;
@@ -47,6 +49,7 @@ mod verify;
 
 pub use algorithm::Algorithm;
 pub use api_key::{ApiKey, ApiKeys, InvalidApiKey, Scope, new_api_key};
+pub use app::{App, AppKey, BadRequestSignature, InvalidApp, SignedRequest, apps_of};
 pub use claims::{Claims, MAX_GRANTS, MAX_INFO, MAX_USER, Unverified, inspect};
 pub use grants::{InvalidGrant, UserGrant};
 pub use key::{InvalidKey, Key};

@@ -74,12 +74,12 @@ pub struct Held {
     pub disk_bytes: u64,
 }
 
-/// How long a broker took for its work so far.
+/// Durations of a broker's work so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timings {
     /// From a request to publish until the publication is as durable as guaranteed.
     pub publish: CountedDurations,
-    /// Writing one batch of publications to the disk, with its fsync.
+    /// Writing one batch of publications to the disk, including its fsync.
     pub commit: CountedDurations,
 }
 
@@ -90,6 +90,8 @@ pub struct Occupied {
     pub channel: ChannelName,
     /// The number of its members; 0 in a channel without presence.
     pub members: u64,
+    /// The number of users among them; a member without a user name counts alone.
+    pub users: u64,
 }
 
 /// The interface of all brokers. [`BrokerRequest`] and [`BrokerEvent`](offhook_engine::BrokerEvent)
@@ -142,7 +144,7 @@ pub trait Broker: Send + Sync + Debug {
     /// What the broker holds. Cheap enough to be asked several times a second.
     fn held(&self) -> Held;
 
-    /// How long its work took. A broker without a disk has nothing to report.
+    /// Durations of its work. A broker without a disk has none to report.
     fn timings(&self) -> Timings {
         Timings::default()
     }

@@ -1,7 +1,10 @@
 //! The lineage of a stream: its epochs, what a channel received in each, and hence which positions
 //! are valid.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{Arc, LazyLock},
+};
 
 use bytes::{Buf, BufMut};
 use offhook_engine::{Epoch, Now, Position, ReadFrom, ReadStart, Resolution};
@@ -118,7 +121,16 @@ impl Epochs {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lineage(Vec<(Epoch, u64)>);
 
+/// The lineage of every channel without publications.
+static EMPTY: LazyLock<Arc<Lineage>> = LazyLock::new(Arc::default);
+
 impl Lineage {
+    /// That of a channel without publications. All of them share it, so that a channel that is only
+    /// followed needs no memory for it.
+    pub(crate) fn empty() -> Arc<Self> {
+        Arc::clone(&EMPTY)
+    }
+
     /// Whether a publication would be the first in its epoch.
     pub(crate) fn is_new(&self, epoch: Epoch) -> bool {
         self.0.last().is_none_or(|(last, _)| *last != epoch)

@@ -18,7 +18,7 @@ const AROUND: usize = 16 * 1024;
 
 /// Settings that contradict each other. A setting that already `failed` is not reported again.
 pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Problem> {
-    let checks: [(&[&str], Check); 10] = [
+    let checks: [(&[&str], Check); 11] = [
         (
             &["tls.cert", "tls.key", "tls.more_certs", "tls.more_keys"],
             tls,
@@ -36,6 +36,7 @@ pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Proble
         ),
         (&["auth.secrets", "auth.secret_algorithm"], secrets),
         (&["channels"], unreachable),
+        (&["pusher.apps"], apps),
         (
             &["backend.url", "backend.secrets", "backend.plain_http"],
             backend,
@@ -95,6 +96,37 @@ fn secrets(loaded: &Loaded) -> Vec<Problem> {
     let place = loaded.place("auth.secrets");
     let problem = |error| Problem::new(place.clone(), format!("auth.secrets: {error}"));
     wrong.map(problem).collect()
+}
+
+/// Apps are separate, and an app is found by its id and by its keys.
+fn apps(loaded: &Loaded) -> Vec<Problem> {
+    let entries = &loaded.config.pusher.apps;
+    let mut messages = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let (id, key) = (entry.id(), entry.key());
+        for earlier in entries.iter().take(index) {
+            if earlier.key() == key {
+                messages.push(format!("pusher.apps: two entries have the key {key:?}"));
+            }
+            let (same_app, same_prefix) = (earlier.id() == id, earlier.prefix() == entry.prefix());
+            if same_app && !same_prefix {
+                messages.push(format!(
+                    "pusher.apps: the entries of app {id:?} have different prefixes; they are keys of one app"
+                ));
+            }
+            if !same_app && same_prefix {
+                let other = earlier.id();
+                messages.push(format!(
+                    "pusher.apps: apps {other:?} and {id:?} would share all channels; give one of them a \
+                     prefix, as in \"{id} {key} SECRET {id}/\""
+                ));
+            }
+        }
+    }
+    messages.dedup();
+    let place = loaded.place("pusher.apps");
+    let problem = |message| Problem::new(place.clone(), message);
+    messages.into_iter().map(problem).collect()
 }
 
 fn longest_message(loaded: &Loaded) -> Vec<Problem> {

@@ -36,6 +36,7 @@ mod mqtt;
 mod page;
 mod problem;
 mod proxies;
+mod pusher;
 mod reader;
 mod recorder;
 mod running;
@@ -49,6 +50,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 use offhook::OriginPolicy;
 use offhook::protocol::Keepalive;
 use offhook::protocol::handshake::Scheme;
+use offhook_auth::AppKey;
 use offhook_brokers::Durability;
 use offhook_engine::{
     Access, AskRule, ChannelName, ChannelRules, History, Limits, RuleBook, SlowPolicy, State,
@@ -70,6 +72,7 @@ pub use self::mqtt::Mqtt;
 pub use self::page::{example, reference};
 pub use self::problem::{Problem, Problems};
 pub use self::proxies::{Network, Proxies};
+pub use self::pusher::Pusher;
 pub use self::recorder::Recorder;
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};
 pub use self::socketio::SocketIo;
@@ -186,6 +189,8 @@ group! {
         mqtt: Mqtt;
         /// Socket.IO v5.
         socketio: SocketIo;
+        /// The Pusher protocol.
+        pusher: Pusher;
         /// Resuming sessions.
         resume: Resume;
         /// What one session may do, and how much the engine may hold. Its `connections` and
@@ -222,17 +227,30 @@ impl Config {
             book.with(&rule.pattern, rules)
         };
         let book = self.channels.iter().fold(RuleBook::new(), add);
+        let guarded = |book: RuleBook| self.pusher_guarded(book);
         // Without a backend, every call is answered with an error that says so.
         let calls = match self.backend.url {
             Some(_) => self.backend.calls,
             None => Access::Everyone,
         };
         if !self.talk {
-            return book.with_calls(calls);
+            return guarded(book.with_calls(calls));
         }
         let pages = [typing_rule(&book), examples_rule(&book)];
         let rules = pages.iter().flatten().chain(&self.channels);
-        rules.fold(RuleBook::new(), add).with_calls(calls)
+        guarded(rules.fold(RuleBook::new(), add).with_calls(calls))
+    }
+
+    /// Guards the channels that are private in the Pusher protocol from clients of other dialects.
+    fn pusher_guarded(&self, book: RuleBook) -> RuleBook {
+        let mut prefixes: Vec<&str> = self.pusher.apps.iter().map(AppKey::prefix).collect();
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        let kinds = ["private-", "presence-", "#server-to-user-"];
+        let all = prefixes
+            .iter()
+            .flat_map(|prefix| kinds.map(|kind| format!("{prefix}{kind}")));
+        all.fold(book, |book, start| book.with_guarded(&start))
     }
 
     /// The scheme under which browsers reach this server: [`OriginPolicy::SameOrigin`] compares it.

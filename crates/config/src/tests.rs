@@ -2,6 +2,7 @@
 
 mod chat;
 mod pages;
+mod pusher;
 mod sources;
 mod wrong;
 

@@ -85,6 +85,21 @@ pub enum Intent {
     },
     /// Sends this immediately: the answer to a dialect's own ping, or a step of its own handshake.
     Say(Payload),
+    /// A command that the dialect's own authentication permits, such as a signature: see
+    /// [`Engine::handle_permitted`](offhook_engine::Engine::handle_permitted).
+    Permitted {
+        /// The id of the answer.
+        id: CommandId,
+        /// What to do.
+        command: Command,
+    },
+    /// The dialect has authenticated the session's user. Answered by [`Dialect::refreshed`].
+    Identify {
+        /// The id of the answer.
+        id: CommandId,
+        /// The user's name.
+        user: String,
+    },
     /// The client is leaving: its session is no longer present once the connection ends, and its
     /// will is not published.
     Leave,
@@ -197,6 +212,8 @@ pub struct Shared {
     /// The publication, for dialects whose recipients have messages of their own. The server adds
     /// it.
     pub publication: Option<Arc<Publication>>,
+    /// The join or leave, if it is one. The server adds it.
+    pub change: Option<Arc<PresenceChange>>,
 }
 
 impl Shared {
@@ -208,6 +225,7 @@ impl Shared {
             message: message.into(),
             head: 0,
             publication: None,
+            change: None,
         }
     }
 
@@ -317,6 +335,11 @@ pub trait Encoding: fmt::Debug + Send + Sync {
         false
     }
 
+    /// The same for joins and leaves.
+    fn has_presence_heads(&self) -> bool {
+        self.has_heads()
+    }
+
     /// Whether a publication's message depends on the time. Then each copy for a connection that
     /// catches up has its own head.
     fn is_timed(&self, _publication: &Publication) -> bool {
@@ -341,7 +364,8 @@ pub trait Dialect: fmt::Debug {
 
     /// The transport has opened the connection, which has this id, random and known to the client
     /// alone. What the server says first is pushed to `out`. Called once, before
-    /// [`receive`](Self::receive).
+    /// [`receive`](Self::receive). A dialect whose session begins without a message of the client
+    /// returns the [`Intent::Connect`] from the next [`poll_intent`](Self::poll_intent).
     fn opened(&mut self, _id: &str, _out: &mut Vec<Payload>) {}
 
     /// Decodes data received by a transport.
@@ -371,7 +395,7 @@ pub trait Dialect: fmt::Debug {
     }
 
     /// The next intent caused by the server's output. Queried after every other call until there is
-    /// none; [`Intent::Connect`] has no effect here.
+    /// none; [`Intent::Connect`] has an effect only after [`opened`](Self::opened).
     fn poll_intent(&mut self) -> Option<Intent> {
         None
     }
@@ -388,7 +412,8 @@ pub trait Dialect: fmt::Debug {
     }
 
     /// The head of this recipient's copy of a publication, or of a join or leave. Not called for a
-    /// recipient that [is plain](Recipient::is_plain), unless [`Encoding::has_heads`].
+    /// recipient that [is plain](Recipient::is_plain), unless [`Encoding::has_heads`] or
+    /// [`Encoding::has_presence_heads`].
     fn head(&mut self, _recipient: &Recipient, _shared: &Shared) -> Head {
         Head::None
     }

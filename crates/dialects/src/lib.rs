@@ -8,7 +8,7 @@
 //! [`Dialect`] is the server's interface to a dialect: the state of one connection, with an
 //! [`Encoding`] that it may share with any number of others. [`native`] is Offhook's own, specified
 //! in `docs/protocol.md`; [`jsonrpc`] is JSON-RPC 2.0, [`mqtt`] is MQTT 3.1.1 and 5.0, [`socketio`]
-//! is Socket.IO v5, and [`sse`] is a stream of events for a browser's own `EventSource`.
+//! is Socket.IO v5, [`pusher`] is the Pusher protocol, and [`sse`] is a stream of events for a browser's own `EventSource`.
 #![cfg_attr(
     not(test),
     deny(
@@ -25,6 +25,7 @@ pub mod json;
 pub mod jsonrpc;
 pub mod mqtt;
 pub mod native;
+pub mod pusher;
 pub mod socketio;
 pub mod sse;
 

@@ -99,8 +99,8 @@ pub enum BrokerRequest {
     /// Keep a session's state for this long, replacing the old one. Later publications are not
     /// written before it.
     SaveSession {
-        /// The id of the answer, `SessionSaved`, which comes once the state is durable; none if it
-        /// may be written with the next publication.
+        /// The id of the answer, `SessionSaved`, which is sent once the state is durable; none if
+        /// it may be written with the next publication.
         id: Option<RequestId>,
         /// The session.
         session: SessionId,
@@ -399,6 +399,9 @@ pub struct PresenceChange {
     pub member: Arc<Member>,
     /// Whether it joined.
     pub joined: bool,
+    /// How many members of the channel the member's user has after the change: the user came if it
+    /// is 1 after a join, and left if it is 0. A member without a user name counts alone.
+    pub user_sessions: u32,
 }
 
 /// Why a broker could not carry out a request.

@@ -127,6 +127,12 @@ impl Pattern {
     }
 
     pub(crate) fn fits(&self, name: &str) -> bool {
+        // Most patterns are a prefix and a star.
+        if let Some(prefix) = self.0.strip_suffix('*')
+            && !prefix.contains('*')
+        {
+            return name.starts_with(prefix);
+        }
         // The leftmost match of each piece between stars is sufficient, so the time is linear in
         // the name for every piece, never exponential.
         let mut pieces = self.0.split('*');

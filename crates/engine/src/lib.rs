@@ -101,5 +101,6 @@ pub use session::{
     Unacknowledged,
 };
 pub use subscription::{
-    Class, Flow, Recipients, Subscribe, SubscriptionId, SubscriptionKey, SubscriptionName, Target,
+    Class, Face, Flow, Recipients, Subscribe, SubscriptionId, SubscriptionKey, SubscriptionName,
+    Target,
 };

@@ -189,13 +189,24 @@ impl ChannelRules {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct RuleBook {
-    rules: Vec<(Pattern, Arc<ChannelRules>)>,
+    rules: Vec<Rule>,
     /// Rules for a single name.
     named: HashMap<Box<str>, usize>,
     /// Rules with a `*`, by the text before the first one.
     wild: Prefixes,
     filters: Access,
     calls: Access,
+    /// The beginnings of names of guarded channels.
+    guarded: Vec<Box<str>>,
+}
+
+/// The rules of a pattern.
+#[derive(Clone, Debug)]
+struct Rule {
+    pattern: Pattern,
+    rules: Arc<ChannelRules>,
+    /// The same for guarded channels.
+    guarded: Arc<ChannelRules>,
 }
 
 /// A trie over the bytes of prefixes, so that a name is compared with few patterns.
@@ -250,7 +261,30 @@ impl RuleBook {
         } else {
             self.named.entry(pattern.as_str().into()).or_insert(number);
         }
-        self.rules.push((pattern, Arc::new(rules)));
+        let guarded = |access| match access {
+            Access::Everyone | Access::Users => Access::Granted,
+            access @ (Access::Granted | Access::Asked | Access::Nobody) => access,
+        };
+        let guarded = ChannelRules {
+            publish: guarded(rules.publish),
+            subscribe: guarded(rules.subscribe),
+            ..rules.clone()
+        };
+        self.rules.push(Rule {
+            pattern,
+            rules: Arc::new(rules),
+            guarded: Arc::new(guarded),
+        });
+        self
+    }
+
+    /// Guards the channels whose names begin with this: where a rule permits something to everyone or
+    /// to all users, a grant is needed, unless the rule's own pattern begins with this, too.
+    ///
+    /// For dialects in which the name of a channel says that it is private.
+    #[must_use]
+    pub fn with_guarded(mut self, prefix: &str) -> Self {
+        self.guarded.push(prefix.into());
         self
     }
 
@@ -295,30 +329,36 @@ impl RuleBook {
                 && self
                     .rules
                     .get(rule)
-                    .is_some_and(|(p, _)| p.matches(channel))
+                    .is_some_and(|rule| rule.pattern.matches(channel))
             {
                 first = Some(rule);
             }
         });
-        self.rules.get(first?).map(|(_, rules)| rules)
+        let rule = self.rules.get(first?)?;
+        let is_guarded = |prefix: &Box<str>| {
+            name.starts_with(&**prefix) && !rule.pattern.as_str().starts_with(&**prefix)
+        };
+        if self.guarded.iter().any(is_guarded) {
+            return Some(&rule.guarded);
+        }
+        Some(&rule.rules)
     }
 
     /// Each pattern with its rules, in order.
     pub fn patterns(&self) -> impl Iterator<Item = (&str, &ChannelRules)> {
         let all = self.rules.iter();
-        all.map(|(pattern, rules)| (pattern.as_str(), &**rules))
+        all.map(|rule| (rule.pattern.as_str(), &*rule.rules))
     }
 
-    /// Whether a filter may match a channel whose rules are `wanted`, judged by the texts of the
-    /// patterns. May be true where there is no such channel, and is never false where there may be
-    /// one.
+    /// Whether a filter may match a channel whose rules are `wanted`, according to the texts of the
+    /// patterns. Never false if such a channel is possible; may be true although none is.
     #[must_use]
     pub fn may_match(&self, filter: &Filter, wanted: impl Fn(&ChannelRules) -> bool) -> bool {
-        for (pattern, rules) in &self.rules {
+        for Rule { pattern, rules, .. } in &self.rules {
             if wanted(rules) && pattern.overlaps(filter) {
                 return true;
             }
-            // The first pattern that matches a name counts.
+            // The first pattern that matches a name applies.
             if pattern.contains(filter) {
                 return false;
             }
@@ -329,7 +369,7 @@ impl RuleBook {
     /// The longest time for which any rule remembers an idempotency key.
     #[must_use]
     pub fn longest_key_window(&self) -> Duration {
-        let windows = self.rules.iter().map(|(_, rules)| rules.key_window);
+        let windows = self.rules.iter().map(|rule| rule.rules.key_window);
         windows.max().unwrap_or_default()
     }
 }

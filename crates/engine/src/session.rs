@@ -34,8 +34,16 @@ impl SessionId {
 }
 
 impl fmt::Display for SessionId {
+    /// 32 hexadecimal digits. Every publication of a client carries them, so they are written at once
+    /// instead of by the formatter.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}{:016x}", self.0[0], self.0[1])
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        for (two, byte) in text.chunks_exact_mut(2).zip(self.to_bytes()) {
+            two[0] = DIGITS[usize::from(byte >> 4)];
+            two[1] = DIGITS[usize::from(byte & 15)];
+        }
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -59,7 +67,8 @@ pub struct Identity {
     /// When it expires, in milliseconds since 1970; none: never. The engine does not check this:
     /// the caller closes the connection then.
     pub ends_ms: Option<u64>,
-    /// Its class in [`Limits::classes`](crate::Limits); none: the limits of all clients.
+    /// Its class in [`Limits::classes`](crate::Limits); none for the limits of clients without a
+    /// class.
     pub class: Option<Arc<str>>,
 }
 

@@ -1,6 +1,8 @@
 //! A subscription as seen by its client: its target, id and flow.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
 
 use crate::{channel_name::ChannelName, command::Since, delivery::ConnectionId, filter::Filter};
 
@@ -156,6 +158,18 @@ pub struct Subscribe {
     pub echo: bool,
     /// How publications are delivered to the subscriber.
     pub flow: Flow,
+    /// What the session is in this channel; none: what its identity says.
+    pub face: Option<Box<Face>>,
+}
+
+/// The user as which a session is a member of a channel and publishes to it, and what others see of
+/// it, if the dialect authenticates that for each channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Face {
+    /// The user's name.
+    pub user: Arc<str>,
+    /// One JSON value, or nothing.
+    pub info: Bytes,
 }
 
 impl Subscribe {
@@ -170,6 +184,7 @@ impl Subscribe {
             members: false,
             echo: true,
             flow: Flow::Pushed,
+            face: None,
         }
     }
 
@@ -177,6 +192,13 @@ impl Subscribe {
     #[must_use]
     pub fn with_presence(mut self) -> Self {
         self.presence = true;
+        self
+    }
+
+    /// Makes the session a member under this face.
+    #[must_use]
+    pub fn faced(mut self, face: Face) -> Self {
+        self.face = Some(Box::new(face));
         self
     }
 

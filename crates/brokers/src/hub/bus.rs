@@ -17,6 +17,7 @@ use offhook_engine::{
 use super::{durable::Durable, forgotten::Forgotten, recent::Recent, stream::Stream};
 use crate::{broker::WorkerId, changes::Changes, lineage::fresh_epoch, mailbox::Mailbox};
 
+use self::followers::Followers;
 pub(crate) use self::upkeep::{SLICE, shrink};
 
 /// Filters that one worker may follow. Each is looked at for every publication that its beginning
@@ -37,7 +38,7 @@ const ROOM: u64 = 1 << 16;
 pub(crate) struct Bus {
     mailboxes: BTreeMap<WorkerId, Arc<Mailbox>>,
     next_worker: u64,
-    followers: HashMap<ChannelName, Vec<WorkerId>>,
+    followers: HashMap<ChannelName, Followers>,
     /// The same names in order, for lists of them.
     followed: BTreeSet<ChannelName>,
     observer: Option<Arc<Changes>>,
@@ -144,11 +145,11 @@ impl Bus {
         self.mailboxes.remove(&worker);
         let mut vacated = Vec::new();
         self.followers.retain(|channel, followers| {
-            followers.retain(|follower| *follower != worker);
-            if followers.is_empty() {
+            let keeps_some = followers.remove(worker);
+            if !keeps_some {
                 vacated.push(channel.clone());
             }
-            !followers.is_empty()
+            keeps_some
         });
         for channel in vacated {
             self.vacated(channel);
@@ -183,7 +184,7 @@ impl Bus {
     }
 
     pub(crate) fn tell_followers(&self, channel: &ChannelName, event: &BrokerEvent) {
-        for worker in self.followers.get(channel).into_iter().flatten() {
+        for worker in self.followers(channel) {
             self.tell(*worker, event.clone());
         }
     }

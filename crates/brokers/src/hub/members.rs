@@ -46,9 +46,58 @@ struct Claim {
     leaving: bool,
 }
 
+/// The members of one channel.
+#[derive(Debug, Default)]
+struct Present {
+    claims: BTreeMap<SessionId, Claim>,
+    /// How many of them each user has, without those that have no user name.
+    users: HashMap<Arc<str>, u32>,
+    /// How many have no user name.
+    nameless: u64,
+}
+
+impl Present {
+    /// Counts a member. Returns how many its user has now.
+    fn count_in(&mut self, user: &Arc<str>) -> u32 {
+        if user.is_empty() {
+            self.nameless += 1;
+            return 1;
+        }
+        let count = self.users.entry(Arc::clone(user)).or_default();
+        *count += 1;
+        *count
+    }
+
+    /// Counts a member out. Returns how many its user has left.
+    fn count_out(&mut self, user: &Arc<str>) -> u32 {
+        if user.is_empty() {
+            self.nameless -= 1;
+            return 0;
+        }
+        let Some(count) = self.users.get_mut(user) else {
+            debug_assert!(false, "a member's user was counted");
+            return 0;
+        };
+        *count -= 1;
+        let left = *count;
+        if left == 0 {
+            self.users.remove(user);
+            if self.users.capacity() > 4 * self.users.len().max(16) {
+                self.users.shrink_to(2 * self.users.len());
+            }
+        }
+        left
+    }
+
+    /// How many members the user of a member has.
+    fn of_user(&self, user: &Arc<str>) -> u32 {
+        self.users.get(user).copied().unwrap_or(1)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Members {
-    channels: HashMap<ChannelName, BTreeMap<SessionId, Claim>>,
+    channels: HashMap<ChannelName, Present>,
     /// Members with an `awaited_until`, ordered by it.
     awaited: BTreeSet<(Instant, ChannelName, SessionId)>,
     leases: BTreeMap<WorkerId, Lease>,
@@ -105,7 +154,7 @@ impl Members {
     ) -> Option<PresenceChange> {
         let session = member.session;
         let there = self.channels.entry(channel.clone()).or_default();
-        let before = there.get(&session);
+        let before = there.claims.get(&session);
         if before.is_some_and(|claim| claim.generation > generation) {
             return None;
         }
@@ -123,9 +172,11 @@ impl Members {
         };
         self.claims += 1;
         self.info_bytes += claim.member.info.len();
-        if let Some(older) = there.insert(session, claim) {
+        let user_sessions = there.count_in(&member.user);
+        if let Some(older) = there.claims.insert(session, claim) {
             self.claims -= 1;
             self.info_bytes -= older.member.info.len();
+            there.count_out(&older.member.user);
         }
         if let Some(until) = awaited {
             self.awaited.remove(&(until, channel.clone(), session));
@@ -134,6 +185,7 @@ impl Members {
             channel: channel.clone(),
             member,
             joined: true,
+            user_sessions,
         })
     }
 
@@ -144,7 +196,8 @@ impl Members {
         generation: u64,
         grace: Duration,
     ) -> Option<PresenceChange> {
-        let claim = self.channels.get_mut(channel)?.get_mut(&session)?;
+        let claims = &mut self.channels.get_mut(channel)?.claims;
+        let claim = claims.get_mut(&session)?;
         if claim.generation > generation {
             return None;
         }
@@ -160,7 +213,7 @@ impl Members {
     fn begin_graces(&mut self) {
         for (channel, session, grace) in std::mem::take(&mut self.leaving) {
             let claim = self.channels.get_mut(&channel);
-            let claim = claim.and_then(|there| there.get_mut(&session));
+            let claim = claim.and_then(|there| there.claims.get_mut(&session));
             let Some(claim) = claim.filter(|claim| claim.leaving) else {
                 continue;
             };
@@ -175,10 +228,11 @@ impl Members {
 
     fn remove(&mut self, channel: &ChannelName, session: SessionId) -> Option<PresenceChange> {
         let there = self.channels.get_mut(channel)?;
-        let claim = there.remove(&session)?;
+        let claim = there.claims.remove(&session)?;
+        let user_sessions = there.count_out(&claim.member.user);
         self.claims -= 1;
         self.info_bytes -= claim.member.info.len();
-        if there.is_empty() {
+        if there.claims.is_empty() {
             self.channels.remove(channel);
             shrink(&mut self.channels);
         }
@@ -190,6 +244,7 @@ impl Members {
             channel,
             member,
             joined: false,
+            user_sessions,
         })
     }
 
@@ -245,11 +300,13 @@ impl Members {
     fn tell_changed(&mut self) -> Vec<PresenceChange> {
         let changed = std::mem::take(&mut self.changed).into_iter();
         let changes = changed.filter_map(|(channel, session)| {
-            let member = &self.channels.get(&channel)?.get(&session)?.member;
+            let there = self.channels.get(&channel)?;
+            let member = &there.claims.get(&session)?.member;
             Some(PresenceChange {
                 member: Arc::clone(member),
                 channel,
                 joined: true,
+                user_sessions: there.of_user(&member.user),
             })
         });
         changes.collect()
@@ -257,7 +314,7 @@ impl Members {
 
     fn await_all_of(&mut self, worker: WorkerId) {
         for (channel, there) in &mut self.channels {
-            for (session, claim) in there {
+            for (session, claim) in &mut there.claims {
                 if claim.worker == worker && claim.awaited_until.is_none() {
                     claim.awaited_until = Some(self.now);
                     self.awaited.insert((self.now, channel.clone(), *session));
@@ -268,14 +325,21 @@ impl Members {
 
     pub(crate) fn count(&self, channel: &ChannelName) -> u64 {
         let there = self.channels.get(channel);
-        there.map_or(0, |there| there.len() as u64)
+        there.map_or(0, |there| there.claims.len() as u64)
+    }
+
+    /// How many users are members of a channel. Members without a user name count one each.
+    pub(crate) fn users(&self, channel: &ChannelName) -> u64 {
+        let there = self.channels.get(channel);
+        there.map_or(0, |there| there.users.len() as u64 + there.nameless)
     }
 
     pub(crate) fn list(&self, channel: &ChannelName, limit: u32) -> (Vec<Arc<Member>>, u64) {
         let Some(there) = self.channels.get(channel) else {
             return (Vec::new(), 0);
         };
-        let members = there.values().map(|claim| Arc::clone(&claim.member));
-        (members.take(limit as usize).collect(), there.len() as u64)
+        let members = there.claims.values().map(|claim| Arc::clone(&claim.member));
+        let members = members.take(limit as usize).collect();
+        (members, there.claims.len() as u64)
     }
 }

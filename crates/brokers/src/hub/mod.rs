@@ -67,7 +67,18 @@ impl Hub {
 
     /// What holds for a channel; none for one that does not exist.
     pub(crate) fn rules_of(&self, channel: &ChannelName) -> Option<Arc<ChannelRules>> {
-        self.rules().rules(channel).cloned()
+        let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
+        rules.rules(channel).cloned()
+    }
+
+    /// Whether a channel exists, and its rules are as wanted.
+    pub(crate) fn has(
+        &self,
+        channel: &ChannelName,
+        wanted: impl Fn(&ChannelRules) -> bool,
+    ) -> bool {
+        let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
+        rules.rules(channel).is_some_and(|rules| wanted(rules))
     }
 
     /// Applies new rules. Streams in memory for which `belongs_elsewhere` returns true are
@@ -379,7 +390,7 @@ impl Hub {
     }
 
     fn known(&self, channel: &ChannelName) -> Result<(), BrokerFailure> {
-        let known = self.rules_of(channel).map(|_| ());
+        let known = self.has(channel, |_| true).then_some(());
         known.ok_or(BrokerFailure::UnknownChannel)
     }
 

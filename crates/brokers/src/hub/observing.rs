@@ -25,6 +25,7 @@ impl Hub {
         let names = self.bus().followed(prefix, after, limit);
         let occupied = names.into_iter().map(|channel| Occupied {
             members: registry.members.count(&channel),
+            users: registry.members.users(&channel),
             channel,
         });
         occupied.collect()

@@ -147,7 +147,8 @@ impl Stream {
     }
 
     pub(crate) fn published_before(&self, draft: &Draft) -> Option<Position> {
-        let key = scoped(&draft.key_scope(), draft.key.as_ref()?);
+        let key = draft.key.as_ref()?;
+        let key = scoped(&draft.key_scope(), key);
         let offset = *self.keys.get(&key)?;
         Some(self.at(offset))
     }

@@ -15,7 +15,7 @@ use super::{
 use crate::lineage::Epochs;
 
 /// For data that is only counted.
-const NOWHERE: Position = Position {
+pub(super) const NOWHERE: Position = Position {
     epoch: Epoch(0),
     offset: 0,
 };
@@ -71,10 +71,10 @@ pub(super) fn load(
         }
     }
     if rules.state.is_kept() {
-        let values = retained.values.insert(Box::default());
         for value in store.values(retained.id, channel).map_err(failed)? {
             let size = (value.weight() as u64, value.time_ms);
             if let Some(key) = value.tags.get(CONFLATION_TAG) {
+                let values = retained.values.get_or_insert_default();
                 values.set(value.position.offset, key, size, ());
             }
         }

@@ -19,6 +19,9 @@ const READS: usize = 4096;
 /// each client to its own channel.
 const LOADS: usize = 65_536;
 
+/// How many loads the reader takes at once.
+const AT_ONCE: usize = 64;
+
 pub(super) struct ReadJob {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) id: RequestId,
@@ -71,7 +74,7 @@ struct Waiting {
 }
 
 pub(super) enum Task {
-    Load(Load),
+    Load(Vec<Load>),
     Read(ReadJob),
     Filter(FilterJob),
     State(StateJob),
@@ -159,8 +162,9 @@ impl ReadQueue {
     pub(super) fn take(&self) -> Option<Task> {
         let mut waiting = self.lock();
         loop {
-            if let Some(load) = waiting.loads.pop_front() {
-                return Some(Task::Load(load));
+            if !waiting.loads.is_empty() {
+                let count = waiting.loads.len().min(AT_ONCE);
+                return Some(Task::Load(waiting.loads.drain(..count).collect()));
             }
             if let Some(job) = waiting.reads.pop_front() {
                 return Some(Task::Read(job));

@@ -8,7 +8,8 @@ use std::{
 };
 
 use offhook_engine::{
-    BrokerEvent, BrokerFailure, ChannelName, Publication, ReadStart, StreamState, Trimmed,
+    BrokerEvent, BrokerFailure, ChannelName, Epoch, History, Publication, ReadStart, StreamState,
+    Trimmed,
 };
 
 use super::{
@@ -16,16 +17,18 @@ use super::{
     condition::Condition,
     damage,
     filters::{self, FilterJob, Merges, Progress},
-    loading::load,
+    loading::{NOWHERE, load},
     queue::Job,
     read_queue::{Load, ReadJob, StateJob, Task},
     record::{decode, offset_of},
     retained::Retained,
-    shared::Shared,
+    shared::{Loaded, Shared},
     shared_store::SharedStore,
     states::{self, ValuesJob},
     store::Store,
 };
+use crate::hub::View;
+
 /// How many channels one tick searches for old publications.
 const SWEEP: usize = 64;
 
@@ -59,7 +62,7 @@ impl Reader {
     pub(super) fn run(self) {
         while let Some(task) = self.shared.reads.take() {
             match task {
-                Task::Load(load) => self.load(load),
+                Task::Load(loads) => self.load_all(loads),
                 Task::Read(job) => self.answer(&job),
                 Task::Filter(job) => self.answer_filter(job),
                 Task::State(job) => self.answer_state(&job),
@@ -148,32 +151,51 @@ impl Reader {
         job.mailbox.put(event);
     }
 
-    fn load(&self, load: Load) {
-        match load {
-            Load::ForWriter(channel) => {
-                let reopened = self.shared.reopened();
-                let found = self.find_guarded(&channel);
-                let found = found.map(|found| found.map(Box::new));
-                self.shared.jobs.put_always(Job::Loaded {
-                    channel,
-                    found,
-                    reopened,
-                });
+    /// Loads channels. When thousands are opened, hardly any of them is on disk, so that each takes
+    /// microseconds: the bus learns of many at once, because a lock for each would cost more than
+    /// looking them up. One that is on disk takes longer; the ones before it do not wait for it.
+    fn load_all(&self, loads: Vec<Load>) {
+        let mut unknown = Vec::new();
+        for load in loads {
+            match load {
+                Load::ForWriter(channel) => {
+                    let reopened = self.shared.reopened();
+                    let found = self.find_guarded(&channel);
+                    let found = found.map(|found| found.map(Box::new));
+                    self.shared.jobs.put_always(Job::Loaded {
+                        channel,
+                        found,
+                        reopened,
+                    });
+                }
+                Load::ForBus(channel) => {
+                    let reopened = self.shared.reopened();
+                    let found = self.find_guarded(&channel);
+                    let is_known = matches!(found, Ok(Some(_)));
+                    let view = found.and_then(|found| self.view(&channel, found));
+                    let loaded = Loaded {
+                        channel,
+                        view,
+                        reopened,
+                    };
+                    unknown.push(loaded);
+                    if is_known {
+                        self.shared.loaded(unknown.drain(..));
+                    }
+                }
+                // A store that panics on a damaged block ends one sweep, not the thread.
+                Load::Sweep => catch_unwind(AssertUnwindSafe(|| self.sweep())).unwrap_or_default(),
             }
-            Load::ForBus(channel) => {
-                let reopened = self.shared.reopened();
-                let rules = self.shared.hub.rules_of(&channel);
-                let rules = rules.ok_or(BrokerFailure::UnknownChannel);
-                let view = rules.and_then(|rules| {
-                    let found = self.find_guarded(&channel)?;
-                    let retained = found.unwrap_or_else(|| Retained::new(0));
-                    Ok(self.shared.view(&retained, &rules.history))
-                });
-                self.shared.loaded(&channel, view, reopened);
-            }
-            // A store that panics on a damaged block ends one sweep, not the thread.
-            Load::Sweep => catch_unwind(AssertUnwindSafe(|| self.sweep())).unwrap_or_default(),
         }
+        self.shared.loaded(unknown.into_iter());
+    }
+
+    /// What the bus is to know of a channel.
+    fn view(&self, channel: &ChannelName, found: Option<Retained>) -> Result<View, BrokerFailure> {
+        let rules = self.shared.hub.rules_of(channel);
+        let rules = rules.ok_or(BrokerFailure::UnknownChannel)?;
+        let retained = found.unwrap_or_else(|| Retained::new(0));
+        Ok(self.shared.view(&retained, &rules.history))
     }
 
     /// Searches a few channels, and tells the writer which ones have old publications.
@@ -192,10 +214,13 @@ impl Reader {
             let Some(rules) = rules.filter(|rules| rules.history.age.is_some()) else {
                 continue;
             };
+            let now_ms = self.shared.hub.bus().now().unix_ms;
+            if has_nothing_old(&store, &channel, &rules.history, now_ms) {
+                continue;
+            }
             let Ok(Some(retained)) = self.find_guarded(&channel) else {
                 continue;
             };
-            let now_ms = self.shared.hub.bus().now().unix_ms;
             if retained.clone().trim(&rules.history, now_ms).is_some() {
                 let retained = Box::new(retained);
                 self.shared
@@ -278,6 +303,23 @@ impl Reader {
         };
         (stream, start, page.publications)
     }
+}
+
+/// Whether a channel's entry and its oldest publication show that none is too old. Most channels have
+/// none, and to load one means to read everything since its entry was saved: hundreds of
+/// publications.
+fn has_nothing_old(store: &Store, channel: &ChannelName, history: &History, now_ms: u64) -> bool {
+    let oldest = catch_unwind(AssertUnwindSafe(|| {
+        let mut saved = Retained::decode(&store.channel(channel).ok()??, Epoch(0))?;
+        if saved.trim(history, now_ms).is_some() {
+            return None;
+        }
+        let record = store.record(saved.id, saved.first()).ok()??;
+        Some(decode(channel, (NOWHERE, NOWHERE), &record)?.time_ms)
+    }));
+    let age = history.age.map_or(u64::MAX, |age| age.as_millis() as u64);
+    let oldest = oldest.ok().flatten();
+    oldest.is_some_and(|time_ms| time_ms >= now_ms.saturating_sub(age))
 }
 
 /// A part that cannot be read.

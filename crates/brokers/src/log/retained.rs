@@ -56,7 +56,7 @@ impl Retained {
         Self {
             id,
             head: 0,
-            lineage: Arc::default(),
+            lineage: Lineage::empty(),
             first: 1,
             values: None,
             trimmed: Trimmed::default(),

@@ -47,8 +47,17 @@ pub(super) struct Shared {
     /// How often the store was opened again: channels loaded before that are outdated.
     pub(super) reopened: AtomicU64,
     pub(super) disk: Disk,
-    /// Recorded by the writer.
+    /// Durations recorded by the writer.
     pub(super) timings: WriterTimings,
+}
+
+/// A channel that the reader has loaded for the bus.
+pub(super) struct Loaded {
+    pub(super) channel: ChannelName,
+    /// Its state, or why it cannot be read.
+    pub(super) view: Result<View, BrokerFailure>,
+    /// The value of `Shared::reopened` before it was loaded.
+    pub(super) reopened: u64,
 }
 
 /// What the log takes on disk, as the writer knows it.
@@ -58,20 +67,24 @@ pub(super) struct Disk {
     pub(super) bytes: AtomicU64,
 }
 
-/// How long the writer took.
+/// Durations of the writer's work.
 #[derive(Debug, Default)]
 pub(super) struct WriterTimings {
     /// From a request to publish until it is durable.
     pub(super) publish: Durations,
-    /// One batch.
+    /// Writing one batch.
     pub(super) commit: Durations,
 }
 
 impl Shared {
     pub(super) fn submit(&self, worker: WorkerId, request: BrokerRequest) {
-        let Some(channel) = self.durable(&request) else {
+        if let BrokerRequest::Unfollow { channel } = request {
+            return self.unfollow(worker, channel);
+        }
+        let on_disk = |channel: &&ChannelName| self.hub.has(channel, is_on_disk);
+        if channel_of(&request).filter(on_disk).is_none() {
             return self.in_memory(worker, request);
-        };
+        }
         let request = match Write::of(request) {
             Ok(write) => {
                 let id = write.id;
@@ -82,6 +95,9 @@ impl Shared {
                 return;
             }
             Err(request) => request,
+        };
+        let Some(channel) = channel_of(&request).cloned() else {
+            return;
         };
         let mut bus = self.hub.bus();
         match bus.durable.get_mut(&channel) {
@@ -95,6 +111,19 @@ impl Shared {
             Some(Durable::Loading(_)) => refuse(&mut bus, worker, &request, BrokerFailure::Busy),
             None => self.load(&mut bus, channel, worker, request),
         }
+    }
+
+    /// A worker follows a channel no longer, wherever its stream is.
+    fn unfollow(&self, worker: WorkerId, channel: ChannelName) {
+        let mut bus = self.hub.bus();
+        if let Some(Durable::Loading(waiting)) = bus.durable.get_mut(&channel)
+            && waiting.len() < WAITING
+        {
+            waiting.push_back((worker, BrokerRequest::Unfollow { channel }));
+            return;
+        }
+        bus.unfollow(worker, &channel);
+        bus.forget_empty(&channel);
     }
 
     /// Handles requests about no stream on disk, or about many.
@@ -192,37 +221,7 @@ impl Shared {
         resolution == Resolution::Continuous
     }
 
-    /// The channel that a request is about, if its stream is on disk.
-    fn durable(&self, request: &BrokerRequest) -> Option<ChannelName> {
-        let channel = match request {
-            BrokerRequest::Publish { draft, .. } => &draft.channel,
-            BrokerRequest::Ack { channel, .. }
-            | BrokerRequest::Follow { channel, .. }
-            | BrokerRequest::Unfollow { channel }
-            | BrokerRequest::State { channel, .. }
-            | BrokerRequest::History { channel, .. } => channel,
-            BrokerRequest::Join { .. }
-            | BrokerRequest::Leave { .. }
-            | BrokerRequest::Members { .. }
-            | BrokerRequest::Receipts { .. }
-            | BrokerRequest::Found { .. }
-            | BrokerRequest::FollowFilter { .. }
-            | BrokerRequest::UnfollowFilter { .. }
-            | BrokerRequest::FilterHistory { .. }
-            | BrokerRequest::Values { .. }
-            | BrokerRequest::SaveSession { .. }
-            | BrokerRequest::DropSession { .. }
-            | BrokerRequest::LoadSession { .. }
-            | BrokerRequest::Renew { .. } => return None,
-        };
-        let rules = self.hub.rules_of(channel)?;
-        is_on_disk(&rules).then(|| channel.clone())
-    }
-
     fn load(&self, bus: &mut Bus, channel: ChannelName, worker: WorkerId, request: BrokerRequest) {
-        if matches!(request, BrokerRequest::Unfollow { .. }) {
-            return bus.unfollow(worker, &channel);
-        }
         if !bus.has_room() {
             return refuse(bus, worker, &request, BrokerFailure::TooManyChannels);
         }
@@ -242,29 +241,38 @@ impl Shared {
         self.reopened.load(Ordering::SeqCst)
     }
 
-    /// A channel was loaded for the bus, or could not be.
-    pub(super) fn loaded(
-        &self,
-        channel: &ChannelName,
-        found: Result<View, BrokerFailure>,
-        reopened: u64,
-    ) {
+    /// Channels were loaded for the bus, or could not be.
+    pub(super) fn loaded(&self, channels: impl ExactSizeIterator<Item = Loaded>) {
+        if channels.len() == 0 {
+            return;
+        }
         let mut bus = self.hub.bus();
+        for loaded in channels {
+            self.loaded_one(&mut bus, loaded);
+        }
+    }
+
+    fn loaded_one(&self, bus: &mut Bus, loaded: Loaded) {
+        let Loaded {
+            channel,
+            view,
+            reopened,
+        } = loaded;
         if reopened != self.reopened() && self.reads.load(Load::ForBus(channel.clone())) {
             return;
         }
-        if matches!(bus.durable.get(channel), Some(Durable::Open(_))) {
+        if matches!(bus.durable.get(&channel), Some(Durable::Open(_))) {
             // The writer has published in it in the meantime, and has newer information.
             return;
         }
-        match found {
-            Ok(view) => self.open(&mut bus, channel, view),
+        match view {
+            Ok(view) => self.open(bus, &channel, view),
             Err(failure) => {
-                let Some(Durable::Loading(waiting)) = bus.durable.remove(channel) else {
+                let Some(Durable::Loading(waiting)) = bus.durable.remove(&channel) else {
                     return;
                 };
                 for (worker, request) in waiting {
-                    refuse(&mut bus, worker, &request, failure);
+                    refuse(bus, worker, &request, failure);
                 }
             }
         }
@@ -395,6 +403,31 @@ impl Shared {
 /// Whether the stream of a channel with these rules is on disk.
 pub(super) fn is_on_disk(rules: &ChannelRules) -> bool {
     rules.history.is_kept() || rules.state.is_kept()
+}
+
+/// The channel whose stream a request is about; none if it is about something else.
+fn channel_of(request: &BrokerRequest) -> Option<&ChannelName> {
+    match request {
+        BrokerRequest::Publish { draft, .. } => Some(&draft.channel),
+        BrokerRequest::Ack { channel, .. }
+        | BrokerRequest::Follow { channel, .. }
+        | BrokerRequest::Unfollow { channel }
+        | BrokerRequest::State { channel, .. }
+        | BrokerRequest::History { channel, .. } => Some(channel),
+        BrokerRequest::Join { .. }
+        | BrokerRequest::Leave { .. }
+        | BrokerRequest::Members { .. }
+        | BrokerRequest::Receipts { .. }
+        | BrokerRequest::Found { .. }
+        | BrokerRequest::FollowFilter { .. }
+        | BrokerRequest::UnfollowFilter { .. }
+        | BrokerRequest::FilterHistory { .. }
+        | BrokerRequest::Values { .. }
+        | BrokerRequest::SaveSession { .. }
+        | BrokerRequest::DropSession { .. }
+        | BrokerRequest::LoadSession { .. }
+        | BrokerRequest::Renew { .. } => None,
+    }
 }
 
 fn refuse(bus: &mut Bus, worker: WorkerId, request: &BrokerRequest, failure: BrokerFailure) {

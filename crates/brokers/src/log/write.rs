@@ -13,17 +13,20 @@ pub(super) struct Write {
     pub(super) what: What,
 }
 
-/// The data to make durable.
+/// The data to make durable. Boxed, since it moves from queue to queue.
 #[derive(Debug)]
 pub(super) enum What {
-    Publish(Draft),
-    /// A consumer's cursor is moved, or only read.
-    Ack {
-        channel: ChannelName,
-        scope: Arc<str>,
-        consumer: Key,
-        position: Option<Position>,
-    },
+    Publish(Box<Draft>),
+    Ack(Box<Ack>),
+}
+
+/// A consumer's cursor is moved, or only read.
+#[derive(Debug)]
+pub(super) struct Ack {
+    pub(super) channel: ChannelName,
+    pub(super) scope: Arc<str>,
+    pub(super) consumer: Key,
+    pub(super) position: Option<Position>,
 }
 
 impl Write {
@@ -32,7 +35,7 @@ impl Write {
     pub(super) fn of(request: BrokerRequest) -> Result<Self, BrokerRequest> {
         let at = Instant::now();
         if let BrokerRequest::Publish { id, draft } = request {
-            let what = What::Publish(draft);
+            let what = What::Publish(Box::new(draft));
             return Ok(Self { id, at, what });
         }
         if let BrokerRequest::Ack {
@@ -43,12 +46,12 @@ impl Write {
             position,
         } = request
         {
-            let what = What::Ack {
+            let what = What::Ack(Box::new(Ack {
                 channel,
                 scope,
                 consumer,
                 position,
-            };
+            }));
             return Ok(Self { id, at, what });
         }
         Err(request)
@@ -57,7 +60,7 @@ impl Write {
     pub(super) fn channel(&self) -> &ChannelName {
         match &self.what {
             What::Publish(draft) => &draft.channel,
-            What::Ack { channel, .. } => channel,
+            What::Ack(ack) => &ack.channel,
         }
     }
 
@@ -65,7 +68,7 @@ impl Write {
     pub(super) fn bytes(&self) -> usize {
         match &self.what {
             What::Publish(draft) => draft.weight(),
-            What::Ack { .. } => 0,
+            What::Ack(_) => 0,
         }
     }
 }

@@ -319,3 +319,46 @@ fn a_late_join_does_not_replace_a_newer_claim() {
         assert_eq!((worker.told(), worker.members()), (vec![false], 0));
     });
 }
+
+#[test]
+fn changes_say_how_many_members_of_the_user_there_are() {
+    every_broker(|broker| {
+        let mut worker = watcher(broker);
+        let counted = |worker: &mut TestWorker| {
+            let changes = worker.rest().into_iter().filter_map(|event| match event {
+                BrokerEvent::Presence(change) => Some((change.joined, change.user_sessions)),
+                _ => None,
+            });
+            changes.collect::<Vec<_>>()
+        };
+        worker.join(1, 1);
+        worker.join(2, 1);
+        assert_eq!(counted(&mut worker), [(true, 1), (true, 2)]);
+        // The same session again is no new member.
+        worker.join(2, 2);
+        assert_eq!(counted(&mut worker), []);
+        let occupied = broker.occupied("a", None, 1).pop().unwrap();
+        assert_eq!((occupied.members, occupied.users), (2, 1));
+        worker.leave(1, 3, 0);
+        worker.leave(2, 3, 0);
+        assert_eq!(counted(&mut worker), [(false, 1), (false, 0)]);
+        for n in [3, 4] {
+            let member = Arc::new(Member {
+                session: session(n),
+                user: "".into(),
+                info: "".into(),
+            });
+            worker.submit(BrokerRequest::Join {
+                channel: channel("a"),
+                member,
+                generation: 4,
+            });
+        }
+        // Members without a name are not one user.
+        assert_eq!(counted(&mut worker), [(true, 1), (true, 1)]);
+        let occupied = broker.occupied("a", None, 1).pop().unwrap();
+        assert_eq!((occupied.members, occupied.users), (2, 2));
+        worker.leave(3, 5, 0);
+        assert_eq!(counted(&mut worker), [(false, 0)]);
+    });
+}

@@ -54,6 +54,17 @@ impl Failure {
         Self::new(INVALID_REQUEST, message)
     }
 
+    /// A method that is called over an HTTP request.
+    pub(super) fn needs_a_connection() -> Self {
+        let detail = "this method needs a connection, over which messages can be sent to the client; \
+                      use it over a WebSocket at the same path, with a token in Authorization instead of \
+                      rpc.login";
+        Self {
+            code: REFUSED,
+            ..Self::refused(&Refusal::new(ErrorCode::BadRequest, detail))
+        }
+    }
+
     pub(super) fn invalid_params(message: impl Into<Cow<'static, str>>) -> Self {
         Self::refused(&Refusal::new(ErrorCode::BadRequest, message))
     }

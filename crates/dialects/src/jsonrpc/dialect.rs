@@ -37,6 +37,8 @@ pub struct Rpc {
     events: HashMap<ChannelName, u32>,
     /// The same, by number.
     channels: HashMap<u32, ChannelName>,
+    /// Its messages are single requests: methods that need a connection are refused.
+    over_requests: bool,
 }
 
 /// Whether the session has begun. A client that sends a request without `rpc.login` is anonymous.
@@ -190,6 +192,19 @@ impl Dialect for Rpc {
 }
 
 impl Rpc {
+    /// For messages that are single requests.
+    pub(super) fn over_requests() -> Self {
+        Self {
+            over_requests: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether requests are unanswered.
+    pub(super) fn awaits_any(&self) -> bool {
+        self.pending.awaits_any()
+    }
+
     /// Handles a request, alone or in a batch.
     fn take(
         &mut self,
@@ -207,13 +222,27 @@ impl Rpc {
                 (call, Err(failure))
             }
         };
+        let asked = asked.and_then(|ask| match ask {
+            Ask::Subscribe(..) | Ask::Unsubscribe(_) | Ask::On(_) | Ask::Off(_) | Ask::Login(_)
+                if self.over_requests =>
+            {
+                Err(Failure::needs_a_connection())
+            }
+            ask => Ok(ask),
+        });
         match asked {
             Ok(Ask::Login(token)) => self.log_in(call, token, intents),
             Ok(ask) => {
                 self.begin(None, None, intents);
                 self.ask(call, ask, intents);
             }
-            Err(failure) => self.refuse(call, failure, intents),
+            Err(failure) => {
+                if self.over_requests {
+                    // Whatever the message is, its connection begins with it.
+                    self.begin(None, None, intents);
+                }
+                self.refuse(call, failure, intents);
+            }
         }
     }
 

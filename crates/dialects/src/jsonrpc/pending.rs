@@ -68,6 +68,11 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// Whether requests are unanswered.
+    pub(super) fn awaits_any(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
     fn number(&mut self) -> u64 {
         self.next = self.next.wrapping_add(1);
         self.next

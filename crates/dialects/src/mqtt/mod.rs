@@ -26,7 +26,7 @@ mod sending;
 mod session;
 mod subscribing;
 mod timing;
-mod topics;
+pub(crate) mod topics;
 
 pub use dialect::Mqtt;
 pub use reason::Reason;

@@ -192,6 +192,7 @@ impl Mqtt {
             // With acknowledgements, this option can change while messages wait for the client.
             echo: acknowledged || !subscription.options.no_local,
             flow,
+            face: None,
         };
         self.ask(Command::Subscribe(wish), purpose);
     }

@@ -45,19 +45,25 @@ pub(super) fn topic_of(channel: &ChannelName) -> Cow<'_, str> {
     if !name.contains(['%', '+', '#']) {
         return Cow::Borrowed(name);
     }
+    Cow::Owned(unescaped(name, |c| match c {
+        '+' => Some("%2B"),
+        '#' => Some("%23"),
+        _ => None,
+    }))
+}
+
+/// Undoes [`escaped`], with further characters written as `written` says.
+pub(crate) fn unescaped(name: &str, written: impl Fn(char) -> Option<&'static str>) -> String {
     let mut topic = String::with_capacity(name.len());
     let mut rest = name;
     while let Some(c) = rest.chars().next() {
         let after = rest.get(c.len_utf8()..).unwrap_or_default();
+        if let Some(text) = written(c) {
+            topic.push_str(text);
+            rest = after;
+            continue;
+        }
         rest = match c {
-            '+' => {
-                topic.push_str("%2B");
-                after
-            }
-            '#' => {
-                topic.push_str("%23");
-                after
-            }
             '%' if after.starts_with("2A") => {
                 topic.push('*');
                 after.get(2..).unwrap_or_default()
@@ -72,7 +78,7 @@ pub(super) fn topic_of(channel: &ChannelName) -> Cow<'_, str> {
             }
         };
     }
-    Cow::Owned(topic)
+    topic
 }
 
 /// Whether `after`, the text after a `%`, makes this `%` an escaped one.
@@ -82,7 +88,8 @@ fn is_escaped_percent(after: &str) -> bool {
         .is_some_and(|after| after.starts_with("2A") || after.starts_with("25"))
 }
 
-fn escaped(topic: &str) -> Cow<'_, str> {
+/// A name without `*`, from which the text can be restored.
+pub(crate) fn escaped(topic: &str) -> Cow<'_, str> {
     if !topic.contains(['%', '*']) {
         return Cow::Borrowed(topic);
     }

@@ -1,6 +1,6 @@
 //! Decodes a client's messages into commands, or into errors that say what is wrong and where.
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use offhook_engine::{
@@ -9,7 +9,7 @@ use offhook_engine::{
 };
 use serde::Deserialize;
 
-use super::fields::{Message, after, at, bad, channel, data, info, position, since};
+use super::fields::{Message, Text, after, at, bad, channel, data, info, position, since};
 use crate::{dialect::Connect, json::is_object};
 
 /// The maximum number of positions in one `connect`: more than fit into the longest message with
@@ -271,6 +271,7 @@ fn subscribe(message: &Message<'_>) -> Result<Subscribe, Refusal> {
         members: false,
         echo: message.echo.unwrap_or(true),
         flow: flow(message)?,
+        face: None,
     })
 }
 
@@ -372,7 +373,7 @@ fn subscribe_to_several(message: &Message<'_>, id: CommandId) -> Result<Request,
     if last > MAX_ID {
         return Err(bad("id: must leave a number for each channel below 2^53"));
     }
-    let channel = |name: &Cow<'_, str>| -> Result<_, Refusal> {
+    let channel = |name: &Text<'_>| -> Result<_, Refusal> {
         let given = message.positions.as_ref().and_then(|given| given.get(name));
         let position = given.map(|position| position.parse().map_err(at("positions")));
         let channel = ChannelName::new(name).map_err(at("channels"))?;

@@ -91,7 +91,7 @@ pub(crate) fn publication_fields(object: Object, publication: &Publication) -> O
     object = content(object, &publication.data, publication.format);
     if let Some(publisher) = &publication.publisher {
         object = object.text_unless_empty("user", &publisher.user);
-        object = object.raw("session", quoted(publisher.session));
+        object = object.raw("session", format_args!("\"{}\"", publisher.session));
     }
     if let Some(key) = &publication.key {
         object = object.text("key", key.as_str());

@@ -1,6 +1,6 @@
 //! The fields of a client's message.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, fmt, ops::Deref};
 
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -19,47 +19,66 @@ pub(super) struct Message<'a> {
     pub(super) kind: Cow<'a, str>,
     pub(super) id: Option<u64>,
     #[serde(borrow)]
-    pub(super) channel: Option<Cow<'a, str>>,
+    pub(super) channel: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) channels: Option<Vec<Cow<'a, str>>>,
+    pub(super) channels: Option<Vec<Text<'a>>>,
     #[serde(borrow)]
     pub(super) since: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(super) before: Option<Cow<'a, str>>,
+    pub(super) before: Option<Text<'a>>,
     pub(super) presence: Option<bool>,
     #[serde(borrow, default, deserialize_with = "present")]
     pub(super) data: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(super) base64: Option<Cow<'a, str>>,
+    pub(super) base64: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) tags: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+    pub(super) tags: Option<BTreeMap<Text<'a>, Text<'a>>>,
     #[serde(borrow)]
-    pub(super) key: Option<Cow<'a, str>>,
+    pub(super) key: Option<Text<'a>>,
     pub(super) limit: Option<u32>,
     #[serde(borrow)]
-    pub(super) consumer: Option<Cow<'a, str>>,
+    pub(super) consumer: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) position: Option<Cow<'a, str>>,
+    pub(super) position: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) token: Option<Cow<'a, str>>,
+    pub(super) token: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) resume: Option<Cow<'a, str>>,
+    pub(super) resume: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) positions: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+    pub(super) positions: Option<BTreeMap<Text<'a>, Text<'a>>>,
     #[serde(borrow)]
     pub(super) info: Option<&'a RawValue>,
     pub(super) lineage: Option<bool>,
     #[serde(borrow)]
-    pub(super) filter: Option<Cow<'a, str>>,
+    pub(super) filter: Option<Text<'a>>,
     pub(super) subscription: Option<u32>,
     pub(super) echo: Option<bool>,
     pub(super) window: Option<u32>,
     pub(super) cumulative: Option<bool>,
     #[serde(borrow)]
-    pub(super) method: Option<Cow<'a, str>>,
+    pub(super) method: Option<Text<'a>>,
     pub(super) deadline_ms: Option<u64>,
     #[serde(borrow)]
-    pub(super) subscription_positions: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+    pub(super) subscription_positions: Option<BTreeMap<Text<'a>, Text<'a>>>,
+}
+
+/// A text that is borrowed from the message, unless it contains escapes. Serde would copy a `Cow` that
+/// is optional.
+#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// `null` is a value like any other to publish, not a missing field.

@@ -119,6 +119,7 @@ impl Sse {
                     members: false,
                     echo: true,
                     flow: offhook_engine::Flow::Pushed,
+                    face: None,
                 };
                 Intent::Command {
                     id: CommandId(u64::from(number)),

@@ -64,7 +64,11 @@ impl Client {
                 }
                 Intent::Refuse { id, refusal } => self.refused.push((id, refusal)),
                 Intent::Say(message) => self.hear(vec![message]),
-                Intent::Leave | Intent::Keep(_) | Intent::Close { .. } => panic!("nobody leaves"),
+                Intent::Permitted { .. }
+                | Intent::Identify { .. }
+                | Intent::Leave
+                | Intent::Keep(_)
+                | Intent::Close { .. } => panic!("nobody leaves"),
             }
         }
         for (id, refusal) in std::mem::take(&mut self.refused) {

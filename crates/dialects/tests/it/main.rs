@@ -8,6 +8,7 @@ mod mqtt_packets;
 mod native_client;
 mod native_decode;
 mod native_encode;
+mod pusher;
 mod socketio;
 mod socketio_packets;
 mod specification;

@@ -236,6 +236,7 @@ fn members_have_a_session_a_user_and_info() {
         channel: chat(),
         member: Arc::clone(&member),
         joined: false,
+        user_sessions: 0,
     };
     let text = native::encode_presence(&change);
     assert_eq!(

@@ -147,7 +147,7 @@ proptest! {
         prop_assert_eq!(&text["tags"][&name], &value);
         prop_assert_eq!(&text["user"], &user);
         let member = Arc::new(Member { session, user: user.as_str().into(), info: "".into() });
-        let change = PresenceChange { channel: sent.channel, member, joined: true };
+        let change = PresenceChange { channel: sent.channel, member, joined: true, user_sessions: 1 };
         prop_assert_eq!(&parsed(&native::encode_presence(&change))["user"], &user);
     }
 }

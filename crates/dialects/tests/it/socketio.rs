@@ -149,6 +149,8 @@ impl Client {
                 self.notice(&Notice::Reply { id, reply });
             }
             other @ (Intent::Granted { .. }
+            | Intent::Permitted { .. }
+            | Intent::Identify { .. }
             | Intent::Refresh { .. }
             | Intent::Leave
             | Intent::Keep(_)) => self.others.push(other),

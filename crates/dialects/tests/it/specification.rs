@@ -148,6 +148,7 @@ fn everything_written() -> Vec<String> {
         channel: channel(),
         member: member(),
         joined,
+        user_sessions: u32::from(joined),
     };
     let slow = Refusal::new(
         ErrorCode::RateLimited,

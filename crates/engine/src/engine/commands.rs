@@ -9,6 +9,7 @@ use crate::{
     delivery::{ConnectionId, Reply},
     error::{ErrorCode, Refusal},
     grant::Verbs,
+    publication::Publisher,
     rules::{Access, ChannelRules},
     session::Identity,
     subscription::Target,
@@ -56,6 +57,64 @@ impl Engine {
         }
     }
 
+    /// Handles a command that the dialect of a connection has found to be permitted, by an
+    /// authentication of its own such as a signature. Subscribing and publishing then need no other
+    /// permission, unless the rules permit it to nobody. Counts like any other command.
+    pub fn handle_permitted(
+        &mut self,
+        connection: ConnectionId,
+        id: CommandId,
+        command: Command,
+        now: Now,
+    ) {
+        self.set_now(now);
+        if self.is_closing(connection) {
+            return;
+        }
+        let publishes = matches!(command, Command::Publish { .. });
+        let done = self
+            .admit(connection, publishes)
+            .and_then(|()| match command {
+                Command::Publish {
+                    channel,
+                    data,
+                    format,
+                    tags,
+                    key,
+                } => {
+                    let given = Given {
+                        channel,
+                        data,
+                        format,
+                        tags,
+                        key,
+                    };
+                    self.publish(connection, id, given, true)
+                }
+                Command::Subscribe(wish) => self.subscribe(connection, wish, Wished::Permitted(id)),
+                other => self.carry_out(connection, id, other),
+            });
+        if let Err(refusal) = done {
+            self.refuse(connection, id, refusal);
+        }
+    }
+
+    /// Handles a publish of a caller without a connection in the name of a session, with all
+    /// permissions: the session's subscriptions without echo do not receive it.
+    pub fn handle_caller_for(
+        &mut self,
+        caller: CallerId,
+        publisher: Publisher,
+        command: Command,
+        now: Now,
+    ) {
+        self.set_now(now);
+        let asker = Asker::Caller(caller);
+        if let Err(refusal) = self.carry_out_for_caller(asker, None, Some(publisher), command) {
+            self.answer(asker, Reply::Refused(refusal));
+        }
+    }
+
     /// Handles a command from a caller without a connection: the HTTP API, a webhook's answer,
     /// another node. It has the permissions of `identity`, or all permissions without one, and
     /// publishes in the server's name. Its single reply is returned by
@@ -69,7 +128,7 @@ impl Engine {
     ) {
         self.set_now(now);
         let asker = Asker::Caller(caller);
-        if let Err(refusal) = self.carry_out_for_caller(asker, identity, command) {
+        if let Err(refusal) = self.carry_out_for_caller(asker, identity, None, command) {
             self.answer(asker, Reply::Refused(refusal));
         }
     }
@@ -118,7 +177,7 @@ impl Engine {
                     tags,
                     key,
                 };
-                self.publish(connection, id, given)
+                self.publish(connection, id, given, false)
             }
             Command::Subscribe(wish) => self.subscribe(connection, wish, Wished::Client(id)),
             Command::Unsubscribe { subscription } => {
@@ -202,6 +261,7 @@ impl Engine {
         &mut self,
         asker: Asker,
         identity: Option<&Arc<Identity>>,
+        publisher: Option<Publisher>,
         command: Command,
     ) -> Result<(), Refusal> {
         let may_read = |engine: &Self, verb, channel: &ChannelName| {
@@ -235,7 +295,7 @@ impl Engine {
                     tags,
                     key,
                 };
-                let draft = self.draft(given, None)?;
+                let draft = self.draft(given, publisher)?;
                 self.in_flight(asker)?;
                 self.send_publish(asker, draft);
                 Ok(())

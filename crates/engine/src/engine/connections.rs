@@ -425,6 +425,7 @@ fn restored(old: SubscriptionSnapshot, newer: Option<Position>) -> (Subscribe, W
         members: true,
         echo: old.echo,
         flow: old.flow,
+        face: None,
     };
     let by = Wished::Restored {
         vouched: old.vouched,

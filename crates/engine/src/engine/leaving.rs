@@ -56,6 +56,15 @@ impl Engine {
         }
     }
 
+    /// Whether a connection has so many subscriptions that they would end in parts if it went now.
+    /// Even reporting that it went takes a while then: if many such connections end at the same
+    /// time, report them one by one, and do other work in between.
+    #[must_use]
+    pub fn ends_in_parts(&self, connection: ConnectionId) -> bool {
+        let c = self.connections.get(connection.into());
+        c.is_some_and(|c| c.subscriptions.len() > self.limits.leave_at_once)
+    }
+
     /// Whether subscriptions of connections that have gone are still to end:
     /// [`leave_on`](Self::leave_on) has something to do.
     #[must_use]

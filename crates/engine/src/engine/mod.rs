@@ -76,7 +76,7 @@ use state::{Again, Connection, Covered, Feed, Item, Subscription};
 ///   then [`poll_timeout`](Self::poll_timeout).
 /// - Getters: [`snapshot`](Self::snapshot), [`identity`](Self::identity), [`connections`](Self::connections),
 ///   [`channels`](Self::channels), [`wants_writable`](Self::wants_writable),
-///   [`unanswered`](Self::unanswered), [`progress`](Self::progress).
+///   [`unanswered`](Self::unanswered), [`ends_in_parts`](Self::ends_in_parts), [`progress`](Self::progress).
 ///
 /// The outbox of a connection belongs to the caller, which alone knows its size. Live publications
 /// are broadcast without checking for room. If a connection's outbox then exceeds its limit, the

@@ -12,13 +12,13 @@ use crate::{
     error::{ErrorCode, Refusal},
     session::{Identity, Member},
     slab::Slot,
-    subscription::Target,
+    subscription::{Face, Target},
 };
 
 use super::{
     Engine, Step,
     commands::gone,
-    state::{Again, Asker, Pending, State, Subscription},
+    state::{Again, Asker, Connection, Pending, State, Subscription},
 };
 
 /// A join or leave in progress: its recipients are taken in parts.
@@ -71,14 +71,30 @@ impl Engine {
         }
     }
 
+    /// What a connection's session is in a channel, if that is not its identity.
+    pub(super) fn face<'a>(&self, c: &'a Connection, channel: &ChannelName) -> Option<&'a Face> {
+        let faces = &c.extra.as_ref()?.faces;
+        if faces.is_empty() {
+            return None;
+        }
+        faces.get(self.names.get(channel)?).map(|face| &**face)
+    }
+
     fn claim(&mut self, connection: ConnectionId, channel: ChannelName) {
         let Some(c) = self.connections.get(connection.into()) else {
             return;
         };
-        let member = Arc::new(Member {
-            session: c.session,
-            user: Arc::clone(&c.identity.user),
-            info: c.identity.info.clone(),
+        let member = Arc::new(match self.face(c, &channel) {
+            Some(face) => Member {
+                session: c.session,
+                user: Arc::clone(&face.user),
+                info: face.info.clone(),
+            },
+            None => Member {
+                session: c.session,
+                user: Arc::clone(&c.identity.user),
+                info: c.identity.info.clone(),
+            },
         });
         let generation = c.generation;
         self.broker_requests.push_back(BrokerRequest::Join {

@@ -93,18 +93,24 @@ impl Engine {
         connection: ConnectionId,
         command: CommandId,
         given: Given,
+        permitted: bool,
     ) -> Result<(), Refusal> {
         let c = self.connections.get(connection.into()).ok_or_else(gone)?;
         let identity = &c.identity;
         let rules = self.rules_of(&given.channel)?;
-        let asked = (rules.publish == Access::Asked).then_some(rules.ask);
+        let permitted = permitted && rules.publish != Access::Nobody;
+        let asked = (rules.publish == Access::Asked && !permitted).then_some(rules.ask);
         let channel = &given.channel;
-        if asked.is_none() && !identity.may(rules.publish, Verbs::PUBLISH, channel) {
+        let may = permitted || identity.may(rules.publish, Verbs::PUBLISH, channel);
+        if asked.is_none() && !may {
             return Err(forbidden("publish to", &channel.clone().into(), identity));
         }
+        let user = self
+            .face(c, channel)
+            .map_or(&identity.user, |face| &face.user);
         let publisher = Publisher {
             session: c.session,
-            user: Arc::clone(&identity.user),
+            user: Arc::clone(user),
         };
         let waits = c
             .extra

@@ -27,6 +27,8 @@ use super::{
 pub(super) enum Wished {
     /// The client, which waits for the reply.
     Client(CommandId),
+    /// The client, which has shown its dialect that it may.
+    Permitted(CommandId),
     /// An earlier connection of the session.
     Restored {
         vouched: bool,
@@ -93,6 +95,7 @@ impl Engine {
         let (rules, asked) = match by {
             Wished::Server => (self.rules_of_target(&wish.target)?, false),
             Wished::Client(_) => self.may_subscribe(connection, &wish.target)?,
+            Wished::Permitted(_) => (self.open_to_some(connection, &wish.target)?, false),
             // It was allowed from the outside, or made by the server.
             Wished::Restored { vouched: true, .. } => (self.rules_of_target(&wish.target)?, false),
             Wished::Restored { .. } => self.may_subscribe(connection, &wish.target)?,
@@ -109,6 +112,7 @@ impl Engine {
         let restored = matches!(by, Wished::Restored { .. });
         let (command, vouched, earlier) = match by {
             Wished::Client(command) => (Some(command), false, None),
+            Wished::Permitted(command) => (Some(command), true, None),
             Wished::Restored { vouched, earlier } => (None, vouched, earlier),
             Wished::Server => (None, true, None),
         };
@@ -116,7 +120,7 @@ impl Engine {
         let opening = Opening {
             command,
             restored,
-            // Members may have left while the session was away.
+            // Members may have left while the session was disconnected.
             members: wish.members || command.is_none(),
             since,
             asked: None,
@@ -135,6 +139,9 @@ impl Engine {
         let slot = self.subscriptions.insert(new);
         if let Some(c) = self.connections.get_mut(connection.into()) {
             c.subscriptions.add(slot, &mut self.subscriptions);
+            if let Some(face) = wish.face {
+                c.extra().faces.insert(feed, face);
+            }
         }
         if let Some(f) = self.feeds.get_mut(feed) {
             f.subscribers += 1;
@@ -159,6 +166,20 @@ impl Engine {
         }
         self.session_changed(connection);
         Ok(())
+    }
+
+    /// The rules of a target for a client that has shown that it may subscribe, unless nobody may.
+    fn open_to_some(
+        &self,
+        connection: ConnectionId,
+        target: &Target,
+    ) -> Result<Arc<ChannelRules>, Refusal> {
+        let rules = self.rules_of_target(target)?;
+        if rules.subscribe != Access::Nobody {
+            return Ok(rules);
+        }
+        let c = self.connections.get(connection.into()).ok_or_else(gone)?;
+        Err(forbidden("subscribe to", target, &c.identity))
     }
 
     fn rules_of_target(&self, target: &Target) -> Result<Arc<ChannelRules>, Refusal> {
@@ -368,6 +389,12 @@ impl Engine {
         let connection = self.subscriptions.get(slot)?.connection;
         if let Some(c) = self.connections.get_mut(connection.into()) {
             c.subscriptions.remove(slot, &mut self.subscriptions);
+            let feed = self.subscriptions.get(slot).map(|s| s.feed);
+            if let (Some(extra), Some(feed)) = (&mut c.extra, feed)
+                && extra.faces.remove(&feed).is_some()
+            {
+                c.settle();
+            }
         }
         let s = self.subscriptions.remove(slot)?;
         self.without_echo -= usize::from(!s.echo);

@@ -14,6 +14,7 @@ mod leaving;
 mod limits;
 mod memory;
 mod model;
+mod permitted;
 mod presence;
 mod progress;
 mod publishing;

@@ -121,6 +121,7 @@ fn joins_and_leaves_are_sent_only_to_subscriptions_with_presence() {
         channel: channel("kept/a"),
         member,
         joined: true,
+        user_sessions: 1,
     };
     world.workers[0].handle_broker(BrokerEvent::Presence(change.into()), world.now);
     world.pump(0);
@@ -162,6 +163,7 @@ fn change(name: &str) -> BrokerEvent {
         channel: channel(name),
         member,
         joined: true,
+        user_sessions: 1,
     };
     BrokerEvent::Presence(change.into())
 }
@@ -392,6 +394,7 @@ fn told_in_parts(world: &mut World, between: impl Fn(&mut World)) -> Vec<usize> 
         channel: channel("kept/a"),
         member,
         joined: true,
+        user_sessions: 1,
     };
     let event = BrokerEvent::Presence(Arc::new(change));
     world.workers[0].handle_broker(event, world.now);

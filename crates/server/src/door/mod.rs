@@ -10,6 +10,7 @@ mod listening;
 mod mqtt;
 mod origins;
 mod proxy_protocol;
+mod pusher;
 mod raw_head;
 mod routes;
 mod stream;
@@ -38,6 +39,7 @@ use head::Heard;
 pub(crate) use hosts::is_known as is_known_host;
 pub(crate) use listening::{ensure_free, listen};
 pub(crate) use origins::{explanation as origin_explanation, rejected};
+pub(crate) use pusher::Apps;
 use raw_head::RawHead;
 #[cfg(test)]
 pub(crate) use routes::Spoken;

@@ -9,9 +9,10 @@ use offhook_dialects::{
     socketio::{self, SocketIo},
 };
 
+use super::pusher;
 use crate::{
     config::Config,
-    worker::{CarriedId, Speaker},
+    worker::{CarriedId, Shared, Speaker},
 };
 
 /// The paths of the server's WebSockets, and the dialects at each.
@@ -21,7 +22,19 @@ pub(crate) struct Routes(Vec<Route>);
 #[derive(Debug)]
 struct Route {
     path: String,
+    /// Whether it is also served at every path with one more segment.
+    has_keys: bool,
     dialects: Vec<Spoken>,
+}
+
+impl Route {
+    fn is_at(&self, path: &str) -> bool {
+        if !self.has_keys {
+            return self.path == path;
+        }
+        let key = path.strip_prefix(&self.path);
+        key.is_some_and(|key| !key.is_empty() && !key.contains('/'))
+    }
 }
 
 /// A dialect available at a path.
@@ -33,8 +46,10 @@ pub(crate) struct Spoken {
     pub(crate) check: fn(&Request) -> Result<(), &'static str>,
     /// The polled connection that the handshake requests to upgrade, if the dialect has upgrades.
     pub(crate) upgrades: fn(&Request) -> Option<CarriedId>,
+    /// Whether a client needs no token, because its path says that it may connect.
+    pub(crate) admits: bool,
     /// Creates the state of a new connection.
-    pub(crate) begin: fn(&Config) -> Speaker,
+    pub(crate) begin: fn(&Shared, &Request) -> Speaker,
 }
 
 /// Why a handshake has no route.
@@ -101,29 +116,44 @@ impl Routes {
             subprotocol: Some(native::SUBPROTOCOL),
             check: |_| Ok(()),
             upgrades: |_| None,
-            begin: |_| Speaker::Native(native::Native::default()),
+            admits: false,
+            begin: |_, _| Speaker::Native(native::Native::default()),
         };
         // Clients of JSON-RPC offer no subprotocol.
         let rpc = Spoken {
             subprotocol: None,
             check: |_| Ok(()),
             upgrades: |_| None,
-            begin: |_| Speaker::Other(Box::new(Box::<Rpc>::default())),
+            admits: false,
+            begin: |_, _| Speaker::Other(Box::new(Box::<Rpc>::default())),
         };
         let mqtt = Spoken {
             subprotocol: Some(mqtt::SUBPROTOCOL),
             check: |_| Ok(()),
             upgrades: |_| None,
-            begin: speak_mqtt,
+            admits: false,
+            begin: |shared, _| speak_mqtt(&shared.config),
         };
         let socketio = Spoken {
             subprotocol: None,
             check: check_engine_io,
             upgrades: |request| session_of(request).flatten(),
-            begin: |config| speak_socketio(config, false),
+            admits: false,
+            begin: |shared, _| speak_socketio(&shared.config, false),
         };
         let bare = config.socketio.path.trim_end_matches('/');
-        Self(Vec::new())
+        let pusher = Spoken {
+            subprotocol: None,
+            check: |_| Ok(()),
+            upgrades: |_| None,
+            admits: true,
+            begin: pusher::speak,
+        };
+        let routes = match config.pusher.apps.is_empty() {
+            true => Self(Vec::new()),
+            false => Self(Vec::new()).with_keys(pusher::CLIENTS, pusher),
+        };
+        routes
             .with(&config.ws_path, native)
             .with(&config.rpc_path, rpc)
             .with(&config.mqtt.path, mqtt)
@@ -137,22 +167,33 @@ impl Routes {
             Some(route) => route.dialects.push(spoken),
             None => self.0.push(Route {
                 path: path.to_owned(),
+                has_keys: false,
                 dialects: vec![spoken],
             }),
         }
         self
     }
 
+    /// Adds a dialect at all paths that consist of this one and a key.
+    fn with_keys(mut self, path: &str, spoken: Spoken) -> Self {
+        self.0.push(Route {
+            path: path.to_owned(),
+            has_keys: true,
+            dialects: vec![spoken],
+        });
+        self
+    }
+
     /// Whether WebSockets are served at a path.
     pub(crate) fn is_websocket(&self, path: &str) -> bool {
-        self.0.iter().any(|route| route.path == path)
+        self.0.iter().any(|route| route.is_at(path))
     }
 
     /// Chooses the dialect of a handshake and selects its subprotocol: the first dialect at the
     /// path that the client offers.
     pub(super) fn choose(&self, decision: &mut ServerDecision) -> Result<Spoken, NoRoute> {
         let path = decision.request().path();
-        let Some(route) = self.0.iter().find(|route| route.path == path) else {
+        let Some(route) = self.0.iter().find(|route| route.is_at(path)) else {
             let paths: Vec<_> = self.0.iter().map(|route| &*route.path).collect();
             return Err(NoRoute::Path(paths.join(", ")));
         };

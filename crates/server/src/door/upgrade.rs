@@ -7,6 +7,8 @@ use offhook::{
     protocol::handshake::{Negotiated, Refusal, Request, Response, ServerDecision},
 };
 
+use offhook_engine::Identity;
+
 use super::{
     Place, hosts, refusal,
     routes::{NoRoute, Spoken},
@@ -36,7 +38,12 @@ impl Way {
         stream: impl Into<Transport>,
         settings: &Settings,
     ) -> WebSocket {
-        WebSocket::server(stream, self.negotiated, &self.unread, settings)
+        // The dialect was chosen by it; an idle connection does not keep its name.
+        let negotiated = Negotiated {
+            protocol: None,
+            ..self.negotiated
+        };
+        WebSocket::server(stream, negotiated, &self.unread, settings)
     }
 }
 
@@ -64,12 +71,13 @@ pub(crate) fn upgrade(
     };
     let approach = approach(worker, decision.request(), place, Places::Handshake);
     let upgrades = (spoken.upgrades)(decision.request());
+    let speaker = (spoken.begin)(&worker.shared, decision.request());
     let accepted = decision.accept();
     Ok(Upgrade {
         response: accepted.response,
         negotiated: accepted.negotiated,
         guest: Guest {
-            speaker: (spoken.begin)(&worker.shared.config),
+            speaker,
             identity,
             approach,
             peer: Some(place.peer()),
@@ -139,6 +147,11 @@ fn check(
         }
     };
     let identity = admit(worker, decision.request(), place, Places::Handshake)?;
+    let anonymous = || Verified {
+        identity: Arc::new(Identity::stranger()),
+        at_ms: now().unix_ms,
+    };
+    let identity = identity.or_else(|| spoken.admits.then(anonymous));
     Ok((spoken, identity))
 }
 

@@ -10,6 +10,8 @@ mod events;
 mod files;
 mod health;
 mod metrics;
+mod pusher;
+mod rpc;
 
 use std::{cell::Cell, convert::Infallible, rc::Rc, sync::Arc};
 
@@ -142,6 +144,14 @@ async fn respond(
     let path = request.uri().path();
     if path.starts_with(api::PREFIX) {
         let answer = api::serve(worker, request).await;
+        return (Answered::Api, answer.map(Either::Left));
+    }
+    if pusher::is_at(worker, path) {
+        let answer = pusher::serve(worker, request).await;
+        return (Answered::Api, answer.map(Either::Left));
+    }
+    if rpc::is_at(worker, &request) {
+        let answer = rpc::serve(worker, request, place).await;
         return (Answered::Api, answer.map(Either::Left));
     }
     if carried::is_at(path) {

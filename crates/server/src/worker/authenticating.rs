@@ -154,6 +154,37 @@ impl Worker {
         Ok(())
     }
 
+    /// The dialect of a connection has authenticated its user.
+    pub(super) fn identify(
+        self: &Rc<Self>,
+        connection: ConnectionId,
+        id: CommandId,
+        user: &str,
+        now: Now,
+    ) {
+        let before = match self.admit(connection, now) {
+            Ok(before) => before,
+            Err(refusal) => return self.refuse_now(connection, id, refusal),
+        };
+        if !before.user.is_empty() && *before.user != *user {
+            let detail = "it is another user than that of the connection's token";
+            return self.refuse_now(connection, id, unauthenticated(detail));
+        }
+        let known = self.shared.auth.known_of(user);
+        let identity = match before.user.is_empty() {
+            true => succeeding(&known, &before, now.unix_ms),
+            false => Identity::clone(&before),
+        };
+        {
+            let mut state = self.state.borrow_mut();
+            state.outboxes.say(connection, |dialect, out| {
+                dialect.refreshed(id, None, out);
+            });
+        }
+        let why = "the user who signed in may not use it";
+        self.exchange_identity(connection, identity, why);
+    }
+
     /// Carries out a command that has a token.
     pub(super) fn with_token(
         self: &Rc<Self>,
@@ -164,7 +195,9 @@ impl Worker {
         now: Now,
     ) {
         match self.try_grant(connection, token, &command, now) {
-            Ok(()) => self.tell(|engine| engine.handle_command(connection, id, command, now)),
+            Ok(()) => self.tell(now, |engine| {
+                engine.handle_command(connection, id, command, now)
+            }),
             Err(refusal) => self.refuse_now(connection, id, refusal),
         }
     }
@@ -201,7 +234,7 @@ impl Worker {
         connection: ConnectionId,
         now: Now,
     ) -> Result<Arc<Identity>, Refusal> {
-        let admitted: Result<_, Refusal> = self.tell(|engine| {
+        let admitted: Result<_, Refusal> = self.tell(now, |engine| {
             engine.admit_command(connection, now)?;
             Ok(engine.identity(connection).cloned())
         });

@@ -231,7 +231,7 @@ async fn read(
         });
         match read.await {
             Some(now) => taken = now,
-            None => return,
+            None => return connection.until_it_may_end().await,
         }
     }
 }

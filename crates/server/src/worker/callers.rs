@@ -3,7 +3,9 @@
 
 use std::{collections::HashMap, rc::Rc};
 
-use offhook_engine::{CallerId, CallerReply, Command, Engine, ErrorCode, Now, Refusal, Reply};
+use offhook_engine::{
+    CallerId, CallerReply, Command, Engine, ErrorCode, Now, Publisher, Refusal, Reply, SessionId,
+};
 use tokio::sync::oneshot;
 
 use super::{Worker, now};
@@ -45,27 +47,46 @@ impl Worker {
     ) -> oneshot::Receiver<CallerReply> {
         let mut state = self.state.borrow_mut();
         let (caller, replied) = state.callers.add();
-        ask(&mut state.engine, caller, now());
-        self.carry_out(state);
+        let now = now();
+        ask(&mut state.engine, caller, now);
+        self.carry_out_at(state, now);
         replied
     }
 
     /// Carries out commands in the server's own name, all in one turn, and returns the replies in the
     /// same order.
     pub(crate) async fn command(self: &Rc<Self>, commands: Vec<Command>) -> Vec<Reply> {
+        let commands = commands.into_iter().map(|command| (command, None));
+        self.command_for(commands.collect()).await
+    }
+
+    /// The same, where a publish may be in the name of a session: that does not receive it if it
+    /// excludes its own publications.
+    pub(crate) async fn command_for(
+        self: &Rc<Self>,
+        commands: Vec<(Command, Option<SessionId>)>,
+    ) -> Vec<Reply> {
         let mut replied = Vec::with_capacity(commands.len());
         {
             let mut state = self.state.borrow_mut();
             let now = now();
-            for command in commands {
+            for (command, session) in commands {
                 if let Command::Publish { channel, .. } = &command {
                     state.busiest.published(channel);
                 }
                 let (caller, reply) = state.callers.add();
                 replied.push(reply);
-                state.engine.handle_caller(caller, None, command, now);
+                let engine = &mut state.engine;
+                match session {
+                    None => engine.handle_caller(caller, None, command, now),
+                    Some(session) => {
+                        let user = "".into();
+                        let publisher = Publisher { session, user };
+                        engine.handle_caller_for(caller, publisher, command, now);
+                    }
+                }
             }
-            self.carry_out(state);
+            self.carry_out_at(state, now);
         }
         let mut replies = Vec::with_capacity(replied.len());
         for reply in replied {

@@ -149,6 +149,19 @@ impl Connecting {
         self.take(worker, intents)
     }
 
+    /// Takes what the dialect asks for without a message of the client, once the transport is open.
+    pub(super) fn begin_by_itself(&mut self, worker: &Rc<Worker>) -> Result<Connected, Ended> {
+        let mut intents = Vec::new();
+        if let Some(speaker) = &mut self.speaker {
+            speaker.with(|dialect| {
+                while let Some(intent) = dialect.poll_intent() {
+                    intents.push(intent);
+                }
+            });
+        }
+        self.take(worker, intents)
+    }
+
     /// Continues once the broker has answered.
     pub(super) async fn go_on(
         &mut self,
@@ -255,6 +268,8 @@ impl Connecting {
                     }
                 }
                 Intent::Command { id, .. }
+                | Intent::Permitted { id, .. }
+                | Intent::Identify { id, .. }
                 | Intent::Granted { id, .. }
                 | Intent::Refresh { id, .. } => (Some(id), bad("send connect first")),
                 Intent::Refuse { id, refusal } => (id, refusal),

@@ -63,7 +63,7 @@ impl Connection {
         self.left |= outboxes.leaves_with_its_transport(self.id);
     }
 
-    /// Its transport has ended with this close code and reason. It is dropped next.
+    /// Its transport has ended with this close code and reason. It is dropped soon.
     pub(super) fn ended(&self, code: u16, reason: &str) {
         self.worker.record_end(self.id, code, reason);
     }
@@ -132,6 +132,17 @@ impl Connection {
         }
     }
 
+    /// Waits until this may be dropped. To end a connection with thousands of subscriptions takes
+    /// milliseconds. If a crowd of them is lost at once, other tasks run between one and the next.
+    pub(super) async fn until_it_may_end(&self) {
+        if !self.worker.state.borrow().engine.ends_in_parts(self.id) {
+            return;
+        }
+        // The semaphore is never closed.
+        let _turn = self.worker.ending.acquire().await;
+        yield_now().await;
+    }
+
     /// Carries out an intent of a client's message.
     pub(super) fn carry_out(&mut self, intent: Intent) -> Taken {
         self.carry_out_at(now(), intent)
@@ -190,7 +201,7 @@ impl Worker {
                         .outboxes
                         .await_answer(connection, id);
                 }
-                self.tell(|engine| {
+                self.tell(now, |engine| {
                     engine.handle_command(connection, id, command, now);
                 });
                 if large {
@@ -205,6 +216,10 @@ impl Worker {
             Intent::Granted { id, token, command } => {
                 self.with_token(connection, id, &token, command, now);
             }
+            Intent::Permitted { id, command } => {
+                self.tell(|engine| engine.handle_permitted(connection, id, command, now));
+            }
+            Intent::Identify { id, user } => self.identify(connection, id, &user, now),
             Intent::Refuse { id, refusal } => self.refuse(connection, id, refusal, now),
             Intent::Say(message) => {
                 let mut state = self.state.borrow_mut();
@@ -240,7 +255,7 @@ impl Worker {
         refusal: Refusal,
         now: Now,
     ) {
-        self.tell(|engine| {
+        self.tell(now, |engine| {
             engine.handle_refused(connection, id, refusal, now);
         });
     }

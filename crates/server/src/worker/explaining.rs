@@ -177,7 +177,10 @@ impl Worker {
 
     /// Records a request of a connection's client.
     pub(super) fn record_request(&self, connection: ConnectionId, intent: &Intent, at_ms: u64) {
-        let (Intent::Command { id, command } | Intent::Granted { id, command, .. }) = intent else {
+        let (Intent::Command { id, command }
+        | Intent::Granted { id, command, .. }
+        | Intent::Permitted { id, command }) = intent
+        else {
             return;
         };
         let state = &mut *self.state.borrow_mut();
@@ -187,7 +190,7 @@ impl Worker {
         }
     }
 
-    /// Records how a connection's transport has ended. The connection is dropped next.
+    /// Records how a connection's transport has ended. The connection is dropped soon.
     pub(super) fn record_end(&self, connection: ConnectionId, code: u16, reason: &str) {
         let words = LastWords {
             code: Some(code),

@@ -51,7 +51,7 @@ use offhook_dialects::Intent;
 use offhook_engine::{Engine, Identity, Now, RuleBook};
 use tokio::{
     net::TcpListener,
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     task::{LocalSet, spawn_local},
 };
 
@@ -96,7 +96,7 @@ pub(crate) struct Worker {
     live: RefCell<Arc<Live>>,
     /// The settings of WebSockets.
     pub(crate) settings: Settings,
-    /// What this worker counts.
+    /// The counters of this worker.
     pub(crate) metrics: Arc<WorkerMetrics>,
     state: RefCell<State>,
     refused: RefCell<Refused>,
@@ -110,6 +110,8 @@ pub(crate) struct Worker {
     connections: Cell<usize>,
     /// Notified when the last of these tasks has ended.
     emptied: Notify,
+    /// Held by a connection with many subscriptions until it may end.
+    ending: Semaphore,
     /// Identity given to anonymous clients.
     anonymous: Arc<Identity>,
 }
@@ -125,7 +127,7 @@ pub(crate) struct Guest {
     pub(crate) approach: Option<Box<Approach>>,
     /// Its connection in logs.
     pub(crate) peer: Option<Peer>,
-    /// The polled connection that goes on over this WebSocket.
+    /// The polled connection that continues over this WebSocket.
     pub(crate) upgrades: Option<CarriedId>,
 }
 
@@ -249,6 +251,7 @@ impl Worker {
             polled: AllPolled::default(),
             connections: Cell::new(0),
             emptied: Notify::new(),
+            ending: Semaphore::new(1),
             anonymous: Arc::new(Identity::stranger()),
             shared,
         })

@@ -18,7 +18,7 @@ use crate::{
     backend::BackendLink,
     config::Config,
     directory::Directory,
-    door::{Admission, Routes, Stream},
+    door::{Admission, Apps, Routes, Stream},
     metrics::Metrics,
     tokens::Sealer,
     worker::{DelayedWills, Memory, Orders},
@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) tls: Option<TlsAcceptor>,
     /// Which dialect is used where.
     pub(crate) routes: Routes,
+    /// The apps of the Pusher protocol.
+    pub(crate) apps: Apps,
     pub(crate) started: Instant,
     pub(crate) started_at: SystemTime,
     pub(crate) metrics: Arc<Metrics>,
@@ -68,6 +70,7 @@ impl Shared {
             directory: Arc::default(),
             orders,
             backend,
+            apps: Apps::of(&config.pusher.apps),
             memory: Memory::new(config.memory.bytes, config.workers.get()),
             wills: DelayedWills::new(config.connections.max),
             metrics: Arc::new(Metrics::new(config.workers.get())),

@@ -202,6 +202,11 @@ impl Streaming {
         poll_fn(|cx| self.unsent.poll_take(cx)).await
     }
 
+    /// Whether the client was let in.
+    pub(crate) const fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
     /// The client is leaving, and is no longer a member.
     pub(crate) const fn leave(&mut self) {
         if let Some(connection) = &mut self.connection {

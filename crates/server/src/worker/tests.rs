@@ -1,6 +1,7 @@
 //! Shows how a dialect and a transport are added, with ones that only these tests use.
 
 mod dialect_timers;
+mod endings;
 mod routing;
 mod toy_dialect;
 mod toy_outlet;
@@ -34,6 +35,8 @@ fn worker() -> (Rc<Worker>, watch::Sender<Phase>) {
         in_memory: true,
         limits: Limits {
             publish_burst: 1_000,
+            command_burst: 10_000,
+            subscriptions: 1_000,
             ..Limits::default()
         },
         ..Config::default()

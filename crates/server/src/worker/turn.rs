@@ -24,38 +24,53 @@ impl Worker {
     /// Passes an event to the engine, and carries out its decisions.
     pub(super) fn turn<R>(self: &Rc<Self>, tell: impl FnOnce(&mut Engine, Now) -> R) -> R {
         let now = now();
-        self.tell(|engine| tell(engine, now))
+        self.tell(now, |engine| tell(engine, now))
     }
 
     /// As [`turn`](Self::turn), for a caller that has already read the clock.
-    pub(super) fn tell<R>(self: &Rc<Self>, tell: impl FnOnce(&mut Engine) -> R) -> R {
+    pub(super) fn tell<R>(self: &Rc<Self>, now: Now, tell: impl FnOnce(&mut Engine) -> R) -> R {
         let mut state = self.state.borrow_mut();
         let told = tell(&mut state.engine);
-        self.carry_out(state);
+        self.carry_out_at(state, now);
         told
     }
 
     /// Takes the broker's events for this worker whenever the mailbox wakes this task, puts
     /// broadcasts into outboxes, and ends the subscriptions of closed connections.
     pub(super) async fn take_mail(self: Rc<Self>) {
+        let mailbox = Arc::clone(&self.state.borrow().mailbox);
         loop {
             self.mail.notified().await;
-            let mailbox = Arc::clone(&self.state.borrow().mailbox);
-            let mut events = mailbox.take().into_iter().peekable();
-            loop {
-                self.take_events(&mut events);
-                while self.walk() {
-                    yield_now().await;
-                }
-                if events.peek().is_none() {
-                    break;
-                }
+            self.take_all(mailbox.take()).await;
+            // The subscriptions of closed connections end in parts. What the broker has to say in
+            // the meantime comes first: a thousand connections may be ending.
+            while self.leave_on() {
+                yield_now().await;
+                self.take_all(mailbox.take()).await;
+            }
+        }
+    }
+
+    /// Ends some of the subscriptions of closed connections. Returns whether there are more.
+    fn leave_on(self: &Rc<Self>) -> bool {
+        let is_leaving = self.state.borrow().engine.is_leaving();
+        is_leaving && self.turn(|engine, _| engine.leave_on())
+    }
+
+    async fn take_all(self: &Rc<Self>, events: Vec<BrokerEvent>) {
+        if events.is_empty() && !self.state.borrow().outboxes.holds_any() {
+            return;
+        }
+        let mut events = events.into_iter().peekable();
+        loop {
+            self.take_events(&mut events);
+            while self.walk() {
                 yield_now().await;
             }
-            // The subscriptions of closed connections end in parts.
-            while self.turn(|engine, _| engine.leave_on()) {
-                yield_now().await;
+            if events.peek().is_none() {
+                break;
             }
+            yield_now().await;
         }
     }
 
@@ -72,7 +87,7 @@ impl Worker {
                 break;
             }
         }
-        self.carry_out(state);
+        self.carry_out_at(state, now);
     }
 
     fn count_published(&self, event: &BrokerEvent) {
@@ -85,6 +100,9 @@ impl Worker {
     /// Puts broadcasts into some outboxes. Returns whether some are left.
     pub(super) fn walk(self: &Rc<Self>) -> bool {
         let mut state = self.state.borrow_mut();
+        if !state.outboxes.holds_any() {
+            return false;
+        }
         let more = state.outboxes.walk(DELIVERIES);
         // Connections that are full now are reported, which may cause further deliveries.
         self.carry_out(state);
@@ -93,8 +111,12 @@ impl Worker {
 
     /// Carries out the engine's decisions: delivers, sends requests to the broker, and starts
     /// refills. Must be called after the engine handled an event.
-    pub(super) fn carry_out(self: &Rc<Self>, mut state: RefMut<'_, State>) {
-        let now = now();
+    pub(super) fn carry_out(self: &Rc<Self>, state: RefMut<'_, State>) {
+        self.carry_out_at(state, now());
+    }
+
+    /// As [`carry_out`](Self::carry_out), for a caller that has already read the clock.
+    pub(super) fn carry_out_at(self: &Rc<Self>, mut state: RefMut<'_, State>, now: Now) {
         state.outboxes.set_time(now.unix_ms);
         loop {
             self.ask_outside(&mut state.engine);
@@ -142,6 +164,10 @@ impl Worker {
                 recorder.received(connection, id, &command, now.unix_ms);
                 engine.handle_command(connection, id, command, now);
             }
+            Intent::Permitted { id, command } => {
+                recorder.received(connection, id, &command, now.unix_ms);
+                engine.handle_permitted(connection, id, command, now);
+            }
             Intent::Refuse { id, refusal } => engine.handle_refused(connection, id, refusal, now),
             Intent::Say(message) => outboxes.say(connection, |_, out| out.push(message)),
             Intent::Close { code, reason } => outboxes.close(connection, code, reason),
@@ -150,6 +176,7 @@ impl Worker {
             Intent::Connect(_)
             | Intent::Granted { .. }
             | Intent::Refresh { .. }
+            | Intent::Identify { .. }
             | Intent::Leave => {}
         }
     }
@@ -216,7 +243,7 @@ impl Worker {
 }
 
 impl Worker {
-    /// Logs what a notice refuses, and why it closes its connection.
+    /// Logs the refusal in a notice, or the reason why it closes the connection.
     pub(super) fn note_notice(
         &self,
         engine: &Engine,

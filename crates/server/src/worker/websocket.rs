@@ -35,7 +35,7 @@ pub(super) fn serve(
     // Boxed, so that a connected client does not reserve room for it.
     let guest = Box::new(guest);
     async move {
-        if let Some(connection) = Box::pin(connect(&lease, &mut socket, *guest)).await {
+        if let Some(connection) = Box::pin(connect(&lease, &mut socket, guest)).await {
             let mut client = Client {
                 connection,
                 socket: &mut socket,
@@ -46,8 +46,9 @@ pub(super) fn serve(
             while let Some(taken) = poll_fn(|cx| client.poll_messages(cx)).await {
                 Box::pin(client.wait(taken)).await;
             }
+            Box::pin(client.connection.until_it_may_end()).await;
         }
-        // Without a Close it was lost, RFC 6455 §7.1.5.
+        // Without a Close, the connection was lost (RFC 6455 §7.1.5).
         let code = socket.closed().map_or(1006, |closed| closed.code.get());
         lease.worker().metrics.closed.count(code);
         // In this order: the connection counts as open until nothing refers to it any more.
@@ -55,8 +56,8 @@ pub(super) fn serve(
     }
 }
 
-/// Serves a connection that began over another transport, until it ends. It is rare: its task need not
-/// be small.
+/// Serves a connection that began over another transport, until it ends. Such connections are rare,
+/// so their task need not be small.
 pub(super) async fn go_on(connection: Connection, socket: &mut WebSocket) {
     let mut client = Client {
         connection,
@@ -67,9 +68,10 @@ pub(super) async fn go_on(connection: Connection, socket: &mut WebSocket) {
     while let Some(taken) = poll_fn(|cx| client.poll_messages(cx)).await {
         client.wait(taken).await;
     }
+    client.connection.until_it_may_end().await;
 }
 
-/// The same for one whose client has not connected yet.
+/// The same for a connection whose client has not sent `connect` yet.
 pub(super) async fn serve_connecting(
     lease: &Lease,
     socket: &mut WebSocket,
@@ -81,9 +83,11 @@ pub(super) async fn serve_connecting(
 }
 
 /// Waits until the client has connected; closes the connection if it does not.
-async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Guest) -> Option<Connection> {
-    let mut connecting = Connecting::new(socket.sender().into(), guest);
-    // A client that can't be told anything is noticed by receiving from it.
+///
+/// Takes the box, because a caller would keep an emptied box until its own end.
+async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Box<Guest>) -> Option<Connection> {
+    let mut connecting = Connecting::new(socket.sender().into(), *guest);
+    // If the client cannot be reached, receiving notices that.
     let _lost = connecting.opened();
     until_connected(lease, socket, connecting).await
 }
@@ -127,22 +131,8 @@ async fn introduction(
     mut connecting: Connecting,
 ) -> Result<Connection, Ended> {
     let mut receiving = Receiving::default();
+    let mut connected = connecting.begin_by_itself(worker)?;
     loop {
-        let received = poll_fn(|cx| {
-            if receiving.is_cut() {
-                return Poll::Ready(Ok(None));
-            }
-            let polled = socket.poll_recv(cx);
-            if polled.is_pending() {
-                receiving.pause(socket, &worker.unfinished, cx);
-            }
-            polled
-        });
-        let Ok(Some(message)) = received.await else {
-            return Err(Ended::Lost);
-        };
-        receiving.message();
-        let mut connected = connecting.receive(worker, incoming(&message))?;
         loop {
             match connected {
                 Connected::NotYet => break,
@@ -157,6 +147,21 @@ async fn introduction(
                 }
             }
         }
+        let received = poll_fn(|cx| {
+            if receiving.is_cut() {
+                return Poll::Ready(Ok(None));
+            }
+            let polled = socket.poll_recv(cx);
+            if polled.is_pending() {
+                receiving.pause(socket, &worker.unfinished, cx);
+            }
+            polled
+        });
+        let Ok(Some(message)) = received.await else {
+            return Err(Ended::Lost);
+        };
+        receiving.message();
+        connected = connecting.receive(worker, incoming(&message))?;
     }
 }
 

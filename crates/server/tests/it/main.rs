@@ -33,6 +33,7 @@ mod mqtt;
 mod origins;
 mod polling;
 mod proxies;
+mod pusher;
 mod reader;
 mod receipts;
 mod reconnect_storm;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use offhook_protocol::SendError;
 use offhook_protocol::halves::{self, Outbound};
 
-use super::{Driver, Locked, Receiver, buffers};
+use super::{Driver, Receiver, buffers};
 use crate::error::Error;
 
 impl Driver {
@@ -17,7 +17,10 @@ impl Driver {
         self: &Arc<Self>,
         queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
     ) -> Result<usize, Error> {
-        let mut state = self.lock_whole()?;
+        let mut state = self.lock();
+        if state.is_broken() {
+            return Err(state.closed_error());
+        }
         self.queue(&mut state, queue)?;
         Ok(state.outbound.buffered_amount())
     }
@@ -28,7 +31,10 @@ impl Driver {
         self: &Arc<Self>,
         queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
     ) -> Result<usize, Error> {
-        let mut state = self.lock_whole()?;
+        let mut state = self.lock();
+        if state.is_broken() {
+            return Err(state.closed_error());
+        }
         halves::lend_with(&mut state.outbound, buffers::take_write);
         if let Err(error) = queue(&mut state.outbound) {
             return Err(state.refused(error));
@@ -40,16 +46,6 @@ impl Driver {
             self.call();
         }
         Ok(state.outbound.buffered_amount())
-    }
-
-    /// Locks the state. An error if nothing can be written any more.
-    #[inline]
-    fn lock_whole(&self) -> Result<Locked<'_>, Error> {
-        let state = self.lock();
-        if state.is_broken() {
-            return Err(state.closed_error());
-        }
-        Ok(state)
     }
 
     /// Waits until at most half of the send buffer is unsent.

@@ -388,7 +388,14 @@ impl Locked<'_> {
     }
 
     /// Wakes tasks whose wait may be over: room, nothing unsent, a stream finished, the end.
+    #[inline]
     fn wake_waiters(&mut self) {
+        if self.waiters.is_some() {
+            self.wake_those_waiting();
+        }
+    }
+
+    fn wake_those_waiting(&mut self) {
         let state = &mut *self.state;
         let Some(waiters) = &mut state.waiters else {
             return;

@@ -1,7 +1,7 @@
 //! The followers of each channel. Reports when a channel gets its first follower and loses its
 //! last.
 
-use std::{ops::Bound, sync::Arc};
+use std::{collections::hash_map::Entry, ops::Bound, slice, sync::Arc};
 
 use offhook_engine::ChannelName;
 
@@ -11,20 +11,60 @@ use crate::{
     changes::{Changes, ChannelChange},
 };
 
+/// The workers that follow a channel; at least one. Most channels have one, which needs no memory of
+/// its own.
+#[derive(Debug)]
+pub(super) enum Followers {
+    One(WorkerId),
+    Several(Box<[WorkerId]>),
+}
+
+impl Followers {
+    fn as_slice(&self) -> &[WorkerId] {
+        match self {
+            Self::One(one) => slice::from_ref(one),
+            Self::Several(several) => several,
+        }
+    }
+
+    fn add(&mut self, worker: WorkerId) {
+        if self.as_slice().contains(&worker) {
+            return;
+        }
+        match self {
+            Self::One(one) => *self = Self::Several([*one, worker].into()),
+            Self::Several(several) => *several = [several, &[worker][..]].concat().into(),
+        }
+    }
+
+    /// Removes a worker if it is one of them. Returns whether any are left; if not, the entry must
+    /// be removed.
+    pub(super) fn remove(&mut self, worker: WorkerId) -> bool {
+        match self {
+            Self::One(one) => *one != worker,
+            Self::Several(several) => {
+                let others = several.iter().filter(|follower| **follower != worker);
+                *several = others.copied().collect();
+                !several.is_empty()
+            }
+        }
+    }
+}
+
 impl Bus {
     pub(crate) fn followers(&self, channel: &ChannelName) -> &[WorkerId] {
-        self.followers.get(channel).map_or(&[], Vec::as_slice)
+        self.followers.get(channel).map_or(&[], Followers::as_slice)
     }
 
     pub(crate) fn follow(&mut self, worker: WorkerId, channel: ChannelName) {
-        let followers = self.followers.entry(channel.clone()).or_default();
-        let is_first = followers.is_empty();
-        if !followers.contains(&worker) {
-            followers.push(worker);
-        }
-        if is_first {
-            self.followed.insert(channel.clone());
-            self.tell_observer(ChannelChange::Occupied(channel));
+        match self.followers.entry(channel) {
+            Entry::Occupied(mut followers) => followers.get_mut().add(worker),
+            Entry::Vacant(first) => {
+                let channel = first.key().clone();
+                first.insert(Followers::One(worker));
+                self.followed.insert(channel.clone());
+                self.tell_observer(ChannelChange::Occupied(channel));
+            }
         }
     }
 
@@ -63,10 +103,10 @@ impl Bus {
         let Some(followers) = self.followers.get_mut(channel) else {
             return;
         };
-        followers.retain(|follower| *follower != worker);
-        if followers.is_empty() {
-            self.followers.remove(channel);
-            self.vacated(channel.clone());
+        if !followers.remove(worker)
+            && let Some((channel, _)) = self.followers.remove_entry(channel)
+        {
+            self.vacated(channel);
         }
     }
 

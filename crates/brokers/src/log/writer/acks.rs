@@ -1,6 +1,6 @@
 //! Consumers' cursors: staged into the same group as publications, and durable with them.
 
-use offhook_engine::{BrokerFailure, ChannelName, Key, Position, Resolution};
+use offhook_engine::{BrokerFailure, Position, Resolution};
 
 use super::Writer;
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
         open_error::failure_of,
         record::{cursor_key, of_user},
         store::Group,
+        write::Ack,
     },
 };
 
@@ -17,11 +18,14 @@ impl Writer {
     pub(super) fn acked(
         &mut self,
         group: &mut Group,
-        channel: &ChannelName,
-        scope: &str,
-        consumer: &Key,
-        position: Option<Position>,
+        ack: &Ack,
     ) -> Result<Option<Position>, BrokerFailure> {
+        let Ack {
+            channel,
+            scope,
+            consumer,
+            position,
+        } = ack;
         let failed = |error| failure_of(&error);
         let now_ms = self.now_ms;
         let epochs = std::sync::Arc::clone(&self.epochs);

@@ -287,7 +287,7 @@ impl Writer {
         if let Some(store) = self.store.writable() {
             let mut group = store.group();
             group.remember_rules(&self.shared.past_rules().encode());
-            // If this fails, a later process assumes the rules of before.
+            // If this fails, a later process assumes the previous rules.
             let _told = self.commit(group);
         }
     }
@@ -312,17 +312,7 @@ impl Writer {
         let staged = match (group, what) {
             (None, _) => Err(self.failure),
             (Some(group), What::Publish(draft)) => self.stage_publish(group, draft),
-            (
-                Some(group),
-                What::Ack {
-                    channel,
-                    scope,
-                    consumer,
-                    position,
-                },
-            ) => self
-                .acked(group, &channel, &scope, &consumer, position)
-                .map(Outcome::Acked),
+            (Some(group), What::Ack(ack)) => self.acked(group, &ack).map(Outcome::Acked),
         };
         Answer {
             worker,

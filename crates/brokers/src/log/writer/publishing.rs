@@ -14,7 +14,7 @@ impl Writer {
     pub(super) fn stage_publish(
         &mut self,
         group: &mut Group,
-        draft: Draft,
+        draft: Box<Draft>,
     ) -> Result<Outcome, BrokerFailure> {
         let now_ms = self.now_ms;
         let epochs = Arc::clone(&self.epochs);
@@ -93,7 +93,6 @@ impl Writer {
         }
         self.sequence = sequence;
         self.staged += 1;
-        let draft = Box::new(draft);
         Ok(Outcome::Published { draft, place })
     }
 
@@ -114,8 +113,13 @@ fn set_value(
     now_ms: u64,
 ) {
     let number = retained.id;
+    let key = draft.state_key();
+    // A channel whose publications have no key takes no memory for its state.
+    if key.is_none() && retained.values.is_none() {
+        return;
+    }
     let values = retained.values.get_or_insert_default();
-    match draft.state_key() {
+    match key {
         Some(key) if draft.removes_state() && values.remove(key) => {
             group.remove_value(number, key);
         }

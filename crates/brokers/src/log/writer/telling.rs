@@ -32,7 +32,7 @@ impl Writer {
         }
     }
 
-    /// Records how long publications took until they were durable, which they are now.
+    /// Records how long publications took to become durable, which they are now.
     fn measure_publishing(&self, answers: &[Answer]) {
         let now = Instant::now();
         let published = answers
@@ -92,8 +92,10 @@ impl Writer {
     /// includes the publication.
     fn move_head(&self, bus: &mut Bus, draft: &Draft, place: Place) -> bool {
         let offset = place.position.offset;
-        let known = bus.durable.get(&draft.channel);
-        let Some((durable, channel)) = known.zip(self.channels.get(&draft.channel)) else {
+        let Some(durable) = bus.durable.get(&draft.channel) else {
+            return true;
+        };
+        let Some(channel) = self.channels.get(&draft.channel) else {
             return true;
         };
         if let Durable::Open(view) = durable

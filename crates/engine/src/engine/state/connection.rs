@@ -13,7 +13,7 @@ use crate::{
     rate::TokenBucket,
     session::{Identity, SessionId},
     slab::{Slab, Slot},
-    subscription::{Class, SubscriptionId},
+    subscription::{Class, Face, SubscriptionId},
 };
 
 use super::{Subscription, durable::Durable, ordered::Ordered};
@@ -71,6 +71,8 @@ pub(in crate::engine) struct Extra {
     pub(in crate::engine) durable: Option<Durable>,
     /// How far its subscriptions had come when the engine closed it.
     pub(in crate::engine) last: Vec<Progress>,
+    /// What the session is in channels where that is not its identity.
+    pub(in crate::engine) faces: HashMap<Slot, Box<Face>>,
 }
 
 impl Connection {
@@ -88,6 +90,7 @@ impl Connection {
                 && extra.note.is_empty()
                 && extra.owed.is_empty()
                 && extra.last.is_empty()
+                && extra.faces.is_empty()
                 && !extra.members_asked
                 && extra.restoring == 0
         });

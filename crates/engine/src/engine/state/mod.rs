@@ -1,5 +1,6 @@
 //! The state of the engine.
 
+mod audience;
 mod connection;
 pub(super) mod durable;
 mod feed;
@@ -8,7 +9,8 @@ mod pending;
 mod subscription;
 pub(super) mod window;
 
+pub(super) use audience::{Kind, live_place};
 pub(super) use connection::{Connection, Extra, Subscriptions, Wanted};
-pub(super) use feed::{Feed, Kind, Read, live_place};
+pub(super) use feed::{Feed, Read};
 pub(super) use pending::{Again, Asked, Asker, Item, Pending};
 pub(super) use subscription::{Behind, Covered, Missing, Opening, State, Subscription, Waits, Why};

@@ -189,6 +189,7 @@ impl Client {
                 members: true,
                 echo: old.echo,
                 flow: old.flow,
+                face: None,
             };
             let new = Seen::new(wish, Some(old.position), None);
             let seen = self.subscriptions.entry(old.name().key()).or_insert(new);

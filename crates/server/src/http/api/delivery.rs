@@ -325,15 +325,16 @@ async fn ask(call: &Call<'_>, question: Question) -> Known {
 /// Whether a session may subscribe to the channel, and because of which rule.
 fn permission(call: &Call<'_>, channel: &ChannelName, seen: &Sighting) -> Permission {
     let live = call.worker.live();
-    let mut rules = live.config.channels.iter();
-    let rule = rules.find(|rule| Pattern::new(&rule.pattern).matches(channel));
-    let Some(rule) = rule else {
+    let Some(rules) = live.rules.rules(channel) else {
         return Permission {
             allowed: false,
             because: format!("no rule matches channel {channel}"),
         };
     };
-    let access = rule.rules.subscribe;
+    let access = rules.subscribe;
+    let mut configured = live.config.channels.iter();
+    let rule = configured.find(|rule| Pattern::new(&rule.pattern).matches(channel));
+    let rule = rule.map_or("of the server's own pages", |rule| &rule.pattern);
     let identity = match &seen.identity {
         Some(identity) => Arc::clone(identity),
         None => Arc::new(call.worker.shared.auth.known_of(&seen.user)),
@@ -348,7 +349,7 @@ fn permission(call: &Call<'_>, channel: &ChannelName, seen: &Sighting) -> Permis
     };
     Permission {
         allowed,
-        because: format!("rule {:?} {because}", rule.pattern),
+        because: format!("rule {rule:?} {because}"),
     }
 }
 

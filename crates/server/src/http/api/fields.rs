@@ -50,6 +50,11 @@ impl Query {
         values.map(|(_, value)| value.as_str())
     }
 
+    /// All parameters, in order.
+    pub(in crate::http) fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
     pub(super) fn need(&self, name: &str) -> Result<&str, Problem> {
         self.get(name)?
             .ok_or_else(|| Problem::bad(format!("{name}: is missing in the query")))
@@ -63,6 +68,11 @@ impl Query {
         let number = text.parse();
         number.map_err(|_| Problem::bad(format!("{name}: expected a whole number below 2^32")))
     }
+}
+
+/// Decodes a segment of a path: percent-encoding only.
+pub(in crate::http) fn percent_decoded(text: &str) -> Option<String> {
+    decoded(&text.replace('+', "%2B"))
 }
 
 /// Decodes percent-encoding, and `+` as a space. None if it is invalid or not UTF-8: replacing

@@ -27,7 +27,7 @@ use serde_json::Value;
 use super::{Answer, checked, client_of, cors};
 use crate::{refused::Client, worker::Worker};
 pub(super) use body::Body;
-pub(super) use fields::Query;
+pub(super) use fields::{Query, percent_decoded};
 pub(super) use problem::Problem;
 
 /// The path prefix of the API.

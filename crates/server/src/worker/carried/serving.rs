@@ -50,10 +50,11 @@ pub(super) fn serve(
         let outlet = carried.outlet();
         let mut served = Served::Connecting(Connecting::new(outlet.clone(), guest));
         run(&worker, &carried, &outlet, &mut served).await;
-        if carried.left.get()
-            && let Served::Connected(connection) = &mut served
-        {
-            connection.leave_by_transport();
+        if let Served::Connected(connection) = &mut served {
+            if carried.left.get() {
+                connection.leave_by_transport();
+            }
+            connection.until_it_may_end().await;
         }
         // Requests that were not handled are refused.
         drop(mem::take(&mut *carried.uplink.borrow_mut()));

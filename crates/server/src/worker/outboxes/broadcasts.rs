@@ -259,7 +259,11 @@ impl Outboxes {
         at: Option<Position>,
         place: Position,
     ) {
-        if recipients.are_numbered() || at.is_some() || self.framing.has_heads(class) {
+        let has_heads = match framed.shared.change {
+            Some(_) => self.framing.has_presence_heads(class),
+            None => self.framing.has_heads(class),
+        };
+        if recipients.are_numbered() || at.is_some() || has_heads {
             let shared = Arc::clone(&framed.shared);
             self.hold_each(class, shared, recipients, at, place);
         } else {

@@ -87,8 +87,19 @@ impl Framing {
         framed
     }
 
-    pub(super) fn presence(&mut self, class: Class, change: &PresenceChange) -> Option<Framed> {
-        let shared = self.entry(class).encoding.presence(change)?;
+    /// The same for joins and leaves.
+    pub(super) fn has_presence_heads(&self, class: Class) -> bool {
+        let entry = self.classes.get(usize::from(class.0));
+        entry.is_some_and(|entry| entry.encoding.has_presence_heads())
+    }
+
+    pub(super) fn presence(
+        &mut self,
+        class: Class,
+        change: &Arc<PresenceChange>,
+    ) -> Option<Framed> {
+        let mut shared = self.entry(class).encoding.presence(change)?;
+        shared.change = Some(Arc::clone(change));
         Some(self.framed(shared))
     }
 

@@ -28,6 +28,10 @@ pub(crate) use record::{Entry, Outcome, What, Why};
 /// be told together with what was requested. 256: most are answered in the same turn.
 const PENDING: usize = 256;
 
+/// How many connections may be about to be removed whose close codes are remembered. 64: one with
+/// thousands of subscriptions waits for its turn, all others are removed at once.
+const ENDING: usize = 64;
+
 /// How many subscriptions of an ended connection are remembered. 64: what most sessions have.
 pub(super) const AT_THE_END: usize = 64;
 
@@ -46,8 +50,8 @@ pub(super) struct Recorder {
     /// The memory in use.
     used: usize,
     pending: VecDeque<Pending>,
-    /// How the transport of a connection has ended that is about to be removed.
-    last_words: Option<(ConnectionId, LastWords)>,
+    /// How the transports of connections have ended that are about to be removed.
+    last_words: VecDeque<(ConnectionId, LastWords)>,
     /// When something was recorded, at the latest, that was forgotten for lack of memory; 0 if
     /// nothing was.
     forgotten_ms: u64,
@@ -82,7 +86,7 @@ impl Recorder {
             ended: VecDeque::new(),
             used: 0,
             pending: VecDeque::new(),
-            last_words: None,
+            last_words: VecDeque::new(),
             forgotten_ms: 0,
         }
     }
@@ -291,11 +295,15 @@ impl Recorder {
         self.pending.remove(at)
     }
 
-    /// Its transport has ended like this; the connection is removed next.
+    /// Its transport has ended like this; the connection is removed soon.
     pub(super) fn transport_ended(&mut self, connection: ConnectionId, words: LastWords) {
-        if !self.is_off() {
-            self.last_words = Some((connection, words));
+        if self.is_off() {
+            return;
         }
+        if self.last_words.len() == ENDING {
+            self.last_words.pop_front();
+        }
+        self.last_words.push_back((connection, words));
     }
 
     /// The server has closed a connection, for this reason, and removes it.
@@ -317,7 +325,9 @@ impl Recorder {
         leaver: Leaver,
         at_ms: u64,
     ) {
-        let words = self.last_words.take_if(|(of, _)| *of == connection);
+        let mut ending = self.last_words.iter();
+        let words = ending.position(|(of, _)| *of == connection);
+        let words = words.and_then(|at| self.last_words.remove(at));
         let words = words.map(|(_, words)| words).unwrap_or_default();
         let closing = self.open.get(&connection).and_then(|record| {
             let mut decisions = record.decisions().iter().rev();

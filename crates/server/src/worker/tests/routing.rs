@@ -16,7 +16,8 @@ async fn a_dialect_is_added_by_a_line_of_routing_and_shares_channels_with_native
         subprotocol: None,
         check: |_| Ok(()),
         upgrades: |_| None,
-        begin: |_| Speaker::Other(Box::new(Box::new(Lines::default()))),
+        admits: false,
+        begin: |_, _| Speaker::Other(Box::new(Box::new(Lines::default()))),
     };
     let server = start_with(config, |routes| routes.with("/lines", lines)).unwrap();
     let address = server.addresses()[0];

@@ -62,7 +62,7 @@ impl List {
         self.unsent.borrow().is_empty()
     }
 
-    async fn until(&self, what: &str) -> Vec<String> {
+    pub(super) async fn until(&self, what: &str) -> Vec<String> {
         let mut all = Vec::new();
         loop {
             all.extend(self.take());

@@ -1,0 +1,123 @@
+//! `POST` to the path of JSON-RPC: one message, answered by one message. `docs/dialects/jsonrpc.md`
+//! specifies it.
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use hyper::{
+    Method, Request, StatusCode,
+    body::Incoming,
+    header::{ORIGIN, UPGRADE},
+};
+use offhook_dialects::jsonrpc::Once;
+
+use super::{
+    Answer,
+    api::{Body, Problem, json_answer},
+    checked, client_of, cors, events,
+};
+use crate::{
+    auth::Places,
+    door::{Place, admit_request, approach},
+    refused::Client,
+    worker::{Guest, Speaker, Worker},
+};
+
+/// The header fields that a page's request may have.
+const FIELDS: &str = "Authorization, Content-Type";
+
+/// Whether a request is one of JSON-RPC.
+pub(super) fn is_at(worker: &Worker, request: &Request<Incoming>) -> bool {
+    let is_method = *request.method() == Method::POST || cors::is_preflight(request);
+    is_method
+        && request.uri().path() == worker.shared.config.rpc_path
+        && !request.headers().contains_key(UPGRADE)
+}
+
+/// Answers a request.
+pub(super) async fn serve(
+    worker: &Rc<Worker>,
+    request: Request<Incoming>,
+    place: &Cell<Option<Place>>,
+) -> Answer {
+    let origin = request.headers().get(ORIGIN).cloned();
+    let (peer, path) = (client_of(&request).peer, request.uri().path().to_owned());
+    let mut answer = match handle(worker, request, place).await {
+        Ok(answer) => answer,
+        Err(problem) => {
+            let client = Client {
+                peer,
+                path: Some(&path),
+                ..Client::default()
+            };
+            worker.note_refusal("request", &problem, client);
+            problem.answer()
+        }
+    };
+    cors::let_read(origin.as_ref(), answer.headers_mut());
+    answer
+}
+
+async fn handle(
+    worker: &Rc<Worker>,
+    request: Request<Incoming>,
+    place: &Cell<Option<Place>>,
+) -> Result<Answer, Problem> {
+    let decision = checked(worker, &request, client_of(&request))?;
+    if cors::is_preflight(&request) {
+        return Ok(cors::preflight(&[Method::POST], FIELDS));
+    }
+    let Some(mut taken) = place.take() else {
+        return Err(Problem::bad("this connection is already a WebSocket"));
+    };
+    let peer = taken.peer();
+    let admitted = admit_request(worker, decision.request(), &mut taken);
+    let approach = approach(worker, decision.request(), &taken, Places::Request);
+    place.set(Some(taken));
+    let identity = admitted.map_err(events::turned_away)?;
+    let is_known = identity.is_some() || approach.is_some();
+    if !is_known && !worker.shared.auth.allows_anonymous() {
+        let detail = "a token is missing: send it as Authorization: Bearer";
+        return Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthenticated",
+            detail,
+        ));
+    }
+    let config = &worker.shared.config;
+    let limit = (config.messages.max_bytes, "messages.max_bytes");
+    let body = Body::read(
+        request,
+        &worker.shared.memory,
+        limit,
+        config.api.body_timeout,
+    )
+    .await?;
+    // What is not UTF-8 is no JSON either.
+    let message = String::from_utf8_lossy(&body.bytes).into_owned();
+    let guest = Guest {
+        speaker: Speaker::Other(Box::new(Box::new(Once::new(message)))),
+        identity,
+        approach,
+        peer: Some(peer),
+        upgrades: None,
+    };
+    let mut stream = Box::pin(worker.stream(guest)).await;
+    let mut answer = Vec::new();
+    while let Some(piece) = stream.take().await {
+        answer.extend_from_slice(&piece);
+    }
+    stream.leave();
+    if answer.is_empty() && !stream.is_connected() {
+        let detail = "the server does not accept requests at the moment; try again";
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail);
+        return Err(problem.after(Some(Duration::from_secs(1))));
+    }
+    if answer.is_empty() {
+        // JSON-RPC 2.0 §4.1: notifications are not answered.
+        let mut answer = json_answer(StatusCode::NO_CONTENT, String::new());
+        *answer.body_mut() = bytes::Bytes::new().into();
+        return Ok(answer);
+    }
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    Ok(json_answer(StatusCode::OK, text))
+}

@@ -1,0 +1,76 @@
+//! Connections with many subscriptions end without delaying others.
+
+use std::{cell::Cell, rc::Rc};
+
+use offhook_dialects::Incoming;
+use tokio::task::{LocalSet, spawn_local, yield_now};
+
+use super::{super::Worker, Connection, connect, toy_outlet::List, worker};
+
+/// A connection with so many subscriptions that they end in parts.
+async fn large(worker: &Rc<Worker>, name: &str) -> Connection {
+    const CHANNELS: usize = 1_000;
+    let mut connection = connect(worker, Rc::new(List::default()).outlet());
+    for n in 0..CHANNELS {
+        let channel = format!("{name}/{n}");
+        let subscribe = format!(r#"{{"type":"subscribe","id":{n},"channel":"{channel}"}}"#);
+        connection.receive(Incoming::Text(&subscribe));
+    }
+    while worker.state.borrow().engine.unanswered(connection.id()) > 0 {
+        yield_now().await;
+    }
+    assert!(worker.state.borrow().engine.ends_in_parts(connection.id()));
+    connection
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_answer_does_not_wait_until_all_subscriptions_of_a_lost_connection_have_ended() {
+    let test = async {
+        let (worker, _phase) = worker();
+        spawn_local(Rc::clone(&worker).take_mail());
+        let leaving = large(&worker, "left").await;
+        let list = Rc::new(List::default());
+        let mut other = connect(&worker, list.outlet());
+        drop(leaving);
+        // The first part has ended.
+        yield_now().await;
+        other.receive(Incoming::Text(
+            r#"{"type":"publish","id":2,"channel":"chat","data":1}"#,
+        ));
+        list.until(r#""type":"published""#).await;
+        assert!(worker.state.borrow().engine.is_leaving());
+        while worker.state.borrow().engine.is_leaving() {
+            yield_now().await;
+        }
+        assert_eq!(worker.state.borrow().engine.subscriptions(), 0);
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn of_large_connections_that_are_lost_at_once_one_ends_after_the_other() {
+    let test = async {
+        let (worker, _phase) = worker();
+        spawn_local(Rc::clone(&worker).take_mail());
+        const CROWD: usize = 5;
+        let ended = Rc::new(Cell::new(0));
+        let mut connections = Vec::new();
+        for n in 0..CROWD {
+            connections.push(large(&worker, &format!("left/{n}")).await);
+        }
+        for connection in connections {
+            let ended = Rc::clone(&ended);
+            spawn_local(async move {
+                connection.until_it_may_end().await;
+                drop(connection);
+                ended.set(ended.get() + 1);
+            });
+        }
+        while ended.get() < CROWD {
+            let before = ended.get();
+            yield_now().await;
+            assert!(ended.get() - before <= 1, "{before} and {}", ended.get());
+        }
+    };
+    LocalSet::new().run_until(test).await;
+}
