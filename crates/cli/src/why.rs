@@ -48,7 +48,7 @@ pub(crate) struct Explain {
     position: Option<String>,
     /// The publication's idempotency key, instead of its position
     #[arg(long, value_name = "KEY", requires = "channel", group = "publication")]
-    key: Option<String>,
+    idempotency_key: Option<String>,
     /// Print the server's answer as JSON
     #[arg(long)]
     json: bool,
@@ -59,7 +59,7 @@ pub(crate) struct Explain {
 const EXAMPLES: &str = "\
 Examples:
   offhook explain --user ann --channel chat --position 1700000000000000.42
-  offhook explain --user ann --channel orders --key order-7     by the publisher's key
+  offhook explain --user ann --channel orders --idempotency-key order-7
   offhook explain --user ann                                    what is known of ann's connections
   offhook explain --connection 17                               of a connection in the log
 
@@ -89,7 +89,7 @@ impl Explain {
             ("connection", &connection),
             ("channel", &self.channel),
             ("position", &self.position),
-            ("key", &self.key),
+            ("key", &self.idempotency_key),
         ];
         let given = parameters.iter();
         let given: Vec<(&str, &str)> = given

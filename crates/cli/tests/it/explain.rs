@@ -86,10 +86,16 @@ fn explain_says_in_sentences_that_a_message_was_received() {
             ended.stdout
         );
     }
-    let by_key = run(&address, &[&asked[..], &["--key", "k1", "--json"]].concat());
+    let by_key = run(
+        &address,
+        &[&asked[..], &["--idempotency-key", "k1", "--json"]].concat(),
+    );
     let answer: Value = serde_json::from_str(&by_key.stdout).expect("JSON");
     assert_eq!(answer["publication"]["position"], position.as_str());
-    let unknown = run(&address, &[&asked[..], &["--key", "k2"]].concat());
+    let unknown = run(
+        &address,
+        &[&asked[..], &["--idempotency-key", "k2"]].concat(),
+    );
     assert!(
         unknown.stdout.starts_with("not_published: "),
         "{}",
@@ -162,7 +168,7 @@ fn explain_without_a_key_and_with_a_wrong_one_says_what_to_do() {
             "c",
             "--position",
             "1.1",
-            "--key",
+            "--idempotency-key",
             "k",
         ],
         &["top", "--interval", "1ms"],
