@@ -38,6 +38,7 @@ mod problem;
 mod proxies;
 mod pusher;
 mod reader;
+mod recorder;
 mod running;
 mod socketio;
 mod spelling;
@@ -73,6 +74,7 @@ pub use self::page::{example, reference};
 pub use self::problem::{Problem, Problems};
 pub use self::proxies::{Network, Proxies};
 pub use self::pusher::Pusher;
+pub use self::recorder::Recorder;
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};
 pub use self::socketio::SocketIo;
 pub use self::stomp::Stomp;
@@ -203,6 +205,8 @@ group! {
         memory: Memory;
         /// The queues and memory of the log.
         storage: Storage;
+        /// What is remembered to explain deliveries.
+        recorder: Recorder;
         /// What is logged, and in which format.
         log: Logging;
     }

@@ -358,6 +358,7 @@ impl Engine {
             return;
         }
         self.save_session(connection);
+        self.remember_progress(connection);
         if let Some(c) = self.connections.get_mut(connection.into()) {
             c.closing = true;
         }

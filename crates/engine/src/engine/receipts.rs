@@ -107,7 +107,7 @@ impl Engine {
         }
     }
 
-    fn ask_for_receipt(&mut self, connection: ConnectionId) {
+    pub(super) fn ask_for_receipt(&mut self, connection: ConnectionId) {
         if let Some(c) = self.connections.get_mut(connection.into())
             && !std::mem::replace(&mut c.awaits_receipt, true)
         {

@@ -2,12 +2,14 @@
 //! publications, by reference count, the broker, and the content of [`Shared`].
 
 mod authenticating;
+mod busiest;
 mod byte_stream;
 mod callers;
 mod carried;
 mod connecting;
 mod connection;
 mod expiring;
+mod explaining;
 mod live;
 mod memory;
 mod naming;
@@ -16,6 +18,8 @@ mod outboxes;
 mod outlet;
 mod polling;
 mod queues;
+mod quick_hash;
+mod recorder;
 mod refilling;
 mod replies;
 mod shared;
@@ -23,6 +27,7 @@ mod speaker;
 mod stopping;
 mod streaming;
 mod ticks;
+mod top;
 mod turn;
 mod unfinished;
 mod websocket;
@@ -57,10 +62,12 @@ use crate::{
     metrics::WorkerMetrics,
     refused::{Client, Refused},
 };
+use busiest::Busiest;
 use callers::Callers;
 use carried::AllCarried;
 pub(crate) use carried::{Answer, CarriedId, Carry, Wrong};
 use expiring::Expiries;
+pub(crate) use explaining::{Known, Question, Sighting, Subject};
 pub(crate) use live::Live;
 pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::{Errand, Goodbye, Order, Orders};
@@ -68,10 +75,13 @@ use outboxes::Outboxes;
 use polling::AllPolled;
 pub(crate) use polling::{Polling, Unpolled};
 use queues::Queues;
+use recorder::Recorder;
+pub(crate) use recorder::{End, Entry, Outcome, What, Why};
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
 pub(crate) use stopping::{Lease, Phase};
 pub(crate) use streaming::Streaming;
+pub(crate) use top::{Slow, Top};
 use unfinished::Unfinished;
 pub(crate) use wills::DelayedWills;
 use wills::Wills;
@@ -152,6 +162,8 @@ struct State {
     mailbox: Arc<Mailbox>,
     callers: Callers,
     wills: Wills,
+    recorder: Recorder,
+    busiest: Busiest,
     /// Intents of the present message; empty between messages.
     intents: Vec<Intent>,
 }
@@ -227,6 +239,8 @@ impl Worker {
                 mailbox,
                 callers: Callers::default(),
                 wills: Wills::new(),
+                recorder: Recorder::new(&config.recorder, config.workers.get()),
+                busiest: Busiest::new(now.instant),
                 intents: Vec::new(),
             }),
             live: RefCell::new(live),

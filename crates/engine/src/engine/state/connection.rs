@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     delivery::ConnectionId,
+    progress::Progress,
     rate::TokenBucket,
     session::{Identity, SessionId},
     slab::{Slab, Slot},
@@ -68,6 +69,8 @@ pub(in crate::engine) struct Extra {
     pub(in crate::engine) note: Bytes,
     /// Set if the session is kept after its connection ends.
     pub(in crate::engine) durable: Option<Durable>,
+    /// How far its subscriptions had come when the engine closed it.
+    pub(in crate::engine) last: Vec<Progress>,
     /// What the session is in channels where that is not its identity.
     pub(in crate::engine) faces: HashMap<Slot, Box<Face>>,
 }
@@ -86,6 +89,7 @@ impl Connection {
                 && extra.durable.is_none()
                 && extra.note.is_empty()
                 && extra.owed.is_empty()
+                && extra.last.is_empty()
                 && extra.faces.is_empty()
                 && !extra.members_asked
                 && extra.restoring == 0

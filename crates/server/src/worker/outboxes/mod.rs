@@ -133,6 +133,11 @@ impl Outboxes {
         self.unix_ms = unix_ms;
     }
 
+    /// The time of day in this turn.
+    pub(super) const fn unix_ms(&self) -> u64 {
+        self.unix_ms
+    }
+
     /// The class of connections with this encoding.
     pub(super) fn class_of(&mut self, encoding: &'static dyn Encoding) -> Class {
         self.framing.class_of(encoding)
