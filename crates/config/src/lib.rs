@@ -28,6 +28,7 @@ mod check;
 mod connections;
 mod given;
 mod group;
+mod http2;
 mod kind;
 mod limits;
 mod limits_page;
@@ -65,6 +66,7 @@ pub use self::changes::{Change, changes};
 pub use self::channels::ChannelRule;
 pub use self::connections::{Connections, Messages};
 pub use self::given::{Place, SourceFile};
+pub use self::http2::Http2;
 pub use self::kind::{parse_bytes, parse_time};
 pub use self::limits::Memory;
 pub use self::limits_page::limits;
@@ -173,6 +175,8 @@ group! {
         tls: Option<TlsFiles>;
         /// The number of connections, the rate of handshakes, and timeouts.
         connections: Connections;
+        /// HTTP/2, and how much one connection of it may use.
+        http2: Http2;
         /// Messages on a connection, and how much may be queued.
         messages: Messages;
         /// Proxies in front of the server.

@@ -54,6 +54,17 @@ const LIMITS: &[(&str, &[&str])] = &[
             "recorder.entries",
         ],
     ),
+    (
+        "A connection of HTTP/2",
+        &[
+            "http2.streams",
+            "http2.window",
+            "http2.header_bytes",
+            "http2.idle_timeout",
+            "http2.resets",
+            "http2.control_frames",
+        ],
+    ),
     ("A class of clients", &["limits.classes"]),
     (
         "A session",

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::Incoming,
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN},
 };
 use offhook::protocol::handshake::ServerDecision;
@@ -15,7 +14,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::{
-    Answer,
+    Answer, Received,
     api::{Body, Problem, json_answer},
     checked, client_of, cors, events,
 };
@@ -59,7 +58,7 @@ pub(super) fn is_at(worker: &Worker, path: &str) -> bool {
 /// Answers a request.
 pub(super) async fn serve(
     worker: &Rc<Worker>,
-    request: Request<Incoming>,
+    request: Request<Received>,
     place: &Cell<Option<Place>>,
 ) -> Answer {
     let origin = request.headers().get(ORIGIN).cloned();
@@ -79,7 +78,7 @@ pub(super) async fn serve(
 
 async fn handle(
     worker: &Rc<Worker>,
-    request: Request<Incoming>,
+    request: Request<Received>,
     decision: &ServerDecision,
     place: &Cell<Option<Place>>,
 ) -> Result<Answer, Problem> {
@@ -164,7 +163,7 @@ async fn poll(worker: &Worker, id: CarriedId) -> Answer {
 async fn post(
     worker: &Worker,
     id: CarriedId,
-    request: Request<Incoming>,
+    request: Request<Received>,
 ) -> Result<Answer, Problem> {
     let config = &worker.shared.config;
     let limit = (config.messages.max_bytes, "messages.max_bytes");
