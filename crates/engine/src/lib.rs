@@ -71,14 +71,16 @@ mod publication;
 mod rate;
 mod rules;
 mod session;
+mod shares;
 mod slab;
 mod snapshot_bytes;
 mod subscription;
 
 pub use ask::{Ask, AskRule, CallerId, CallerReply, NoAnswer, Verdict, VerdictId, Whom, Wish};
 pub use broker::{
-    AskId, BrokerEvent, BrokerFailure, BrokerRequest, ChannelGap, PresenceChange, ReadFrom,
-    ReadLimit, ReadStart, Receipts, RequestId, Resolution, StreamState, Trimmed,
+    AskId, BrokerEvent, BrokerFailure, BrokerRequest, ChannelGap, Claim, PresenceChange, ReadFrom,
+    ReadLimit, ReadStart, Receipts, RequestId, Resolution, ShareName, ShareRequest, StreamState,
+    Trimmed,
 };
 pub use channel_name::{ChannelName, MAX_CHANNEL_NAME, Pattern};
 pub use client_class::{ClientClass, InvalidClass, MAX_CLASS};
@@ -100,7 +102,8 @@ pub use session::{
     Arrival, Earlier, Identity, Member, SessionId, SessionSnapshot, SubscriptionSnapshot,
     Unacknowledged,
 };
+pub use shares::{Claimed, SavedShare, Shares, TooManyShares, Woken};
 pub use subscription::{
-    Class, Face, Flow, Recipients, Subscribe, SubscriptionId, SubscriptionKey, SubscriptionName,
-    Target,
+    Class, Face, Flow, Recipients, Share, Subscribe, SubscriptionId, SubscriptionKey,
+    SubscriptionName, Target,
 };

@@ -231,6 +231,12 @@ impl Engine {
         };
         c.full = bytes_free == 0;
         c.credit = bytes_free;
+        if bytes_free > 0 {
+            self.groups_go_on(connection);
+        }
+        let Some(c) = self.connections.get_mut(connection.into()) else {
+            return;
+        };
         let Some(extra) = c.extra.as_mut().filter(|_| bytes_free > 0) else {
             return;
         };
@@ -313,7 +319,12 @@ impl Engine {
             },
         };
         let (mut low, mut flow) = (position, Flow::Pushed);
-        if let Some(window) = &s.window {
+        if let Some(shared) = &s.shared {
+            flow = Flow::Acknowledged {
+                window: shared.size,
+            };
+            low = self.place_of_group(shared).unwrap_or(position);
+        } else if let Some(window) = &s.window {
             flow = Flow::Acknowledged {
                 window: window.size(),
             };
@@ -332,6 +343,7 @@ impl Engine {
             vouched: s.vouched,
             flow,
             unacknowledged,
+            share: s.shared.as_ref().map(|shared| shared.share.clone()),
         })
     }
 
@@ -425,6 +437,7 @@ fn restored(old: SubscriptionSnapshot, newer: Option<Position>) -> (Subscribe, W
         members: true,
         echo: old.echo,
         flow: old.flow,
+        share: old.share,
         face: None,
     };
     let by = Wished::Restored {

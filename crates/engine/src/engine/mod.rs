@@ -1,15 +1,19 @@
 //! The engine: see [`Engine`].
 
+mod acknowledging;
 mod admitting;
 mod asks;
+mod calling;
 mod catch_up;
 mod channel_state;
 mod commands;
 mod connections;
 mod durable;
+mod events;
 mod fan_out;
 mod following;
 mod leaving;
+mod members;
 mod presence;
 mod progress;
 mod publishing;
@@ -20,6 +24,7 @@ mod recent;
 mod replies;
 mod requests;
 mod server_side;
+mod sharing;
 mod state;
 mod subscriptions;
 mod values;
@@ -33,14 +38,14 @@ use std::{
 
 use crate::{
     ask::{CallerId, CallerReply},
-    broker::{BrokerEvent, BrokerRequest, PresenceChange},
+    broker::{BrokerRequest, PresenceChange},
     channel_name::ChannelName,
     command::{CommandId, Now},
     delivery::{ConnectionId, Delivery, Notice, Reply},
     error::{ErrorCode, Refusal},
     filter::FilterTrie,
     limits::Limits,
-    publication::Publication,
+    publication::{Key, Publication},
     rules::{ChannelRules, RuleBook},
     session::SessionId,
     slab::{Slab, Slot},
@@ -51,7 +56,7 @@ use asks::Asks;
 use fan_out::Underway;
 use leaving::Leaving;
 use requests::Requests;
-use state::{Again, Connection, Covered, Feed, Item, Subscription};
+use state::{Again, Connection, Feed, Group, Item, Subscription};
 
 /// The engine of one worker: sessions, channels, recovery, presence and backpressure.
 ///
@@ -99,6 +104,10 @@ pub struct Engine {
     feeds: Slab<Feed>,
     names: HashMap<ChannelName, Slot>,
     filters: FilterTrie<Slot>,
+    /// Members of each group that shares publications.
+    groups: Slab<Group>,
+    /// The groups by feed and name.
+    group_names: HashMap<(Slot, Key), Slot>,
     items: VecDeque<Item>,
     /// The broadcast whose recipients are taken in parts.
     underway: Option<Underway>,
@@ -150,6 +159,8 @@ impl Engine {
             feeds: Slab::new(),
             names: HashMap::new(),
             filters: FilterTrie::new(),
+            groups: Slab::new(),
+            group_names: HashMap::new(),
             items: VecDeque::new(),
             underway: None,
             telling: None,
@@ -321,75 +332,6 @@ impl Engine {
             self.request_failed(id, &pending, &refusal);
         }
         self.decide_overdue();
-    }
-
-    /// Handles an event of the broker.
-    pub fn handle_broker(&mut self, event: BrokerEvent, now: Now) {
-        self.set_now(now);
-        match event {
-            BrokerEvent::Publication(publication) => {
-                self.items.push_back(Item::Publication(publication));
-            }
-            BrokerEvent::Presence(change) => self.items.push_back(Item::Presence(change)),
-            BrokerEvent::Published {
-                id,
-                position,
-                duplicate,
-            } => {
-                self.published(id, position, duplicate);
-            }
-            BrokerEvent::Followed { id, stream } => self.followed(id, stream),
-            BrokerEvent::History {
-                id,
-                stream,
-                start,
-                publications,
-            } => {
-                self.history_read(id, stream, start, publications);
-            }
-            BrokerEvent::State { id, stream, values } => {
-                self.state_read(id, stream.head, values);
-            }
-            BrokerEvent::Values { id, values, next } => self.values_read(id, values, next),
-            BrokerEvent::SessionSaved { id } => self.remembered(id),
-            BrokerEvent::Members { id, members, total } => self.members_read(id, members, total),
-            BrokerEvent::Acked { id, position } => self.acked(id, position),
-            BrokerEvent::Receipts { id, receipts } => self.receipts_known(id, receipts),
-            BrokerEvent::AskReceipts {
-                ask,
-                channel,
-                position,
-            } => {
-                let receipts = self.find_receipts(&channel, position);
-                self.broker_requests
-                    .push_back(BrokerRequest::Found { ask, receipts });
-            }
-            BrokerEvent::Failed { id, failure } => {
-                let Some(pending) = self.requests.take(id) else {
-                    return;
-                };
-                self.request_failed(id, &pending, &failure.into());
-            }
-            // In order with the events before and after it.
-            BrokerEvent::Lagged => self.items.push_back(Item::Lagged),
-            BrokerEvent::FilterHistory {
-                id,
-                head,
-                start,
-                gaps,
-                publications,
-                complete,
-            } => {
-                let covered = if complete {
-                    Covered::UpTo(head)
-                } else {
-                    Covered::Partly
-                };
-                self.filter_read(id, (head, start), (&gaps, covered), publications);
-            }
-            BrokerEvent::Session { id, bytes } => self.session_loaded(id, bytes.as_deref()),
-            BrokerEvent::LeaseEnded => self.lease_ended(),
-        }
     }
 
     fn step(&mut self, item: Item) -> Option<Step> {

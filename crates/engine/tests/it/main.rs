@@ -22,6 +22,7 @@ mod receipts;
 mod recovery;
 mod server_side;
 mod sessions;
+mod sharing;
 mod slow_connections;
 mod snapshots;
 mod subscriptions;

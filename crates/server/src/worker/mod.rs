@@ -16,7 +16,6 @@ mod naming;
 mod orders;
 mod outboxes;
 mod outlet;
-mod polling;
 mod queues;
 mod quick_hash;
 mod recorder;
@@ -26,6 +25,7 @@ mod shared;
 mod speaker;
 mod stopping;
 mod streaming;
+mod system;
 mod ticks;
 mod top;
 mod turn;
@@ -65,15 +65,13 @@ use crate::{
 use busiest::Busiest;
 use callers::Callers;
 use carried::AllCarried;
-pub(crate) use carried::{Answer, CarriedId, Carry, Wrong};
+pub(crate) use carried::{Answer, CarriedId, Carry, Form, Wrong};
 use expiring::Expiries;
 pub(crate) use explaining::{Known, Question, Sighting, Subject};
 pub(crate) use live::Live;
 pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::{Errand, Goodbye, Order, Orders};
 use outboxes::Outboxes;
-use polling::AllPolled;
-pub(crate) use polling::{Polling, Unpolled};
 use queues::Queues;
 use recorder::Recorder;
 pub(crate) use recorder::{End, Entry, Outcome, What, Why};
@@ -107,7 +105,6 @@ pub(crate) struct Worker {
     mail: Arc<Notify>,
     unfinished: Unfinished,
     carried: AllCarried,
-    polled: AllPolled,
     queues: Queues,
     /// Tasks that serve a connection.
     connections: Cell<usize>,
@@ -251,7 +248,6 @@ impl Worker {
             mail: Arc::clone(mail),
             unfinished: Unfinished::default(),
             carried: AllCarried::default(),
-            polled: AllPolled::default(),
             queues: Queues::default(),
             connections: Cell::new(0),
             emptied: Notify::new(),
@@ -269,6 +265,7 @@ impl Worker {
         spawn_local(Rc::clone(&self).take_orders());
         spawn_local(Rc::clone(&self).tick());
         spawn_local(Rc::clone(&self).measure_delay());
+        spawn_local(Rc::clone(&self).publish_system());
         self.until_stopped().await;
         self.shared.orders.close(self.number);
         self.shared.broker.detach(self.id);

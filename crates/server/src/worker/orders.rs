@@ -14,7 +14,7 @@ use offhook_engine::{
 use tokio::sync::{Notify, oneshot};
 
 use super::{
-    CarriedId, Carry, Known, Live, Polling, Question, State, Top, Worker,
+    CarriedId, Carry, Known, Live, Question, State, Top, Worker,
     explaining::leaver,
     now,
     queues::{FromQueue, ToQueue},
@@ -30,8 +30,6 @@ pub(crate) enum Order {
     Verdict { id: VerdictId, verdict: Verdict },
     /// Serve a request of a connection over requests.
     Carry { id: CarriedId, carry: Carry },
-    /// Serve a request of a polled connection.
-    Polling { id: CarriedId, polling: Polling },
     /// Pass something on to a queue of this worker.
     ToQueue { queue: ChannelName, what: ToQueue },
     /// Pass something on from a queue to a connection of this worker.
@@ -170,7 +168,6 @@ impl Worker {
                         self.turn(|engine, now| engine.handle_verdict(id, verdict, now));
                     }
                     Order::Carry { id, carry } => self.take_carry(id, carry),
-                    Order::Polling { id, polling } => self.take_polling(id, polling),
                     Order::ToQueue { queue, what } => self.take_to_queue(queue, what),
                     Order::FromQueue { connection, what } => {
                         self.take_from_queue(connection, what);

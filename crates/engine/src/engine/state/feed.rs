@@ -108,6 +108,19 @@ impl Feed {
         c.is_some_and(|c| !c.behind.is_empty())
     }
 
+    /// A subscription waits for this worker to receive more.
+    pub(in crate::engine) fn awaits_more(&mut self, slot: Slot) {
+        let c = self.catching_up();
+        c.ahead.push(slot);
+        // One that stopped waiting for another reason is still listed, and may be listed again.
+        if c.ahead.len() > 2 * c.behind.len() + 16 {
+            let mut listed = HashSet::new();
+            let behind = &c.behind;
+            c.ahead
+                .retain(|slot| behind.contains(slot) && listed.insert(*slot));
+        }
+    }
+
     /// Takes the subscriptions that wait for this worker to receive more.
     pub(in crate::engine) fn take_ahead(&mut self) -> Vec<Slot> {
         let waiting = self.catching_up.as_mut().map(|c| &mut c.ahead);

@@ -14,7 +14,10 @@ use crate::{
     subscription::SubscriptionId,
 };
 
-use super::window::{Unacknowledged, Window};
+use super::{
+    group::Shared,
+    window::{Unacknowledged, Window},
+};
 
 /// Stands for a missing id or place.
 const NONE: u32 = u32::MAX;
@@ -47,8 +50,10 @@ pub(in crate::engine) struct Subscription {
     pub(in crate::engine) receipts_after: u64,
     /// Only present once receipts were queried.
     pub(in crate::engine) marks: Option<Box<Marks>>,
-    /// Only present if its flow is acknowledged.
+    /// Only present if its flow is acknowledged and it is not shared.
     pub(in crate::engine) window: Option<Box<Window>>,
+    /// Only present if it shares publications with a group.
+    pub(in crate::engine) shared: Option<Box<Shared>>,
 }
 
 /// What pongs prove.
@@ -83,6 +88,7 @@ impl Subscription {
             receipts_after: 0,
             marks: None,
             window: None,
+            shared: None,
         }
     }
 
@@ -108,6 +114,15 @@ impl Subscription {
             State::Behind(behind) => Some(behind),
             State::Opening(_) | State::Live { .. } | State::Ended => None,
         }
+    }
+
+    pub(in crate::engine) fn shared(&mut self) -> Option<&mut Shared> {
+        self.shared.as_deref_mut()
+    }
+
+    /// Whether it is handed only as much as its client acknowledges.
+    pub(in crate::engine) fn is_paced(&self) -> bool {
+        self.window.is_some() || self.shared.is_some()
     }
 
     /// Publications up to here count as not proven received, whatever pongs return later.
@@ -262,8 +277,10 @@ pub(in crate::engine) enum Waits {
     Room,
     /// This worker to receive more. It is listed in `CatchingUp::ahead`.
     Stream,
-    /// An acknowledgement.
+    /// An acknowledgement; for the reader of a group, room of any member.
     Done,
+    /// Its turn in its group, or the broker's answer to a claim.
+    Share,
 }
 
 impl Behind {
