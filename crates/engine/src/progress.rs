@@ -44,6 +44,8 @@ pub enum Activity {
     AwaitsRoom,
     /// It waits for the client's acknowledgements.
     AwaitsAcknowledgement,
+    /// It shares publications with others, and waits for its turn.
+    AwaitsTurn,
 }
 
 impl Activity {
@@ -57,6 +59,7 @@ impl Activity {
             Self::Reading => "reading",
             Self::AwaitsRoom => "awaits_room",
             Self::AwaitsAcknowledgement => "awaits_acknowledgement",
+            Self::AwaitsTurn => "awaits_turn",
         }
     }
 }

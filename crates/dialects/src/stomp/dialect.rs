@@ -7,8 +7,7 @@ use std::{
 };
 
 use offhook_engine::{
-    CloseReason, Command, CommandId, Notice, Position, Publication, Refusal, Reply,
-    SubscriptionId,
+    CloseReason, Command, CommandId, Notice, Position, Publication, Refusal, Reply, SubscriptionId,
 };
 
 use super::{

@@ -7,7 +7,7 @@ use offhook_engine::Since;
 
 use super::{
     destination::Destination,
-    subscription::{AckMode, SubscriptionState, Subscription},
+    subscription::{AckMode, Subscription, SubscriptionState},
 };
 
 /// The version of this format. Those of other dialects begin with other bytes.

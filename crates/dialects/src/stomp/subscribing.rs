@@ -13,7 +13,7 @@ use super::{
     frame::{Frame, Invalid, Version},
     publishing::{Again, required},
     refusals,
-    subscription::{AckMode, SubscriptionState, Subscription},
+    subscription::{AckMode, Subscription, SubscriptionState},
 };
 use crate::dialect::Intent;
 

@@ -15,12 +15,7 @@ use crate::{
     subscription::Target,
 };
 
-use super::{
-    Engine,
-    publishing::Given,
-    state::Asker,
-    subscriptions::Wished,
-};
+use super::{Engine, publishing::Given, state::Asker, subscriptions::Wished};
 
 impl Engine {
     /// Handles a command of a connection. Every command gets exactly one reply, unless the

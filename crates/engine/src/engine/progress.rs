@@ -96,6 +96,7 @@ impl Engine {
                 let activity = match behind.waits {
                     Waits::Room => Activity::AwaitsRoom,
                     Waits::Done => Activity::AwaitsAcknowledgement,
+                    Waits::Share => Activity::AwaitsTurn,
                     Waits::Nothing | Waits::Turn | Waits::Read | Waits::Stream => Activity::Reading,
                 };
                 // A gap that was not announced yet begins here, and values of the channel's state

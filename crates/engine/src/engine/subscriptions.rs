@@ -20,9 +20,7 @@ use super::{
     Engine, Item, Step,
     asks::too_many_questions,
     commands::{forbidden, gone},
-    state::{
-        Asked, Behind, Opening, Shared, State, Subscription, Wanted, Why, window::Window,
-    },
+    state::{Asked, Behind, Opening, Shared, State, Subscription, Wanted, Why, window::Window},
 };
 
 /// The origin of a subscription.

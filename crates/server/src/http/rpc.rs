@@ -5,13 +5,12 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 
 use hyper::{
     Method, Request, StatusCode,
-    body::Incoming,
     header::{ORIGIN, UPGRADE},
 };
 use offhook_dialects::jsonrpc::Once;
 
 use super::{
-    Answer,
+    Answer, Received,
     api::{Body, Problem, json_answer},
     checked, client_of, cors, events,
 };
@@ -26,7 +25,7 @@ use crate::{
 const FIELDS: &str = "Authorization, Content-Type";
 
 /// Whether a request is one of JSON-RPC.
-pub(super) fn is_at(worker: &Worker, request: &Request<Incoming>) -> bool {
+pub(super) fn is_at(worker: &Worker, request: &Request<Received>) -> bool {
     let is_method = *request.method() == Method::POST || cors::is_preflight(request);
     is_method
         && request.uri().path() == worker.shared.config.rpc_path
@@ -36,7 +35,7 @@ pub(super) fn is_at(worker: &Worker, request: &Request<Incoming>) -> bool {
 /// Answers a request.
 pub(super) async fn serve(
     worker: &Rc<Worker>,
-    request: Request<Incoming>,
+    request: Request<Received>,
     place: &Cell<Option<Place>>,
 ) -> Answer {
     let origin = request.headers().get(ORIGIN).cloned();
@@ -59,7 +58,7 @@ pub(super) async fn serve(
 
 async fn handle(
     worker: &Rc<Worker>,
-    request: Request<Incoming>,
+    request: Request<Received>,
     place: &Cell<Option<Place>>,
 ) -> Result<Answer, Problem> {
     let decision = checked(worker, &request, client_of(&request))?;

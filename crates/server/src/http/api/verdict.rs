@@ -206,7 +206,8 @@ fn not_open(seen: &Sighting, activity: Activity, by: &str) -> Verdict {
         Activity::Live
         | Activity::Reading
         | Activity::AwaitsRoom
-        | Activity::AwaitsAcknowledgement => {
+        | Activity::AwaitsAcknowledgement
+        | Activity::AwaitsTurn => {
             format!("{by} is being given the channel's state, which comes before")
         }
     };
@@ -253,6 +254,9 @@ fn not_yet(
         ),
         Activity::AwaitsAcknowledgement => {
             "its window is used up: it goes on when the client acknowledges".to_owned()
+        }
+        Activity::AwaitsTurn => {
+            "it shares the publications with others: each goes to one of them".to_owned()
         }
         Activity::Asked | Activity::Opening | Activity::Live | Activity::Reading => {
             "it is reading the history".to_owned()

@@ -24,7 +24,7 @@ use offhook_engine::{
 use super::{
     FromQueue, ToQueue,
     counts::Counts,
-    sharing::{Sharing, Queued},
+    sharing::{Queued, Sharing},
 };
 use crate::worker::{
     Order, Orders,

@@ -11,8 +11,8 @@
 //! ```
 
 mod counts;
-mod sharing;
 mod host;
+mod sharing;
 
 use std::{
     cell::RefCell,
@@ -33,8 +33,8 @@ use tokio::task::spawn_local;
 
 use self::{
     counts::Counts,
-    sharing::{Consumer, Sharing, Queued},
-    host::{Hosting, Host, NoTransport, Unencoded},
+    host::{Host, Hosting, NoTransport, Unencoded},
+    sharing::{Consumer, Queued, Sharing},
 };
 use super::{
     Lease, Order, Speaker, Worker, naming::session_of, now, outboxes::Outboxes, outlet::Outlet,

@@ -138,6 +138,7 @@ impl Recorder {
             Command::UpdateInfo { .. } => ("presence_update", None),
             // These come with each message or heartbeat, and are hardly ever refused.
             Command::Done { .. }
+            | Command::Return { .. }
             | Command::Ping
             | Command::Remember { .. }
             | Command::Values { .. } => return,
