@@ -114,6 +114,8 @@ pub struct Engine {
     /// The join or leave whose recipients are taken in parts.
     telling: Option<presence::Telling>,
     broker_requests: VecDeque<BrokerRequest>,
+    /// Connections that have used up what they may be handed out.
+    used_up: Vec<ConnectionId>,
     requests: Requests,
     asks: Asks,
     caller_replies: VecDeque<(CallerId, CallerReply)>,
@@ -165,6 +167,7 @@ impl Engine {
             underway: None,
             telling: None,
             broker_requests: VecDeque::new(),
+            used_up: Vec::new(),
             requests: Requests::new(),
             asks: Asks::new(),
             caller_replies: VecDeque::new(),

@@ -451,7 +451,7 @@ impl Engine {
         c.extra().members_asked = false;
         if let (Some(channel), Some(subscription)) = (channel, id) {
             let weights = members.iter().map(|member| weight(member));
-            c.credit = c.credit.saturating_sub(weights.sum());
+            self.spend(connection, weights.sum());
             let reply = Reply::Members {
                 channel,
                 subscription,

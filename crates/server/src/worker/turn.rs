@@ -139,10 +139,8 @@ impl Worker {
             ..
         } = &mut *state;
         callers.reply(engine);
-        for connection in outboxes.take_wants_refill() {
-            if engine.wants_writable(connection)
-                && let Some(outlet) = outboxes.begin_refill(connection)
-            {
+        while let Some(connection) = engine.poll_wants_writable() {
+            if let Some(outlet) = outboxes.begin_refill(connection) {
                 spawn_local(refill(Rc::clone(self), connection, outlet));
             }
         }

@@ -44,8 +44,6 @@ pub(super) struct Outboxes {
     broadcasts: Broadcasts,
     /// Connections whose outbox exceeds its limit after a broadcast.
     full: Vec<ConnectionId>,
-    /// Connections that may be ready for more while catching up.
-    wants_refill: Vec<ConnectionId>,
     /// Marks that could not be sent yet: too much was unsent before them.
     marks: Vec<(ConnectionId, u32)>,
     /// Large answers that have to be put before their connections may ask for more.
@@ -110,7 +108,6 @@ impl Outboxes {
             framing: Framing::new(config),
             broadcasts: Broadcasts::default(),
             full: Vec::new(),
-            wants_refill: Vec::new(),
             marks: Vec::new(),
             awaited: HashMap::new(),
             stale: Vec::new(),
@@ -312,7 +309,6 @@ impl Outboxes {
         self.metrics.delivered_bytes.add(bytes as u64);
         // A closing connection gets nothing more.
         self.note_unsent(connection, unsent.unwrap_or(0));
-        self.wants_refill.push(connection);
         self.attend(connection);
     }
 
@@ -429,14 +425,7 @@ impl Outboxes {
 
     /// The next connection whose outbox exceeds its limit after a broadcast.
     pub(super) fn next_full(&mut self) -> Option<ConnectionId> {
-        let connection = self.full.pop()?;
-        self.wants_refill.push(connection);
-        Some(connection)
-    }
-
-    /// Connections that may be ready for more while catching up.
-    pub(super) fn take_wants_refill(&mut self) -> Vec<ConnectionId> {
-        mem::take(&mut self.wants_refill)
+        self.full.pop()
     }
 
     /// The outlet to refill, unless a task already does so.
