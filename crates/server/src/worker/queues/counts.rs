@@ -2,8 +2,8 @@
 //! while it has none.
 //!
 //! The engine counts a message as delivered once it is handed out to the queue, where it may wait for a
-//! consumer until the last one leaves. Therefore the counts are stored when the queue closes, and removed when
-//! it opens: after a crash, those of the engine are used, which are never too low.
+//! consumer until the last one leaves. Therefore the counts are stored when the queue closes, and
+//! removed when it opens: after a crash they would be too low, so those of the engine are used.
 
 use std::collections::HashMap;
 
