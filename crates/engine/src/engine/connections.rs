@@ -329,7 +329,7 @@ impl Engine {
             position: low,
             presence: s.presence,
             echo: s.echo,
-            vouched: s.vouched,
+            vouched: s.is_vouched(),
             flow,
             unacknowledged,
         })

@@ -154,7 +154,7 @@ impl Engine {
         let Some(s) = self.subscriptions.get(slot) else {
             return;
         };
-        let (connection, vouched) = (s.connection, s.vouched);
+        let (connection, vouched) = (s.connection, s.is_vouched());
         let Some(target) = self.feeds.known(s.feed).map(|f| f.target.clone()) else {
             return;
         };
@@ -202,7 +202,7 @@ impl Engine {
     /// The rules require to ask outside whether a subscription is allowed, which was made without.
     /// It continues until the answer comes, at the latest as the rule for no answer says.
     fn ask_if_required(&mut self, slot: Slot) {
-        let Some(s) = self.subscriptions.get(slot).filter(|s| !s.vouched) else {
+        let Some(s) = self.subscriptions.get(slot).filter(|s| !s.is_vouched()) else {
             return;
         };
         let connection = s.connection;
