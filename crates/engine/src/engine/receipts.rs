@@ -69,7 +69,10 @@ impl Engine {
         let Some(f) = self.feeds.get_mut(feed) else {
             return Some(receipts);
         };
-        if f.receipts_from.as_deref().is_some_and(|from| *from > self.now) {
+        if f.receipts_from
+            .as_deref()
+            .is_some_and(|from| *from > self.now)
+        {
             return None;
         }
         let again = self.now + LOOK.saturating_mul(f.subscribers);

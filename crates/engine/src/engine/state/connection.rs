@@ -241,7 +241,10 @@ impl Subscriptions {
     /// How many subscriptions to a target make the session a member.
     pub(in crate::engine) fn joined(&self, feed: Slot, all: &Slab<Subscription>) -> usize {
         if let Some(index) = self.index() {
-            return index.by_feed.get(&feed.index).map_or(0, |on| on.joined as usize);
+            return index
+                .by_feed
+                .get(&feed.index)
+                .map_or(0, |on| on.joined as usize);
         }
         let joined = |slot: &&Slot| all.get(**slot).is_some_and(|s| s.feed == feed && s.joined);
         self.as_slice().iter().filter(joined).count()
