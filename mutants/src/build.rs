@@ -1,7 +1,7 @@
-//! Builds the tests of a copy of the workspace with all mutants in it.
+//! Builds the tests of a copy of the workspace that contains all mutants.
 //!
-//! A mutant whose switch does not compile is taken out, by the places that the compiler's errors name,
-//! until the rest compiles.
+//! Mutants whose switches do not compile are found by the places in the compiler's errors, and
+//! removed until the rest compiles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,7 +15,8 @@ use crate::Result;
 use crate::list::Mutant;
 use crate::rewrite::rewrite;
 
-/// More rounds than taking mutants out ever needed; the compiler reports the errors of one phase at a time.
+/// The maximum number of builds. 40: more than were ever needed, although the compiler reports the
+/// errors of only one phase at a time.
 const ROUNDS: usize = 40;
 
 /// A test program and the folder in which it runs.
@@ -32,14 +33,14 @@ pub fn workspace() -> Result<PathBuf> {
     let output = output.map_err(|error| format!("git: {error}"))?;
     let root = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     if root.is_empty() {
-        Err("this is no checkout of git".into())
+        Err("this is not a git checkout".into())
     } else {
         Ok(root.into())
     }
 }
 
-/// Copies the files of the workspace that git knows or would add, and returns the copy's folder. Files that did not change are
-/// left alone, so that a second run builds little.
+/// Copies the files of the workspace that git knows or would add, and returns the copy's folder.
+/// Unchanged files are not copied again, so that a second run builds little.
 pub fn copy(root: &Path) -> Result<PathBuf> {
     let tree = root.join("target/mutants/tree");
     let output = Command::new("git")
@@ -134,7 +135,7 @@ pub fn build(
             left.extend(blamed(error, &regions));
         }
         eprintln!(
-            "{} switches do not compile, and are taken out",
+            "{} switches do not compile, and are removed",
             left.len() - before
         );
         if left.len() == before {
@@ -144,7 +145,7 @@ pub fn build(
                 .take(5)
                 .collect();
             return Err(format!(
-                "the mutated source does not compile, for no mutant's fault:\n{}",
+                "the mutated source does not compile, and no mutant is the cause:\n{}",
                 said.join("\n")
             ));
         }
@@ -154,7 +155,8 @@ pub fn build(
     ))
 }
 
-/// The mutants that an error is about: those whose text holds one of its places, else the nearest one before it.
+/// The mutants that cause an error: those whose text contains one of its places, or else the
+/// nearest one before it.
 fn blamed(
     error: &Value,
     regions: &BTreeMap<String, Vec<(Range<usize>, usize)>>,
@@ -174,7 +176,7 @@ fn blamed(
             .1
             .iter()
             .filter(|(region, _)| region.start < to.max(from + 1) && from < region.end);
-        // The smallest: others only contain it.
+        // The smallest region; the others only contain it.
         let inner = touching.min_by_key(|(region, _)| region.len());
         found.extend(inner.map(|(_, id)| *id));
         let before = here
@@ -197,7 +199,7 @@ fn byte(value: &Value) -> usize {
         .unwrap_or(0)
 }
 
-/// The places of an error and of the notes to it, the primary ones first.
+/// The places of an error and of its notes, the primary ones first.
 fn spans(error: &Value) -> Vec<&Value> {
     let notes = error["children"].as_array().into_iter().flatten();
     let all = std::iter::once(error)
@@ -267,7 +269,7 @@ fn cargo(tree: &Path, package: &str, command: &[&str]) -> Result<(Vec<Value>, Ve
         .current_dir(tree)
         .env("CARGO_TARGET_DIR", tree.with_file_name("build"))
         .env("RUSTFLAGS", "--cap-lints warn")
-        // Nobody debugs these programs.
+        // These programs are never debugged.
         .env("CARGO_PROFILE_DEV_DEBUG", "false")
         .stderr(Stdio::piped())
         .output()

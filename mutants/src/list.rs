@@ -1,4 +1,4 @@
-//! The mutants of a package, as `cargo mutants --list --json` gives them.
+//! The mutants of a package, as listed by `cargo mutants --list --json`.
 
 use std::path::Path;
 use std::process::Command;

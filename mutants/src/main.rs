@@ -6,9 +6,9 @@
 //! copy once ([`build`]), records which tests reach which mutants, and then runs for each mutant only
 //! the tests that reach it, the most specific first, until one of them fails ([`trial`]).
 //!
-//! A mutant that cannot be a switch (in a constant, or of a type that the replacement does not have) is
-//! listed at the end, for `cargo mutants` itself. Equivalent mutants stand in `.cargo/mutants.toml`, so
-//! that neither program tries them.
+//! A mutant that cannot be a switch (in a constant, or with a replacement of another type) is
+//! listed at the end, to be tried by `cargo mutants` itself. Equivalent mutants are listed in
+//! `.cargo/mutants.toml`, so that neither program tries them.
 
 mod build;
 mod list;
@@ -91,17 +91,17 @@ fn options() -> Result<Options> {
             "--json" => options.json = Some(value()?.into()),
             "--shard" => {
                 let value = value()?;
-                let (k, n) = value.split_once('/').ok_or("--shard is written as K/N")?;
+                let (k, n) = value.split_once('/').ok_or("--shard: expected K/N")?;
                 options.shard = (number(k)?, number(n)?);
                 if options.shard.0 == 0 || options.shard.0 > options.shard.1 {
-                    return Err(format!("--shard {value}: K is between 1 and N"));
+                    return Err(format!("--shard {value}: K must be between 1 and N"));
                 }
             }
             "--help" | "-h" => return Err(USAGE.into()),
             name if options.package.is_empty() && !name.starts_with('-') => {
                 options.package = name.into();
             }
-            other => return Err(format!("{other} is not known\n\n{USAGE}")),
+            other => return Err(format!("unknown argument {other}\n\n{USAGE}")),
         }
     }
     if options.package.is_empty() {
@@ -123,7 +123,7 @@ fn run(options: &Options) -> Result<usize> {
         let unreadable = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let text = std::fs::read(path).map_err(|error| unreadable(&error))?;
         let rows: Vec<Row> = serde_json::from_slice(&text).map_err(|error| unreadable(&error))?;
-        // Without the line, which moves with every change above it.
+        // The name without the line, which changes with every edit above it.
         let key = |name: &str| {
             name.split_once(": ").map(|(place, what)| {
                 (
@@ -179,7 +179,7 @@ fn report(
         println!("{}: {}", outcome.name(), mutants[*id].name);
     }
     if !left.is_empty() {
-        println!("\nNot tried here, because they do not compile as a switch:");
+        println!("\nNot tried, because they do not compile as a switch:");
         for id in left {
             println!("  {}", mutants[*id].name);
         }

@@ -1,9 +1,9 @@
 //! Writes mutants into a source file, each behind a switch.
 //!
-//! An operator becomes a choice, `(if on(7) { a > b } else { a >= b })`; a function gets an early return,
-//! `if on(8) { return None; }`; a guard and a deleted arm likewise. Only text is inserted, so choices may
-//! contain each other: the mutant's branch is the source as it was, and the other branch has the switches
-//! of what it contains.
+//! An operator becomes a choice, `(if on(7) { a > b } else { a >= b })`; a function gets an early
+//! return, `if on(8) { return None; }`; guards and deleted arms get similar switches. Text is only
+//! inserted, so choices can be nested: a mutant's branch contains the original source, and the
+//! other branch contains the switches inside it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -26,14 +26,14 @@ pub struct Rewritten {
 /// Text inserted at a byte of the source.
 struct Insertion {
     at: usize,
-    /// Of insertions at one place: those that close come first, the inner before the outer; then those
-    /// that open, the outer first.
+    /// The order of insertions at one place: first those that close, the inner before the outer;
+    /// then those that open, the outer first.
     order: (bool, isize),
-    /// Pieces with the mutant that each of them is for.
+    /// Pieces of text, each with the mutant that it belongs to.
     pieces: Vec<(String, Option<usize>)>,
 }
 
-/// Rewrites a file with those of its mutants that are given, by their numbers.
+/// Rewrites a file with the given mutants, by their numbers.
 pub fn rewrite(source: &str, mutants: &BTreeMap<usize, &Mutant>) -> Result<Rewritten> {
     let file = syn::parse_file(source).map_err(|error| error.to_string())?;
     let mut finder = Finder {
@@ -90,7 +90,7 @@ struct Finder<'a> {
     source: &'a str,
     lines: Vec<usize>,
     wanted: &'a BTreeMap<usize, &'a Mutant>,
-    /// Those for which no place was found yet.
+    /// Mutants for which no place was found yet.
     left: BTreeSet<usize>,
     insertions: Vec<Insertion>,
 }
@@ -116,7 +116,7 @@ impl Finder<'_> {
             .collect()
     }
 
-    /// Makes an expression a choice between itself and other texts.
+    /// Replaces an expression by a choice between itself and other texts.
     fn choose(&mut self, node: Range<usize>, others: Vec<(usize, String)>) {
         let len = isize::try_from(node.len()).expect("sources are small");
         let mut pieces = vec![("(".to_owned(), None)];
@@ -143,7 +143,7 @@ impl Finder<'_> {
         let body = place(block.span().start())..place(block.span().end());
         let inside =
             |mutant: &Mutant| mutant.genre == "FnValue" && body.contains(&mutant.span.start);
-        // An inner function comes first, since what it contains is visited before this.
+        // An inner function comes first, since its content is visited before this.
         let found: Vec<_> = self
             .left
             .iter()
@@ -174,7 +174,7 @@ fn place(place: proc_macro2::LineColumn) -> Place {
     }
 }
 
-/// Whether an expression is, or joins with `&&`, a `let` that cannot stand elsewhere.
+/// Whether an expression is a `let`, or joins one with `&&`, so that it cannot be moved.
 fn has_let(expression: &syn::Expr) -> bool {
     match expression {
         syn::Expr::Let(_) => true,

@@ -1,5 +1,5 @@
-//! Runs tests: each once without a mutant, to see which mutants it reaches, then for each mutant those
-//! that reach it.
+//! Runs tests: first each test without a mutant, to see which mutants it reaches; then, for each
+//! mutant, the tests that reach it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,23 +14,24 @@ use crate::Result;
 use crate::build::Program;
 use crate::list::Mutant;
 
-/// A mutant is caught too if its tests take this many times as much time of the processor as they took of
-/// any time without it, and this much more: it may never end.
+/// A mutant also counts as caught if its tests use more processor time than this many times the
+/// time that they took without it, plus this duration: they may never end.
 const MORE: (u32, Duration) = (3, Duration::from_secs(3));
 
-/// The same for tests that wait without working. Much more, since other programs slow them down.
+/// The same for elapsed time, for tests that wait. The limit is much higher, since other programs
+/// slow them down.
 const PATIENCE: (u32, Duration) = (20, Duration::from_secs(60));
 
-/// So many of the most specific tests run in the first process; most mutants are caught by them.
+/// How many of the most specific tests run in the first process. 4: they catch most mutants.
 const FIRST: usize = 4;
 
-/// Turns recording off, and no mutant on.
+/// Disables recording without enabling a mutant.
 const NO_MUTANT: &str = "4294967295";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Caught,
-    /// Tests ran for much longer than without the mutant.
+    /// Its tests ran for much longer than without it.
     TimedOut,
     /// All tests that reach it passed.
     Missed,
@@ -82,7 +83,7 @@ pub fn all(
     let mut reaching: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for ((program, name), run) in listed.into_iter().zip(runs) {
         let Some((took, ids)) = run? else {
-            eprintln!("omitted, since it fails with switches, even without a mutant: {name}");
+            eprintln!("omitted, since it fails with switches even if no mutant is enabled: {name}");
             continue;
         };
         for id in &ids {
@@ -145,7 +146,7 @@ fn attempt(programs: &[Program], tests: &[Test], order: &[usize], mutant: usize)
     Outcome::Missed
 }
 
-/// Runs a program with so much time of the processor, rounded up to seconds.
+/// A command that runs a program with a limit of processor time, rounded up to seconds.
 fn command(program: &Program, time: Option<Duration>) -> Command {
     let mut command = Command::new("sh");
     let limit = time.map_or("unlimited".to_owned(), |time| {
@@ -203,8 +204,8 @@ fn names(program: &Program) -> Result<Vec<String>> {
         .collect())
 }
 
-/// How long a test takes without a mutant, and the mutants that it reaches; `None` if it cannot run in
-/// this program, because it counts what the switches do too (allocations).
+/// How long a test takes without a mutant, and the mutants that it reaches; `None` if it fails with
+/// switches, because it counts allocations, for example.
 fn reached(program: &Program, name: &str, file: &Path) -> Result<Option<(Duration, Vec<usize>)>> {
     let run = |variable: &str, value: &std::ffi::OsStr| {
         let mut command = command(program, None);
@@ -232,7 +233,7 @@ fn reached(program: &Program, name: &str, file: &Path) -> Result<Option<(Duratio
     )))
 }
 
-/// Calls a function for each item, several at once, and returns the results in the order of the items.
+/// Calls a function for each item concurrently, and returns the results in the order of the items.
 fn each<T: Sync, R: Send>(
     jobs: usize,
     items: &[T],

@@ -1,5 +1,5 @@
 // MQTT in, browser out: devices publish with MQTT, and the panel subscribes to
-// the channels of the same names. A click on a lamp goes the other way.
+// the channels of the same names. A click on a lamp sends a message in the other direction.
 
 import { Device } from './mqtt.js';
 import { byId, open } from './shared.js';
@@ -57,7 +57,7 @@ function newRow(room) {
   return { row, lampButton };
 }
 
-// The device, which speaks nothing but MQTT.
+// The device, which speaks only MQTT.
 
 /** How often it reports, in milliseconds. */
 const EVERY = 1_000;

@@ -1,4 +1,4 @@
-// A real nginx in front of the server, with the buffering that it has unless it is told otherwise.
+// A real nginx in front of the server, with its default buffering.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,4 +1,4 @@
-// An HTTP proxy in front of the server that treats connections as badly as the proxies that people have.
+// An HTTP proxy in front of the server that interferes with connections like real proxies.
 
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -13,14 +13,14 @@ export class Proxy {
   #waiting = [];
   #isBusy = false;
   #cutIdle = () => {};
-  /** How many upgrades were asked for. */
+  /** How many upgrades were requested. */
   upgrades = 0;
 
   /**
    * @param port of the server
    * @param faults `upgrades`: `refuse` answers them with 403, `swallow` accepts them and drops all frames; `buffers`: bytes of a
-   *   response that are held back until there are more, or it ends; `idleAfter`: milliseconds after which a connection over which
-   *   nothing goes is cut; `oneAtATime`: `queue` for requests while another one is being answered, or `refuse` for those of a connection
+   *   response that are held back until there are more, or it ends; `idleAfter`: milliseconds after which an idle connection is
+   *   cut; `oneAtATime`: `queue` for requests while another one is being answered, or `refuse` for those of a connection
    */
   static async to(port, faults) {
     const proxy = new Proxy();
@@ -35,7 +35,7 @@ export class Proxy {
     return proxy;
   }
 
-  /** From now on it does only this. */
+  /** Replaces the faults from now on. */
   become(faults) {
     this.#faults = faults;
   }
@@ -45,7 +45,7 @@ export class Proxy {
     return new Promise((resolve) => { this.#cutIdle = resolve; });
   }
 
-  /** Every connection breaks; new ones are fine. */
+  /** Breaks every connection; new ones work. */
   cut() {
     for (const socket of this.#sockets) socket.destroy();
   }
@@ -74,7 +74,7 @@ export class Proxy {
 
   async #request(request, response) {
     const { oneAtATime } = this.#faults;
-    // A page loads its files at the same time.
+    // A page loads its files concurrently.
     if (oneAtATime === 'queue' || (oneAtATime === 'refuse' && request.url.startsWith('/connection'))) {
       if (oneAtATime === 'refuse' && this.#isBusy) {
         response.writeHead(503).end();
@@ -153,7 +153,7 @@ function accepted({ 'sec-websocket-key': key, 'sec-websocket-protocol': protocol
   return `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n${protocol}\r\n`;
 }
 
-/** Passes a response on once there are so many bytes of it, and then all that has gathered, or at its end. */
+/** Holds back a response until this many bytes have arrived or it ends, and then passes on all of them. */
 function holdBack(answer, response, bytes) {
   let held = [];
   let size = 0;

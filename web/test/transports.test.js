@@ -1,4 +1,4 @@
-// The chat behind proxies through which no WebSocket gets, or nothing that stays open: it works, and nothing is lost or repeated.
+// The chat works behind proxies that block WebSockets or long responses, and no message is lost or repeated.
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -15,7 +15,7 @@ const { WebSocket } = createRequire(import.meta.url)('ws');
 /** Waits for the transport of an open connection. */
 const uses = (tab, transport) => tab.page.waitForSelector(`#connection[data-state="open"][data-transport="${transport}"]`);
 
-/** Both have all these messages, each once, in the same order. */
+/** Checks that both have all these messages, each once, in the same order. */
 async function bothHear(ann, bob, texts) {
   const wanted = JSON.stringify([...texts].sort());
   for (const tab of [ann, bob]) {
@@ -35,7 +35,7 @@ async function behind(t, proxy, transport) {
   return { ann, bob, between, server, browser };
 }
 
-/** They talk, several messages at a time, both ways. */
+/** Both send several messages at a time. */
 async function talk(ann, bob, said, rounds) {
   for (const round of rounds) {
     for (const [tab, name] of [[ann, 'ann'], [bob, 'bob']]) {
@@ -54,9 +54,9 @@ const behindProxy = (faults) => (port) => Proxy.to(port, faults);
 
 for (const [title, proxy, transport] of [
   ['refuses upgrades', behindProxy({ upgrades: 'refuse' }), 'sse'],
-  ['accepts upgrades and swallows all frames', behindProxy({ upgrades: 'swallow' }), 'sse'],
+  ['accepts upgrades and drops all frames', behindProxy({ upgrades: 'swallow' }), 'sse'],
   ['refuses upgrades and buffers responses', behindProxy({ upgrades: 'refuse', buffers: 64 * 1024 }), 'polling'],
-  ['queues requests behind each other', behindProxy({ upgrades: 'refuse', oneAtATime: 'queue' }), 'polling'],
+  ['answers one request after another', behindProxy({ upgrades: 'refuse', oneAtATime: 'queue' }), 'polling'],
   ['refuses a request while another one is being answered', behindProxy({ upgrades: 'refuse', oneAtATime: 'refuse' }), 'polling'],
   ['is an nginx without upgrades', (port) => Nginx.to(port), 'sse'],
   ['is an nginx without upgrades that buffers everything', (port) => Nginx.to(port, 'proxy_ignore_headers X-Accel-Buffering;'), 'polling'],
@@ -67,16 +67,16 @@ for (const [title, proxy, transport] of [
     await talk(ann, bob, said, [0, 1, 2]);
     await ann.sees(await bob.name());
     if (!between.cut) return;
-    // Everything breaks while they talk.
+    // All connections break while both send messages.
     between.cut();
     await talk(ann, bob, said, [3, 5, 6]);
-    // Only polls prove what has arrived.
+    // Only polls acknowledge what has arrived.
     if (transport === 'polling') await bob.tick('reached');
     assert.match(await ann.page.textContent('#connection-text'), transport === 'sse' ? /over a stream of events/ : /over polls/);
   });
 }
 
-test('in Node, too, behind a proxy that queues requests behind each other: polling', async (t) => {
+test('the client in Node uses polling behind a proxy that queues requests', async (t) => {
   const server = await Server.start();
   t.after(() => server.remove());
   const between = await Proxy.to(server.port, { upgrades: 'refuse', oneAtATime: 'queue' });
@@ -94,14 +94,14 @@ test('in Node, too, behind a proxy that queues requests behind each other: polli
     await (number % 2 === 0 ? ann : bob).publish('room', number);
   }
   assert.equal(ann.transport, 'polling');
-  // An answer to a question comes after everything before it.
+  // The answer to a request arrives after all earlier messages.
   for (const client of [ann, bob]) await client.history('room');
   assert.deepEqual(heard, [said, said]);
 });
 
-// Polls that are cut off wait less from then on.
+// After a poll was cut off, later ones wait less.
 for (const [transport, cuts, faults] of [['websocket', 2, {}], ['sse', 2, { upgrades: 'refuse' }], ['polling', 0, { upgrades: 'refuse', buffers: 64 * 1024 }]]) {
-  test(`idle connections are cut off under ${transport}: the chat goes on`, async (t) => {
+  test(`idle connections are cut off over ${transport}: the chat continues`, async (t) => {
     const { ann, bob, between } = await behind(t, behindProxy({ ...faults, idleAfter: 3_000 }), transport);
     const said = [];
     await between.idle();
@@ -113,7 +113,7 @@ for (const [transport, cuts, faults] of [['websocket', 2, {}], ['sse', 2, { upgr
   });
 }
 
-test('the next page begins with what worked, and goes back to a WebSocket that gets through, with its session', async (t) => {
+test('the next page begins with the transport that worked, and returns to a WebSocket that gets through, with its session', async (t) => {
   const { ann, bob, between } = await behind(t, behindProxy({ upgrades: 'refuse' }), 'sse');
   const said = [];
   await talk(ann, bob, said, [0]);
@@ -122,7 +122,7 @@ test('the next page begins with what worked, and goes back to a WebSocket that g
   await uses(ann, 'sse');
   assert.equal(between.upgrades, upgrades, 'no WebSocket was tried before');
   between.become({});
-  // They talk all the time while the transport changes.
+  // Both send messages continuously while the transport changes.
   for (let round = 2; await ann.page.getAttribute('#connection', 'data-transport') !== 'websocket'; round += 2) await talk(ann, bob, said, [round]);
   await talk(ann, bob, said, [1]);
   await ann.page.reload();

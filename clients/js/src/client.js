@@ -48,7 +48,7 @@ export class Client extends Emitter {
   /** The name that other members see. It stays the same when the next connection resumes the session. */
   session;
   user;
-  /** How messages travel: `websocket`, `sse` or `polling`. */
+  /** The transport in use: `websocket`, `sse` or `polling`. */
   transport = 'websocket';
   /** The round trip of the last ping in milliseconds. */
   latency;
@@ -305,7 +305,7 @@ export class Client extends Emitter {
   #ended(end) {
     const { code } = end;
     const [advice, closing] = [this.#advice, this.#closing];
-    // Perhaps no WebSocket gets through: the other transports are loaded, which decide about the next attempt.
+    // WebSockets may be blocked: loads the other transports, which decide about the next attempt.
     if (!this.#isOpen) this.#environment.fallBack?.(end, this);
     // RFC 6455 §7.4.1: 1009, message too big. Sent again it would end the next connection too.
     const dropped = code === 1009 && this.#outbox.dropLargest();

@@ -91,6 +91,12 @@ async function basics() {
   assert.deepEqual((await heard).data, { on: true });
   ok('pusher-js: private channels and client events');
 
+  const { channel: sealed } = await subscribed(ann, 'private-encrypted-chat');
+  heard = happens(sealed, 'secret');
+  await backend.trigger('private-encrypted-chat', 'secret', { text: 'only for us' });
+  assert.deepEqual((await heard).data, { text: 'only for us' });
+  ok('pusher-js: an encrypted channel');
+
   const forger = open('eve', { sign: () => ({ auth: `${key}:${'0'.repeat(64)}` }) });
   const refused = await happens(forger.subscribe('private-chat'), 'pusher:subscription_error');
   assert.equal(refused.data.status, 401);

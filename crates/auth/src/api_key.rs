@@ -21,7 +21,7 @@ pub enum Scope {
     Sessions,
     /// To see statistics, and to explain rules.
     Admin,
-    /// To read `/metrics`.
+    /// Permits reading `/metrics`.
     Metrics,
 }
 

@@ -1,5 +1,5 @@
-//! Apps of the Pusher protocol: an id, keys and their secrets. Clients name the key; backends sign
-//! with the secret, for their clients and for their own requests.
+//! Apps of the Pusher protocol: an id, and keys with their secrets. Clients connect with a key;
+//! backends sign permissions of their clients, and their own requests, with the secret.
 
 use std::{fmt, str::FromStr};
 
@@ -7,9 +7,10 @@ use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use md5::{Digest, Md5};
 
-/// The shortest secret. 16 bytes: those that Pusher itself issues have 20.
+/// The minimum length of a secret in bytes. 16: Pusher itself issues secrets of 20.
 const LEAST_SECRET: usize = 16;
-/// The longest id, key and prefix; they are parts of paths and names of channels.
+/// The maximum length of an id, key and prefix in bytes. 64: they are parts of paths and of
+/// channels' names.
 const LONGEST_PART: usize = 64;
 
 /// One key of an app, as an entry of the configuration: `ID KEY SECRET`, and optionally a prefix.
@@ -28,7 +29,7 @@ pub struct AppKey {
     prefix: Box<str>,
 }
 
-/// A text that is not an entry for an app. The text is not repeated, since it may be a secret.
+/// A text is not a valid entry for an app. The text is not repeated, since it may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidApp(&'static str);
 
@@ -53,7 +54,7 @@ impl AppKey {
         &self.key
     }
 
-    /// The beginning of the names of all its channels and users.
+    /// The prefix of the names of all its channels and users.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
@@ -67,8 +68,8 @@ impl AppKey {
         format!("{}:{}", self.key, self.signature(text))
     }
 
-    /// Signs a request, as a backend does: returns the query. The parameters are written as they are,
-    /// without percent-encoding.
+    /// Signs a request, as a backend does, and returns the query. The parameters are not
+    /// percent-encoded.
     #[must_use]
     pub fn sign_request(
         &self,
@@ -120,7 +121,7 @@ impl FromStr for AppKey {
             [id, key, secret, prefix] => (id, key, secret, prefix),
             [..] => {
                 return Err(InvalidApp(
-                    "expected an id, a key and a secret, and maybe a prefix, with spaces between them",
+                    "expected an id, a key and a secret, and optionally a prefix, separated by spaces",
                 ));
             }
         };
@@ -130,7 +131,7 @@ impl FromStr for AppKey {
         };
         if !is_word(id) || !is_word(key) {
             return Err(InvalidApp(
-                "an app's id and key have at most 64 letters, digits, dots, dashes and underscores",
+                "an app's id and key may have at most 64 letters, digits, dots, dashes and underscores",
             ));
         }
         if secret.len() < LEAST_SECRET {
@@ -141,7 +142,7 @@ impl FromStr for AppKey {
         let is_prefix = |c: char| !c.is_control() && !"*+#".contains(c);
         if prefix.len() > LONGEST_PART || !prefix.chars().all(is_prefix) {
             return Err(InvalidApp(
-                "an app's prefix has at most 64 bytes, without *, + and #",
+                "an app's prefix may have at most 64 bytes, without *, + and #",
             ));
         }
         Ok(Self {
@@ -180,7 +181,7 @@ impl App {
         &self.id
     }
 
-    /// The beginning of the names of all its channels and users.
+    /// The prefix of the names of all its channels and users.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
@@ -232,12 +233,12 @@ impl App {
         let (key, signature) = (one("auth_key")?, one("auth_signature")?);
         let text = request.signed_text();
         let is_signed = self.verify(key, text.as_bytes(), signature);
-        // Both are always computed, so that the time reveals neither.
+        // Both are always computed, so that the time does not reveal which one failed.
         if is_signed && md5 {
             return Ok(());
         }
         Err(BadRequestSignature(
-            "auth_signature: is not that of this request by a key of this app; check the app's id, \
+            "auth_signature: is not a signature of this request by a key of this app; check the app's id, \
              key and secret",
         ))
     }
@@ -287,7 +288,7 @@ impl App {
 pub struct SignedRequest<'a> {
     /// In upper case.
     pub method: &'a str,
-    /// As it was sent, without the query.
+    /// The path as it was sent, without the query.
     pub path: &'a str,
     /// The parameters of the query, decoded.
     pub query: &'a [(String, String)],
@@ -308,7 +309,7 @@ impl fmt::Display for BadRequestSignature {
 impl std::error::Error for BadRequestSignature {}
 
 impl SignedRequest<'_> {
-    /// A parameter that the request has once.
+    /// A parameter that must be given exactly once.
     fn one(&self, name: &'static str) -> Result<&str, BadRequestSignature> {
         let mut values = self.query.iter().filter(|(known, _)| known == name);
         match (values.next(), values.next()) {
@@ -323,8 +324,8 @@ impl SignedRequest<'_> {
         }
     }
 
-    /// Whether the body is the signed one. MD5 is what the protocol has; what it needs to resist is a
-    /// second body for a given hash.
+    /// Whether the body is the signed one. The protocol requires MD5, which is sufficient here: an
+    /// attacker would have to find a second body for a given hash.
     fn body_md5(&self) -> Result<bool, BadRequestSignature> {
         let is_there = self.query.iter().any(|(name, _)| name == "body_md5");
         if self.body.is_empty() && !is_there {
@@ -335,7 +336,7 @@ impl SignedRequest<'_> {
         Ok(verify_slices_are_equal(own.as_bytes(), given.as_bytes()).is_ok())
     }
 
-    /// The method, the path and all parameters but the signature, sorted by name.
+    /// The method, the path and all parameters except the signature, sorted by name.
     fn signed_text(&self) -> String {
         let mut parameters: Vec<_> = self
             .query

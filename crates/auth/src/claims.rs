@@ -160,9 +160,9 @@ impl Claims {
         })
     }
 
-    /// What a backend says of a client that connects: JSON with `user`, `info`, `grants` and `class` as in a
-    /// token (`user` for `sub`), and `expires_in`, in seconds from now. Without a user it stays
-    /// anonymous. Other fields are not read.
+    /// A backend's answer about a client that connects: JSON with `user`, `info`, `grants` and
+    /// `class` as in a token (`user` for `sub`), and `expires_in`, in seconds from now. Without a
+    /// user it stays anonymous. Other fields are not read.
     ///
     /// # Errors
     /// A field is of another type, too long or otherwise wrong.

@@ -74,12 +74,12 @@ pub struct Held {
     pub disk_bytes: u64,
 }
 
-/// How long a broker took for its work so far.
+/// Durations of a broker's work so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timings {
     /// From a request to publish until the publication is as durable as guaranteed.
     pub publish: CountedDurations,
-    /// Writing one batch of publications to the disk, with its fsync.
+    /// Writing one batch of publications to the disk, including its fsync.
     pub commit: CountedDurations,
 }
 
@@ -144,7 +144,7 @@ pub trait Broker: Send + Sync + Debug {
     /// What the broker holds. Cheap enough to be asked several times a second.
     fn held(&self) -> Held;
 
-    /// How long its work took. A broker without a disk has nothing to report.
+    /// Durations of its work. A broker without a disk has none to report.
     fn timings(&self) -> Timings {
         Timings::default()
     }

@@ -47,7 +47,7 @@ struct Queue {
 
 impl Changes {
     /// A queue of at most `limit` changes of the channels that `wanted` names. `wake` is called,
-    /// from any thread, when a change is put into an empty queue. Neither may block.
+    /// from any thread, when a change is put into an empty queue. Neither function may block.
     pub fn new(
         limit: usize,
         wanted: impl Fn(&ChannelName) -> bool + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! How long something takes, counted in buckets, for metrics.
+//! Durations counted in buckets, for metrics.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -12,13 +12,13 @@ const BOUNDS_US: [u64; 16] = [
     1_000_000, 2_500_000, 5_000_000, 10_000_000,
 ];
 
-/// The buckets, and one for everything above.
+/// The number of buckets, including one for everything above the bounds.
 const BUCKETS: usize = BOUNDS_US.len() + 1;
 
-/// Counts durations. One thread records, any other reads.
+/// Counts durations. One thread records, and any thread may read.
 ///
-/// Recording costs a few nanoseconds: with a single writer, no instruction has to lock memory. If
-/// two threads record nevertheless, durations may go uncounted.
+/// Recording costs a few nanoseconds: with a single writer, no atomic addition is needed. If two
+/// threads record nevertheless, some durations may not be counted.
 #[derive(Debug, Default)]
 pub struct Durations {
     counts: [AtomicU64; BUCKETS],
@@ -37,7 +37,7 @@ impl Durations {
         add(&self.sum_ns, nanos);
     }
 
-    /// What was counted so far.
+    /// The durations that were counted so far.
     #[must_use]
     pub fn counted(&self) -> CountedDurations {
         let mut counted = CountedDurations::default();
@@ -54,16 +54,16 @@ fn add(count: &AtomicU64, more: u64) {
     count.store(now.wrapping_add(more), Ordering::Relaxed);
 }
 
-/// Durations that were counted, of one thread or of several together.
+/// The counted durations of one thread, or the sum of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CountedDurations {
     counts: [u64; BUCKETS],
-    /// All durations together.
+    /// The sum of all durations.
     pub sum: Duration,
 }
 
 impl CountedDurations {
-    /// Adds what another thread has counted.
+    /// Adds the durations that another thread has counted.
     pub fn add(&mut self, other: &Self) {
         for (into, count) in self.counts.iter_mut().zip(other.counts) {
             *into += count;
@@ -77,7 +77,8 @@ impl CountedDurations {
         self.counts.iter().sum()
     }
 
-    /// Each bucket's upper bound, and how many durations are at most that; the last has no bound.
+    /// Each bucket's upper bound, and how many durations are not longer; the last bucket has no
+    /// bound.
     pub fn cumulative(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
         let bounds = BOUNDS_US.iter().map(|us| Some(Duration::from_micros(*us)));
         let mut below = 0;

@@ -159,9 +159,8 @@ pub enum GapReason {
     Conflated,
     /// The [values](Event::Value) of the channel's state, delivered before, replace them.
     State,
-    /// Only of a subscription to a filter as a whole: the server was restarted since. What was
-    /// published meanwhile in channels without history is lost, if there was anything; the
-    /// publications of all other channels follow.
+    /// Only for a subscription to a filter: the server was restarted. Publications in channels
+    /// without history may have been lost in the meantime; those of all other channels follow.
     Restarted,
     /// A reason this version does not know, by its name.
     Other(Box<str>),

@@ -9,26 +9,26 @@ use crate::error::Error;
 use crate::shared::Shared;
 use crate::token::{Fetching, Tokens};
 
-/// Tokens that are fetched at the same time. 16: after a reconnect, hundreds of subscriptions may need
-/// one, and their source has a bound as well.
+/// The maximum number of concurrent fetches. 16: after a reconnect, hundreds of subscriptions may
+/// need a token, and their source has limits, too.
 const MOST: usize = 16;
 
 /// What a token is for: a subscription, or the session.
 type Purpose = Option<SubscriptionKey>;
 
-/// The fetches of one connection. They end with it.
+/// The fetches of one connection, which end with it.
 #[derive(Default)]
 pub(crate) struct Fetches(Vec<(Purpose, Fetching)>);
 
-/// The end of a fetch.
+/// The result of a fetch.
 pub(crate) struct Fetched {
     purpose: Purpose,
     token: Result<String, Error>,
 }
 
 impl Fetches {
-    /// Begins the fetches that the core wants, as far as there is room. No code of the user runs
-    /// under the core's lock.
+    /// Begins the fetches that the core requests, up to the limit. No user code runs under the
+    /// core's lock.
     pub(crate) fn begin(&mut self, shared: &Shared, tokens: &mut Tokens) {
         while self.0.len() < MOST {
             let Some(fetch) = shared.with(Core::poll_fetch) else {
@@ -47,7 +47,7 @@ impl Fetches {
         }
     }
 
-    /// The next fetch to end. Waits for ever while there is none. Cancel-safe.
+    /// Waits for the next result; forever if no fetch is in progress. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Fetched {
         poll_fn(|cx| self.poll(cx)).await
     }

@@ -58,7 +58,7 @@ impl SubscribeAll {
     }
 
     /// A source of subscription tokens, as [`Subscribe::token_from`](crate::Subscribe::token_from).
-    /// Each channel is then requested by itself, since a token is for one.
+    /// Each channel is then requested separately, since a token is for one channel.
     pub fn token_from<F, O, E>(mut self, fetch: F) -> Self
     where
         F: Fn(&str) -> O + Send + Sync + 'static,

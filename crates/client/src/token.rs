@@ -67,12 +67,12 @@ where
 #[derive(Clone)]
 pub(crate) struct ChannelTokens {
     fetch: Arc<dyn Fn(&str) -> Fetching + Send + Sync>,
-    /// Whether a later token may be another one.
+    /// Whether a later token may differ.
     pub(crate) renews: bool,
 }
 
 impl ChannelTokens {
-    /// Always this one.
+    /// Always the same token.
     pub(crate) fn fixed(token: String) -> Self {
         Self {
             fetch: Arc::new(move |_| {
@@ -83,7 +83,7 @@ impl ChannelTokens {
         }
     }
 
-    /// A new one for each request.
+    /// A new token for each request.
     pub(crate) fn source<F, O, E>(fetch: F) -> Self
     where
         F: Fn(&str) -> O + Send + Sync + 'static,
@@ -96,7 +96,7 @@ impl ChannelTokens {
         }
     }
 
-    /// Begins to fetch the token of a channel.
+    /// Begins to fetch a token for a channel.
     pub(crate) fn begin(&self, channel: &str) -> Fetching {
         (self.fetch)(channel)
     }

@@ -1,16 +1,16 @@
-//! How a client's messages travel.
+//! The transports of a client.
 
-/// How a client's messages travel; set by [`Builder::transport`](crate::Builder::transport).
+/// The transport of a client's messages; set by [`Builder::transport`](crate::Builder::transport).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Transport {
     /// Over a WebSocket.
     #[default]
     WebSocket,
-    /// Over HTTP/1.1: a stream of server-sent events for what is received, and requests for what is
-    /// sent. For networks through which no WebSocket gets.
+    /// Over HTTP/1.1: messages are received by a stream of server-sent events, and sent by
+    /// requests. For networks that block WebSockets.
     Events,
-    /// Over HTTP/1.1: requests that wait for messages, and requests for what is sent. For networks
+    /// Over HTTP/1.1: messages are received by long-polling, and sent by requests. For networks
     /// that hold back a response until it is complete.
     Polls,
 }

@@ -99,8 +99,8 @@ pub enum BrokerRequest {
     /// Keep a session's state for this long, replacing the old one. Later publications are not
     /// written before it.
     SaveSession {
-        /// The id of the answer, `SessionSaved`, which comes once the state is durable; none if it
-        /// may be written with the next publication.
+        /// The id of the answer, `SessionSaved`, which is sent once the state is durable; none if
+        /// it may be written with the next publication.
         id: Option<RequestId>,
         /// The session.
         session: SessionId,

@@ -1,16 +1,16 @@
-//! Classes of clients with limits of their own: a backend publishes more than a browser.
+//! Classes of clients, which have their own limits: a backend publishes more than a browser.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
 use crate::limits::Limits;
 
-/// The longest name of a class, in bytes. 64: it is part of every resume token.
+/// The maximum length of a class's name in bytes. 64: it is part of every resume token.
 pub const MAX_CLASS: usize = 64;
 
 /// A class of clients, and the limits in which it differs from others.
 ///
-/// As text: the name, and limits by the names that they have in [`Limits`]. Those that it does not
-/// name are the same as for clients without a class.
+/// In its text form, the name is followed by limits with the names that they have in [`Limits`].
+/// Limits that are not given are the same as for clients without a class.
 ///
 /// ```
 /// use offhook_engine::ClientClass;
@@ -51,7 +51,8 @@ pub(crate) struct ClientLimits {
 }
 
 impl Limits {
-    /// The limits of a client of this class. A class that does not exist has no limits of its own.
+    /// The limits of a client of this class. A client of an unknown class has the limits of clients
+    /// without a class.
     pub(crate) fn of_client(&self, class: Option<&Arc<str>>) -> ClientLimits {
         let of_all = ClientLimits {
             commands_per_second: self.commands_per_second,
@@ -86,7 +87,7 @@ impl Limits {
     }
 }
 
-/// A text that is not a class.
+/// A text is not a valid class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidClass(String);
 
@@ -99,7 +100,7 @@ impl fmt::Display for InvalidClass {
 impl std::error::Error for InvalidClass {}
 
 impl ClientClass {
-    /// A class without limits of its own.
+    /// A class whose limits are those of clients without a class.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self {

@@ -227,8 +227,8 @@ pub enum GapReason {
     Conflated,
     /// The values of the channel's state, which were delivered before, stand for them.
     State,
-    /// Only of a subscription to a filter: the broker was restarted since. Publications in channels
-    /// that are not on disk are lost; those of all others follow.
+    /// Only for a subscription to a filter: the broker was restarted. Publications in channels that
+    /// are not on disk are lost; those of all other channels follow.
     Restarted,
 }
 

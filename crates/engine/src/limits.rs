@@ -42,8 +42,8 @@ pub struct Limits {
     /// Unanswered requests of one connection to the broker. Default 256: covers the publish burst,
     /// and one connection cannot fill the broker's queue.
     pub requests_per_connection: u16,
-    /// Classes of clients with limits of their own, by the class in their identity. Default none:
-    /// all clients are alike until tokens name classes.
+    /// Classes of clients with their own limits, by the class in their identity. Default none:
+    /// without classes in tokens, all clients are treated alike.
     pub classes: Vec<ClientClass>,
     /// Unanswered requests of one worker to the broker. Default 16,384: half a second of a fast
     /// disk.

@@ -1,4 +1,4 @@
-//! Whether a pattern and a filter have names in common, judged by their texts.
+//! Determines from their texts whether a pattern and a filter match a common name.
 
 use crate::{channel_name::Pattern, filter::Filter};
 
@@ -9,7 +9,7 @@ enum Token {
     Only(char),
     /// Any characters.
     Any,
-    /// Any characters of one level: all but `/`.
+    /// Any characters of one level, which are all except `/`.
     Level,
 }
 
@@ -29,9 +29,9 @@ impl Token {
 }
 
 impl Pattern {
-    /// Whether some name matches both this pattern and a filter. May be true where none does, if the
-    /// names that remain are not valid, and is never false where one does. Takes time proportional
-    /// to the product of their lengths.
+    /// Whether some name matches both this pattern and a filter. Never false if such a name exists.
+    /// May be true although none exists, if the only common names are not valid. Takes time
+    /// proportional to the product of their lengths.
     pub(crate) fn overlaps(&self, filter: &Filter) -> bool {
         let pattern: Vec<_> = self.as_str().chars().map(of_pattern).collect();
         let filter = filter.as_str();
@@ -43,13 +43,14 @@ impl Pattern {
             .any(|filter| have_in_common(&pattern, &filter))
     }
 
-    /// Whether this pattern matches every name that a filter matches. May be false where it does,
-    /// and is never true where it does not.
+    /// Whether this pattern matches every name that a filter matches. Never true if it does not;
+    /// may be false although it does.
     pub(crate) fn contains(&self, filter: &Filter) -> bool {
         let filter = filter.as_str();
         let without = filter.strip_suffix("/#");
         let mut forms = std::iter::once(filter).chain(without);
-        // A control character stands for a wildcard: no name has one, so only `*` can match it.
+        // A control character represents a wildcard: no name contains one, so only `*` can match
+        // it.
         forms.all(|form| {
             let levels = form.split('/');
             let marked: Vec<&str> = levels
@@ -86,7 +87,7 @@ fn of_filter(filter: &str) -> Vec<Token> {
     tokens
 }
 
-/// Whether some text matches both, wholly.
+/// Whether some text matches both completely.
 fn have_in_common(one: &[Token], other: &[Token]) -> bool {
     // `after[j]`: whether the rest of `one` and `other[j..]` have a text in common.
     let mut after: Vec<bool> = (0..=other.len())
@@ -99,7 +100,7 @@ fn have_in_common(one: &[Token], other: &[Token]) -> bool {
             let b = other[j];
             let ends = (a.repeats() && after[j]) || (b.repeats() && here[j + 1]);
             let next = match (a.repeats(), b.repeats()) {
-                // A character that both wildcards match need not be there.
+                // A character that both wildcards match is not needed.
                 (true, true) => false,
                 (true, false) => a.allows(b) && here[j + 1],
                 (false, true) => a.allows(b) && after[j],

@@ -350,16 +350,15 @@ impl RuleBook {
         all.map(|rule| (rule.pattern.as_str(), &*rule.rules))
     }
 
-    /// Whether a filter may match a channel whose rules are `wanted`, judged by the texts of the
-    /// patterns. May be true where there is no such channel, and is never false where there may be
-    /// one.
+    /// Whether a filter may match a channel whose rules are `wanted`, according to the texts of the
+    /// patterns. Never false if such a channel is possible; may be true although none is.
     #[must_use]
     pub fn may_match(&self, filter: &Filter, wanted: impl Fn(&ChannelRules) -> bool) -> bool {
         for Rule { pattern, rules, .. } in &self.rules {
             if wanted(rules) && pattern.overlaps(filter) {
                 return true;
             }
-            // The first pattern that matches a name counts.
+            // The first pattern that matches a name applies.
             if pattern.contains(filter) {
                 return false;
             }

@@ -67,7 +67,8 @@ pub struct Identity {
     /// When it expires, in milliseconds since 1970; none: never. The engine does not check this:
     /// the caller closes the connection then.
     pub ends_ms: Option<u64>,
-    /// Its class in [`Limits::classes`](crate::Limits); none: the limits of all clients.
+    /// Its class in [`Limits::classes`](crate::Limits); none for the limits of clients without a
+    /// class.
     pub class: Option<Arc<str>>,
 }
 

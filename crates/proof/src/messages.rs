@@ -50,7 +50,7 @@ pub(crate) enum Update {
         findings: Findings,
         /// The checksum of each channel's order, one for each channel seen.
         orders: Vec<Vec<u64>>,
-        /// What subscribers lack, and what happened to them, as text.
+        /// A description of the messages that subscribers lack, and of their last events.
         lacking: Vec<String>,
     },
     /// The process cannot continue.

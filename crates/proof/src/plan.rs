@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How the messages of the subscribers and publishers travel.
+/// The transport of the subscribers and publishers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// Over WebSockets.
     #[default]
     WebSocket,
-    /// Over server-sent events, and requests for what is sent.
+    /// Receive by server-sent events, and send by requests.
     Sse,
-    /// Over long polls, and requests for what is sent.
+    /// Receive by long-polling, and send by requests.
     Poll,
 }
 
@@ -64,9 +64,10 @@ pub struct Plan {
     pub rate: f64,
     /// How long faults are injected; longer if each kind was not injected once by then.
     pub length: Duration,
-    /// How long nothing may arrive, after the last fault, before clients that lack something are given up.
+    /// How long, after the last fault, clients that lack messages may receive nothing before they
+    /// are given up.
     pub patience: Duration,
-    /// How the clients' messages travel.
+    /// The clients' transport.
     pub transport: Transport,
     /// Determines which faults are injected when. The same seed gives the same faults.
     pub seed: u64,

@@ -60,7 +60,7 @@ impl Memory {
     }
 }
 
-/// So many subscribers are described that lack something.
+/// The maximum number of subscribers that are described because they lack messages.
 const LACKING: usize = 10;
 
 /// The result of a proof.
@@ -83,7 +83,7 @@ pub struct Report {
     pub disagreements: usize,
     /// Processes of subscribers that did not get everything in time.
     pub late: usize,
-    /// What subscribers lacked then, and what happened to them.
+    /// A description of the messages that subscribers lacked then, and of their last events.
     pub lacking: Vec<String>,
     /// How long it took after the last fault until all subscribers had everything.
     pub settled: Duration,

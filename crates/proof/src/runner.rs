@@ -318,8 +318,7 @@ impl Runner<'_> {
 
     /// The next update; `None` if the count has not grown for as long as the plan allows.
     ///
-    /// There is no limit to the total: how much is left depends on the faults, and how fast it goes on
-    /// the machine.
+    /// The total time is not limited: it depends on the faults, and on the speed of the machine.
     async fn update_while_growing(
         &mut self,
         seen: &mut (u64, Instant),
@@ -342,7 +341,7 @@ impl Runner<'_> {
         let mut seen = (u64::MAX, Instant::now());
         while published.len() < self.plan.publishers {
             let update = self.update_while_growing(&mut seen, |progress| progress.published);
-            let silent = || io::Error::other("the publishers do not get their answers");
+            let silent = || io::Error::other("the publishers receive no answers");
             if let (_, Update::Published { totals }) = update.await?.ok_or_else(silent)? {
                 published.extend(totals.into_iter().map(|total| (total.publisher, total)));
             }

@@ -1,6 +1,6 @@
-//! A JSON object whose values are passed on as they were written. If they were parsed, a number that a
-//! 64-bit float cannot hold would be rounded or lost: a backend would decide about something else than
-//! subscribers get.
+//! A JSON object whose values are passed on unchanged. If they were parsed, numbers that a 64-bit
+//! float cannot represent would be rounded: a backend would decide about other data than
+//! subscribers receive.
 
 use std::collections::BTreeMap;
 
@@ -22,13 +22,13 @@ impl JsonObject {
 
     /// Sets a field.
     pub(crate) fn set(&mut self, name: &str, value: impl Serialize) {
-        // Strings, numbers and maps of strings can always be written.
+        // Strings, numbers and maps of strings can always be serialized.
         if let Ok(value) = to_raw_value(&value) {
             self.0.insert(name.to_owned(), value);
         }
     }
 
-    /// Sets a field to this JSON value, unless it is none.
+    /// Sets a field to a JSON value, if there is one.
     pub(crate) fn set_json(&mut self, name: &str, json: &[u8]) {
         if let Ok(value) = serde_json::from_slice::<&RawValue>(json) {
             self.0.insert(name.to_owned(), value.to_owned());

@@ -282,7 +282,7 @@ impl Merge {
             }
             return self.offer(shared, store, index);
         }
-        // It may have been in memory before the rules were exchanged.
+        // The channel may have been in memory before the rules were replaced.
         let after = self.after_in_memory();
         self.gaps.extend(shared.hub.bus().missed(&channel, after));
         let epochs = &shared.epochs;

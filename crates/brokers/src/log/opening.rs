@@ -35,11 +35,11 @@ pub(super) struct Opened {
     pub(super) warnings: Vec<String>,
 }
 
-/// How long to wait for a log that is in use. 1 s: a process that was stopped, or files that were
-/// opened only to be checked, may take a moment to let go of it.
+/// How long to wait for a log that is in use. 1 s: a process that is stopping, or that only checks
+/// the files, may need a moment to release it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How often it is tried.
+/// The time between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Opens the log in this directory, or creates one, with a new epoch.

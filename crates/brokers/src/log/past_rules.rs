@@ -1,18 +1,18 @@
-//! The rules of this process and of earlier ones, as far as they say which channels are on disk.
+//! The rules of this process and of earlier ones, reduced to which channels are on disk.
 //!
-//! What earlier processes had only in memory is unknown. A reader by filter that was away is told if
-//! it may have missed something there, by the rules of that time.
+//! Publications that earlier processes had only in memory are unknown. A reader by filter that was
+//! disconnected is told if it may have missed some, according to the rules of that time.
 
 use bytes::{Buf, BufMut};
 use offhook_engine::{ChannelRules, Epoch, Filter, History, RuleBook};
 
 use super::shared::is_on_disk;
 
-/// How many changes of the rules are remembered. 64: whatever is older counts as having had the
-/// oldest of these rules.
+/// How many changes of the rules are remembered. 64: before that, the oldest of these rules is
+/// assumed.
 const REMEMBERED: usize = 64;
 
-/// Rules, by the epoch in which they began to apply; epochs ascend.
+/// The rules, with the epoch in which they began to apply, in ascending order.
 #[derive(Debug, Default)]
 pub(super) struct PastRules(Vec<Since>);
 
@@ -48,7 +48,7 @@ impl Since {
 
 impl PastRules {
     /// Records the rules that apply from now on, in this epoch. Returns whether they differ from
-    /// those before.
+    /// the previous rules.
     pub(super) fn note(&mut self, epoch: Epoch, rules: &RuleBook) -> bool {
         let all = rules.patterns();
         let patterns: Vec<_> = all
@@ -58,7 +58,7 @@ impl PastRules {
         if last.is_some_and(|last| last.patterns == patterns) {
             return false;
         }
-        // Earlier versions recorded none: their rules count as the same.
+        // Earlier versions recorded no rules: theirs are assumed to be the same.
         let epoch = if last.is_none() { Epoch(0) } else { epoch };
         self.0.push(Since::new(epoch, patterns));
         if self.0.len() > REMEMBERED {
@@ -67,8 +67,8 @@ impl PastRules {
         true
     }
 
-    /// Whether rules that applied in this epoch or later, but before `until`, have such channels that
-    /// a filter may match.
+    /// Whether rules that applied in this epoch or later, but before `until`, have channels in
+    /// memory that a filter may match.
     pub(super) fn had(
         &self,
         filter: &Filter,
@@ -78,7 +78,7 @@ impl PastRules {
     ) -> bool {
         self.0.iter().enumerate().any(|(n, since)| {
             let next = self.0.get(n + 1).map(|next| next.epoch.0);
-            // Rules can be replaced within an epoch, too.
+            // Rules can also be replaced within an epoch.
             let is_over = next
                 .is_some_and(|next| next < from.0 || (next == from.0 && since.epoch.0 < from.0));
             since.epoch.0 < until.0 && !is_over && since.book.may_match(filter, &wanted)
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_earlier_rules_had_in_memory_counts_for_readers_of_their_time() {
+    fn earlier_rules_apply_to_readers_of_their_time() {
         let mut past = PastRules::default();
         assert!(past.note(Epoch(10), &book(&[("a/*", false), ("*", true)])));
         assert!(!past.note(Epoch(20), &book(&[("a/*", false), ("*", true)])));
@@ -143,7 +143,7 @@ mod tests {
         for (text, from, until, expected) in [
             ("a/+", 10, 40, true),
             ("a/+", 20, 40, true),
-            // Of before anything was recorded.
+            // From before any rules were recorded.
             ("a/+", 5, 40, true),
             ("a/+", 30, 40, false),
             ("b/+", 10, 40, false),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_were_replaced_within_an_epoch_count_for_it() {
+    fn rules_that_were_replaced_within_an_epoch_apply_to_it() {
         let mut past = PastRules::default();
         past.note(Epoch(10), &book(&[("*", true)]));
         past.note(Epoch(20), &book(&[("a/*", false), ("*", true)]));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded_and_damage_is_noticed() {
+    fn the_number_of_rules_is_limited_and_damage_is_detected() {
         let mut past = PastRules::default();
         for n in 0..200 {
             past.note(Epoch(n), &book(&[(&format!("{n}/*"), false)]));

@@ -47,7 +47,7 @@ pub(super) struct Shared {
     /// How often the store was opened again: channels loaded before that are outdated.
     pub(super) reopened: AtomicU64,
     pub(super) disk: Disk,
-    /// Recorded by the writer.
+    /// Durations recorded by the writer.
     pub(super) timings: WriterTimings,
 }
 
@@ -67,12 +67,12 @@ pub(super) struct Disk {
     pub(super) bytes: AtomicU64,
 }
 
-/// How long the writer took.
+/// Durations of the writer's work.
 #[derive(Debug, Default)]
 pub(super) struct WriterTimings {
     /// From a request to publish until it is durable.
     pub(super) publish: Durations,
-    /// One batch.
+    /// Writing one batch.
     pub(super) commit: Durations,
 }
 

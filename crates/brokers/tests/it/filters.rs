@@ -251,9 +251,9 @@ fn a_filter_position_is_valid_after_a_clean_restart_even_if_the_newest_publicati
     }
 }
 
-/// Such channels are unknown to the new process, so it can't say what was lost in which.
+/// The new process does not know such channels, so it cannot say what was lost in each.
 #[test]
-fn a_restart_is_told_to_readers_whose_filter_may_match_channels_without_history() {
+fn a_restart_is_reported_to_readers_whose_filter_may_match_channels_without_history() {
     let directory = tempfile::tempdir().unwrap();
     let mut worker = TestWorker::new(&open_log(directory.path(), kept(100)));
     worker.publish("a/1", "x");
@@ -278,7 +278,7 @@ fn a_restart_is_told_to_readers_whose_filter_may_match_channels_without_history(
         };
         assert_eq!(page.start.resolution, expected, "{text}");
         assert_eq!(page.publications.len(), missed, "{text}");
-        // It goes on from the same place in the new epoch, where it is told nothing more.
+        // It continues from the same place in the new epoch, and no further gap is reported.
         let after = page.start.after;
         assert_eq!(after.offset, place.offset);
         assert_eq!(after.epoch == page.head.epoch, is_told, "{text}");
@@ -289,9 +289,9 @@ fn a_restart_is_told_to_readers_whose_filter_may_match_channels_without_history(
     }
 }
 
-/// The rules of the new process say nothing of what the one before had only in memory.
+/// The rules of the new process do not say which channels the earlier process had only in memory.
 #[test]
-fn a_restart_with_other_rules_is_told_by_the_rules_of_before() {
+fn a_restart_with_other_rules_is_reported_according_to_the_earlier_rules() {
     let directory = tempfile::tempdir().unwrap();
     let open = |rules| TestWorker::new(&open_log(directory.path(), rules));
     let everything = RuleBook::everything(ChannelRules::default());
@@ -300,7 +300,7 @@ fn a_restart_with_other_rules_is_told_by_the_rules_of_before() {
     worker.publish("a/1", "x");
     let place = worker.follow_filter("#");
     drop(worker);
-    // All channels have history now, and a reader of that time has missed nothing later.
+    // All channels have history now, so a reader that was connected since then has missed nothing.
     let mut worker = open(everything.clone());
     for (text, expected) in [
         ("#", Resolution::Restarted),
@@ -318,7 +318,7 @@ fn a_restart_with_other_rules_is_told_by_the_rules_of_before() {
 }
 
 #[test]
-fn what_was_missed_in_memory_is_told_after_its_channel_was_moved_to_disk() {
+fn publications_missed_in_memory_are_reported_after_their_channel_was_moved_to_disk() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open_log(directory.path(), kept(100));
     let mut worker = TestWorker::new(&broker);
@@ -332,7 +332,7 @@ fn what_was_missed_in_memory_is_told_after_its_channel_was_moved_to_disk() {
     assert_eq!((gaps, page.publications.len()), (vec!["flow/1"], 1));
 }
 
-/// A copy of the running log is what a process finds that follows one that was killed.
+/// A copy of a running log is in the same state as the log of a process that was killed.
 #[test]
 fn after_a_kill_a_filter_over_channels_without_history_does_not_diverge() {
     let directory = tempfile::tempdir().unwrap();

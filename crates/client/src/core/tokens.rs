@@ -1,5 +1,5 @@
-//! Tokens that are fetched while the connection is open: a newer one of the session, and those of
-//! subscriptions.
+//! Tokens that are fetched while the connection is open: newer tokens for the session, and tokens
+//! for subscriptions.
 
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,9 @@ use crate::token::ChannelTokens;
 /// A token that the driver has to fetch.
 #[derive(Debug)]
 pub(crate) enum Fetch {
-    /// A newer one of the session.
+    /// A newer token for the session.
     Session,
-    /// One of a subscription.
+    /// A token for a subscription.
     Subscription {
         key: SubscriptionKey,
         channel: Box<str>,
@@ -30,7 +30,7 @@ pub(crate) enum Fetch {
 #[derive(Debug)]
 pub(super) struct Tokens {
     source: ChannelTokens,
-    /// Fetched, and not used yet.
+    /// A token that was fetched and is not used yet.
     fetched: Option<String>,
     is_awaited: bool,
 }
@@ -44,7 +44,8 @@ impl Tokens {
         }
     }
 
-    /// A fetch ends with its connection, and a token may expire before the next.
+    /// Forgets fetches and tokens: a fetch ends with its connection, and a token may expire before
+    /// the next connection.
     pub(super) fn connection_lost(&mut self) {
         self.fetched = None;
         self.is_awaited = false;
@@ -66,7 +67,7 @@ impl Core {
         self.fetches.pop_front()
     }
 
-    /// The server says that the session's token expires soon, or fetching one has failed.
+    /// The server says that the session's token expires soon, or fetching a newer one has failed.
     pub(super) fn fetch_session_token(&mut self) {
         if self.settings.has_token_source && !self.connection.is_refreshing {
             self.connection.is_refreshing = true;
@@ -74,7 +75,7 @@ impl Core {
         }
     }
 
-    /// The driver has fetched a token of the session, or could not.
+    /// The driver has fetched a token for the session, or has failed to.
     pub(crate) fn handle_session_token(&mut self, token: Result<String, Error>, now: Instant) {
         self.now = now;
         match token {
@@ -99,7 +100,7 @@ impl Core {
         }
     }
 
-    /// The server refused the newer token. The older one holds until it expires.
+    /// The server refused the newer token. The older one stays valid until it expires.
     pub(super) fn refresh_refused(&mut self, refused: Refused) {
         match refused.retry() {
             Retry::Reconnect => self.server_is_leaving(),
@@ -116,8 +117,8 @@ impl Core {
         self.tell(ConnectionEvent::TokenFailed { cause, pause });
     }
 
-    /// The request for a subscription with tokens. Without a fetched one, the driver has to fetch it
-    /// first.
+    /// The request for a subscription with tokens. If no token was fetched, the driver has to fetch
+    /// one first.
     pub(super) fn ask_with_token(&mut self, key: SubscriptionKey) -> Option<String> {
         let entry = self.subscriptions.get(key)?;
         let channel = entry.target.as_str().into();
@@ -138,7 +139,7 @@ impl Core {
         Some(super::encode(Request::Granted { id, token, command }))
     }
 
-    /// The driver has fetched the token of a subscription, or could not.
+    /// The driver has fetched a token for a subscription, or has failed to.
     pub(crate) fn handle_subscription_token(
         &mut self,
         key: SubscriptionKey,
@@ -168,7 +169,7 @@ impl Core {
         }
     }
 
-    /// Whether a subscription that the server ended may go on with a newer token.
+    /// Whether a subscription that the server ended may continue with a newer token.
     pub(super) fn may_renew(entry: &Subscription, refused: &Refused) -> bool {
         let forbidden = offhook_dialects::native::client::ErrorCode::Forbidden;
         entry.tokens.as_ref().is_some_and(Tokens::renews)

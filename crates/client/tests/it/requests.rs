@@ -1,4 +1,4 @@
-//! Clients over HTTP requests, with the real server: everything is as over a WebSocket.
+//! Clients over HTTP requests, with the real server: everything works as over a WebSocket.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn a_publication_reaches_the_other_client_over_any_transport() {
         }
         assert_eq!(texts(&mut anns, 20).await, numbers(0..20));
         assert_eq!(texts(&mut bens, 20).await, numbers(0..20));
-        // More than one request and one answer hold.
+        // More messages than fit into one request and one answer.
         let large = "x".repeat(50_000);
         for _ in 0..3 {
             ben.publish("room", large.clone()).await.unwrap();
@@ -55,7 +55,7 @@ async fn cut_connections_neither_lose_nor_repeat_messages() {
             proxy.cut();
             let number = (3 * round + 1).to_string();
             publisher.publish("room", number).await.unwrap();
-            // It may have to be sent again.
+            // The request may have to be repeated.
             let mine = client.publish("room", (3 * round + 2).to_string());
             within(mine.into_future()).await.unwrap();
             let expected = numbers(3 * round..3 * round + 3);
@@ -154,7 +154,7 @@ async fn a_restarted_server_is_reconnected_to() {
 }
 
 #[tokio::test]
-async fn a_server_without_such_a_path_is_reported_as_such() {
+async fn the_error_for_a_server_without_that_path_says_so() {
     let server = TestServer::open().await;
     let url = format!("ws://{}/elsewhere/ws", server.address());
     for transport in BOTH {

@@ -15,7 +15,7 @@ use crate::test_server::{TestServer, builder, lost, text, within};
 
 const SECRET: &str = "a secret of thirty-two bytes....";
 
-/// Tokens are verified, and channels below `private/` need a grant to subscribe.
+/// A server that verifies tokens, and requires a grant for channels below `private/`.
 const SETTINGS: &str = r#"
 [auth]
 secrets = ["a secret of thirty-two bytes...."]
@@ -43,7 +43,7 @@ async fn a_client_refreshes_its_token_before_it_expires_and_stays_connected() {
     let server = TestServer::with(SETTINGS).await;
     let count = Arc::new(AtomicU64::new(0));
     let (counted, asked) = (Arc::clone(&count), json!({ "sub": "ann" }));
-    // The first expires within the notice of a minute, and only later ones grant something.
+    // The first token expires within the notice of a minute, and only later tokens contain a grant.
     let client = builder(server.address()).token_from(move || {
         let first = counted.fetch_add(1, Ordering::SeqCst) == 0;
         let mut claims = asked.clone();
@@ -57,7 +57,7 @@ async fn a_client_refreshes_its_token_before_it_expires_and_stays_connected() {
     });
     let client = within(client.connect()).await.unwrap();
     let mut events = client.events();
-    // The newer token shows by what it grants.
+    // The grant shows that the newer token is used.
     let refreshed = async {
         loop {
             match client.subscribe("private/1").await {
@@ -104,8 +104,8 @@ async fn a_subscription_token_is_renewed_when_it_expires_and_nothing_is_lost() {
         }
     });
     let mut orders = within(orders.into_future()).await.unwrap();
-    // The first fetch stays in the queue, so that the tokens of later ones hold for long. Each
-    // publication arrives once and in order, also while the token is renewed.
+    // Only the first token expires soon: its fetch stays in the queue, so later tokens are valid for
+    // an hour. Each publication arrives once and in order, even while the token is renewed.
     let mut sent = 0;
     while fetches.len() < 2 || sent == 0 {
         let expected = sent.to_string();
@@ -169,5 +169,5 @@ async fn a_client_with_one_token_only_is_closed_when_it_expires_and_gives_up() {
             return;
         }
     }
-    panic!("it goes on trying");
+    panic!("the client keeps trying");
 }

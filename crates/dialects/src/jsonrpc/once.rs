@@ -1,4 +1,4 @@
-//! JSON-RPC over an HTTP request: one message, answered by one message.
+//! JSON-RPC over an HTTP request: one message and its answer.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use crate::{
     native,
 };
 
-/// The message of one request. Its methods are those that need no connection; once all of it is
-/// answered, the connection is closed.
+/// The message of one request. Only methods that need no connection are available. Once the whole
+/// message is answered, the connection is closed.
 #[derive(Debug)]
 pub struct Once {
     rpc: Rpc,
@@ -22,7 +22,7 @@ pub struct Once {
 }
 
 impl Once {
-    /// For a request with this body.
+    /// A connection for a request with this body.
     #[must_use]
     pub fn new(message: String) -> Self {
         Self {
@@ -38,7 +38,7 @@ impl Dialect for Once {
         self.rpc.encoding(connect)
     }
 
-    /// The first call is the request, since the client sends nothing afterwards.
+    /// The first call handles the request; the client sends nothing afterwards.
     fn receive(&mut self, _incoming: Incoming<'_>, now: Instant, intents: &mut Vec<Intent>) {
         if let Some(message) = self.message.take() {
             self.rpc.receive(Incoming::Text(&message), now, intents);

@@ -1,5 +1,5 @@
-//! What a new connection continues: exchanges, and subscriptions of QoS 0, which are made again on each
-//! connection.
+//! Restores a session on a new connection: its unfinished exchanges, and subscriptions of QoS 0,
+//! which are made again on each connection.
 
 use std::collections::VecDeque;
 
@@ -35,7 +35,8 @@ impl Mqtt {
             }
         }
         self.sending.has_earlier = !self.session.in_flight.is_empty();
-        // The note of the connection before may not be on disk yet, and what is sent relies on it.
+        // The note of the previous connection may not be on disk yet, and the packets that follow
+        // rely on it.
         self.changed = true;
         self.subscribe_again();
         self.continue_retained();
@@ -93,7 +94,7 @@ impl Mqtt {
         // notice.
         self.fail(Invalid::new(
             refusals::of_request(refusal.code),
-            "a subscription of this session is not allowed any more",
+            "a subscription of this session is no longer allowed",
         ));
     }
 }

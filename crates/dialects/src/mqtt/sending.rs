@@ -54,7 +54,7 @@ impl Mqtt {
         let subscription = self.session.subscriptions.get(&number)?;
         let (options, identifier) = (subscription.options, subscription.identifier);
         let is_retained = matches!(origin, Origin::Retained(_));
-        // §3.8.3.1: no-local. The engine sees to it where nothing is acknowledged.
+        // §3.8.3.1: no-local. The engine handles it for subscriptions without acknowledgements.
         let is_own = options.no_local && !is_retained && self.is_own(publication);
         let version = self.client.version;
         let message = content::message(publication, version, now_ms).filter(|_| !is_own);
@@ -197,7 +197,7 @@ impl Mqtt {
         self.sending.has_earlier = more;
     }
 
-    /// A message needs no further delivery.
+    /// Marks a message as done: it needs no further delivery.
     fn is_done(&mut self, number: u32, origin: Origin) {
         let Some(subscription) = self.session.subscriptions.get(&number) else {
             return;
@@ -334,8 +334,8 @@ pub(super) struct Missing {
 }
 
 impl Missing {
-    /// What is missing from `from` to `to`. After a divergence, it is everything that the streams do
-    /// not have in common.
+    /// The publications that are missing between `from` and `to`. After a divergence, these are all
+    /// that the streams do not have in common.
     pub(super) fn new(
         from: Position,
         to: Position,
@@ -343,7 +343,7 @@ impl Missing {
         agreed: Option<Position>,
     ) -> Self {
         match reason {
-            // Of what was in flight nothing is missing: it has the same offsets in the new epoch.
+            // No message in flight is missing: they have the same offsets in the new epoch.
             GapReason::Restarted => Self {
                 after: u64::MAX,
                 up_to: 0,

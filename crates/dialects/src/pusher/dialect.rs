@@ -26,8 +26,8 @@ use crate::{
     json::Object,
 };
 
-/// The Pusher protocol over one connection. Its memory is limited by the numbers of unanswered
-/// commands and of subscriptions that a client may have.
+/// The Pusher protocol over one connection. Its memory is limited by how many unanswered commands
+/// and subscriptions a client may have.
 ///
 /// ```text
 ///      the transport opens     welcome          an error
@@ -39,12 +39,12 @@ pub struct Pusher {
     pub(super) settings: Settings,
     phase: Phase,
     session: Option<SessionId>,
-    /// The id under which signatures name this connection: the session's, as two numbers.
+    /// The id by which signatures name this connection: the session's id as two numbers.
     pub(super) socket_id: String,
     /// The id of the user who signed in.
     pub(super) user: Option<String>,
     pub(super) subscriptions: HashMap<ChannelName, Subscription>,
-    /// Commands that are not answered.
+    /// Commands that are not answered yet.
     pub(super) pending: HashMap<CommandId, Purpose>,
     next_command: u64,
     pub(super) queue: VecDeque<Intent>,
@@ -65,7 +65,7 @@ pub(super) enum Purpose {
     Ping,
     Subscribe {
         channel: ChannelName,
-        /// The same without the cached event, for a channel that keeps no state.
+        /// The same subscription without the cached event, for a channel that keeps no state.
         without_cache: Option<Box<(Subscribe, bool)>>,
     },
     /// Refuses a subscription whose channel has this name.
@@ -76,7 +76,7 @@ pub(super) enum Purpose {
         user: String,
         user_data: String,
     },
-    /// Refuses a signature: the connection ends.
+    /// Refuses a signature, which ends the connection.
     NotSignedIn,
     /// Refuses a message.
     Nothing,
@@ -134,7 +134,7 @@ impl Pusher {
         }
     }
 
-    /// The name of a channel on the wire; none if it is not of the app.
+    /// The name of a channel on the wire; none if the channel does not belong to the app.
     pub(super) fn wire_name(&self, channel: &ChannelName) -> Option<String> {
         let name = name_of(self.prefix(), channel.as_str())?;
         Some(name.into_owned())
@@ -152,7 +152,7 @@ impl Pusher {
         id
     }
 
-    /// Refuses a message by way of the engine, so that it counts like any other.
+    /// Refuses a message through the engine, so that it counts as a command.
     pub(super) fn refuse(&mut self, purpose: Purpose, refusal: Refusal) {
         let id = Some(self.number(purpose));
         self.queue.push_back(Intent::Refuse { id, refusal });
@@ -211,12 +211,13 @@ impl Pusher {
                 out.push(event::subscription_error(&name, refusal));
             }
             (Purpose::NotSignedIn, Some(refusal)) => {
-                // A client that sends too much is told that instead, and may try again.
+                // If the refusal has another reason, such as an exceeded rate, the client may try
+                // again.
                 if refusal.code != ErrorCode::Unauthenticated {
                     return out.push(event::error(None, &refusal.detail));
                 }
                 out.push(event::error(Some(UNAUTHORIZED), &refusal.detail));
-                self.end(UNAUTHORIZED, "the signature of the user is wrong");
+                self.end(UNAUTHORIZED, "the signature of the user is invalid");
             }
             (Purpose::Event, Some(refusal)) => {
                 let code = (refusal.code == ErrorCode::RateLimited).then_some(EVENT_REJECTED);
@@ -265,8 +266,8 @@ impl Pusher {
         }
     }
 
-    /// Tells of publications that the client does not get. The stock clients pass the event on to the
-    /// application.
+    /// Reports publications that the client does not receive. The stock clients pass the event on
+    /// to the application.
     fn gap(
         &self,
         about: &SubscriptionName,
@@ -290,12 +291,12 @@ impl Pusher {
     }
 }
 
-/// Codes of the protocol. Clients do not reconnect after those below 4100, reconnect after a pause
-/// after those below 4200, and at once after those below 4300.
+/// Codes of the protocol. Clients do not reconnect after codes below 4100, reconnect after a pause
+/// for codes below 4200, and immediately for codes below 4300.
 const UNAUTHORIZED: u16 = 4009;
 const OVER_CAPACITY: u16 = 4100;
 const RECONNECT: u16 = 4200;
-/// Only of errors that do not close the connection.
+/// Only used for errors that do not close the connection.
 const EVENT_REJECTED: u16 = 4301;
 
 impl Dialect for Pusher {
@@ -345,7 +346,7 @@ impl Dialect for Pusher {
     }
 
     fn has_tokens(&self) -> bool {
-        // The stock clients have no place for one.
+        // The stock clients cannot store a resume token.
         false
     }
 
@@ -424,8 +425,9 @@ impl Dialect for Pusher {
                 out.push(event::error(Some(code), reason.name()));
                 self.phase = Phase::Ended;
             }
-            // The state of a cache channel stands for what was before it. The client has no filters.
-            // Its own events are not sent back to it. It reconnects at a time of its own choice.
+            // The state of a cache channel replaces earlier publications. Clients have no filters.
+            // Their own events are not sent back to them. They reconnect at a time that they
+            // choose.
             Notice::Gap { .. }
             | Notice::ChannelGap { .. }
             | Notice::Own { .. }
@@ -445,7 +447,7 @@ impl Dialect for Pusher {
 }
 
 impl Pusher {
-    /// A list of members, for a new subscription or after changes could not be delivered.
+    /// Handles a list of members, for a new subscription or after changes could not be delivered.
     fn unasked(&mut self, reply: &Reply, out: &mut Vec<Payload>) {
         let Reply::Members {
             channel,

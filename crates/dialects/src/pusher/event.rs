@@ -1,4 +1,4 @@
-//! Encodes events: publications, and what the server says itself.
+//! Encodes events: publications, and events of the server.
 
 use std::borrow::Cow;
 
@@ -17,10 +17,10 @@ use crate::{
 
 /// The tag with the name of a publication's event, as in Socket.IO.
 pub const EVENT_TAG: &str = "event";
-/// The value of the tag `key` of events in cache channels: each replaces the one before in the
-/// channel's state.
+/// The value of the tag `key` of events in cache channels: each event replaces the previous one in
+/// the channel's state.
 pub const CACHE_KEY: &str = "event";
-/// The longest name of an event, in bytes. 200, as the original has it in characters.
+/// The maximum length of an event's name in bytes. 200: the original service allows 200 characters.
 pub const MAX_EVENT_NAME: usize = 200;
 
 /// The name of an event without a tag.
@@ -32,7 +32,7 @@ const BEFORE_CHANNEL: &str = ",\"channel\":";
 /// Checks the name of an event.
 ///
 /// # Errors
-/// If it is empty, too long, or one of the protocol's own.
+/// If it is empty, too long, or reserved for the protocol.
 pub fn check_event(name: &str) -> Result<(), Refusal> {
     let bad = |detail| Err(Refusal::new(ErrorCode::BadRequest, detail));
     if name.is_empty() || name.len() > MAX_EVENT_NAME {
@@ -43,7 +43,8 @@ pub fn check_event(name: &str) -> Result<(), Refusal> {
     }
     if is_reserved(name) {
         return bad(
-            "name: names that begin with pusher: or pusher_internal: are the protocol's".into(),
+            "name: names that begin with pusher: or pusher_internal: are reserved for the protocol"
+                .into(),
         );
     }
     Ok(())
@@ -53,7 +54,7 @@ fn is_reserved(name: &str) -> bool {
     name.starts_with("pusher:") || name.starts_with("pusher_internal:")
 }
 
-/// The data of an event as a publication's: JSON if it is, otherwise text.
+/// The data of an event as the data of a publication: JSON if it is valid JSON, otherwise text.
 #[must_use]
 pub fn data_of(text: String) -> (Bytes, Format) {
     let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
@@ -62,15 +63,15 @@ pub fn data_of(text: String) -> (Bytes, Format) {
     (text.into(), format)
 }
 
-/// The name of a publication's event. Others than Pusher clients choose tags freely, but not the
-/// protocol's own names.
+/// The name of a publication's event. Clients of other dialects can use any tag, but not the names
+/// that are reserved for the protocol.
 fn name(publication: &Publication) -> &str {
     let name = publication.tags.get(EVENT_TAG);
     name.filter(|name| !name.is_empty() && !is_reserved(name))
         .unwrap_or(UNNAMED)
 }
 
-/// Data in a string, as JSON: the protocol has no other data than strings.
+/// The data as a JSON string: in the protocol, data is always a string.
 fn data(publication: &Publication) -> String {
     let text = String::from_utf8_lossy(&publication.data);
     match publication.format {
@@ -79,7 +80,7 @@ fn data(publication: &Publication) -> String {
     }
 }
 
-/// The field `user_id` of an event that a member of a presence channel has sent, or nothing.
+/// The field `user_id` of an event that a member of a presence channel sent; otherwise empty.
 fn sender(prefix: &str, channel: &str, publication: &Publication) -> String {
     let publisher = publication.publisher.as_ref();
     let user = publisher.map_or("", |publisher| &publisher.user);
@@ -111,7 +112,7 @@ impl Encoding for Same {
     }
 
     fn has_presence_heads(&self) -> bool {
-        // A client does not hear of its own coming.
+        // A client is not told that it joined itself.
         true
     }
 }
@@ -146,7 +147,7 @@ impl Encoding for Prefixed {
     }
 }
 
-/// What a client of an app sees of the channel and the publisher.
+/// The part of an event that differs between apps: the channel and the publisher.
 pub(super) fn own_part(prefix: &str, publication: &Publication) -> String {
     let channel = name_of(prefix, publication.channel.as_str()).unwrap_or_default();
     let sender = sender(prefix, &channel, publication);
@@ -159,7 +160,7 @@ fn message(publication: &Publication, own_part: &str) -> String {
     format!("{{\"event\":{event}{BEFORE_CHANNEL}{own_part},\"data\":{data}}}")
 }
 
-/// A user came or left; nothing if one of several sessions of a user did.
+/// The event for a user that joined or left; none if the user has other sessions in the channel.
 pub(super) fn presence(prefix: &str, change: &PresenceChange) -> Option<String> {
     let channel = name_of(prefix, change.channel.as_str())?;
     let (event, data) = match (change.joined, change.user_sessions) {
@@ -170,7 +171,7 @@ pub(super) fn presence(prefix: &str, change: &PresenceChange) -> Option<String> 
     Some(internal(event, &channel, &data))
 }
 
-/// An event of the protocol itself about a channel.
+/// An internal event of the protocol about a channel.
 pub(super) fn internal(event: &str, channel: &str, data: &str) -> String {
     Object::part()
         .text("event", &format!("pusher_internal:{event}"))
@@ -235,7 +236,7 @@ pub(super) fn subscription_error(channel: &str, refusal: &Refusal) -> Payload {
         .into()
 }
 
-/// Data of the server's side, in the form of an event's.
+/// Data from the backend, as the data of an event.
 pub(super) fn told_data(data: &[u8], format: Format) -> Cow<'_, str> {
     match format {
         Format::Json | Format::Text => String::from_utf8_lossy(data),

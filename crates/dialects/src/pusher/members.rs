@@ -6,13 +6,13 @@ use offhook_engine::Member;
 
 use crate::json::{Object, json};
 
-/// A name without the app's prefix; as it is if it is not of the app.
+/// A name without the app's prefix; unchanged if it does not begin with the prefix.
 pub(super) fn without<'a>(prefix: &str, user: &'a str) -> &'a str {
     user.strip_prefix(prefix).unwrap_or(user)
 }
 
-/// The id under which clients of an app see a member. A member without a user name is seen under its
-/// session's.
+/// The id by which clients of an app see a member: its user name or, without one, the id of its
+/// session.
 #[must_use]
 pub fn visible_user(prefix: &str, member: &Member) -> String {
     if member.user.is_empty() {
@@ -33,8 +33,8 @@ pub fn users_of<'a>(prefix: &str, members: &'a [Arc<Member>]) -> BTreeMap<String
     users
 }
 
-/// The list of members for a new subscriber: `{"presence": {…}}`. With more members than are listed,
-/// those are counted that are not.
+/// The list of members for a new subscriber: `{"presence": {…}}`. Members that are not listed are
+/// counted.
 pub(super) fn list(prefix: &str, members: &[Arc<Member>], total: u64) -> String {
     let users = users_of(prefix, members);
     let unlisted = total.saturating_sub(members.len() as u64);

@@ -1,4 +1,4 @@
-//! Parses what clients send.
+//! Parses clients' messages.
 
 use std::borrow::Cow;
 
@@ -9,16 +9,17 @@ use serde_json::value::RawValue;
 
 use crate::json::{MAX_NESTING, is_object, is_shallow};
 
-/// The longest `user_info`, in bytes. 1 KiB, as the original has it: it is sent to every member.
+/// The maximum length of `user_info` in bytes. 1 KiB: the limit of the original service, since it
+/// is sent to every member.
 const MAX_USER_INFO: usize = 1024;
-/// The longest id of a user, in bytes: it is sent with each of the user's events.
+/// The maximum length of a user's id in bytes. 128: it is sent with each of the user's events.
 const MAX_USER_ID: usize = 128;
 
 /// A message of a client.
 #[derive(Debug)]
 pub(super) enum Said {
     Ping,
-    /// The answer to a ping, which this server does not send.
+    /// The answer to a ping; this server sends none.
     Pong,
     Subscribe(Subscribe),
     Unsubscribe {
@@ -86,7 +87,10 @@ pub(super) fn read(text: &str) -> Result<Said, Refusal> {
             let channel =
                 channel.ok_or_else(|| bad(format!("{}: channel: is missing", shown(event))))?;
             if !is_shallow(data) {
-                let detail = format!("{}: data: nests deeper than {MAX_NESTING}", shown(event));
+                let detail = format!(
+                    "{}: data: is nested deeper than {MAX_NESTING} levels",
+                    shown(event)
+                );
                 return Err(bad(detail));
             }
             let data = if data.is_empty() { "null" } else { data };
@@ -107,7 +111,7 @@ pub(super) fn read(text: &str) -> Result<Said, Refusal> {
     })
 }
 
-/// The beginning of a text from outside.
+/// The beginning of a text from a client.
 fn shown(text: &str) -> String {
     let start: String = text.chars().take(40).collect();
     format!("{start:?}")
@@ -127,7 +131,7 @@ fn fields<T: for<'a> Deserialize<'a>>(event: &str, data: &str) -> Result<T, Refu
     serde_json::from_str(&text).map_err(|error| wrong(&error))
 }
 
-/// Who a member is, in the `channel_data` of a subscription to a presence channel.
+/// The member in the `channel_data` of a subscription to a presence channel.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) id: String,
@@ -153,7 +157,7 @@ pub(super) fn member(channel_data: &str) -> Result<Member, Refusal> {
     let info = fields.user_info.map_or("", RawValue::get);
     if info.len() > MAX_USER_INFO || !is_shallow(info) {
         let detail = format!(
-            "channel_data: user_info: more than {MAX_USER_INFO} bytes, or nested deeper than \
+            "channel_data: user_info: longer than {MAX_USER_INFO} bytes, or nested deeper than \
              {MAX_NESTING}"
         );
         return Err(bad(detail));

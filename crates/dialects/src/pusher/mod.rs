@@ -1,8 +1,8 @@
 //! The Pusher protocol, versions 5 to 7, specified in `docs/dialects/pusher.md`.
 //!
 //! [`Pusher`] holds the state of one connection: its subscriptions, and the user who signed in.
-//! Clients of an app are anonymous until then; what they may do beyond the rules of channels is
-//! signed by the app's backend, and [`Signing`] verifies that.
+//! Clients of an app are anonymous until they sign in. The app's backend signs permissions beyond
+//! the rules of channels, and [`Signing`] verifies the signatures.
 //!
 //! A publication is an event: its name is the tag `event`, and its data is the publication's.
 
@@ -25,16 +25,16 @@ pub use self::{
     names::{Kind, channel_of, is_cache, kind_of, name_of},
 };
 
-/// Verifies signatures by an app's secrets.
+/// Verifies signatures with an app's secrets.
 pub trait Signing: fmt::Debug + Send + Sync {
-    /// Whether `auth`, which is `KEY:SIGNATURE`, signs a text.
+    /// Whether `auth`, which is `KEY:SIGNATURE`, is a valid signature of a text.
     fn is_signed(&self, auth: &str, text: &str) -> bool;
 }
 
 /// The app of a connection.
 #[derive(Clone, Debug)]
 pub struct App {
-    /// The beginning of the names of its channels and users.
+    /// The prefix of the names of its channels and users.
     pub prefix: Arc<str>,
     /// Prefixes of other apps that begin with this app's: names below them are not this app's.
     pub others: Arc<[Box<str>]>,
@@ -47,7 +47,7 @@ impl App {
     fn user(&self, id: &str) -> Result<String, Refusal> {
         let name = format!("{}{id}", self.prefix);
         if self.others.iter().any(|other| name.starts_with(&**other)) {
-            let detail = "the user's id begins like those of another app";
+            let detail = "the user's id begins with the prefix of another app";
             return Err(Refusal::new(ErrorCode::Forbidden, detail));
         }
         Ok(name)
@@ -59,23 +59,23 @@ impl App {
 pub struct Settings {
     /// The app; or why the connection is refused.
     pub app: Result<App, Refused>,
-    /// How long the client may hear nothing before it pings.
+    /// How long the client receives nothing before it sends a ping.
     pub activity_timeout: Duration,
     /// Whether clients may send events.
     pub client_events: bool,
 }
 
-/// Why a connection is refused at once. The codes are those of the protocol; clients do not try again
-/// after any of them.
+/// Why a connection is refused immediately, with the codes of the protocol. Clients do not retry
+/// after any of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// No app has the key in the path.
     NoApp,
     /// The protocol's version is not a number.
     InvalidVersion,
-    /// It is none of those that are spoken.
+    /// The version is not supported.
     UnsupportedVersion,
-    /// There is none in the query.
+    /// The query contains no version.
     NoVersion,
 }
 
@@ -83,11 +83,11 @@ impl Refused {
     /// The version in a query's `protocol`.
     ///
     /// # Errors
-    /// If it is not one that is spoken.
+    /// If the version is missing, invalid or not supported.
     pub fn check_version(version: Option<&str>) -> Result<(), Self> {
         let version = version.ok_or(Self::NoVersion)?;
         let version: u32 = version.parse().map_err(|_| Self::InvalidVersion)?;
-        // Older ones have another form of `connection_established`.
+        // Older versions have another form of `connection_established`.
         match version {
             5..=7 => Ok(()),
             _ => Err(Self::UnsupportedVersion),

@@ -1,7 +1,7 @@
-//! Names of channels: an app's prefix and the name, and what the name says about the channel.
+//! Names of channels: the app's prefix, and the kind of a channel, which follows from its name.
 //!
-//! A channel's name on the wire may contain `*`, and Offhook's may not: it is escaped as in topics of
-//! MQTT.
+//! A channel's name on the wire may contain `*`, which Offhook's names may not: it is escaped as in
+//! topics of MQTT.
 
 use std::borrow::Cow;
 
@@ -9,22 +9,22 @@ use offhook_engine::{ChannelName, Refusal};
 
 use crate::mqtt::topics::{escaped, unescaped};
 
-/// What the beginning of a channel's name says about it.
+/// The kind of a channel, which follows from the beginning of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Everybody may subscribe, within the rules.
+    /// Everybody may subscribe, subject to the channel's rules.
     Public,
-    /// A signature permits to subscribe.
+    /// Subscribing requires a signature.
     Private,
-    /// The same; data is encrypted by the clients.
+    /// The same; the data is encrypted by the backend.
     Encrypted,
-    /// A signature permits to subscribe and says who the member is.
+    /// Subscribing requires a signature, which also identifies the member.
     Presence,
-    /// The events of one user, who has to be signed in.
+    /// Events for one user; subscribing requires to be signed in as this user.
     User,
 }
 
-/// The beginning of the names of users' channels.
+/// The prefix of the names of users' channels.
 pub(super) const USER: &str = "#server-to-user-";
 
 /// The kind of a channel, by its name on the wire.
@@ -62,7 +62,7 @@ pub fn channel_of(prefix: &str, name: &str) -> Result<ChannelName, Refusal> {
     ChannelName::new(&format!("{prefix}{}", escaped(name)))
 }
 
-/// The name on the wire of a channel; none if it is not one of the app.
+/// A channel's name on the wire; none if the channel does not belong to the app.
 #[must_use]
 pub fn name_of<'a>(prefix: &str, channel: &'a str) -> Option<Cow<'a, str>> {
     let name = channel.strip_prefix(prefix)?;

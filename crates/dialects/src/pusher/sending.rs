@@ -1,4 +1,4 @@
-//! What the client asks for beside subscriptions: to sign in, and to send events.
+//! Handles requests to sign in, and client events.
 
 use bytes::Bytes;
 use offhook_engine::{Command, ErrorCode, Format, Refusal, Tags};
@@ -17,7 +17,7 @@ impl Pusher {
         let SignIn { auth, user_data } = wish;
         let waits = |purpose: &Purpose| matches!(purpose, Purpose::SignIn { .. });
         if self.user.is_some() || self.pending.values().any(waits) {
-            let detail = "this connection is signed in already; open a new one for another user";
+            let detail = "this connection is already signed in; open another one for another user";
             return self.refuse(Purpose::Nothing, bad(detail));
         }
         let text = format!("{}::user::{user_data}", self.socket_id);
@@ -41,13 +41,13 @@ impl Pusher {
         }
     }
 
-    /// Whether the user who signed in is the one of this channel.
+    /// Whether this is the channel of the user who signed in.
     pub(super) fn is_own_channel(&self, name: &str) -> bool {
         let user = name.strip_prefix(USER);
         user.is_some() && user == self.user.as_deref()
     }
 
-    /// The client sends an event to others in a channel.
+    /// Handles a client event.
     pub(super) fn send(&mut self, event: &str, name: &str, data: Bytes) -> Result<(), Refusal> {
         if !self.settings.client_events {
             let detail = "client events are not enabled (pusher.client_events)";

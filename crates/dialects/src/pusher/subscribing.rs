@@ -1,4 +1,4 @@
-//! Subscriptions: signatures, and the answers to them.
+//! Subscriptions: their signatures and answers.
 
 use offhook_engine::{
     ChannelName, Command, CommandId, ErrorCode, Face, Refusal, Reply, Since, Subscribe,
@@ -16,9 +16,9 @@ use crate::dialect::{Intent, Payload};
 /// A subscription of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Subscription {
-    /// The command that asked for it.
+    /// The command that requested it.
     by: CommandId,
-    stage: Stage,
+    progress: Progress,
     cached: Cached,
 }
 
@@ -28,43 +28,43 @@ pub(super) struct Subscription {
 ///   └──────── without members ─────────────▲
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum Progress {
     Asked,
     AwaitsMembers,
     Begun,
 }
 
-/// Whether the client has got the channel's last event.
+/// Whether the client has received the channel's last event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cached {
-    /// It got it, or was told that there is none, or the channel has no such event.
+    /// It has received it, or was told that there is none, or the channel is not a cache channel.
     Settled,
-    /// It may come.
+    /// The event may still be delivered.
     Awaited,
-    /// There is none, which the client is told after the list of members.
+    /// There is none. The client is told so after the list of members.
     Missed,
 }
 
 impl Subscription {
     /// Whether the server has accepted it.
     pub(super) fn has_begun(&self) -> bool {
-        self.stage != Stage::Asked
+        self.progress != Progress::Asked
     }
 
-    /// Whether the client has got the list of members.
+    /// Whether the client has received the list of members.
     pub(super) fn knows_members(&self) -> bool {
-        self.stage == Stage::Begun
+        self.progress == Progress::Begun
     }
 
-    /// The channel's last event is being delivered.
+    /// Records that the channel's last event is being delivered.
     pub(super) fn got_cached(&mut self) {
         self.cached = Cached::Settled;
     }
 
-    /// The list of members is being delivered. Whether the client is to be told that there is no last
-    /// event.
+    /// Records that the list of members is being delivered. Returns whether the client has to be
+    /// told that there is no last event.
     pub(super) fn members_came(&mut self) -> bool {
-        self.stage = Stage::Begun;
+        self.progress = Progress::Begun;
         let is_missed = self.cached == Cached::Missed;
         if is_missed {
             self.cached = Cached::Settled;
@@ -73,9 +73,9 @@ impl Subscription {
     }
 }
 
-/// What a signature permits.
+/// The permission that a signature gives.
 enum Permission {
-    /// Nothing: the rules decide.
+    /// None: the channel's rules decide.
     None,
     Signed,
     /// As this member.
@@ -93,7 +93,7 @@ impl Pusher {
     fn try_subscribe(&mut self, wish: message::Subscribe) -> Result<(), Refusal> {
         let channel = channel_of(self.prefix(), &wish.channel)?;
         if self.subscriptions.contains_key(&channel) {
-            let detail = "the client is subscribed to this channel already";
+            let detail = "the client is already subscribed to this channel";
             return Err(Refusal::new(ErrorCode::AlreadySubscribed, detail));
         }
         let is_cache = is_cache(&wish.channel);
@@ -131,7 +131,7 @@ impl Pusher {
             Kind::Private | Kind::Encrypted | Kind::Presence => {}
         }
         let auth = auth.unwrap_or_default();
-        // The signature is over all that was sent, whether it is needed or not.
+        // The signature covers `channel_data` even in channels that do not use it.
         let text = match &channel_data {
             Some(data) => format!("{}:{channel}:{data}", self.socket_id),
             None => format!("{}:{channel}", self.socket_id),
@@ -169,7 +169,7 @@ impl Pusher {
         });
         let subscription = Subscription {
             by: id,
-            stage: Stage::Asked,
+            progress: Progress::Asked,
             cached: match is_cache {
                 true => Cached::Awaited,
                 false => Cached::Settled,
@@ -185,7 +185,7 @@ impl Pusher {
 
     pub(super) fn unsubscribe(&mut self, name: &str) {
         let Ok(channel) = channel_of(self.prefix(), name) else {
-            return self.refuse(Purpose::Nothing, bad("channel: is not a name of a channel"));
+            return self.refuse(Purpose::Nothing, bad("channel: is not a valid name"));
         };
         self.subscriptions.remove(&channel);
         let id = self.number(Purpose::Unsubscribe);
@@ -195,7 +195,8 @@ impl Pusher {
         self.queue.push_back(Intent::Command { id, command });
     }
 
-    /// The answer to a subscription. One that the client has ended since is not reported.
+    /// Handles the answer to a subscription. If the client has ended it in the meantime, nothing is
+    /// reported.
     pub(super) fn subscribed(
         &mut self,
         id: CommandId,
@@ -222,10 +223,10 @@ impl Pusher {
             return out.push(event::subscription_error(&name, refusal));
         }
         if kind_of(&name) == Kind::Presence {
-            subscription.stage = Stage::AwaitsMembers;
+            subscription.progress = Progress::AwaitsMembers;
             return;
         }
-        subscription.stage = Stage::Begun;
+        subscription.progress = Progress::Begun;
         let is_missed = subscription.cached == Cached::Missed;
         if is_missed {
             subscription.cached = Cached::Settled;
@@ -236,7 +237,7 @@ impl Pusher {
         }
     }
 
-    /// Subscribes to a channel that keeps no state: there is no last event.
+    /// Subscribes again to a channel that keeps no state, so that there is no last event.
     fn ask_again(&mut self, channel: ChannelName, wish: Subscribe, permitted: bool) {
         self.ask(channel.clone(), wish, permitted, false);
         if let Some(subscription) = self.subscriptions.get_mut(&channel) {
@@ -244,7 +245,7 @@ impl Pusher {
         }
     }
 
-    /// Everything before was delivered.
+    /// Everything retained was delivered.
     pub(super) fn is_live(&mut self, about: &SubscriptionName, out: &mut Vec<Payload>) {
         let Target::Channel(channel) = &about.target else {
             return;
@@ -258,7 +259,7 @@ impl Pusher {
         if subscription.cached != Cached::Awaited {
             return;
         }
-        if subscription.stage != Stage::Begun {
+        if subscription.progress != Progress::Begun {
             subscription.cached = Cached::Missed;
             return;
         }
@@ -266,7 +267,7 @@ impl Pusher {
         out.push(event::bare("pusher:cache_miss", Some(&name)));
     }
 
-    /// The server ended a subscription.
+    /// Handles a subscription that the server ended.
     pub(super) fn unsubscribed(
         &mut self,
         about: &SubscriptionName,

@@ -145,6 +145,7 @@ impl SocketIo {
         self.phase = Phase::Open;
         self.session = welcome.session.to_string();
         let Some(Purpose::Enter(namespace)) = self.pending.remove(&welcome.id) else {
+            debug_assert!(false, "a welcome answers a CONNECT");
             return;
         };
         let id = welcome.named.as_ref().map(|known| {

@@ -32,9 +32,9 @@ pub enum Resolution {
     UnknownEpoch,
     /// It is ahead of the newest publication, in the newest epoch.
     AheadOfHead,
-    /// Only in the order of a filter: it is valid, and of an epoch that has ended. What was
-    /// published after it, until that end, in channels that are not on disk is lost, if there was
-    /// anything. The read goes on from the same place in the newest epoch.
+    /// Only in the order of a filter: the position is valid, but its epoch has ended. Publications
+    /// after it in channels that are not on disk are lost, if there were any. The read continues
+    /// from the same place in the newest epoch.
     Restarted,
 }
 

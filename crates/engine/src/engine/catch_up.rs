@@ -275,7 +275,7 @@ impl Engine {
                 | GapReason::Dropped
                 | GapReason::Conflated
                 | GapReason::State
-                // What was handed out is part of the stream.
+                // Publications that were delivered are part of the stream.
                 | GapReason::Restarted => {}
             }
             window.skip_to(to);

@@ -59,7 +59,8 @@ impl Engine {
 
     /// Handles a command that the dialect of a connection has found to be permitted, by an
     /// authentication of its own such as a signature. Subscribing and publishing then need no other
-    /// permission, unless the rules permit it to nobody. Counts like any other command.
+    /// permission, unless the rules permit it to nobody; an outside party that decides about publications
+    /// is still asked. Counts like any other command.
     pub fn handle_permitted(
         &mut self,
         connection: ConnectionId,

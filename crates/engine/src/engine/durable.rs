@@ -20,8 +20,8 @@ use super::{
 };
 
 /// How much longer than its expiry the broker keeps a session whose connection is open. The expiry
-/// starts when the connection ends, which nobody notes in a crash. 10 minutes: within half of this,
-/// the session is saved again, which costs little even for many sessions.
+/// starts when the connection ends, which is not recorded in a crash. 10 minutes: within half of
+/// this, the session is saved again, which costs little even for many sessions.
 const WHILE_CONNECTED: Duration = Duration::from_secs(600);
 
 impl Engine {
@@ -117,7 +117,7 @@ impl Engine {
             self.save_session_as(connection, None, WHILE_CONNECTED);
         }
         if any {
-            // Also those that were saved since: they are no older than half of it by then.
+            // This includes sessions that were saved since: by then, they are at most half as old.
             self.refresh_at = Some(self.now + WHILE_CONNECTED / 4);
         }
     }

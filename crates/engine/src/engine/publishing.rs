@@ -99,7 +99,7 @@ impl Engine {
         let identity = &c.identity;
         let rules = self.rules_of(&given.channel)?;
         let permitted = permitted && rules.publish != Access::Nobody;
-        let asked = (rules.publish == Access::Asked && !permitted).then_some(rules.ask);
+        let asked = (rules.publish == Access::Asked).then_some(rules.ask);
         let channel = &given.channel;
         let may = permitted || identity.may(rules.publish, Verbs::PUBLISH, channel);
         if asked.is_none() && !may {

@@ -199,8 +199,9 @@ impl Engine {
         }
     }
 
-    /// The rules require to ask outside whether a subscription is allowed, which was made without.
-    /// It continues until the answer comes, at the latest as the rule for no answer says.
+    /// Asks outside whether an existing subscription is allowed, because the rules now require it.
+    /// The subscription continues until the answer arrives; without an answer, the rule for that
+    /// case applies.
     fn ask_if_required(&mut self, slot: Slot) {
         let Some(s) = self.subscriptions.get(slot).filter(|s| !s.is_vouched()) else {
             return;

@@ -120,7 +120,7 @@ impl Engine {
         let opening = Opening {
             command,
             restored,
-            // Members may have left while the session was away.
+            // Members may have left while the session was disconnected.
             members: wish.members || command.is_none(),
             since,
             asked: None,

@@ -31,7 +31,7 @@ fn complaints(page: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> 
         let function = rest.first().map(|name| format!("fn {name}("));
         if function.is_some_and(|function| !source.contains(&function)) {
             complaints.push(format!(
-                "{INDEX}: {name}: {file} has no such test; name the one that is meant"
+                "{INDEX}: {name}: {file} has no such test; correct the name"
             ));
         }
     }

@@ -15,10 +15,11 @@ use crate::ledger::{Expected, Findings, Ledger};
 use crate::messages::{Instruction, Update};
 use crate::plan::channel;
 
-/// How many events of a subscriber are kept, to explain why it lacks something.
+/// How many events of a subscriber are kept, to explain why it lacks messages.
 const STORY: usize = 16;
 
-/// The last events of a subscriber: of its connection, and of its channels but for publications.
+/// The last events of a subscriber: those of its connection, and those of its channels except
+/// publications.
 #[derive(Clone, Default)]
 struct Story(Arc<Mutex<VecDeque<(Instant, String)>>>);
 
@@ -147,7 +148,8 @@ impl Reader {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it lacks of a channel with this newest offset, and what happened to it.
+    /// Describes what the subscriber lacks in a channel with this newest offset, and its last
+    /// events.
     fn lacks(&self, head: u64) -> Option<String> {
         let reached = *self.reached.borrow();
         if reached >= head {

@@ -107,7 +107,7 @@ impl OriginPolicy {
     }
 }
 
-/// How much of a refused origin is repeated. Longer ones are not those of real pages.
+/// How many characters of a refused origin are repeated. Origins of real pages are not longer.
 const SHOWN: usize = 200;
 
 /// An origin for logs and answers: visible ASCII only, and of limited length.

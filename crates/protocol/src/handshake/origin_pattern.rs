@@ -30,8 +30,8 @@ const PRIVATE: [&str; 4] = ["localhost", "local", "test", "internal"];
 /// | `https://*.example.com:*` | both |
 /// | `same` | the server's own pages, as by [`OriginPolicy::SameOrigin`](super::OriginPolicy::SameOrigin) |
 ///
-/// A wildcard is written only where it is shown here. The scheme is always given: a page loaded by
-/// `http` can be changed by anyone on its way.
+/// A wildcard is allowed only in the places shown here. The scheme is required, because anyone on
+/// the way can change a page that is loaded by `http`.
 ///
 /// ```
 /// use offhook_protocol::handshake::OriginPattern;
@@ -97,7 +97,8 @@ impl FromStr for OriginPattern {
             None => (host, false),
         };
         let base = format!("{scheme}://{host}");
-        // A star is a valid character of a host name (RFC 3986 §3.2.2), but meant as a wildcard.
+        // A star is a valid character in a host name (RFC 3986 §3.2.2), but is meant as a wildcard
+        // here.
         let parts = OriginParts::parse(&base).filter(|_| !base.contains('*'));
         let parts = parts.ok_or_else(|| wrong(EXPECTED))?;
         if any_port && host.contains(':') && !host.ends_with(']') {
@@ -157,7 +158,8 @@ impl OriginPattern {
     }
 }
 
-/// A domain, other than one under which everybody registers names.
+/// Whether a wildcard below this name is allowed: it has to be a domain, but not a top-level one, below
+/// which anybody can register names.
 fn can_have_names_below(host: &Host<'_>) -> bool {
     let Host::Name(name) = host else { return false };
     let is_address = name
@@ -182,7 +184,7 @@ fn is_below(host: &Host<'_>, domain: &Host<'_>) -> bool {
     let Some(labels) = labels.strip_suffix('.') else {
         return false;
     };
-    // Other characters of a host name could hide where it ends.
+    // Other characters could hide where the host name ends.
     let is_label = |label: &str| {
         let is_own = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         !label.is_empty() && label.bytes().all(is_own)

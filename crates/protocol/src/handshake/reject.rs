@@ -68,8 +68,8 @@ pub enum Rejection {
     NoCommonSubprotocol,
     /// 403: pages from this origin may not connect.
     OriginDenied {
-        /// The origin, for the person who configures the server: visible ASCII only, and cut after
-        /// 200 characters.
+        /// The origin, for the person who configures the server: visible ASCII only, and truncated
+        /// after 200 characters.
         origin: Box<str>,
     },
     /// 403: an `Origin` is required and missing.

@@ -4,26 +4,26 @@ use std::sync::Arc;
 
 use offhook_engine::{Identity, Limits};
 
-/// Their names.
+/// The names of all classes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Classes(Arc<[Arc<str>]>);
 
 impl Classes {
-    /// Those with limits of their own.
+    /// The classes that the configuration defines.
     pub(crate) fn of(limits: &Limits) -> Self {
         let names = limits.classes.iter().map(|class| Arc::clone(&class.name));
         Self(names.collect())
     }
 
-    /// Checks that the class of an identity exists. A client of an unknown one would get the limits
-    /// of all clients, and nobody would be told.
+    /// Checks that the class of an identity exists. Otherwise a client of an unknown class would
+    /// silently get the limits of clients without a class.
     pub(crate) fn check(&self, identity: &mut Identity) -> Result<(), String> {
         let Some(name) = &identity.class else {
             return Ok(());
         };
         let Some(known) = self.0.iter().find(|class| *class == name) else {
             return Err(format!(
-                "the class {name} is not one of this server's; define it in limits.classes"
+                "the class {name} is not defined on this server; define it in limits.classes"
             ));
         };
         // All clients of a class share one name.

@@ -44,7 +44,7 @@ pub(crate) struct Authenticator {
     settings: Auth,
     classes: Classes,
     rules: Rules,
-    /// Where keys come from. Locked while they are read, which takes as long as the files take.
+    /// The sources of keys. Locked while they are read from files.
     keys: Mutex<Keys>,
     /// Keys of tokens from the configuration and from files. Locked while the verifier is built, so
     /// that the newest keys win.
@@ -59,7 +59,7 @@ pub(crate) struct Authenticator {
     api_keys: RwLock<Arc<ApiKeys>>,
 }
 
-/// Where keys come from, and the stamps of the files when they were read.
+/// The sources of keys, and the stamps of the files when they were last read.
 struct Keys {
     sources: Sources,
     stamps: Vec<Option<Stamp>>,
@@ -110,8 +110,8 @@ impl Authenticator {
         Arc::clone(&keys.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes these keys of the HTTP API from now on, and no others. Files with keys of the API are
-    /// not read any more.
+    /// Accepts only these keys of the HTTP API from now on. Files with keys of the API are no
+    /// longer read.
     pub(crate) fn set_api_keys(&self, api: Vec<ApiKey>) {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         keys.sources.set_api_keys(api.clone());
@@ -127,7 +127,8 @@ impl Authenticator {
             .unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
-    /// Verifies with these keys from now on. Connections that were opened with others stay open.
+    /// Verifies with these keys from now on. Connections that were opened with other keys stay
+    /// open.
     fn use_material(&self, Material { tokens, api }: Material) {
         {
             let mut own = self.own_keys.lock().unwrap_or_else(PoisonError::into_inner);
@@ -238,8 +239,8 @@ impl Authenticator {
         Some(fetched.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Verifies with the present keys from now on: those of the configuration and of files, and the
-    /// fetched ones.
+    /// Verifies with the current keys from now on: those of the configuration and of files, and
+    /// those that were fetched.
     fn build_verifier(&self) {
         let own = self.own_keys.lock().unwrap_or_else(PoisonError::into_inner);
         let mut keys = own.clone();

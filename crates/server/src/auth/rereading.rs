@@ -1,4 +1,4 @@
-//! Reads keys again while the server runs: when it is told to, and when a file changes.
+//! Reads keys again while the server runs: on request, and when a file changes.
 
 use std::{
     io,
@@ -17,8 +17,8 @@ use crate::{
 };
 
 impl Authenticator {
-    /// Takes the keys of these settings and of the files that they name from now on, and no others.
-    /// If one cannot be used, nothing changes.
+    /// Accepts only the keys of these settings and of the files that they name from now on. If a
+    /// key cannot be used, nothing changes.
     pub(crate) fn reread(&self, auth: &Auth, api: &Api) -> Result<(), StartError> {
         if auth.has_keys() != self.settings.has_keys() || auth.jwks_url != self.settings.jwks_url {
             return Err(StartError::NeedsRestart {
@@ -28,7 +28,7 @@ impl Authenticator {
         }
         let sources = Sources::of(auth, api);
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        // Before reading: a change in between is read again by the next check.
+        // Taken before reading, so that the next check notices a change in between.
         let stamps = sources.stamps();
         let material = sources.read()?;
         *keys = Keys { sources, stamps };
@@ -43,7 +43,7 @@ impl Authenticator {
         if stamps == keys.stamps {
             return;
         }
-        // Also if reading fails, so that the error is logged once for each change.
+        // Stored even if reading fails, so that the error is logged once for each change.
         keys.stamps = stamps;
         match keys.sources.read() {
             Ok(material) => {

@@ -1,4 +1,4 @@
-//! Where the keys of tokens and of the HTTP API come from: settings, and files that are read again
+//! The sources of the keys of tokens and of the HTTP API: settings, and files that are read again
 //! when they change.
 
 use std::{
@@ -30,7 +30,7 @@ pub(super) struct Sources {
 
 /// The keys themselves.
 pub(super) struct Material {
-    /// Keys of tokens, without those of a JWKS URL.
+    /// Keys of tokens, except for those of a JWKS URL.
     pub(super) tokens: KeySet,
     /// Keys of the HTTP API.
     pub(super) api: Vec<ApiKey>,
@@ -47,13 +47,13 @@ impl Sources {
         }
     }
 
-    /// Exactly these keys of the API, and none from files.
+    /// Replaces all keys of the API by these, without files.
     pub(super) fn set_api_keys(&mut self, keys: Vec<ApiKey>) {
         self.api_keys = keys;
         self.api_key_files = Vec::new();
     }
 
-    /// Reads the files. Either all of them are good, or nothing changes.
+    /// Reads the files. If one of them cannot be used, this fails.
     pub(super) fn read(&self) -> Result<Material, StartError> {
         let mut keys = Vec::new();
         for secret in &self.secrets {
@@ -72,7 +72,7 @@ impl Sources {
         Ok(Material { tokens, api })
     }
 
-    /// The stamps of all files; none for one that cannot be seen.
+    /// The stamps of all files; none for a file whose metadata cannot be read.
     pub(super) fn stamps(&self) -> Vec<Option<Stamp>> {
         let files = self.key_files.iter().chain(&self.api_key_files);
         files.map(|path| Stamp::of(path)).collect()
@@ -90,7 +90,7 @@ fn text_of(path: &Path) -> Result<String, StartError> {
         .read_to_string(&mut text)
         .map_err(unusable)?;
     if text.len() as u64 > MAX_FILE {
-        let reason = format!("it is larger than {MAX_FILE} bytes, the limit of files with keys");
+        let reason = format!("it is larger than {MAX_FILE} bytes, the limit for files with keys");
         return Err(unusable(io::Error::other(reason)));
     }
     Ok(text)
@@ -111,8 +111,8 @@ fn token_keys(path: &Path) -> Result<KeySet, StartError> {
 }
 
 /// An entry per line, as in the setting `api.keys`. Empty lines and those that begin with `#` are
-/// skipped. A file without entries is an error: it is more likely to be half written than to
-/// mean that no key is valid.
+/// skipped. A file without entries is an error: it is more likely to be incomplete than to mean
+/// that no key is valid.
 fn api_keys(path: &Path) -> Result<Vec<ApiKey>, StartError> {
     let wrong = |reason| StartError::ApiKeys {
         path: path.to_owned(),
@@ -130,7 +130,7 @@ fn api_keys(path: &Path) -> Result<Vec<ApiKey>, StartError> {
     }
     if keys.is_empty() {
         return Err(wrong(
-            "it has no entry; `offhook token --api-key` makes one".to_owned(),
+            "it has no entry; `offhook token --api-key` creates one".to_owned(),
         ));
     }
     Ok(keys)

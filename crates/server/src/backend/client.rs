@@ -75,7 +75,7 @@ impl RequestError {
 }
 
 impl RequestError {
-    /// Whether the backend is there, and has answered something of no use.
+    /// Whether the backend can be reached, but its answer is not usable.
     pub(super) fn is_answer(&self) -> bool {
         match self {
             Self::Http(_) | Self::TimedOut => false,

@@ -34,7 +34,7 @@ struct Queue {
     all_dropped: u64,
 }
 
-/// Events that leave in one request.
+/// Events that are sent in one request.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) body: String,
@@ -84,7 +84,8 @@ impl Events {
         })
     }
 
-    /// The backend has refused this many events: the next batch says that they were dropped.
+    /// Records that the backend has refused this many events. The next batch says that they were
+    /// dropped.
     pub(super) fn refused(&self, count: usize) {
         let mut queue = self.queue();
         let count = u64::try_from(count).unwrap_or(u64::MAX);

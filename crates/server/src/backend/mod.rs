@@ -381,12 +381,12 @@ impl Asking {
         }
     }
 
-    /// Notes a request that had this long, and brought no answer of use.
+    /// Records a request that got no usable answer within this time.
     fn failed_within(&self, error: &RequestError, given: Duration) {
         let is_hasty = given < self.link.settings.timeout / 2;
         if matches!(error, RequestError::TimedOut) && is_hasty {
-            // Its caller did not wait: that says nothing about the backend, and must not keep
-            // others from it.
+            // The caller did not wait long enough, which says nothing about the backend. It must
+            // not keep others from using it.
             self.link.breaker().gave_up();
         } else if error.is_answer() {
             self.succeeded();

@@ -1,4 +1,4 @@
-//! What has happened between the server and its backend, as numbers.
+//! Statistics about requests to the backend.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,23 +6,23 @@ use serde_json::{Value, json};
 
 use super::BackendLink;
 
-/// What has happened between the server and its backend.
+/// Counters of requests to the backend.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Numbers {
-    /// Questions: those that were answered, those that were not, and those under way.
+    /// All questions: answered ones, failed ones, and those in progress.
     pub(crate) asked: u64,
     pub(crate) answered: u64,
     pub(crate) failed: u64,
-    /// Events that the backend took.
+    /// Events that the backend accepted.
     pub(crate) told: u64,
     pub(crate) waiting: usize,
     pub(crate) dropped: u64,
-    /// It is not asked at present, because it did not answer.
+    /// Whether requests are paused because the backend did not answer.
     pub(crate) away: bool,
 }
 
 impl BackendLink {
-    /// What has happened so far.
+    /// The counters at this moment.
     pub(crate) fn numbers(&self) -> Numbers {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Numbers {

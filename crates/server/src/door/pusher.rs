@@ -1,4 +1,4 @@
-//! Connections of the Pusher protocol: the app is named by the path, the version by the query.
+//! Connections of the Pusher protocol. The path names the app, and the query the version.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::worker::{Shared, Speaker};
 /// The path of clients, before the key of their app.
 pub(super) const CLIENTS: &str = "/app/";
 
-/// The secrets of an app, for its connections.
+/// The secrets of an app, which verify signatures for its connections.
 #[derive(Debug)]
 struct Secrets(Arc<App>);
 
@@ -44,7 +44,7 @@ impl Apps {
         Self(apps.collect())
     }
 
-    /// Whether there are none: then nothing of the protocol is served.
+    /// Whether there are no apps. The protocol is not served then.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

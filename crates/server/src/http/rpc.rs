@@ -1,5 +1,5 @@
-//! `POST` to the path of JSON-RPC: one message, answered by one message. `docs/dialects/jsonrpc.md`
-//! specifies it.
+//! `POST` to the path of JSON-RPC: one message and its answer. `docs/dialects/jsonrpc.md` specifies
+//! it.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -92,7 +92,7 @@ async fn handle(
         config.api.body_timeout,
     )
     .await?;
-    // What is not UTF-8 is no JSON either.
+    // A body that is not UTF-8 is not JSON either.
     let message = String::from_utf8_lossy(&body.bytes).into_owned();
     let guest = Guest {
         speaker: Speaker::Other(Box::new(Box::new(Once::new(message)))),

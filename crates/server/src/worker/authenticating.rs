@@ -34,9 +34,9 @@ impl Worker {
         else {
             return Ok(given);
         };
-        // The handshake was not a connection yet that revoking could have closed.
+        // Revoking could not close the connection, because it was still in its handshake.
         if auth.is_revoked(&handshake.user, Some(*at_ms)) {
-            let detail = "token: that of the handshake was revoked since; connect anew";
+            let detail = "token: the handshake's token has been revoked; open a new connection";
             return Err(unauthenticated(detail));
         }
         if handshake.ends_ms.is_some_and(|ends| ends <= now.unix_ms) {
@@ -114,7 +114,7 @@ fn succeeding(newer: &Identity, before: &Identity, now_ms: u64) -> Identity {
 }
 
 impl Worker {
-    /// The client of a connection presents a newer token of its user.
+    /// Handles a newer token of a connection's user.
     pub(super) fn refresh(
         self: &Rc<Self>,
         connection: ConnectionId,
@@ -154,7 +154,7 @@ impl Worker {
         Ok(())
     }
 
-    /// The dialect of a connection has authenticated its user.
+    /// Assigns a connection to the user that its dialect has authenticated.
     pub(super) fn identify(
         self: &Rc<Self>,
         connection: ConnectionId,
@@ -167,7 +167,7 @@ impl Worker {
             Err(refusal) => return self.refuse_now(connection, id, refusal),
         };
         if !before.user.is_empty() && *before.user != *user {
-            let detail = "it is another user than that of the connection's token";
+            let detail = "the connection's token belongs to another user";
             return self.refuse_now(connection, id, unauthenticated(detail));
         }
         let known = self.shared.auth.known_of(user);

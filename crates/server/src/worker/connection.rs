@@ -211,7 +211,9 @@ impl Worker {
                 self.with_token(connection, id, &token, command, now);
             }
             Intent::Permitted { id, command } => {
-                self.tell(|engine| engine.handle_permitted(connection, id, command, now));
+                self.tell(now, |engine| {
+                    engine.handle_permitted(connection, id, command, now)
+                });
             }
             Intent::Identify { id, user } => self.identify(connection, id, &user, now),
             Intent::Refuse { id, refusal } => self.refuse(connection, id, refusal, now),

@@ -8,16 +8,16 @@ use offhook_engine::{Limits, RuleBook};
 use super::Worker;
 use crate::config::Config;
 
-/// Settings that can be replaced while the server runs, and what is made of them.
+/// Settings that can be replaced while the server runs, and values derived from them.
 #[derive(Debug)]
 pub(crate) struct Live {
-    /// The configuration. Only the settings that can be replaced count; all others are those of
+    /// The configuration. Only settings that can be replaced are used; for all others, use
     /// [`Shared`](super::Shared).
     pub(crate) config: Config,
     pub(crate) rules: Arc<RuleBook>,
     /// The acceptor of handshakes.
     pub(crate) handshake: Arc<ServerConfig>,
-    /// The same for requests from trusted proxies.
+    /// The acceptor of handshakes from trusted proxies.
     pub(crate) behind_proxy: Arc<ServerConfig>,
 }
 
@@ -67,13 +67,13 @@ fn handshake(config: &Config) -> ServerConfig {
 }
 
 impl Worker {
-    /// The settings of this moment.
+    /// The current settings.
     pub(crate) fn live(&self) -> Arc<Live> {
         Arc::clone(&self.live.borrow())
     }
 
-    /// Takes other settings over. Connections that are open stay open: what they do next is judged
-    /// by the new rules and limits.
+    /// Applies other settings. Open connections stay open; the new rules and limits apply to their
+    /// next commands.
     pub(super) fn renew(self: &Rc<Self>, live: Arc<Live>) {
         let (rules, limits) = (Arc::clone(&live.rules), live.limits());
         self.live.replace(live);

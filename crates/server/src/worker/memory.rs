@@ -27,7 +27,7 @@ pub(crate) struct Memory {
     bodies: AtomicUsize,
 }
 
-/// The incomplete body of a request, as long as it counts.
+/// The incomplete body of a request, which is counted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Incomplete<'m> {
     memory: &'m Memory,
@@ -142,8 +142,8 @@ impl Memory {
 }
 
 impl Incomplete<'_> {
-    /// Counts so many bytes from now on. `false` if the memory is short: then nothing more may be
-    /// received.
+    /// Sets the number of bytes that count. Returns `false` if the server is short of memory;
+    /// nothing more may be received then.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         self.memory.bodies.fetch_add(more, Ordering::Relaxed);

@@ -86,7 +86,7 @@ pub(crate) struct Worker {
     live: RefCell<Arc<Live>>,
     /// The settings of WebSockets.
     pub(crate) settings: Settings,
-    /// What this worker counts.
+    /// The counters of this worker.
     pub(crate) metrics: Arc<WorkerMetrics>,
     state: RefCell<State>,
     refused: RefCell<Refused>,
@@ -117,7 +117,7 @@ pub(crate) struct Guest {
     pub(crate) approach: Option<Box<Approach>>,
     /// Its connection in logs.
     pub(crate) peer: Option<Peer>,
-    /// The polled connection that goes on over this WebSocket.
+    /// The polled connection that continues over this WebSocket.
     pub(crate) upgrades: Option<CarriedId>,
 }
 

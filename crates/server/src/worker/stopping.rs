@@ -40,7 +40,7 @@ impl Stopping {
 }
 
 impl Worker {
-    /// The present phase of the server's life.
+    /// The current phase of the server.
     pub(crate) fn phase(&self) -> Phase {
         *self.phase.borrow()
     }

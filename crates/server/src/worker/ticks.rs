@@ -29,7 +29,7 @@ pub(super) const SEALS: usize = 128;
 const TICKS_A_LOOK: u32 = 120;
 
 /// How often the delay of the event loop is measured. Ten times a second: a stall of a tenth of a
-/// second is certainly noticed, and an idle worker hardly wakes more often than it does anyway.
+/// second is always noticed, and an idle worker hardly wakes more often than it would anyway.
 const DELAY_SAMPLES: Duration = Duration::from_millis(100);
 
 impl Worker {
@@ -61,7 +61,8 @@ impl Worker {
         }
     }
 
-    /// Measures how late a timer fires: as long as everything else waits that becomes ready now.
+    /// Measures how late a timer fires, which is how long any other task waits that becomes ready
+    /// now.
     pub(super) async fn measure_delay(self: Rc<Self>) {
         loop {
             let due = Instant::now() + DELAY_SAMPLES;

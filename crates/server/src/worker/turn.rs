@@ -230,7 +230,7 @@ impl Worker {
 }
 
 impl Worker {
-    /// Logs what a notice refuses, and why it closes its connection.
+    /// Logs the refusal in a notice, or the reason why it closes the connection.
     pub(super) fn note_notice(
         &self,
         engine: &Engine,

@@ -48,7 +48,7 @@ pub(super) fn serve(
             }
             Box::pin(client.connection.until_it_may_end()).await;
         }
-        // Without a Close it was lost, RFC 6455 §7.1.5.
+        // Without a Close, the connection was lost (RFC 6455 §7.1.5).
         let code = socket.closed().map_or(1006, |closed| closed.code.get());
         lease.worker().metrics.closed.count(code);
         // In this order: the connection counts as open until nothing refers to it any more.
@@ -56,8 +56,8 @@ pub(super) fn serve(
     }
 }
 
-/// Serves a connection that began over another transport, until it ends. It is rare: its task need not
-/// be small.
+/// Serves a connection that began over another transport, until it ends. Such connections are rare,
+/// so their task need not be small.
 pub(super) async fn go_on(connection: Connection, socket: &mut WebSocket) {
     let mut client = Client {
         connection,
@@ -71,7 +71,7 @@ pub(super) async fn go_on(connection: Connection, socket: &mut WebSocket) {
     client.connection.until_it_may_end().await;
 }
 
-/// The same for one whose client has not connected yet.
+/// The same for a connection whose client has not sent `connect` yet.
 pub(super) async fn serve_connecting(
     lease: &Lease,
     socket: &mut WebSocket,
@@ -84,10 +84,10 @@ pub(super) async fn serve_connecting(
 
 /// Waits until the client has connected; closes the connection if it does not.
 ///
-/// Takes the box, which a caller that emptied it would hold until its own end.
+/// Takes the box, because a caller would keep an emptied box until its own end.
 async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Box<Guest>) -> Option<Connection> {
     let mut connecting = Connecting::new(socket.sender().into(), *guest);
-    // A client that can't be told anything is noticed by receiving from it.
+    // If the client cannot be reached, receiving notices that.
     let _lost = connecting.opened();
     until_connected(lease, socket, connecting).await
 }

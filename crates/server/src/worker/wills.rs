@@ -96,7 +96,7 @@ impl Worker {
         if let Some(bequest) = self.shared.wills.add(due, bequest) {
             self.publish_will(*bequest);
         }
-        // It may have come back on another worker in between.
+        // The client may have returned on another worker in the meantime.
         if self.shared.directory.find(session).is_some() {
             self.shared.wills.cancel(session);
         }

@@ -696,6 +696,32 @@ async fn a_connection_to_an_unknown_app_is_closed_with_4001() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_held_to_the_limits_of_every_client() {
+    let hall = Hall::open(with_apps(config())).await;
+    let mut client = Client::open(&hall).await;
+    let limit = Limits::default().subscriptions;
+    for n in 0..limit {
+        client.subscribe(&format!("private-{n}")).await;
+    }
+    client.ask("private-more", None).await;
+    let error = client.hear_a("pusher:subscription_error").await;
+    assert_eq!(
+        (&error["data"]["type"], &error["channel"]),
+        (&json!("LimitReached"), &json!("private-more"))
+    );
+    // One that ends makes room.
+    client
+        .send(json!({"event": "pusher:unsubscribe", "data": {"channel": "private-0"}}))
+        .await;
+    client.subscribe("private-more").await;
+    // A message longer than any may be.
+    let large = json!({"event": "pusher:subscribe", "data": {"channel": "x".repeat(300_000)}});
+    client.send(large).await;
+    assert_eq!(client.message().await, None);
+    assert_eq!(client.socket.closed().unwrap().code.get(), 1009);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_served_without_apps() {
     let hall = Hall::open(config()).await;
     assert!(hall.number_at(PATH).open().await.is_err());

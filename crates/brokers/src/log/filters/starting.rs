@@ -1,4 +1,4 @@
-//! Where a read by filter begins, and what is known to be lost before.
+//! Where a read by filter begins, and which losses before that are known.
 
 use offhook_engine::{ChannelRules, Epoch, Filter, Position, ReadStart, Resolution};
 
@@ -9,8 +9,9 @@ use super::{
 
 /// Resolves a position in the order of all channels, for a reader of some of them.
 ///
-/// A process that begins knows nothing of the channels that were only in the memory of the one
-/// before. If the reader may have missed something there, by the rules of that time, it is told.
+/// A process does not know the channels that existed only in the memory of an earlier process. If
+/// the reader may have missed publications there, according to the rules of that time, it is told
+/// so.
 pub(super) fn resolve(
     shared: &Shared,
     filter: &Filter,
@@ -42,7 +43,7 @@ pub(super) fn resolve(
 }
 
 impl Merge {
-    /// The reader's position for what was published in memory, of which this process knows its own.
+    /// The reader's position among publications in memory; this process knows only its own.
     pub(super) fn after_in_memory(&self) -> Position {
         Position {
             epoch: self.asked.epoch,

@@ -53,7 +53,7 @@ impl Group {
         }
     }
 
-    /// Records the rules that apply from now on, with those of before.
+    /// Records the rules that apply from now on, together with earlier ones.
     pub(in crate::log) fn remember_rules(&mut self, rules: &[u8]) {
         self.batch.insert(&self.store.node, RULES, rules);
     }

@@ -9,7 +9,7 @@ use super::{super::past_rules::PastRules, Store};
 pub(super) const RULES: &str = "rules";
 
 impl Store {
-    /// Records the rules with which an epoch begins, and returns those of before with them.
+    /// Records the rules with which an epoch begins, and returns them together with earlier ones.
     pub(in crate::log) fn begin_rules(
         &self,
         epoch: Epoch,

@@ -288,7 +288,7 @@ impl Writer {
         if let Some(store) = self.store.writable() {
             let mut group = store.group();
             group.remember_rules(&self.shared.past_rules().encode());
-            // If this fails, a later process assumes the rules of before.
+            // If this fails, a later process assumes the previous rules.
             let _told = self.commit(group);
         }
     }

@@ -32,7 +32,7 @@ impl Writer {
         }
     }
 
-    /// Records how long publications took until they were durable, which they are now.
+    /// Records how long publications took to become durable, which they are now.
     fn measure_publishing(&self, answers: &[Answer]) {
         let now = Instant::now();
         let published = answers

@@ -38,7 +38,7 @@ fn wanted(harness: &mut Harness) -> Option<SubscriptionKey> {
             assert_eq!(&*channel, "private/7");
             Some(key)
         }
-        Fetch::Session => panic!("the session needs none"),
+        Fetch::Session => panic!("the session needs no token"),
     }
 }
 
@@ -77,7 +77,10 @@ fn a_session_whose_token_expires_soon_sends_a_newer_one_once() {
         harness.says(json!({ "type": "expiring", "expires_in_ms": 60_000 }));
     }
     assert!(matches!(harness.core.poll_fetch(), Some(Fetch::Session)));
-    assert!(harness.core.poll_fetch().is_none(), "one is under way");
+    assert!(
+        harness.core.poll_fetch().is_none(),
+        "a fetch is in progress"
+    );
     let now = harness.now;
     harness
         .core
@@ -139,7 +142,7 @@ fn a_session_that_expired_is_not_resumed_and_its_next_connection_gets_a_new_toke
 }
 
 #[test]
-fn a_subscription_is_requested_once_its_token_was_fetched_and_alone() {
+fn a_subscription_with_a_token_is_requested_separately_once_its_token_was_fetched() {
     let mut harness = Harness::online("v1.first");
     let key = live(&mut harness, renewing());
     harness.message("private/7", 8);
@@ -206,7 +209,7 @@ fn a_fresh_token_that_the_server_refuses_ends_its_subscription() {
 }
 
 #[test]
-fn a_fetch_that_fails_is_repeated_and_one_of_an_earlier_connection_is_forgotten() {
+fn a_failed_fetch_is_repeated_and_the_result_of_an_earlier_connections_fetch_is_ignored() {
     let mut harness = Harness::online("");
     let key = private(&mut harness, renewing());
     assert_eq!(wanted(&mut harness), Some(key));

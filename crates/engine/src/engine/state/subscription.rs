@@ -215,12 +215,12 @@ pub(in crate::engine) struct Behind {
     pub(in crate::engine) at_head: bool,
     /// How many of the feed's jumps were handled.
     pub(in crate::engine) jumps: u32,
-    /// The newest gaps of a filter's channels that the client was told. A page that is read again
-    /// contains them again.
+    /// The newest gaps of a filter's channels that were reported to the client. A page that is read
+    /// again contains them again.
     told: VecDeque<Told>,
 }
 
-/// A gap of one of a filter's channels that the client was told.
+/// A gap of one of a filter's channels that was reported to the client.
 #[derive(Debug)]
 struct Told {
     channel: ChannelName,
@@ -228,8 +228,8 @@ struct Told {
     to: Position,
 }
 
-/// The maximum number of gaps remembered as told. 64: as many channels as a filter's slow client
-/// commonly has; beyond that, one may be told twice.
+/// The maximum number of gaps that are remembered as reported. 64: as many channels as a slow
+/// client of a filter usually has; beyond that, a gap may be reported twice.
 const TOLD: usize = 64;
 
 /// What a page of a filter's publications covers. Channels without history are not in pages: what a
@@ -366,8 +366,8 @@ impl Behind {
         }
     }
 
-    /// The position from which a gap of one of a filter's channels is to be told; none if the client
-    /// was told all of it.
+    /// The position from which a gap of one of a filter's channels has to be reported; none if all
+    /// of it was reported already.
     pub(in crate::engine) fn untold(&mut self, gap: &ChannelGap) -> Option<Position> {
         let mut known = self.told.iter_mut();
         let Some(told) = known.find(|told| told.channel == gap.channel) else {

@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::{Call, Problem, reading};
 
-/// The most channels of one event. 100, as the original has it.
+/// The maximum number of channels of one event. 100: the limit of the original service.
 const MAX_CHANNELS: usize = 100;
-/// The most events of one batch. 100: ten times as many as the original.
+/// The maximum number of events in one batch. 100: ten times as many as in the original service.
 const MAX_BATCH: usize = 100;
 
 #[derive(Deserialize)]
@@ -31,7 +31,7 @@ struct Batch {
     batch: Vec<Event>,
 }
 
-/// A command, and the session that does not receive what it publishes.
+/// A command, and the session that does not receive the publication.
 type Publish = (Command, Option<SessionId>);
 
 fn body<T: DeserializeOwned>(call: &Call<'_>) -> Result<T, Problem> {
@@ -80,7 +80,7 @@ impl Event {
         commands.collect()
     }
 
-    /// What the answer tells about the event's channels.
+    /// The information about the event's channels in the answer.
     fn info(&self, call: &Call<'_>) -> Result<Option<Map<String, Value>>, Problem> {
         let Some(info) = &self.info else {
             return Ok(None);
@@ -94,7 +94,7 @@ impl Event {
     }
 }
 
-/// Publishes, and waits until all is as durable as the server promises.
+/// Publishes, and waits until everything is as durable as the server guarantees.
 async fn publish(call: &Call<'_>, commands: Vec<Publish>) -> Result<(), Problem> {
     let channels: Vec<String> = commands
         .iter()
@@ -145,7 +145,9 @@ pub(super) async fn batch(call: &Call<'_>) -> Result<Value, Problem> {
     let (mut infos, mut has_info) = (Vec::new(), false);
     for event in &batch {
         if event.channel.is_none() || !event.channels.is_empty() {
-            return Err(Problem::bad("channel: each event of a batch has one"));
+            return Err(Problem::bad(
+                "channel: each event of a batch needs exactly one channel",
+            ));
         }
         commands.extend(event.commands(call)?);
         let info = event.info(call)?;

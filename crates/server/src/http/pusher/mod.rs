@@ -27,7 +27,7 @@ use crate::{
     worker::{Worker, now},
 };
 
-/// The beginning of all paths.
+/// The prefix of all paths.
 const PREFIX: &str = "/apps/";
 
 /// An authenticated request.
@@ -54,7 +54,7 @@ impl Call<'_> {
     }
 }
 
-/// What a path names, below the app.
+/// The target of a path, below the app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Action {
     Events,
@@ -83,7 +83,7 @@ impl Action {
     }
 }
 
-/// Whether a path is one of this API, which is served if there are apps.
+/// Whether a path belongs to this API, which is served only if an app is configured.
 pub(super) fn is_at(worker: &Worker, path: &str) -> bool {
     path.starts_with(PREFIX) && !worker.shared.apps.is_empty()
 }
@@ -127,7 +127,7 @@ async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Value
         Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
     })?;
     let query = Query::of(request.uri().query())?;
-    // Before the body is read.
+    // Checked before the body is read.
     let key = query.get("auth_key")?.unwrap_or_default();
     if !app.has_key(key) {
         let detail = "auth_key: is not a key of this app; check the setting pusher.apps";
@@ -175,7 +175,7 @@ async fn terminate(call: &Call<'_>, user: &str) -> Value {
     let shared = &call.worker.shared;
     let sessions = Sessions::new(Arc::clone(&shared.directory), Arc::clone(&shared.orders));
     let user = format!("{}{user}", call.app.prefix());
-    // An empty name is that of everybody who did not sign in.
+    // Clients that did not sign in have an empty name.
     if user.is_empty() || !call.is_own(&user) {
         return json!({});
     }

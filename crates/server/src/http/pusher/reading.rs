@@ -6,17 +6,17 @@ use serde_json::{Map, Value, json};
 
 use super::{Call, Problem};
 
-/// The most channels of one answer, which is a few hundred kilobytes then.
+/// The maximum number of channels in one answer. 10,000: a few hundred kilobytes.
 const MAX_CHANNELS: usize = 10_000;
 
-/// What a request wants to know about a channel.
+/// The information that a request asks for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wanted {
     user_count: bool,
 }
 
 impl Wanted {
-    /// Reads `info`, for channels whose names begin like this.
+    /// Parses `info`, for channels whose names begin with `name`.
     pub(super) fn read(info: Option<&str>, name: &str) -> Result<Self, Problem> {
         let mut wanted = Self::default();
         let attributes = info.unwrap_or_default().split(',').map(str::trim);
@@ -27,7 +27,7 @@ impl Wanted {
                 return Err(Problem::bad(detail));
             }
             if kind_of(name) != Kind::Presence {
-                let detail = "info: user_count is of presence channels; the name has to begin with \
+                let detail = "info: user_count is available for presence channels; the name has to begin with \
                               presence-";
                 return Err(Problem::bad(detail));
             }
@@ -36,7 +36,7 @@ impl Wanted {
         Ok(wanted)
     }
 
-    /// What it is about one channel.
+    /// The information about one channel.
     pub(super) fn of(self, call: &Call<'_>, name: &str) -> Result<Value, Problem> {
         let users = occupied(call, name)?.unwrap_or(0);
         Ok(self.shown(users))
@@ -54,7 +54,7 @@ impl Wanted {
 fn occupied(call: &Call<'_>, name: &str) -> Result<Option<u64>, Problem> {
     let channel = call.channel(name)?;
     let broker = &call.worker.shared.broker;
-    // The name itself comes before all that are longer.
+    // In the order of names, the name itself precedes all longer ones.
     let first = broker.occupied(channel.as_str(), None, 1).pop();
     let found = first.filter(|first| first.channel == channel);
     Ok(found.map(|found| found.users))

@@ -1,4 +1,4 @@
-//! The first words of a dialect whose server speaks first.
+//! The first message of dialects in which the server sends first.
 
 use data_encoding::HEXLOWER;
 use offhook::protocol::CloseCode;
@@ -7,7 +7,7 @@ use super::{Connecting, Ended};
 use crate::{tokens::random_bytes, worker::speaker::Speaker};
 
 impl Connecting {
-    /// Lets the dialect speak first, if it does.
+    /// Sends the dialect's first message, if the server sends first.
     pub(in crate::worker) fn opened(&mut self) -> Result<(), Ended> {
         let Some(Speaker::Other(_)) = self.speaker else {
             return Ok(());

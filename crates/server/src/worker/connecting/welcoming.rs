@@ -1,4 +1,4 @@
-//! The end of a connection's start: its client is told who it is.
+//! The last step of a connection's start: its client receives the welcome.
 
 use std::{cell::RefMut, rc::Rc, sync::Arc};
 
