@@ -81,7 +81,7 @@ impl Engine {
         if let Some(old) = older {
             self.close(old, CloseReason::Replaced);
         }
-        let id = ConnectionId::from(self.connections.insert(connection));
+        let id = ConnectionId::from(self.connections.insert(Box::new(connection)));
         self.sessions.insert(session, id);
         if !identity.user.is_empty() {
             self.users
@@ -365,7 +365,7 @@ impl Engine {
             position: low,
             presence: s.presence,
             echo: s.echo,
-            vouched: s.vouched,
+            vouched: s.is_vouched(),
             flow,
             unacknowledged,
             share: s.shared.as_ref().map(|shared| shared.share.clone()),

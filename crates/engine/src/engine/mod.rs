@@ -94,7 +94,7 @@ pub struct Engine {
     rules: Arc<RuleBook>,
     /// The rules of filters: the channels that they match have their own.
     filter_rules: Arc<ChannelRules>,
-    connections: Slab<Connection>,
+    connections: Slab<Box<Connection>>,
     sessions: HashMap<SessionId, ConnectionId>,
     /// The connections of each named user.
     users: HashMap<Arc<str>, HashSet<ConnectionId>>,

@@ -354,7 +354,7 @@ impl Engine {
             return;
         };
         let connection = s.connection;
-        if std::mem::replace(&mut s.owed, true) {
+        if s.set_owed(true) {
             return;
         }
         if let Some(c) = self.connections.get_mut(connection.into()) {
@@ -398,7 +398,7 @@ impl Engine {
             return None;
         };
         if let Some(s) = self.subscriptions.get_mut(slot) {
-            s.owed = false;
+            s.set_owed(false);
         }
         Some((slot, self.presence_channel(slot)))
     }

@@ -78,9 +78,7 @@ pub(super) struct Outboxes {
 struct Outbox {
     connection: ConnectionId,
     outlet: Outlet,
-    speaker: Speaker,
-    /// Its name in logs.
-    peer: Option<Peer>,
+    rare: Box<Rare>,
     /// When its token was sealed, in seconds since the server's start.
     sealed_s: u32,
     /// Its token is outdated; it is listed in `Outboxes::stale`.
@@ -90,6 +88,15 @@ struct Outbox {
     heavy: bool,
     /// Its client resumes with tokens.
     has_tokens: bool,
+}
+
+/// What most broadcasts do not need. Boxed, because it then fits into the gaps that the allocations
+/// of a connection's tasks leave: these are aligned to 128 bytes.
+#[derive(Debug)]
+struct Rare {
+    speaker: Speaker,
+    /// Its name in logs.
+    peer: Option<Peer>,
 }
 
 /// Large answers that a connection waits for.
@@ -158,8 +165,7 @@ impl Outboxes {
             *place = Some(Outbox {
                 connection,
                 outlet,
-                speaker,
-                peer,
+                rare: Box::new(Rare { speaker, peer }),
                 sealed_s: now_s,
                 stale: false,
                 refilling: false,
@@ -172,7 +178,7 @@ impl Outboxes {
 
     /// The name of a connection in logs.
     pub(super) fn peer(&mut self, connection: ConnectionId) -> Option<Peer> {
-        self.get(connection)?.peer
+        self.get(connection)?.rare.peer
     }
 
     /// Removes a connection that has ended.
@@ -210,6 +216,7 @@ impl Outboxes {
     ) {
         if let Some(outbox) = self.get(connection) {
             outbox
+                .rare
                 .speaker
                 .with(|dialect| dialect.receive(incoming, now, intents));
         }
@@ -293,6 +300,7 @@ impl Outboxes {
         };
         let head = match has_head {
             true => outbox
+                .rare
                 .speaker
                 .with(|dialect| dialect.head(recipient, &framed.shared)),
             false => Head::None,
@@ -320,7 +328,10 @@ impl Outboxes {
     ) {
         let mut spoken = mem::take(&mut self.spoken);
         if let Some(outbox) = self.get(connection) {
-            outbox.speaker.with(|dialect| speak(dialect, &mut spoken));
+            outbox
+                .rare
+                .speaker
+                .with(|dialect| speak(dialect, &mut spoken));
             let mut unsent = 0;
             for message in spoken.drain(..) {
                 // A closing connection gets nothing more.
@@ -362,7 +373,10 @@ impl Outboxes {
                 | Reply::Pong => {}
             },
             Notice::Close { reason } => {
-                let code = outbox.speaker.with(|dialect| dialect.close_code(*reason));
+                let code = outbox
+                    .rare
+                    .speaker
+                    .with(|dialect| dialect.close_code(*reason));
                 match goodbye {
                     Some(own) => outbox.outlet.close(CloseCode::new(own.code), &own.reason),
                     None => outbox.outlet.close(CloseCode::new(code), reason.name()),
