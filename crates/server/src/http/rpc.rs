@@ -3,16 +3,13 @@
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
-use hyper::{
-    Method, Request, StatusCode,
-    header::{ORIGIN, UPGRADE},
-};
+use hyper::{Method, Request, StatusCode, header::ORIGIN};
 use offhook_dialects::jsonrpc::Once;
 
 use super::{
     Answer, Received,
     api::{Body, Problem, json_answer},
-    checked, client_of, cors, events,
+    checked, client_of, cors, events, is_handshake,
 };
 use crate::{
     auth::Places,
@@ -29,7 +26,7 @@ pub(super) fn is_at(worker: &Worker, request: &Request<Received>) -> bool {
     let is_method = *request.method() == Method::POST || cors::is_preflight(request);
     is_method
         && request.uri().path() == worker.shared.config.rpc_path
-        && !request.headers().contains_key(UPGRADE)
+        && !is_handshake(request.headers())
 }
 
 /// Answers a request.
