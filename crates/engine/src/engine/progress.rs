@@ -112,9 +112,9 @@ impl Engine {
             subscription: self.name_of(slot)?,
             activity,
             began_after: s.began_after,
-            whole_after: s.receipts_after,
+            whole_after: s.marks().after,
             handed_out,
-            received: s.marks.as_deref().map_or(0, |marks| marks.received),
+            received: s.marks().received,
             echo: s.echo,
             may_read,
         })

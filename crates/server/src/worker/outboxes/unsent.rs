@@ -90,7 +90,7 @@ impl Outboxes {
     /// The connections with this number in the log. They are searched: nobody but a person asks.
     pub(in crate::worker) fn numbered(&self, number: u32) -> Vec<ConnectionId> {
         let all = self.connections.iter().flatten();
-        let fits = all.filter(|outbox| outbox.peer.is_some_and(|peer| peer.number == number));
+        let fits = all.filter(|outbox| outbox.rare.peer.is_some_and(|peer| peer.number == number));
         fits.map(|outbox| outbox.connection).collect()
     }
 
