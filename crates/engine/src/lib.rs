@@ -66,6 +66,7 @@ mod grant;
 mod limits;
 mod overlap;
 mod position;
+mod progress;
 mod publication;
 mod rate;
 mod rules;
@@ -91,6 +92,7 @@ pub use filter::{Filter, FilterTrie, MAX_FILTER_LEVELS};
 pub use grant::{Grant, Verbs};
 pub use limits::Limits;
 pub use position::{Epoch, Position};
+pub use progress::{Activity, Progress};
 pub use publication::{
     CONFLATION_TAG, Draft, Format, Key, MAX_KEY, MAX_TAG_TEXT, MAX_TAGS, Place, Publication,
     Publisher, Tags,

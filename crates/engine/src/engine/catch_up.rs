@@ -231,11 +231,11 @@ impl Engine {
             return self.own(slot, &next);
         }
         let subscription = self.name_of(slot)?;
-        let c = self.connections.get_mut(connection.into())?;
-        c.credit = c.credit.saturating_sub(next.weight());
+        let class = self.connections.get(connection.into())?.class;
+        self.spend(connection, next.weight());
         Some(Step::Publication {
             connection,
-            class: c.class,
+            class,
             subscription,
             publication: next,
             place,

@@ -396,7 +396,7 @@ impl Engine {
         let mut all = c.subscriptions.as_slice().iter();
         all.any(|slot| {
             let s = self.subscriptions.get(*slot);
-            s.is_some_and(|s| s.feed == *feed && s.vouched)
+            s.is_some_and(|s| s.feed == *feed && s.is_vouched())
         })
     }
 

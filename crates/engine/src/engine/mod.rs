@@ -15,6 +15,7 @@ mod following;
 mod leaving;
 mod members;
 mod presence;
+mod progress;
 mod publishing;
 mod questions;
 mod reading;
@@ -70,18 +71,17 @@ use state::{Again, Connection, Feed, Group, Item, Subscription};
 ///   [`handle_receipt`](Self::handle_receipt), [`handle_connection_lost`](Self::handle_connection_lost),
 ///   [`handle_connection_closed`](Self::handle_connection_closed), [`handle_timeout`](Self::handle_timeout),
 ///   [`leave_on`](Self::leave_on), [`handle_drain`](Self::handle_drain), [`admit_command`](Self::admit_command).
-/// - Actions of the server on sessions: [`subscribe_for`](Self::subscribe_for),
-///   [`unsubscribe_for`](Self::unsubscribe_for), [`tell`](Self::tell),
-///   [`disconnect`](Self::disconnect), [`replace_identity`](Self::replace_identity),
-///   [`set_durable`](Self::set_durable), [`set_rules`](Self::set_rules),
-///   [`set_limits`](Self::set_limits).
+/// - Actions of the server on sessions: [`subscribe_for`](Self::subscribe_for), [`tell`](Self::tell),
+///   [`unsubscribe_for`](Self::unsubscribe_for), [`disconnect`](Self::disconnect),
+///   [`replace_identity`](Self::replace_identity), [`set_durable`](Self::set_durable),
+///   [`set_rules`](Self::set_rules), [`set_limits`](Self::set_limits), [`ask_receipt`](Self::ask_receipt).
 /// - After any of them, `poll_*` until `None`: [`poll_delivery`](Self::poll_delivery) first,
 ///   since deliveries make requests, then [`poll_broker_request`](Self::poll_broker_request),
 ///   [`poll_ask`](Self::poll_ask), [`poll_caller_reply`](Self::poll_caller_reply),
 ///   then [`poll_timeout`](Self::poll_timeout).
 /// - Getters: [`snapshot`](Self::snapshot), [`identity`](Self::identity), [`connections`](Self::connections),
 ///   [`channels`](Self::channels), [`wants_writable`](Self::wants_writable),
-///   [`unanswered`](Self::unanswered), [`ends_in_parts`](Self::ends_in_parts).
+///   [`unanswered`](Self::unanswered), [`ends_in_parts`](Self::ends_in_parts), [`progress`](Self::progress).
 ///
 /// The outbox of a connection belongs to the caller, which alone knows its size. Live publications
 /// are broadcast without checking for room. If a connection's outbox then exceeds its limit, the
@@ -94,7 +94,7 @@ pub struct Engine {
     rules: Arc<RuleBook>,
     /// The rules of filters: the channels that they match have their own.
     filter_rules: Arc<ChannelRules>,
-    connections: Slab<Connection>,
+    connections: Slab<Box<Connection>>,
     sessions: HashMap<SessionId, ConnectionId>,
     /// The connections of each named user.
     users: HashMap<Arc<str>, HashSet<ConnectionId>>,
@@ -114,6 +114,8 @@ pub struct Engine {
     /// The join or leave whose recipients are taken in parts.
     telling: Option<presence::Telling>,
     broker_requests: VecDeque<BrokerRequest>,
+    /// Connections that have used up what they may be handed out.
+    used_up: Vec<ConnectionId>,
     requests: Requests,
     asks: Asks,
     caller_replies: VecDeque<(CallerId, CallerReply)>,
@@ -165,6 +167,7 @@ impl Engine {
             underway: None,
             telling: None,
             broker_requests: VecDeque::new(),
+            used_up: Vec::new(),
             requests: Requests::new(),
             asks: Asks::new(),
             caller_replies: VecDeque::new(),

@@ -90,9 +90,8 @@ impl Engine {
             .get_mut(slot)
             .and_then(Subscription::shared);
         shared?.hand_out(place);
-        let c = self.connections.get_mut(connection.into())?;
-        c.credit = c.credit.saturating_sub(next.weight());
-        let class = c.class;
+        let class = self.connections.get(connection.into())?.class;
+        self.spend(connection, next.weight());
         self.next_turn(group);
         Some(Step::Publication {
             connection,

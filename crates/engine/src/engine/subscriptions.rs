@@ -129,7 +129,9 @@ impl Engine {
         let mut new = Subscription::new(connection, feed, wish.id, opening);
         new.presence = wish.presence && rules.presence;
         new.echo = wish.echo;
-        new.vouched = vouched;
+        if vouched {
+            new.set_vouched();
+        }
         if let Flow::Acknowledged { window } = wish.flow {
             let size = window.clamp(1, self.limits.window.max(1));
             match wish.share {
@@ -307,8 +309,7 @@ impl Engine {
         let is_shared = s.shared.is_some();
         let live = behind.is_none() || is_shared;
         let from = behind.as_ref().map_or(tail, |behind| behind.cursor);
-        s.began_after = from.offset;
-        s.receipts_after = from.offset;
+        s.begin_after(from);
         if let Some(window) = &mut s.window {
             let size = window.size();
             **window = match earlier {

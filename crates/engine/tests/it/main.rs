@@ -16,6 +16,7 @@ mod memory;
 mod model;
 mod permitted;
 mod presence;
+mod progress;
 mod publishing;
 mod receipts;
 mod recovery;

@@ -4,13 +4,13 @@
 use std::{cell::Cell, rc::Rc, time::Duration};
 
 use http_body_util::Either;
-use hyper::{Method, Request, StatusCode, body::Incoming, header::ORIGIN};
+use hyper::{Method, Request, StatusCode, header::ORIGIN};
 use offhook::protocol::handshake::ServerDecision;
 use offhook_dialects::{Payload, native::Native};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    Answer, Streamed,
+    Answer, Received, Streamed,
     api::{Body, Problem, Query, json_answer},
     checked, client_of, cors, events,
 };
@@ -41,7 +41,7 @@ pub(super) fn is_at(path: &str) -> bool {
 /// Answers a request.
 pub(super) async fn serve(
     worker: &Rc<Worker>,
-    request: Request<Incoming>,
+    request: Request<Received>,
     place: &Cell<Option<Place>>,
 ) -> Streamed {
     let origin = request.headers().get(ORIGIN).cloned();
@@ -69,7 +69,7 @@ pub(super) async fn serve(
 
 async fn handle(
     worker: &Rc<Worker>,
-    request: Request<Incoming>,
+    request: Request<Received>,
     decision: &ServerDecision,
     place: &Cell<Option<Place>>,
 ) -> Result<Streamed, Problem> {
@@ -136,7 +136,7 @@ fn begin(
 async fn of_connection(
     worker: &Rc<Worker>,
     id: CarriedId,
-    request: Request<Incoming>,
+    request: Request<Received>,
 ) -> Result<Answer, Problem> {
     let query = Query::of(request.uri().query())?;
     match *request.method() {

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::Incoming,
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN},
 };
 use offhook::protocol::{CloseCode, handshake::ServerDecision};
@@ -19,7 +18,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::{
-    Answer,
+    Answer, Received,
     api::{Body, Problem, json_answer},
     carried, checked, client_of, cors, events,
 };
@@ -63,7 +62,7 @@ pub(super) fn is_at(worker: &Worker, path: &str) -> bool {
 /// Answers a request.
 pub(super) async fn serve(
     worker: &Rc<Worker>,
-    request: Request<Incoming>,
+    request: Request<Received>,
     place: &Cell<Option<Place>>,
 ) -> Answer {
     let origin = request.headers().get(ORIGIN).cloned();
@@ -83,7 +82,7 @@ pub(super) async fn serve(
 
 async fn handle(
     worker: &Rc<Worker>,
-    request: Request<Incoming>,
+    request: Request<Received>,
     decision: &ServerDecision,
     place: &Cell<Option<Place>>,
 ) -> Result<Answer, Problem> {
@@ -196,7 +195,7 @@ fn written(answer: &worker::Answer) -> String {
 async fn post(
     worker: &Worker,
     id: CarriedId,
-    request: Request<Incoming>,
+    request: Request<Received>,
 ) -> Result<Answer, Problem> {
     // Before the body is received, which would take memory.
     if !carried::is_known(worker, id).await {

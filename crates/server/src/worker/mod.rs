@@ -2,12 +2,14 @@
 //! publications, by reference count, the broker, and the content of [`Shared`].
 
 mod authenticating;
+mod busiest;
 mod byte_stream;
 mod callers;
 mod carried;
 mod connecting;
 mod connection;
 mod expiring;
+mod explaining;
 mod live;
 mod memory;
 mod naming;
@@ -15,6 +17,8 @@ mod orders;
 mod outboxes;
 mod outlet;
 mod queues;
+mod quick_hash;
+mod recorder;
 mod refilling;
 mod replies;
 mod shared;
@@ -23,6 +27,7 @@ mod stopping;
 mod streaming;
 mod system;
 mod ticks;
+mod top;
 mod turn;
 mod unfinished;
 mod websocket;
@@ -57,19 +62,24 @@ use crate::{
     metrics::WorkerMetrics,
     refused::{Client, Refused},
 };
+use busiest::Busiest;
 use callers::Callers;
 use carried::AllCarried;
 pub(crate) use carried::{Answer, CarriedId, Carry, Form, Wrong};
 use expiring::Expiries;
+pub(crate) use explaining::{Known, Question, Sighting, Subject};
 pub(crate) use live::Live;
 pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::{Errand, Goodbye, Order, Orders};
 use outboxes::Outboxes;
 use queues::Queues;
+use recorder::Recorder;
+pub(crate) use recorder::{End, Entry, Outcome, What, Why};
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
 pub(crate) use stopping::{Lease, Phase};
 pub(crate) use streaming::Streaming;
+pub(crate) use top::{Slow, Top};
 use unfinished::Unfinished;
 pub(crate) use wills::DelayedWills;
 use wills::Wills;
@@ -149,6 +159,8 @@ struct State {
     mailbox: Arc<Mailbox>,
     callers: Callers,
     wills: Wills,
+    recorder: Recorder,
+    busiest: Busiest,
     /// Intents of the present message; empty between messages.
     intents: Vec<Intent>,
 }
@@ -224,6 +236,8 @@ impl Worker {
                 mailbox,
                 callers: Callers::default(),
                 wills: Wills::new(),
+                recorder: Recorder::new(&config.recorder, config.workers.get()),
+                busiest: Busiest::new(now.instant),
                 intents: Vec::new(),
             }),
             live: RefCell::new(live),

@@ -14,7 +14,9 @@ use offhook_engine::{
 use tokio::sync::{Notify, oneshot};
 
 use super::{
-    CarriedId, Carry, Live, State, Worker,
+    CarriedId, Carry, Known, Live, Question, State, Top, Worker,
+    explaining::leaver,
+    now,
     queues::{FromQueue, ToQueue},
 };
 use crate::directory::Place;
@@ -39,6 +41,16 @@ pub(crate) enum Order {
     List {
         user: Arc<str>,
         done: oneshot::Sender<Vec<SessionId>>,
+    },
+    /// Report what is known of connections.
+    Know {
+        question: Arc<Question>,
+        done: oneshot::Sender<Known>,
+    },
+    /// Report the slowest connections and the busiest channels.
+    Top {
+        limit: usize,
+        done: oneshot::Sender<Top>,
     },
     /// Apply other settings, and report that.
     Apply {
@@ -165,6 +177,12 @@ impl Worker {
                         let sessions = self.state.borrow().engine.sessions_of(&whom);
                         let _gone = done.send(sessions);
                     }
+                    Order::Know { question, done } => {
+                        let _gone = done.send(self.know(&question));
+                    }
+                    Order::Top { limit, done } => {
+                        let _gone = done.send(self.top(limit));
+                    }
                     Order::Apply { live, done } => {
                         self.renew(live);
                         let _gone = done.send(());
@@ -228,9 +246,15 @@ impl Worker {
         let notice = Notice::Close { reason };
         {
             let State {
-                engine, outboxes, ..
+                engine,
+                outboxes,
+                recorder,
+                ..
             } = &mut *state;
             self.note_notice(engine, outboxes, connection, &notice);
+            if let Some(leaver) = leaver(engine, outboxes, connection) {
+                recorder.closed(connection, reason.name(), leaver, now().unix_ms);
+            }
             outboxes.notice(connection, &notice);
         }
         state.outboxes.remove(connection);

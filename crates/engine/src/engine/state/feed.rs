@@ -28,8 +28,8 @@ pub(in crate::engine) struct Feed {
     pub(in crate::engine) jumps: u32,
     /// Its head was requested.
     pub(in crate::engine) following: bool,
-    /// When receipts may be searched again.
-    pub(in crate::engine) receipts_from: Option<Instant>,
+    /// When receipts may be searched again. Boxed, since hardly anybody asks for them.
+    pub(in crate::engine) receipts_from: Option<Box<Instant>>,
     /// Only present while a subscription is not live.
     pub(in crate::engine) catching_up: Option<Box<CatchingUp>>,
 }
