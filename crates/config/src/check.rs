@@ -18,7 +18,7 @@ const AROUND: usize = 16 * 1024;
 
 /// Settings that contradict each other. A setting that already `failed` is not reported again.
 pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Problem> {
-    let checks: [(&[&str], Check); 11] = [
+    let checks: [(&[&str], Check); 12] = [
         (
             &["tls.cert", "tls.key", "tls.more_certs", "tls.more_keys"],
             tls,
@@ -34,6 +34,7 @@ pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Proble
             &["connections.max_per_address", "connections.max"],
             per_address,
         ),
+        (&["http2.streams", "http2.window"], http2_windows),
         (&["auth.secrets", "auth.secret_algorithm"], secrets),
         (&["channels"], unreachable),
         (&["pusher.apps"], apps),
@@ -209,6 +210,30 @@ fn per_address(loaded: &Loaded) -> Vec<Problem> {
         connections.max
     );
     let place = either(loaded, "connections.max_per_address", "connections.max");
+    vec![Problem::new(place, message)]
+}
+
+/// RFC 9113 §6.9.1: a window has at most 2^31 - 1 bytes.
+fn http2_windows(loaded: &Loaded) -> Vec<Problem> {
+    const LARGEST: u64 = (1 << 31) - 1;
+    let http2 = &loaded.config.http2;
+    let together = u64::from(http2.window) * u64::from(http2.streams);
+    if http2.window == 0 {
+        let message =
+            "http2.window is 0: clients could send no body and no message; the default is 65535";
+        return vec![Problem::new(
+            loaded.place("http2.window"),
+            message.to_owned(),
+        )];
+    }
+    if together <= LARGEST {
+        return Vec::new();
+    }
+    let message = format!(
+        "http2.window times http2.streams is {together} bytes; the window of a connection has at most \
+         {LARGEST} (RFC 9113): lower the one or the other"
+    );
+    let place = either(loaded, "http2.window", "http2.streams");
     vec![Problem::new(place, message)]
 }
 

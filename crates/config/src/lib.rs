@@ -28,6 +28,7 @@ mod check;
 mod connections;
 mod given;
 mod group;
+mod http2;
 mod kind;
 mod limits;
 mod limits_page;
@@ -38,6 +39,7 @@ mod problem;
 mod proxies;
 mod pusher;
 mod reader;
+mod recorder;
 mod running;
 mod socketio;
 mod spelling;
@@ -64,6 +66,7 @@ pub use self::changes::{Change, changes};
 pub use self::channels::ChannelRule;
 pub use self::connections::{Connections, Messages};
 pub use self::given::{Place, SourceFile};
+pub use self::http2::Http2;
 pub use self::kind::{parse_bytes, parse_time};
 pub use self::limits::Memory;
 pub use self::limits_page::limits;
@@ -73,6 +76,7 @@ pub use self::page::{example, reference};
 pub use self::problem::{Problem, Problems};
 pub use self::proxies::{Network, Proxies};
 pub use self::pusher::Pusher;
+pub use self::recorder::Recorder;
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};
 pub use self::socketio::SocketIo;
 pub use self::stomp::Stomp;
@@ -171,6 +175,8 @@ group! {
         tls: Option<TlsFiles>;
         /// The number of connections, the rate of handshakes, and timeouts.
         connections: Connections;
+        /// HTTP/2, and how much one connection of it may use.
+        http2: Http2;
         /// Messages on a connection, and how much may be queued.
         messages: Messages;
         /// Proxies in front of the server.
@@ -203,6 +209,8 @@ group! {
         memory: Memory;
         /// The queues and memory of the log.
         storage: Storage;
+        /// What is remembered to explain deliveries.
+        recorder: Recorder;
         /// What is logged, and in which format.
         log: Logging;
     }
@@ -233,11 +241,11 @@ impl Config {
             Some(_) => self.backend.calls,
             None => Access::Everyone,
         };
-        if !self.talk {
-            return guarded(book.with_calls(calls));
-        }
         let pages = [typing_rule(&book), examples_rule(&book)];
-        let rules = pages.iter().flatten().chain(&self.channels);
+        let pages = pages.iter().flatten().filter(|_| self.talk);
+        let system = system_rule(&self.channels);
+        let system = system.iter().filter(|_| self.mqtt.sys_interval.is_some());
+        let rules = system.chain(pages).chain(&self.channels);
         guarded(rules.fold(RuleBook::new(), add).with_calls(calls))
     }
 
@@ -276,6 +284,29 @@ fn typing_rule(configured: &RuleBook) -> Option<ChannelRule> {
             state: State::NONE,
             presence: false,
             ..ChannelRules::clone(rules)
+        },
+    })
+}
+
+/// The prefix of the channels in which the server publishes numbers about itself.
+pub const SYSTEM_CHANNELS: &str = "$SYS/";
+
+/// The server's own topics have only current values, and nobody else publishes to them. The
+/// configuration may have a rule of its own for them.
+fn system_rule(configured: &[ChannelRule]) -> Option<ChannelRule> {
+    let is_of_them = |rule: &ChannelRule| rule.pattern.starts_with(SYSTEM_CHANNELS);
+    if configured.iter().any(is_of_them) {
+        return None;
+    }
+    Some(ChannelRule {
+        pattern: format!("{SYSTEM_CHANNELS}*"),
+        rules: ChannelRules {
+            history: History::NONE,
+            state: State::NONE,
+            presence: false,
+            publish: Access::Nobody,
+            subscribe: Access::Granted,
+            ..ChannelRules::default()
         },
     })
 }

@@ -22,6 +22,7 @@ mod backend;
 mod directory;
 mod door;
 mod http;
+mod http2;
 mod json_object;
 mod key_file;
 mod metrics;

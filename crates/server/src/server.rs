@@ -217,7 +217,8 @@ pub(crate) fn start_with(
     }
     let rules = Arc::new(config.rule_book());
     let certificates = config.tls.as_ref().map(Certificates::open).transpose()?;
-    let tls = certificates.as_ref().map(Certificates::acceptor);
+    let http2 = config.http2.enabled;
+    let tls = certificates.as_ref().map(|known| known.acceptor(http2));
     let tls = tls.transpose()?;
     if tls.is_none() {
         need_no_certificate(&config)?;

@@ -38,6 +38,18 @@ impl Transport {
         Self::Boxed(Box::new(stream), None)
     }
 
+    /// The two halves of an HTTP/2 stream, for a server that drives an h2 connection itself and has
+    /// answered an extended CONNECT with the head that accepts it (RFC 8441 §5): DATA frames carry what
+    /// TCP would. `receive` is the body of the request, `send` what h2 returned for the answer's head.
+    ///
+    /// [`Acceptor`](crate::Acceptor) does all of this itself. The stream makes progress only while
+    /// its connection is polled.
+    #[cfg(feature = "http2")]
+    #[must_use]
+    pub fn http2(send: h2::SendStream<bytes::Bytes>, receive: h2::RecvStream) -> Self {
+        Self::boxed(crate::http2::H2Stream::new(send, receive))
+    }
+
     /// Sets the peer's address, for [`peer_addr`](Self::peer_addr). Ignored for sockets, which know
     /// it themselves.
     #[must_use]

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use offhook::Connect;
 use offhook::protocol::Limits;
 use offhook::protocol::deflate::DeflateConfig;
+use offhook::{Connect, HttpVersion};
 
 use super::Bench;
 use crate::failure::Failure;
@@ -159,7 +159,8 @@ fn connect(bench: &Bench, url: &str, load: &Load) -> Result<Connect, Failure> {
         message_size: (bench.size as u64).saturating_mul(2).max(1 << 20),
         ..Limits::default()
     };
-    let mut connect = Connect::to(url).limits(limits);
+    // The same with every server: one connection for each WebSocket.
+    let mut connect = Connect::to(url).limits(limits).version(HttpVersion::Http1);
     for (name, value) in &bench.request.header {
         connect = connect.header(name, value);
     }

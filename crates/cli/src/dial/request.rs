@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use offhook::Connect;
 use offhook::protocol::deflate::DeflateConfig;
+use offhook::{Connect, HttpVersion};
 use offhook_client::{Position, Since};
 
 use super::Dial;
@@ -13,11 +13,9 @@ use crate::failure::Failure;
 
 impl Dial {
     /// Applies all flags except subprotocols.
-    pub(super) fn ask(
-        &self,
-        mut connect: Connect,
-        output: &Arc<Output>,
-    ) -> Result<Connect, Failure> {
+    pub(super) fn ask(&self, connect: Connect, output: &Arc<Output>) -> Result<Connect, Failure> {
+        // What is shown are the bytes of a handshake over HTTP/1.1.
+        let mut connect = connect.version(HttpVersion::Http1);
         for (name, value) in &self.header {
             connect = connect.header(name, value);
         }

@@ -252,3 +252,12 @@ fn a_backend_requires_a_secret_and_https_and_rules_that_ask_it_require_a_backend
     let good = format!("[backend]\nurl = \"http://127.0.0.1:3000/hook\"\n{secret}");
     assert!(file(&good).good().config.backend.url.is_some());
 }
+
+#[test]
+fn windows_that_http_2_cannot_have_are_refused() {
+    let together = file("[http2]\nstreams = 100000").wrong();
+    assert!(together.contains("6553500000 bytes"), "{together}");
+    assert!(together.contains("2147483647 (RFC 9113)"), "{together}");
+    let none = file("[http2]\nwindow = 0").wrong();
+    assert!(none.contains("http2.window is 0"), "{none}");
+}

@@ -1,5 +1,5 @@
-//! Accepts connections: admission, reading the request, and routing. A WebSocket uses its socket
-//! without wrappers; everything else is served by hyper.
+//! Accepts connections: admission, reading the request, and routing. A WebSocket over HTTP/1.1 uses its
+//! socket without wrappers; other requests are served by hyper, and HTTP/2 by [`http2`].
 
 mod admin;
 mod admission;
@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offhook::protocol::handshake::{Refusal, Response};
+use offhook::protocol::handshake::{Carrier, Refusal, Response};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -32,7 +32,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{http, refused::Client, worker::Worker};
+use crate::{http, http2, refused::Client, worker::Worker};
 pub(crate) use admission::{Admission, Peer, Place};
 pub(crate) use forwarded::client as forwarded_client;
 use head::Heard;
@@ -127,7 +127,8 @@ async fn receive(worker: Rc<Worker>, mut stream: TcpStream, address: SocketAddr,
     let heard = timeout(within, async {
         let mut stream = worker.shared.accept_tls(stream).await?;
         let live = worker.live();
-        let heard = head::hear(&mut stream, live.handshake(from_proxy)).await?;
+        let http2 = worker.shared.config.http2.enabled;
+        let heard = head::hear(&mut stream, live.handshake(from_proxy), http2).await?;
         io::Result::Ok((stream, heard))
     });
     match Box::pin(heard).await {
@@ -188,15 +189,17 @@ async fn show(
     }
     let response = match heard {
         Heard::Http(unread) => {
-            let keepalive = &worker.shared.config.keepalive;
-            // The same time after which a WebSocket is closed whose client does not answer.
-            let patience = keepalive.interval.unwrap_or_default() + keepalive.pong_timeout;
-            let stream = Rewound::new(stream, unread, patience);
+            let stream = Rewound::new(stream, unread, worker.shared.patience());
             return Box::pin(http::serve(worker, stream, from_proxy, place)).await;
+        }
+        Heard::Http2(unread) => {
+            let stream = Rewound::new(stream, unread, worker.shared.patience());
+            return Box::pin(http2::serve(worker, stream, from_proxy, place)).await;
         }
         Heard::Rejected(rejection, head) => {
             let head = RawHead::of(&head);
-            rejected(&worker, &rejection, head.host(), head.client(place.peer()))
+            let client = head.client(place.peer());
+            rejected(&worker, &rejection, head.host(), client, Carrier::Upgrade)
         }
         Heard::WebSocket(decision, unread) => match upgrade(&worker, *decision, &mut place) {
             Ok(Upgrade {

@@ -51,14 +51,15 @@ pub(crate) fn rejected(
     rejection: &Rejection,
     host: &str,
     client: Client<'_>,
+    carrier: Carrier,
 ) -> Response {
     let Rejection::OriginDenied { origin } = rejection else {
         worker.note_refusal("handshake", rejection, client);
-        return rejection.response(Carrier::Upgrade);
+        return rejection.response(carrier);
     };
     let explanation = explanation(worker, origin, host);
     worker.note_refusal("origin", &explanation, client);
-    refusal(rejection.status(), &explanation).response(Carrier::Upgrade)
+    refusal(rejection.status(), &explanation).response(carrier)
 }
 
 #[cfg(test)]

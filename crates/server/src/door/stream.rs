@@ -1,7 +1,7 @@
 //! A client's connection, plain or with TLS, optionally with bytes that were already read.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -15,11 +15,28 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
+use super::tls::HTTP_2;
+
 /// A client's connection.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Whether client and server have agreed on HTTP/2 during the TLS handshake.
+    pub(super) fn is_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(HTTP_2),
+        }
+    }
+
+    /// Whether the bytes are those that the client sends, and not encrypted.
+    pub(super) const fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
 }
 
 impl From<Stream> for Transport {
@@ -67,6 +84,14 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         of_either!(self, stream => stream.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        of_either!(self, stream => stream.poll_write_vectored(cx, slices))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -153,6 +178,17 @@ impl AsyncWrite for Rewound {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wait(written, cx)
+    }
+
+    /// Supported, but not announced by `is_write_vectored`: hyper would then queue slices, where it now
+    /// copies small answers into one buffer.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.wait(written, cx)
     }
 

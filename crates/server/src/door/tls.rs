@@ -22,6 +22,9 @@ use tokio_rustls::{
 
 use crate::{config::TlsFiles, stamp::Stamp, start_error::StartError};
 
+/// The ALPN name of HTTP/2 over TLS (RFC 9113 §3.2).
+pub(super) const HTTP_2: &[u8] = b"h2";
+
 /// The server's certificates. Each handshake gets the certificate for the name that the client
 /// requests (SNI, RFC 6066 §3).
 pub(crate) struct Certificates {
@@ -55,8 +58,9 @@ impl Certificates {
         }))
     }
 
-    /// An acceptor that uses these certificates, and those that are read later.
-    pub(crate) fn acceptor(self: &Arc<Self>) -> Result<TlsAcceptor, StartError> {
+    /// An acceptor that uses these certificates, and those that are read later. It chooses HTTP/2 if
+    /// `http2` is set and the client offers it (ALPN, RFC 7301).
+    pub(crate) fn acceptor(self: &Arc<Self>, http2: bool) -> Result<TlsAcceptor, StartError> {
         let config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| StartError::Tls {
@@ -65,7 +69,10 @@ impl Certificates {
             })?;
         let resolver = Arc::<Self>::clone(self);
         let mut config = config.with_no_client_auth().with_cert_resolver(resolver);
-        config.alpn_protocols = vec![b"http/1.1".to_vec(), b"mqtt".to_vec()];
+        // In the order of preference.
+        let names: [&[u8]; 3] = [HTTP_2, b"http/1.1", b"mqtt"];
+        let names = names.iter().filter(|name| http2 || **name != HTTP_2);
+        config.alpn_protocols = names.map(|name| name.to_vec()).collect();
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 

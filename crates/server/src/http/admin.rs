@@ -8,13 +8,15 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
-use super::{Answer, HELD, api, health, host, metrics, names_one_host, other_methods, sentence};
+use super::{
+    Answer, HELD, Received, api, health, host, metrics, names_one_host, other_methods, sentence,
+};
 use crate::{door::is_known_host, metrics::Answered, worker::Worker};
 
 /// Serves requests on one connection until it ends.
 pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream) {
-    let service = service_fn(|request| async {
-        let (answered, answer) = answer(worker, request).await;
+    let service = service_fn(|request: Request<Incoming>| async {
+        let (answered, answer) = answer(worker, request.map(Received::Http1)).await;
         let status = answer.status().as_u16();
         worker.metrics.answers.count(answered, status);
         Ok::<_, Infallible>(answer)
@@ -30,7 +32,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream) {
     }
 }
 
-async fn answer(worker: &Rc<Worker>, request: Request<Incoming>) -> (Answered, Answer) {
+async fn answer(worker: &Rc<Worker>, request: Request<Received>) -> (Answered, Answer) {
     if !names_one_host(&request) {
         let words = "Host: exactly one is required";
         return (Answered::Page, sentence(StatusCode::BAD_REQUEST, words));

@@ -2,7 +2,6 @@
 
 use hyper::{
     HeaderMap, Method, Request, StatusCode,
-    body::Incoming,
     header::{
         ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
         ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD,
@@ -10,7 +9,7 @@ use hyper::{
     },
 };
 
-use super::{Answer, sentence};
+use super::{Answer, Received, sentence};
 
 /// How long a browser may remember the answer to a preflight, in seconds. Two hours: the maximum in
 /// Chromium.
@@ -31,7 +30,7 @@ pub(super) fn let_read(origin: Option<&HeaderValue>, answer: &mut HeaderMap) {
 
 /// Whether a request is a preflight, with which a browser asks what a page of another origin may
 /// send. It contains no key.
-pub(super) fn is_preflight(request: &Request<Incoming>) -> bool {
+pub(super) fn is_preflight(request: &Request<Received>) -> bool {
     let headers = request.headers();
     *request.method() == Method::OPTIONS
         && headers.contains_key(ORIGIN)

@@ -2,12 +2,11 @@
 
 use hyper::{
     Method, Request, StatusCode,
-    body::Incoming,
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
 };
 use offhook_auth::Scope;
 
-use super::{Answer, api, api::Problem, client_of};
+use super::{Answer, Received, api, api::Problem, client_of};
 use crate::{
     metrics::{Page, page},
     worker::{Shared, Worker},
@@ -18,7 +17,7 @@ pub(super) const PATH: &str = "/metrics";
 
 /// The answer at an address for clients, where an API key is required: strangers need not know how
 /// busy the server is.
-pub(super) fn with_key(worker: &Worker, request: &Request<Incoming>) -> Answer {
+pub(super) fn with_key(worker: &Worker, request: &Request<Received>) -> Answer {
     match check(worker, request) {
         Ok(()) => report(&worker.shared),
         Err(problem) => {
@@ -30,7 +29,7 @@ pub(super) fn with_key(worker: &Worker, request: &Request<Incoming>) -> Answer {
     }
 }
 
-fn check(worker: &Worker, request: &Request<Incoming>) -> Result<(), Problem> {
+fn check(worker: &Worker, request: &Request<Received>) -> Result<(), Problem> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Problem::method(&[Method::GET, Method::HEAD]));
     }

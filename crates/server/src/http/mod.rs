@@ -1,5 +1,8 @@
 //! All HTTP requests other than WebSocket handshakes: streams of events, polling, the API, the
 //! health report, and the files of the chat, the examples and the client.
+//!
+//! The handlers do not know which version of HTTP carries a request. [`serve`] passes them the requests
+//! of one connection of HTTP/1.1, and [`http2`](crate::http2) those of HTTP/2.
 
 mod admin;
 mod api;
@@ -11,6 +14,7 @@ mod files;
 mod health;
 mod metrics;
 mod pusher;
+mod received;
 mod rpc;
 
 use std::{cell::Cell, convert::Infallible, rc::Rc, sync::Arc};
@@ -18,7 +22,7 @@ use std::{cell::Cell, convert::Infallible, rc::Rc, sync::Arc};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::{
-    Method, Request, Response, StatusCode, Version,
+    HeaderMap, Method, Request, Response, StatusCode, Version,
     body::Incoming,
     header::{
         ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderName,
@@ -29,7 +33,9 @@ use hyper::{
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use offhook::protocol::handshake::{self, Rejection, RequestLine, ServerConfig, ServerDecision};
+use offhook::protocol::handshake::{
+    self, Carrier, Rejection, RequestLine, ServerConfig, ServerDecision,
+};
 use tokio::task::spawn_local;
 
 pub(crate) use admin::serve as serve_admin;
@@ -45,36 +51,31 @@ use crate::{
     worker::{Lease, Streaming, Worker},
 };
 use api::Problem;
+pub(crate) use received::Received;
 
-type Answer = Response<Full<Bytes>>;
+pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// An answer that may be a stream.
-type Streamed = Response<Either<Full<Bytes>, Streaming>>;
+pub(crate) type Streamed = Response<Either<Full<Bytes>, Streaming>>;
 
 /// The size of hyper's buffer for a connection, in bytes, which is not counted as unsent output.
 /// 64 KiB: about one page of history.
 const HELD: usize = 64 * 1024;
 
-/// Serves requests on one connection, until it ends or becomes a WebSocket.
+/// Serves requests on one connection of HTTP/1.1, until it ends or becomes a WebSocket.
 /// `from_proxy`: a trusted proxy is at the other end.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, from_proxy: bool, place: Place) {
     let lease = Lease::new(&worker);
     let place = Rc::new(Cell::new(Some(place)));
     let service = {
         let worker = Rc::clone(&worker);
-        service_fn(move |mut request: Request<Incoming>| {
+        service_fn(move |request: Request<Incoming>| {
             let (worker, place) = (Rc::clone(&worker), Rc::clone(&place));
+            let request = prepared(&worker, request.map(Received::Http1), from_proxy, &place);
+            // Not by `answer`: a future within a future makes that of each connection larger.
             async move {
-                if from_proxy {
-                    forward(&worker, &mut request, &place);
-                }
-                if let Some(peer) = peer_of(&place) {
-                    request.extensions_mut().insert(peer);
-                }
-                let (answered, answer) = respond(&worker, request, &place).await;
-                let status = answer.status().as_u16();
-                worker.metrics.answers.count(answered, status);
-                Ok::<_, Infallible>(answer)
+                let answered = respond(&worker, request, &place).await;
+                Ok::<_, Infallible>(counted(&worker, answered))
             }
         })
     };
@@ -99,13 +100,46 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, from_proxy: bool,
     drop(lease);
 }
 
+/// Answers a request of a stream of HTTP/2, which has this place.
+pub(crate) async fn answer(
+    worker: &Rc<Worker>,
+    request: Request<Received>,
+    from_proxy: bool,
+    place: &Cell<Option<Place>>,
+) -> Streamed {
+    let request = prepared(worker, request, from_proxy, place);
+    counted(worker, respond(worker, request, place).await)
+}
+
+/// Notes who sent the request.
+fn prepared(
+    worker: &Worker,
+    mut request: Request<Received>,
+    from_proxy: bool,
+    place: &Cell<Option<Place>>,
+) -> Request<Received> {
+    if from_proxy {
+        forward(worker, &mut request, place);
+    }
+    if let Some(peer) = peer_of(place) {
+        request.extensions_mut().insert(peer);
+    }
+    request
+}
+
+fn counted(worker: &Worker, (answered, answer): (Answered, Streamed)) -> Streamed {
+    let status = answer.status().as_u16();
+    worker.metrics.answers.count(answered, status);
+    answer
+}
+
 /// Marks a request that a trusted proxy sent.
 #[derive(Clone, Copy, Debug)]
 struct FromProxy;
 
 /// Notes that a trusted proxy sent this request, and for which client. This is done for each
 /// request, since a proxy may use one connection for several clients.
-fn forward(worker: &Worker, request: &mut Request<Incoming>, place: &Cell<Option<Place>>) {
+fn forward(worker: &Worker, request: &mut Request<Received>, place: &Cell<Option<Place>>) {
     request.extensions_mut().insert(FromProxy);
     let fields = request.headers().iter();
     let fields = fields.map(|(name, value)| (name.as_str(), value.as_bytes()));
@@ -125,7 +159,7 @@ fn peer_of(place: &Cell<Option<Place>>) -> Option<Peer> {
 }
 
 /// The acceptor of handshakes for this request.
-fn acceptor(worker: &Worker, request: &Request<Incoming>) -> Arc<ServerConfig> {
+fn acceptor(worker: &Worker, request: &Request<Received>) -> Arc<ServerConfig> {
     let from_proxy = request.extensions().get::<FromProxy>().is_some();
     Arc::clone(worker.live().handshake(from_proxy))
 }
@@ -133,7 +167,7 @@ fn acceptor(worker: &Worker, request: &Request<Incoming>) -> Arc<ServerConfig> {
 /// The answer to a request, and what answered it.
 async fn respond(
     worker: &Rc<Worker>,
-    request: Request<Incoming>,
+    request: Request<Received>,
     place: &Cell<Option<Place>>,
 ) -> (Answered, Streamed) {
     if !names_one_host(&request) {
@@ -160,7 +194,7 @@ async fn respond(
             carried::serve(worker, request, place).await,
         );
     }
-    if engine_io::is_at(worker, path) && !request.headers().contains_key(UPGRADE) {
+    if engine_io::is_at(worker, path) && !is_handshake(request.headers()) {
         let answer = engine_io::serve(worker, request, place).await;
         return (Answered::Events, answer.map(Either::Left));
     }
@@ -168,23 +202,33 @@ async fn respond(
         let answer = events::serve(worker, &request, form, place).await;
         return (Answered::Events, answer);
     }
-    let (answered, answer) = answer(worker, request, place);
+    let (answered, answer) = at_once(worker, request, place);
     (answered, answer.map(Either::Left))
 }
 
 /// RFC 9112 §3.2: a request without `Host`, or with several, is answered with 400.
-fn names_one_host(request: &Request<Incoming>) -> bool {
+fn names_one_host(request: &Request<Received>) -> bool {
     let hosts = request.headers().get_all(HOST).iter().count();
     hosts == 1 || hosts == 0 && request.version() < Version::HTTP_11
 }
 
-fn answer(
+/// Whether a request wants to become a WebSocket. RFC 9110 §7.8: an upgrade to something else, such as
+/// h2c, may be ignored.
+fn is_handshake(headers: &HeaderMap) -> bool {
+    let wanted = headers.get_all(UPGRADE).iter();
+    let wanted = wanted.filter_map(|value| value.to_str().ok());
+    let mut names = wanted.flat_map(|value| value.split(','));
+    names.any(|name| name.trim().eq_ignore_ascii_case("websocket"))
+}
+
+/// Answers a request that nothing has to be waited for.
+fn at_once(
     worker: &Rc<Worker>,
-    mut request: Request<Incoming>,
+    mut request: Request<Received>,
     place: &Cell<Option<Place>>,
 ) -> (Answered, Answer) {
     // A proxy may send a handshake on a connection that it has used before.
-    if request.headers().contains_key(UPGRADE) {
+    if is_handshake(request.headers()) {
         return (Answered::WebSocket, upgraded(worker, &mut request, place));
     }
     let path = request.uri().path();
@@ -209,7 +253,7 @@ fn answer(
 }
 
 /// The chat, the examples and the client's files.
-fn page(worker: &Worker, path: &str, request: &Request<Incoming>) -> Answer {
+fn page(worker: &Worker, path: &str, request: &Request<Received>) -> Answer {
     let talk = worker.shared.config.talk;
     match path {
         "/" | "/talk" if talk => redirect("/talk/"),
@@ -238,7 +282,7 @@ fn other_methods() -> Answer {
 /// here: a page whose origin may not connect is told its origin and the setting to change.
 fn no_websocket(
     worker: &Worker,
-    request: &Request<Incoming>,
+    request: &Request<Received>,
     place: &Cell<Option<Place>>,
 ) -> Answer {
     let mut answer = if let Err(Rejection::OriginDenied { origin }) = as_handshake(worker, request)
@@ -278,7 +322,7 @@ fn has_room_at(worker: &Worker, place: &Cell<Option<Place>>) -> Result<(), Turne
 /// the client of a permitted request would send.
 fn checked(
     worker: &Worker,
-    request: &Request<Incoming>,
+    request: &Request<Received>,
     client: Client<'_>,
 ) -> Result<ServerDecision, Problem> {
     as_handshake(worker, request).map_err(|rejection| {
@@ -294,7 +338,7 @@ fn checked(
 
 /// The WebSocket handshake that corresponds to a request: from the same page and with the same
 /// token. The request is permitted if this handshake would be.
-fn as_handshake(worker: &Worker, request: &Request<Incoming>) -> Result<ServerDecision, Rejection> {
+fn as_handshake(worker: &Worker, request: &Request<Received>) -> Result<ServerDecision, Rejection> {
     let target = request.uri().to_string();
     let line = RequestLine {
         method: "GET",
@@ -318,7 +362,7 @@ fn as_handshake(worker: &Worker, request: &Request<Incoming>) -> Result<ServerDe
 /// Handles a handshake that hyper has read.
 fn upgraded(
     worker: &Rc<Worker>,
-    request: &mut Request<Incoming>,
+    request: &mut Request<Received>,
     place: &Cell<Option<Place>>,
 ) -> Answer {
     let target = request.uri().to_string();
@@ -334,7 +378,8 @@ fn upgraded(
         Ok(decision) => decision,
         Err(rejection) => {
             let client = client_of(request);
-            return converted(&rejected(worker, &rejection, host(request), client));
+            let rejected = rejected(worker, &rejection, host(request), client, Carrier::Upgrade);
+            return converted(&rejected);
         }
     };
     let Some(mut taken) = place.take() else {
@@ -369,13 +414,13 @@ fn upgraded(
 }
 
 /// The host that a request names.
-fn host(request: &Request<Incoming>) -> &str {
+fn host(request: &Request<Received>) -> &str {
     let host = request.headers().get(HOST);
     host.and_then(|host| host.to_str().ok()).unwrap_or_default()
 }
 
 /// What is known about the client that sent a request.
-fn client_of(request: &Request<Incoming>) -> Client<'_> {
+fn client_of(request: &Request<Received>) -> Client<'_> {
     let origin = request.headers().get(ORIGIN);
     Client {
         peer: request.extensions().get::<Peer>().copied(),
@@ -393,8 +438,8 @@ async fn given_up(on_upgrade: OnUpgrade) -> Option<(crate::door::Stream, Vec<u8>
     Some((stream, [&*parts.read_buf, &*unread].concat()))
 }
 
-/// Converts the handshake's answer for hyper.
-fn converted(response: &handshake::Response) -> Answer {
+/// Converts the handshake's answer for hyper, or for h2.
+pub(crate) fn converted(response: &handshake::Response) -> Answer {
     let mut answer = Response::new(Full::from(response.body().to_vec()));
     let status = StatusCode::from_u16(response.status());
     *answer.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -3,17 +3,13 @@
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
-use hyper::{
-    Method, Request, StatusCode,
-    body::Incoming,
-    header::{ORIGIN, UPGRADE},
-};
+use hyper::{Method, Request, StatusCode, header::ORIGIN};
 use offhook_dialects::jsonrpc::Once;
 
 use super::{
-    Answer,
+    Answer, Received,
     api::{Body, Problem, json_answer},
-    checked, client_of, cors, events,
+    checked, client_of, cors, events, is_handshake,
 };
 use crate::{
     auth::Places,
@@ -26,17 +22,17 @@ use crate::{
 const FIELDS: &str = "Authorization, Content-Type";
 
 /// Whether a request is one of JSON-RPC.
-pub(super) fn is_at(worker: &Worker, request: &Request<Incoming>) -> bool {
+pub(super) fn is_at(worker: &Worker, request: &Request<Received>) -> bool {
     let is_method = *request.method() == Method::POST || cors::is_preflight(request);
     is_method
         && request.uri().path() == worker.shared.config.rpc_path
-        && !request.headers().contains_key(UPGRADE)
+        && !is_handshake(request.headers())
 }
 
 /// Answers a request.
 pub(super) async fn serve(
     worker: &Rc<Worker>,
-    request: Request<Incoming>,
+    request: Request<Received>,
     place: &Cell<Option<Place>>,
 ) -> Answer {
     let origin = request.headers().get(ORIGIN).cloned();
@@ -59,7 +55,7 @@ pub(super) async fn serve(
 
 async fn handle(
     worker: &Rc<Worker>,
-    request: Request<Incoming>,
+    request: Request<Received>,
     place: &Cell<Option<Place>>,
 ) -> Result<Answer, Problem> {
     let decision = checked(worker, &request, client_of(&request))?;

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use offhook_brokers::Broker;
@@ -104,6 +104,13 @@ impl Shared {
 
     pub(super) fn connection_went(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How long a client may take nothing of what is being written to it: as long as a WebSocket whose
+    /// client does not answer.
+    pub(crate) fn patience(&self) -> Duration {
+        let keepalive = &self.config.keepalive;
+        keepalive.interval.unwrap_or_default() + keepalive.pong_timeout
     }
 
     /// Accepts TLS, if that is configured.

@@ -8,12 +8,16 @@ use h2::ext::Protocol;
 use h2::{Reason, RecvStream};
 use http::{Method, Request, Response};
 use offhook::protocol::CloseCode;
-use offhook::{Acceptor, Error, Http2Limits, OriginPolicy, Phase, Refusal, Server};
+use offhook::protocol::handshake::{ConnectRequest, ServerConfig, ServerDecision};
+use offhook::{
+    Acceptor, Error, Http2Limits, OriginPolicy, Phase, Refusal, Server, Settings, Transport,
+    WebSocket,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-use crate::http2_peer::{Echo, assert_echoes, extended_connect, raw_client};
+use crate::http2_peer::{Echo, assert_echoes, echo, extended_connect, prior_knowledge, raw_client};
 use crate::scripted::to;
 
 async fn ask(
@@ -191,10 +195,7 @@ async fn split_cookie_fields_are_joined() {
         assert_eq!(body(response).await, "not you");
     });
     let acceptor = Acceptor::default();
-    let mut requests = acceptor
-        .requests(offhook::Transport::boxed(far))
-        .await
-        .unwrap();
+    let mut requests = acceptor.requests(Transport::boxed(far)).await.unwrap();
     let incoming = requests.next().await.unwrap().unwrap();
     let headers = incoming.request().headers();
     assert_eq!(headers.get_str("cookie"), Some("a=1; b=2"));
@@ -355,7 +356,7 @@ async fn an_incomplete_preface_times_out() {
     let (mut near, far) = duplex(4096);
     near.write_all(b"PRI * HTTP/2.0").await.unwrap();
     let error = Acceptor::default()
-        .requests(offhook::Transport::boxed(far))
+        .requests(Transport::boxed(far))
         .await
         .unwrap_err();
     assert!(
@@ -378,10 +379,7 @@ async fn a_connection_without_requests_is_closed() {
         connection.await
     });
     let acceptor = Acceptor::default();
-    let mut requests = acceptor
-        .requests(offhook::Transport::boxed(far))
-        .await
-        .unwrap();
+    let mut requests = acceptor.requests(Transport::boxed(far)).await.unwrap();
     let end = requests.next().await;
     assert!(end.is_none(), "{end:?}");
     client.await.unwrap().unwrap();
@@ -408,10 +406,7 @@ async fn a_silent_connection_is_lost_within_the_keepalive() {
         std::future::pending::<()>().await;
     });
     let acceptor = Acceptor::default();
-    let mut requests = acceptor
-        .requests(offhook::Transport::boxed(far))
-        .await
-        .unwrap();
+    let mut requests = acceptor.requests(Transport::boxed(far)).await.unwrap();
     let mut socket = requests
         .next()
         .await
@@ -458,4 +453,45 @@ async fn curl_gets_an_explanation() {
         said,
         "the WebSocket handshake needs the method CONNECT\n2 405 CONNECT"
     );
+}
+
+#[tokio::test]
+async fn a_server_that_drives_h2_itself_opens_a_websocket_on_a_stream() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut builder = h2::server::Builder::new();
+        builder.enable_connect_protocol();
+        let mut connection = builder.handshake(stream).await.unwrap();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let uri = request.uri();
+            let connect = ConnectRequest {
+                method: request.method().as_str(),
+                protocol: request.extensions().get().map(Protocol::as_str),
+                scheme: uri.scheme_str().unwrap(),
+                authority: uri.authority().unwrap().as_str(),
+                path: uri.path(),
+            };
+            let fields = request.headers().iter();
+            let fields = fields.map(|(name, value)| (name.as_str(), value.as_bytes()));
+            let config = ServerConfig::default();
+            let decided = ServerDecision::from_extended_connect(&config, connect, fields);
+            let negotiated = decided.unwrap().accept().negotiated;
+            let send = respond.send_response(Response::new(()), false).unwrap();
+            let transport = Transport::http2(send, request.into_body());
+            let socket = WebSocket::server(transport, negotiated, &[], &Settings::default());
+            tokio::spawn(echo(socket));
+        }
+    });
+    let connection = prior_knowledge(address).http2().await.unwrap();
+    let mut sockets = Vec::new();
+    for _ in 0..3 {
+        sockets.push(connection.open("/").await.unwrap());
+    }
+    for socket in &mut sockets {
+        assert_echoes(socket, "hello").await;
+        let closed = socket.close(CloseCode::NORMAL, "").await.unwrap();
+        assert_eq!(closed.code, CloseCode::NORMAL);
+    }
 }

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::{
     Request, StatusCode,
-    body::{Body as _, Incoming},
+    body::Body as _,
     header::{CONTENT_ENCODING, CONTENT_TYPE},
 };
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::problem::Problem;
-use crate::worker::Memory;
+use crate::{http::Received, worker::Memory};
 
 /// A received body.
 pub(in crate::http) struct Body {
@@ -27,7 +27,7 @@ impl Body {
     /// Reads a body of at most `limit` bytes, the value of `setting`, within `limit_time`. An announced
     /// length allocates nothing; what arrives counts against the memory of the process.
     pub(in crate::http) async fn read(
-        request: Request<Incoming>,
+        request: Request<Received>,
         memory: &Memory,
         (limit, setting): (usize, &'static str),
         limit_time: Duration,
@@ -106,10 +106,10 @@ enum Collected {
 const STEP: usize = 16 * 1024;
 
 async fn collect(
-    mut body: Incoming,
+    mut body: Received,
     memory: &Memory,
     limit: usize,
-) -> Result<Collected, hyper::Error> {
+) -> Result<Collected, <Received as hyper::body::Body>::Error> {
     let mut whole = Vec::new();
     let mut counted = memory.begin_body();
     while let Some(frame) = body.frame().await {

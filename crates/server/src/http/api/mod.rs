@@ -2,24 +2,28 @@
 //! this folder specifies it; a test compares it with the table of routes here.
 
 mod body;
+mod delivery;
 mod explain;
 mod fields;
 mod problem;
 mod publishing;
 mod reading;
+mod recorded;
 mod sessions;
+mod time;
+mod top;
+mod verdict;
 
 use std::rc::Rc;
 
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::Incoming,
     header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN},
 };
 use offhook_auth::{ApiKey, ApiKeys, Scope};
 use serde_json::Value;
 
-use super::{Answer, checked, client_of, cors};
+use super::{Answer, Received, checked, client_of, cors};
 use crate::{refused::Client, worker::Worker};
 pub(super) use body::Body;
 pub(super) use fields::{Query, percent_decoded};
@@ -55,6 +59,9 @@ enum Action {
     Revoke,
     Stats,
     Explain,
+    Delivery,
+    Connection,
+    Top,
 }
 
 /// Path, method, scope that a key needs, and handler.
@@ -90,6 +97,19 @@ const ROUTES: &[(&str, Method, Scope, Action)] = &[
     ("revoke", Method::POST, Scope::Sessions, Action::Revoke),
     ("stats", Method::GET, Scope::Admin, Action::Stats),
     ("explain", Method::GET, Scope::Admin, Action::Explain),
+    (
+        "explain/delivery",
+        Method::GET,
+        Scope::Admin,
+        Action::Delivery,
+    ),
+    (
+        "explain/connection",
+        Method::GET,
+        Scope::Admin,
+        Action::Connection,
+    ),
+    ("top", Method::GET, Scope::Admin, Action::Top),
 ];
 
 /// One authorised request.
@@ -103,7 +123,7 @@ struct Call<'a> {
 type Outcome = Result<Value, Problem>;
 
 /// Answers a request to the API. Pages may use it if they may connect.
-pub(super) async fn serve(worker: &Rc<Worker>, request: Request<Incoming>) -> Answer {
+pub(super) async fn serve(worker: &Rc<Worker>, request: Request<Received>) -> Answer {
     let origin = request.headers().get(ORIGIN).cloned();
     let refused = origin
         .as_ref()
@@ -131,7 +151,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, request: Request<Incoming>) -> An
     answer
 }
 
-async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Answer, Problem> {
+async fn handle(worker: &Rc<Worker>, request: Request<Received>) -> Result<Answer, Problem> {
     let keys = worker.shared.auth.api_keys();
     if keys.is_empty() {
         let detail = "the HTTP API is not open: it has no key; set api.keys or api.key_files \
@@ -192,6 +212,9 @@ async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Answe
         Action::Revoke => sessions::revoke(&call).await?.to_string(),
         Action::Stats => explain::stats(&call).to_string(),
         Action::Explain => explain::explain(&call)?.to_string(),
+        Action::Delivery => delivery::delivery(&call).await?.to_string(),
+        Action::Connection => delivery::connection(&call).await?.to_string(),
+        Action::Top => top::top(&call).await?.to_string(),
     };
     Ok(json_answer(StatusCode::OK, body))
 }
@@ -199,14 +222,14 @@ async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Answe
 /// The key that a request presents.
 pub(super) fn key_of<'a>(
     keys: &'a ApiKeys,
-    request: &Request<Incoming>,
+    request: &Request<Received>,
 ) -> Result<&'a ApiKey, Problem> {
     let presented = bearer(request).ok_or_else(Problem::no_key)?;
     keys.find(presented).ok_or_else(Problem::wrong_key)
 }
 
 /// RFC 6750 §2.1.
-fn bearer(request: &Request<Incoming>) -> Option<&str> {
+fn bearer(request: &Request<Received>) -> Option<&str> {
     let mut values = request.headers().get_all(AUTHORIZATION).iter();
     let value = values.next()?.to_str().ok()?;
     if values.next().is_some() {

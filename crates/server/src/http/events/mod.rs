@@ -9,7 +9,6 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 use http_body_util::Either;
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::Incoming,
     header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN},
 };
 use offhook::protocol::handshake::ServerDecision;
@@ -18,7 +17,7 @@ use offhook_engine::{ErrorCode, Refusal};
 use serde::Deserialize;
 
 use super::{
-    Streamed,
+    Received, Streamed,
     api::{Problem, Query, json_answer},
     checked, client_of, cors,
 };
@@ -55,7 +54,7 @@ pub(super) fn form(path: &str) -> Option<Form> {
 /// Answers a request.
 pub(super) async fn serve(
     worker: &Rc<Worker>,
-    request: &Request<Incoming>,
+    request: &Request<Received>,
     form: Form,
     place: &Cell<Option<Place>>,
 ) -> Streamed {
@@ -75,7 +74,7 @@ pub(super) async fn serve(
 
 async fn handle(
     worker: &Rc<Worker>,
-    request: &Request<Incoming>,
+    request: &Request<Received>,
     decision: &ServerDecision,
     form: Form,
     place: &Cell<Option<Place>>,
@@ -160,7 +159,7 @@ pub(super) fn streamed(body: Either<http_body_util::Full<bytes::Bytes>, Streamin
 /// An `EventSource` never reconnects after an error status. If a later attempt can succeed, it
 /// therefore gets a stream that sets the delay and ends, so that pages refused by a busy server
 /// reconnect.
-fn refused(request: &Request<Incoming>, form: Form, problem: &Problem) -> Streamed {
+fn refused(request: &Request<Received>, form: Form, problem: &Problem) -> Streamed {
     let accept = request.headers().get(ACCEPT);
     let is_event_source = accept.is_some_and(|accept| accept == "text/event-stream");
     match problem.retry_after() {

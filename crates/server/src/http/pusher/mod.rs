@@ -8,7 +8,6 @@ use std::{rc::Rc, sync::Arc};
 
 use hyper::{
     Method, Request, StatusCode,
-    body::Incoming,
     header::{HeaderValue, WWW_AUTHENTICATE},
 };
 use offhook_auth::{App, SignedRequest};
@@ -17,7 +16,7 @@ use offhook_engine::{ChannelName, Whom};
 use serde_json::{Value, json};
 
 use super::{
-    Answer,
+    Answer, Received,
     api::{Body, Problem, Query, json_answer, percent_decoded},
     client_of,
 };
@@ -89,7 +88,7 @@ pub(super) fn is_at(worker: &Worker, path: &str) -> bool {
 }
 
 /// Answers a request.
-pub(super) async fn serve(worker: &Rc<Worker>, request: Request<Incoming>) -> Answer {
+pub(super) async fn serve(worker: &Rc<Worker>, request: Request<Received>) -> Answer {
     let (peer, path) = (client_of(&request).peer, request.uri().path().to_owned());
     match handle(worker, request).await {
         Ok(value) => json_answer(StatusCode::OK, value.to_string()),
@@ -111,7 +110,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, request: Request<Incoming>) -> An
     }
 }
 
-async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Value, Problem> {
+async fn handle(worker: &Rc<Worker>, request: Request<Received>) -> Result<Value, Problem> {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let segments = path.strip_prefix(PREFIX).unwrap_or_default().split('/');

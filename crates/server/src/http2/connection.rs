@@ -1,0 +1,193 @@
+//! One connection of h2, with what it does not have: a limit on idleness and floods, and an end within a
+//! limited time.
+
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{
+    Reason, RecvStream,
+    server::{Builder, SendResponse},
+};
+use hyper::Request;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use super::{
+    flood::{Flood, Meter},
+    watched::Watched,
+};
+use crate::{
+    config::{Config, Http2},
+    door::Rewound,
+};
+
+/// How much of one stream is queued inside h2, in addition to a connection's own outbox, and without
+/// being counted as unsent. 16 KiB: the largest frame that every client accepts (RFC 9113 §4.2).
+const SEND_BUFFER: usize = 16 * 1024;
+
+/// How much h2 may spend on small DATA frames that were received and not read yet. 16 MiB: about 64,000
+/// messages of a few bytes. All that a client sends at once is received before the first of its
+/// WebSockets can read, so that with less, a hundred busy WebSockets could end their connection.
+const SMALL_FRAMES: usize = 16 << 20;
+
+/// RFC 9113 §6.9.1: the largest window.
+const LARGEST_WINDOW: u32 = (1 << 31) - 1;
+
+/// How long a connection without streams is kept after it was told to end. 2 s: several round trips on
+/// a slow link.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A request, and the handle to answer it.
+pub(super) type Stream = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// A connection. Its streams make progress only while [`next`](Self::next) is awaited.
+pub(super) struct Connection {
+    h2: h2::server::Connection<Watched, Bytes>,
+    state: State,
+    /// Set by what reads the socket.
+    flood: Rc<Cell<Option<Flood>>>,
+    timer: Pin<Box<Sleep>>,
+    /// Whether a request has arrived since the timer was set.
+    is_used: bool,
+    idle_timeout: Duration,
+}
+
+/// ```text
+///       idle, or the server stops             GOAWAY, and the streams have ended
+/// Open ───────────────────────────▶ Leaving ─────────────────────────────────────▶ (dropped)
+///   │                                  │
+///   └────────────┬─────────────────────┘
+///             a flood                         GOAWAY was written, or time is up
+///                └────────────────▶ Refused ─────────────────────────────────────▶ (dropped)
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// No further request is accepted; the streams end by themselves.
+    Leaving,
+    /// Nothing more is read, and the streams have ended.
+    Refused,
+}
+
+/// Why a connection ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The client sends too much of what costs it nothing.
+    Flood(Flood),
+    /// It was lost, or the client has violated the protocol.
+    Lost(h2::Error),
+}
+
+impl Connection {
+    /// Sends the settings and receives the client's preface.
+    pub(super) async fn begin(config: &Config, stream: Rewound) -> io::Result<Self> {
+        let limits = &config.http2;
+        let flood = Rc::default();
+        let watched = Watched::new(stream, Meter::new(limits), Rc::clone(&flood));
+        let within = config.connections.handshake_timeout;
+        let begun = timeout(within, builder(limits).handshake(watched)).await;
+        let h2 = begun?.map_err(io::Error::other)?;
+        Ok(Self {
+            h2,
+            state: State::Open,
+            flood,
+            // The first request is due as soon as a handshake.
+            timer: Box::pin(sleep(within)),
+            is_used: false,
+            idle_timeout: limits.idle_timeout,
+        })
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// Accepts no more requests, and ends when all streams have ended. RFC 9113 §6.8: the client is
+    /// told which of its requests were accepted, after those that were under way have arrived.
+    pub(super) fn leave(&mut self) {
+        self.state = State::Leaving;
+        self.h2.graceful_shutdown();
+        self.set_timer(FAREWELL);
+    }
+
+    /// The next request; none when the connection has ended. After a flood, nothing but the end follows.
+    pub(super) async fn next(&mut self) -> Result<Option<Stream>, End> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Stream>, End>> {
+        loop {
+            if let Some(flood) = self.flood.take() {
+                return Poll::Ready(Err(self.refuse(flood)));
+            }
+            if self.poll_time(cx).is_ready() {
+                return Poll::Ready(Ok(None));
+            }
+            if self.state == State::Refused {
+                // It ends in any case, whether or not the client reads the reason.
+                return self.h2.poll_closed(cx).map(|_| Ok(None));
+            }
+            return match self.h2.poll_accept(cx) {
+                Poll::Ready(Some(Ok(stream))) => {
+                    self.is_used = true;
+                    Poll::Ready(Ok(Some(stream)))
+                }
+                Poll::Ready(Some(Err(error))) => Poll::Ready(Err(End::Lost(error))),
+                Poll::Ready(None) => Poll::Ready(Ok(None)),
+                Poll::Pending if self.flood.get().is_some() => continue,
+                Poll::Pending => Poll::Pending,
+            };
+        }
+    }
+
+    /// RFC 9113 §10.5: what is suspicious may be treated as an error of the connection, with this code.
+    fn refuse(&mut self, flood: Flood) -> End {
+        self.state = State::Refused;
+        self.h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        self.set_timer(FAREWELL);
+        End::Flood(flood)
+    }
+
+    /// Ready when the connection has no more time.
+    fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let is_idle = !self.is_used && !self.h2.has_streams();
+            match (self.state, is_idle) {
+                (State::Open, true) => self.leave(),
+                (State::Open, false) => self.set_timer(self.idle_timeout),
+                (State::Leaving, false) => self.set_timer(FAREWELL),
+                (State::Leaving, true) | (State::Refused, _) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    fn set_timer(&mut self, time: Duration) {
+        self.is_used = false;
+        self.timer.as_mut().reset(Instant::now() + time);
+    }
+}
+
+fn builder(limits: &Http2) -> Builder {
+    let window = limits.window.clamp(1, LARGEST_WINDOW);
+    // Room for all streams: one that is not read must not stop the others.
+    let all = window.saturating_mul(limits.streams).min(LARGEST_WINDOW);
+    let mut builder = Builder::new();
+    builder
+        // RFC 8441 §3.
+        .enable_connect_protocol()
+        .max_concurrent_streams(limits.streams)
+        .initial_window_size(window)
+        .initial_connection_window_size(all)
+        .max_header_list_size(limits.header_bytes)
+        .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(SMALL_FRAMES);
+    builder
+}

@@ -1,0 +1,221 @@
+//! Counting the frames that cost a client nothing and the server something: resets, and frames that
+//! transport nothing. Without I/O and clock.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use crate::config::Http2;
+
+/// The time in which the frames are counted. 30 s: a burst of a client that closes many streams at once
+/// is no flood.
+const WINDOW: Duration = Duration::from_secs(30);
+
+/// RFC 9113 §3.4: the length of the preface, which is followed by frames.
+const PREFACE: usize = 24;
+
+/// RFC 9113 §4.1: length, type, flags and stream.
+const HEADER: usize = 9;
+
+/// RFC 9113 §6, the types of frames.
+const DATA: u8 = 0;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+/// RFC 9113 §5.5: types that it does not define are ignored.
+const UNDEFINED: u8 = 10;
+
+const END_STREAM: u8 = 1;
+
+/// What a client has sent too much of: the number, and the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flood {
+    /// Streams that it has reset.
+    Resets(u32),
+    /// Frames that transport nothing.
+    ControlFrames(u32),
+}
+
+impl fmt::Display for Flood {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = WINDOW.as_secs();
+        match self {
+            Self::Resets(most) => write!(f, "more than {most} streams were reset in {seconds} s"),
+            Self::ControlFrames(most) => {
+                write!(
+                    f,
+                    "more than {most} frames without content came in {seconds} s"
+                )
+            }
+        }
+    }
+}
+
+/// Reads along with h2, and counts.
+#[derive(Debug)]
+pub(super) struct Meter {
+    most_resets: u32,
+    most_control_frames: u32,
+    resets: u32,
+    control_frames: u32,
+    /// When the counts began.
+    since: Option<Instant>,
+    /// How many bytes precede the next frame's header.
+    skip: usize,
+    /// The part of the header that was received, and its length.
+    header: [u8; HEADER],
+    filled: usize,
+}
+
+impl Meter {
+    /// For a connection of which nothing was received yet.
+    pub(super) const fn new(limits: &Http2) -> Self {
+        Self {
+            most_resets: limits.resets,
+            most_control_frames: limits.control_frames,
+            resets: 0,
+            control_frames: 0,
+            since: None,
+            skip: PREFACE,
+            header: [0; HEADER],
+            filled: 0,
+        }
+    }
+
+    /// Counts what was received, up to the frame that is one too many.
+    pub(super) fn count(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Flood> {
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= WINDOW {
+            (self.resets, self.control_frames, self.since) = (0, 0, Some(now));
+        }
+        while !bytes.is_empty() {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            let (_, rest) = bytes.split_at(skipped);
+            let (header, rest) = rest.split_at(rest.len().min(HEADER - self.filled));
+            bytes = rest;
+            for (to, from) in self.header.iter_mut().skip(self.filled).zip(header) {
+                *to = *from;
+            }
+            self.filled += header.len();
+            if self.filled == HEADER {
+                self.filled = 0;
+                self.count_frame()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count_frame(&mut self) -> Result<(), Flood> {
+        let [a, b, c, kind, flags, ..] = self.header;
+        let length = u32::from_be_bytes([0, a, b, c]);
+        // 24 bits.
+        self.skip = length as usize;
+        let is_empty = length == 0 && flags & END_STREAM == 0;
+        match kind {
+            RST_STREAM => {
+                self.resets += 1;
+                if self.resets > self.most_resets {
+                    return Err(Flood::Resets(self.most_resets));
+                }
+            }
+            DATA if !is_empty => {}
+            DATA | PRIORITY | SETTINGS | PING | UNDEFINED.. => {
+                self.control_frames += 1;
+                if self.control_frames > self.most_control_frames {
+                    return Err(Flood::ControlFrames(self.most_control_frames));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: (u32, u32) = (3, 5);
+
+    fn meter() -> Meter {
+        let (resets, control_frames) = LIMITS;
+        Meter::new(&Http2 {
+            resets,
+            control_frames,
+            ..Http2::default()
+        })
+    }
+
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let [_, length @ ..] = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length, &[kind, flags, 0, 0, 0, 1][..], payload].concat()
+    }
+
+    fn connection(frames: &[Vec<u8>]) -> Vec<u8> {
+        [&[b'P'; PREFACE][..], &frames.concat()].concat()
+    }
+
+    #[test]
+    fn resets_above_the_limit_are_a_flood_however_the_bytes_are_cut() {
+        let now = Instant::now();
+        let four: Vec<_> = (0..4).map(|_| frame(RST_STREAM, 0, &[0; 4])).collect();
+        let (allowed, last) = (connection(&four[..3]), &four[3]);
+        for size in [1, 2, 7, 9, 10, 1000] {
+            let mut meter = meter();
+            for piece in allowed.chunks(size) {
+                assert_eq!(meter.count(piece, now), Ok(()), "pieces of {size}");
+            }
+            let (most, rest) = last.split_at(HEADER - 1);
+            assert_eq!(meter.count(most, now), Ok(()), "pieces of {size}");
+            assert_eq!(meter.count(rest, now), Err(Flood::Resets(3)));
+        }
+    }
+
+    #[test]
+    fn frames_without_content_are_counted_together() {
+        let now = Instant::now();
+        let empty = [
+            frame(SETTINGS, 0, &[0; 6]),
+            frame(PING, 0, &[0; 8]),
+            frame(PRIORITY, 0, &[0; 5]),
+            frame(DATA, 0, &[]),
+            frame(0xFA, 0, b"unknown"),
+        ];
+        let mut meter = meter();
+        assert_eq!(meter.count(&connection(&empty), now), Ok(()));
+        let flood = meter.count(&frame(PING, 1, &[0; 8]), now);
+        assert_eq!(flood, Err(Flood::ControlFrames(5)));
+    }
+
+    #[test]
+    fn what_transports_something_is_not_counted() {
+        let now = Instant::now();
+        let useful = [
+            frame(DATA, 0, &[RST_STREAM; 20]),
+            frame(DATA, END_STREAM, &[]),
+            frame(1, 4, &[0; 30]),
+            frame(8, 0, &[0, 0, 0, 1]),
+            frame(9, 4, &[]),
+        ];
+        let mut meter = meter();
+        assert_eq!(meter.count(&connection(&[]), now), Ok(()));
+        for _ in 0..100 {
+            assert_eq!(meter.count(&useful.concat(), now), Ok(()));
+        }
+    }
+
+    #[test]
+    fn after_the_interval_counting_starts_anew() {
+        let begun = Instant::now();
+        let three = vec![frame(RST_STREAM, 0, &[0; 4]); 3];
+        let mut meter = meter();
+        assert_eq!(meter.count(&connection(&three), begun), Ok(()));
+        let later = begun + WINDOW;
+        assert_eq!(meter.count(&three.concat(), later), Ok(()));
+        let again = meter.count(&frame(RST_STREAM, 0, &[0; 4]), later);
+        assert_eq!(again, Err(Flood::Resets(3)));
+    }
+}

@@ -1,0 +1,100 @@
+//! HTTP/2: requests and WebSockets (RFC 8441) on the streams of one connection.
+//!
+//! ```text
+//!                                     ┌─▶ request ─▶ http::answer ─▶ answer::send    (a task each)
+//! socket ─▶ Watched ─▶ h2 ─▶ serve ───┤
+//!           counts frames             └─▶ extended CONNECT ─▶ door::upgrade ─▶ Worker::open
+//! ```
+//!
+//! h2 implements frames, header compression and flow control, and ends connections that abuse them. What
+//! it does not limit over time, [`Meter`](flood::Meter) counts. Each stream has a place of its own among
+//! the connections that the server admits, in addition to that of its connection.
+//!
+//! The handlers of requests are those of HTTP/1.1, and a WebSocket is opened by the same code: this
+//! module only turns a stream into what they know.
+
+mod answer;
+mod connection;
+mod flood;
+mod request;
+mod watched;
+mod websocket;
+
+use std::rc::Rc;
+
+use h2::Reason;
+use hyper::Method;
+use tokio::task::spawn_local;
+
+use crate::{
+    door::{Place, Rewound},
+    refused::Client,
+    worker::{Lease, Worker},
+};
+use connection::{Connection, End, Stream};
+
+/// Serves one connection until it ends. `from_proxy`: a trusted proxy is at the other end.
+pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, from_proxy: bool, place: Place) {
+    let lease = Lease::new(&worker);
+    match Connection::begin(&worker.shared.config, stream).await {
+        Ok(connection) => serve_streams(&worker, connection, from_proxy, &place).await,
+        Err(error) => tracing::debug!(%error, "lost before HTTP/2 was agreed on"),
+    }
+    // In this order: the connection counts as open until nothing refers to it any more.
+    drop((place, lease));
+}
+
+async fn serve_streams(
+    worker: &Rc<Worker>,
+    mut connection: Connection,
+    from_proxy: bool,
+    place: &Place,
+) {
+    let mut stopping = worker.stopping();
+    loop {
+        let next = tokio::select! {
+            () = stopping.begun(), if connection.is_open() => {
+                connection.leave();
+                continue;
+            }
+            next = connection.next() => next,
+        };
+        match next {
+            Ok(Some(stream)) => begin(worker, stream, from_proxy, place),
+            Ok(None) => return,
+            // The connection tells the client why, and ends then.
+            Err(End::Flood(flood)) => {
+                worker.note_refusal("http2", flood, Client::at(place.peer()));
+            }
+            Err(End::Lost(error)) => {
+                if is_abuse(&error) {
+                    worker.note_refusal("http2", &error, Client::at(place.peer()));
+                }
+                tracing::debug!(%error, "connection of HTTP/2 lost");
+                return;
+            }
+        }
+    }
+}
+
+/// Begins what a client has requested on a stream.
+fn begin(worker: &Rc<Worker>, (request, mut respond): Stream, from_proxy: bool, place: &Place) {
+    let Some(place) = place.another() else {
+        // As a connection that is not even read: there are too many to answer. RFC 9113 §8.7: a request
+        // that was refused in this way was not processed, and can be repeated.
+        worker.note_refused("connections", "too many connections");
+        return respond.send_reset(Reason::REFUSED_STREAM);
+    };
+    if *request.method() == Method::CONNECT {
+        return websocket::open(worker, request, respond, from_proxy, place);
+    }
+    let worker = Rc::clone(worker);
+    drop(spawn_local(answer::serve(
+        worker, request, respond, from_proxy, place,
+    )));
+}
+
+/// Whether the connection was ended because of something that h2 limits.
+fn is_abuse(error: &h2::Error) -> bool {
+    error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
+}

@@ -1,0 +1,120 @@
+//! The socket below a connection of HTTP/2: counts the frames that are read from it, and closes it so
+//! that the client receives everything that was written.
+
+use std::{
+    cell::Cell,
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
+
+use super::flood::{Flood, Meter};
+use crate::door::Rewound;
+
+/// How long the client's end is awaited after the last byte was written. 1 s: a few round trips on a
+/// slow link.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The most that one read discards. 8 KiB: on the stack.
+const DISCARDED: usize = 8 * 1024;
+
+/// A client's connection whose frames are counted.
+pub(super) struct Watched {
+    stream: Rewound,
+    meter: Meter,
+    /// Set once there are too many. Nothing is read any more: the connection's task, which polls,
+    /// ends it.
+    flood: Rc<Cell<Option<Flood>>>,
+    is_flooded: bool,
+    /// Runs once everything is written.
+    lingering: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watched {
+    pub(super) const fn new(stream: Rewound, meter: Meter, flood: Rc<Cell<Option<Flood>>>) -> Self {
+        Self {
+            stream,
+            meter,
+            flood,
+            is_flooded: false,
+            lingering: None,
+        }
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.is_flooded {
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        if let Err(flood) = this.meter.count(read, Instant::now()) {
+            this.is_flooded = true;
+            this.flood.set(Some(flood));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    /// One write for the headers and the payloads of several frames.
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// Closing a socket with unread data sends a reset, which can discard what the client has not read
+    /// yet, such as the reason of a GOAWAY. Therefore the rest is read first.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let lingering = match &mut this.lingering {
+            Some(lingering) => lingering,
+            None => {
+                ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+                this.lingering.insert(Box::pin(sleep(LINGER)))
+            }
+        };
+        while lingering.as_mut().poll(cx).is_pending() {
+            let mut space = [0; DISCARDED];
+            let mut rest = ReadBuf::new(&mut space);
+            let read = ready!(Pin::new(&mut this.stream).poll_read(cx, &mut rest));
+            if read.is_err() || rest.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,119 @@
+//! Opening a WebSocket on a stream (RFC 8441). From then on it is a connection like any other.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use h2::{RecvStream, ext::Protocol, server::SendResponse};
+use http_body_util::Either;
+use hyper::{
+    Request, Response,
+    header::{HeaderMap, ORIGIN},
+    http::request::Parts,
+};
+use offhook::{
+    Transport,
+    protocol::handshake::{Carrier, ConnectRequest, ServerDecision},
+};
+use tokio::task::spawn_local;
+
+use super::{answer, request::join_cookies};
+use crate::{
+    door::{Place, Upgrade, Way, forwarded_client, rejected, upgrade},
+    http::{Answer, converted},
+    metrics::Answered,
+    refused::Client,
+    worker::Worker,
+};
+
+/// Opens the WebSocket that an extended CONNECT requests, or answers why not. The place is that of its
+/// stream.
+pub(super) fn open(
+    worker: &Rc<Worker>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    from_proxy: bool,
+    mut place: Place,
+) {
+    let (mut head, receive) = request.into_parts();
+    join_cookies(&mut head.headers);
+    if from_proxy {
+        let client = forwarded_client(fields(&head.headers), &worker.live().config.proxies);
+        client.into_iter().for_each(|client| place.move_to(client));
+    }
+    let decided = decide(worker, &head, from_proxy, &mut place);
+    let status = match &decided {
+        Ok(upgrade) => upgrade.response.status(),
+        Err(refusal) => refusal.status().as_u16(),
+    };
+    worker.metrics.answers.count(Answered::WebSocket, status);
+    let Upgrade {
+        response,
+        negotiated,
+        guest,
+    } = match decided {
+        Ok(upgrade) => upgrade,
+        Err(refusal) => return refuse(worker, respond, refusal, place),
+    };
+    let response = Response::from_parts(converted(&response).into_parts().0, ());
+    match respond.send_response(response, false) {
+        Ok(send) => {
+            let way = Way {
+                negotiated,
+                unread: Vec::new(),
+            };
+            let stream = Transport::http2(send, receive);
+            worker.open(way.into_socket(stream, &worker.settings), guest, place);
+        }
+        Err(error) => tracing::debug!(%error, "lost before the WebSocket was open"),
+    }
+}
+
+/// Accepts the handshake, or returns the answer to an invalid or refused one.
+fn decide(
+    worker: &Worker,
+    head: &Parts,
+    from_proxy: bool,
+    place: &mut Place,
+) -> Result<Upgrade, Answer> {
+    let uri = &head.uri;
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let connect = ConnectRequest {
+        method: head.method.as_str(),
+        protocol: head.extensions.get::<Protocol>().map(Protocol::as_str),
+        scheme: uri.scheme_str().unwrap_or_default(),
+        authority,
+        path: uri.path_and_query().map_or("", |path| path.as_str()),
+    };
+    let live = worker.live();
+    let acceptor = live.handshake(from_proxy);
+    let decision = ServerDecision::from_extended_connect(acceptor, connect, fields(&head.headers));
+    let decision = decision.map_err(|rejection| {
+        let origin = head.headers.get(ORIGIN);
+        let client = Client {
+            peer: Some(place.peer()),
+            origin: origin.and_then(|origin| origin.to_str().ok()),
+            path: Some(uri.path()),
+            ..Client::default()
+        };
+        let carrier = Carrier::ExtendedConnect;
+        converted(&rejected(worker, &rejection, authority, client, carrier))
+    })?;
+    upgrade(worker, decision, place).map_err(|response| converted(&response))
+}
+
+fn refuse(worker: &Rc<Worker>, respond: SendResponse<Bytes>, refusal: Answer, place: Place) {
+    let patience = worker.shared.patience();
+    spawn_local(async move {
+        let answer = refusal.map(Either::Left);
+        if let Err(error) = answer::send(respond, answer, false, patience).await {
+            tracing::debug!(%error, "a refusal was not sent");
+        }
+        drop(place);
+    });
+}
+
+fn fields(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+}

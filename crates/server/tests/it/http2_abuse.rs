@@ -1,0 +1,232 @@
+//! Clients that abuse HTTP/2: each is answered as RFC 9113 says, and costs the others nothing.
+
+use std::time::Duration;
+
+use hyper::Method;
+use offhook_auth::ApiKey;
+use offhook_server::Config;
+
+use crate::{
+    hall::{Hall, config},
+    http2_peer::{
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, Peer,
+        REFUSED_STREAM, RST_STREAM, Raw, SETTINGS, frame, get, number, request,
+    },
+};
+
+/// Few of everything, so that little is too much.
+fn strict() -> Config {
+    let mut config = config();
+    config.http2.streams = 10;
+    config.http2.resets = 20;
+    config.http2.control_frames = 50;
+    config
+}
+
+/// The reason with which the server ends a connection that sends this after its settings, while it
+/// serves another one.
+async fn ended_by(config: Config, frames: Vec<u8>) -> Option<u32> {
+    let hall = Hall::open(config).await;
+    let other = Peer::new(&hall).await;
+    let mut raw = Raw::new(&hall).await;
+    raw.send(&frames).await;
+    let reason = raw.end().await;
+    assert_eq!(other.get("/healthz").await.status, 200);
+    let mut caller = hall.caller().await;
+    caller
+        .publish("chat", serde_json::json!("still served"))
+        .await;
+    reason
+}
+
+#[tokio::test]
+async fn rapid_resets_end_the_connection() {
+    let mut frames = Vec::new();
+    for n in 0..1_000 {
+        let stream = 2 * n + 1;
+        frames.extend(request(stream, "/sse?channel=chat"));
+        frames.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+    }
+    assert_eq!(ended_by(strict(), frames).await, Some(ENHANCE_YOUR_CALM));
+}
+
+#[tokio::test]
+async fn resets_after_each_answer_end_the_connection_too() {
+    let hall = Hall::open(strict()).await;
+    let mut raw = Raw::new(&hall).await;
+    for n in 0..21 {
+        let stream = 2 * n + 1;
+        raw.send(&request(stream, "/sse?channel=chat")).await;
+        let answer = raw.a(HEADERS).await;
+        assert_eq!(answer.stream, stream);
+        raw.send(&frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()))
+            .await;
+    }
+    assert_eq!(raw.end().await, Some(ENHANCE_YOUR_CALM));
+    // Its streams have ended.
+    while hall.health().await.1["connections"] != 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_settings_ends_the_connection() {
+    // SETTINGS_HEADER_TABLE_SIZE, as often as one likes.
+    let settings = frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 16, 0]);
+    let reason = ended_by(strict(), settings.repeat(1_000)).await;
+    assert_eq!(reason, Some(ENHANCE_YOUR_CALM));
+}
+
+#[tokio::test]
+async fn a_flood_of_pings_ends_the_connection() {
+    let ping = frame(PING, 0, 0, b"12345678");
+    let reason = ended_by(strict(), ping.repeat(10_000)).await;
+    assert_eq!(reason, Some(ENHANCE_YOUR_CALM));
+}
+
+#[tokio::test]
+async fn a_flood_of_empty_data_ends_the_connection() {
+    let post = [&[0x83, 0x86, 0x84, 0x01, 9][..], b"localhost"].concat();
+    let mut frames = frame(HEADERS, END_HEADERS, 1, &post);
+    frames.extend(frame(DATA, 0, 1, &[]).repeat(10_000));
+    assert_eq!(ended_by(strict(), frames).await, Some(ENHANCE_YOUR_CALM));
+}
+
+#[tokio::test]
+async fn a_flood_of_unknown_frames_ends_the_connection() {
+    let unknown = frame(0xFA, 0, 0, b"grease");
+    let reason = ended_by(strict(), unknown.repeat(1_000)).await;
+    assert_eq!(reason, Some(ENHANCE_YOUR_CALM));
+}
+
+#[tokio::test]
+async fn a_flood_of_continuations_ends_the_connection() {
+    let mut frames = frame(HEADERS, END_STREAM, 1, &get("/healthz"));
+    // A header field that is never complete, and frames without any content.
+    frames.extend(frame(CONTINUATION, 0, 1, &[]).repeat(10_000));
+    assert_eq!(ended_by(strict(), frames).await, Some(ENHANCE_YOUR_CALM));
+}
+
+#[tokio::test]
+async fn header_fields_above_the_limit_are_answered_with_431_and_far_above_end_the_connection() {
+    let hall = Hall::open(config()).await;
+    let peer = Peer::new(&hall).await;
+    let with = |bytes: usize| {
+        peer.request(Method::GET, "/healthz")
+            .header("x-large", "x".repeat(bytes))
+            .body(())
+            .unwrap()
+    };
+    assert_eq!(peer.ask(with(16 * 1024), None).await.status, 200);
+    assert_eq!(peer.ask(with(20 * 1024), None).await.status, 431);
+    assert_eq!(peer.ask(with(16), None).await.status, 200);
+
+    // A literal field whose announced value has 2 GB, in frames of the largest size.
+    let mut frames = frame(HEADERS, END_STREAM, 1, &get("/healthz"));
+    let mut block = vec![0x00, 1, b'x', 0x7F, 0x80, 0x80, 0x80, 0x80, 0x07];
+    block.resize(16_384, b'x');
+    for _ in 0..100 {
+        frames.extend(frame(CONTINUATION, 0, 1, &block));
+        block.fill(b'x');
+    }
+    let reason = ended_by(config(), frames).await;
+    assert!(reason.is_some_and(|reason| reason != 0), "{reason:?}");
+}
+
+#[tokio::test]
+async fn more_streams_than_allowed_are_refused_and_the_others_go_on() {
+    let hall = Hall::open(strict()).await;
+    let mut raw = Raw::new(&hall).await;
+    let settings = raw.a(SETTINGS).await;
+    // SETTINGS_MAX_CONCURRENT_STREAMS.
+    let announced = settings.payload.chunks(6).find(|one| one[..2] == [0, 3]);
+    assert_eq!(announced.map(|one| number(&one[2..])), Some(10));
+    for n in 0..10 {
+        raw.send(&request(2 * n + 1, "/sse?channel=chat")).await;
+        assert_eq!(raw.a(HEADERS).await.stream, 2 * n + 1);
+    }
+    for n in 10..15 {
+        raw.send(&request(2 * n + 1, "/sse?channel=chat")).await;
+        let refused = raw.a(RST_STREAM).await;
+        assert_eq!(refused.stream, 2 * n + 1);
+        assert_eq!(number(&refused.payload), REFUSED_STREAM);
+    }
+    let mut publisher = hall.caller().await;
+    publisher.publish("chat", serde_json::json!("to ten")).await;
+    let mut streams: Vec<u32> = Vec::new();
+    while streams.len() < 10 {
+        let data = raw.a(DATA).await;
+        if data.payload.windows(6).any(|part| part == b"to ten") {
+            streams.push(data.stream);
+        }
+    }
+    streams.sort_unstable();
+    assert_eq!(streams, (0..10).map(|n| 2 * n + 1).collect::<Vec<_>>());
+}
+
+/// Above the limit by so much that connections are not even read, streams are not either.
+#[tokio::test]
+async fn streams_far_above_the_limit_of_connections_are_refused_unprocessed() {
+    let mut full = config();
+    full.connections.max = 1;
+    full.http2.streams = 300;
+    full.api.keys = vec![ApiKey::of_everything("key")];
+    let hall = Hall::open(full).await;
+    let mut raw = Raw::new(&hall).await;
+    // POST /api/v1/publish with a body that does not come, so that all streams stay open.
+    let path = "/api/v1/publish";
+    let mut block = vec![0x83, 0x86, 0x04, 15];
+    block.extend_from_slice(path.as_bytes());
+    block.extend_from_slice(&[0x01, 9]);
+    block.extend_from_slice(b"localhost");
+    // `authorization` is entry 23 of the static table.
+    block.extend_from_slice(&[0x0F, 8, 10]);
+    block.extend_from_slice(b"Bearer key");
+    for n in 0..300 {
+        raw.send(&frame(HEADERS, END_HEADERS, 2 * n + 1, &block))
+            .await;
+    }
+    let refused = raw.a(RST_STREAM).await;
+    assert_eq!(number(&refused.payload), REFUSED_STREAM);
+    // The connection itself and 256 streams were admitted.
+    assert_eq!(refused.stream, 2 * 256 + 1);
+}
+
+#[tokio::test]
+async fn what_is_no_http_2_ends_the_connection() {
+    // A frame of a stream that was never opened.
+    let reason = ended_by(config(), frame(DATA, 0, 5, b"data")).await;
+    assert!(reason.is_some_and(|reason| reason != 0), "{reason:?}");
+    // A frame that is longer than allowed.
+    let mut long = frame(DATA, 0, 1, &[]);
+    long[..3].copy_from_slice(&[0xFF; 3]);
+    long.resize(100_000, 0);
+    let reason = ended_by(config(), long).await;
+    assert!(reason.is_some_and(|reason| reason != 0), "{reason:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_times_out_on_its_stream_alone() {
+    let mut short = config();
+    short.api.body_timeout = Duration::from_millis(50);
+    let hall = Hall::open(short).await;
+    let peer = Peer::new(&hall).await;
+    let begun = peer.post("/connection", String::new()).await.json();
+    let id = begun["connection"].as_str().unwrap().to_owned();
+    let mut raw = Raw::new(&hall).await;
+    let path = format!("/connection/{id}?n=1");
+    let mut block = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    block.extend_from_slice(path.as_bytes());
+    block.extend_from_slice(&[0x01, 9]);
+    block.extend_from_slice(b"localhost");
+    raw.send(&frame(HEADERS, END_HEADERS, 1, &block)).await;
+    let problem = raw.a(DATA).await;
+    assert_eq!(problem.stream, 1);
+    let problem = String::from_utf8(problem.payload).unwrap();
+    assert!(problem.contains("timed_out"), "{problem}");
+    // The rest of the request is not needed any more.
+    let reset = raw.a(RST_STREAM).await;
+    assert_eq!((reset.stream, number(&reset.payload)), (1, 0));
+    raw.send(&request(3, "/healthz")).await;
+    assert_eq!(raw.a(HEADERS).await.stream, 3);
+}
