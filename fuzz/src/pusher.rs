@@ -1,5 +1,5 @@
 //! A connection that speaks the Pusher protocol: whatever its client sends and whatever the engine
-//! answers, the server says only events, and nothing follows the end.
+//! answers, the server sends only valid events, and nothing follows the end.
 
 use std::{
     sync::Arc,
@@ -201,7 +201,11 @@ impl Talk {
         let draft = Draft {
             channel: self.channel(with),
             data: with.to_owned().into(),
-            format: if with.len().is_multiple_of(2) { Format::Text } else { Format::Binary },
+            format: if with.len().is_multiple_of(2) {
+                Format::Text
+            } else {
+                Format::Binary
+            },
             tags: Tags::new([("event", &*tag)]).expect("tags"),
             publisher: Some(Publisher {
                 session: SessionId::from_bytes([8; 16]),

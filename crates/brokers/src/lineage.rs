@@ -140,6 +140,8 @@ impl Lineage {
     pub(crate) fn publish(&mut self, epoch: Epoch, offset: u64) -> bool {
         let new = self.is_new(epoch);
         if new {
+            // Most channels have one epoch.
+            self.0.reserve_exact(1);
             self.0.push((epoch, offset));
         }
         new

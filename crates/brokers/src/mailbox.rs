@@ -65,6 +65,7 @@ impl Queue {
         let weight = match &event {
             BrokerEvent::Publication(publication) => publication.weight(),
             BrokerEvent::Presence(change) => change.member.info.len() + NEWS_OVERHEAD,
+            BrokerEvent::Returned { .. } => NEWS_OVERHEAD,
             BrokerEvent::Published { .. }
             | BrokerEvent::Followed { .. }
             | BrokerEvent::History { .. }
@@ -78,6 +79,7 @@ impl Queue {
             | BrokerEvent::SessionSaved { .. }
             | BrokerEvent::FilterHistory { .. }
             | BrokerEvent::Session { .. }
+            | BrokerEvent::Claimed { .. }
             | BrokerEvent::LeaseEnded
             | BrokerEvent::Lagged => 0,
         };
@@ -92,7 +94,7 @@ impl Queue {
     }
 }
 
-/// The weight of a join or leave in addition to the member's info.
+/// The weight of a join or leave in addition to the member's info, and of what was returned.
 const NEWS_OVERHEAD: usize = 128;
 
 impl fmt::Debug for Mailbox {

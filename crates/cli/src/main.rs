@@ -2,6 +2,7 @@
 //!
 //! This file parses the command line; each command has a file or folder of its own name.
 
+mod api;
 mod bench;
 mod certificate;
 mod check;
@@ -23,7 +24,9 @@ mod serve;
 mod settings;
 mod signals;
 mod token;
+mod top;
 mod welcome;
+mod why;
 
 use std::{env, ffi::OsString, process::ExitCode};
 
@@ -68,6 +71,8 @@ enum Command {
     Decode(decode::Decode),
     Token(Box<token::Token>),
     Log(log::Log),
+    Explain(Box<why::Explain>),
+    Top(Box<top::Top>),
     #[cfg(unix)]
     Prove(prove::Prove),
     Completions(manual::Completions),
@@ -90,6 +95,8 @@ fn main() -> ExitCode {
         Command::Decode(decode) => decode.run(),
         Command::Token(token) => token.run(),
         Command::Log(log) => log.run(),
+        Command::Explain(explain) => explain.run(),
+        Command::Top(top) => top.run(),
         #[cfg(unix)]
         Command::Prove(prove) => prove.run(),
         Command::Completions(completions) => completions.run(Cli::command()),

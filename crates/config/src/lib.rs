@@ -39,6 +39,7 @@ mod problem;
 mod proxies;
 mod pusher;
 mod reader;
+mod recorder;
 mod running;
 mod socketio;
 mod spelling;
@@ -75,6 +76,7 @@ pub use self::page::{example, reference};
 pub use self::problem::{Problem, Problems};
 pub use self::proxies::{Network, Proxies};
 pub use self::pusher::Pusher;
+pub use self::recorder::Recorder;
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};
 pub use self::socketio::SocketIo;
 pub use self::stomp::Stomp;
@@ -207,6 +209,8 @@ group! {
         memory: Memory;
         /// The queues and memory of the log.
         storage: Storage;
+        /// What is remembered to explain deliveries.
+        recorder: Recorder;
         /// What is logged, and in which format.
         log: Logging;
     }
@@ -237,11 +241,11 @@ impl Config {
             Some(_) => self.backend.calls,
             None => Access::Everyone,
         };
-        if !self.talk {
-            return guarded(book.with_calls(calls));
-        }
         let pages = [typing_rule(&book), examples_rule(&book)];
-        let rules = pages.iter().flatten().chain(&self.channels);
+        let pages = pages.iter().flatten().filter(|_| self.talk);
+        let system = system_rule(&self.channels);
+        let system = system.iter().filter(|_| self.mqtt.sys_interval.is_some());
+        let rules = system.chain(pages).chain(&self.channels);
         guarded(rules.fold(RuleBook::new(), add).with_calls(calls))
     }
 
@@ -280,6 +284,29 @@ fn typing_rule(configured: &RuleBook) -> Option<ChannelRule> {
             state: State::NONE,
             presence: false,
             ..ChannelRules::clone(rules)
+        },
+    })
+}
+
+/// The prefix of the channels in which the server publishes numbers about itself.
+pub const SYSTEM_CHANNELS: &str = "$SYS/";
+
+/// The server's own topics have only current values, and nobody else publishes to them. The
+/// configuration may have a rule of its own for them.
+fn system_rule(configured: &[ChannelRule]) -> Option<ChannelRule> {
+    let is_of_them = |rule: &ChannelRule| rule.pattern.starts_with(SYSTEM_CHANNELS);
+    if configured.iter().any(is_of_them) {
+        return None;
+    }
+    Some(ChannelRule {
+        pattern: format!("{SYSTEM_CHANNELS}*"),
+        rules: ChannelRules {
+            history: History::NONE,
+            state: State::NONE,
+            presence: false,
+            publish: Access::Nobody,
+            subscribe: Access::Granted,
+            ..ChannelRules::default()
         },
     })
 }

@@ -13,6 +13,8 @@ const LIMITS: &[(&str, &[&str])] = &[
             "connections.handshakes_per_second",
             "connections.handshake_burst",
             "memory.bytes",
+            "recorder.bytes",
+            "recorder.keep",
             "storage.channels",
             "storage.disk_bytes",
             "storage.queue_count",
@@ -49,6 +51,7 @@ const LIMITS: &[(&str, &[&str])] = &[
             "keepalive.interval",
             "keepalive.pong_timeout",
             "connections.close_timeout",
+            "recorder.entries",
         ],
     ),
     (

@@ -146,8 +146,13 @@ fn named(sources: &Sources, settings: &[Setting]) -> (Named, Vec<Problem>) {
 fn is_ours(name: &str) -> bool {
     let is_kubernetes = |rest: &str| rest.starts_with("SERVICE_") || rest.starts_with("PORT");
     let rest = name.strip_prefix("OFFHOOK_");
-    rest.is_some_and(|rest| !is_kubernetes(rest)) && name != FILE_VARIABLE
+    let is_ours = rest.is_some_and(|rest| !is_kubernetes(rest)) && name != FILE_VARIABLE;
+    is_ours && !OF_COMMANDS.contains(&name)
 }
+
+/// Variables of other commands: `offhook token`, `offhook explain` and `offhook top`. A shell that
+/// has them must be able to start a server, too.
+const OF_COMMANDS: [&str; 2] = ["OFFHOOK_TOKEN_SECRET", "OFFHOOK_ADMIN_KEY"];
 
 fn variable(
     name: &str,

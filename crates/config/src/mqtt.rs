@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::group::group;
-use super::kind::{ListenAddress, Many, UrlPath, time};
+use super::kind::{ListenAddress, Many, Or, Parsed, UrlPath, time};
 
 group! {
     /// MQTT 3.1.1 and 5.0, over WebSocket, TCP and TLS.
@@ -28,5 +28,16 @@ group! {
         ///
         /// A device that is switched on once a week still gets its messages.
         session_expiry: Duration = Duration::from_secs(8 * 24 * 3600) => time();
+
+        /// How often the topics below `$SYS/broker/` are published. Sessions with a grant may subscribe
+        /// to them, unless a rule for `$SYS/*` in `channels` allows others; nobody may publish to them.
+        ///
+        /// The number of clients and messages is not everybody's business.
+        sys_interval: Option<Duration> = None => Or("none", time());
+
+        /// The address of another server that clients of 5.0 are told when this one stops.
+        ///
+        /// There is no other server unless you name it.
+        server_reference: Option<String> = None => Or("none", Parsed::new("an address like \"mqtt2.example.com:8883\"", "ADDRESS"));
     }
 }

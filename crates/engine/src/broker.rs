@@ -11,6 +11,7 @@
 //! - Every request with an id is answered exactly once.
 
 mod read;
+mod share;
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,6 +28,7 @@ use crate::{
 };
 
 pub use read::{ReadFrom, ReadLimit, ReadStart, Resolution};
+pub use share::{Claim, ShareName, ShareRequest};
 
 /// The engine's number for a request that is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -211,6 +213,13 @@ pub enum BrokerRequest {
         /// The answer; none if it was asked too often.
         receipts: Option<Receipts>,
     },
+    /// Something about a group of subscriptions that share publications.
+    Share {
+        /// The group.
+        name: ShareName,
+        /// What is asked.
+        request: ShareRequest,
+    },
     /// This worker is alive: renew its members for this long.
     Renew {
         /// The duration, from now.
@@ -371,6 +380,25 @@ pub enum BrokerEvent {
         /// The state as saved last; none if it does not exist or has expired.
         bytes: Option<Bytes>,
     },
+    /// The answer of a group of subscriptions that share publications.
+    Claimed {
+        /// The id of the request.
+        id: RequestId,
+        /// What this worker may deliver to the group's members.
+        claims: Vec<Claim>,
+        /// The place after which there may be more to claim.
+        next: Position,
+        /// Too many publications are claimed or returned: claim again once one was processed, which
+        /// is announced by `Returned`.
+        full: bool,
+    },
+    /// Publications that a worker had claimed can be claimed again.
+    Returned {
+        /// The group.
+        name: ShareName,
+        /// They come after this place.
+        after: Position,
+    },
     /// This worker's lease had expired, and its members have left: it must join them again.
     LeaseEnded,
     /// Publications, joins or leaves were dropped at this place: the worker was too slow.
@@ -423,6 +451,8 @@ pub enum BrokerFailure {
     TooManyChannels,
     /// The position is not part of the stream.
     UnknownPosition,
+    /// The broker has the maximum number of groups that share subscriptions.
+    TooManyGroups,
 }
 
 impl From<BrokerFailure> for Refusal {
@@ -448,6 +478,10 @@ impl From<BrokerFailure> for Refusal {
             BrokerFailure::TooManyChannels => (
                 ErrorCode::Busy,
                 "the server has reached its limit of channels; unsubscribe from some, or try again later",
+            ),
+            BrokerFailure::TooManyGroups => (
+                ErrorCode::Busy,
+                "the server has reached its limit of groups with shared subscriptions; try again later",
             ),
             BrokerFailure::UnknownPosition => (
                 ErrorCode::BadRequest,

@@ -74,6 +74,14 @@ pub enum Command {
         /// Whether all publications before it were processed, too.
         cumulative: bool,
     },
+    /// Give back a publication of a shared subscription that was not processed: it is delivered
+    /// again, perhaps to another member of the group. Answered as [`Done`](Self::Done) is.
+    Return {
+        /// The session's subscription.
+        subscription: SubscriptionKey,
+        /// The publication.
+        position: Position,
+    },
     /// Read retained publications, once.
     History {
         /// The channel.

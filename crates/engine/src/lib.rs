@@ -66,18 +66,21 @@ mod grant;
 mod limits;
 mod overlap;
 mod position;
+mod progress;
 mod publication;
 mod rate;
 mod rules;
 mod session;
+mod shares;
 mod slab;
 mod snapshot_bytes;
 mod subscription;
 
 pub use ask::{Ask, AskRule, CallerId, CallerReply, NoAnswer, Verdict, VerdictId, Whom, Wish};
 pub use broker::{
-    AskId, BrokerEvent, BrokerFailure, BrokerRequest, ChannelGap, PresenceChange, ReadFrom,
-    ReadLimit, ReadStart, Receipts, RequestId, Resolution, StreamState, Trimmed,
+    AskId, BrokerEvent, BrokerFailure, BrokerRequest, ChannelGap, Claim, PresenceChange, ReadFrom,
+    ReadLimit, ReadStart, Receipts, RequestId, Resolution, ShareName, ShareRequest, StreamState,
+    Trimmed,
 };
 pub use channel_name::{ChannelName, MAX_CHANNEL_NAME, Pattern};
 pub use client_class::{ClientClass, InvalidClass, MAX_CLASS};
@@ -89,6 +92,7 @@ pub use filter::{Filter, FilterTrie, MAX_FILTER_LEVELS};
 pub use grant::{Grant, Verbs};
 pub use limits::Limits;
 pub use position::{Epoch, Position};
+pub use progress::{Activity, Progress};
 pub use publication::{
     CONFLATION_TAG, Draft, Format, Key, MAX_KEY, MAX_TAG_TEXT, MAX_TAGS, Place, Publication,
     Publisher, Tags,
@@ -98,7 +102,8 @@ pub use session::{
     Arrival, Earlier, Identity, Member, SessionId, SessionSnapshot, SubscriptionSnapshot,
     Unacknowledged,
 };
+pub use shares::{Claimed, SavedShare, Shares, TooManyShares, Woken};
 pub use subscription::{
-    Class, Face, Flow, Recipients, Subscribe, SubscriptionId, SubscriptionKey, SubscriptionName,
-    Target,
+    Class, Face, Flow, Recipients, Share, Subscribe, SubscriptionId, SubscriptionKey,
+    SubscriptionName, Target,
 };

@@ -10,7 +10,7 @@ use crate::{
     grant::{Grant, Verbs},
     position::Position,
     rules::Access,
-    subscription::{Class, Flow, SubscriptionId, SubscriptionName, Target},
+    subscription::{Class, Flow, Share, SubscriptionId, SubscriptionName, Target},
 };
 
 /// Identifies a session, on whatever connection and node it is. 128 random bits chosen by the
@@ -183,8 +183,10 @@ pub struct SubscriptionSnapshot {
     pub vouched: bool,
     /// How publications are delivered to the subscriber.
     pub flow: Flow,
-    /// Unacknowledged publications, if its flow is acknowledged.
+    /// Unacknowledged publications, if its flow is acknowledged and it is not shared.
     pub unacknowledged: Option<Unacknowledged>,
+    /// The group with which it shares publications.
+    pub share: Option<Share>,
 }
 
 impl SubscriptionSnapshot {

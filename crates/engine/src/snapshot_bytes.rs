@@ -4,16 +4,17 @@
 //! version:1  time_ms:8  session:16  generation:8
 //! user  info  info_is_fixed:1  ends_ms:8  count:2 × ( pattern  verbs:1  ends_ms:8 )  [ class ]
 //! count:2 × ( flags:1  target  [id:4]  epoch:8  offset:8
-//!             [window:2  until epoch:8 offset:8  count:2 × (epoch:8 offset:8 deliveries:2)] )
+//!             [window:2  until epoch:8 offset:8  count:2 × (epoch:8 offset:8 deliveries:2)]
+//!             [group keep_ms:8] )
 //! [ length:4 note ]
 //! ```
 //! The version is 3, plus 1 if there is a note, plus 2 if the identity has a class.
 //!
 //! Texts are a `u16` length and their bytes, lists a `u16` count; all numbers are big-endian. The
 //! flags say what is present: filter 1, id 2, presence 4, no echo 8, vouched 16, window 32,
-//! unacknowledged 64.
+//! unacknowledged 64, shared 128.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes};
 
@@ -23,10 +24,11 @@ use crate::{
     filter::Filter,
     grant::{Grant, Verbs},
     position::Position,
+    publication::Key,
     session::{
         Earlier, Identity, SessionId, SessionSnapshot, SubscriptionSnapshot, Unacknowledged,
     },
-    subscription::{Flow, SubscriptionId, Target},
+    subscription::{Flow, Share, SubscriptionId, Target},
 };
 
 const VERSION: u8 = 3;
@@ -43,6 +45,7 @@ const NO_ECHO: u8 = 8;
 const VOUCHED: u8 = 16;
 const WINDOW: u8 = 32;
 const UNACKNOWLEDGED: u8 = 64;
+const SHARED: u8 = 128;
 
 impl SessionSnapshot {
     /// The snapshot's bytes; none if a part is longer than a token can hold (64 KiB).
@@ -114,6 +117,7 @@ fn put_subscription(out: &mut Vec<u8>, s: &SubscriptionSnapshot) -> Option<()> {
         (s.vouched, VOUCHED),
         (s.flow != Flow::Pushed, WINDOW),
         (s.unacknowledged.is_some(), UNACKNOWLEDGED),
+        (s.share.is_some(), SHARED),
     ];
     let set = flags.iter().filter(|(is_set, _)| *is_set);
     out.put_u8(set.map(|(_, flag)| flag).sum());
@@ -132,6 +136,10 @@ fn put_subscription(out: &mut Vec<u8>, s: &SubscriptionSnapshot) -> Option<()> {
             put_position(out, earlier.position);
             out.put_u16(earlier.deliveries);
         }
+    }
+    if let Some(share) = &s.share {
+        put_text(out, share.group.as_str().as_bytes())?;
+        out.put_u64(u64::try_from(share.keep.as_millis()).unwrap_or(u64::MAX));
     }
     Some(())
 }
@@ -233,6 +241,13 @@ fn subscription(from: &mut &[u8]) -> Option<SubscriptionSnapshot> {
         }),
         false => None,
     };
+    let share = match is(SHARED) {
+        true => Some(Share {
+            group: Key::new(text(from)?).ok()?,
+            keep: Duration::from_millis(from.try_get_u64().ok()?),
+        }),
+        false => None,
+    };
     Some(SubscriptionSnapshot {
         target,
         id,
@@ -242,6 +257,7 @@ fn subscription(from: &mut &[u8]) -> Option<SubscriptionSnapshot> {
         vouched: is(VOUCHED),
         flow,
         unacknowledged,
+        share,
     })
 }
 

@@ -1,10 +1,13 @@
 //! A subscription as seen by its client: its target, id and flow.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use crate::{channel_name::ChannelName, command::Since, delivery::ConnectionId, filter::Filter};
+use crate::{
+    channel_name::ChannelName, command::Since, delivery::ConnectionId, filter::Filter,
+    publication::Key,
+};
 
 /// A dialect's id for a subscription. It is unique within its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -139,6 +142,20 @@ pub enum Flow {
     },
 }
 
+/// Makes a subscription a member of a group: each publication is delivered to one member, and to
+/// another if that one ends before it has acknowledged the publication, or returns it.
+///
+/// The members are the subscriptions, on all workers, with the same target and group name. They take
+/// turns; one whose window or outbox is full is passed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The group's name.
+    pub group: Key,
+    /// How long the group keeps its place after its last member has ended. A durable session whose
+    /// connection ends also keeps it for as long as it is kept itself.
+    pub keep: Duration,
+}
+
 /// A request to subscribe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscribe {
@@ -158,6 +175,9 @@ pub struct Subscribe {
     pub echo: bool,
     /// How publications are delivered to the subscriber.
     pub flow: Flow,
+    /// The group with which it shares them. Such a subscription needs an id and an acknowledged
+    /// flow, and `since` counts only for the first member of a group.
+    pub share: Option<Share>,
     /// What the session is in this channel; none: what its identity says.
     pub face: Option<Box<Face>>,
 }
@@ -184,6 +204,7 @@ impl Subscribe {
             members: false,
             echo: true,
             flow: Flow::Pushed,
+            share: None,
             face: None,
         }
     }
@@ -220,6 +241,13 @@ impl Subscribe {
     #[must_use]
     pub fn acknowledged(mut self, window: u16) -> Self {
         self.flow = Flow::Acknowledged { window };
+        self
+    }
+
+    /// Shares the publications with other members of a group.
+    #[must_use]
+    pub fn shared(mut self, share: Share) -> Self {
+        self.share = Some(share);
         self
     }
 

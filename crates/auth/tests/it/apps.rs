@@ -1,4 +1,4 @@
-//! Apps of the Pusher protocol: signatures as its published examples have them, and forged ones.
+//! Apps of the Pusher protocol: the signatures of its published examples, and forged ones.
 
 use offhook_auth::{App, AppKey, SignedRequest, apps_of};
 use proptest::prelude::*;
@@ -60,18 +60,18 @@ fn the_documented_example_of_a_private_channel_is_accepted() {
     let auth =
         "278d425bdf160c739803:58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3a4";
     assert!(app.is_signed(auth, "1234.1234:private-foobar"));
-    // Another connection's, another channel's.
+    // Signatures for another connection and another channel.
     assert!(!app.is_signed(auth, "1234.1235:private-foobar"));
     assert!(!app.is_signed(auth, "1234.1234:private-foobaz"));
 }
 
 #[test]
-fn a_request_is_refused_if_anything_of_it_was_changed() {
+fn a_request_is_refused_if_any_part_of_it_was_changed() {
     let refused =
         |query: &[(String, String)], body: &str, now_s| check(query, body, now_s).unwrap_err();
     let error = refused(&query(&[]), &BODY.replace("some", "same"), AT);
     assert!(error.starts_with("auth_signature"), "{error}");
-    // The body with its own hash, but the signature of the other.
+    // A changed body with its own hash, but with the signature of the original.
     let other = r#"{"name":"foo"}"#;
     let error = refused(
         &query(&[("body_md5", Some("50b6137335559d7afac1144578f8e178"))]),
@@ -135,7 +135,7 @@ fn entries_with_one_id_are_the_keys_of_one_app() {
 }
 
 #[test]
-fn entries_that_are_none_are_refused_without_showing_them() {
+fn the_error_for_an_invalid_entry_does_not_show_it() {
     for wrong in [
         "",
         "1",
@@ -155,7 +155,7 @@ fn entries_that_are_none_are_refused_without_showing_them() {
 
 proptest! {
     #[test]
-    fn what_a_backend_signs_is_accepted_and_nothing_else(
+    fn only_what_a_backend_signs_is_accepted(
         body in "[ -~]{0,40}",
         value in "[a-z,-]{0,20}",
         text in "[ -~]{0,40}",
@@ -176,7 +176,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_passes_for_a_signature(auth in ".{0,80}", text in ".{0,40}") {
+    fn no_other_text_is_accepted_as_a_signature(auth in ".{0,80}", text in ".{0,40}") {
         prop_assert!(!app().is_signed(&auth, &text));
         let auth = format!("278d425bdf160c739803:{auth}");
         prop_assert!(!app().is_signed(&auth, &text));

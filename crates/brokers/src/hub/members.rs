@@ -50,14 +50,14 @@ struct Claim {
 #[derive(Debug, Default)]
 struct Present {
     claims: BTreeMap<SessionId, Claim>,
-    /// How many of them each user has, without those that have no user name.
+    /// The number of members of each user; members without a user name are not included.
     users: HashMap<Arc<str>, u32>,
-    /// How many have no user name.
+    /// The number of members without a user name.
     nameless: u64,
 }
 
 impl Present {
-    /// Counts a member. Returns how many its user has now.
+    /// Counts a new member. Returns how many members its user has now.
     fn count_in(&mut self, user: &Arc<str>) -> u32 {
         if user.is_empty() {
             self.nameless += 1;
@@ -68,7 +68,7 @@ impl Present {
         *count
     }
 
-    /// Counts a member out. Returns how many its user has left.
+    /// Removes a member from the count. Returns how many members its user still has.
     fn count_out(&mut self, user: &Arc<str>) -> u32 {
         if user.is_empty() {
             self.nameless -= 1;

@@ -13,6 +13,7 @@ mod questions;
 mod recent;
 mod registry;
 mod sessions;
+mod sharing;
 mod stream;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -108,19 +109,24 @@ impl Hub {
         self.bus().attach(mailbox)
     }
 
-    pub(crate) fn detach(&self, worker: WorkerId) {
+    /// Removes a worker; returns what a durable broker must write.
+    pub(crate) fn detach(&self, worker: WorkerId) -> Vec<Change> {
+        let now_ms = self.bus().now().unix_ms;
         let mut registry = self.registry();
         registry.members.lease_ended(worker);
+        let changes = self.shares_without(&mut registry, worker, now_ms);
         let answers = registry.questions.detached(worker);
         let mut bus = self.bus();
         bus.detach(worker);
         give(&bus, answers);
+        changes
     }
 
     /// What is held in memory.
     pub(crate) fn held(&self) -> Held {
         let registry = self.registry();
-        let registered = registry.members.weight() + registry.sessions.weight();
+        let sessions = registry.sessions.weight() + registry.shares.weight();
+        let registered = registry.members.weight() + sessions;
         drop(registry);
         let bus = self.bus();
         Held {
@@ -163,6 +169,9 @@ impl Hub {
             }
             BrokerRequest::DropSession { .. } => {
                 let _nothing_to_write = self.session(request);
+            }
+            BrokerRequest::Share { name, request } => {
+                let _nothing_to_write = self.share(worker, &name, request);
             }
             BrokerRequest::Values {
                 id,
@@ -264,6 +273,7 @@ impl Hub {
             | BrokerRequest::Ack { .. }
             | BrokerRequest::Receipts { .. }
             | BrokerRequest::Found { .. }
+            | BrokerRequest::Share { .. }
             | BrokerRequest::Renew { .. } => Vec::new(),
         }
     }

@@ -1,14 +1,15 @@
-//! The registry: members, sessions' states, and questions that only the workers can answer.
+//! The registry: members, sessions' states, groups with shared subscriptions, and questions that only the workers can answer.
 
 use offhook_engine::Now;
 
-use super::{members::Members, questions::Questions, sessions::Sessions};
+use super::{members::Members, questions::Questions, sessions::Sessions, sharing::Groups};
 
 #[derive(Debug)]
 pub(crate) struct Registry {
     pub(crate) members: Members,
     pub(crate) questions: Questions,
     pub(crate) sessions: Sessions,
+    pub(crate) shares: Groups,
 }
 
 impl Registry {
@@ -17,6 +18,7 @@ impl Registry {
             members: Members::new(now.instant),
             questions: Questions::default(),
             sessions: Sessions::default(),
+            shares: Groups::default(),
         }
     }
 }

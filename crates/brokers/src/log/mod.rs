@@ -293,7 +293,9 @@ impl Broker for Log {
     }
 
     fn detach(&self, worker: WorkerId) {
-        self.shared.hub.detach(worker);
+        for change in self.shared.hub.detach(worker) {
+            self.shared.jobs.put_always(Job::Session(change));
+        }
     }
 
     fn submit(&self, worker: WorkerId, request: BrokerRequest) {
@@ -303,8 +305,10 @@ impl Broker for Log {
     fn tick(&self, now: Now) {
         let now = self.shared.hub.believe(now);
         self.shared.hub.tick(now);
-        for ended in self.shared.hub.end_sessions(now) {
-            self.shared.jobs.put_always(Job::Session(ended));
+        let mut changes = self.shared.hub.save_shares();
+        changes.extend(self.shared.hub.end_sessions(now));
+        for change in changes {
+            self.shared.jobs.put_always(Job::Session(change));
         }
         self.shared.jobs.put_always(Job::Tick(now));
         if let Some(ticks) = &self.ticks {

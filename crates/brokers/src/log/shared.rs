@@ -175,6 +175,11 @@ impl Shared {
                     self.jobs.put_always(Job::Session(change));
                 }
             }
+            BrokerRequest::Share { name, request } => {
+                for change in self.hub.share(worker, &name, request) {
+                    self.jobs.put_always(Job::Session(change));
+                }
+            }
             BrokerRequest::Values {
                 id,
                 filter,
@@ -367,6 +372,7 @@ impl Shared {
             | BrokerRequest::SaveSession { .. }
             | BrokerRequest::DropSession { .. }
             | BrokerRequest::LoadSession { .. }
+            | BrokerRequest::Share { .. }
             | BrokerRequest::Renew { .. } => {}
         }
     }
@@ -426,6 +432,7 @@ fn channel_of(request: &BrokerRequest) -> Option<&ChannelName> {
         | BrokerRequest::SaveSession { .. }
         | BrokerRequest::DropSession { .. }
         | BrokerRequest::LoadSession { .. }
+        | BrokerRequest::Share { .. }
         | BrokerRequest::Renew { .. } => None,
     }
 }
@@ -450,6 +457,7 @@ fn refuse(bus: &mut Bus, worker: WorkerId, request: &BrokerRequest, failure: Bro
         | BrokerRequest::Ack { .. }
         | BrokerRequest::Receipts { .. }
         | BrokerRequest::Found { .. }
+        | BrokerRequest::Share { .. }
         | BrokerRequest::Renew { .. } => {
             if let Some(id) = answered(request) {
                 bus.tell_failed(worker, id, failure);
@@ -480,5 +488,6 @@ fn answered(request: &BrokerRequest) -> Option<RequestId> {
         | BrokerRequest::DropSession { .. }
         | BrokerRequest::Renew { .. } => None,
         BrokerRequest::SaveSession { id, .. } => *id,
+        BrokerRequest::Share { request, .. } => request.id(),
     }
 }

@@ -24,6 +24,7 @@ mod restart;
 mod retention;
 mod rules;
 mod sessions;
+mod sharing;
 mod state;
 mod test_worker;
 mod together;

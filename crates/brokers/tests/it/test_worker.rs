@@ -313,10 +313,12 @@ fn answers(event: &BrokerEvent) -> Option<RequestId> {
         | BrokerEvent::Members { id, .. }
         | BrokerEvent::Acked { id, .. }
         | BrokerEvent::Receipts { id, .. }
+        | BrokerEvent::Claimed { id, .. }
         | BrokerEvent::Failed { id, .. } => Some(*id),
         BrokerEvent::Publication(_)
         | BrokerEvent::Presence(_)
         | BrokerEvent::AskReceipts { .. }
+        | BrokerEvent::Returned { .. }
         | BrokerEvent::Lagged
         | BrokerEvent::LeaseEnded => None,
     }

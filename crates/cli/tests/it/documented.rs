@@ -23,7 +23,7 @@ const BACKUP: &str = include_str!("../../../../docs/backup.md");
 /// The API key in the environment of the commands, and its entry in the server's settings.
 const KEY: (&str, &str) = (
     "ohk_example",
-    "publish sha256:56d6a962d9317b5baf79a8e3b6913e1e803dfd4eac96e23671a15c8878277c17",
+    "* sha256:56d6a962d9317b5baf79a8e3b6913e1e803dfd4eac96e23671a15c8878277c17",
 );
 
 /// Commands that are not run here, and why.
@@ -51,6 +51,7 @@ const ENDLESS: &[(&str, &str)] = &[
     ("curl -N", "event: subscribed"),
     ("--presence", "room: live"),
     ("--filter", "sensors/+: live"),
+    ("offhook top # ", "connections "),
     // Its input is this test's, and does not end.
     ("dial ws://localhost:9001 -H", "connected"),
 ];
@@ -124,6 +125,7 @@ fn shell(command: &str, folder: &Path, path: &str) -> Command {
         }
     }
     shell.env("PATH", path).env("KEY", KEY.0);
+    shell.env("OFFHOOK_ADMIN_KEY", KEY.0);
     shell
 }
 
@@ -198,6 +200,10 @@ fn every_command_in_the_readme_and_the_pages_runs_as_documented() {
             .replace("--mqtt-listen :1883", "--mqtt-listen 127.0.0.1:0")
             // Otherwise curl succeeds with any status.
             .replace("curl ", "curl --silent --show-error --fail-with-body ");
+        let asked = format!(" --server http://{address}");
+        let here = here
+            .replace("offhook explain", &format!("offhook explain{asked}"))
+            .replace("offhook top", &format!("offhook top{asked}"));
         let here = match here.strip_prefix("offhook serve") {
             Some(more) => format!("offhook serve --listen 0{more}"),
             None => here,

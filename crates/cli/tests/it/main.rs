@@ -9,6 +9,7 @@ mod deployment;
 mod dial;
 #[cfg(unix)]
 mod documented;
+mod explain;
 mod log;
 mod manual;
 mod peer;

@@ -192,11 +192,13 @@ fn rules_can_be_given_in_a_variable() {
 }
 
 #[test]
-fn empty_variables_and_those_set_by_kubernetes_are_ignored() {
+fn empty_variables_and_those_of_kubernetes_and_of_other_commands_are_ignored() {
     let loaded = file("")
         .variable("OFFHOOK_LISTEN", "")
         .variable("OFFHOOK_PORT", "tcp://10.0.0.1:8000")
         .variable("OFFHOOK_SERVICE_HOST", "10.0.0.1")
+        .variable("OFFHOOK_ADMIN_KEY", "ohk_1")
+        .variable("OFFHOOK_TOKEN_SECRET", "of offhook token")
         .variable("OTHER_LISTEN", "1")
         .good();
     assert_eq!(loaded.place("listen"), Place::Default);

@@ -183,7 +183,6 @@ impl Mqtt {
                 assigned_client_id: name,
                 topic_alias_maximum: Some(TOPIC_ALIASES),
                 server_keep_alive: self.client.server_keep_alive,
-                shared_available: Some(false),
                 ..Properties::default()
             })
         });

@@ -43,6 +43,8 @@ pub struct Mqtt {
     pub(super) decoder: Decoder,
     pub(super) phase: Phase,
     pub(super) client: Client,
+    /// The server that clients are referred to when this one stops.
+    reference: Option<Box<str>>,
     /// The id of the session, which is part of idempotency keys.
     pub(super) name: Option<SessionId>,
     /// Whether the session outlives the connection.
@@ -122,6 +124,7 @@ impl Mqtt {
             decoder: Decoder::new(packet_bytes),
             phase: Phase::New,
             client: Client::UNKNOWN,
+            reference: None,
             name: None,
             is_durable: false,
             session: Session::default(),
@@ -144,6 +147,13 @@ impl Mqtt {
             clock: None,
             queue: VecDeque::new(),
         }
+    }
+
+    /// Refers clients of 5.0 to another server when this one stops (§4.13).
+    #[must_use]
+    pub fn with_server_reference(mut self, reference: Option<&str>) -> Self {
+        self.reference = reference.map(Into::into);
+        self
     }
 
     /// Queues a command, and remembers what its answer is used for.
@@ -258,6 +268,27 @@ impl Mqtt {
         let properties = self.reason_string(why);
         let has_reasons = self.client.version == Version::V5 && self.phase == Phase::Open;
         has_reasons.then_some(Packet::Disconnect(Reasoned { reason, properties }))
+    }
+
+    /// The server stops: the client gets the address of another one, if there is one.
+    fn refer(&mut self) {
+        let why = "the server is shutting down";
+        let reference = self.reference.clone();
+        let has_room =
+            |reference: &str| self.client.packet_size > reference.len().saturating_add(64);
+        let is_new = self.client.version == Version::V5 && self.phase == Phase::Open;
+        let Some(reference) = reference.filter(|reference| is_new && has_room(reference)) else {
+            return self.disconnect_for(Reason::SERVER_SHUTTING_DOWN, why);
+        };
+        let reason = Reason::USE_ANOTHER_SERVER;
+        self.say(&Packet::Disconnect(Reasoned {
+            reason,
+            properties: Some(Box::new(Properties {
+                server_reference: Some(reference),
+                ..Properties::default()
+            })),
+        }));
+        self.end(Reason::SERVER_SHUTTING_DOWN, why);
     }
 
     pub(super) fn end(&mut self, reason: Reason, why: &'static str) {
@@ -433,10 +464,7 @@ impl Dialect for Mqtt {
                 reason,
                 agreed,
             } => self.skipped(subscription, &Missing::new(*from, *to, *reason, *agreed)),
-            Notice::Reconnect { .. } => {
-                let why = "the server is shutting down";
-                self.disconnect_for(Reason::SERVER_SHUTTING_DOWN, why);
-            }
+            Notice::Reconnect { .. } => self.refer(),
             Notice::Close { reason } => {
                 let words = reason.name();
                 if let Some(disconnect) = self.disconnection(refusals::of_close(*reason), words) {

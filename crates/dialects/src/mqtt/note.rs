@@ -5,15 +5,17 @@
 
 use std::collections::BTreeSet;
 
-use offhook_engine::{ChannelName, Filter, Position, Target};
+use offhook_engine::{ChannelName, Filter, Key, Position, Target};
 
 use super::{
     packet::{Options, Qos, RetainHandling},
-    session::{Exchange, InFlight, Origin, Received, Session, Subscription, Taking},
+    session::{Exchange, InFlight, Origin, Received, Session, Subscription, Taking, Wanted},
 };
 
 /// The version of this format.
-const FORM: u8 = 2;
+const FORM: u8 = 3;
+/// The version without groups, which is still read.
+const WITHOUT_GROUPS: u8 = 2;
 
 impl Session {
     /// The session as bytes.
@@ -26,9 +28,12 @@ impl Session {
             w.extend(number.to_be_bytes());
             w.push(options_byte(subscription));
             w.extend(subscription.identifier.to_be_bytes());
-            let target = subscription.target.as_str();
-            count(&mut w, target.len());
-            w.extend(target.as_bytes());
+            let Wanted { target, group } = &subscription.wanted;
+            let group = group.as_ref().map_or("", Key::as_str);
+            for text in [target.as_str(), group] {
+                count(&mut w, text.len());
+                w.extend(text.as_bytes());
+            }
             if let Some(retained) = &subscription.retained {
                 count(&mut w, retained.len());
                 w.extend(retained.iter().flat_map(|sequence| sequence.to_be_bytes()));
@@ -55,7 +60,8 @@ impl Session {
     /// Decodes a note; none if it is truncated or has another version.
     pub(super) fn from_note(note: &[u8]) -> Option<Self> {
         let mut r = note;
-        if u8::from_be_bytes(take(&mut r)?) != FORM {
+        let form = u8::from_be_bytes(take(&mut r)?);
+        if ![FORM, WITHOUT_GROUPS].contains(&form) {
             return None;
         }
         let mut session = Self {
@@ -67,18 +73,24 @@ impl Session {
             let number = u32::from_be_bytes(take(&mut r)?);
             let [bits] = take(&mut r)?;
             let identifier = u32::from_be_bytes(take(&mut r)?);
-            let len = usize::try_from(u32::from_be_bytes(take(&mut r)?)).ok()?;
-            let (target, rest) = r.split_at_checked(len)?;
-            r = rest;
-            let target = target_of(str::from_utf8(target).ok()?, bits)?;
+            let target = target_of(text(&mut r)?, bits)?;
+            let group = match form {
+                WITHOUT_GROUPS => "",
+                _ => text(&mut r)?,
+            };
+            let group = match group {
+                "" => None,
+                name => Some(Key::new(name).ok()?),
+            };
+            let wanted = Wanted { target, group };
             let acknowledged = bits & ACKNOWLEDGED != 0;
             let retained = match bits & RETAINED {
                 0 => None,
                 _ => Some(sequences(&mut r)?),
             };
-            session.numbers.insert(target.clone(), number);
+            session.numbers.insert(wanted.clone(), number);
             let subscription = Subscription {
-                target,
+                wanted,
                 options: options_of(bits)?,
                 identifier,
                 numbered: bits & NUMBERED != 0,
@@ -130,7 +142,7 @@ fn options_byte(subscription: &Subscription) -> u8 {
     qos.number()
         | bit(no_local, NO_LOCAL)
         | bit(retain_as_published, RETAIN_AS_PUBLISHED)
-        | bit(subscription.target.channel().is_none(), FILTER)
+        | bit(subscription.wanted.target.channel().is_none(), FILTER)
         | bit(subscription.numbered, NUMBERED)
         | bit(subscription.acknowledged, ACKNOWLEDGED)
         | bit(subscription.retained.is_some(), RETAINED)
@@ -195,6 +207,13 @@ fn count(w: &mut Vec<u8>, count: usize) {
     w.extend(u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
 }
 
+fn text<'a>(r: &mut &'a [u8]) -> Option<&'a str> {
+    let len = usize::try_from(u32::from_be_bytes(take(r)?)).ok()?;
+    let (text, rest) = r.split_at_checked(len)?;
+    *r = rest;
+    str::from_utf8(text).ok()
+}
+
 fn take<const N: usize>(r: &mut &[u8]) -> Option<[u8; N]> {
     let (taken, rest) = r.split_first_chunk()?;
     *r = rest;
@@ -216,11 +235,13 @@ mod tests {
             ..Options::default()
         };
         for (target, numbered) in [("a", true), ("a/+", false)] {
+            let target = match target.contains('+') {
+                true => Filter::new(target).unwrap().into(),
+                false => ChannelName::new(target).unwrap().into(),
+            };
+            let group = numbered.then(|| Key::new("group").unwrap());
             session.add(Subscription {
-                target: match target.contains('+') {
-                    true => Filter::new(target).unwrap().into(),
-                    false => ChannelName::new(target).unwrap().into(),
-                },
+                wanted: Wanted { target, group },
                 options,
                 identifier: 7,
                 numbered,
@@ -252,6 +273,19 @@ mod tests {
     fn a_session_can_be_restored_from_its_note() {
         let session = session();
         assert_eq!(Session::from_note(&session.note()), Some(session));
+    }
+
+    #[test]
+    fn a_note_of_a_version_without_groups_is_still_read() {
+        let mut old = session();
+        old.subscriptions.clear();
+        old.numbers.clear();
+        let mut note = old.note();
+        assert_eq!(
+            note.first_mut().map(|form| std::mem::replace(form, 2)),
+            Some(3)
+        );
+        assert_eq!(Session::from_note(&note), Some(old));
     }
 
     #[test]

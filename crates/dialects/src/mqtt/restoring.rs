@@ -64,7 +64,7 @@ impl Mqtt {
                 // The client has subscribed or unsubscribed by itself.
                 continue;
             };
-            let numbered = self.is_numbered(known.options, known.identifier);
+            let numbered = known.is_shared() || self.is_numbered(known.options, known.identifier);
             if let Some(known) = self.session.subscriptions.get_mut(&number) {
                 known.numbered = numbered;
             }

@@ -66,7 +66,7 @@ impl Mqtt {
         let Some(subscription) = self.session.subscriptions.get(&number) else {
             return;
         };
-        let filter = match &subscription.target {
+        let filter = match &subscription.wanted.target {
             Target::Filter(filter) => Ok(filter.clone()),
             Target::Channel(channel) => Filter::new(channel.as_str()),
         };

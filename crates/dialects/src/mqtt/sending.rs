@@ -14,7 +14,7 @@ use super::{
     dialect::Mqtt,
     packet::{Ack, Packet, Properties, Publish, Qos, Version},
     retained::RetainedPages,
-    session::{Exchange, InFlight, Origin},
+    session::{Exchange, InFlight, Origin, Subscription},
 };
 use crate::dialect::{Head, Intent, Payload};
 
@@ -53,6 +53,9 @@ impl Mqtt {
     ) -> Option<Vec<u8>> {
         let subscription = self.session.subscriptions.get(&number)?;
         let (options, identifier) = (subscription.options, subscription.identifier);
+        // 5.0 §3.3.1.1: the flag marks what was sent to this client before, not to another member of
+        // its group.
+        let again = again && !subscription.is_shared();
         let is_retained = matches!(origin, Origin::Retained(_));
         // §3.8.3.1: no-local. The engine handles it for subscriptions without acknowledgements.
         let is_own = options.no_local && !is_retained && self.is_own(publication);
@@ -261,8 +264,25 @@ impl Mqtt {
         if let Some((number, sequence)) = retained {
             self.has_retained(number, sequence);
         }
+        self.keeps_for_itself(id);
         let packet = Packet::PubRel(Ack::new(id, reason));
         self.after_note.push(packet.encode(self.client.version));
+    }
+
+    /// A client has received a message of a shared subscription: no other member gets it any more, also
+    /// if this one goes before its PUBCOMP.
+    fn keeps_for_itself(&mut self, packet_id: u16) {
+        let Some(message) = self.session.in_flight.get(&packet_id).copied() else {
+            return;
+        };
+        let subscription = self.session.subscriptions.get(&message.subscription);
+        if !subscription.is_some_and(Subscription::is_shared) {
+            return;
+        }
+        self.is_done(message.subscription, message.origin);
+        if let Some(message) = self.session.in_flight.get_mut(&packet_id) {
+            message.origin = Origin::Skipped;
+        }
     }
 
     /// PUBCOMP: the client has forgotten the identifier.
@@ -307,6 +327,11 @@ impl Mqtt {
     /// which has ended, keep their packet identifiers until the client has acknowledged them.
     pub(super) fn skipped(&mut self, subscription: &SubscriptionName, missing: &Missing) {
         let Some(id) = subscription.id else { return };
+        let known = self.session.subscriptions.get(&id.0);
+        if known.is_some_and(Subscription::is_shared) {
+            // Its group passes over them. The engine awaits what this client has in flight.
+            return;
+        }
         self.session.in_flight.retain(|_, message| {
             let offset = message.origin.live_offset();
             let is_missing = message.subscription == id.0

@@ -2,14 +2,22 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use offhook_engine::{Position, SubscriptionId, SubscriptionKey, Target};
+use offhook_engine::{Key, Position, SubscriptionId, SubscriptionKey, Target};
 
 use super::packet::{Options, Qos};
+
+/// What a client subscribes to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Wanted {
+    pub(super) target: Target,
+    /// The group with which the client shares it (5.0 §4.8.2).
+    pub(super) group: Option<Key>,
+}
 
 /// A subscription of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Subscription {
-    pub(super) target: Target,
+    pub(super) wanted: Wanted,
     /// The granted options.
     pub(super) options: Options,
     /// The subscription identifier given by the client; 0 if there is none.
@@ -19,7 +27,7 @@ pub(super) struct Subscription {
     pub(super) numbered: bool,
     /// Whether the engine waits for acknowledgements. It does so with QoS 1 and 2, and with QoS 0 if
     /// the client has lowered the QoS: messages that wait for the client must not be lost then
-    /// (§3.8.4).
+    /// (§3.8.4). It always does if the subscription is shared.
     pub(super) acknowledged: bool,
     /// Whether the engine has confirmed it on this connection.
     pub(super) begun: bool,
@@ -28,12 +36,25 @@ pub(super) struct Subscription {
     pub(super) retained: Option<BTreeSet<u64>>,
 }
 
+impl Wanted {
+    /// A target that is not shared.
+    pub(super) const fn alone(target: Target) -> Self {
+        let group = None;
+        Self { target, group }
+    }
+}
+
 impl Subscription {
+    /// Whether it shares its messages with other clients.
+    pub(super) const fn is_shared(&self) -> bool {
+        self.wanted.group.is_some()
+    }
+
     /// How the engine identifies this subscription, whose number is `number`.
     pub(super) fn key(&self, number: u32) -> SubscriptionKey {
         match self.numbered {
             true => SubscriptionKey::Id(SubscriptionId(number)),
-            false => SubscriptionKey::Target(self.target.clone()),
+            false => SubscriptionKey::Target(self.wanted.target.clone()),
         }
     }
 }
@@ -127,7 +148,7 @@ pub(super) enum Taking {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Session {
     pub(super) subscriptions: HashMap<u32, Subscription>,
-    pub(super) numbers: HashMap<Target, u32>,
+    pub(super) numbers: HashMap<Wanted, u32>,
     pub(super) next_number: u32,
     /// By packet identifier.
     pub(super) in_flight: HashMap<u16, InFlight>,
@@ -147,12 +168,12 @@ impl Session {
         }
     }
 
-    /// Adds a subscription and returns its number. From now on, its target refers to this one.
+    /// Adds a subscription and returns its number. From now on, its filter refers to this one.
     pub(super) fn add(&mut self, subscription: Subscription) -> u32 {
         let number = self.next_number;
         // 2^31 numbers: a session does not live long enough to reuse one.
         self.next_number = self.next_number.wrapping_add(1) & 0x7fff_ffff;
-        self.numbers.insert(subscription.target.clone(), number);
+        self.numbers.insert(subscription.wanted.clone(), number);
         self.subscriptions.insert(number, subscription);
         number
     }
@@ -160,8 +181,8 @@ impl Session {
     /// Removes a subscription.
     pub(super) fn remove(&mut self, number: u32) -> Option<Subscription> {
         let removed = self.subscriptions.remove(&number)?;
-        if self.numbers.get(&removed.target) == Some(&number) {
-            self.numbers.remove(&removed.target);
+        if self.numbers.get(&removed.wanted) == Some(&number) {
+            self.numbers.remove(&removed.wanted);
         }
         Some(removed)
     }
@@ -186,7 +207,7 @@ impl Session {
             .wrapping_add(offset)
             .checked_rem(65_535)?;
         let known = self.subscriptions.get(&subscription);
-        let by_filter = known.is_some_and(|known| known.target.channel().is_none());
+        let by_filter = known.is_some_and(|known| known.wanted.target.channel().is_none());
         let mut id = u16::try_from(first).ok()?;
         for _ in 0..u16::MAX {
             // From 0..=65534 to 1..=65535.
@@ -255,7 +276,7 @@ mod tests {
     fn a_later_subscription_to_the_same_target_replaces_the_earlier_one() {
         let mut session = Session::default();
         let new = || Subscription {
-            target: ChannelName::new("a").unwrap().into(),
+            wanted: Wanted::alone(ChannelName::new("a").unwrap().into()),
             options: Options::default(),
             identifier: 0,
             numbered: true,
@@ -265,7 +286,7 @@ mod tests {
         };
         let (first, second) = (session.add(new()), session.add(new()));
         session.remove(first);
-        assert_eq!(session.numbers.get(&new().target), Some(&second));
+        assert_eq!(session.numbers.get(&new().wanted), Some(&second));
     }
 
     #[test]
@@ -273,7 +294,7 @@ mod tests {
         let mut session = Session::default();
         let target = offhook_engine::Filter::new("a/#").unwrap().into();
         let number = session.add(Subscription {
-            target,
+            wanted: Wanted::alone(target),
             options: Options::default(),
             identifier: 0,
             numbered: true,

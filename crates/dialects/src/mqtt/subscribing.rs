@@ -1,9 +1,9 @@
 //! SUBSCRIBE and UNSUBSCRIBE: each filter becomes a command, and all of them share one answer.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use offhook_engine::{
-    Command, ErrorCode, Flow, Reply, Since, Subscribe, SubscriptionId, SubscriptionName, Target,
+    Command, ErrorCode, Flow, Reply, Share, Since, Subscribe, SubscriptionId, SubscriptionName,
 };
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     },
     refusals,
     sending::has_own_bytes,
-    session::Subscription,
+    session::{Subscription, Wanted},
     topics,
 };
 
@@ -85,25 +85,37 @@ impl Mqtt {
         let batch = self.batches.begin(true, subscribe.packet_id, filters.len());
         for (index, (filter, options)) in filters.iter().enumerate() {
             let place = Place { batch, index };
-            match topics::target_of(filter) {
+            match topics::wanted(filter) {
                 _ if index >= FILTERS => self.answer(place, Reason::QUOTA_EXCEEDED),
-                Ok(target) => {
-                    self.subscribe_to(place, target, *options, identifier.unwrap_or(0));
+                Ok(wanted) => {
+                    self.subscribe_to(place, wanted, *options, identifier.unwrap_or(0));
                 }
                 Err(reason) => self.answer(place, reason),
             }
         }
     }
 
-    fn subscribe_to(&mut self, place: Place, target: Target, options: Options, identifier: u32) {
-        let old = self.session.numbers.get(&target).copied();
+    fn subscribe_to(
+        &mut self,
+        place: Place,
+        wanted: Wanted,
+        mut options: Options,
+        identifier: u32,
+    ) {
+        let old = self.session.numbers.get(&wanted).copied();
+        let is_shared = wanted.group.is_some();
+        // 5.0 §4.8.2: after PUBLISH with QoS 2, no other member may get the message as long as this
+        // session lasts. A lower QoS lets the others work on (§3.8.4).
+        if is_shared && self.is_durable {
+            options.qos = options.qos.min(Qos::AtLeastOnce);
+        }
         let asked = |number| Asked {
             place,
             number,
             is_new: old.is_none(),
             retain_handling: options.retain_handling,
         };
-        let numbered = self.is_numbered(options, identifier);
+        let numbered = is_shared || self.is_numbered(options, identifier);
         if let Some(number) = old
             && let Some(known) = self.session.subscriptions.get_mut(&number)
         {
@@ -124,11 +136,11 @@ impl Mqtt {
             }
         }
         let number = self.session.add(Subscription {
-            target,
+            wanted,
             options,
             identifier,
             numbered,
-            acknowledged: options.qos != Qos::AtMostOnce,
+            acknowledged: is_shared || options.qos != Qos::AtMostOnce,
             begun: false,
             retained: None,
         });
@@ -183,8 +195,9 @@ impl Mqtt {
                 window: self.window(),
             },
         };
+        let group = subscription.wanted.group.clone();
         let wish = Subscribe {
-            target: subscription.target.clone(),
+            target: subscription.wanted.target.clone(),
             id: subscription.numbered.then_some(SubscriptionId(number)),
             since: Since::Now,
             presence: false,
@@ -192,6 +205,11 @@ impl Mqtt {
             // With acknowledgements, this option can change while messages wait for the client.
             echo: acknowledged || !subscription.options.no_local,
             flow,
+            // The expiry of the sessions keeps the group.
+            share: group.map(|group| Share {
+                group,
+                keep: Duration::ZERO,
+            }),
             face: None,
         };
         self.ask(Command::Subscribe(wish), purpose);
@@ -204,9 +222,8 @@ impl Mqtt {
             .begin(false, unsubscribe.packet_id, filters.len());
         for (index, filter) in filters.iter().enumerate() {
             let place = Place { batch, index };
-            let target = topics::target_of(filter);
-            let number = match target {
-                Ok(target) => self.session.numbers.get(&target).copied(),
+            let number = match topics::wanted(filter) {
+                Ok(wanted) => self.session.numbers.get(&wanted).copied(),
                 Err(_) => None,
             };
             let removed = number.and_then(|n| self.session.remove(n).map(|s| s.key(n)));
@@ -247,8 +264,10 @@ impl Mqtt {
             self.is_subscribed(asked);
             return self.has_begun(number);
         };
+        let known = self.session.subscriptions.get(&number);
+        let is_shared = known.is_some_and(Subscription::is_shared);
         if refusal.code == ErrorCode::NoHistory
-            && let Some(known) = self.session.subscriptions.get(&number)
+            && let Some(known) = known.filter(|_| !is_shared)
         {
             // §3.8.4: the granted QoS may be lower than the requested one. Without history,
             // messages cannot be delivered again.
@@ -262,7 +281,11 @@ impl Mqtt {
             return self.ask_for(number, Purpose::Subscribe(asked));
         }
         self.session.remove(number);
-        let reason = refusals::of_request(refusal.code);
+        let reason = match refusal.code {
+            // What a member leaves unacknowledged is delivered to another from the history.
+            ErrorCode::NoHistory if is_shared => Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
+            code => refusals::of_request(code),
+        };
         self.answer(place, reason);
         for (joined, ..) in self.take_joined(number) {
             self.answer(joined.place, reason);
@@ -303,8 +326,11 @@ impl Mqtt {
             return self.answer(asked.place, Reason::UNSPECIFIED);
         };
         let granted = Reason(subscription.options.qos.number());
+        let is_shared = subscription.is_shared();
         self.answer(asked.place, granted);
         let wants_retained = match asked.retain_handling {
+            // 5.0 §3.8.3.1: a shared subscription gets none.
+            _ if is_shared => false,
             RetainHandling::Always => true,
             RetainHandling::IfNew => asked.is_new,
             RetainHandling::Never => false,
@@ -359,7 +385,10 @@ impl Mqtt {
     pub(super) fn unsubscribed(&mut self, subscription: &SubscriptionName, code: ErrorCode) {
         let number = match subscription.id {
             Some(id) => Some(id.0),
-            None => self.session.numbers.get(&subscription.target).copied(),
+            None => {
+                let wanted = Wanted::alone(subscription.target.clone());
+                self.session.numbers.get(&wanted).copied()
+            }
         };
         if number
             .and_then(|number| self.session.remove(number))

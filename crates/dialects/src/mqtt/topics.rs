@@ -6,11 +6,11 @@
 
 use std::borrow::Cow;
 
-use offhook_engine::{ChannelName, Filter, Refusal, Target};
+use offhook_engine::{ChannelName, Filter, Key, Refusal, Target};
 
-use super::Reason;
+use super::{Reason, session::Wanted};
 
-/// The prefix of shared subscriptions (5.0 §4.8.2), which are refused.
+/// The prefix of shared subscriptions (5.0 §4.8.2).
 const SHARED: &str = "$share/";
 
 /// The channel of a topic.
@@ -23,11 +23,26 @@ pub(super) fn is_reserved(topic: &str) -> bool {
     topic.starts_with("$SYS/")
 }
 
+/// What a topic filter refers to: `$share/GROUP/FILTER` is a filter that is shared with a group. 3.1.1
+/// knows no groups, but its clients use the same form with all servers that have them.
+pub(super) fn wanted(filter: &str) -> Result<Wanted, Reason> {
+    let Some(shared) = filter.strip_prefix(SHARED) else {
+        return Ok(Wanted::alone(target_of(filter)?));
+    };
+    // 5.0 §4.8.2: the name has at least one character, and none of `/`, `+` and `#`.
+    let (group, filter) = shared
+        .split_once('/')
+        .filter(|(group, _)| !group.contains(['+', '#']))
+        .ok_or(Reason::TOPIC_FILTER_INVALID)?;
+    let group = Key::new(group).map_err(|_| Reason::TOPIC_FILTER_INVALID)?;
+    Ok(Wanted {
+        target: target_of(filter)?,
+        group: Some(group),
+    })
+}
+
 /// The target of a topic filter: a filter if it has wildcards, otherwise a channel.
-pub(super) fn target_of(filter: &str) -> Result<Target, Reason> {
-    if filter.starts_with(SHARED) {
-        return Err(Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);
-    }
+fn target_of(filter: &str) -> Result<Target, Reason> {
     let name = escaped(filter);
     let target = if name.contains(['+', '#']) {
         Filter::new(&name).map(Target::Filter)
@@ -155,7 +170,27 @@ mod tests {
             let refused = target_of(filter).unwrap_err();
             assert_eq!(refused, Reason::TOPIC_FILTER_INVALID, "{filter}");
         }
-        let shared = target_of("$share/group/a").unwrap_err();
-        assert_eq!(shared, Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);
+    }
+
+    #[test]
+    fn a_shared_filter_names_a_group_and_a_filter() {
+        let shared = wanted("$share/group/a/+").unwrap();
+        assert_eq!(shared.group, Some(Key::new("group").unwrap()));
+        assert_eq!(shared.target, target_of("a/+").unwrap());
+        let slash = wanted("$share/group//a").unwrap();
+        assert_eq!(slash.target.as_str(), "/a");
+        assert_eq!(wanted("a/$share/b").unwrap().group, None);
+        for filter in [
+            "$share/",
+            "$share/group",
+            "$share/group/",
+            "$share//a",
+            "$share/gr+/a",
+            "$share/#/a",
+            "$share/group/a+",
+        ] {
+            let refused = wanted(filter).unwrap_err();
+            assert_eq!(refused, Reason::TOPIC_FILTER_INVALID, "{filter}");
+        }
     }
 }

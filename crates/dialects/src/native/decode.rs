@@ -271,6 +271,7 @@ fn subscribe(message: &Message<'_>) -> Result<Subscribe, Refusal> {
         members: false,
         echo: message.echo.unwrap_or(true),
         flow: flow(message)?,
+        share: None,
         face: None,
     })
 }

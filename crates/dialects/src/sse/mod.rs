@@ -119,6 +119,7 @@ impl Sse {
                     members: false,
                     echo: true,
                     flow: offhook_engine::Flow::Pushed,
+                    share: None,
                     face: None,
                 };
                 Intent::Command {

@@ -1,4 +1,4 @@
-//! The Pusher protocol: what its messages ask for, and what the client is told.
+//! The Pusher protocol: the commands that messages become, and what the client receives.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::native_encode::sometime;
 
-/// Signs by repeating the text.
+/// A signature is the text itself.
 #[derive(Debug)]
 struct Repeating;
 
@@ -152,7 +152,7 @@ impl Client {
         self.heard.remove(0)
     }
 
-    /// Subscribes with a signature if the name needs one, and has the engine accept it.
+    /// Subscribes, with a signature if the name requires one, and lets the engine accept it.
     fn subscribe(&mut self, channel: &str, data: Option<&str>) -> Subscribe {
         let wish = self.asks(channel, data);
         self.accept(&wish);
@@ -298,7 +298,7 @@ fn a_connection_to_no_app_is_told_so_and_closed() {
 }
 
 #[test]
-fn versions_5_to_7_are_spoken() {
+fn versions_5_to_7_are_accepted() {
     for version in ["5", "6", "7"] {
         assert_eq!(Refused::check_version(Some(version)), Ok(()));
     }
@@ -342,7 +342,7 @@ fn a_ping_is_answered() {
 }
 
 #[test]
-fn a_public_channel_is_subscribed_within_the_rules_and_its_events_have_data_in_strings() {
+fn the_rules_decide_about_a_public_channel_and_its_events_have_data_in_strings() {
     let mut client = Client::connected();
     let wish = client.asks("chat", None);
     assert_eq!(
@@ -372,7 +372,7 @@ fn a_public_channel_is_subscribed_within_the_rules_and_its_events_have_data_in_s
 }
 
 #[test]
-fn others_cannot_forge_events_of_the_protocol() {
+fn other_clients_cannot_forge_events_of_the_protocol() {
     let mut client = Client::connected();
     client.subscribe("chat", None);
     client.takes();
@@ -424,7 +424,7 @@ fn a_presence_channel_counts_its_members_by_user() {
     assert_eq!((&*face.user, &face.info[..]), ("7", &br#"{"n":"ann"}"#[..]));
     assert!(wish.presence && wish.members);
     client.accept(&wish);
-    // What comes before the list is in the list.
+    // A join before the list is contained in the list.
     let bob = member(2, "bob", r#"{"n":"bob"}"#);
     client.change(PresenceChange {
         channel: name("presence-room"),
@@ -455,7 +455,7 @@ fn a_presence_channel_counts_its_members_by_user() {
         joined,
         user_sessions,
     };
-    // Its own coming, and a second session of a user.
+    // The client's own join, and a second session of a user.
     client.change(change(1, "7", true, 1));
     client.change(change(6, "bob", true, 2));
     client.change(change(6, "bob", false, 1));
@@ -469,13 +469,13 @@ fn a_presence_channel_counts_its_members_by_user() {
     assert_eq!(removed["event"], "pusher_internal:member_removed");
     assert_eq!(data(&removed), json!({"user_id": "eve"}));
 
-    // After changes were lost the whole list comes again.
+    // After changes were lost, the whole list is sent again.
     client.members("presence-room", vec![ann]);
     assert_eq!(data(&client.takes())["presence"]["count"], 1);
 }
 
 #[test]
-fn a_member_needs_an_id_that_can_be_shown() {
+fn a_member_needs_a_valid_id() {
     let mut client = Client::connected();
     let long = json!({"user_id": "x".repeat(129)}).to_string();
     let info = json!({"user_id": "x", "user_info": "x".repeat(1024)}).to_string();
@@ -524,13 +524,13 @@ fn a_cache_channel_begins_with_its_last_event_or_with_a_miss() {
         miss,
         json!({"event": "pusher:cache_miss", "channel": "private-cache-price"})
     );
-    // It may be slow later.
+    // The client may fall behind later.
     client.is_live(&wish);
     assert!(client.heard.is_empty());
 }
 
 #[test]
-fn a_cache_channel_without_state_is_subscribed_all_the_same() {
+fn a_cache_channel_without_state_can_be_subscribed_to() {
     let mut client = Client::connected();
     client.asks("cache-price", None);
     let (id, _) = client.asked.remove(0);
@@ -638,7 +638,7 @@ fn a_client_event_is_published_to_private_and_presence_channels_only() {
 }
 
 #[test]
-fn a_client_event_is_refused_unless_they_are_enabled() {
+fn client_events_are_refused_unless_they_are_enabled() {
     let mut client = Client::connected();
     client.subscribe("private-chat", None);
     client.heard.clear();
@@ -672,7 +672,7 @@ fn the_sender_of_a_client_event_is_named_in_presence_channels() {
 }
 
 #[test]
-fn a_user_signs_in_with_a_signature_and_gets_an_own_channel() {
+fn a_user_signs_in_with_a_signature_and_may_subscribe_to_its_own_channel() {
     let mut client = Client::connected();
     let subscribe =
         json!({"event": "pusher:subscribe", "data": {"channel": "#server-to-user-7", "auth": ""}});
@@ -808,7 +808,7 @@ fn clients_of_an_app_with_a_prefix_see_their_own_names() {
 }
 
 #[test]
-fn missing_publications_are_told_as_an_event() {
+fn missing_publications_are_reported_as_an_event() {
     let mut client = Client::connected();
     let wish = client.subscribe("chat", None);
     client.heard.clear();
@@ -834,7 +834,7 @@ fn missing_publications_are_told_as_an_event() {
 }
 
 #[test]
-fn the_end_of_a_subscription_and_of_the_connection_is_told() {
+fn the_ends_of_a_subscription_and_of_the_connection_are_reported() {
     let mut client = Client::connected();
     let wish = client.subscribe("chat", None);
     client.heard.clear();
@@ -863,7 +863,7 @@ fn the_end_of_a_subscription_and_of_the_connection_is_told() {
 }
 
 #[test]
-fn a_refused_connection_is_closed_with_the_code_that_says_when_to_come_back() {
+fn a_refused_connection_is_closed_with_a_code_that_says_when_to_reconnect() {
     for (code, closed) in [
         (ErrorCode::Unauthenticated, 4009),
         (ErrorCode::TooManyConnections, 4100),
@@ -881,7 +881,7 @@ fn a_refused_connection_is_closed_with_the_code_that_says_when_to_come_back() {
 }
 
 #[test]
-fn what_is_no_message_is_refused() {
+fn invalid_messages_are_refused() {
     let mut client = Client::connected();
     let deep = format!(
         r#"{{"event":"client-a","channel":"private-a","data":{}1{}}}"#,
@@ -930,7 +930,7 @@ fn the_name_of_an_event_is_checked() {
 }
 
 #[test]
-fn data_is_json_if_it_is_and_text_otherwise() {
+fn data_is_json_if_it_is_valid_json_and_text_otherwise() {
     assert_eq!(data_of("{\"a\":1}".to_owned()).1, Format::Json);
     assert_eq!(data_of("7".to_owned()).1, Format::Json);
     assert_eq!(data_of("hello".to_owned()).1, Format::Text);
@@ -952,7 +952,7 @@ proptest! {
     }
 
     #[test]
-    fn no_message_makes_it_panic_or_say_what_is_no_json(
+    fn no_message_causes_a_panic_or_invalid_json(
         event in "(pusher:[a-z]{0,12}|client-[a-z]{0,5}|[a-z]{0,5})",
         data in "(\\{\"channel\":\"[a-z#-]{0,20}\"\\}|[\\[\\]{}\",0-9a-z]{0,20})",
         raw in ".{0,60}",

@@ -236,7 +236,7 @@ impl Engine {
             // The subscription ended in the meantime.
             return;
         };
-        s.vouched = true;
+        s.set_vouched();
         if let State::Opening(opening) = &mut s.state {
             opening.asked = None;
         }

@@ -46,6 +46,7 @@ impl Engine {
         let feed = s.feed;
         let f = self.feeds.known_mut(feed)?;
         let tail = f.tail?;
+        let group = s.shared.as_ref().and_then(|shared| shared.group);
         let full_window = s.window.as_ref().is_some_and(|window| !window.has_room());
         let behind = s.behind()?;
         if behind.waits != Waits::Turn {
@@ -71,8 +72,14 @@ impl Engine {
             });
         }
         match next {
-            Move::Park => self.park(slot),
+            Move::Park => match group {
+                Some(group) => self.next_turn(group),
+                None => self.park(slot),
+            },
             Move::GoLive => return self.caught_up(slot, tail),
+            Move::HandOut(publication) if group.is_some() => {
+                return self.share_out(slot, publication);
+            }
             Move::HandOut(_) if full_window => {
                 if let Some(behind) = self.behind(slot) {
                     // For an unknown time: the page is read again afterwards.
@@ -141,7 +148,7 @@ impl Engine {
             return;
         };
         if let Some(f) = self.feeds.known_mut(feed) {
-            f.catching_up().ahead.push(slot);
+            f.awaits_more(slot);
         }
     }
 
@@ -169,9 +176,10 @@ impl Engine {
             return Some(step);
         }
         let s = self.subscriptions.get_mut(slot)?;
-        let (connection, paced) = (s.connection, s.window.is_some());
+        let (connection, paced) = (s.connection, s.is_paced());
+        let is_shared = s.shared.is_some();
         let behind = s.behind()?;
-        let knows = behind.knows();
+        let knows = behind.knows() && !is_shared;
         if paced {
             behind.why = Why::Paced;
             self.await_stream(slot);
@@ -223,11 +231,11 @@ impl Engine {
             return self.own(slot, &next);
         }
         let subscription = self.name_of(slot)?;
-        let c = self.connections.get_mut(connection.into())?;
-        c.credit = c.credit.saturating_sub(next.weight());
+        let class = self.connections.get(connection.into())?.class;
+        self.spend(connection, next.weight());
         Some(Step::Publication {
             connection,
-            class: c.class,
+            class,
             subscription,
             publication: next,
             place,
@@ -242,6 +250,10 @@ impl Engine {
     }
 
     pub(super) fn behind_before_next(&mut self, slot: Slot) -> Option<Step> {
+        // A member of a group is not told how the group gets on.
+        if self.subscriptions.get(slot)?.shared.is_some() {
+            return None;
+        }
         let behind = self.behind(slot)?;
         if !behind.is_told() {
             return None;
@@ -265,7 +277,9 @@ impl Engine {
         let to = behind.cursor;
         // No receipt covers publications skipped by a gap.
         s.forget_receipts(to);
-        if let Some(window) = &mut s.window {
+        if s.shared.is_some() {
+            self.share_gap(slot, &gap, to);
+        } else if let Some(window) = &mut s.window {
             match gap.reason {
                 GapReason::Diverged => window.diverged(gap.agreed),
                 GapReason::EpochChanged | GapReason::UnknownPosition => window.diverged(None),

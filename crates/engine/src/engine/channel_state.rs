@@ -179,11 +179,11 @@ impl Engine {
         *given += 1;
         let subscription = self.name_of(slot)?;
         let connection = self.subscriptions.get(slot)?.connection;
-        let c = self.connections.get_mut(connection.into())?;
-        c.credit = c.credit.saturating_sub(value.weight());
+        let class = self.connections.get(connection.into())?.class;
+        self.spend(connection, value.weight());
         Some(Step::Publication {
             connection,
-            class: c.class,
+            class,
             subscription,
             place: value.position,
             publication: value,

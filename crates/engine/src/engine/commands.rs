@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    ask::{AskRule, CallerId, Wish},
+    ask::CallerId,
     channel_name::ChannelName,
     command::{Command, CommandId, Now},
     delivery::{ConnectionId, Reply},
@@ -15,13 +15,7 @@ use crate::{
     subscription::Target,
 };
 
-use super::{
-    Engine,
-    asks::too_many_questions,
-    publishing::Given,
-    state::{Asked, Asker},
-    subscriptions::Wished,
-};
+use super::{Engine, publishing::Given, state::Asker, subscriptions::Wished};
 
 impl Engine {
     /// Handles a command of a connection. Every command gets exactly one reply, unless the
@@ -193,6 +187,14 @@ impl Engine {
                 self.reply(connection, Some(id), Reply::Done { subscription });
                 Ok(())
             }
+            Command::Return {
+                subscription,
+                position,
+            } => {
+                let subscription = self.give_back(connection, &subscription, position)?;
+                self.reply(connection, Some(id), Reply::Done { subscription });
+                Ok(())
+            }
             Command::History {
                 channel,
                 since,
@@ -351,6 +353,7 @@ impl Engine {
             Command::Subscribe(_)
             | Command::Unsubscribe { .. }
             | Command::Done { .. }
+            | Command::Return { .. }
             | Command::Values { .. }
             | Command::Remember { .. }
             | Command::UpdateInfo { .. } => {
@@ -393,56 +396,8 @@ impl Engine {
         let mut all = c.subscriptions.as_slice().iter();
         all.any(|slot| {
             let s = self.subscriptions.get(*slot);
-            s.is_some_and(|s| s.feed == *feed && s.vouched)
+            s.is_some_and(|s| s.feed == *feed && s.is_vouched())
         })
-    }
-
-    fn call(
-        &mut self,
-        asker: Asker,
-        identity: Option<&Arc<Identity>>,
-        call: Command,
-    ) -> Result<(), Refusal> {
-        let Command::Call {
-            method,
-            data,
-            format,
-            within,
-            key,
-        } = call
-        else {
-            debug_assert!(false, "only calls come here");
-            return Ok(());
-        };
-        self.within_size(&data)?;
-        let access = self.rules.call_access();
-        if let Some(identity) = identity
-            && !identity.may_call(access, &method)
-        {
-            let detail = format!("{} may not call {method}", named(identity));
-            return Err(Refusal::new(ErrorCode::Forbidden, detail));
-        }
-        if self.asks.len() >= self.limits.requests {
-            return Err(too_many_questions());
-        }
-        self.in_flight(asker)?;
-        let connection = match asker {
-            Asker::Connection(connection, _) => Some(connection),
-            Asker::Caller(_) => None,
-        };
-        let limit = self.limits.call_within;
-        let rule = AskRule {
-            within: within.unwrap_or(limit).min(limit),
-            ..AskRule::default()
-        };
-        let wish = Wish::Call {
-            method,
-            data,
-            format,
-            key,
-        };
-        self.ask(Asked::Call { asker }, rule, connection, wish);
-        Ok(())
     }
 
     /// Counts a request to the broker against its connection and the worker.
@@ -487,7 +442,7 @@ pub(super) fn forbidden(what: &str, target: &Target, identity: &Identity) -> Ref
     Refusal::new(ErrorCode::Forbidden, detail)
 }
 
-fn named(identity: &Identity) -> String {
+pub(super) fn named(identity: &Identity) -> String {
     match &*identity.user {
         "" => "a client without a user name".to_owned(),
         user => format!("user {user}"),

@@ -81,7 +81,7 @@ impl Engine {
         if let Some(old) = older {
             self.close(old, CloseReason::Replaced);
         }
-        let id = ConnectionId::from(self.connections.insert(connection));
+        let id = ConnectionId::from(self.connections.insert(Box::new(connection)));
         self.sessions.insert(session, id);
         if !identity.user.is_empty() {
             self.users
@@ -200,6 +200,7 @@ impl Engine {
         };
         c.full = true;
         c.credit = 0;
+        self.used_up.push(connection);
         for slot in self.subscriptions_of(connection) {
             let Some(s) = self.subscriptions.get(slot) else {
                 continue;
@@ -231,6 +232,12 @@ impl Engine {
         };
         c.full = bytes_free == 0;
         c.credit = bytes_free;
+        if bytes_free > 0 {
+            self.groups_go_on(connection);
+        }
+        let Some(c) = self.connections.get_mut(connection.into()) else {
+            return;
+        };
         let Some(extra) = c.extra.as_mut().filter(|_| bytes_free > 0) else {
             return;
         };
@@ -247,6 +254,30 @@ impl Engine {
             self.watch_again(slot);
         }
         self.ask_owed(connection);
+    }
+
+    /// Takes a connection that waits for [`handle_writable`](Self::handle_writable) since its grant is
+    /// used up or its outbox was full. Call until `None` after each `handle_*`, once the deliveries are
+    /// taken: nothing else says so again.
+    pub fn poll_wants_writable(&mut self) -> Option<ConnectionId> {
+        loop {
+            let connection = self.used_up.pop()?;
+            if self.wants_writable(connection) {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Uses some of a connection's grant.
+    pub(super) fn spend(&mut self, connection: ConnectionId, bytes: usize) {
+        let Some(c) = self.connections.get_mut(connection.into()) else {
+            return;
+        };
+        let had_some = c.credit > 0;
+        c.credit = c.credit.saturating_sub(bytes);
+        if had_some && c.credit == 0 {
+            self.used_up.push(connection);
+        }
     }
 
     /// Whether this connection waits for [`handle_writable`](Self::handle_writable).
@@ -313,7 +344,12 @@ impl Engine {
             },
         };
         let (mut low, mut flow) = (position, Flow::Pushed);
-        if let Some(window) = &s.window {
+        if let Some(shared) = &s.shared {
+            flow = Flow::Acknowledged {
+                window: shared.size,
+            };
+            low = self.place_of_group(shared).unwrap_or(position);
+        } else if let Some(window) = &s.window {
             flow = Flow::Acknowledged {
                 window: window.size(),
             };
@@ -329,9 +365,10 @@ impl Engine {
             position: low,
             presence: s.presence,
             echo: s.echo,
-            vouched: s.vouched,
+            vouched: s.is_vouched(),
             flow,
             unacknowledged,
+            share: s.shared.as_ref().map(|shared| shared.share.clone()),
         })
     }
 
@@ -358,6 +395,7 @@ impl Engine {
             return;
         }
         self.save_session(connection);
+        self.remember_progress(connection);
         if let Some(c) = self.connections.get_mut(connection.into()) {
             c.closing = true;
         }
@@ -424,6 +462,7 @@ fn restored(old: SubscriptionSnapshot, newer: Option<Position>) -> (Subscribe, W
         members: true,
         echo: old.echo,
         flow: old.flow,
+        share: old.share,
         face: None,
     };
     let by = Wished::Restored {

@@ -134,7 +134,7 @@ impl Engine {
             return false;
         };
         if rules.subscribe == Access::Asked {
-            return s.vouched;
+            return s.is_vouched();
         }
         let Some(connection) = self.connections.get(s.connection.into()) else {
             return false;

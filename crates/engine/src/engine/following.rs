@@ -66,6 +66,7 @@ impl Engine {
             }
             self.tell_watchers_the_members(feed);
         }
+        self.groups_ask_again();
     }
 
     pub(super) fn follow_again(&mut self, feed: Slot) {

@@ -18,6 +18,7 @@ impl Engine {
     /// Ends the subscriptions of a connection. Nothing is delivered to any of them from now on. If
     /// there are many, feeds and broker are updated in parts by [`leave_on`](Self::leave_on).
     pub(super) fn unsubscribe_all(&mut self, connection: ConnectionId, grace: Duration) {
+        self.keep_groups(connection);
         let slots = self.subscriptions_of(connection);
         if slots.len() <= self.limits.leave_at_once {
             for slot in slots {
@@ -36,6 +37,7 @@ impl Engine {
 
     /// Takes a subscription out of everything that is delivered.
     fn take_out(&mut self, slot: Slot) {
+        self.leave_group(slot);
         self.stop_watching(slot);
         self.leave_live(slot);
         let Some(s) = self.subscriptions.get_mut(slot) else {

@@ -1,16 +1,21 @@
 //! The engine: see [`Engine`].
 
+mod acknowledging;
 mod admitting;
 mod asks;
+mod calling;
 mod catch_up;
 mod channel_state;
 mod commands;
 mod connections;
 mod durable;
+mod events;
 mod fan_out;
 mod following;
 mod leaving;
+mod members;
 mod presence;
+mod progress;
 mod publishing;
 mod questions;
 mod reading;
@@ -19,6 +24,7 @@ mod recent;
 mod replies;
 mod requests;
 mod server_side;
+mod sharing;
 mod state;
 mod subscriptions;
 mod values;
@@ -32,14 +38,14 @@ use std::{
 
 use crate::{
     ask::{CallerId, CallerReply},
-    broker::{BrokerEvent, BrokerRequest, PresenceChange},
+    broker::{BrokerRequest, PresenceChange},
     channel_name::ChannelName,
     command::{CommandId, Now},
     delivery::{ConnectionId, Delivery, Notice, Reply},
     error::{ErrorCode, Refusal},
     filter::FilterTrie,
     limits::Limits,
-    publication::Publication,
+    publication::{Key, Publication},
     rules::{ChannelRules, RuleBook},
     session::SessionId,
     slab::{Slab, Slot},
@@ -50,7 +56,7 @@ use asks::Asks;
 use fan_out::Underway;
 use leaving::Leaving;
 use requests::Requests;
-use state::{Again, Connection, Covered, Feed, Item, Subscription};
+use state::{Again, Connection, Feed, Group, Item, Subscription};
 
 /// The engine of one worker: sessions, channels, recovery, presence and backpressure.
 ///
@@ -65,18 +71,17 @@ use state::{Again, Connection, Covered, Feed, Item, Subscription};
 ///   [`handle_receipt`](Self::handle_receipt), [`handle_connection_lost`](Self::handle_connection_lost),
 ///   [`handle_connection_closed`](Self::handle_connection_closed), [`handle_timeout`](Self::handle_timeout),
 ///   [`leave_on`](Self::leave_on), [`handle_drain`](Self::handle_drain), [`admit_command`](Self::admit_command).
-/// - Actions of the server on sessions: [`subscribe_for`](Self::subscribe_for),
-///   [`unsubscribe_for`](Self::unsubscribe_for), [`tell`](Self::tell),
-///   [`disconnect`](Self::disconnect), [`replace_identity`](Self::replace_identity),
-///   [`set_durable`](Self::set_durable), [`set_rules`](Self::set_rules),
-///   [`set_limits`](Self::set_limits).
+/// - Actions of the server on sessions: [`subscribe_for`](Self::subscribe_for), [`tell`](Self::tell),
+///   [`unsubscribe_for`](Self::unsubscribe_for), [`disconnect`](Self::disconnect),
+///   [`replace_identity`](Self::replace_identity), [`set_durable`](Self::set_durable),
+///   [`set_rules`](Self::set_rules), [`set_limits`](Self::set_limits), [`ask_receipt`](Self::ask_receipt).
 /// - After any of them, `poll_*` until `None`: [`poll_delivery`](Self::poll_delivery) first,
 ///   since deliveries make requests, then [`poll_broker_request`](Self::poll_broker_request),
 ///   [`poll_ask`](Self::poll_ask), [`poll_caller_reply`](Self::poll_caller_reply),
 ///   then [`poll_timeout`](Self::poll_timeout).
 /// - Getters: [`snapshot`](Self::snapshot), [`identity`](Self::identity), [`connections`](Self::connections),
 ///   [`channels`](Self::channels), [`wants_writable`](Self::wants_writable),
-///   [`unanswered`](Self::unanswered), [`ends_in_parts`](Self::ends_in_parts).
+///   [`unanswered`](Self::unanswered), [`ends_in_parts`](Self::ends_in_parts), [`progress`](Self::progress).
 ///
 /// The outbox of a connection belongs to the caller, which alone knows its size. Live publications
 /// are broadcast without checking for room. If a connection's outbox then exceeds its limit, the
@@ -89,7 +94,7 @@ pub struct Engine {
     rules: Arc<RuleBook>,
     /// The rules of filters: the channels that they match have their own.
     filter_rules: Arc<ChannelRules>,
-    connections: Slab<Connection>,
+    connections: Slab<Box<Connection>>,
     sessions: HashMap<SessionId, ConnectionId>,
     /// The connections of each named user.
     users: HashMap<Arc<str>, HashSet<ConnectionId>>,
@@ -99,12 +104,18 @@ pub struct Engine {
     feeds: Slab<Feed>,
     names: HashMap<ChannelName, Slot>,
     filters: FilterTrie<Slot>,
+    /// Members of each group that shares publications.
+    groups: Slab<Group>,
+    /// The groups by feed and name.
+    group_names: HashMap<(Slot, Key), Slot>,
     items: VecDeque<Item>,
     /// The broadcast whose recipients are taken in parts.
     underway: Option<Underway>,
     /// The join or leave whose recipients are taken in parts.
     telling: Option<presence::Telling>,
     broker_requests: VecDeque<BrokerRequest>,
+    /// Connections that have used up what they may be handed out.
+    used_up: Vec<ConnectionId>,
     requests: Requests,
     asks: Asks,
     caller_replies: VecDeque<(CallerId, CallerReply)>,
@@ -150,10 +161,13 @@ impl Engine {
             feeds: Slab::new(),
             names: HashMap::new(),
             filters: FilterTrie::new(),
+            groups: Slab::new(),
+            group_names: HashMap::new(),
             items: VecDeque::new(),
             underway: None,
             telling: None,
             broker_requests: VecDeque::new(),
+            used_up: Vec::new(),
             requests: Requests::new(),
             asks: Asks::new(),
             caller_replies: VecDeque::new(),
@@ -321,75 +335,6 @@ impl Engine {
             self.request_failed(id, &pending, &refusal);
         }
         self.decide_overdue();
-    }
-
-    /// Handles an event of the broker.
-    pub fn handle_broker(&mut self, event: BrokerEvent, now: Now) {
-        self.set_now(now);
-        match event {
-            BrokerEvent::Publication(publication) => {
-                self.items.push_back(Item::Publication(publication));
-            }
-            BrokerEvent::Presence(change) => self.items.push_back(Item::Presence(change)),
-            BrokerEvent::Published {
-                id,
-                position,
-                duplicate,
-            } => {
-                self.published(id, position, duplicate);
-            }
-            BrokerEvent::Followed { id, stream } => self.followed(id, stream),
-            BrokerEvent::History {
-                id,
-                stream,
-                start,
-                publications,
-            } => {
-                self.history_read(id, stream, start, publications);
-            }
-            BrokerEvent::State { id, stream, values } => {
-                self.state_read(id, stream.head, values);
-            }
-            BrokerEvent::Values { id, values, next } => self.values_read(id, values, next),
-            BrokerEvent::SessionSaved { id } => self.remembered(id),
-            BrokerEvent::Members { id, members, total } => self.members_read(id, members, total),
-            BrokerEvent::Acked { id, position } => self.acked(id, position),
-            BrokerEvent::Receipts { id, receipts } => self.receipts_known(id, receipts),
-            BrokerEvent::AskReceipts {
-                ask,
-                channel,
-                position,
-            } => {
-                let receipts = self.find_receipts(&channel, position);
-                self.broker_requests
-                    .push_back(BrokerRequest::Found { ask, receipts });
-            }
-            BrokerEvent::Failed { id, failure } => {
-                let Some(pending) = self.requests.take(id) else {
-                    return;
-                };
-                self.request_failed(id, &pending, &failure.into());
-            }
-            // In order with the events before and after it.
-            BrokerEvent::Lagged => self.items.push_back(Item::Lagged),
-            BrokerEvent::FilterHistory {
-                id,
-                head,
-                start,
-                gaps,
-                publications,
-                complete,
-            } => {
-                let covered = if complete {
-                    Covered::UpTo(head)
-                } else {
-                    Covered::Partly
-                };
-                self.filter_read(id, (head, start), (&gaps, covered), publications);
-            }
-            BrokerEvent::Session { id, bytes } => self.session_loaded(id, bytes.as_deref()),
-            BrokerEvent::LeaseEnded => self.lease_ended(),
-        }
     }
 
     fn step(&mut self, item: Item) -> Option<Step> {

@@ -354,7 +354,7 @@ impl Engine {
             return;
         };
         let connection = s.connection;
-        if std::mem::replace(&mut s.owed, true) {
+        if s.set_owed(true) {
             return;
         }
         if let Some(c) = self.connections.get_mut(connection.into()) {
@@ -398,7 +398,7 @@ impl Engine {
             return None;
         };
         if let Some(s) = self.subscriptions.get_mut(slot) {
-            s.owed = false;
+            s.set_owed(false);
         }
         Some((slot, self.presence_channel(slot)))
     }
@@ -451,7 +451,7 @@ impl Engine {
         c.extra().members_asked = false;
         if let (Some(channel), Some(subscription)) = (channel, id) {
             let weights = members.iter().map(|member| weight(member));
-            c.credit = c.credit.saturating_sub(weights.sum());
+            self.spend(connection, weights.sum());
             let reply = Reply::Members {
                 channel,
                 subscription,

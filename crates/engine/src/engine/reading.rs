@@ -38,7 +38,15 @@ impl Engine {
         let bytes = credit.max(SMALLEST_READ).min(self.limits.page_bytes);
         let feed = s.feed;
         // No more than may be handed out: the rest would be read again.
-        let room = s.window.as_ref().map_or(u32::MAX, |window| window.room());
+        let group = s.shared.as_ref().and_then(|shared| shared.group);
+        let room = match (&s.window, group) {
+            (Some(window), _) => window.room(),
+            (None, Some(group)) => self.room_of_group(group),
+            (None, None) => u32::MAX,
+        };
+        let Some(s) = self.subscriptions.get_mut(slot) else {
+            return;
+        };
         let Some(behind) = s.behind().filter(|behind| behind.waits == Waits::Read) else {
             return;
         };

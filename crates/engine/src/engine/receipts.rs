@@ -28,8 +28,7 @@ impl Engine {
                 continue;
             };
             if let Some(s) = self.subscriptions.get_mut(slot) {
-                let marks = s.marks.get_or_insert_default();
-                marks.marked = position.offset;
+                s.marks_mut().marked = position.offset;
             }
         }
         Some(mark)
@@ -45,7 +44,10 @@ impl Engine {
         c.awaits_receipt = false;
         for slot in self.subscriptions_of(connection) {
             let s = self.subscriptions.get_mut(slot);
-            if let Some(marks) = s.and_then(|s| s.marks.as_mut()) {
+            if let Some(s) = s
+                && s.marks().marked > 0
+            {
+                let marks = s.marks_mut();
                 marks.received = marks.marked;
             }
         }
@@ -67,10 +69,14 @@ impl Engine {
         let Some(f) = self.feeds.get_mut(feed) else {
             return Some(receipts);
         };
-        if f.receipts_from.is_some_and(|from| from > self.now) {
+        if f.receipts_from
+            .as_deref()
+            .is_some_and(|from| *from > self.now)
+        {
             return None;
         }
-        f.receipts_from = Some(self.now + LOOK.saturating_mul(f.subscribers));
+        let again = self.now + LOOK.saturating_mul(f.subscribers);
+        f.receipts_from = Some(Box::new(again));
         let is_known = f.tail.is_some_and(|tail| tail.offset >= position.offset);
         let places = f.live.iter().flat_map(|audience| audience.places());
         let live = places.filter_map(|place| Some(self.subscriptions.at(*place)?.0));
@@ -81,8 +87,8 @@ impl Engine {
             if let Some(s) = self.subscriptions.get(slot)
                 && position.offset > s.began_after
             {
-                let marks = s.marks.as_deref().copied().unwrap_or_default();
-                let is_handed_out = is_known && position.offset > s.receipts_after;
+                let marks = s.marks();
+                let is_handed_out = is_known && position.offset > marks.after;
                 let has = is_handed_out && marks.received >= position.offset;
                 *sessions.entry(s.connection).or_default() |= has;
             }
@@ -107,7 +113,7 @@ impl Engine {
         }
     }
 
-    fn ask_for_receipt(&mut self, connection: ConnectionId) {
+    pub(super) fn ask_for_receipt(&mut self, connection: ConnectionId) {
         if let Some(c) = self.connections.get_mut(connection.into())
             && !std::mem::replace(&mut c.awaits_receipt, true)
         {

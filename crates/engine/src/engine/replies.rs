@@ -185,6 +185,7 @@ impl Engine {
                 subscription,
             } => self.members_failed(connection, subscription),
             Pending::Follow { feed } => self.follow_failed(feed, refusal),
+            Pending::Share { group } => self.share_failed(group, refusal),
             Pending::Read { feed } => self.page_failed(feed, id, refusal),
             Pending::ReadState { feed } => self.state_failed(feed, refusal),
         }

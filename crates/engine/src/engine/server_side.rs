@@ -154,7 +154,7 @@ impl Engine {
         let Some(s) = self.subscriptions.get(slot) else {
             return;
         };
-        let (connection, vouched) = (s.connection, s.vouched);
+        let (connection, vouched) = (s.connection, s.is_vouched());
         let Some(target) = self.feeds.known(s.feed).map(|f| f.target.clone()) else {
             return;
         };
@@ -203,7 +203,7 @@ impl Engine {
     /// The subscription continues until the answer arrives; without an answer, the rule for that
     /// case applies.
     fn ask_if_required(&mut self, slot: Slot) {
-        let Some(s) = self.subscriptions.get(slot).filter(|s| !s.vouched) else {
+        let Some(s) = self.subscriptions.get(slot).filter(|s| !s.is_vouched()) else {
             return;
         };
         let connection = s.connection;

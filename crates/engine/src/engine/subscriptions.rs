@@ -13,14 +13,14 @@ use crate::{
     rules::{Access, ChannelRules},
     session::Unacknowledged,
     slab::Slot,
-    subscription::{Flow, Subscribe, SubscriptionKey, SubscriptionName, Target},
+    subscription::{Flow, Subscribe, SubscriptionKey, Target},
 };
 
 use super::{
     Engine, Item, Step,
     asks::too_many_questions,
     commands::{forbidden, gone},
-    state::{Asked, Behind, Opening, State, Subscription, Waits, Wanted, Why, window::Window},
+    state::{Asked, Behind, Opening, Shared, State, Subscription, Wanted, Why, window::Window},
 };
 
 /// The origin of a subscription.
@@ -129,11 +129,15 @@ impl Engine {
         let mut new = Subscription::new(connection, feed, wish.id, opening);
         new.presence = wish.presence && rules.presence;
         new.echo = wish.echo;
-        new.vouched = vouched;
+        if vouched {
+            new.set_vouched();
+        }
         if let Flow::Acknowledged { window } = wish.flow {
             let size = window.clamp(1, self.limits.window.max(1));
-            let nowhere = Position::new(0, 0);
-            new.window = Some(Box::new(Window::new(size, nowhere)));
+            match wish.share {
+                Some(share) => new.shared = Some(Box::new(Shared::new(share, size))),
+                None => new.window = Some(Box::new(Window::new(size, Position::new(0, 0)))),
+            }
         }
         self.without_echo += usize::from(!new.echo);
         let slot = self.subscriptions.insert(new);
@@ -250,7 +254,7 @@ impl Engine {
                 format!("{target} has no history to redeliver from; subscribe without a window");
             return refused(ErrorCode::NoHistory, detail);
         }
-        Ok(())
+        Self::check_share(wish)
     }
 
     /// Ends a subscription without a request of its client, which is told.
@@ -302,10 +306,10 @@ impl Engine {
         let members = opening.members;
         let earlier = opening.earlier.take();
         let behind = start(since, tail, history);
-        let live = behind.is_none();
+        let is_shared = s.shared.is_some();
+        let live = behind.is_none() || is_shared;
         let from = behind.as_ref().map_or(tail, |behind| behind.cursor);
-        s.began_after = from.offset;
-        s.receipts_after = from.offset;
+        s.begin_after(from);
         if let Some(window) = &mut s.window {
             let size = window.size();
             **window = match earlier {
@@ -315,11 +319,17 @@ impl Engine {
         }
         let paced = s.window.is_some();
         match behind {
+            behind if is_shared => {
+                let lenient = behind.is_some_and(|b| b.why == Why::Given { lenient: true });
+                self.join_group(slot, from, lenient);
+            }
             Some(behind) => self.fall_behind(slot, behind),
             None if paced => self.fall_behind(slot, Behind::at(tail, Why::Paced)),
             None => self.go_live(slot),
         }
-        self.queue_advance(slot);
+        if !is_shared {
+            self.queue_advance(slot);
+        }
         self.join(slot);
         self.watch(slot);
         if restored {
@@ -383,6 +393,7 @@ impl Engine {
 
     /// Removes a subscription from everything that refers to it.
     pub(super) fn end(&mut self, slot: Slot, grace: Duration) -> Option<State> {
+        self.leave_group(slot);
         self.leave(slot, grace);
         self.stop_watching(slot);
         self.leave_live(slot);
@@ -424,40 +435,6 @@ impl Engine {
         if let Some(f) = self.feeds.get_mut(feed) {
             f.settle();
         }
-    }
-
-    /// A client acknowledges a publication that it was handed out, or all up to it.
-    pub(super) fn done(
-        &mut self,
-        connection: ConnectionId,
-        key: &SubscriptionKey,
-        position: Position,
-        cumulative: bool,
-    ) -> Result<SubscriptionName, Refusal> {
-        let slot = self.subscription_of(connection, key)?;
-        let name = self.name_of(slot).ok_or_else(gone)?;
-        let window = self
-            .subscriptions
-            .get_mut(slot)
-            .and_then(|s| s.window.as_mut());
-        let Some(window) = window else {
-            let detail = format!("{name} has no window; there is nothing to acknowledge");
-            return Err(Refusal::new(ErrorCode::BadRequest, detail));
-        };
-        if !window.done(position, cumulative) {
-            let detail =
-                format!("position {position} of {name} was not delivered on this connection");
-            return Err(Refusal::new(ErrorCode::BadRequest, detail));
-        }
-        let behind = self
-            .subscriptions
-            .get_mut(slot)
-            .and_then(Subscription::behind);
-        if behind.is_some_and(|behind| behind.waits == Waits::Done) {
-            self.queue_advance(slot);
-        }
-        self.session_changed(connection);
-        Ok(name)
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a dialect has authenticated by itself: permitted commands, and what a session is in a channel.
+//! Permissions that a dialect has verified itself: permitted commands, and a session's identity in a
+//! channel.
 
 use std::sync::Arc;
 
@@ -137,7 +138,7 @@ fn a_permitted_command_needs_no_other_permission_unless_nobody_has_it() {
 }
 
 #[test]
-fn a_permitted_subscription_outlasts_a_change_of_the_identity() {
+fn a_permitted_subscription_survives_a_change_of_the_identity() {
     let mut alone = Alone::new(with(Access::Granted));
     let asked = alone.permitted(Command::Subscribe(Subscribe::new(name(), Since::Now)));
     alone.begin(asked);
@@ -190,7 +191,7 @@ fn a_session_is_a_member_and_publishes_under_its_face_in_that_channel_only() {
     };
     assert_eq!(&*publisher(&mut alone, CHANNEL), "ann");
     assert_eq!(&*publisher(&mut alone, "other"), "");
-    // The face goes with the subscription.
+    // The face ends with the subscription.
     let end = Command::Unsubscribe {
         subscription: name().into(),
     };
@@ -199,7 +200,7 @@ fn a_session_is_a_member_and_publishes_under_its_face_in_that_channel_only() {
 }
 
 #[test]
-fn a_caller_publishes_in_the_name_of_a_session() {
+fn a_caller_publishes_on_behalf_of_a_session() {
     let mut alone = Alone::new(with(Access::Nobody));
     let publisher = Publisher {
         session: bare::session(1),

@@ -338,6 +338,7 @@ fn pending_lists_of_members_are_sent_one_by_one_while_there_is_room() {
                 vouched: false,
                 flow: Flow::Pushed,
                 unacknowledged: None,
+                share: None,
             })
             .collect(),
         note: Default::default(),

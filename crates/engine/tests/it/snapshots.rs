@@ -1,6 +1,6 @@
 //! The content of a resume token, and the handling of a damaged one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use offhook_engine::*;
 use proptest::prelude::*;
@@ -21,6 +21,7 @@ fn snapshot() -> SessionSnapshot {
         vouched: false,
         flow: Flow::Pushed,
         unacknowledged: None,
+        share: None,
     };
     let numbered = SubscriptionSnapshot {
         id: Some(SubscriptionId(7)),
@@ -44,11 +45,26 @@ fn snapshot() -> SessionSnapshot {
         }),
         ..subscription("jobs", 10)
     };
+    let shared = SubscriptionSnapshot {
+        id: Some(SubscriptionId(8)),
+        flow: Flow::Acknowledged { window: 5 },
+        share: Some(Share {
+            group: Key::new("workers").unwrap(),
+            keep: Duration::from_secs(60),
+        }),
+        ..subscription("jobs", 12)
+    };
     SessionSnapshot {
         session: SessionId::from_bytes(*b"0123456789abcdef"),
         generation: 3,
         identity: Arc::new(identity),
-        subscriptions: vec![subscription("chat/1", 4), numbered, filter, acknowledged],
+        subscriptions: vec![
+            subscription("chat/1", 4),
+            numbered,
+            filter,
+            acknowledged,
+            shared,
+        ],
         note: "a note".into(),
         time_ms: 1_700_000_000_000,
     }

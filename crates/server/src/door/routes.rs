@@ -66,7 +66,9 @@ pub(super) enum NoRoute {
 
 /// The state of a new connection that speaks MQTT, over any transport.
 pub(super) fn speak_mqtt(config: &Config) -> Speaker {
-    Speaker::Other(Box::new(Box::new(Mqtt::new(config.messages.max_bytes))))
+    let mqtt = Mqtt::new(config.messages.max_bytes);
+    let reference = config.mqtt.server_reference.as_deref();
+    Speaker::Other(Box::new(Box::new(mqtt.with_server_reference(reference))))
 }
 
 /// Whether STOMP's heart-beats are checked.

@@ -6,7 +6,7 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 use http_body_util::Either;
 use hyper::{Method, Request, StatusCode, header::ORIGIN};
 use offhook::protocol::handshake::ServerDecision;
-use offhook_dialects::native::Native;
+use offhook_dialects::{Payload, native::Native};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
@@ -18,7 +18,7 @@ use crate::{
     auth::Places,
     door::{Place, admit_request, approach},
     refused::Client,
-    worker::{self, CarriedId, Carry, Guest, Speaker, Worker, Wrong},
+    worker::{self, CarriedId, Carry, Form, Guest, Speaker, Worker, Wrong},
 };
 
 const PATH: &str = "/connection";
@@ -119,7 +119,8 @@ fn begin(
                     .after(Some(Duration::from_secs(5)))
             };
             let place = place.filter(|place| !place.is_over()).ok_or_else(full)?;
-            let id = worker.carry_polled(guest, place).ok_or_else(no_id)?;
+            let id = worker.carry_polled(Form::Numbered, guest, place);
+            let id = id.ok_or_else(no_id)?;
             let body = format!("{{\"connection\":\"{id}\"}}");
             Ok(json_answer(StatusCode::CREATED, body).map(Either::Left))
         }
@@ -157,7 +158,7 @@ async fn of_connection(
             let text = String::from_utf8(body.bytes.into());
             let text = text.map_err(|_| Problem::bad("the body is not UTF-8"))?;
             let lines = text.lines().filter(|line| !line.trim().is_empty());
-            let messages = lines.map(str::to_owned).collect();
+            let messages = lines.map(|line| Payload::Text(line.to_owned())).collect();
             let (done, handled) = oneshot::channel();
             let send = Carry::Send {
                 number: Some(number),
@@ -204,7 +205,8 @@ async fn of_connection(
     }
 }
 
-async fn is_known(worker: &Rc<Worker>, id: CarriedId) -> bool {
+/// Whether a connection exists and is open.
+pub(super) async fn is_known(worker: &Worker, id: CarriedId) -> bool {
     let (done, known) = oneshot::channel();
     worker.carry(id, Carry::Find { done });
     known.await.is_ok()
@@ -217,6 +219,10 @@ fn written(answer: &worker::Answer) -> String {
         messages,
         closed,
     } = answer;
+    let messages: Vec<_> = messages
+        .iter()
+        .map(|message| String::from_utf8_lossy(message.as_bytes()))
+        .collect();
     let messages = messages.join(",");
     let closed = closed.as_ref().map(|closed| closed.to_json());
     let closed = closed.map_or_else(String::new, |closed| format!(",\"closed\":{closed}"));
@@ -255,6 +261,10 @@ fn problem(wrong: Wrong) -> Problem {
         Wrong::Replaced => {
             let detail = "a newer poll of the connection has replaced this one";
             conflict("replaced", detail.to_owned())
+        }
+        Wrong::Overlap => {
+            let detail = "another request of the connection is under way";
+            conflict("overlap", detail.to_owned())
         }
         Wrong::Streamed => {
             let detail = "this connection has a stream, and cannot be polled";

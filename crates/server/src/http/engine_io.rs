@@ -9,19 +9,23 @@ use hyper::{
     Method, Request, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN},
 };
-use offhook::protocol::handshake::ServerDecision;
+use offhook::protocol::{CloseCode, handshake::ServerDecision};
+use offhook_dialects::{
+    Payload,
+    socketio::packet::{Engine, Record, records, write_record},
+};
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::{
     Answer, Received,
     api::{Body, Problem, json_answer},
-    checked, client_of, cors, events,
+    carried, checked, client_of, cors, events,
 };
 use crate::{
     auth::Places,
     door::{Peer, Place, admit_request, approach, speak_socketio},
-    worker::{CarriedId, Guest, Polling, Unpolled, Worker},
+    worker::{self, CarriedId, Carry, Form, Guest, Worker, Wrong},
 };
 
 /// A refusal, with the codes and messages of Engine.IO.
@@ -146,18 +150,46 @@ async fn begin(
     let another = another.filter(|place| !place.is_over());
     let another = another.ok_or_else(|| busy("the server has reached its limit of connections"))?;
     let id = worker
-        .begin_polled(guest, another)
+        .carry_polled(Form::EngineIo, guest, another)
         .ok_or_else(|| busy("the system cannot provide random bytes"))?;
     Ok(poll(worker, id).await)
 }
 
 async fn poll(worker: &Worker, id: CarriedId) -> Answer {
     let (done, answered) = oneshot::channel();
-    worker.polling(id, Polling::Poll { done });
-    match answered.await.unwrap_or(Err(Unpolled::Unknown)) {
-        Ok(payload) => text(payload),
+    let poll = Carry::Poll {
+        after: None,
+        waits: true,
+        done,
+    };
+    worker.carry(id, poll);
+    match answered.await.unwrap_or(Err(Wrong::Unknown)) {
+        Ok(answer) => text(written(&answer)),
         Err(wrong) => refused(wrong).answer(),
     }
+}
+
+/// The payload that answers a poll.
+fn written(answer: &worker::Answer) -> String {
+    let mut payload = String::new();
+    for message in &answer.messages {
+        let record = match message {
+            Payload::Text(text) => Record::Text(text),
+            Payload::Binary(bytes) => Record::Binary(bytes.clone()),
+        };
+        write_record(&record, &mut payload);
+    }
+    let last = match &answer.closed {
+        // A client that has closed it knows that it is closed: its poll ends with nothing.
+        Some(closed) if closed.code == u16::from(CloseCode::NORMAL) => Some(Engine::Noop),
+        Some(_) => Some(Engine::Close),
+        None if payload.is_empty() => Some(Engine::Noop),
+        None => None,
+    };
+    if let Some(last) = last {
+        write_record(&Record::Text(&last.write()), &mut payload);
+    }
+    payload
 }
 
 async fn post(
@@ -165,6 +197,10 @@ async fn post(
     id: CarriedId,
     request: Request<Received>,
 ) -> Result<Answer, Problem> {
+    // Before the body is received, which would take memory.
+    if !carried::is_known(worker, id).await {
+        return Ok(Refused::Unknown.answer());
+    }
     let config = &worker.shared.config;
     let limit = (config.messages.max_bytes, "messages.max_bytes");
     let body = Body::read(
@@ -174,21 +210,40 @@ async fn post(
         config.api.body_timeout,
     )
     .await?;
-    let Ok(payload) = String::from_utf8(body.bytes.into()) else {
+    let Some(messages) = messages_of(&body.bytes) else {
+        worker.carry(id, Carry::Spoil);
         return Ok(Refused::Request.answer());
     };
     let (done, handled) = oneshot::channel();
-    worker.polling(id, Polling::Post { payload, done });
-    Ok(match handled.await.unwrap_or(Err(Unpolled::Unknown)) {
+    let send = Carry::Send {
+        number: None,
+        messages,
+        done,
+    };
+    worker.carry(id, send);
+    Ok(match handled.await.unwrap_or(Err(Wrong::Unknown)) {
         Ok(()) => text("ok".to_owned()),
         Err(wrong) => refused(wrong).answer(),
     })
 }
 
-fn refused(wrong: Unpolled) -> Refused {
+/// The messages of a payload; none if it is not one.
+fn messages_of(payload: &[u8]) -> Option<Vec<Payload>> {
+    let payload = std::str::from_utf8(payload).ok()?;
+    let messages = records(payload).map(|record| match record {
+        Ok(Record::Text(text)) => Some(Payload::Text(text.to_owned())),
+        Ok(Record::Binary(bytes)) => Some(Payload::Binary(bytes)),
+        Err(_) => None,
+    });
+    messages.collect()
+}
+
+fn refused(wrong: Wrong) -> Refused {
     match wrong {
-        Unpolled::Unknown => Refused::Unknown,
-        Unpolled::Overlap | Unpolled::Invalid => Refused::Request,
+        Wrong::Unknown => Refused::Unknown,
+        Wrong::Number { .. } | Wrong::Busy | Wrong::Replaced | Wrong::Streamed | Wrong::Overlap => {
+            Refused::Request
+        }
     }
 }
 

@@ -185,7 +185,8 @@ impl Metrics {
         known.map_or_else(Arc::default, Arc::clone)
     }
 
-    fn sum(&self, of: impl Fn(&WorkerMetrics) -> &Counter) -> u64 {
+    /// The sum of one counter of all workers.
+    pub(crate) fn sum(&self, of: impl Fn(&WorkerMetrics) -> &Counter) -> u64 {
         self.workers.iter().map(|worker| of(worker).get()).sum()
     }
 

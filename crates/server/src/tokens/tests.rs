@@ -29,6 +29,7 @@ fn sealed() -> SessionSnapshot {
             vouched: false,
             flow: Flow::Pushed,
             unacknowledged: None,
+            share: None,
         }],
         note: Default::default(),
         time_ms: SEALED_AT,

@@ -71,6 +71,9 @@ impl Worker {
             let mut state = self.state.borrow_mut();
             let now = now();
             for (command, session) in commands {
+                if let Command::Publish { channel, .. } = &command {
+                    state.busiest.published(channel);
+                }
                 let (caller, reply) = state.callers.add();
                 replied.push(reply);
                 let engine = &mut state.engine;

@@ -3,12 +3,18 @@
 //!
 //! A connection belongs to one worker, but each of its requests may reach any worker. The id of the
 //! connection contains the number of its worker, which receives the request as an
-//! [`Order`](super::Order). Any dialect can be spoken. A transport that does not number its requests
-//! passes none as their numbers.
+//! [`Order`](super::Order). Any dialect can be spoken.
+//!
+//! There are two forms. The requests of `/connection` are numbered, so that a lost answer can be
+//! repeated, and its client may have a stream instead of polling. Those of Engine.IO have no numbers:
+//! what was answered has arrived, a second request at the same time ends the connection, and the client
+//! can upgrade to a WebSocket.
 
 mod downlink;
+mod events;
 mod id;
 mod serving;
+mod upgrading;
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,13 +22,15 @@ use std::{
     rc::Rc,
 };
 
-use offhook::protocol::CloseCode;
+use offhook::{WebSocket, protocol::CloseCode};
+use offhook_dialects::Payload;
 use tokio::sync::{Notify, oneshot};
 
 use super::{Guest, Order, Streaming, Worker, outlet::Outlet, streaming::Unsent};
 use crate::door::Place;
-pub(crate) use downlink::Answer;
-use downlink::{Events, Kept};
+use downlink::Kept;
+pub(crate) use downlink::{Answer, Form};
+use events::Events;
 pub(crate) use id::CarriedId;
 
 /// The connections over requests of one worker.
@@ -66,7 +74,7 @@ type Done = oneshot::Sender<Result<(), Wrong>>;
 /// The messages of one request.
 #[derive(Debug)]
 struct Batch {
-    messages: Vec<String>,
+    messages: Vec<Payload>,
     done: Done,
 }
 
@@ -83,18 +91,21 @@ pub(crate) enum Wrong {
     Replaced,
     /// The connection has a stream, and is not polled.
     Streamed,
+    /// Another request of its kind is under way, which ends a connection without numbers.
+    Overlap,
 }
 
 /// A request to the worker that has the connection.
 #[derive(Debug)]
 pub(crate) enum Carry {
-    /// Handle these messages. Without a number, they follow what was sent before.
+    /// Handle these messages. Requests of Engine.IO have no number.
     Send {
         number: Option<u64>,
-        messages: Vec<String>,
+        messages: Vec<Payload>,
         done: oneshot::Sender<Result<(), Wrong>>,
     },
-    /// Answer with the messages after this one; without a number, with those after the last answer.
+    /// Answer with the messages after this one; those of Engine.IO, without a number, with what follows
+    /// the last answer.
     Poll {
         after: Option<u64>,
         /// Whether to wait until there are any.
@@ -105,6 +116,34 @@ pub(crate) enum Carry {
     Find { done: oneshot::Sender<()> },
     /// The client leaves for good.
     Leave,
+    /// What the client sent is no payload: the connection ends.
+    Spoil,
+    /// The client tries a WebSocket: polls are answered immediately. Answered if the connection exists.
+    Probe { done: oneshot::Sender<()> },
+    /// The WebSocket has failed before the client upgraded to it.
+    ProbeFailed,
+    /// From now on, everything is sent over this WebSocket.
+    Upgrade {
+        socket: Box<WebSocket>,
+        place: Box<Place>,
+    },
+}
+
+impl Carry {
+    /// Whether it has the form of the connection's requests.
+    fn is_of(&self, carried: &Carried) -> bool {
+        let number = match self {
+            Self::Send { number, .. } => number,
+            Self::Poll { after, .. } => after,
+            Self::Find { .. }
+            | Self::Leave
+            | Self::Spoil
+            | Self::Probe { .. }
+            | Self::ProbeFailed
+            | Self::Upgrade { .. } => return true,
+        };
+        number.is_some() == carried.upgrading().is_none()
+    }
 }
 
 impl Carried {
@@ -140,7 +179,7 @@ impl Carried {
                 return;
             }
             Some(_) if is_under_way => Wrong::Busy,
-            None if uplink.batch.is_some() => Wrong::Busy,
+            None if is_under_way => Wrong::Overlap,
             Some(_) | None => {
                 uplink.newest = next;
                 uplink.batch = Some(batch);
@@ -150,6 +189,40 @@ impl Carried {
         };
         // The client may have closed its request already.
         let _sent = batch.done.send(Err(refused));
+        if refused == Wrong::Overlap {
+            self.close_for("two requests at once");
+        }
+    }
+
+    /// Closes the connection because of what its client does.
+    fn close_for(&self, reason: &str) {
+        self.outlet().close(CloseCode::PROTOCOL_ERROR, reason);
+        self.wake.notify_one();
+    }
+
+    fn poll(&self, kept: &Kept, after: Option<u64>, done: oneshot::Sender<Result<Answer, Wrong>>) {
+        if let Err(done) = kept.poll(after, done) {
+            // The client may have closed its request already.
+            let _sent = done.send(Err(Wrong::Overlap));
+            self.close_for("two polls at once");
+        }
+        self.wake.notify_one();
+        // Immediately, because the connection's task may be waiting for room.
+        kept.answer();
+    }
+
+    /// What is kept for the polls of a connection that can upgrade.
+    fn upgrading(&self) -> Option<&Kept> {
+        match &self.downlink {
+            Downlink::Polled(kept) if kept.form == Form::EngineIo => Some(kept),
+            Downlink::Polled(_) | Downlink::Stream(_) => None,
+        }
+    }
+
+    /// Whether its client has upgraded to a WebSocket: later requests are those of an unknown
+    /// connection.
+    fn is_upgraded(&self) -> bool {
+        self.upgrading().is_some_and(Kept::is_upgraded)
     }
 
     /// The next batch to handle.
@@ -192,8 +265,13 @@ impl Worker {
     }
 
     /// Begins a connection that is polled. None if the system has no randomness.
-    pub(crate) fn carry_polled(self: &Rc<Self>, guest: Guest, place: Place) -> Option<CarriedId> {
-        let kept = Kept::new(self.shared.config.messages.outbox_bytes);
+    pub(crate) fn carry_polled(
+        self: &Rc<Self>,
+        form: Form,
+        guest: Guest,
+        place: Place,
+    ) -> Option<CarriedId> {
+        let kept = Kept::new(form, self.shared.config.messages.outbox_bytes);
         self.begin_carried(Downlink::Polled(kept), guest, Some(place))
     }
 
@@ -216,6 +294,11 @@ impl Worker {
         Some(id)
     }
 
+    /// Probes a WebSocket to which the client of a polled connection wants to upgrade.
+    pub(super) fn probe(self: &Rc<Self>, id: CarriedId, socket: WebSocket, place: Place) {
+        tokio::task::spawn_local(upgrading::probe(Rc::clone(self), id, socket, place));
+    }
+
     /// Passes a request to the worker that has the connection.
     pub(crate) fn carry(&self, id: CarriedId, carry: Carry) {
         // An order to a worker that does not exist is dropped, and with it the sender of the result.
@@ -225,6 +308,7 @@ impl Worker {
 
     pub(super) fn take_carry(&self, id: CarriedId, carry: Carry) {
         let carried = self.carried.0.borrow().get(&id).cloned();
+        let carried = carried.filter(|carried| !carried.is_upgraded() && carry.is_of(carried));
         match (carry, carried) {
             (
                 Carry::Send {
@@ -237,10 +321,7 @@ impl Worker {
             (Carry::Send { done, .. }, None) => drop(done.send(Err(Wrong::Unknown))),
             (Carry::Poll { after, waits, done }, Some(carried)) => match &carried.downlink {
                 Downlink::Polled(kept) => {
-                    kept.poll(after, done);
-                    carried.wake.notify_one();
-                    // Immediately, because the connection's task may be waiting for room.
-                    kept.answer();
+                    carried.poll(kept, after, done);
                     if !waits {
                         kept.answer_without();
                     }
@@ -255,7 +336,34 @@ impl Worker {
                 carried.outlet().close(CloseCode::NORMAL, "");
                 carried.wake.notify_one();
             }
-            (Carry::Leave, None) => {}
+            (Carry::Spoil, Some(carried)) => carried.close_for("it is not a payload"),
+            (Carry::Probe { done }, Some(carried)) => {
+                if let Some(kept) = carried.upgrading() {
+                    kept.set_probing(true);
+                    let _sent = done.send(());
+                }
+            }
+            (Carry::ProbeFailed, Some(carried)) => {
+                carried
+                    .upgrading()
+                    .into_iter()
+                    .for_each(|kept| kept.set_probing(false));
+            }
+            (Carry::Upgrade { socket, place }, Some(carried)) => {
+                if let Some(kept) = carried.upgrading() {
+                    kept.upgrade(socket, place);
+                    carried.wake.notify_one();
+                }
+            }
+            // The dropped WebSocket ends without a Close.
+            (
+                Carry::Leave
+                | Carry::Spoil
+                | Carry::Probe { .. }
+                | Carry::ProbeFailed
+                | Carry::Upgrade { .. },
+                None,
+            ) => {}
         }
     }
 }

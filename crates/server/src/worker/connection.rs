@@ -6,7 +6,7 @@ use offhook_dialects::{Incoming, Intent, Readiness};
 use offhook_engine::{Command, CommandId, ConnectionId, Now, Refusal};
 use tokio::task::yield_now;
 
-use super::{State, Worker, connecting::bad, now};
+use super::{State, Worker, connecting::bad, explaining::leaver, now};
 use crate::{directory::Place, refused::Client};
 
 /// A connection whose client has identified itself. The engine knows it until this is dropped.
@@ -61,6 +61,11 @@ impl Connection {
     pub(super) fn leave_by_transport(&mut self) {
         let outboxes = &mut self.worker.state.borrow_mut().outboxes;
         self.left |= outboxes.leaves_with_its_transport(self.id);
+    }
+
+    /// Its transport has ended with this close code and reason. It is dropped soon.
+    pub(super) fn ended(&self, code: u16, reason: &str) {
+        self.worker.record_end(self.id, code, reason);
     }
 
     /// Handles data received by the transport.
@@ -186,6 +191,7 @@ impl Worker {
         intent: Intent,
         now: Now,
     ) -> Taken {
+        self.record_request(connection, &intent, now.unix_ms);
         match intent {
             Intent::Command { id, command } => {
                 let large = has_large_answer(&command);
@@ -331,6 +337,17 @@ impl Worker {
         let mut state = self.state.borrow_mut();
         self.keep_again(&state, connection);
         self.forget_end(&mut state, connection);
+        {
+            let State {
+                engine,
+                outboxes,
+                recorder,
+                ..
+            } = &mut *state;
+            if let Some(leaver) = leaver(engine, outboxes, connection) {
+                recorder.ended(connection, left, leaver, now().unix_ms);
+            }
+        }
         state.outboxes.remove(connection);
         drop(state);
         self.turn(|engine, _| {

@@ -2,27 +2,32 @@
 //! publications, by reference count, the broker, and the content of [`Shared`].
 
 mod authenticating;
+mod busiest;
 mod byte_stream;
 mod callers;
 mod carried;
 mod connecting;
 mod connection;
 mod expiring;
+mod explaining;
 mod live;
 mod memory;
 mod naming;
 mod orders;
 mod outboxes;
 mod outlet;
-mod polling;
 mod queues;
+mod quick_hash;
+mod recorder;
 mod refilling;
 mod replies;
 mod shared;
 mod speaker;
 mod stopping;
 mod streaming;
+mod system;
 mod ticks;
+mod top;
 mod turn;
 mod unfinished;
 mod websocket;
@@ -57,21 +62,24 @@ use crate::{
     metrics::WorkerMetrics,
     refused::{Client, Refused},
 };
+use busiest::Busiest;
 use callers::Callers;
 use carried::AllCarried;
-pub(crate) use carried::{Answer, CarriedId, Carry, Wrong};
+pub(crate) use carried::{Answer, CarriedId, Carry, Form, Wrong};
 use expiring::Expiries;
+pub(crate) use explaining::{Known, Question, Sighting, Subject};
 pub(crate) use live::Live;
 pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::{Errand, Goodbye, Order, Orders};
 use outboxes::Outboxes;
-use polling::AllPolled;
-pub(crate) use polling::{Polling, Unpolled};
 use queues::Queues;
+use recorder::Recorder;
+pub(crate) use recorder::{End, Entry, Outcome, What, Why};
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
 pub(crate) use stopping::{Lease, Phase};
 pub(crate) use streaming::Streaming;
+pub(crate) use top::{Slow, Top};
 use unfinished::Unfinished;
 pub(crate) use wills::DelayedWills;
 use wills::Wills;
@@ -97,7 +105,6 @@ pub(crate) struct Worker {
     mail: Arc<Notify>,
     unfinished: Unfinished,
     carried: AllCarried,
-    polled: AllPolled,
     queues: Queues,
     /// Tasks that serve a connection.
     connections: Cell<usize>,
@@ -152,6 +159,8 @@ struct State {
     mailbox: Arc<Mailbox>,
     callers: Callers,
     wills: Wills,
+    recorder: Recorder,
+    busiest: Busiest,
     /// Intents of the present message; empty between messages.
     intents: Vec<Intent>,
 }
@@ -227,6 +236,8 @@ impl Worker {
                 mailbox,
                 callers: Callers::default(),
                 wills: Wills::new(),
+                recorder: Recorder::new(&config.recorder, config.workers.get()),
+                busiest: Busiest::new(now.instant),
                 intents: Vec::new(),
             }),
             live: RefCell::new(live),
@@ -237,7 +248,6 @@ impl Worker {
             mail: Arc::clone(mail),
             unfinished: Unfinished::default(),
             carried: AllCarried::default(),
-            polled: AllPolled::default(),
             queues: Queues::default(),
             connections: Cell::new(0),
             emptied: Notify::new(),
@@ -255,6 +265,7 @@ impl Worker {
         spawn_local(Rc::clone(&self).take_orders());
         spawn_local(Rc::clone(&self).tick());
         spawn_local(Rc::clone(&self).measure_delay());
+        spawn_local(Rc::clone(&self).publish_system());
         self.until_stopped().await;
         self.shared.orders.close(self.number);
         self.shared.broker.detach(self.id);

@@ -14,7 +14,9 @@ use offhook_engine::{
 use tokio::sync::{Notify, oneshot};
 
 use super::{
-    CarriedId, Carry, Live, Polling, State, Worker,
+    CarriedId, Carry, Known, Live, Question, State, Top, Worker,
+    explaining::leaver,
+    now,
     queues::{FromQueue, ToQueue},
 };
 use crate::directory::Place;
@@ -28,8 +30,6 @@ pub(crate) enum Order {
     Verdict { id: VerdictId, verdict: Verdict },
     /// Serve a request of a connection over requests.
     Carry { id: CarriedId, carry: Carry },
-    /// Serve a request of a polled connection.
-    Polling { id: CarriedId, polling: Polling },
     /// Pass something on to a queue of this worker.
     ToQueue { queue: ChannelName, what: ToQueue },
     /// Pass something on from a queue to a connection of this worker.
@@ -41,6 +41,16 @@ pub(crate) enum Order {
     List {
         user: Arc<str>,
         done: oneshot::Sender<Vec<SessionId>>,
+    },
+    /// Report what is known of connections.
+    Know {
+        question: Arc<Question>,
+        done: oneshot::Sender<Known>,
+    },
+    /// Report the slowest connections and the busiest channels.
+    Top {
+        limit: usize,
+        done: oneshot::Sender<Top>,
     },
     /// Apply other settings, and report that.
     Apply {
@@ -158,7 +168,6 @@ impl Worker {
                         self.turn(|engine, now| engine.handle_verdict(id, verdict, now));
                     }
                     Order::Carry { id, carry } => self.take_carry(id, carry),
-                    Order::Polling { id, polling } => self.take_polling(id, polling),
                     Order::ToQueue { queue, what } => self.take_to_queue(queue, what),
                     Order::FromQueue { connection, what } => {
                         self.take_from_queue(connection, what);
@@ -167,6 +176,12 @@ impl Worker {
                         let whom = Whom::User(user);
                         let sessions = self.state.borrow().engine.sessions_of(&whom);
                         let _gone = done.send(sessions);
+                    }
+                    Order::Know { question, done } => {
+                        let _gone = done.send(self.know(&question));
+                    }
+                    Order::Top { limit, done } => {
+                        let _gone = done.send(self.top(limit));
                     }
                     Order::Apply { live, done } => {
                         self.renew(live);
@@ -231,9 +246,15 @@ impl Worker {
         let notice = Notice::Close { reason };
         {
             let State {
-                engine, outboxes, ..
+                engine,
+                outboxes,
+                recorder,
+                ..
             } = &mut *state;
             self.note_notice(engine, outboxes, connection, &notice);
+            if let Some(leaver) = leaver(engine, outboxes, connection) {
+                recorder.closed(connection, reason.name(), leaver, now().unix_ms);
+            }
             outboxes.notice(connection, &notice);
         }
         state.outboxes.remove(connection);

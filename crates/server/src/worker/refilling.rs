@@ -26,14 +26,13 @@ pub(super) async fn refill(worker: Rc<Worker>, connection: ConnectionId, outlet:
             continue;
         }
         let grant = (half - unsent).max(half / 4);
-        let more = worker.turn(|engine, _| {
-            let wants = engine.wants_writable(connection);
-            if wants {
+        worker.turn(|engine, _| {
+            if engine.wants_writable(connection) {
                 engine.handle_writable(connection, grant);
             }
-            wants
         });
-        if !more {
+        // After the turn, which may have used up what it granted: no other task is begun meanwhile.
+        if !worker.state.borrow().engine.wants_writable(connection) {
             break;
         }
     }

@@ -57,6 +57,7 @@ impl Worker {
             self.keep_unsaved();
             self.mind_memory();
             self.count_subscriptions();
+            self.keep_records();
             self.refused.borrow_mut().tell_in_time(now().instant);
         }
     }
@@ -114,6 +115,14 @@ impl Worker {
         let subscriptions = engine.subscriptions() as u64;
         self.metrics.subscriptions.set(subscriptions);
         self.metrics.followed_channels.set(engine.channels() as u64);
+    }
+
+    /// Forgets what was recorded too long ago.
+    fn keep_records(&self) {
+        let now = now();
+        let state = &mut *self.state.borrow_mut();
+        state.recorder.expire(now.unix_ms);
+        state.busiest.keep_time(now.instant);
     }
 
     /// Measures what connections and channels hold, and keeps it within the budget of the process.

@@ -139,10 +139,8 @@ impl Worker {
             ..
         } = &mut *state;
         callers.reply(engine);
-        for connection in outboxes.take_wants_refill() {
-            if engine.wants_writable(connection)
-                && let Some(outlet) = outboxes.begin_refill(connection)
-            {
+        while let Some(connection) = engine.poll_wants_writable() {
+            if let Some(outlet) = outboxes.begin_refill(connection) {
                 spawn_local(refill(Rc::clone(self), connection, outlet));
             }
         }
@@ -154,11 +152,18 @@ impl Worker {
     /// Carries out the intents of a connection's dialect that were caused by the server's output.
     fn grant_wish(&self, state: &mut State, connection: ConnectionId, intent: Intent, now: Now) {
         let State {
-            engine, outboxes, ..
+            engine,
+            outboxes,
+            recorder,
+            ..
         } = state;
         match intent {
-            Intent::Command { id, command } => engine.handle_command(connection, id, command, now),
+            Intent::Command { id, command } => {
+                recorder.received(connection, id, &command, now.unix_ms);
+                engine.handle_command(connection, id, command, now);
+            }
             Intent::Permitted { id, command } => {
+                recorder.received(connection, id, &command, now.unix_ms);
                 engine.handle_permitted(connection, id, command, now);
             }
             Intent::Refuse { id, refusal } => engine.handle_refused(connection, id, refusal, now),
@@ -196,7 +201,10 @@ impl Worker {
     /// Puts the engine's deliveries into outboxes; broadcasts may be held.
     fn deliver(&self, state: &mut State) {
         let State {
-            engine, outboxes, ..
+            engine,
+            outboxes,
+            recorder,
+            ..
         } = state;
         loop {
             while let Some(connection) = outboxes.next_full() {
@@ -205,6 +213,9 @@ impl Worker {
             let Some(delivery) = engine.poll_delivery() else {
                 break;
             };
+            if let Delivery::Connection { connection, notice } = &delivery {
+                recorder.decided(*connection, notice, outboxes.unix_ms());
+            }
             match delivery {
                 Delivery::Connection { connection, notice } if ends_subscription(&notice) => {
                     // Before the notice: a client that has received that does not resume with the

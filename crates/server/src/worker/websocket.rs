@@ -199,10 +199,12 @@ impl Client<'_> {
                     if socket.closed().is_some_and(|closed| said_goodbye(&closed)) {
                         connection.leave_by_transport();
                     }
+                    record_end(connection, socket);
                     return Poll::Ready(None);
                 }
                 Poll::Ready(Err(error)) => {
                     lost(connection, &error);
+                    record_end(connection, socket);
                     return Poll::Ready(None);
                 }
                 Poll::Pending => {
@@ -259,6 +261,14 @@ fn lost(connection: &Connection, error: &Error) {
         connection.note_refusal(kind, error);
     } else {
         tracing::debug!(%error, "connection lost");
+    }
+}
+
+fn record_end(connection: &Connection, socket: &WebSocket) {
+    match socket.closed() {
+        Some(closed) => connection.ended(closed.code.get(), &closed.reason),
+        // Without a Close it was lost, RFC 6455 §7.1.5.
+        None => connection.ended(1006, ""),
     }
 }
 

@@ -19,6 +19,7 @@ mod classes;
 mod conversation;
 mod damage;
 mod disk_full;
+mod explain;
 mod hall;
 mod http;
 mod http2;

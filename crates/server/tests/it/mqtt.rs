@@ -427,3 +427,123 @@ async fn incomplete_packets_count_against_the_memory_and_the_largest_is_dropped(
     assert_eq!(small.next().await, Packet::PingResp);
     hall.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_on_several_workers_gets_each_message_once_and_again_when_a_member_is_lost() {
+    let hall = Hall::open(with_mqtt(config())).await;
+    let mut members = Vec::new();
+    // Connections are distributed over the workers, so that both have members.
+    for n in 0..6 {
+        let mut member = Client::named(&hall, &format!("member {n}")).await;
+        member
+            .subscribe("$share/workers/jobs/+", Qos::AtLeastOnce)
+            .await;
+        members.push(member);
+    }
+    let mut publisher = Client::named(&hall, "publisher").await;
+    for n in 0..60 {
+        publisher
+            .publish(&format!("jobs/{}", n % 7), &n.to_string(), false)
+            .await;
+    }
+    // One of them acknowledges nothing, and is lost.
+    let mut silent = members.pop().unwrap();
+    let Packet::Publish(_) = silent.next().await else {
+        panic!("no message");
+    };
+    drop(silent);
+    let (sender, mut received) = tokio::sync::mpsc::channel(100);
+    for mut member in members {
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            loop {
+                let text = member.text().await;
+                if sender.send(text).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    let mut all = Vec::new();
+    while all.len() < 60 {
+        let text = timeout(NEVER, received.recv()).await.unwrap().unwrap();
+        all.push(text.parse::<u32>().unwrap());
+    }
+    all.sort_unstable();
+    assert_eq!(all, (0..60).collect::<Vec<_>>());
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_durable_sessions_misses_nothing_over_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let hall = Hall::open(durable(directory.path())).await;
+    let mut member = Client::named(&hall, "member").await;
+    member
+        .subscribe("$share/workers/jobs", Qos::AtLeastOnce)
+        .await;
+    let mut publisher = Client::named(&hall, "publisher").await;
+    publisher.publish("jobs", "1", false).await;
+    assert_eq!(member.text().await, "1");
+    member.leave().await;
+    publisher.publish("jobs", "2", false).await;
+    hall.close().await;
+
+    let hall = Hall::open(durable(directory.path())).await;
+    let mut publisher = Client::named(&hall, "publisher").await;
+    publisher.publish("jobs", "3", false).await;
+    let (mut member, connack) = Client::open(&hall, connect("member", 1000)).await;
+    assert!(connack.session_present);
+    assert_eq!(member.text().await, "2");
+    assert_eq!(member.text().await, "3");
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_own_topics_are_published_for_those_that_a_rule_allows() {
+    let everybody = |config: &mut Config| {
+        let rules = config.channels[0].rules.clone();
+        let pattern = "$SYS/*".to_owned();
+        config.channels.insert(0, ChannelRule { pattern, rules });
+    };
+    let mut config = with_mqtt(config());
+    config.mqtt.sys_interval = Some(Duration::from_millis(20));
+    // Without a rule of its own, a grant is needed, and nobody may publish.
+    let hall = Hall::open(config.clone()).await;
+    let mut client = Client::named(&hall, "curious").await;
+    client.send(subscription("$SYS/broker/version")).await;
+    let Packet::SubAck(acks) = client.next().await else {
+        panic!("no SUBACK");
+    };
+    assert_eq!(acks.reasons, [Reason::NOT_AUTHORIZED]);
+    let mut native = hall.caller().await;
+    let publish = json!({"type": "publish", "channel": "$SYS/broker/version", "data": "mine"});
+    let refused = native.ask(publish).await;
+    assert_eq!(refused["code"], "forbidden");
+    hall.close().await;
+
+    everybody(&mut config);
+    let hall = Hall::open(config).await;
+    let mut of_version = Client::named(&hall, "of version").await;
+    of_version
+        .subscribe("$SYS/broker/version", Qos::AtMostOnce)
+        .await;
+    let version = format!("offhook {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(of_version.text().await, version);
+    let mut of_clients = Client::named(&hall, "of clients").await;
+    of_clients
+        .subscribe("$SYS/broker/clients/+", Qos::AtMostOnce)
+        .await;
+    let message = of_clients.message().await;
+    assert_eq!(&*message.topic, "$SYS/broker/clients/connected");
+    assert_eq!(&message.payload[..], b"2");
+    hall.close().await;
+}
+
+fn subscription(filter: &str) -> Packet {
+    Packet::Subscribe(Subscribe {
+        packet_id: 1,
+        properties: None,
+        filters: vec![(filter.into(), Options::default())],
+    })
+}

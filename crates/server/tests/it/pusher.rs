@@ -97,7 +97,7 @@ impl Client {
         heard
     }
 
-    /// Asks to subscribe, with a signature if that is needed.
+    /// Requests a subscription, with a signature if it is required.
     async fn ask(&self, channel: &str, channel_data: Option<&Value>) {
         let channel_data = channel_data.map(Value::to_string);
         let text = match &channel_data {
@@ -135,13 +135,13 @@ impl Client {
         self.hear().await
     }
 
-    /// Whatever was sent to it before has arrived.
+    /// Waits until everything that was sent to this client has arrived.
     async fn hears_nothing(&mut self) {
         self.send(json!({"event": "pusher:ping", "data": {}})).await;
         self.hear_a("pusher:pong").await;
     }
 
-    /// The code of the error that the server sends, and with which it closes.
+    /// The code of the error that the server sends before it closes the connection with the same code.
     async fn is_closed(&mut self) -> u16 {
         let error = self.hear_a("pusher:error").await;
         let code = error["data"]["code"].as_u64().unwrap();
@@ -213,7 +213,7 @@ async fn trigger(hall: &Hall, channel: &str, event: &str, data: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pusher_and_native_clients_and_the_signed_api_meet_in_one_channel() {
+async fn pusher_clients_native_clients_and_the_signed_api_share_a_channel() {
     let hall = Hall::open(two_workers()).await;
     let (mut one, mut two) = (Client::open(&hall).await, Client::open(&hall).await);
     let mut native = hall.caller().await;
@@ -297,7 +297,7 @@ async fn members_of_a_presence_channel_are_counted_by_user_over_all_workers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signature_counts_only_for_its_connection_its_channel_and_its_app() {
+async fn a_signature_is_valid_only_for_its_connection_its_channel_and_its_app() {
     let hall = Hall::open(with_apps(config())).await;
     let mut client = Client::open(&hall).await;
     let other = Client::open(&hall).await;
@@ -349,7 +349,7 @@ async fn private_channels_are_closed_to_clients_of_other_dialects_unless_a_rule_
         assert_eq!(native.ask(wish).await["code"], "forbidden", "{channel}");
     }
     native.subscribe("presence-open", json!("now")).await;
-    // By a filter it sees none of them either.
+    // A filter does not match them either.
     let filter = json!({"type": "subscribe", "filter": "#", "subscription": 7});
     assert_eq!(native.ask(filter).await["type"], "subscribed");
     let mut client = Client::open(&hall).await;
@@ -362,7 +362,7 @@ async fn private_channels_are_closed_to_clients_of_other_dialects_unless_a_rule_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn client_events_reach_the_others_in_the_channel() {
+async fn client_events_reach_the_other_clients_in_the_channel() {
     let hall = Hall::open(two_workers()).await;
     let (mut ann, mut bob) = (Client::open(&hall).await, Client::open(&hall).await);
     ann.join("presence-room", "ann").await;
@@ -409,7 +409,7 @@ async fn too_many_client_events_are_rejected_with_4301() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rule_that_permits_nobody_to_publish_holds_for_client_events_too() {
+async fn a_rule_that_permits_nobody_to_publish_also_applies_to_client_events() {
     let mut config = with_apps(config());
     let rules = ChannelRules {
         publish: Access::Nobody,
@@ -460,7 +460,7 @@ async fn the_last_event_of_a_cache_channel_survives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_who_signed_in_gets_own_events_until_the_backend_ends_the_connections() {
+async fn a_signed_in_user_receives_events_until_the_backend_ends_the_connections() {
     let hall = Hall::open(two_workers()).await;
     let (mut ann, mut bob) = (Client::open(&hall).await, Client::open(&hall).await);
     assert_eq!(ann.sign_in("ann").await["event"], "pusher:signin_success");
@@ -500,7 +500,7 @@ async fn apps_with_prefixes_are_separate() {
     one.hear_a("e").await;
     two.hears_nothing().await;
     one.hears_nothing().await;
-    // The app without a prefix does not reach what belongs to the other.
+    // The app without a prefix cannot use channels of the other app.
     let event = json!({"name": "e", "channel": "acme/presence-a", "data": "1"});
     assert_eq!(post(&hall, "events", &event).await.0, 403);
     assert_eq!(get(&hall, "channels/acme%2Fpresence-a", &[]).await.0, 403);
@@ -653,7 +653,7 @@ async fn requests_that_are_forged_old_or_too_large_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_that_are_none_are_refused() {
+async fn invalid_events_are_refused() {
     let hall = Hall::open(with_apps(config())).await;
     for wrong in [
         json!([]),

@@ -91,7 +91,8 @@ pub(super) struct Writer {
     store: SharedStore,
     files: Files,
     epochs: Arc<Epochs>,
-    channels: HashMap<ChannelName, Channel>,
+    /// Boxed, so that the table grows without moving them.
+    channels: HashMap<ChannelName, Box<Channel>>,
     /// Names in `channels`, in the order in which upkeep examines them.
     upkeep: VecDeque<ChannelName>,
     parked: Parked,
@@ -324,7 +325,7 @@ impl Writer {
 
     /// A channel that was loaded; one without publications gets a number with its first.
     fn channel(&mut self, name: &ChannelName) -> Result<&mut Channel, BrokerFailure> {
-        let channel = self.channels.get_mut(name).ok_or(self.failure)?;
+        let channel = &mut **self.channels.get_mut(name).ok_or(self.failure)?;
         channel.used = self.ticks;
         if channel.retained.head == 0 {
             channel.retained.id = self.numbered;

@@ -90,15 +90,13 @@ impl Writer {
                 let retained = retained.unwrap_or_else(|| Retained::new(0));
                 let remembered = retained.head;
                 self.upkeep.push_back(name.clone());
-                self.channels.insert(
-                    name,
-                    Channel {
-                        rules,
-                        retained,
-                        used,
-                        remembered,
-                    },
-                );
+                let channel = Channel {
+                    rules,
+                    retained,
+                    used,
+                    remembered,
+                };
+                self.channels.insert(name, Box::new(channel));
                 for (worker, write) in waiting {
                     answers.push(self.stage(group.as_deref_mut(), worker, write));
                 }

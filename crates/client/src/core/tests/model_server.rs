@@ -252,6 +252,7 @@ impl ModelServer {
             | Command::Call { .. }
             | Command::State { .. }
             | Command::Values { .. }
+            | Command::Return { .. }
             | Command::Remember { .. }
             | Command::Ack { .. }
             | Command::Receipts { .. } => panic!("not asked for"),

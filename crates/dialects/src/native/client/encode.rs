@@ -112,6 +112,12 @@ fn encode_command(id: CommandId, command: &Command) -> String {
             .position("position", *position)
             .raw("cumulative", cumulative)
             .end(),
+        Command::Return {
+            subscription,
+            position,
+        } => keyed(command_object("return", id), subscription)
+            .position("position", *position)
+            .end(),
         Command::UpdateInfo { info } => {
             let object = command_object("presence_update", id);
             object.raw("info", String::from_utf8_lossy(info)).end()

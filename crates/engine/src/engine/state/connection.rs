@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     delivery::ConnectionId,
+    progress::Progress,
     rate::TokenBucket,
     session::{Identity, SessionId},
     slab::{Slab, Slot},
@@ -68,6 +69,8 @@ pub(in crate::engine) struct Extra {
     pub(in crate::engine) note: Bytes,
     /// Set if the session is kept after its connection ends.
     pub(in crate::engine) durable: Option<Durable>,
+    /// How far its subscriptions had come when the engine closed it.
+    pub(in crate::engine) last: Vec<Progress>,
     /// What the session is in channels where that is not its identity.
     pub(in crate::engine) faces: HashMap<Slot, Box<Face>>,
 }
@@ -86,6 +89,7 @@ impl Connection {
                 && extra.durable.is_none()
                 && extra.note.is_empty()
                 && extra.owed.is_empty()
+                && extra.last.is_empty()
                 && extra.faces.is_empty()
                 && !extra.members_asked
                 && extra.restoring == 0
@@ -116,18 +120,22 @@ const LOOKED_THROUGH: usize = 8;
 #[derive(Debug, Default)]
 struct Index {
     by_id: HashMap<SubscriptionId, Slot>,
-    by_feed: HashMap<Slot, OnFeed>,
+    /// By the feed's index, which is not used again while a subscription refers to it.
+    by_feed: HashMap<u32, OnFeed>,
 }
 
 /// A session's subscriptions to one target.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct OnFeed {
-    /// The subscription without an id.
-    unnumbered: Option<Slot>,
+    /// The index of the subscription without an id; `NONE` if all have one.
+    unnumbered: u32,
     count: u32,
     /// How many of them make the session a member.
     joined: u32,
 }
+
+/// Stands for a missing subscription.
+const NONE: u32 = u32::MAX;
 
 /// The subscription to find.
 #[derive(Clone, Copy, Debug)]
@@ -219,7 +227,10 @@ impl Subscriptions {
         if let Some(index) = self.index() {
             return match wanted {
                 Wanted::Id(id) => index.by_id.get(&id).copied(),
-                Wanted::Feed(feed) => index.by_feed.get(&feed)?.unnumbered,
+                Wanted::Feed(feed) => {
+                    let on = index.by_feed.get(&feed.index)?;
+                    all.at(on.unnumbered).map(|(slot, _)| slot)
+                }
             };
         }
         let fits = |slot: &&Slot| {
@@ -234,7 +245,10 @@ impl Subscriptions {
     /// How many subscriptions to a target make the session a member.
     pub(in crate::engine) fn joined(&self, feed: Slot, all: &Slab<Subscription>) -> usize {
         if let Some(index) = self.index() {
-            return index.by_feed.get(&feed).map_or(0, |on| on.joined as usize);
+            return index
+                .by_feed
+                .get(&feed.index)
+                .map_or(0, |on| on.joined as usize);
         }
         let joined = |slot: &&Slot| all.get(**slot).is_some_and(|s| s.feed == feed && s.joined);
         self.as_slice().iter().filter(joined).count()
@@ -255,7 +269,7 @@ impl Subscriptions {
         let on = several
             .index
             .as_mut()
-            .and_then(|index| index.by_feed.get_mut(&s.feed));
+            .and_then(|index| index.by_feed.get_mut(&s.feed.index));
         if let Some(on) = on {
             on.joined = on.joined + u32::from(joined) - u32::from(!joined);
         }
@@ -265,12 +279,16 @@ impl Subscriptions {
 impl Index {
     fn add(&mut self, new: Slot, all: &Slab<Subscription>) {
         let Some(s) = all.get(new) else { return };
-        let on = self.by_feed.entry(s.feed).or_default();
+        let on = self.by_feed.entry(s.feed.index).or_insert(OnFeed {
+            unnumbered: NONE,
+            count: 0,
+            joined: 0,
+        });
         on.count += 1;
         on.joined += u32::from(s.joined);
         match s.id() {
             Some(id) => drop(self.by_id.insert(id, new)),
-            None => on.unnumbered = Some(new),
+            None => on.unnumbered = new.index,
         }
     }
 
@@ -279,11 +297,11 @@ impl Index {
         if let Some(id) = s.id() {
             self.by_id.remove(&id);
         }
-        let Entry::Occupied(mut on) = self.by_feed.entry(s.feed) else {
+        let Entry::Occupied(mut on) = self.by_feed.entry(s.feed.index) else {
             return;
         };
         if s.id().is_none() {
-            on.get_mut().unnumbered = None;
+            on.get_mut().unnumbered = NONE;
         }
         on.get_mut().count -= 1;
         on.get_mut().joined -= u32::from(s.joined);

@@ -28,8 +28,8 @@ pub(in crate::engine) struct Feed {
     pub(in crate::engine) jumps: u32,
     /// Its head was requested.
     pub(in crate::engine) following: bool,
-    /// When receipts may be searched again.
-    pub(in crate::engine) receipts_from: Option<Instant>,
+    /// When receipts may be searched again. Boxed, since hardly anybody asks for them.
+    pub(in crate::engine) receipts_from: Option<Box<Instant>>,
     /// Only present while a subscription is not live.
     pub(in crate::engine) catching_up: Option<Box<CatchingUp>>,
 }
@@ -106,6 +106,19 @@ impl Feed {
     pub(in crate::engine) fn is_any_behind(&self) -> bool {
         let c = self.catching_up.as_ref();
         c.is_some_and(|c| !c.behind.is_empty())
+    }
+
+    /// A subscription waits for this worker to receive more.
+    pub(in crate::engine) fn awaits_more(&mut self, slot: Slot) {
+        let c = self.catching_up();
+        c.ahead.push(slot);
+        // One that stopped waiting for another reason is still listed, and may be listed again.
+        if c.ahead.len() > 2 * c.behind.len() + 16 {
+            let mut listed = HashSet::new();
+            let behind = &c.behind;
+            c.ahead
+                .retain(|slot| behind.contains(slot) && listed.insert(*slot));
+        }
     }
 
     /// Takes the subscriptions that wait for this worker to receive more.

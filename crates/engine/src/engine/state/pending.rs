@@ -87,6 +87,10 @@ pub(in crate::engine) enum Pending {
     Read {
         feed: Slot,
     },
+    /// A group's question to the broker.
+    Share {
+        group: Slot,
+    },
 }
 
 /// Questions to outside parties, by their id.

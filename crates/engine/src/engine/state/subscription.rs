@@ -14,7 +14,15 @@ use crate::{
     subscription::SubscriptionId,
 };
 
-use super::window::{Unacknowledged, Window};
+use super::{
+    group::Shared,
+    window::{Unacknowledged, Window},
+};
+
+/// It is in `Extra::owed`.
+const OWED: u8 = 1;
+/// An outside party has allowed it, whatever the rules of its channels require.
+const VOUCHED: u8 = 2;
 
 /// Stands for a missing id or place.
 const NONE: u32 = u32::MAX;
@@ -34,26 +42,26 @@ pub(in crate::engine) struct Subscription {
     pub(in crate::engine) presence: bool,
     /// Whether it makes the session a member, as reported to the broker.
     pub(in crate::engine) joined: bool,
-    /// It is in `Extra::owed`.
-    pub(in crate::engine) owed: bool,
     /// The session's own publications are wanted, too.
     pub(in crate::engine) echo: bool,
-    /// Whether an outside party has allowed it, whatever the rules of its channels require.
-    pub(in crate::engine) vouched: bool,
+    /// Two facts in one byte, so that an entry of the table has 80 bytes: see `OWED` and `VOUCHED`.
+    facts: u8,
     /// Publications up to this offset precede the subscription: nobody awaits their receipt.
     pub(in crate::engine) began_after: u64,
-    /// Receipts are known for publications after this offset: earlier ones were not handed out, or
-    /// precede a gap.
-    pub(in crate::engine) receipts_after: u64,
-    /// Only present once receipts were queried.
-    pub(in crate::engine) marks: Option<Box<Marks>>,
-    /// Only present if its flow is acknowledged.
+    /// Only present once receipts were queried, or after a gap.
+    marks: Option<Box<Marks>>,
+    /// Only present if its flow is acknowledged and it is not shared.
     pub(in crate::engine) window: Option<Box<Window>>,
+    /// Only present if it shares publications with a group.
+    pub(in crate::engine) shared: Option<Box<Shared>>,
 }
 
 /// What pongs prove.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(in crate::engine) struct Marks {
+    /// Receipts are known for publications after this offset: earlier ones were not handed out, or
+    /// precede a gap.
+    pub(in crate::engine) after: u64,
     /// Offset up to which the client's own pongs prove receipt; `received <= marked`.
     pub(in crate::engine) received: u64,
     /// Offset handed out when the last mark was made; `marked <=` the handed-out offset.
@@ -76,18 +84,33 @@ impl Subscription {
             watching: NONE,
             presence: false,
             joined: false,
-            owed: false,
             echo: true,
-            vouched: false,
+            facts: 0,
             began_after: 0,
-            receipts_after: 0,
             marks: None,
             window: None,
+            shared: None,
         }
     }
 
     pub(in crate::engine) fn id(&self) -> Option<SubscriptionId> {
         (self.id != NONE).then_some(SubscriptionId(self.id))
+    }
+
+    /// Whether an outside party has allowed it, whatever the rules of its channels require.
+    pub(in crate::engine) fn is_vouched(&self) -> bool {
+        self.facts & VOUCHED != 0
+    }
+
+    pub(in crate::engine) fn set_vouched(&mut self) {
+        self.facts |= VOUCHED;
+    }
+
+    /// Records whether it is in `Extra::owed`. Returns whether it was.
+    pub(in crate::engine) fn set_owed(&mut self, owed: bool) -> bool {
+        let before = self.facts & OWED != 0;
+        self.facts = (self.facts & !OWED) | (u8::from(owed) * OWED);
+        before
     }
 
     /// Whether a dialect may use this number.
@@ -110,11 +133,43 @@ impl Subscription {
         }
     }
 
+    pub(in crate::engine) fn shared(&mut self) -> Option<&mut Shared> {
+        self.shared.as_deref_mut()
+    }
+
+    /// Whether it is handed only as much as its client acknowledges.
+    pub(in crate::engine) fn is_paced(&self) -> bool {
+        self.window.is_some() || self.shared.is_some()
+    }
+
     /// Publications up to here count as not proven received, whatever pongs return later.
     pub(in crate::engine) fn forget_receipts(&mut self, up_to: Position) {
         // A stream that diverged goes on at smaller offsets.
         self.began_after = self.began_after.min(up_to.offset);
-        self.receipts_after = up_to.offset;
+        self.marks = None;
+        if up_to.offset > self.began_after {
+            self.marks_mut().after = up_to.offset;
+        }
+    }
+
+    /// What pongs prove.
+    pub(in crate::engine) fn marks(&self) -> Marks {
+        let none = Marks {
+            after: self.began_after,
+            received: 0,
+            marked: 0,
+        };
+        self.marks.as_deref().copied().unwrap_or(none)
+    }
+
+    pub(in crate::engine) fn marks_mut(&mut self) -> &mut Marks {
+        let none = self.marks();
+        self.marks.get_or_insert_with(|| Box::new(none))
+    }
+
+    /// The stream begins after this position.
+    pub(in crate::engine) fn begin_after(&mut self, position: Position) {
+        self.began_after = position.offset;
         self.marks = None;
     }
 }
@@ -262,8 +317,10 @@ pub(in crate::engine) enum Waits {
     Room,
     /// This worker to receive more. It is listed in `CatchingUp::ahead`.
     Stream,
-    /// An acknowledgement.
+    /// An acknowledgement; for the reader of a group, room of any member.
     Done,
+    /// Its turn in its group, or the broker's answer to a claim.
+    Share,
 }
 
 impl Behind {

@@ -17,6 +17,8 @@ pub(crate) struct ModelBroker {
     /// For each epoch of that order, how many publications there were when it began.
     pub(crate) lives: Vec<u64>,
     filters: Vec<BTreeSet<Filter>>,
+    /// The places of groups that share publications.
+    pub(crate) shares: Shares<usize>,
     /// Durable sessions.
     pub(crate) sessions: BTreeMap<SessionId, (bytes::Bytes, std::time::Duration)>,
     /// By worker: requests that the broker has not handled yet.
@@ -48,6 +50,7 @@ impl ModelBroker {
             log: Vec::new(),
             lives: vec![0],
             filters: vec![BTreeSet::new(); workers],
+            shares: Shares::default(),
             sessions: BTreeMap::new(),
             requests: vec![VecDeque::new(); workers],
             events: vec![VecDeque::new(); workers],
@@ -153,7 +156,68 @@ impl ModelBroker {
                 self.ask_all(worker, id, &channel, position);
             }
             BrokerRequest::Found { ask, receipts } => self.found(ask, receipts),
+            BrokerRequest::Share { name, request } => self.share(worker, &name, request),
             BrokerRequest::Renew { .. } => {}
+        }
+    }
+
+    fn share(&mut self, worker: usize, name: &ShareName, request: ShareRequest) {
+        if request.id().is_some_and(|id| self.fails(worker, id)) {
+            return;
+        }
+        let woken = match request {
+            ShareRequest::Join { id, after, keep } => {
+                let saved = self.sessions.get(&name.saved_as());
+                let saved = saved.map(|(bytes, _)| bytes.clone());
+                let start = (after, keep);
+                let next = self.shares.join(name, worker, start, saved.as_deref());
+                let claimed = BrokerEvent::Claimed {
+                    id,
+                    claims: Vec::new(),
+                    next: next.unwrap(),
+                    full: false,
+                };
+                return self.events[worker].push_back(claimed);
+            }
+            ShareRequest::Claim { id, after, places } => {
+                let Claimed { claims, next, full } =
+                    self.shares.claim(name, worker, after, &places);
+                let claimed = BrokerEvent::Claimed {
+                    id,
+                    claims,
+                    next,
+                    full,
+                };
+                return self.events[worker].push_back(claimed);
+            }
+            ShareRequest::Done { places } => self.shares.done(name, worker, &places),
+            ShareRequest::Return { places, delivered } => {
+                self.shares.give_back(name, worker, &places, delivered)
+            }
+            ShareRequest::Leave { keep } => {
+                let (woken, saved) = self.shares.leave(name, worker, keep, 0);
+                match saved {
+                    Some(SavedShare { id, state: None }) => drop(self.sessions.remove(&id)),
+                    Some(SavedShare {
+                        id,
+                        state: Some(state),
+                    }) => drop(self.sessions.insert(id, state)),
+                    None => {}
+                }
+                woken
+            }
+        };
+        for (worker, after) in woken {
+            let name = name.clone();
+            self.events[worker].push_back(BrokerEvent::Returned { name, after });
+        }
+    }
+
+    /// The groups that changed are saved, as a broker does about once a second.
+    pub(crate) fn save_shares(&mut self) {
+        for SavedShare { id, state } in self.shares.unsaved() {
+            self.sessions
+                .insert(id, state.expect("it is not deleted here"));
         }
     }
 
@@ -428,6 +492,7 @@ impl ModelBroker {
             self.followers[worker].clear();
             self.filters[worker].clear();
         }
+        self.shares = Shares::default();
         self.members.clear();
     }
 
@@ -519,7 +584,10 @@ impl ModelBroker {
     /// in their place.
     pub(crate) fn lag(&mut self, worker: usize) {
         for event in &mut self.events[worker] {
-            if matches!(event, BrokerEvent::Publication(_)) {
+            if matches!(
+                event,
+                BrokerEvent::Publication(_) | BrokerEvent::Returned { .. }
+            ) {
                 *event = BrokerEvent::Lagged;
             }
         }

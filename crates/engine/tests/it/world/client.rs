@@ -120,6 +120,10 @@ impl Client {
                     .subscriptions
                     .get_mut(subscription)
                     .expect("it is there");
+                if seen.wish.share.is_some() {
+                    seen.finish(*position, *cumulative);
+                    return CommandId(id);
+                }
                 let first = if *cumulative { 0 } else { position.offset };
                 let range = seen.undone.range(first..=position.offset);
                 let done: Vec<Position> = range.map(|(_, (position, _))| *position).collect();
@@ -128,6 +132,13 @@ impl Client {
                     seen.on_this_connection.remove(&position.offset);
                     seen.done.insert((position.epoch.0, position.offset));
                 }
+            }
+            Command::Return {
+                subscription,
+                position,
+            } => {
+                let seen = self.subscriptions.get_mut(subscription);
+                seen.expect("it is there").finish(*position, false);
             }
             Command::Unsubscribe { subscription } => {
                 if self.subscriptions.remove(subscription).is_none() {
@@ -155,6 +166,7 @@ impl Client {
         self.leaving.clear();
         for seen in self.subscriptions.values_mut() {
             (seen.confirmed, seen.live) = (false, false);
+            seen.in_hand.clear();
             if seen.wish.flow != Flow::Pushed {
                 // What was not acknowledged is delivered again, if it is still retained.
                 seen.position = seen.low();
@@ -189,6 +201,7 @@ impl Client {
                 members: true,
                 echo: old.echo,
                 flow: old.flow,
+                share: old.share.clone(),
                 face: None,
             };
             let new = Seen::new(wish, Some(old.position), None);
@@ -205,8 +218,10 @@ impl Client {
             .subscriptions
             .iter()
             .filter(|(key, _)| !is_restored(key));
+        // A member of a group does not know where the group is.
+        let low = |seen: &Seen| seen.low().filter(|_| seen.wish.share.is_none());
         lost.map(|(_, seen)| Subscribe {
-            since: seen.low().map_or(seen.wish.since, Since::Position),
+            since: low(seen).map_or(seen.wish.since, Since::Position),
             ..seen.wish.clone()
         })
         .collect()
@@ -245,6 +260,9 @@ impl Client {
             return;
         }
         assert!(seen.values.is_empty(), "the state ends with a gap");
+        if seen.wish.share.is_some() {
+            return seen.read_shared(handed);
+        }
         match (&seen.wish.target, seen.wish.flow) {
             (Target::Filter(_), _) => seen.read_by_filter(publication, handed.place),
             (Target::Channel(_), Flow::Acknowledged { window }) => {
@@ -272,6 +290,7 @@ impl Client {
                 };
                 let is_filter = seen.wish.target.channel().is_none();
                 assert!(is_filter || seen.position == Some(*position));
+                assert!(seen.wish.share.is_none(), "its group catches up");
                 assert!(
                     std::mem::replace(&mut seen.live, false),
                     "catching up twice"
@@ -348,6 +367,9 @@ impl Client {
                 let Some(seen) = self.seen(&subscription.key()) else {
                     return;
                 };
+                if seen.wish.share.is_some() {
+                    return;
+                }
                 if seen.wish.flow == Flow::Pushed {
                     let before = *seen.position.get_or_insert(*from);
                     assert_eq!(before, *from, "a gap begins elsewhere");

@@ -9,6 +9,7 @@ pub(crate) mod seen;
 pub(crate) mod stream;
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -34,6 +35,8 @@ pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     /// By worker: what the application has not answered yet.
     pub(crate) asks: Vec<Vec<Ask>>,
+    /// Connections that an engine has named as waiting for room.
+    wanting: HashSet<(usize, ConnectionId)>,
 }
 
 /// Small limits, so that every limit is reached all the time.
@@ -107,6 +110,7 @@ impl World {
             rules: Arc::clone(&rules),
             clients: (0..clients).map(Client::new).collect(),
             asks: vec![Vec::new(); workers],
+            wanting: HashSet::new(),
         }
     }
 
@@ -133,6 +137,7 @@ impl World {
             self.workers[worker] = Engine::new(self.limits.clone(), rules, self.now);
             self.asks[worker].clear();
         }
+        self.wanting.clear();
     }
 
     /// Opens a connection for a client and subscribes again from its positions.
@@ -264,7 +269,8 @@ impl World {
             return;
         };
         let bytes = c.outbox_bytes();
-        if bytes < GRANT && self.workers[worker].wants_writable(connection) {
+        // Only a connection that the engine has named is asked about, as in a server.
+        if bytes < GRANT && self.wanting.remove(&(worker, connection)) {
             self.workers[worker].handle_writable(connection, GRANT - bytes);
             self.pump(worker);
         }
@@ -372,6 +378,9 @@ impl World {
             for connection in full {
                 self.workers[worker].handle_full(connection);
             }
+        }
+        while let Some(connection) = self.workers[worker].poll_wants_writable() {
+            self.wanting.insert((worker, connection));
         }
         while let Some(request) = self.workers[worker].poll_broker_request() {
             self.broker.requests[worker].push_back(request);

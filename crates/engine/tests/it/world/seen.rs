@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use offhook_engine::*;
 
+use super::client::Handed;
+
 /// One subscription as the client sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
@@ -29,6 +31,8 @@ pub(crate) struct Seen {
     pub(crate) on_this_connection: BTreeSet<u64>,
     /// The newest offset delivered on this connection.
     pub(crate) last: u64,
+    /// For a shared subscription: what was delivered and is not acknowledged, in order.
+    pub(crate) in_hand: Vec<Position>,
     /// Values of the channel's state that were delivered, without the gap that ends them.
     pub(crate) values: Vec<Position>,
 }
@@ -56,6 +60,7 @@ impl Seen {
             done: BTreeSet::new(),
             on_this_connection: BTreeSet::new(),
             last: 0,
+            in_hand: Vec::new(),
             values: Vec::new(),
         }
     }
@@ -68,6 +73,29 @@ impl Seen {
         let came = self.came.entry(publication.channel.clone()).or_default();
         assert!(came.publications.insert((here.epoch.0, here.offset)));
         self.position = Some(place);
+    }
+
+    pub(crate) fn read_shared(&mut self, handed: Handed) {
+        assert!(
+            handed.deliveries >= 1,
+            "an acknowledged delivery is counted"
+        );
+        self.in_hand.push(handed.place);
+        let Flow::Acknowledged { window } = self.wish.flow else {
+            panic!("a shared subscription is acknowledged");
+        };
+        assert!(
+            self.in_hand.len() <= usize::from(window),
+            "more than the window"
+        );
+    }
+
+    /// The client is finished with something that it has in hand.
+    pub(crate) fn finish(&mut self, place: Position, cumulative: bool) {
+        let at = self.in_hand.iter().position(|here| *here == place);
+        let Some(at) = at else { return };
+        let first = if cumulative { 0 } else { at };
+        self.in_hand.drain(first..=at);
     }
 
     /// Where an acknowledged subscription would begin again without the server's help.

@@ -2,12 +2,17 @@
 //! this folder specifies it; a test compares it with the table of routes here.
 
 mod body;
+mod delivery;
 mod explain;
 mod fields;
 mod problem;
 mod publishing;
 mod reading;
+mod recorded;
 mod sessions;
+mod time;
+mod top;
+mod verdict;
 
 use std::rc::Rc;
 
@@ -54,6 +59,9 @@ enum Action {
     Revoke,
     Stats,
     Explain,
+    Delivery,
+    Connection,
+    Top,
 }
 
 /// Path, method, scope that a key needs, and handler.
@@ -89,6 +97,19 @@ const ROUTES: &[(&str, Method, Scope, Action)] = &[
     ("revoke", Method::POST, Scope::Sessions, Action::Revoke),
     ("stats", Method::GET, Scope::Admin, Action::Stats),
     ("explain", Method::GET, Scope::Admin, Action::Explain),
+    (
+        "explain/delivery",
+        Method::GET,
+        Scope::Admin,
+        Action::Delivery,
+    ),
+    (
+        "explain/connection",
+        Method::GET,
+        Scope::Admin,
+        Action::Connection,
+    ),
+    ("top", Method::GET, Scope::Admin, Action::Top),
 ];
 
 /// One authorised request.
@@ -191,6 +212,9 @@ async fn handle(worker: &Rc<Worker>, request: Request<Received>) -> Result<Answe
         Action::Revoke => sessions::revoke(&call).await?.to_string(),
         Action::Stats => explain::stats(&call).to_string(),
         Action::Explain => explain::explain(&call)?.to_string(),
+        Action::Delivery => delivery::delivery(&call).await?.to_string(),
+        Action::Connection => delivery::connection(&call).await?.to_string(),
+        Action::Top => top::top(&call).await?.to_string(),
     };
     Ok(json_answer(StatusCode::OK, body))
 }

@@ -1,4 +1,4 @@
-//! Messages to a client over requests: as events of one response, or in the answers to polls.
+//! Messages to a client in the answers to its polls.
 
 use std::{
     cell::RefCell,
@@ -8,52 +8,29 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use offhook::protocol::CloseCode;
-use offhook_dialects::sse::with_lines;
+use offhook::{Sender, WebSocket, protocol::CloseCode};
+use offhook_dialects::Payload;
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
 };
 
 use super::Wrong;
-use crate::worker::{
-    outlet::{Gone, Kind, Transport, wait},
-    streaming::Unsent,
+use crate::{
+    door::Place,
+    worker::outlet::{Gone, Kind, Outlet, Transport, wait},
 };
 
 /// The size of one answer in bytes; only a single message may be larger. 64 KiB: small enough to be
 /// sent again after a loss.
 const PAGE: usize = 64 * 1024;
 
+/// The maximum number of messages in one answer of Engine.IO. 16: python-engineio closes its connection
+/// when there are more.
+const RECORDS: usize = 16;
+
 /// How many places for messages an idle connection keeps after a burst.
 const SPARE: usize = 8;
-
-/// Messages as events of one response.
-#[derive(Debug)]
-pub(super) struct Events(pub(super) Rc<Unsent>);
-
-impl Transport for Events {
-    fn put(&self, _kind: Kind, message: &[u8]) -> Result<usize, Gone> {
-        let mut event = String::new();
-        with_lines(&mut event, &String::from_utf8_lossy(message));
-        event.push('\n');
-        self.0.put(Kind::Text, event.as_bytes())
-    }
-
-    fn unsent(&self) -> usize {
-        self.0.unsent()
-    }
-
-    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        self.0.poll_room(cx)
-    }
-
-    fn close(&self, code: CloseCode, reason: &str) {
-        let data = Closing::new(code, reason).to_json();
-        self.0.write(&format!("event: close\ndata: {data}\n\n"));
-        self.0.close(code, reason);
-    }
-}
 
 /// How a connection was closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +40,7 @@ pub(crate) struct Closing {
 }
 
 impl Closing {
-    fn new(code: CloseCode, reason: &str) -> Self {
+    pub(super) fn new(code: CloseCode, reason: &str) -> Self {
         Self {
             code: code.into(),
             reason: reason.into(),
@@ -75,9 +52,19 @@ impl Closing {
     }
 }
 
-/// Messages that are kept until a poll acknowledges them.
+/// The form of a connection's requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// They are numbered: each poll acknowledges the messages up to its number.
+    Numbered,
+    /// Those of Engine.IO: a message has arrived once it was in an answer.
+    EngineIo,
+}
+
+/// Messages that are kept until a poll acknowledges them or, without numbers, until a poll is answered.
 #[derive(Debug)]
 pub(super) struct Kept {
+    pub(super) form: Form,
     inner: RefCell<Inner>,
     bound: usize,
     /// Wakes the connection's task when a poll can be answered, a receipt has come, or it has ended.
@@ -86,7 +73,7 @@ pub(super) struct Kept {
 
 #[derive(Debug, Default)]
 struct Inner {
-    messages: VecDeque<String>,
+    messages: VecDeque<Payload>,
     bytes: usize,
     /// The number of the first of them; the first of all is 1.
     first: u64,
@@ -96,14 +83,18 @@ struct Inner {
     polled: Option<Instant>,
     /// The number of the last message that an answer contained.
     answered: u64,
-    /// Whether polls are numbered, so that each acknowledges what came before.
-    acknowledges: bool,
     /// The mark that was asked for, and the number of the last message before it.
     mark: Option<(u32, u64)>,
     /// The newest mark that the client has reached, until it is taken.
     reached: Option<u32>,
     closed: Option<Closing>,
     end: End,
+    /// The client tries a WebSocket.
+    is_probing: bool,
+    /// The WebSocket to which it upgrades, until the connection's task takes it.
+    upgrade: Option<(Box<WebSocket>, Box<Place>)>,
+    /// The same after that.
+    sender: Option<Sender>,
     /// The tasks that wait for room: that of the connection, and the one that refills it.
     room: Vec<Waker>,
 }
@@ -124,7 +115,7 @@ enum End {
 pub(crate) struct Answer {
     /// The number of the first message.
     pub(crate) first: u64,
-    pub(crate) messages: Vec<String>,
+    pub(crate) messages: Vec<Payload>,
     pub(crate) closed: Option<Closing>,
 }
 
@@ -137,7 +128,8 @@ impl Inner {
     /// The client has all messages up to this one.
     fn acknowledged(&mut self, after: u64) {
         while self.first <= after {
-            self.bytes -= self.messages.pop_front().map_or(0, |gone| gone.len());
+            let gone = self.messages.pop_front();
+            self.bytes -= gone.map_or(0, |gone| gone.as_bytes().len());
             self.first += 1;
         }
         if self.messages.is_empty() && self.messages.capacity() > SPARE {
@@ -155,12 +147,13 @@ impl Inner {
 }
 
 impl Kept {
-    pub(super) fn new(bound: usize) -> Rc<Self> {
+    pub(super) fn new(form: Form, bound: usize) -> Rc<Self> {
         let inner = Inner {
             first: 1,
             ..Inner::default()
         };
         Rc::new(Self {
+            form,
             inner: RefCell::new(inner),
             bound,
             changed: Notify::new(),
@@ -168,42 +161,63 @@ impl Kept {
     }
 
     /// A poll of a client that has everything up to `after`; without a number, everything that was
-    /// ever put into an answer.
-    pub(super) fn poll(&self, after: Option<u64>, done: oneshot::Sender<Result<Answer, Wrong>>) {
+    /// ever put into an answer. Returned if it is not numbered and another one is waiting.
+    pub(super) fn poll(
+        &self,
+        after: Option<u64>,
+        done: oneshot::Sender<Result<Answer, Wrong>>,
+    ) -> Result<(), oneshot::Sender<Result<Answer, Wrong>>> {
         let inner = &mut *self.inner.borrow_mut();
+        let is_waiting = inner
+            .waiting
+            .as_ref()
+            .is_some_and(|older| !older.is_closed());
+        if is_waiting && self.form == Form::EngineIo {
+            return Err(done);
+        }
         let last = inner.last();
-        inner.acknowledges = after.is_some();
         let after = after.unwrap_or(inner.answered);
         // Messages that the client acknowledged are no longer here.
         if after + 1 < inner.first || after > last {
             let least = inner.first - 1;
-            return drop(done.send(Err(Wrong::Number { least, most: last })));
+            let _sent = done.send(Err(Wrong::Number { least, most: last }));
+            return Ok(());
         }
         inner.acknowledged(after);
         inner.polled = Some(Instant::now());
-        if inner.bytes <= self.bound / 2 {
-            inner.room.drain(..).for_each(Waker::wake);
-        }
+        self.make_room(inner);
         // A client has one poll at a time, so it has given up the older one.
         if let Some(older) = inner.waiting.replace(done) {
             drop(older.send(Err(Wrong::Replaced)));
         }
         self.changed.notify_one();
+        Ok(())
+    }
+
+    fn make_room(&self, inner: &mut Inner) {
+        if inner.bytes <= self.bound / 2 {
+            inner.room.drain(..).for_each(Waker::wake);
+        }
     }
 
     /// Answers the waiting poll, if there are messages or the connection is closed.
     pub(super) fn answer(&self) {
         let inner = &mut *self.inner.borrow_mut();
-        if inner.messages.is_empty() && inner.closed.is_none() {
+        if inner.messages.is_empty() && inner.closed.is_none() && !inner.is_probing {
             return;
         }
         let Some(waiting) = inner.waiting.take() else {
             return;
         };
+        let most = match self.form {
+            Form::Numbered => usize::MAX,
+            Form::EngineIo => RECORDS,
+        };
         let mut bytes = 0;
-        let fits = inner.messages.iter().take_while(|message| {
-            let fits = bytes == 0 || bytes + message.len() <= PAGE;
-            bytes += message.len();
+        let fits = inner.messages.iter().take(most).take_while(|message| {
+            let len = message.as_bytes().len();
+            let fits = bytes == 0 || bytes + len <= PAGE;
+            bytes += len;
             fits
         });
         let messages: Vec<_> = fits.cloned().collect();
@@ -221,6 +235,10 @@ impl Kept {
         if waiting.send(Ok(answer)).is_ok() {
             inner.answered = last;
             inner.polled = Some(Instant::now());
+            if self.form == Form::EngineIo {
+                inner.acknowledged(last);
+                self.make_room(inner);
+            }
             if ends {
                 inner.end = if is_known { End::Known } else { End::Told };
             }
@@ -257,9 +275,51 @@ impl Kept {
         self.inner.borrow().end != End::Unknown
     }
 
-    /// Whether the client has acknowledged that answer.
+    /// Whether the client has acknowledged that answer. Without numbers it never does, nor does it ask
+    /// again.
     pub(super) fn is_known_to_be_over(&self) -> bool {
-        self.inner.borrow().end == End::Known
+        self.form == Form::EngineIo || self.inner.borrow().end == End::Known
+    }
+
+    pub(super) fn set_probing(&self, is_probing: bool) {
+        self.inner.borrow_mut().is_probing = is_probing;
+        self.changed.notify_one();
+    }
+
+    /// The client upgrades to a WebSocket.
+    pub(super) fn upgrade(&self, socket: Box<WebSocket>, place: Box<Place>) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.upgrade = Some((socket, place));
+        inner.is_probing = false;
+    }
+
+    pub(super) fn is_upgraded(&self) -> bool {
+        let inner = self.inner.borrow();
+        inner.sender.is_some() || inner.upgrade.is_some()
+    }
+
+    /// The WebSocket to which the client has upgraded. From now on messages are sent over it; those
+    /// that wait are the first.
+    pub(super) fn take_upgrade(&self) -> Option<(Box<WebSocket>, Box<Place>)> {
+        let inner = &mut *self.inner.borrow_mut();
+        let (socket, place) = inner.upgrade.take()?;
+        let sender = socket.sender();
+        let outlet = Outlet::WebSocket(sender.clone());
+        for message in mem::take(&mut inner.messages) {
+            // If it is closing, receiving from it returns that.
+            let _unsent = outlet.put(message);
+        }
+        inner.bytes = 0;
+        inner.sender = Some(sender);
+        if inner.closed.is_some() {
+            outlet.close(CloseCode::NORMAL, "");
+        }
+        if let Some(waiting) = inner.waiting.take() {
+            // The client may have closed its request already.
+            let _sent = waiting.send(Ok(Answer::default()));
+        }
+        self.make_room(inner);
+        Some((socket, place))
     }
 
     /// When the client polled last: now, if it is waiting for an answer. None before its first poll.
@@ -283,14 +343,16 @@ impl Kept {
 }
 
 impl Transport for Kept {
-    fn put(&self, _kind: Kind, message: &[u8]) -> Result<usize, Gone> {
+    fn put(&self, kind: Kind, message: &[u8]) -> Result<usize, Gone> {
         let inner = &mut *self.inner.borrow_mut();
         if inner.closed.is_some() {
             return Err(Gone);
         }
-        let message = String::from_utf8_lossy(message).into_owned();
         inner.bytes += message.len();
-        inner.messages.push_back(message);
+        inner.messages.push_back(match kind {
+            Kind::Text => Payload::Text(String::from_utf8_lossy(message).into_owned()),
+            Kind::Binary => Payload::Binary(message.to_vec()),
+        });
         self.changed.notify_one();
         Ok(inner.bytes)
     }
@@ -320,11 +382,15 @@ impl Transport for Kept {
         self.changed.notify_one();
     }
 
+    fn socket(&self) -> Option<Sender> {
+        self.inner.borrow().sender.clone()
+    }
+
     fn mark(&self, number: u32) -> Option<bool> {
-        let inner = &mut *self.inner.borrow_mut();
-        if !inner.acknowledges {
+        if self.form == Form::EngineIo {
             return None;
         }
+        let inner = &mut *self.inner.borrow_mut();
         if inner.mark.is_some() {
             return Some(false);
         }

@@ -3,8 +3,8 @@
 
 use std::{future::pending, mem, rc::Rc, time::Duration};
 
-use offhook::protocol::CloseCode;
-use offhook_dialects::Incoming;
+use offhook::{WebSocket, protocol::CloseCode};
+use offhook_dialects::{Incoming, Payload};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Batch, Carried, CarriedId, Downlink, downlink::Kept};
@@ -16,6 +16,7 @@ use crate::{
         connection::{Connection, Taken},
         outlet::Outlet,
         stopping::{Lease, Stopping},
+        websocket,
     },
 };
 
@@ -48,14 +49,28 @@ pub(super) fn serve(
     async move {
         let worker = Rc::clone(lease.worker());
         let outlet = carried.outlet();
-        let mut served = Served::Connecting(Connecting::new(outlet.clone(), guest));
-        run(&worker, &carried, &outlet, &mut served).await;
-        if let Served::Connected(connection) = &mut served {
+        let mut connecting = Connecting::new(outlet.clone(), guest);
+        let greeted = connecting.opened_as(&id.to_string());
+        let mut served = Served::Connecting(connecting);
+        let upgraded = match greeted {
+            Ok(()) => run(&worker, &carried, &outlet, &mut served).await,
+            Err(_ended) => None,
+        };
+        if upgraded.is_none()
+            && let Served::Connected(connection) = &mut served
+        {
             if carried.left.get() {
                 connection.leave_by_transport();
             }
             connection.until_it_may_end().await;
         }
+        let served = match upgraded {
+            Some(upgraded) => {
+                go_on(&lease, served, upgraded).await;
+                None
+            }
+            None => Some(served),
+        };
         // Requests that were not handled are refused.
         drop(mem::take(&mut *carried.uplink.borrow_mut()));
         drop((served, place, lease));
@@ -73,6 +88,22 @@ pub(super) fn serve(
     }
 }
 
+/// A WebSocket to which the client has upgraded, and its place among the connections.
+type Upgraded = (Box<WebSocket>, Box<Place>);
+
+/// Continues over the WebSocket until the connection ends.
+async fn go_on(lease: &Lease, served: Served, (mut socket, place): Upgraded) {
+    match served {
+        Served::Connected(connection) => {
+            Box::pin(websocket::go_on(connection, &mut socket)).await;
+        }
+        Served::Connecting(connecting) => {
+            Box::pin(websocket::serve_connecting(lease, &mut socket, connecting)).await;
+        }
+    }
+    drop((socket, place));
+}
+
 /// The last answer may be lost, and the client polls for it again.
 async fn repeat_the_end(kept: &Kept) {
     let until = Instant::now() + LINGER;
@@ -84,7 +115,13 @@ async fn repeat_the_end(kept: &Kept) {
     }
 }
 
-async fn run(worker: &Rc<Worker>, carried: &Carried, outlet: &Outlet, served: &mut Served) {
+/// Runs until the connection has ended, or its client has upgraded to a WebSocket.
+async fn run(
+    worker: &Rc<Worker>,
+    carried: &Carried,
+    outlet: &Outlet,
+    served: &mut Served,
+) -> Option<Upgraded> {
     let config = &worker.shared.config;
     let connect_until = Instant::now() + config.connections.connect_timeout;
     let interval = config.keepalive.interval;
@@ -109,7 +146,7 @@ async fn run(worker: &Rc<Worker>, carried: &Carried, outlet: &Outlet, served: &m
                         taken = &mut taking => break taken,
                         // Taking may wait until the client has polled for answers.
                         () = answered(&carried.downlink) => {}
-                        () = expiry.passed(&carried.downlink) => return,
+                        () = expiry.passed(&carried.downlink) => return None,
                     }
                 }
             };
@@ -127,38 +164,41 @@ async fn run(worker: &Rc<Worker>, carried: &Carried, outlet: &Outlet, served: &m
                 connection.receipt(mark);
             }
             if kept.is_over() {
-                return;
+                return None;
+            }
+            if let Some(upgraded) = kept.take_upgrade() {
+                return Some(upgraded);
             }
         }
         if carried.left.get() {
-            return;
+            return None;
         }
         let is_connecting = matches!(served, Served::Connecting(_));
         tokio::select! {
             () = carried.wake.notified() => {}
             () = changed(&carried.downlink) => {
                 if let Downlink::Stream(_) = carried.downlink {
-                    return;
+                    return None;
                 }
             }
             () = sleep_until(connect_until), if is_connecting => {
                 let reason = "no connect came in time";
                 end(worker, outlet, Ended::Close(CloseCode::POLICY_VIOLATION, reason));
-                return;
+                return None;
             }
             () = stopping.begun(), if is_connecting => {
                 let reason = "the server goes away";
                 end(worker, outlet, Ended::Close(CloseCode::SERVICE_RESTART, reason));
-                return;
+                return None;
             }
-            () = closed_by_a_stop(&mut stopping_too, &carried.downlink) => return,
+            () = closed_by_a_stop(&mut stopping_too, &carried.downlink) => return None,
             () = sleep_until(beat) => {
                 beat = Instant::now() + heartbeat;
                 if let Downlink::Stream(unsent) = &carried.downlink {
                     unsent.write(":\n\n");
                 }
             }
-            () = expiry.passed(&carried.downlink) => return,
+            () = expiry.passed(&carried.downlink) => return None,
         }
     }
 }
@@ -219,12 +259,14 @@ async fn changed(downlink: &Downlink) {
 }
 
 fn end(worker: &Worker, outlet: &Outlet, ended: Ended) {
-    let (code, reason) = match ended {
-        Ended::Lost => (CloseCode::NORMAL, ""),
-        Ended::Close(code, reason) => (code, reason),
-    };
-    worker.note_refused("connect", reason);
-    outlet.close(code, reason);
+    match ended {
+        // The client itself has closed it.
+        Ended::Lost => outlet.close(CloseCode::NORMAL, ""),
+        Ended::Close(code, reason) => {
+            worker.note_refused("connect", reason);
+            outlet.close(code, reason);
+        }
+    }
 }
 
 /// Handles the messages of one request, as fast as the client takes the answers.
@@ -232,7 +274,7 @@ async fn take(
     worker: &Rc<Worker>,
     outlet: &Outlet,
     served: &mut Served,
-    messages: &[String],
+    messages: &[Payload],
 ) -> Result<(), Ended> {
     let bound = worker.shared.config.messages.outbox_bytes;
     let room = async || {
@@ -242,9 +284,13 @@ async fn take(
         }
     };
     for message in messages {
+        let incoming = match message {
+            Payload::Text(text) => Incoming::Text(text),
+            Payload::Binary(bytes) => Incoming::Binary(bytes),
+        };
         let taken = match served {
-            Served::Connected(connection) => connection.receive(Incoming::Text(message)),
-            Served::Connecting(connecting) => match connect(worker, connecting, message).await? {
+            Served::Connected(connection) => connection.receive(incoming),
+            Served::Connecting(connecting) => match connect(worker, connecting, incoming).await? {
                 Some(connection) => {
                     *served = Served::Connected(connection);
                     // The message that connected it may have asked for something large as well.
@@ -265,9 +311,9 @@ async fn take(
 async fn connect(
     worker: &Rc<Worker>,
     connecting: &mut Connecting,
-    message: &str,
+    incoming: Incoming<'_>,
 ) -> Result<Option<Connection>, Ended> {
-    let mut connected = connecting.receive(worker, Incoming::Text(message))?;
+    let mut connected = connecting.receive(worker, incoming)?;
     loop {
         match connected {
             Connected::NotYet => return Ok(None),

@@ -220,6 +220,7 @@ impl Outboxes {
             What::Each { shared, recipients } => {
                 let recipient = recipients.get(index).copied().unwrap_or(Recipient::PLAIN);
                 let head = outbox
+                    .rare
                     .speaker
                     .with(|dialect| dialect.head(&recipient, shared));
                 let put = match head {

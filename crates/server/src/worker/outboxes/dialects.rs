@@ -15,14 +15,14 @@ impl Outboxes {
         let Some(outbox) = self.get(connection) else {
             return;
         };
-        let Some(at) = outbox.speaker.timeout() else {
+        let Some(at) = outbox.rare.speaker.timeout() else {
             return;
         };
         let mut wishes = std::mem::take(&mut self.wishes);
         let mut readiness = Readiness::Ready;
         let mut held = Unfinished::default();
         if let Some(outbox) = self.get(connection) {
-            outbox.speaker.with(|dialect| {
+            outbox.rare.speaker.with(|dialect| {
                 while let Some(intent) = dialect.poll_intent() {
                     wishes.push((connection, intent));
                 }
@@ -48,6 +48,7 @@ impl Outboxes {
     ) -> bool {
         let leaves = |outbox: &mut super::Outbox| {
             outbox
+                .rare
                 .speaker
                 .with(|dialect| dialect.leaves_with_its_transport())
         };
@@ -65,10 +66,10 @@ impl Outboxes {
         let Some(outbox) = self.get(connection) else {
             return Readiness::Ready;
         };
-        if outbox.speaker.timeout().is_none() {
+        if outbox.rare.speaker.timeout().is_none() {
             return Readiness::Ready;
         }
-        let readiness = outbox.speaker.with(|dialect| dialect.readiness());
+        let readiness = outbox.rare.speaker.with(|dialect| dialect.readiness());
         if readiness == Readiness::Waits {
             self.pausing.entry(connection).or_default();
         }

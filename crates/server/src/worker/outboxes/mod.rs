@@ -44,8 +44,6 @@ pub(super) struct Outboxes {
     broadcasts: Broadcasts,
     /// Connections whose outbox exceeds its limit after a broadcast.
     full: Vec<ConnectionId>,
-    /// Connections that may be ready for more while catching up.
-    wants_refill: Vec<ConnectionId>,
     /// Marks that could not be sent yet: too much was unsent before them.
     marks: Vec<(ConnectionId, u32)>,
     /// Large answers that have to be put before their connections may ask for more.
@@ -80,9 +78,7 @@ pub(super) struct Outboxes {
 struct Outbox {
     connection: ConnectionId,
     outlet: Outlet,
-    speaker: Speaker,
-    /// Its name in logs.
-    peer: Option<Peer>,
+    rare: Box<Rare>,
     /// When its token was sealed, in seconds since the server's start.
     sealed_s: u32,
     /// Its token is outdated; it is listed in `Outboxes::stale`.
@@ -92,6 +88,15 @@ struct Outbox {
     heavy: bool,
     /// Its client resumes with tokens.
     has_tokens: bool,
+}
+
+/// What most broadcasts do not need. Boxed, because it then fits into the gaps that the allocations
+/// of a connection's tasks leave: these are aligned to 128 bytes.
+#[derive(Debug)]
+struct Rare {
+    speaker: Speaker,
+    /// Its name in logs.
+    peer: Option<Peer>,
 }
 
 /// Large answers that a connection waits for.
@@ -110,7 +115,6 @@ impl Outboxes {
             framing: Framing::new(config),
             broadcasts: Broadcasts::default(),
             full: Vec::new(),
-            wants_refill: Vec::new(),
             marks: Vec::new(),
             awaited: HashMap::new(),
             stale: Vec::new(),
@@ -131,6 +135,11 @@ impl Outboxes {
     /// Sets the time of day for what is delivered in this turn.
     pub(super) const fn set_time(&mut self, unix_ms: u64) {
         self.unix_ms = unix_ms;
+    }
+
+    /// The time of day in this turn.
+    pub(super) const fn unix_ms(&self) -> u64 {
+        self.unix_ms
     }
 
     /// The class of connections with this encoding.
@@ -156,8 +165,7 @@ impl Outboxes {
             *place = Some(Outbox {
                 connection,
                 outlet,
-                speaker,
-                peer,
+                rare: Box::new(Rare { speaker, peer }),
                 sealed_s: now_s,
                 stale: false,
                 refilling: false,
@@ -170,7 +178,7 @@ impl Outboxes {
 
     /// The name of a connection in logs.
     pub(super) fn peer(&mut self, connection: ConnectionId) -> Option<Peer> {
-        self.get(connection)?.peer
+        self.get(connection)?.rare.peer
     }
 
     /// Removes a connection that has ended.
@@ -208,6 +216,7 @@ impl Outboxes {
     ) {
         if let Some(outbox) = self.get(connection) {
             outbox
+                .rare
                 .speaker
                 .with(|dialect| dialect.receive(incoming, now, intents));
         }
@@ -291,6 +300,7 @@ impl Outboxes {
         };
         let head = match has_head {
             true => outbox
+                .rare
                 .speaker
                 .with(|dialect| dialect.head(recipient, &framed.shared)),
             false => Head::None,
@@ -307,7 +317,6 @@ impl Outboxes {
         self.metrics.delivered_bytes.add(bytes as u64);
         // A closing connection gets nothing more.
         self.note_unsent(connection, unsent.unwrap_or(0));
-        self.wants_refill.push(connection);
         self.attend(connection);
     }
 
@@ -319,7 +328,10 @@ impl Outboxes {
     ) {
         let mut spoken = mem::take(&mut self.spoken);
         if let Some(outbox) = self.get(connection) {
-            outbox.speaker.with(|dialect| speak(dialect, &mut spoken));
+            outbox
+                .rare
+                .speaker
+                .with(|dialect| speak(dialect, &mut spoken));
             let mut unsent = 0;
             for message in spoken.drain(..) {
                 // A closing connection gets nothing more.
@@ -361,7 +373,10 @@ impl Outboxes {
                 | Reply::Pong => {}
             },
             Notice::Close { reason } => {
-                let code = outbox.speaker.with(|dialect| dialect.close_code(*reason));
+                let code = outbox
+                    .rare
+                    .speaker
+                    .with(|dialect| dialect.close_code(*reason));
                 match goodbye {
                     Some(own) => outbox.outlet.close(CloseCode::new(own.code), &own.reason),
                     None => outbox.outlet.close(CloseCode::new(code), reason.name()),
@@ -424,14 +439,7 @@ impl Outboxes {
 
     /// The next connection whose outbox exceeds its limit after a broadcast.
     pub(super) fn next_full(&mut self) -> Option<ConnectionId> {
-        let connection = self.full.pop()?;
-        self.wants_refill.push(connection);
-        Some(connection)
-    }
-
-    /// Connections that may be ready for more while catching up.
-    pub(super) fn take_wants_refill(&mut self) -> Vec<ConnectionId> {
-        mem::take(&mut self.wants_refill)
+        self.full.pop()
     }
 
     /// The outlet to refill, unless a task already does so.

@@ -21,6 +21,7 @@ impl Outboxes {
             return;
         };
         let message = outbox
+            .rare
             .speaker
             .with(|dialect| dialect.queued(consumer, publication, place, earlier));
         if let Some(message) = message {

@@ -62,6 +62,7 @@ impl Outboxes {
     ) {
         if let Some(outbox) = self.get(connection) {
             outbox
+                .rare
                 .speaker
                 .with(|dialect| dialect.handle_timeout(now, intents));
         }

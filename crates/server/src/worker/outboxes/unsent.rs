@@ -64,6 +64,36 @@ impl Outboxes {
         sum
     }
 
+    /// The unsent bytes of a connection.
+    pub(in crate::worker) fn unsent_of(&mut self, connection: ConnectionId) -> usize {
+        let outbox = self.get(connection);
+        outbox.map_or(0, |outbox| outbox.outlet.unsent())
+    }
+
+    /// The connections with the most unsent bytes, at most this many, with these bytes.
+    pub(in crate::worker) fn heaviest(&mut self, limit: usize) -> Vec<(usize, ConnectionId)> {
+        let heavy = self.heavy.clone().into_iter();
+        let mut heavy: Vec<_> = heavy
+            .map(|connection| (self.unsent_of(connection), connection))
+            .filter(|(unsent, _)| *unsent > 0)
+            .collect();
+        heavy.sort_unstable_by(|a, b| b.cmp(a));
+        heavy.truncate(limit);
+        heavy
+    }
+
+    /// Whether a connection is here.
+    pub(in crate::worker) fn has(&mut self, connection: ConnectionId) -> bool {
+        self.get(connection).is_some()
+    }
+
+    /// The connections with this number in the log. They are searched: nobody but a person asks.
+    pub(in crate::worker) fn numbered(&self, number: u32) -> Vec<ConnectionId> {
+        let all = self.connections.iter().flatten();
+        let fits = all.filter(|outbox| outbox.rare.peer.is_some_and(|peer| peer.number == number));
+        fits.map(|outbox| outbox.connection).collect()
+    }
+
     /// The connections with the most unsent bytes: as many as hold this number of bytes together.
     pub(in crate::worker) fn slowest(&mut self, bytes: usize) -> Vec<ConnectionId> {
         if bytes == 0 {

@@ -7,7 +7,7 @@ use tokio::task::{LocalSet, spawn_local, yield_now};
 
 use super::{super::Worker, Connection, connect, toy_outlet::List, worker};
 
-/// A connection with so many subscriptions that they end in parts.
+/// A connection with so many subscriptions that they are ended in parts.
 async fn large(worker: &Rc<Worker>, name: &str) -> Connection {
     const CHANNELS: usize = 1_000;
     let mut connection = connect(worker, Rc::new(List::default()).outlet());
@@ -48,7 +48,7 @@ async fn an_answer_does_not_wait_until_all_subscriptions_of_a_lost_connection_ha
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn of_large_connections_that_are_lost_at_once_one_ends_after_the_other() {
+async fn large_connections_that_are_lost_at_once_are_ended_one_after_another() {
     let test = async {
         let (worker, _phase) = worker();
         spawn_local(Rc::clone(&worker).take_mail());

@@ -209,6 +209,63 @@ async fn while_memory_is_short_a_connection_that_does_not_read_gets_no_more_publ
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn a_list_of_members_that_fills_the_outbox_does_not_end_catching_up() {
+    let test = async {
+        let (worker, _phase) = worker();
+        spawn_local(Rc::clone(&worker).take_mail());
+        let publisher = Rc::new(List::default());
+        let mut publisher = connect(&worker, publisher.outlet());
+        let data = "x".repeat(8 * 1024);
+        const COUNT: usize = 100;
+        for n in 0..COUNT {
+            let publish =
+                format!(r#"{{"type":"publish","id":{n},"channel":"chat","data":"{data}"}}"#);
+            publisher.receive(Incoming::Text(&publish));
+            while worker.state.borrow().engine.unanswered(publisher.id()) > 0 {
+                yield_now().await;
+            }
+        }
+        let join = r#"{"type":"subscribe","id":2,"channel":"crowd"}"#;
+        let members: Vec<_> = (0..400)
+            .map(|_| {
+                let list = Rc::new(List::default());
+                let mut member = connect(&worker, list.outlet());
+                member.receive(Incoming::Text(join));
+                (list, member)
+            })
+            .collect();
+
+        let list = Rc::new(List::default());
+        let mut connection = connect(&worker, list.outlet());
+        connection.receive(Incoming::Text(
+            r#"{"type":"subscribe","id":2,"channel":"chat","since":"start"}"#,
+        ));
+        let settle = async || {
+            for _ in 0..1_000 {
+                yield_now().await;
+            }
+        };
+        settle().await;
+        // Less is granted now than the list takes, which arrives between two pages of history.
+        let short = Pressure::Severe;
+        worker.state.borrow_mut().outboxes.set_pressure(short);
+        connection.receive(Incoming::Text(
+            r#"{"type":"subscribe","id":3,"channel":"crowd","presence":true}"#,
+        ));
+        let mut all = Vec::new();
+        for _ in 0..2 * COUNT {
+            settle().await;
+            all.extend(list.take());
+        }
+        let count = |start: &str| all.iter().filter(|text| text.starts_with(start)).count();
+        assert_eq!(count(r#"{"type":"members""#), 1, "it takes part");
+        assert_eq!(count(r#"{"type":"message""#), COUNT);
+        drop(members);
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn a_connection_is_read_again_once_its_large_answer_is_queued() {
     let (worker, _phase) = worker();
     let list = Rc::new(List::default());

@@ -7,7 +7,7 @@ use offhook::{Message, WebSocket, protocol::CloseCode};
 use offhook_dialects::socketio::packet::Engine;
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{CarriedId, Polling};
+use super::{CarriedId, Carry};
 use crate::{
     door::Place,
     worker::{Worker, stopping::Lease},
@@ -22,9 +22,9 @@ pub(super) async fn probe(worker: Rc<Worker>, id: CarriedId, mut socket: WebSock
     let upgrades = timeout(within, until_upgrade(&worker, id, &mut socket)).await;
     if upgrades.unwrap_or(false) {
         let (socket, place) = (Box::new(socket), Box::new(place));
-        worker.polling(id, Polling::Upgrade { socket, place });
+        worker.carry(id, Carry::Upgrade { socket, place });
     } else {
-        worker.polling(id, Polling::ProbeFailed);
+        worker.carry(id, Carry::ProbeFailed);
         // How it ended no longer matters.
         let _closed = socket
             .close(CloseCode::POLICY_VIOLATION, "no upgrade")
@@ -44,9 +44,8 @@ async fn until_upgrade(worker: &Worker, id: CarriedId, socket: &mut WebSocket) -
             return false;
         }
         let (done, known) = oneshot::channel();
-        worker.polling(id, Polling::Probe { done });
-        let is_known = matches!(known.await, Ok(Ok(())));
-        if !is_known || socket.send(Engine::Pong(PROBE).write()).await.is_err() {
+        worker.carry(id, Carry::Probe { done });
+        if known.await.is_err() || socket.send(Engine::Pong(PROBE).write()).await.is_err() {
             return false;
         }
     }

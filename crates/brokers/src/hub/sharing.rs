@@ -1,0 +1,121 @@
+//! Groups of subscriptions that share publications.
+
+use offhook_engine::{
+    BrokerEvent, BrokerFailure, SavedShare, ShareName, ShareRequest, Shares, Woken,
+};
+
+use super::{Hub, registry::Registry, sessions::Change};
+use crate::broker::WorkerId;
+
+impl Hub {
+    /// Handles a request about a group; returns what a durable broker must write.
+    pub(crate) fn share(
+        &self,
+        worker: WorkerId,
+        name: &ShareName,
+        request: ShareRequest,
+    ) -> Vec<Change> {
+        let now_ms = self.bus().now().unix_ms;
+        let mut registry = self.registry();
+        let registry = &mut *registry;
+        let shares = &mut registry.shares;
+        match request {
+            ShareRequest::Join { id, after, keep } => {
+                let known = shares.knows(name);
+                let saved = || registry.sessions.load(name.saved_as(), now_ms);
+                let saved = if known { None } else { saved() };
+                let start = (after, keep);
+                let joined = shares.join(name, worker, start, saved.as_deref());
+                let bus = self.bus();
+                match joined {
+                    Ok(next) => {
+                        let (claims, full) = (Vec::new(), false);
+                        let event = BrokerEvent::Claimed {
+                            id,
+                            claims,
+                            next,
+                            full,
+                        };
+                        bus.tell(worker, event);
+                    }
+                    Err(_too_many) => bus.tell_failed(worker, id, BrokerFailure::TooManyGroups),
+                }
+                Vec::new()
+            }
+            ShareRequest::Claim { id, after, places } => {
+                let claimed = shares.claim(name, worker, after, &places);
+                let event = BrokerEvent::Claimed {
+                    id,
+                    claims: claimed.claims,
+                    next: claimed.next,
+                    full: claimed.full,
+                };
+                self.bus().tell(worker, event);
+                Vec::new()
+            }
+            ShareRequest::Done { places } => {
+                let woken = shares.done(name, worker, &places);
+                self.wake(name, woken);
+                Vec::new()
+            }
+            ShareRequest::Return { places, delivered } => {
+                let woken = shares.give_back(name, worker, &places, delivered);
+                self.wake(name, woken);
+                Vec::new()
+            }
+            ShareRequest::Leave { keep } => {
+                let (woken, saved) = shares.leave(name, worker, keep, now_ms);
+                self.wake(name, woken);
+                saved.map_or_else(Vec::new, |saved| save(registry, saved, now_ms))
+            }
+        }
+    }
+
+    /// A worker is gone: what it had claimed returns.
+    pub(super) fn shares_without(
+        &self,
+        registry: &mut Registry,
+        worker: WorkerId,
+        now_ms: u64,
+    ) -> Vec<Change> {
+        let (woken, saved) = registry.shares.worker_gone(worker, now_ms);
+        for (name, woken) in woken {
+            self.wake(&name, woken);
+        }
+        let saved = saved.into_iter();
+        saved
+            .flat_map(|saved| save(registry, saved, now_ms))
+            .collect()
+    }
+
+    /// Saves the groups that changed; returns what a durable broker must write.
+    pub(crate) fn save_shares(&self) -> Vec<Change> {
+        let now_ms = self.bus().now().unix_ms;
+        let mut registry = self.registry();
+        let saved = registry.shares.unsaved().into_iter();
+        saved
+            .flat_map(|saved| save(&mut registry, saved, now_ms))
+            .collect()
+    }
+
+    fn wake(&self, name: &ShareName, woken: Woken<WorkerId>) {
+        let bus = self.bus();
+        for (worker, after) in woken {
+            let name = name.clone();
+            bus.tell(worker, BrokerEvent::Returned { name, after });
+        }
+    }
+}
+
+/// Stores a group's state, as that of a session.
+fn save(registry: &mut Registry, saved: SavedShare, now_ms: u64) -> Vec<Change> {
+    let SavedShare { id, state } = saved;
+    let Some((bytes, keep)) = state else {
+        let dropped = registry.sessions.drop(id).then_some((id, None));
+        return dropped.into_iter().collect();
+    };
+    registry.sessions.save(id, bytes, keep, now_ms)
+}
+
+/// The groups of a registry.
+pub(super) type Groups = Shares<WorkerId>;

@@ -1,0 +1,83 @@
+//! Groups of subscriptions that share publications: what a worker asks of the broker.
+
+use std::time::Duration;
+
+use crate::{broker::RequestId, position::Position, publication::Key, subscription::Target};
+
+/// A group: all subscriptions to one target with the same group name, on any worker.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShareName {
+    /// The channel or filter.
+    pub target: Target,
+    /// The group's name among those of the target.
+    pub group: Key,
+}
+
+/// What a worker that has members of a group asks of the broker, which keeps the group's place:
+///
+/// ```text
+///   processed, except what is claimed or was returned │ never claimed
+///                                                     ▲ the group's cursor
+/// ```
+/// Places are positions in the channel or, for a filter, in the broker's own order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShareRequest {
+    /// This worker has members from now on. Answered by [`BrokerEvent::Claimed`](crate::BrokerEvent)
+    /// without claims.
+    Join {
+        /// The id of the answer.
+        id: RequestId,
+        /// Where the group begins if the broker does not know it.
+        after: Position,
+        /// How long to keep the group if this worker dies.
+        keep: Duration,
+    },
+    /// Claim publications. Between `after` and the last of these, the stream has no others: returned
+    /// publications that are not among them are no longer retained, and are forgotten. Answered by
+    /// [`BrokerEvent::Claimed`](crate::BrokerEvent).
+    Claim {
+        /// The id of the answer.
+        id: RequestId,
+        /// The place from which this worker has read.
+        after: Position,
+        /// The publications that it read, in order, without those that it has claimed already.
+        places: Vec<Position>,
+    },
+    /// These were processed.
+    Done {
+        /// Publications that this worker has claimed.
+        places: Vec<Position>,
+    },
+    /// These were not processed. They may be claimed again, by any worker.
+    Return {
+        /// Publications that this worker has claimed.
+        places: Vec<Position>,
+        /// Whether they were delivered, which counts as an attempt.
+        delivered: bool,
+    },
+    /// This worker has no member any more. What it has claimed returns.
+    Leave {
+        /// How long to keep the group if no other worker has members.
+        keep: Duration,
+    },
+}
+
+impl ShareRequest {
+    /// The id of the answer, if there is one.
+    #[must_use]
+    pub fn id(&self) -> Option<RequestId> {
+        match self {
+            Self::Join { id, .. } | Self::Claim { id, .. } => Some(*id),
+            Self::Done { .. } | Self::Return { .. } | Self::Leave { .. } => None,
+        }
+    }
+}
+
+/// A publication that a worker has claimed for its members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its place.
+    pub place: Position,
+    /// How often it was delivered to members of the group, including the coming delivery.
+    pub deliveries: u16,
+}

@@ -1,0 +1,444 @@
+//! Subscriptions that share publications with a group.
+//!
+//! The members of a group on this worker have one cursor, which the reader holds: it reads as every
+//! subscription that is behind does. What it reads is claimed at the broker before it is handed out,
+//! so that no other worker delivers it; then the next member becomes the reader.
+
+use std::sync::Arc;
+
+use crate::{
+    broker::{BrokerRequest, Claim, RequestId, ShareName, ShareRequest},
+    delivery::{ConnectionId, GapReason},
+    position::Position,
+    publication::Publication,
+    slab::Slot,
+};
+
+use super::{
+    Engine, Step,
+    state::{Behind, Covered, Group, Missing, Pending, State, Subscription, Waits, Why},
+};
+
+/// The maximum number of publications claimed at once. 64: enough to keep members busy while the
+/// answer is under way, and few enough that other workers get their part.
+const CLAIMED_AT_ONCE: usize = 64;
+
+impl Engine {
+    pub(super) fn ask_share(&mut self, group: Slot, request: ShareRequest) {
+        if let Some(g) = self.groups.get(group) {
+            let name = g.name.clone();
+            self.broker_requests
+                .push_back(BrokerRequest::Share { name, request });
+        }
+    }
+
+    /// The reader has read a publication. Hands it out, if this worker has claimed it.
+    pub(super) fn share_out(&mut self, slot: Slot, next: Arc<Publication>) -> Option<Step> {
+        if let Some(gap) = self.gap_before_next(slot) {
+            self.queue_advance(slot);
+            return Some(gap);
+        }
+        let s = self.subscriptions.get(slot)?;
+        let (group, connection) = (s.shared.as_ref()?.group?, s.connection);
+        let f = self.feeds.known(s.feed)?;
+        let (place, is_filter) = (f.place_of(&next), f.is_filter());
+        let g = self.groups.get_mut(group)?;
+        let passed = g.take_passed(place);
+        let knows = g.knows(place);
+        let deliveries = g.claimed.get(&place.offset).map(|claimed| claimed.1);
+        if !passed.is_empty() {
+            self.ask_share(group, ShareRequest::Done { places: passed });
+        }
+        if !knows {
+            self.claim_read(slot, group, place);
+            return None;
+        }
+        let Some(deliveries) = deliveries else {
+            // Another worker has it, or it was processed.
+            self.behind(slot)?.cursor = place;
+            self.queue_advance(slot);
+            return None;
+        };
+        let visible = |member: Slot| {
+            let s = self.subscriptions.get(member);
+            !is_filter || s.is_some_and(|s| self.may_see(s, &next.channel))
+        };
+        let may_read = visible(slot);
+        if !may_read || !self.has_room(slot) {
+            let members = self.groups.get(group)?.members.iter().skip(1);
+            let fit = members.copied().filter(|member| visible(*member));
+            let fit: Vec<Slot> = fit.collect();
+            if let Some(free) = fit.iter().copied().find(|member| self.has_room(*member)) {
+                self.pass_to(group, free);
+            } else if fit.is_empty() && !may_read {
+                // Nobody here may read this channel.
+                self.behind(slot)?.cursor = place;
+                self.groups.get_mut(group)?.claimed.remove(&place.offset);
+                let places = vec![place];
+                self.ask_share(group, ShareRequest::Done { places });
+                self.queue_advance(slot);
+            } else {
+                self.blocked(slot);
+            }
+            return None;
+        }
+        self.behind(slot)?.cursor = place;
+        self.groups.get_mut(group)?.claimed.remove(&place.offset);
+        let subscription = self.name_of(slot)?;
+        let shared = self
+            .subscriptions
+            .get_mut(slot)
+            .and_then(Subscription::shared);
+        shared?.hand_out(place);
+        let class = self.connections.get(connection.into())?.class;
+        self.spend(connection, next.weight());
+        self.next_turn(group);
+        Some(Step::Publication {
+            connection,
+            class,
+            subscription,
+            publication: next,
+            place,
+            deliveries,
+            state: false,
+        })
+    }
+
+    /// Claims the publications that the reader has read, from this one on.
+    fn claim_read(&mut self, slot: Slot, group: Slot, first: Position) {
+        let room = self.room_of_group(group);
+        if room == 0 {
+            return self.blocked(slot);
+        }
+        let places = self.places_read(slot, first, room as usize);
+        let id = self.request(Pending::Share { group });
+        let Some(g) = self.groups.get_mut(group) else {
+            return;
+        };
+        let after = g.claimed_to;
+        g.asked = Some(id);
+        g.claimed_to = places.last().copied().unwrap_or(first);
+        let is_new = |place: &Position| !g.claimed.contains_key(&place.offset);
+        let places = places.into_iter().filter(is_new).collect();
+        if let Some(behind) = self.behind(slot) {
+            behind.waits = Waits::Share;
+        }
+        self.ask_share(group, ShareRequest::Claim { id, after, places });
+    }
+
+    /// The places of the next publications that the reader has at hand, the first of which is given.
+    fn places_read(&self, slot: Slot, first: Position, limit: usize) -> Vec<Position> {
+        let mut places = vec![first];
+        let Some(s) = self.subscriptions.get(slot) else {
+            return places;
+        };
+        let (State::Behind(behind), Some(f)) = (&s.state, self.feeds.known(s.feed)) else {
+            return places;
+        };
+        let page = behind.page.iter().flat_map(|page| page.iter());
+        let of_page = page.map(|publication| f.place_of(publication));
+        places.extend(of_page.filter(|place| place.offset > first.offset));
+        let recent = f
+            .catching_up
+            .as_ref()
+            .map(|catching_up| &catching_up.recent);
+        if let (None, Some(recent)) = (&behind.page, recent) {
+            let mut last = first;
+            while places.len() < limit
+                && let Some(next) = recent.next(last, f.is_filter())
+            {
+                last = f.place_of(next);
+                places.push(last);
+            }
+        }
+        places.truncate(limit);
+        places
+    }
+
+    /// The broker has answered a group.
+    pub(super) fn claimed(&mut self, id: RequestId, claims: &[Claim], next: Position, full: bool) {
+        let Some(Pending::Share { group }) = self.requests.take(id) else {
+            return;
+        };
+        let Some(g) = self.groups.get_mut(group).filter(|g| g.asked == Some(id)) else {
+            // A further member has joined, which the broker need not answer.
+            return;
+        };
+        g.asked = None;
+        let all = claims.iter();
+        g.claimed
+            .extend(all.map(|claim| (claim.place.offset, (claim.place, claim.deliveries))));
+        if g.claimed.is_empty() {
+            // It starts here, or goes on where there is more.
+            self.move_cursor(group, next);
+            if full && let Some(reader) = self.groups.get(group).and_then(Group::reader) {
+                return self.blocked(reader);
+            }
+        } else if next.offset < g.claimed_to.offset {
+            g.goes_back_to(next);
+        }
+        self.go_back(group);
+        self.go_on(group);
+    }
+
+    /// A publication after this place can be claimed again.
+    pub(super) fn returned(&mut self, name: &ShareName, after: Position) {
+        let Some(feed) = self.feed_of(&name.target) else {
+            return;
+        };
+        let known = (feed, name.group.clone());
+        let Some(group) = self.group_names.get(&known).copied() else {
+            return;
+        };
+        if let Some(g) = self.groups.get_mut(group) {
+            g.goes_back_to(after);
+        }
+        self.go_back(group);
+        self.go_on(group);
+    }
+
+    /// The broker may have left out that something was returned.
+    pub(super) fn groups_ask_again(&mut self) {
+        let all = self.groups.iter();
+        let quiet = all.filter(|(_, g)| g.asked.is_none()).map(|(slot, _)| slot);
+        for group in quiet.collect::<Vec<_>>() {
+            let reader = self.groups.get(group).and_then(Group::reader);
+            let s = reader.and_then(|reader| self.subscriptions.get_mut(reader));
+            let behind = s.and_then(Subscription::behind);
+            // A read in flight ends with a claim.
+            let Some(behind) = behind.filter(|behind| behind.waits != Waits::Read) else {
+                continue;
+            };
+            behind.waits = Waits::Share;
+            let id = self.request(Pending::Share { group });
+            let Some(g) = self.groups.get_mut(group) else {
+                continue;
+            };
+            g.asked = Some(id);
+            let (after, places) = (g.claimed_to, Vec::new());
+            self.ask_share(group, ShareRequest::Claim { id, after, places });
+        }
+    }
+
+    /// Moves the cursor back to what was returned, unless the reader waits for an answer.
+    pub(super) fn go_back(&mut self, group: Slot) {
+        let Some(g) = self.groups.get(group) else {
+            return;
+        };
+        let (Some(to), Some(reader)) = (g.back_to, g.reader()) else {
+            return;
+        };
+        let is_asking = g.asked.is_some();
+        let behind = self
+            .subscriptions
+            .get_mut(reader)
+            .and_then(Subscription::behind);
+        let Some((cursor, waits)) = behind.map(|behind| (behind.cursor, behind.waits)) else {
+            return;
+        };
+        if is_asking || waits == Waits::Read {
+            return;
+        }
+        if to.offset < cursor.offset {
+            self.move_cursor(group, to);
+        } else if let Some(g) = self.groups.get_mut(group) {
+            g.back_to = None;
+            if to.offset < g.claimed_to.offset {
+                g.claimed_to = to;
+            }
+        }
+    }
+
+    /// Continues reading at this place.
+    fn move_cursor(&mut self, group: Slot, to: Position) {
+        let Some(g) = self.groups.get_mut(group) else {
+            return;
+        };
+        g.back_to = None;
+        g.claimed_to = to;
+        let Some(reader) = g.reader() else {
+            return;
+        };
+        let behind = self
+            .subscriptions
+            .get_mut(reader)
+            .and_then(Subscription::behind);
+        let Some(behind) = behind else {
+            return;
+        };
+        // A gap that was not told yet is found again, if it lies ahead.
+        if behind.gap.is_some_and(|gap| to.offset <= gap.from.offset) {
+            behind.gap = None;
+        }
+        if behind.cursor != to {
+            behind.move_to(to);
+            behind.covered = Covered::Everything;
+        }
+    }
+
+    /// How many more publications a member can take now.
+    fn room_of(&self, member: Slot) -> usize {
+        let Some(s) = self.subscriptions.get(member) else {
+            return 0;
+        };
+        let c = self.connections.get(s.connection.into());
+        let is_writable = c.is_some_and(|c| c.credit > 0 && !c.closing);
+        let room = s.shared.as_ref().map_or(0, |shared| shared.room());
+        if is_writable { room } else { 0 }
+    }
+
+    /// How many publications the members can take now, as far as they are claimed at once.
+    pub(super) fn room_of_group(&self, group: Slot) -> u32 {
+        let mut room = 0;
+        for member in self.groups.get(group).into_iter().flat_map(|g| &g.members) {
+            room += self.room_of(*member);
+            if room >= CLAIMED_AT_ONCE {
+                break;
+            }
+        }
+        u32::try_from(room.min(CLAIMED_AT_ONCE)).unwrap_or(u32::MAX)
+    }
+
+    fn has_room(&self, member: Slot) -> bool {
+        self.room_of(member) > 0
+    }
+
+    /// Lets the next member that has room read on: the others first, so that members take turns.
+    pub(super) fn next_turn(&mut self, group: Slot) {
+        self.turn_from(group, 1);
+    }
+
+    /// Lets the reader read on or, if it has no room, the next member that has.
+    pub(super) fn go_on(&mut self, group: Slot) {
+        self.turn_from(group, 0);
+    }
+
+    /// Lets the first member that has room read on, from this one on.
+    fn turn_from(&mut self, group: Slot, first: usize) {
+        let Some(g) = self.groups.get(group) else {
+            return;
+        };
+        let Some(reader) = g.reader() else {
+            return;
+        };
+        let waits = match self.subscriptions.get(reader).map(|s| &s.state) {
+            Some(State::Behind(behind)) => behind.waits,
+            Some(State::Opening(_) | State::Live { .. } | State::Ended) | None => return,
+        };
+        if g.asked.is_some() || waits == Waits::Read {
+            return;
+        }
+        let members = g.members.iter().cycle().skip(first).take(g.members.len());
+        let free = members.copied().find(|member| self.has_room(*member));
+        match free {
+            Some(member) => self.pass_to(group, member),
+            None => self.blocked(reader),
+        }
+    }
+
+    /// A member becomes the reader, and reads on.
+    fn pass_to(&mut self, group: Slot, member: Slot) {
+        let Some(g) = self.groups.get_mut(group) else {
+            return;
+        };
+        let Some(at) = g.members.iter().position(|known| *known == member) else {
+            return;
+        };
+        let before = g.reader();
+        g.members.rotate_left(at);
+        if let Some(before) = before.filter(|before| *before != member) {
+            self.hand_over(before, member);
+        }
+        if let Some(behind) = self.behind(member) {
+            behind.waits = Waits::Nothing;
+        }
+        self.queue_advance(member);
+    }
+
+    /// Gives one member's cursor to another.
+    pub(super) fn hand_over(&mut self, from: Slot, to: Slot) {
+        let mut nowhere = Behind::at(Position::new(0, 0), Why::Paced);
+        nowhere.waits = Waits::Share;
+        let Some(behind) = self.behind(from) else {
+            return;
+        };
+        let cursor = std::mem::replace(behind, nowhere);
+        if let Some(behind) = self.behind(to) {
+            *behind = cursor;
+        }
+    }
+
+    /// No member can take anything now.
+    pub(super) fn blocked(&mut self, reader: Slot) {
+        let Some(behind) = self.behind(reader) else {
+            return;
+        };
+        // For an unknown time: the page is read again afterwards.
+        behind.drop_page();
+        behind.waits = Waits::Done;
+        let s = self.subscriptions.get(reader);
+        let Some(group) = s.and_then(|s| s.shared.as_ref()?.group) else {
+            return;
+        };
+        let Some(g) = self.groups.get_mut(group) else {
+            return;
+        };
+        // Another worker may have room.
+        let places = g.take_claimed();
+        if places.is_empty() {
+            return;
+        }
+        let delivered = false;
+        self.ask_share(group, ShareRequest::Return { places, delivered });
+    }
+
+    /// A member's connection has room again.
+    pub(super) fn groups_go_on(&mut self, connection: ConnectionId) {
+        if self.groups.len() == 0 {
+            return;
+        }
+        for slot in self.subscriptions_of(connection) {
+            let s = self.subscriptions.get(slot);
+            if let Some(group) = s.and_then(|s| s.shared.as_ref()?.group) {
+                self.group_goes_on(group);
+            }
+        }
+    }
+
+    /// A member has room again.
+    pub(super) fn group_goes_on(&mut self, group: Slot) {
+        let Some(reader) = self.groups.get(group).and_then(Group::reader) else {
+            return;
+        };
+        let s = self
+            .subscriptions
+            .get_mut(reader)
+            .and_then(Subscription::behind);
+        if s.is_some_and(|behind| behind.waits == Waits::Done) {
+            self.go_on(group);
+        }
+    }
+
+    /// The stream goes on elsewhere for the reader of a group.
+    pub(super) fn share_gap(&mut self, slot: Slot, gap: &Missing, to: Position) {
+        let s = self.subscriptions.get(slot);
+        let Some(group) = s.and_then(|s| s.shared.as_ref()?.group) else {
+            return;
+        };
+        let Some(g) = self.groups.get_mut(group) else {
+            return;
+        };
+        match gap.reason {
+            GapReason::Diverged | GapReason::EpochChanged | GapReason::UnknownPosition => {
+                g.diverged(to);
+            }
+            GapReason::EvictedBySize
+            | GapReason::EvictedByAge
+            | GapReason::Damaged
+            | GapReason::Dropped
+            | GapReason::Conflated
+            | GapReason::State
+            | GapReason::Restarted => {}
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A group of subscriptions on this worker that share publications, and a member's part in it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::{
+    broker::{RequestId, ShareName},
+    position::Position,
+    slab::Slot,
+    subscription::Share,
+};
+
+/// The members of a group on this worker.
+///
+/// They have one cursor for all, which is that of the first member: the reader. When it has been
+/// handed a publication, or has no room, it passes the cursor to the next member that has room.
+#[derive(Debug)]
+pub(in crate::engine) struct Group {
+    pub(in crate::engine) name: ShareName,
+    pub(in crate::engine) feed: Slot,
+    /// In the order of their turns; the first one is the reader.
+    pub(in crate::engine) members: VecDeque<Slot>,
+    /// The request that the reader waits for.
+    pub(in crate::engine) asked: Option<RequestId>,
+    /// How far this worker has claimed: of what precedes it, it may deliver `claimed`, and others
+    /// have the rest.
+    pub(in crate::engine) claimed_to: Position,
+    /// Claimed publications that were not handed out, with the number of their delivery.
+    pub(in crate::engine) claimed: BTreeMap<u64, (Position, u16)>,
+    /// A publication after this place was returned, and the cursor has not been moved back yet.
+    pub(in crate::engine) back_to: Option<Position>,
+}
+
+impl Group {
+    pub(in crate::engine) fn new(name: ShareName, feed: Slot, after: Position) -> Self {
+        Self {
+            name,
+            feed,
+            members: VecDeque::new(),
+            asked: None,
+            claimed_to: after,
+            claimed: BTreeMap::new(),
+            back_to: None,
+        }
+    }
+
+    /// The member that has the cursor.
+    pub(in crate::engine) fn reader(&self) -> Option<Slot> {
+        self.members.front().copied()
+    }
+
+    /// Whether it is known who may deliver the publication at this place.
+    pub(in crate::engine) fn knows(&self, place: Position) -> bool {
+        place.offset <= self.claimed_to.offset || self.claimed.contains_key(&place.offset)
+    }
+
+    /// Takes the claimed publications before a place, which the reader has passed: they cannot be
+    /// read any more.
+    pub(in crate::engine) fn take_passed(&mut self, place: Position) -> Vec<Position> {
+        let mut passed = Vec::new();
+        while let Some(first) = self.claimed.first_entry()
+            && *first.key() < place.offset
+        {
+            passed.push(first.remove().0);
+        }
+        passed
+    }
+
+    /// Takes everything that was claimed and not handed out.
+    pub(in crate::engine) fn take_claimed(&mut self) -> Vec<Position> {
+        let claimed = std::mem::take(&mut self.claimed).into_values();
+        claimed.map(|(place, _)| place).collect()
+    }
+
+    /// Something after this place can be claimed again.
+    pub(in crate::engine) fn goes_back_to(&mut self, place: Position) {
+        let earlier = self.back_to.filter(|to| to.offset <= place.offset);
+        self.back_to = Some(earlier.unwrap_or(place));
+    }
+
+    /// The stream goes on differently after this place.
+    pub(in crate::engine) fn diverged(&mut self, to: Position) {
+        self.claimed.retain(|offset, _| *offset <= to.offset);
+        self.claimed_to = to;
+    }
+}
+
+/// A member's part in its group.
+#[derive(Debug)]
+pub(in crate::engine) struct Shared {
+    pub(in crate::engine) share: Share,
+    /// The maximum number of unacknowledged publications.
+    pub(in crate::engine) size: u16,
+    /// The group; none until the subscription has begun.
+    pub(in crate::engine) group: Option<Slot>,
+    /// Publications handed out and not acknowledged, in the order in which they were handed out.
+    out: VecDeque<Position>,
+    /// The largest offset handed out so far.
+    newest: u64,
+}
+
+impl Shared {
+    pub(in crate::engine) fn new(share: Share, size: u16) -> Self {
+        Self {
+            share,
+            size: size.max(1),
+            group: None,
+            out: VecDeque::new(),
+            newest: 0,
+        }
+    }
+
+    /// How many more may be handed out now.
+    pub(in crate::engine) fn room(&self) -> usize {
+        usize::from(self.size).saturating_sub(self.out.len())
+    }
+
+    pub(in crate::engine) fn hand_out(&mut self, place: Position) {
+        self.newest = self.newest.max(place.offset);
+        self.out.push_back(place);
+    }
+
+    /// Takes a publication that the client has finished with, or all that it was handed out up to
+    /// it. None if it was never handed out.
+    pub(in crate::engine) fn finish(
+        &mut self,
+        place: Position,
+        cumulative: bool,
+    ) -> Option<Vec<Position>> {
+        let Some(at) = self.out.iter().position(|out| *out == place) else {
+            // Acknowledging twice is not an error.
+            return (place.offset <= self.newest).then(Vec::new);
+        };
+        if cumulative {
+            return Some(self.out.drain(..=at).collect());
+        }
+        self.out.remove(at).map(|place| vec![place])
+    }
+
+    /// Takes everything that is not acknowledged.
+    pub(in crate::engine) fn take_all(&mut self) -> Vec<Position> {
+        std::mem::take(&mut self.out).into()
+    }
+}

@@ -1,0 +1,495 @@
+//! The places of groups that share publications, for the brokers of one process: see [`Shares`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use bytes::{Buf, BufMut, Bytes};
+
+use crate::{
+    broker::{Claim, ShareName},
+    position::Position,
+    session::SessionId,
+    subscription::Target,
+};
+
+/// The maximum number of groups. 10,000: a queue for each kind of work, with room for each tenant of
+/// a large installation.
+const GROUPS: usize = 10_000;
+
+/// The maximum number of claimed and returned publications of one group. 65,536: 64 members with the
+/// largest window. Beyond it, nothing new is claimed until something is processed.
+const OPEN: usize = 65_536;
+
+/// The version of a saved group's bytes.
+const VERSION: u8 = 1;
+
+/// Which publications of each group are claimed, returned or processed.
+///
+/// Everything up to a group's cursor was processed, except what is listed as open: claimed by a
+/// worker, or returned by one. Its memory is therefore limited by what is in progress.
+///
+/// `W` identifies a worker.
+#[derive(Debug)]
+pub struct Shares<W> {
+    groups: HashMap<ShareName, Group<W>>,
+}
+
+#[derive(Debug)]
+struct Group<W> {
+    cursor: Position,
+    /// The newest epoch of a claimed publication; 0 before the first claim.
+    epoch: u64,
+    open: BTreeMap<u64, Open<W>>,
+    /// The offsets of returned publications, which are part of `open`.
+    returned: BTreeSet<u64>,
+    /// Workers with members.
+    workers: BTreeSet<W>,
+    /// How long to keep the group if every worker dies.
+    keep: Duration,
+    /// When it is forgotten, in wall-clock milliseconds, while no worker has members.
+    until_ms: u64,
+    /// It changed since it was saved.
+    stale: bool,
+    /// A claim was refused because too much is open.
+    stalled: bool,
+}
+
+#[derive(Debug)]
+struct Open<W> {
+    position: Position,
+    /// None if it was returned.
+    by: Option<W>,
+    deliveries: u16,
+}
+
+/// Workers to wake, and the place from which they may claim again.
+pub type Woken<W> = Vec<(W, Position)>;
+
+/// A group's state to be stored, as a session is: none if it is to be deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedShare {
+    /// Stands for the group.
+    pub id: SessionId,
+    /// The state, and how long to keep it.
+    pub state: Option<(Bytes, Duration)>,
+}
+
+/// The answer to a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// What the worker gets.
+    pub claims: Vec<Claim>,
+    /// The place after which there may be more.
+    pub next: Position,
+    /// Too much is open: nothing new is given out until something was processed.
+    pub full: bool,
+}
+
+/// The limit of groups is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyShares;
+
+impl<W> Default for Shares<W> {
+    fn default() -> Self {
+        Self {
+            groups: HashMap::new(),
+        }
+    }
+}
+
+impl<W: Copy + Ord> Shares<W> {
+    /// Whether the group is known; if not, [`join`](Self::join) needs its saved state.
+    #[must_use]
+    pub fn knows(&self, name: &ShareName) -> bool {
+        self.groups.contains_key(name)
+    }
+
+    /// A worker has members from now on. A group that is not known continues from `saved`, or begins
+    /// at `after`. Returns the place after which there may be something to claim.
+    ///
+    /// # Errors
+    /// If there are too many groups.
+    pub fn join(
+        &mut self,
+        name: &ShareName,
+        worker: W,
+        (after, keep): (Position, Duration),
+        saved: Option<&[u8]>,
+    ) -> Result<Position, TooManyShares> {
+        if !self.knows(name) {
+            if self.groups.len() >= GROUPS {
+                return Err(TooManyShares);
+            }
+            let saved = saved.and_then(|bytes| restore(name, bytes));
+            let group = saved.unwrap_or_else(|| Group::new(after));
+            self.groups.insert(name.clone(), group);
+        }
+        let group = self.groups.get_mut(name).ok_or(TooManyShares)?;
+        group.workers.insert(worker);
+        group.keep = group.keep.max(keep);
+        group.stale = true;
+        Ok(group.next())
+    }
+
+    /// A worker claims publications: see [`ShareRequest::Claim`](crate::ShareRequest).
+    #[must_use]
+    pub fn claim(
+        &mut self,
+        name: &ShareName,
+        worker: W,
+        after: Position,
+        places: &[Position],
+    ) -> Claimed {
+        let Some(group) = self.groups.get_mut(name) else {
+            return Claimed {
+                claims: Vec::new(),
+                next: after,
+                full: false,
+            };
+        };
+        group.stale |= !places.is_empty();
+        if name.target.channel().is_some()
+            && let Some(diverged) = places.iter().find(|place| group.diverges_at(**place))
+        {
+            group.restart_at(*diverged);
+        }
+        group.forget_missing(after, places);
+        let (mut claims, mut full) = (Vec::new(), false);
+        for place in places {
+            match group.claim(worker, *place) {
+                Ok(claim) => claims.extend(claim),
+                Err(Stalled) => {
+                    (group.stalled, full) = (true, true);
+                    break;
+                }
+            }
+        }
+        Claimed {
+            claims,
+            next: group.next(),
+            full,
+        }
+    }
+
+    /// A worker's members have processed publications.
+    #[must_use]
+    pub fn done(&mut self, name: &ShareName, worker: W, places: &[Position]) -> Woken<W> {
+        let Some(group) = self.groups.get_mut(name) else {
+            return Vec::new();
+        };
+        group.stale = true;
+        for place in places {
+            if group.is_claimed(worker, *place) {
+                group.open.remove(&place.offset);
+            }
+        }
+        if std::mem::take(&mut group.stalled) {
+            return group.wake(group.cursor);
+        }
+        Vec::new()
+    }
+
+    /// A worker returns publications that its members have not processed.
+    #[must_use]
+    pub fn give_back(
+        &mut self,
+        name: &ShareName,
+        worker: W,
+        places: &[Position],
+        delivered: bool,
+    ) -> Woken<W> {
+        let Some(group) = self.groups.get_mut(name) else {
+            return Vec::new();
+        };
+        group.stale = true;
+        let claimed = places
+            .iter()
+            .filter(|place| group.is_claimed(worker, **place));
+        let offsets: Vec<u64> = claimed.map(|place| place.offset).collect();
+        group.give_back(&offsets, delivered)
+    }
+
+    /// A worker has no members any more. What it has claimed returns.
+    #[must_use]
+    pub fn leave(
+        &mut self,
+        name: &ShareName,
+        worker: W,
+        keep: Duration,
+        now_ms: u64,
+    ) -> (Woken<W>, Option<SavedShare>) {
+        let Some(group) = self.groups.get_mut(name) else {
+            return (Vec::new(), None);
+        };
+        let woken = group.worker_left(worker);
+        let keep_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
+        group.until_ms = group.until_ms.max(now_ms.saturating_add(keep_ms));
+        if !group.workers.is_empty() {
+            return (woken, None);
+        }
+        let left = Duration::from_millis(group.until_ms.saturating_sub(now_ms));
+        let state = (!left.is_zero()).then(|| (group.to_bytes(name), left));
+        // With members again, it is loaded.
+        self.groups.remove(name);
+        let id = name.saved_as();
+        (woken, Some(SavedShare { id, state }))
+    }
+
+    /// A worker has died.
+    #[must_use]
+    pub fn worker_gone(
+        &mut self,
+        worker: W,
+        now_ms: u64,
+    ) -> (Vec<(ShareName, Woken<W>)>, Vec<SavedShare>) {
+        let on_it = |group: &Group<W>| group.workers.contains(&worker);
+        let all = self.groups.iter().filter(|(_, group)| on_it(group));
+        let names: Vec<(ShareName, Duration)> = all
+            .map(|(name, group)| (name.clone(), group.keep))
+            .collect();
+        let (mut woken, mut saved) = (Vec::new(), Vec::new());
+        for (name, keep) in names {
+            let (awake, save) = self.leave(&name, worker, keep, now_ms);
+            saved.extend(save);
+            woken.push((name, awake));
+        }
+        (woken, saved)
+    }
+
+    /// The groups that changed since they were saved and are to survive the process.
+    #[must_use]
+    pub fn unsaved(&mut self) -> Vec<SavedShare> {
+        let mut all = Vec::new();
+        for (name, group) in &mut self.groups {
+            if std::mem::take(&mut group.stale) && !group.keep.is_zero() {
+                let state = Some((group.to_bytes(name), group.keep));
+                let id = name.saved_as();
+                all.push(SavedShare { id, state });
+            }
+        }
+        all
+    }
+
+    /// About how many bytes of memory it takes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let open: usize = self.groups.values().map(|group| group.open.len()).sum();
+        open * 64 + self.groups.len() * 512
+    }
+}
+
+/// Too much is open.
+struct Stalled;
+
+impl<W: Copy + Ord> Group<W> {
+    fn new(cursor: Position) -> Self {
+        Self {
+            cursor,
+            epoch: 0,
+            open: BTreeMap::new(),
+            returned: BTreeSet::new(),
+            workers: BTreeSet::new(),
+            keep: Duration::ZERO,
+            until_ms: 0,
+            stale: true,
+            stalled: false,
+        }
+    }
+
+    /// The place after which there may be something to claim.
+    fn next(&self) -> Position {
+        let first = self.returned.first();
+        let first = first.and_then(|offset| self.open.get(offset));
+        first.map_or(self.cursor, |first| just_before(first.position))
+    }
+
+    /// Whether a channel's stream at this place is another than the one that the group knows. In one
+    /// stream, epochs and offsets only rise together.
+    fn diverges_at(&self, place: Position) -> bool {
+        if place.offset > self.cursor.offset {
+            return false;
+        }
+        let known = self.open.get(&place.offset);
+        let newest = self.cursor.epoch.0.max(self.epoch);
+        let known = known.map_or(newest, |known| known.position.epoch.0);
+        place.epoch.0 > known
+    }
+
+    /// The stream goes on differently at this place: nothing from here on was claimed.
+    fn restart_at(&mut self, place: Position) {
+        self.open.retain(|offset, _| *offset < place.offset);
+        self.returned.retain(|offset| *offset < place.offset);
+        self.cursor = just_before(place);
+    }
+
+    /// Forgets what was returned and is no longer retained: it lies between `after` and the last of
+    /// these places, and is none of them.
+    fn forget_missing(&mut self, after: Position, places: &[Position]) {
+        let Some(last) = places.last().filter(|last| last.offset > after.offset) else {
+            return;
+        };
+        let range = self
+            .returned
+            .range(after.offset.saturating_add(1)..=last.offset);
+        let is_there = |offset: &u64| {
+            let found = places.binary_search_by_key(offset, |place| place.offset);
+            found.is_ok()
+        };
+        let missing: Vec<u64> = range.copied().filter(|offset| !is_there(offset)).collect();
+        for offset in missing {
+            self.returned.remove(&offset);
+            self.open.remove(&offset);
+        }
+    }
+
+    fn claim(&mut self, worker: W, place: Position) -> Result<Option<Claim>, Stalled> {
+        if place.offset > self.cursor.offset {
+            if place.epoch.0 < self.epoch {
+                // It is read from a stream that has ended.
+                return Ok(None);
+            }
+            if self.open.len() >= OPEN {
+                return Err(Stalled);
+            }
+            (self.cursor, self.epoch) = (place, place.epoch.0);
+            let open = Open {
+                position: place,
+                by: Some(worker),
+                deliveries: 1,
+            };
+            self.open.insert(place.offset, open);
+            let deliveries = 1;
+            return Ok(Some(Claim { place, deliveries }));
+        }
+        let Some(open) = self.open.get_mut(&place.offset) else {
+            return Ok(None);
+        };
+        if open.by.is_some() {
+            return Ok(None);
+        }
+        (open.by, open.position) = (Some(worker), place);
+        open.deliveries = open.deliveries.saturating_add(1);
+        let deliveries = open.deliveries;
+        self.returned.remove(&place.offset);
+        Ok(Some(Claim { place, deliveries }))
+    }
+
+    fn is_claimed(&self, worker: W, place: Position) -> bool {
+        let open = self.open.get(&place.offset);
+        open.is_some_and(|open| open.by == Some(worker) && open.position == place)
+    }
+
+    fn give_back(&mut self, offsets: &[u64], delivered: bool) -> Woken<W> {
+        for offset in offsets {
+            let Some(open) = self.open.get_mut(offset) else {
+                continue;
+            };
+            open.by = None;
+            open.deliveries = open.deliveries.saturating_sub(u16::from(!delivered));
+            self.returned.insert(*offset);
+        }
+        match offsets {
+            [] => Vec::new(),
+            [..] => self.wake(self.next()),
+        }
+    }
+
+    fn wake(&self, after: Position) -> Woken<W> {
+        self.workers.iter().map(|worker| (*worker, after)).collect()
+    }
+
+    fn worker_left(&mut self, worker: W) -> Woken<W> {
+        self.stale = true;
+        self.workers.remove(&worker);
+        let all = self.open.iter();
+        let claimed = all.filter(|(_, open)| open.by == Some(worker));
+        let offsets: Vec<u64> = claimed.map(|(offset, _)| *offset).collect();
+        self.give_back(&offsets, true)
+    }
+
+    /// ```text
+    /// version:1 filter:1 target:text group:text until_ms:8 newest epoch:8 cursor:16
+    /// ( position:16 deliveries:2 )*
+    /// ```
+    fn to_bytes(&self, name: &ShareName) -> Bytes {
+        let mut out = header(name);
+        out.put_u64(self.until_ms);
+        out.put_u64(self.epoch);
+        put_position(&mut out, self.cursor);
+        for open in self.open.values() {
+            put_position(&mut out, open.position);
+            out.put_u16(open.deliveries);
+        }
+        out.into()
+    }
+}
+
+/// The position after everything before this place.
+fn just_before(place: Position) -> Position {
+    Position {
+        offset: place.offset.saturating_sub(1),
+        ..place
+    }
+}
+
+/// The bytes that identify a group.
+fn header(name: &ShareName) -> Vec<u8> {
+    let is_filter = matches!(name.target, Target::Filter(_));
+    let mut out = vec![VERSION, u8::from(is_filter)];
+    for text in [name.target.as_str(), name.group.as_str()] {
+        // Both are limited to far less.
+        let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
+        out.put_u16(len);
+        out.put_slice(text.as_bytes().get(..len.into()).unwrap_or_default());
+    }
+    out
+}
+
+fn put_position(out: &mut Vec<u8>, position: Position) {
+    out.put_u64(position.epoch.0);
+    out.put_u64(position.offset);
+}
+
+impl ShareName {
+    /// The session id under which a broker stores the group's state: FNV-1a with 128 bits. Two groups
+    /// with the same id would only displace each other, since the state names its group.
+    #[must_use]
+    pub fn saved_as(&self) -> SessionId {
+        const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+        const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+        let step = |hash: u128, byte: &u8| (hash ^ u128::from(*byte)).wrapping_mul(PRIME);
+        let hash = header(self).iter().fold(BASIS, step);
+        SessionId::from_bytes(hash.to_be_bytes())
+    }
+}
+
+/// A group from its bytes; none if they are of another. What was claimed then counts as returned.
+fn restore<W: Copy + Ord>(name: &ShareName, bytes: &[u8]) -> Option<Group<W>> {
+    let mut left = bytes.strip_prefix(header(name).as_slice())?;
+    let (until_ms, epoch) = (left.try_get_u64().ok()?, left.try_get_u64().ok()?);
+    let mut group = Group::new(position(&mut left)?);
+    (group.until_ms, group.epoch) = (until_ms, epoch);
+    while !left.is_empty() {
+        let position = position(&mut left)?;
+        let deliveries = left.try_get_u16().ok()?;
+        let by = None;
+        let open = Open {
+            position,
+            by,
+            deliveries,
+        };
+        group.open.insert(position.offset, open);
+        group.returned.insert(position.offset);
+    }
+    Some(group)
+}
+
+fn position(from: &mut &[u8]) -> Option<Position> {
+    let (epoch, offset) = (from.try_get_u64().ok()?, from.try_get_u64().ok()?);
+    Some(Position::new(epoch, offset))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! How far subscriptions have come, which tells why something was not delivered.
+
+use offhook_engine::*;
+
+use crate::world::{World, channel};
+
+fn progress(world: &World, client: usize) -> Vec<Progress> {
+    let (worker, connection) = world.clients[client].connection.unwrap();
+    world.workers[worker].progress_in(connection, &channel("kept/a"))
+}
+
+fn offset(of: &Progress) -> Option<u64> {
+    of.handed_out.map(|position| position.offset)
+}
+
+#[test]
+fn the_progress_of_a_live_subscription_is_the_newest_publication() {
+    let mut world = World::new(1, 2);
+    world.connect(0, 0, false);
+    world.connect(1, 0, false);
+    world.publish(0, "kept/a", "before");
+    world.settle();
+    world.subscribe(1, "kept/a", Since::Now);
+    world.settle();
+    world.publish(0, "kept/a", "after");
+    world.settle();
+    let all = progress(&world, 1);
+    let [one] = all.as_slice() else {
+        panic!("{all:?}")
+    };
+    assert_eq!((one.activity, one.began_after), (Activity::Live, 1));
+    assert_eq!((offset(one), one.received), (Some(2), 0));
+    assert_eq!(progress(&world, 0), []);
+}
+
+#[test]
+fn the_pong_that_was_asked_for_proves_what_was_received() {
+    let mut world = World::new(1, 1);
+    world.connect(0, 0, false);
+    world.subscribe(0, "kept/a", Since::Now);
+    world.settle();
+    world.publish(0, "kept/a", "1");
+    world.settle();
+    let (worker, connection) = world.clients[0].connection.unwrap();
+    world.workers[worker].ask_receipt(connection);
+    world.settle();
+    assert_eq!(progress(&world, 0)[0].received, 1);
+}
+
+#[test]
+fn a_connection_that_the_engine_closes_keeps_its_progress_until_it_is_removed() {
+    let mut world = World::new(1, 1);
+    world.connect(0, 0, false);
+    world.subscribe(0, "kept/a", Since::Now);
+    world.settle();
+    world.publish(0, "kept/a", "1");
+    world.settle();
+    let (worker, connection) = world.clients[0].connection.unwrap();
+    let engine = &mut world.workers[worker];
+    let session = engine.session(connection).unwrap();
+    let now = Now {
+        instant: std::time::Instant::now(),
+        unix_ms: 1_700_000_000_000,
+    };
+    let whom = Whom::Session(session);
+    assert_eq!(engine.disconnect(&whom, CloseReason::Disconnected, now), 1);
+    let last = engine.progress(connection, 64);
+    assert_eq!(last.len(), 1);
+    assert_eq!(offset(&last[0]), Some(1));
+    assert_eq!(engine.progress_in(connection, &channel("kept/a")), last);
+    assert_eq!(engine.progress_in(connection, &channel("kept/b")), []);
+    engine.handle_connection_lost(connection);
+    assert_eq!(engine.progress(connection, 64), []);
+}

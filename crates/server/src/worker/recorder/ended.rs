@@ -1,0 +1,63 @@
+//! Connections that have ended.
+
+use std::sync::Arc;
+
+use offhook_engine::{Progress, SessionId};
+
+use super::{Recorded, record::Record, recorded};
+
+/// A connection that has ended.
+#[derive(Debug)]
+pub(in crate::worker) struct Ended {
+    pub(in crate::worker) number: Option<u32>,
+    pub(in crate::worker) session: SessionId,
+    pub(in crate::worker) user: Arc<str>,
+    pub(in crate::worker) at_ms: u64,
+    pub(in crate::worker) end: End,
+    /// How far its subscriptions had come.
+    pub(in crate::worker) progress: Box<[Progress]>,
+    /// Whether there were more.
+    pub(in crate::worker) has_more: bool,
+    pub(super) record: Option<Box<Record>>,
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The server closed it, for this reason.
+    Closed(&'static str),
+    /// The client left: it said so.
+    Left(LastWords),
+    /// It was lost, or closed by the client in a way that does not say it is leaving.
+    Lost(LastWords),
+}
+
+/// What the transport knows of its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LastWords {
+    /// The close code; none of a transport without codes.
+    pub(crate) code: Option<u16>,
+    pub(crate) reason: Box<str>,
+}
+
+/// A connection that is about to be removed.
+pub(in crate::worker) struct Leaver {
+    pub(in crate::worker) number: Option<u32>,
+    pub(in crate::worker) session: SessionId,
+    pub(in crate::worker) user: Arc<str>,
+    pub(in crate::worker) progress: Vec<Progress>,
+    pub(in crate::worker) has_more: bool,
+}
+
+impl Ended {
+    pub(super) fn weight(&self) -> usize {
+        let record = self.record.as_deref().map_or(0, Record::weight);
+        size_of::<Self>() + size_of_val(&*self.progress) + record
+    }
+
+    /// What is recorded of it.
+    pub(in crate::worker) fn recorded(&self) -> Recorded {
+        let record = self.record.as_deref();
+        record.map(recorded).unwrap_or_default()
+    }
+}

@@ -1,0 +1,495 @@
+//! The flight recorder: what a worker remembers of its connections, to explain why somebody did not
+//! get something.
+//!
+//! What has been delivered is never recorded: the state of a subscription says up to which position
+//! it was. Nothing here runs for a delivery, and a connection whose subscriptions were all accepted
+//! and that has published nothing takes no memory here. What is recorded is what that state does
+//! not say: refusals, gaps, falling behind, ended subscriptions, publications of the client, and the
+//! end of the connection, with how far its subscriptions had come.
+//!
+//! Everything is limited: the decisions and messages of a connection, the time after its end, and
+//! the memory of the worker for all of them (`recorder`).
+
+mod ended;
+mod record;
+
+use std::collections::{HashMap, VecDeque};
+
+use offhook_engine::{Command, CommandId, ConnectionId, Key, Notice, Reply, Target};
+
+use super::quick_hash::QuickHash;
+use crate::config;
+pub(crate) use ended::{End, LastWords};
+pub(super) use ended::{Ended, Leaver};
+use record::Record;
+pub(crate) use record::{Entry, Outcome, What, Why};
+
+/// How many commands of connections are remembered until they are answered, so that a refusal can
+/// be told together with what was requested. 256: most are answered in the same turn.
+const PENDING: usize = 256;
+
+/// How many connections may be about to be removed whose close codes are remembered. 64: one with
+/// thousands of subscriptions waits for its turn, all others are removed at once.
+const ENDING: usize = 64;
+
+/// How many subscriptions of an ended connection are remembered. 64: what most sessions have.
+pub(super) const AT_THE_END: usize = 64;
+
+/// What a worker remembers of its connections.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    /// The memory for all of it; nothing is recorded if it is 0.
+    bytes: usize,
+    keep_ms: u64,
+    entries: usize,
+    open: HashMap<ConnectionId, Box<Record>, QuickHash>,
+    /// Open connections in the order in which they were first recorded; some have ended.
+    order: VecDeque<ConnectionId>,
+    /// Ended connections, in the order of their ends.
+    ended: VecDeque<Ended>,
+    /// The memory in use.
+    used: usize,
+    pending: VecDeque<Pending>,
+    /// How the transports of connections have ended that are about to be removed.
+    last_words: VecDeque<(ConnectionId, LastWords)>,
+    /// When something was recorded, at the latest, that was forgotten for lack of memory; 0 if
+    /// nothing was.
+    forgotten_ms: u64,
+}
+
+/// A command that is not answered yet.
+#[derive(Debug)]
+struct Pending {
+    connection: ConnectionId,
+    id: CommandId,
+    verb: &'static str,
+    target: Option<Target>,
+}
+
+/// What is recorded of a connection, for an answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recorded {
+    pub(crate) decisions: Vec<Entry>,
+    pub(crate) messages: Vec<Entry>,
+    /// How many decisions are recorded no longer.
+    pub(crate) dropped: u32,
+}
+
+impl Recorder {
+    pub(super) fn new(settings: &config::Recorder, workers: usize) -> Self {
+        Self {
+            bytes: settings.bytes / workers.max(1),
+            keep_ms: u64::try_from(settings.keep.as_millis()).unwrap_or(u64::MAX),
+            entries: settings.entries,
+            open: HashMap::default(),
+            order: VecDeque::new(),
+            ended: VecDeque::new(),
+            used: 0,
+            pending: VecDeque::new(),
+            last_words: VecDeque::new(),
+            forgotten_ms: 0,
+        }
+    }
+
+    const fn is_off(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// The client has sent a command.
+    pub(super) fn received(
+        &mut self,
+        connection: ConnectionId,
+        id: CommandId,
+        command: &Command,
+        at_ms: u64,
+    ) {
+        if self.is_off() {
+            return;
+        }
+        let (verb, target) = match command {
+            Command::Publish {
+                channel, data, key, ..
+            } => {
+                let what = What::Published {
+                    id,
+                    channel: channel.clone(),
+                    bytes: data.len(),
+                    key: key.clone(),
+                    outcome: Outcome::Pending,
+                };
+                return self.record(connection, |record, _| record.receive(at_ms, what));
+            }
+            Command::Call { method, .. } => {
+                let method = method.clone();
+                self.record(connection, |record, _| {
+                    record.receive(at_ms, What::Called { id, method });
+                });
+                ("call", None)
+            }
+            Command::Subscribe(wish) => ("subscribe", Some(wish.target.clone())),
+            Command::Unsubscribe { .. } => ("unsubscribe", None),
+            Command::History { channel, .. } | Command::HistoryBefore { channel, .. } => {
+                ("history", Some(channel.clone().into()))
+            }
+            Command::State { channel, .. } => ("state", Some(channel.clone().into())),
+            Command::Presence { channel } => ("presence", Some(channel.clone().into())),
+            Command::Receipts { channel, .. } => ("receipts", Some(channel.clone().into())),
+            Command::Ack { channel, .. } => ("ack", Some(channel.clone().into())),
+            Command::UpdateInfo { .. } => ("presence_update", None),
+            // These come with each message or heartbeat, and are hardly ever refused.
+            Command::Done { .. }
+            | Command::Return { .. }
+            | Command::Ping
+            | Command::Remember { .. }
+            | Command::Values { .. } => return,
+        };
+        if self.pending.len() == PENDING {
+            self.pending.pop_front();
+        }
+        self.pending.push_back(Pending {
+            connection,
+            id,
+            verb,
+            target,
+        });
+    }
+
+    /// The engine has decided something about a connection.
+    pub(super) fn decided(&mut self, connection: ConnectionId, notice: &Notice, at_ms: u64) {
+        if self.is_off() {
+            return;
+        }
+        let what = match notice {
+            Notice::Reply { id, reply } => match self.answered(connection, *id, reply) {
+                Some(what) => what,
+                None => return,
+            },
+            Notice::Gap {
+                subscription,
+                from,
+                to,
+                reason,
+                ..
+            } => What::Gap {
+                subscription: subscription.clone(),
+                channel: None,
+                from: *from,
+                to: *to,
+                reason: reason.name(),
+            },
+            Notice::ChannelGap {
+                subscription,
+                channel,
+                from,
+                to,
+                reason,
+            } => What::Gap {
+                subscription: subscription.clone(),
+                channel: Some(channel.clone()),
+                from: *from,
+                to: *to,
+                reason: reason.name(),
+            },
+            Notice::CatchingUp {
+                subscription,
+                position,
+            } => What::Behind {
+                subscription: subscription.clone(),
+                at: *position,
+            },
+            Notice::Live {
+                subscription,
+                position,
+            } => What::Live {
+                subscription: subscription.clone(),
+                at: *position,
+            },
+            Notice::Unsubscribed {
+                subscription,
+                refusal,
+            } => What::Unsubscribed {
+                subscription: subscription.clone(),
+                why: Some(refusal.into()),
+            },
+            Notice::Reconnect { after } => What::Reconnect {
+                after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+            },
+            Notice::Close { reason } => What::Closing {
+                reason: reason.name(),
+            },
+            Notice::Own { .. } | Notice::Restored | Notice::Told { .. } => return,
+        };
+        // The state of a subscription says that it was made and is live, and a whole server that is
+        // drained would record the same for everybody.
+        let is_known = matches!(
+            what,
+            What::Subscribed { .. } | What::Live { .. } | What::Reconnect { .. }
+        );
+        if is_known && !self.open.contains_key(&connection) {
+            return;
+        }
+        self.record(connection, |record, limit| {
+            record.decide(at_ms, what, limit)
+        });
+    }
+
+    /// What a reply decides, if that is to be recorded.
+    fn answered(
+        &mut self,
+        connection: ConnectionId,
+        id: Option<CommandId>,
+        reply: &Reply,
+    ) -> Option<What> {
+        if let Some(outcome) = outcome_of(reply)
+            && let Some(id) = id
+            && self.settle(connection, id, outcome)
+        {
+            return None;
+        }
+        let asked = id.and_then(|id| self.take_pending(connection, id));
+        match reply {
+            Reply::Refused(refusal) => {
+                let (verb, target) = asked.map_or(("", None), |asked| (asked.verb, asked.target));
+                let why = refusal.into();
+                Some(What::Refused { verb, target, why })
+            }
+            Reply::Subscribed {
+                subscription,
+                position,
+                ..
+            } => Some(What::Subscribed {
+                subscription: subscription.clone(),
+                at: *position,
+            }),
+            Reply::Unsubscribed { subscription } => Some(What::Unsubscribed {
+                subscription: subscription.clone(),
+                why: None,
+            }),
+            Reply::Published { .. }
+            | Reply::Done { .. }
+            | Reply::InfoUpdated
+            | Reply::Called { .. }
+            | Reply::History { .. }
+            | Reply::State { .. }
+            | Reply::Values { .. }
+            | Reply::Remembered
+            | Reply::Members { .. }
+            | Reply::Acked { .. }
+            | Reply::Receipts { .. }
+            | Reply::Pong => None,
+        }
+    }
+
+    fn settle(&mut self, connection: ConnectionId, id: CommandId, outcome: Outcome) -> bool {
+        let Some(record) = self.open.get_mut(&connection) else {
+            return false;
+        };
+        let before = record.weight();
+        let settled = record.settle(id, outcome);
+        self.used = self.used + record.weight() - before;
+        settled
+    }
+
+    fn take_pending(&mut self, connection: ConnectionId, id: CommandId) -> Option<Pending> {
+        let mut all = self.pending.iter();
+        let at = all.position(|one| one.connection == connection && one.id == id)?;
+        self.pending.remove(at)
+    }
+
+    /// Its transport has ended like this; the connection is removed soon.
+    pub(super) fn transport_ended(&mut self, connection: ConnectionId, words: LastWords) {
+        if self.is_off() {
+            return;
+        }
+        if self.last_words.len() == ENDING {
+            self.last_words.pop_front();
+        }
+        self.last_words.push_back((connection, words));
+    }
+
+    /// The server has closed a connection, for this reason, and removes it.
+    pub(super) fn closed(
+        &mut self,
+        connection: ConnectionId,
+        reason: &'static str,
+        leaver: Leaver,
+        at_ms: u64,
+    ) {
+        self.end(connection, End::Closed(reason), leaver, at_ms);
+    }
+
+    /// A connection has ended.
+    pub(super) fn ended(
+        &mut self,
+        connection: ConnectionId,
+        left: bool,
+        leaver: Leaver,
+        at_ms: u64,
+    ) {
+        let mut ending = self.last_words.iter();
+        let words = ending.position(|(of, _)| *of == connection);
+        let words = words.and_then(|at| self.last_words.remove(at));
+        let words = words.map(|(_, words)| words).unwrap_or_default();
+        let closing = self.open.get(&connection).and_then(|record| {
+            let mut decisions = record.decisions().iter().rev();
+            decisions.find_map(|entry| {
+                let What::Closing { reason } = entry.what else {
+                    return None;
+                };
+                Some(reason)
+            })
+        });
+        let end = match (closing, left) {
+            (Some(reason), _) => End::Closed(reason),
+            (None, true) => End::Left(words),
+            (None, false) => End::Lost(words),
+        };
+        self.end(connection, end, leaver, at_ms);
+    }
+
+    fn end(&mut self, connection: ConnectionId, end: End, leaver: Leaver, at_ms: u64) {
+        if self.is_off() {
+            return;
+        }
+        let record = self.open.remove(&connection);
+        self.used -= record.as_deref().map_or(0, Record::weight);
+        let Leaver {
+            number,
+            session,
+            user,
+            progress,
+            has_more,
+        } = leaver;
+        let ended = Ended {
+            number,
+            session,
+            user,
+            at_ms,
+            end,
+            progress: progress.into(),
+            has_more,
+            record,
+        };
+        self.used += ended.weight();
+        self.ended.push_back(ended);
+        self.expire(at_ms);
+        self.stay_within();
+    }
+
+    /// Forgets connections that ended long ago.
+    pub(super) fn expire(&mut self, now_ms: u64) {
+        let keep = self.keep_ms;
+        let old = |ended: &mut Ended| ended.at_ms.saturating_add(keep) <= now_ms;
+        while let Some(ended) = self.ended.pop_front_if(old) {
+            self.used -= ended.weight();
+        }
+    }
+
+    /// Changes the record of an open connection, which may be its first entry.
+    fn record(&mut self, connection: ConnectionId, change: impl FnOnce(&mut Record, usize)) {
+        let record = self.open.entry(connection).or_insert_with(|| {
+            self.order.push_back(connection);
+            let record = Box::<Record>::default();
+            self.used += record.weight();
+            record
+        });
+        let before = record.weight();
+        change(record, self.entries);
+        self.used = self.used + record.weight() - before;
+        self.stay_within();
+        // Of connections that have ended, only their place in the order is left.
+        if self.order.len() > 2 * self.open.len() + PENDING {
+            let open = &self.open;
+            self.order
+                .retain(|connection| open.contains_key(connection));
+        }
+    }
+
+    /// Forgets until the memory suffices.
+    fn stay_within(&mut self) {
+        while self.used > self.bytes {
+            if let Some(ended) = self.ended.pop_front() {
+                self.used -= ended.weight();
+                self.forgotten_ms = self.forgotten_ms.max(ended.at_ms);
+                continue;
+            }
+            let Some(oldest) = self.order.pop_front() else {
+                return;
+            };
+            if let Some(record) = self.open.remove(&oldest) {
+                self.used -= record.weight();
+                let newest = record.decisions().back().map_or(0, |entry| entry.at_ms);
+                self.forgotten_ms = self.forgotten_ms.max(newest);
+            }
+        }
+    }
+
+    /// What is recorded of an open connection.
+    pub(super) fn of(&self, connection: ConnectionId) -> Recorded {
+        let record = self.open.get(&connection);
+        record.map(|record| recorded(record)).unwrap_or_default()
+    }
+
+    /// The connections that have ended, the newest end first.
+    pub(super) fn ended_ones(&self) -> impl Iterator<Item = &Ended> {
+        self.ended.iter().rev()
+    }
+
+    /// The newest publication with this key in a channel, of all connections.
+    pub(super) fn published(&self, channel: &str, wanted: &Key) -> Option<Entry> {
+        let ended = self.ended.iter().filter_map(|ended| ended.record.as_ref());
+        let records = self.open.values().chain(ended);
+        let messages = records.flat_map(|record| record.messages());
+        let fits = |entry: &&Entry| {
+            let What::Published {
+                channel: own, key, ..
+            } = &entry.what
+            else {
+                return false;
+            };
+            own.as_str() == channel && key.as_ref() == Some(wanted)
+        };
+        let found = messages.filter(fits).max_by_key(|entry| entry.at_ms);
+        found.cloned()
+    }
+
+    /// When something was recorded, at the latest, that was forgotten for lack of memory; 0 if
+    /// nothing was.
+    pub(super) const fn forgotten_ms(&self) -> u64 {
+        self.forgotten_ms
+    }
+
+    /// Whether nothing is recorded.
+    pub(super) const fn is_disabled(&self) -> bool {
+        self.is_off()
+    }
+}
+
+/// What became of a publication, if this is a reply to one.
+fn outcome_of(reply: &Reply) -> Option<Outcome> {
+    if let Reply::Published {
+        position,
+        duplicate,
+    } = reply
+    {
+        return Some(Outcome::Published {
+            position: *position,
+            duplicate: *duplicate,
+        });
+    }
+    if let Reply::Refused(refusal) = reply {
+        return Some(Outcome::Refused(refusal.into()));
+    }
+    None
+}
+
+fn recorded(record: &Record) -> Recorded {
+    Recorded {
+        decisions: record.decisions().iter().cloned().collect(),
+        messages: record.messages().iter().cloned().collect(),
+        dropped: record.dropped,
+    }
+}
+
+#[cfg(test)]
+mod tests;
