@@ -218,8 +218,10 @@ impl Client {
             .subscriptions
             .iter()
             .filter(|(key, _)| !is_restored(key));
+        // A member of a group does not know where the group is.
+        let low = |seen: &Seen| seen.low().filter(|_| seen.wish.share.is_none());
         lost.map(|(_, seen)| Subscribe {
-            since: seen.low().map_or(seen.wish.since, Since::Position),
+            since: low(seen).map_or(seen.wish.since, Since::Position),
             ..seen.wish.clone()
         })
         .collect()
