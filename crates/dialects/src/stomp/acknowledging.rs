@@ -11,12 +11,12 @@ use super::{
 };
 use crate::dialect::Intent;
 
-/// What the client says of a message.
+/// The client's verdict about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It was processed, or is not to be delivered again.
+    /// It was processed, or must not be delivered again.
     Processed,
-    /// It is to be delivered again.
+    /// It must be delivered again.
     Again,
 }
 
@@ -50,7 +50,7 @@ impl Stomp {
         Ok(())
     }
 
-    /// Carries out what the client said of a message, and in the mode `client` of all before it.
+    /// Applies the client's verdict to a message and, in the mode `client`, to all earlier ones.
     pub(super) fn settle(&mut self, ack: u64, verdict: Verdict) {
         let Some(known) = self.unacknowledged.get(&ack) else {
             // Acknowledging twice is not an error.
@@ -78,7 +78,7 @@ impl Stomp {
         }
     }
 
-    /// A message needs no further delivery.
+    /// Marks a message as done: it needs no further delivery.
     pub(super) fn is_done(&mut self, number: u32, place: Position) {
         let is_queue = self.subscriptions.get(&number).map(|s| s.is_queue());
         let subscription = SubscriptionId(number);
@@ -100,7 +100,8 @@ impl Stomp {
         }
     }
 
-    /// A message was refused: a queue gives it to any consumer, and a topic to the same subscription.
+    /// Handles a refused message: a queue delivers it to any consumer, and a topic to the same
+    /// subscription.
     fn deliver_again(&mut self, number: u32, message: Delivered) {
         let is_queue = self
             .subscriptions

@@ -16,11 +16,11 @@ use crate::dialect::{Connect, Intent, Named, Welcome};
 const CLIENT_ID: usize = 256;
 /// The prefix of session names. MQTT clients with the same id have other sessions.
 const PREFIX: &str = "stomp:";
-/// How long a session with durable subscriptions is to outlive its connection. The server's setting
-/// limits it.
+/// The requested time that a session with durable subscriptions outlives its connection. The
+/// server's setting limits it.
 const KEPT: Duration = Duration::from_secs(u32::MAX as u64);
-/// The shortest interval of the server's heart-beats, whatever the client asks for. 1 s: a vanished
-/// server is noticed soon, and a beat costs little.
+/// The shortest interval of the server's heart-beats, even if the client requests less. 1 s: a lost
+/// server is noticed soon, and a heart-beat costs little.
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// The parameters of a client, from its CONNECT.

@@ -56,8 +56,8 @@ impl Stomp {
         Some(payload)
     }
 
-    /// The engine delivers to a subscription of the session that this dialect does not know: it was
-    /// made before a crash, and its note was not stored.
+    /// Handles a delivery to an unknown subscription of the session: it was made before a crash,
+    /// and its note was not stored.
     pub(super) fn is_unknown(&mut self, number: u32) {
         if self.is_durable {
             let subscription = SubscriptionKey::Id(SubscriptionId(number));
@@ -65,7 +65,7 @@ impl Stomp {
         }
     }
 
-    /// Messages are missing. A subscription that asked for it is told, with a MESSAGE that has no
+    /// Handles missing messages. A subscription that requested it is told by a MESSAGE without
     /// content.
     pub(super) fn skipped(
         &mut self,

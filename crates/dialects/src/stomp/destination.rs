@@ -11,7 +11,7 @@ use super::frame::Invalid;
 
 pub(super) const TOPIC: &str = "/topic/";
 pub(super) const QUEUE: &str = "/queue/";
-/// The beginning of the names of channels that are queues.
+/// The prefix of the names of channels that are queues.
 const QUEUES: &str = "queue/";
 
 /// What a client subscribes to.

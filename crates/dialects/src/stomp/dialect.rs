@@ -119,7 +119,7 @@ pub(super) enum Purpose {
     Publish(Box<Sending>),
     /// The subscription with this number.
     Subscribe(u32),
-    /// The same one joins the consumers of its queue.
+    /// The subscription with this number joins the consumers of its queue.
     Consume(u32),
     /// The end of a subscription.
     Unsubscribe(Ending),
@@ -164,7 +164,7 @@ impl Stomp {
         }
     }
 
-    /// An id for a command whose answer is used for this.
+    /// Assigns an id to a command whose answer is used for this purpose.
     pub(super) fn number(&mut self, purpose: Purpose) -> CommandId {
         self.next_command = self.next_command.wrapping_add(1).max(1);
         let id = CommandId(self.next_command);
@@ -206,7 +206,7 @@ impl Stomp {
             && self.again.is_empty()
     }
 
-    /// Whether what it may have sent is not read for now.
+    /// Whether reading from the client is paused.
     pub(super) fn is_paused(&self) -> bool {
         !self.may_take()
     }
@@ -268,7 +268,7 @@ impl Stomp {
                 Ok(())
             }
             "CONNECT" | "STOMP" => {
-                let detail = "this connection is connected already";
+                let detail = "this connection is already connected";
                 Err(Invalid::new("connected already", detail))
             }
             other => {

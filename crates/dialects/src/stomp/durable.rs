@@ -1,4 +1,4 @@
-//! Durable subscriptions: their messages wait while the client is away.
+//! Durable subscriptions: their messages wait while the client is disconnected.
 
 use offhook_engine::{Command, Reply};
 
@@ -67,7 +67,7 @@ impl Stomp {
         self.ask(Command::Remember { note }, Purpose::Remember(receipts));
     }
 
-    /// Handles the answer to storing the note. If it failed, no receipt may promise it.
+    /// Handles the answer to storing the note. If it failed, no receipt is sent.
     pub(super) fn remembered(&mut self, receipts: Vec<Box<str>>, reply: &Reply) {
         if matches!(reply, Reply::Refused(_)) {
             let detail = "the durable subscriptions of this session could not be stored; try again";

@@ -44,7 +44,7 @@ const OF_MESSAGE: &[&str] = &[
     KEY,
 ];
 
-/// The tag that MQTT clients add, which means nothing here.
+/// The tag that MQTT clients add, which has no meaning for STOMP.
 const OF_MQTT: &str = "mqtt";
 
 /// The content of a publication.
@@ -83,7 +83,7 @@ pub(super) fn content(frame: &Frame) -> Result<Content, Invalid> {
     })
 }
 
-/// What a MESSAGE says besides its publication.
+/// The parts of a MESSAGE that are not part of its publication.
 #[derive(Debug)]
 pub(super) struct Envelope<'a> {
     pub(super) destination: &'a str,

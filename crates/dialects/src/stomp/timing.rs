@@ -1,4 +1,4 @@
-//! What depends on the time: heart-beats, and requests that are repeated later.
+//! Timers: heart-beats, and requests that are repeated later.
 
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,7 @@ impl Stomp {
         self.seen?.checked_add(interval.saturating_mul(2))
     }
 
-    /// Does what is due.
+    /// Handles the timers that are due.
     pub(super) fn handle_time(&mut self, now: Instant) {
         self.latest = Some(now);
         if !matches!(self.phase, Phase::Open | Phase::Leaving) {

@@ -1,5 +1,5 @@
-//! BEGIN, COMMIT and ABORT. What belongs to a transaction is held until its COMMIT, and then done in
-//! order.
+//! BEGIN, COMMIT and ABORT. The frames of a transaction are held until its COMMIT, and then
+//! executed in order.
 
 use std::collections::HashMap;
 
@@ -29,7 +29,7 @@ pub(super) struct CommitId(u64);
 #[derive(Debug, Default)]
 pub(super) struct Transactions {
     open: HashMap<Box<str>, Vec<Step>>,
-    /// What all of these hold.
+    /// The number of frames that all transactions hold.
     steps: usize,
     bytes: usize,
     commits: HashMap<CommitId, Commit>,

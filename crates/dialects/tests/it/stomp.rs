@@ -890,7 +890,7 @@ fn over_a_transport_with_pings_a_silent_client_stays() {
 fn a_violation_of_the_protocol_is_an_error_and_then_the_end() {
     let frame = Frame::new;
     for (sent, message) in [
-        (frame("CONNECT"), "connected already"),
+        (frame("CONNECT"), "already connected"),
         (frame("SHOUT"), "unknown command"),
         (frame("ACK").body("x"), "malformed frame"),
         (frame("SEND"), "missing header"),
