@@ -222,7 +222,7 @@ impl Worker {
                 });
             }
             Intent::Identify { id, user, since_ms } => {
-                self.identify(connection, id, (&user, since_ms), now);
+                self.identify(connection, id, (&*user, since_ms), now);
             }
             Intent::Refuse { id, refusal } => self.refuse(connection, id, refusal, now),
             Intent::Say(message) => {
