@@ -27,7 +27,7 @@ fn an_invalid_key_file_is_reported_with_what_to_do() {
     fs::write(directory.path().join(NAME), b"too short").unwrap();
     let error = read_or_make(directory.path()).unwrap_err().to_string();
     assert!(
-        error.contains("holds 9 bytes") && error.contains("move it away"),
+        error.contains("contains 9 bytes") && error.contains("move the file away"),
         "{error}"
     );
 }
