@@ -6,24 +6,25 @@ use super::group::group;
 use super::kind::{Bytes, some, time};
 
 group! {
-    /// The flight recorder, from which `offhook explain` tells why somebody did not get something.
+    /// The flight recorder, which `offhook explain` uses to say why a user did not receive a
+    /// message.
     pub struct Recorder {
-        /// The memory for all connections together, those included that have ended; 0 records
-        /// nothing. When it is used up, connections that have ended are forgotten, the earliest end
-        /// first, then what was recorded earliest of open ones.
+        /// The memory for all connections together, including ended ones; 0 disables the recorder.
+        /// When it is used up, ended connections are forgotten first, beginning with the one that
+        /// ended earliest, and then the oldest records of open connections.
         ///
-        /// About fifty thousand ended connections, in less memory than the log's cache.
+        /// Enough for about fifty thousand ended connections, and less than the log's cache.
         bytes: usize = 16 << 20 => Bytes::new();
 
         /// How long a connection is remembered after its end.
         ///
-        /// Somebody who misses a message asks within the hour.
+        /// Users usually report a missing message within an hour.
         keep: Duration = Duration::from_secs(3600) => time();
 
-        /// Decisions remembered for each connection, such as refusals and gaps; beyond that, the
-        /// newest stay.
+        /// The number of decisions that are remembered for each connection, such as refusals and
+        /// gaps; the newest ones are kept.
         ///
-        /// More than a connection without trouble has in its life.
+        /// More than a connection without problems ever has.
         entries: usize = 32 => some();
     }
 }
