@@ -122,6 +122,7 @@ fn secrets(before: &Config, after: &Config) -> Vec<Change> {
             "backend.secrets",
             before.backend.secrets == after.backend.secrets,
         ),
+        ("pusher.apps", before.pusher.apps == after.pusher.apps),
         ("resume.key", before.resume.key == after.resume.key),
         (
             "resume.older_keys",

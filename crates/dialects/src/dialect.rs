@@ -126,6 +126,9 @@ pub enum Intent {
         id: CommandId,
         /// The user's name.
         user: String,
+        /// What the dialect has verified is not older than this, in milliseconds since 1970. If the
+        /// user was revoked since, it does not count.
+        since_ms: u64,
     },
     /// The client is leaving: its session is no longer present once the connection ends, and its
     /// will is not published.

@@ -24,6 +24,9 @@ pub struct Progress {
     pub received: u64,
     /// Whether it delivers the session's own publications.
     pub echo: bool,
+    /// Whether it is a member of a group, each of whose publications goes to one member only. Which
+    /// member that was is not known.
+    pub shared: bool,
     /// Whether the session may read the channel in question, if that was asked about one. A
     /// subscription to a filter skips channels that it may not read.
     pub may_read: bool,

@@ -28,7 +28,9 @@ impl Running {
         let reloaded = self.take_over(&current, config).await;
         let word = if reloaded.is_ok() { "good" } else { "bad" };
         self.metrics.reloads.count(word);
-        let (config, changes) = reloaded?;
+        let (mut config, changes) = reloaded?;
+        // They are served as they were at the start.
+        config.pusher.apps.clone_from(&current.pusher.apps);
         *current = config;
         Ok(changes)
     }
@@ -67,6 +69,8 @@ impl Running {
         let mut live = config.clone();
         // Tokens are checked against the classes that were configured at the start.
         live.limits.classes.clone_from(&current.limits.classes);
+        // The apps that are served are those of the start, and so are their private channels.
+        live.pusher.apps.clone_from(&current.pusher.apps);
         let rules = Arc::new(live.rule_book());
         if let Some(broker) = self.broker() {
             broker.set_rules(Arc::clone(&rules));

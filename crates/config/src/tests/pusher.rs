@@ -84,3 +84,16 @@ fn the_configuration_of_the_migration_page_is_accepted() {
     assert_eq!(config.pusher.apps.len(), 2);
     assert!(config.pusher.client_events);
 }
+
+#[test]
+fn another_secret_of_an_app_is_a_change() {
+    let before = apps(&["1 a a-secret-of-20-bytes"]).good().config;
+    let after = apps(&["1 a another-secret-of-20"]).good().config;
+    let changed = changes(&before, &after);
+    let keys: Vec<_> = changed
+        .iter()
+        .map(|change| (&*change.key, change.is_live))
+        .collect();
+    assert_eq!(keys, [("pusher.apps", false)]);
+    assert!(!format!("{changed:?}").contains("secret-of-20"));
+}

@@ -39,6 +39,8 @@ pub struct Pusher {
     pub(super) settings: Settings,
     phase: Phase,
     session: Option<SessionId>,
+    /// When the connection began, in milliseconds since 1970.
+    pub(super) began_ms: u64,
     /// The id by which signatures name this connection: the session's id as two numbers.
     pub(super) socket_id: String,
     /// The id of the user who signed in.
@@ -70,7 +72,8 @@ pub(super) enum Purpose {
     },
     /// Refuses a subscription whose channel has this name.
     NotSubscribed(String),
-    Unsubscribe,
+    /// It is not answered.
+    Silent,
     Event,
     SignIn {
         user: String,
@@ -100,6 +103,7 @@ impl Pusher {
             settings,
             phase: Phase::New,
             session: None,
+            began_ms: 0,
             socket_id: String::new(),
             user: None,
             subscriptions: HashMap::new(),
@@ -124,6 +128,12 @@ impl Pusher {
 
     pub(super) fn prefix(&self) -> &str {
         self.settings.app.as_ref().map_or("", |app| &app.prefix)
+    }
+
+    /// Whether the name of a channel for the server is one of the app.
+    pub(super) fn is_own_name(&self, name: &str) -> bool {
+        let app = self.settings.app.as_ref();
+        app.is_ok_and(|app| app.owns(name))
     }
 
     /// The name of a user for the server.
@@ -172,7 +182,12 @@ impl Pusher {
                 let command = Command::Ping;
                 self.queue.push_back(Intent::Command { id, command });
             }
-            Said::Pong => {}
+            // The server did not ask for it: it counts like any other message.
+            Said::Pong => {
+                let id = self.number(Purpose::Silent);
+                let command = Command::Ping;
+                self.queue.push_back(Intent::Command { id, command });
+            }
             Said::Subscribe(wish) => self.subscribe(wish),
             Said::Unsubscribe { channel } => self.unsubscribe(&channel),
             Said::SignIn(wish) => self.sign_in(wish),
@@ -198,7 +213,7 @@ impl Pusher {
             None
         };
         match (purpose, refusal) {
-            (Purpose::Connect | Purpose::Unsubscribe, _) | (Purpose::Event, None) => {}
+            (Purpose::Connect | Purpose::Silent, _) | (Purpose::Event, None) => {}
             (Purpose::Ping, None) => out.push(event::bare("pusher:pong", None)),
             (
                 Purpose::Subscribe {
@@ -331,7 +346,6 @@ impl Dialect for Pusher {
         }
         let read = match incoming {
             Incoming::Text(text) => message::read(text),
-            Incoming::Binary([]) => return,
             Incoming::Binary(_) => Err(bad("expected a text message, not a binary one")),
         };
         match read {
@@ -370,6 +384,7 @@ impl Dialect for Pusher {
 
     fn welcome(&mut self, welcome: &Welcome<'_>, out: &mut Vec<Payload>) {
         self.pending.remove(&welcome.id);
+        self.began_ms = welcome.unix_ms;
         out.push(self.welcomed(welcome.session));
     }
 

@@ -7,7 +7,7 @@ use data_encoding::BASE64;
 use offhook_engine::{ErrorCode, Format, PresenceChange, Publication, Refusal};
 
 use super::{
-    members::{self, added, removed},
+    members::{added, removed},
     names::{Kind, kind_of, name_of},
 };
 use crate::{
@@ -84,13 +84,12 @@ fn data(publication: &Publication) -> String {
 fn sender(prefix: &str, channel: &str, publication: &Publication) -> String {
     let publisher = publication.publisher.as_ref();
     let user = publisher.map_or("", |publisher| &publisher.user);
-    let is_of_member = kind_of(channel) == Kind::Presence
-        && !user.is_empty()
-        && name(publication).starts_with("client-");
-    if !is_of_member {
-        return String::new();
+    let is_event = kind_of(channel) == Kind::Presence && name(publication).starts_with("client-");
+    // Users that are not of the app have no id in it.
+    match user.strip_prefix(prefix) {
+        Some(id) if is_event && !id.is_empty() => format!(",\"user_id\":{}", json(id)),
+        Some(_) | None => String::new(),
     }
-    format!(",\"user_id\":{}", json(members::without(prefix, user)))
 }
 
 /// The message of clients of an app without a prefix: the same for all of them.

@@ -6,19 +6,21 @@ use offhook_engine::Member;
 
 use crate::json::{Object, json};
 
-/// A name without the app's prefix; unchanged if it does not begin with the prefix.
-pub(super) fn without<'a>(prefix: &str, user: &'a str) -> &'a str {
-    user.strip_prefix(prefix).unwrap_or(user)
-}
+/// The beginning of the ids by which clients of an app see users that are not of the app. No user of
+/// an app has such an id.
+pub(super) const OUTSIDE: &str = "offhook:";
 
-/// The id by which clients of an app see a member: its user name or, without one, the id of its
-/// session.
+/// The id by which clients of an app see a member: the id of the app's user, the name of another user
+/// after `offhook:` or, without a user name, the id of the session.
 #[must_use]
 pub fn visible_user(prefix: &str, member: &Member) -> String {
     if member.user.is_empty() {
         return member.session.to_string();
     }
-    without(prefix, &member.user).to_owned()
+    match member.user.strip_prefix(prefix) {
+        Some(id) => id.to_owned(),
+        None => format!("{OUTSIDE}{}", member.user),
+    }
 }
 
 /// The users among members, with the info of the first session of each.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use offhook_engine::{ErrorCode, Refusal};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::json::{MAX_NESTING, is_object, is_shallow};
@@ -166,6 +166,11 @@ pub(super) fn member(channel_data: &str) -> Result<Member, Refusal> {
         id: user_id(fields.user_id, "channel_data: user_id")?,
         info: Bytes::copy_from_slice(info.as_bytes()),
     })
+}
+
+/// Whether `channel_data` has the form that it must have.
+pub(super) fn is_member_data(channel_data: &str) -> bool {
+    is_object(channel_data) && serde_json::from_str::<IgnoredAny>(channel_data).is_ok()
 }
 
 #[derive(Deserialize)]

@@ -43,10 +43,20 @@ pub struct App {
 }
 
 impl App {
+    /// Whether a name is below the app's prefix, and not below another app's.
+    fn owns(&self, name: &str) -> bool {
+        let is_other = |other: &Box<str>| name.starts_with(&**other);
+        name.starts_with(&*self.prefix) && !self.others.iter().any(is_other)
+    }
+
     /// The user's name for the server, unless it is one of another app.
     fn user(&self, id: &str) -> Result<String, Refusal> {
         let name = format!("{}{id}", self.prefix);
-        if self.others.iter().any(|other| name.starts_with(&**other)) {
+        if id.starts_with(members::OUTSIDE) {
+            let detail = "the user's id begins with offhook:, which marks users of no app";
+            return Err(Refusal::new(ErrorCode::Forbidden, detail));
+        }
+        if !self.owns(&name) {
             let detail = "the user's id begins with the prefix of another app";
             return Err(Refusal::new(ErrorCode::Forbidden, detail));
         }

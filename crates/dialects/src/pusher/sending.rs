@@ -36,7 +36,11 @@ impl Pusher {
             Some(Err(refusal)) => self.refuse(Purpose::Nothing, refusal),
             Some(Ok((name, user))) => {
                 let id = self.number(Purpose::SignIn { user, user_data });
-                self.queue.push_back(Intent::Identify { id, user: name });
+                self.queue.push_back(Intent::Identify {
+                    id,
+                    user: name,
+                    since_ms: self.began_ms,
+                });
             }
         }
     }

@@ -99,7 +99,12 @@ impl Pusher {
         let is_cache = is_cache(&wish.channel);
         let since = if is_cache { Since::State } else { Since::Now };
         let asked = Subscribe::new(channel.clone(), since).without_echo();
-        let (asked, permitted) = match self.permission(wish)? {
+        let permission = self.permission(wish)?;
+        if !matches!(permission, Permission::None) && !self.is_own_name(channel.as_str()) {
+            let detail = "the channel belongs to another app, whose signature is needed";
+            return Err(Refusal::new(ErrorCode::Forbidden, detail));
+        }
+        let (asked, permitted) = match permission {
             Permission::None => (asked, false),
             Permission::Signed => (asked, true),
             Permission::Member(face) => {
@@ -129,6 +134,12 @@ impl Pusher {
                 return Err(Refusal::new(ErrorCode::Forbidden, detail));
             }
             Kind::Private | Kind::Encrypted | Kind::Presence => {}
+        }
+        // Otherwise a signature for the channel `private-a:b` would be one for `private-a` with this data.
+        if let Some(data) = &channel_data
+            && !message::is_member_data(data)
+        {
+            return Err(bad("channel_data: expected a JSON object"));
         }
         let auth = auth.unwrap_or_default();
         // The signature covers `channel_data` even in channels that do not use it.
@@ -188,7 +199,7 @@ impl Pusher {
             return self.refuse(Purpose::Nothing, bad("channel: is not a valid name"));
         };
         self.subscriptions.remove(&channel);
-        let id = self.number(Purpose::Unsubscribe);
+        let id = self.number(Purpose::Silent);
         let command = Command::Unsubscribe {
             subscription: SubscriptionKey::from(channel),
         };

@@ -39,7 +39,7 @@ fn settings(prefix: &str) -> Settings {
     Settings {
         app: Ok(App {
             prefix: prefix.into(),
-            others: ["acme/x/".into()].into(),
+            others: ["acme/x/".into(), "private-acme-".into()].into(),
             secrets: Arc::new(Repeating),
         }),
         activity_timeout: Duration::from_secs(120),
@@ -116,7 +116,7 @@ impl Client {
             Intent::Connect(connect) => self.connects.push(connect),
             Intent::Command { id, command } => self.asked.push((id, command)),
             Intent::Permitted { id, command } => self.permitted.push((id, command)),
-            Intent::Identify { id, user } => self.identified.push((id, user)),
+            Intent::Identify { id, user, .. } => self.identified.push((id, user)),
             Intent::Refuse { id, refusal } => {
                 let reply = Reply::Refused(refusal);
                 self.notice(&Notice::Reply { id, reply });
@@ -976,4 +976,84 @@ proptest! {
         let nameless = users.iter().filter(|user| user.is_empty()).count();
         prop_assert_eq!(users_of("", &members).len(), named.len() + nameless);
     }
+}
+
+#[test]
+fn a_signature_of_one_app_opens_no_channel_of_another() {
+    let mut client = Client::connected();
+    let auth = format!("key:{SOCKET}:private-acme-private-x");
+    let fields = json!({"channel": "private-acme-private-x", "auth": auth});
+    client.send(&json!({"event": "pusher:subscribe", "data": fields}));
+    assert_eq!(client.takes()["data"]["status"], 403);
+    assert!(client.permitted.is_empty());
+}
+
+#[test]
+fn a_signature_for_a_name_with_a_colon_opens_nothing_else() {
+    let mut client = Client::connected();
+    // Signed for the channel `private-room:7`.
+    let auth = format!("key:{SOCKET}:private-room:7");
+    for channel in ["private-room", "private-encrypted-room"] {
+        let auth = auth.replace("private-room", channel);
+        let fields = json!({"channel": channel, "auth": auth, "channel_data": "7"});
+        client.send(&json!({"event": "pusher:subscribe", "data": fields}));
+        assert_eq!(client.takes()["data"]["status"], 400);
+        assert!(client.permitted.is_empty());
+    }
+    client.subscribe("private-room:7", None);
+    assert_eq!(client.takes()["channel"], "private-room:7");
+    // Some libraries sign data for every channel.
+    client.subscribe("private-room", Some("{\"user_id\":1}"));
+    assert_eq!(client.takes()["channel"], "private-room");
+}
+
+#[test]
+fn a_pong_that_nobody_asked_for_counts_and_is_not_answered() {
+    let mut client = Client::connected();
+    client.send(&json!({"event": "pusher:pong", "data": {}}));
+    let (id, command) = client.asked.remove(0);
+    assert_eq!(command, Command::Ping);
+    client.reply(id, Reply::Pong);
+    assert!(client.heard.is_empty());
+    let mut intents = Vec::new();
+    client
+        .pusher
+        .receive(Incoming::Binary(&[]), sometime(), &mut intents);
+    assert!(
+        matches!(intents[..], [Intent::Refuse { .. }]),
+        "{intents:?}"
+    );
+}
+
+#[test]
+fn users_that_are_not_of_the_app_cannot_be_taken_for_its_own() {
+    let mut client = Client::connected_to("acme/");
+    client.subscribe("presence-a", Some(r#"{"user_id":"ann"}"#));
+    let members = vec![member(2, "acme/bob", ""), member(3, "bob", "")];
+    client.members("acme/presence-a", members);
+    let list = data(&client.takes());
+    assert_eq!(list["presence"]["ids"], json!(["bob", "offhook:bob"]));
+    client.change(PresenceChange {
+        channel: name("acme/presence-a"),
+        member: member(3, "bob", ""),
+        joined: false,
+        user_sessions: 0,
+    });
+    assert_eq!(data(&client.takes()), json!({"user_id": "offhook:bob"}));
+    let by = |user: &str| Publication {
+        publisher: Some(Publisher {
+            session: SessionId::from_bytes([3; 16]),
+            user: user.into(),
+        }),
+        ..publication("acme/presence-a", Some("client-x"), "1", Format::Json)
+    };
+    client.deliver(&by("bob"), false);
+    assert_eq!(client.takes().get("user_id"), None);
+    client.deliver(&by("acme/bob"), false);
+    assert_eq!(client.takes()["user_id"], "bob");
+    let data = r#"{"user_id":"offhook:bob"}"#;
+    let auth = format!("key:{SOCKET}:presence-b:{data}");
+    let fields = json!({"channel": "presence-b", "auth": auth, "channel_data": data});
+    client.send(&json!({"event": "pusher:subscribe", "data": fields}));
+    assert_eq!(client.takes()["data"]["status"], 403);
 }

@@ -422,12 +422,15 @@ impl Engine {
 }
 
 /// Whether a command is bounded by another that was counted: an acknowledgement by what was delivered,
-/// and what a dialect asks for by itself by what its client asked for. Only if it is refused, it counts
-/// against the rate.
+/// the end of a subscription by its beginning, and what a dialect asks for by itself by what its client
+/// asked for. Only if it is refused, it counts against the rate.
 fn follows_another(command: &Command) -> bool {
     matches!(
         command,
-        Command::Done { .. } | Command::Remember { .. } | Command::Values { .. }
+        Command::Done { .. }
+            | Command::Unsubscribe { .. }
+            | Command::Remember { .. }
+            | Command::Values { .. }
     )
 }
 

@@ -116,6 +116,7 @@ impl Engine {
             handed_out,
             received: s.marks().received,
             echo: s.echo,
+            shared: s.shared.is_some(),
             may_read,
         })
     }

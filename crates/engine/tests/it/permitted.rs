@@ -217,6 +217,48 @@ fn a_caller_publishes_on_behalf_of_a_session() {
 }
 
 #[test]
+fn a_subscription_can_be_ended_at_any_rate() {
+    let limits = Limits {
+        commands_per_second: 1,
+        command_burst: 8,
+        ..Limits::default()
+    };
+    let book = Arc::new(RuleBook::everything(with(Access::Everyone)));
+    let mut engine = Engine::new(limits, book, bare::now());
+    let arrival = Arrival::new(bare::session(1), bare::identity());
+    let connection = engine
+        .handle_connection_opened(arrival, bare::now())
+        .unwrap();
+    let name = |n: u64| ChannelName::new(&format!("a{n}")).unwrap();
+    for n in 0..8 {
+        let wish = Command::Subscribe(Subscribe::new(name(n), Since::Now));
+        engine.handle_command(connection, CommandId(n), wish, bare::now());
+    }
+    for n in 0..8 {
+        let subscription = name(n).into();
+        let end = Command::Unsubscribe { subscription };
+        engine.handle_command(connection, CommandId(10 + n), end, bare::now());
+    }
+    let mut ended = 0;
+    while let Some(delivery) = engine.poll_delivery() {
+        if let Delivery::Connection {
+            notice:
+                Notice::Reply {
+                    id: Some(id),
+                    reply,
+                },
+            ..
+        } = delivery
+            && id.0 >= 10
+        {
+            assert!(matches!(reply, Reply::Unsubscribed { .. }), "{reply:?}");
+            ended += 1;
+        }
+    }
+    assert_eq!(ended, 8);
+}
+
+#[test]
 fn a_guarded_channel_needs_a_grant_unless_its_own_rule_opens_it() {
     let open = with(Access::Everyone);
     let book = RuleBook::new()

@@ -159,7 +159,7 @@ impl Worker {
         self: &Rc<Self>,
         connection: ConnectionId,
         id: CommandId,
-        user: &str,
+        (user, since_ms): (&str, u64),
         now: Now,
     ) {
         let before = match self.admit(connection, now) {
@@ -168,6 +168,10 @@ impl Worker {
         };
         if !before.user.is_empty() && *before.user != *user {
             let detail = "the connection's token belongs to another user";
+            return self.refuse_now(connection, id, unauthenticated(detail));
+        }
+        if self.shared.auth.is_revoked(user, Some(since_ms)) {
+            let detail = "the user was revoked since the connection was opened; open a new one";
             return self.refuse_now(connection, id, unauthenticated(detail));
         }
         let known = self.shared.auth.known_of(user);

@@ -221,7 +221,9 @@ impl Worker {
                     engine.handle_permitted(connection, id, command, now)
                 });
             }
-            Intent::Identify { id, user } => self.identify(connection, id, &user, now),
+            Intent::Identify { id, user, since_ms } => {
+                self.identify(connection, id, (&*user, since_ms), now);
+            }
             Intent::Refuse { id, refusal } => self.refuse(connection, id, refusal, now),
             Intent::Say(message) => {
                 let mut state = self.state.borrow_mut();

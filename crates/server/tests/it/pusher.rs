@@ -728,3 +728,57 @@ async fn nothing_is_served_without_apps() {
     let (status, _, _) = hall.get("/apps/1/channels").await;
     assert_eq!(status, 404);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_was_revoked_cannot_sign_in_with_an_older_signature() {
+    let hall = Hall::open(with_apps(config())).await;
+    hall.set_api_keys(vec![ApiKey::of_everything("key")]);
+    let mut client = Client::open(&hall).await;
+    let body = json!({"user": "bob"}).to_string();
+    assert_eq!(hall.api("key", "POST /api/v1/revoke", &body).await.0, 200);
+    let answer = client.sign_in("bob").await;
+    assert_eq!(answer["event"], "pusher:error", "{answer}");
+    client.ask("#server-to-user-bob", None).await;
+    client.hear_a("pusher:subscription_error").await;
+    assert_eq!(
+        client.sign_in("ann").await["event"],
+        "pusher:signin_success"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_users_that_is_not_complete_is_refused() {
+    let mut config = with_apps(config());
+    config.limits.members = 1;
+    let hall = Hall::open(config).await;
+    let mut ann = Client::open(&hall).await;
+    ann.join("presence-room", "ann").await;
+    assert_eq!(get(&hall, "channels/presence-room/users", &[]).await.0, 200);
+    let mut bob = Client::open(&hall).await;
+    bob.join("presence-room", "bob").await;
+    let (status, answer) = get(&hall, "channels/presence-room/users", &[]).await;
+    assert_eq!(status, 400);
+    assert!(
+        answer["detail"]
+            .as_str()
+            .unwrap()
+            .contains("limits.members"),
+        "{answer}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn private_channels_of_the_apps_that_are_served_stay_closed_after_a_reload() {
+    let hall = Hall::open(with_apps(config())).await;
+    let mut native = hall.caller().await;
+    for _ in 0..2 {
+        let mut without = with_apps(config());
+        without.pusher.apps.clear();
+        let changes = hall.reload(without).await.unwrap();
+        let apps = changes.iter().find(|change| change.key == "pusher.apps");
+        assert!(apps.is_some_and(|apps| !apps.is_live), "{changes:?}");
+        let wish = json!({"type": "subscribe", "channel": "private-a"});
+        assert_eq!(native.ask(wish).await["code"], "forbidden");
+    }
+    Client::open(&hall).await.subscribe("private-a").await;
+}

@@ -155,6 +155,13 @@ fn of_subscription(
     let Some(to) = one.handed_out else {
         return not_open(seen, one.activity, &by);
     };
+    if one.shared {
+        let text = format!(
+            "{by} belongs to a group of which one member gets each publication; which one got this \
+             is not recorded"
+        );
+        return Verdict::new(Kind::Unknown, text);
+    }
     if to.offset < place {
         return not_yet(seen, one, publication, to, &by);
     }

@@ -108,7 +108,16 @@ pub(super) async fn users(call: &Call<'_>, name: &str) -> Result<Value, Problem>
         .command(vec![Command::Presence { channel }])
         .await;
     let members = match replies.pop() {
-        Some(Reply::Members { members, .. }) => members,
+        Some(Reply::Members { members, total, .. }) => {
+            if total > members.len() as u64 {
+                let detail = format!(
+                    "the channel has {total} members, of which {} can be listed (limits.members)",
+                    members.len()
+                );
+                return Err(Problem::bad(detail));
+            }
+            members
+        }
         Some(Reply::Refused(refusal)) => return Err(refusal.into()),
         Some(_) | None => return Err(Problem::bad("there is no answer")),
     };
