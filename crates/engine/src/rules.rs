@@ -335,10 +335,9 @@ impl RuleBook {
             }
         });
         let rule = self.rules.get(first?)?;
-        let is_guarded = |prefix: &Box<str>| {
-            name.starts_with(&**prefix) && !rule.pattern.as_str().starts_with(&**prefix)
-        };
-        if self.guarded.iter().any(is_guarded) {
+        let is_guarded =
+            |prefix: &str| name.starts_with(prefix) && !rule.pattern.as_str().starts_with(prefix);
+        if self.guarded.iter().any(|prefix| is_guarded(prefix)) {
             return Some(&rule.guarded);
         }
         Some(&rule.rules)

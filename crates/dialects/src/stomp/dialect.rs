@@ -269,7 +269,7 @@ impl Stomp {
             }
             "CONNECT" | "STOMP" => {
                 let detail = "this connection is already connected";
-                Err(Invalid::new("connected already", detail))
+                Err(Invalid::new("already connected", detail))
             }
             other => {
                 let shown: String = other.chars().take(40).collect();

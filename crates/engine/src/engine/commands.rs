@@ -12,7 +12,7 @@ use crate::{
     publication::Publisher,
     rules::{Access, ChannelRules},
     session::Identity,
-    subscription::Target,
+    subscription::{SubscriptionName, Target},
 };
 
 use super::{Engine, publishing::Given, state::Asker, subscriptions::Wished};
@@ -36,15 +36,15 @@ impl Engine {
             let done = self
                 .admit(connection, true)
                 .and_then(|()| self.in_order(connection, &channel, key.as_ref()))
-                .and_then(|()| self.carry_out(connection, id, command));
+                .and_then(|()| self.carry_out(connection, id, command, false));
             self.keep_order(connection, &channel, key.as_ref(), &done);
             done
         } else if follows_another(&command) {
-            let done = self.carry_out(connection, id, command);
+            let done = self.carry_out(connection, id, command, false);
             done.or_else(|refusal| self.admit(connection, false).and(Err(refusal)))
         } else {
             self.admit(connection, false)
-                .and_then(|()| self.carry_out(connection, id, command))
+                .and_then(|()| self.carry_out(connection, id, command, false))
         };
         if let Err(refusal) = done {
             self.refuse(connection, id, refusal);
@@ -69,26 +69,7 @@ impl Engine {
         let publishes = matches!(command, Command::Publish { .. });
         let done = self
             .admit(connection, publishes)
-            .and_then(|()| match command {
-                Command::Publish {
-                    channel,
-                    data,
-                    format,
-                    tags,
-                    key,
-                } => {
-                    let given = Given {
-                        channel,
-                        data,
-                        format,
-                        tags,
-                        key,
-                    };
-                    self.publish(connection, id, given, true)
-                }
-                Command::Subscribe(wish) => self.subscribe(connection, wish, Wished::Permitted(id)),
-                other => self.carry_out(connection, id, other),
-            });
+            .and_then(|()| self.carry_out(connection, id, command, true));
         if let Err(refusal) = done {
             self.refuse(connection, id, refusal);
         }
@@ -145,16 +126,35 @@ impl Engine {
         self.reply(connection, id, Reply::Refused(refusal));
     }
 
+    fn reply_done(
+        &mut self,
+        connection: ConnectionId,
+        id: CommandId,
+        subscription: SubscriptionName,
+    ) -> Result<(), Refusal> {
+        self.reply(connection, Some(id), Reply::Done { subscription });
+        Ok(())
+    }
+
+    /// What the names of a session's consumers belong to: its user, or the session.
+    fn scope_of(&self, connection: ConnectionId) -> Result<Arc<str>, Refusal> {
+        let c = self.connections.get(connection.into()).ok_or_else(gone)?;
+        Ok(c.identity.scope(c.session))
+    }
+
     fn is_closing(&self, connection: ConnectionId) -> bool {
         let connection = self.connections.get(connection.into());
         connection.is_none_or(|c| c.closing)
     }
 
+    /// Carries out a command that counts already; `permitted` by the connection's dialect, or to be
+    /// judged by the rules and the grants.
     fn carry_out(
         &mut self,
         connection: ConnectionId,
         id: CommandId,
         command: Command,
+        permitted: bool,
     ) -> Result<(), Refusal> {
         let asker = Asker::Connection(connection, id);
         match command {
@@ -172,9 +172,9 @@ impl Engine {
                     tags,
                     key,
                 };
-                self.publish(connection, id, given, false)
+                self.publish(connection, id, given, permitted)
             }
-            Command::Subscribe(wish) => self.subscribe(connection, wish, Wished::Client(id)),
+            Command::Subscribe(wish) => self.subscribe(connection, wish, Wished::by(id, permitted)),
             Command::Unsubscribe { subscription } => {
                 self.unsubscribe(connection, id, &subscription)
             }
@@ -184,16 +184,14 @@ impl Engine {
                 cumulative,
             } => {
                 let subscription = self.done(connection, &subscription, position, cumulative)?;
-                self.reply(connection, Some(id), Reply::Done { subscription });
-                Ok(())
+                self.reply_done(connection, id, subscription)
             }
             Command::Return {
                 subscription,
                 position,
             } => {
                 let subscription = self.give_back(connection, &subscription, position)?;
-                self.reply(connection, Some(id), Reply::Done { subscription });
-                Ok(())
+                self.reply_done(connection, id, subscription)
             }
             Command::History {
                 channel,
@@ -240,8 +238,7 @@ impl Engine {
                 position,
             } => {
                 self.may_read(connection, Verbs::SUBSCRIBE, &channel)?;
-                let c = self.connections.get(connection.into()).ok_or_else(gone)?;
-                let scope = c.identity.scope(c.session);
+                let scope = self.scope_of(connection)?;
                 self.ack(asker, scope, channel, consumer, position)
             }
             Command::Receipts { channel, position } => {

@@ -38,6 +38,16 @@ pub(super) enum Wished {
     Server,
 }
 
+impl Wished {
+    /// A client's command; `permitted` by its connection's dialect, or to be judged.
+    pub(super) fn by(id: CommandId, permitted: bool) -> Self {
+        match permitted {
+            true => Self::Permitted(id),
+            false => Self::Client(id),
+        }
+    }
+}
+
 impl Engine {
     pub(super) fn rules_of(&self, channel: &ChannelName) -> Result<&Arc<ChannelRules>, Refusal> {
         let open = self
