@@ -591,7 +591,11 @@ async fn messages_of_a_queue_wait_for_room_in_the_outbox_of_their_consumer() {
     for _ in 0..count {
         sender.publish("/queue/jobs", &large).await;
         let page = text(&hall).await;
-        let gauge = |line: &str| line.strip_prefix("offhook_unsent_bytes ")?.parse::<f64>().ok();
+        let gauge = |line: &str| {
+            line.strip_prefix("offhook_unsent_bytes ")?
+                .parse::<f64>()
+                .ok()
+        };
         let unsent = page.lines().find_map(gauge).unwrap();
         assert!(unsent < 1024.0 * 1024.0, "{unsent} bytes are unsent");
     }
