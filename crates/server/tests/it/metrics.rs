@@ -52,7 +52,7 @@ async fn get(address: SocketAddr, line: &str, fields: &str) -> (u16, String, Str
     (status, head.to_lowercase(), body.to_owned())
 }
 
-async fn text(hall: &Hall) -> String {
+pub(crate) async fn text(hall: &Hall) -> String {
     let (status, _, body) = get(hall.admin_address(), "GET /metrics", "Host: localhost\r\n").await;
     assert_eq!(status, 200, "{body}");
     body

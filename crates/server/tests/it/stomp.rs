@@ -4,7 +4,10 @@ use std::{fs, net::SocketAddr, num::NonZeroUsize, path::Path, sync::Arc};
 
 use offhook::{Message, WebSocket};
 use offhook_dialects::stomp::frame::{Decoder, Frame, Version};
-use offhook_engine::{Access, ChannelRules, History, Limits};
+use offhook_engine::{
+    Access, ChannelRules, ErrorCode, History, Limits, Refusal, SessionId, SubscriptionId,
+    SubscriptionKey, Whom,
+};
 use offhook_server::{
     Config,
     config::{ChannelRule, Stomp, TlsFiles},
@@ -21,7 +24,10 @@ use tokio_rustls::{
     rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs},
 };
 
-use crate::hall::{Hall, NEVER, config, on_disk};
+use crate::{
+    hall::{Hall, NEVER, config, on_disk},
+    metrics::text,
+};
 
 /// Two workers, so that the consumers of a queue are on both.
 fn with_stomp(config: Config) -> Config {
@@ -562,5 +568,82 @@ async fn a_consumer_that_does_not_read_gets_no_more_than_its_outbox_and_window()
     }
     assert_eq!(first.body.len(), large.len());
     assert!(got > 0 && slow_got > 0);
+    hall.close().await;
+}
+
+/// A client that acknowledges nothing and reads nothing could otherwise fill the memory with what its
+/// window allows.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_a_queue_wait_for_room_in_the_outbox_of_their_consumer() {
+    let mut config = with_stomp(config());
+    config.limits.data_bytes = 64 * 1024;
+    config.workers = NonZeroUsize::MIN;
+    config.admin.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+    let hall = Hall::open(config).await;
+    let mut slow = Client::open(&hall).await;
+    let many = [("prefetch-count", "256")];
+    slow.subscribe_as("/queue/jobs", "client-individual", &many)
+        .await;
+    let mut sender = Client::open(&hall).await;
+    let large = "x".repeat(60 * 1024);
+    // More than the buffers of the sockets on both sides hold.
+    let count = 250;
+    for _ in 0..count {
+        sender.publish("/queue/jobs", &large).await;
+        let page = text(&hall).await;
+        let gauge = |line: &str| {
+            line.strip_prefix("offhook_unsent_bytes ")?
+                .parse::<f64>()
+                .ok()
+        };
+        let unsent = page.lines().find_map(gauge).unwrap();
+        assert!(unsent < 1024.0 * 1024.0, "{unsent} bytes are unsent");
+    }
+    // Everything arrives once it is read, in order, and nothing twice.
+    for _ in 0..count {
+        let message = slow.message().await;
+        assert_eq!(message.body.len(), large.len());
+        assert_eq!(message.header("redelivered"), None);
+        slow.settle("ACK", &message).await;
+    }
+    sender.publish("/queue/jobs", "the end").await;
+    assert_eq!(slow.text().await, "the end");
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_whose_subscription_the_server_ended_does_not_deliver_its_history_again() {
+    let hall = Hall::open(with_stomp(config())).await;
+    let mut consumer = Client::open(&hall).await;
+    consumer.subscribe("/queue/jobs", "client-individual").await;
+    let mut sender = Client::open(&hall).await;
+    for job in ["1", "2", "3"] {
+        sender.publish("/queue/jobs", job).await;
+    }
+    for job in ["1", "2", "3"] {
+        let message = consumer.message().await;
+        assert_eq!(body(&message), job);
+        if job != "3" {
+            consumer.settle("ACK", &message).await;
+        }
+    }
+    // The receipt follows the acknowledgements.
+    consumer.publish("/topic/a", "").await;
+    let mut native = hall.caller().await;
+    let members = json!({"type": "presence", "channel": "queue/jobs"});
+    let members = native.ask(members).await;
+    for member in members["members"].as_array().unwrap() {
+        let id = u128::from_str_radix(member["session"].as_str().unwrap(), 16).unwrap();
+        let session = SessionId::from_bytes(id.to_be_bytes());
+        let subscription = SubscriptionKey::Id(SubscriptionId(0));
+        let why = Refusal::new(ErrorCode::Forbidden, "the server ends it");
+        hall.sessions()
+            .unsubscribe(Whom::Session(session), subscription, why)
+            .await;
+    }
+    assert_eq!(consumer.error().await, "forbidden");
+    let mut next = Client::open(&hall).await;
+    next.subscribe("/queue/jobs", "client-individual").await;
+    assert_eq!(next.text().await, "3");
     hall.close().await;
 }

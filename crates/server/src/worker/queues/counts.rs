@@ -12,18 +12,25 @@ use offhook_engine::Position;
 use super::sharing::key;
 
 /// The version of this format.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 
 /// The counts of an orderly end; none after a crash.
 #[derive(Debug, Default)]
-pub(super) struct Counts(Option<HashMap<(u64, u64), u16>>);
+pub(super) struct Counts {
+    delivered: Option<HashMap<(u64, u64), u16>>,
+    cursor: Option<Position>,
+}
 
 impl Counts {
     /// Reads the note of a session.
     pub(super) fn read(note: &[u8]) -> Self {
-        let Some(mut rest) = note.strip_prefix(&[FORM]) else {
-            return Self(None);
+        let parts = note.strip_prefix(&[FORM]);
+        let parts = parts.and_then(|rest| rest.split_first_chunk::<16>());
+        let Some((cursor, mut rest)) = parts else {
+            return Self::default();
         };
+        let cursor = u128::from_be_bytes(*cursor);
+        let cursor = Position::new((cursor >> 64) as u64, cursor as u64);
         let mut counts = HashMap::new();
         while let Some((entry, after)) = rest.split_first_chunk::<18>() {
             let mut number = [0; 8];
@@ -35,12 +42,22 @@ impl Counts {
             counts.insert((offset, epoch), count);
             rest = after;
         }
-        Self(Some(counts))
+        Self {
+            delivered: Some(counts),
+            // Epochs begin at 1.
+            cursor: (cursor.epoch.0 > 0).then_some(cursor),
+        }
     }
 
-    /// The note for messages that were delivered this often.
-    pub(super) fn note(delivered: impl Iterator<Item = (Position, u16)>) -> Vec<u8> {
+    /// The note for a queue that was here, and messages that were delivered this often.
+    pub(super) fn note(
+        cursor: Option<Position>,
+        delivered: impl Iterator<Item = (Position, u16)>,
+    ) -> Vec<u8> {
         let mut note = vec![FORM];
+        let cursor = cursor.unwrap_or(Position::new(0, 0));
+        note.extend(cursor.epoch.0.to_be_bytes());
+        note.extend(cursor.offset.to_be_bytes());
         for (place, count) in delivered {
             note.extend(place.offset.to_be_bytes());
             note.extend(place.epoch.0.to_be_bytes());
@@ -51,7 +68,7 @@ impl Counts {
 
     /// How often a message was delivered before that the engine has delivered this often.
     pub(super) fn of(&self, place: Position, by_engine: u16) -> u16 {
-        match &self.0 {
+        match &self.delivered {
             None => by_engine,
             Some(_) if by_engine == 0 => 0,
             Some(counts) => counts.get(&key(place)).copied().unwrap_or(0),
@@ -60,7 +77,12 @@ impl Counts {
 
     /// Whether there was an orderly end.
     pub(super) const fn are_known(&self) -> bool {
-        self.0.is_some()
+        self.delivered.is_some()
+    }
+
+    /// Where the queue was.
+    pub(super) const fn cursor(&self) -> Option<Position> {
+        self.cursor
     }
 }
 
@@ -70,9 +92,11 @@ mod tests {
 
     #[test]
     fn the_counts_of_an_orderly_end_are_exact() {
-        let note = Counts::note([(Position::new(1, 7), 3)].into_iter());
+        let cursor = Some(Position::new(1, 6));
+        let note = Counts::note(cursor, [(Position::new(1, 7), 3)].into_iter());
         let counts = Counts::read(&note);
         assert!(counts.are_known());
+        assert_eq!(counts.cursor(), cursor);
         assert_eq!(counts.of(Position::new(1, 7), 1), 3);
         assert_eq!(counts.of(Position::new(1, 8), 1), 0);
         assert_eq!(counts.of(Position::new(1, 9), 0), 0);

@@ -16,7 +16,7 @@ mod sharing;
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
     rc::Rc,
     sync::Arc,
@@ -42,6 +42,9 @@ use super::{
 
 /// The user in the names of queues' sessions. No user has such a name.
 const USER: &str = "\0queue";
+/// How many messages of a queue may be with its consumers, or wait for them in memory. 256: enough for
+/// four consumers that say nothing else, and 16 MiB of the largest.
+const WINDOW: u16 = 256;
 /// The id of the subscription of a queue's session.
 const SUBSCRIPTION: SubscriptionId = SubscriptionId(0);
 
@@ -50,6 +53,8 @@ const SUBSCRIPTION: SubscriptionId = SubscriptionId(0);
 pub(super) struct Queues {
     hosted: RefCell<HashMap<ChannelName, Hosted>>,
     consumed: RefCell<HashMap<ConnectionId, HashMap<SubscriptionId, ChannelName>>>,
+    /// Messages that wait until there is room in the outbox of their consumer.
+    held: RefCell<HashMap<ConnectionId, VecDeque<(SubscriptionId, Queued)>>>,
 }
 
 #[derive(Debug)]
@@ -205,6 +210,7 @@ impl Worker {
     /// The consumers of a connection that has ended leave their queues.
     pub(super) fn quit_queues(&self, connection: ConnectionId) {
         let ours = self.queues.consumed.borrow_mut().remove(&connection);
+        self.queues.held.borrow_mut().remove(&connection);
         for (subscription, queue) in ours.into_iter().flatten() {
             let consumer = self.consumer(connection, subscription);
             self.tell_queue(queue, ToQueue::Quit(consumer));
@@ -227,10 +233,7 @@ impl Worker {
             FromQueue::Message {
                 subscription,
                 message,
-            } => {
-                let what = (message.place, message.earlier);
-                outboxes.put_queued(connection, subscription, &message.publication, what);
-            }
+            } => self.put_or_hold(outboxes, connection, subscription, message),
             FromQueue::Ended {
                 queue,
                 subscription,
@@ -251,6 +254,58 @@ impl Worker {
             }
         }
         self.carry_out(state);
+    }
+
+    /// Puts a message into the outbox of its consumer, or holds it until there is room: a client that
+    /// does not read must not fill the memory with what its window allows.
+    fn put_or_hold(
+        self: &Rc<Self>,
+        outboxes: &mut Outboxes,
+        connection: ConnectionId,
+        subscription: SubscriptionId,
+        message: Queued,
+    ) {
+        let bound = self.shared.config.messages.outbox_bytes;
+        let Some(outlet) = outboxes.outlet(connection) else {
+            return;
+        };
+        let mut held = self.queues.held.borrow_mut();
+        if let Some(before) = held.get_mut(&connection) {
+            return before.push_back((subscription, message));
+        }
+        if outlet.unsent() <= bound {
+            let what = (message.place, message.earlier);
+            return outboxes.put_queued(connection, subscription, &message.publication, what);
+        }
+        held.insert(connection, [(subscription, message)].into());
+        spawn_local(Rc::clone(self).put_held(connection, outlet));
+    }
+
+    /// Puts the held messages of a connection whenever there is room.
+    async fn put_held(self: Rc<Self>, connection: ConnectionId, outlet: Outlet) {
+        let bound = self.shared.config.messages.outbox_bytes;
+        // A connection that has ended holds nothing any more.
+        while outlet.room().await.is_ok() {
+            let mut state = self.state.borrow_mut();
+            loop {
+                let mut held = self.queues.held.borrow_mut();
+                let next = held.get_mut(&connection).and_then(VecDeque::pop_front);
+                let Some((subscription, message)) = next else {
+                    held.remove(&connection);
+                    drop(held);
+                    return self.carry_out(state);
+                };
+                drop(held);
+                let what = (message.place, message.earlier);
+                let outboxes = &mut state.outboxes;
+                outboxes.put_queued(connection, subscription, &message.publication, what);
+                if outlet.unsent() > bound {
+                    break;
+                }
+            }
+            self.carry_out(state);
+        }
+        self.queues.held.borrow_mut().remove(&connection);
     }
 
     /// Passes something on to a queue that this worker hosts.
@@ -375,6 +430,8 @@ impl Worker {
     ) -> Result<(Hosting, ConnectionId), Refusal> {
         let note = kept.as_ref().map(|kept| kept.note.clone());
         let counts = Counts::read(&note.unwrap_or_default());
+        // A session whose subscription was ended goes on where it was.
+        let since = counts.cursor().map_or(Since::Start, Since::Position);
         let hosting = Hosting {
             queue: queue.clone(),
             sharing: Rc::new(RefCell::new(Sharing::default())),
@@ -396,8 +453,8 @@ impl Worker {
             None => engine.handle_connection_opened(arrival, now)?,
         };
         engine.set_durable(connection, self.longest(Some(Duration::MAX)));
-        let window = self.shared.config.limits.window;
-        let wish = Subscribe::new(queue.clone(), Since::Start)
+        let window = self.shared.config.limits.window.min(WINDOW);
+        let wish = Subscribe::new(queue.clone(), since)
             .numbered(SUBSCRIPTION.0)
             .acknowledged(window);
         let outlet = Outlet::Other(Rc::new(NoTransport));
@@ -426,8 +483,11 @@ impl Worker {
         let Some(Hosted::Open(open)) = hosted else {
             return;
         };
-        let delivered = Counts::note(open.hosting.sharing.borrow().delivered());
-        let note = Bytes::from(delivered);
+        let note = {
+            let sharing = open.hosting.sharing.borrow();
+            let cursor = sharing.cursor().or(open.hosting.counts.cursor());
+            Bytes::from(Counts::note(cursor, sharing.delivered()))
+        };
         let mut state = self.state.borrow_mut();
         let remember = Command::Remember { note };
         state

@@ -31,6 +31,8 @@ type Messages = BTreeMap<(u64, u64), Queued>;
 pub(super) struct Sharing {
     waiting: Messages,
     consumers: Vec<Share>,
+    /// The newest message that has come.
+    newest: Option<Position>,
     /// The consumer that gets the next message, if it has room.
     next: usize,
 }
@@ -50,6 +52,10 @@ pub(super) const fn key(place: Position) -> (u64, u64) {
 impl Sharing {
     /// A message has come.
     pub(super) fn add(&mut self, message: Queued) {
+        let is_newer = |newest: Position| key(newest) < key(message.place);
+        if self.newest.is_none_or(is_newer) {
+            self.newest = Some(message.place);
+        }
         self.waiting.insert(key(message.place), message);
     }
 
@@ -100,6 +106,16 @@ impl Sharing {
     pub(super) fn delivered(&self) -> impl Iterator<Item = (Position, u16)> {
         let delivered = self.waiting.values().filter(|message| message.earlier > 0);
         delivered.map(|message| (message.place, message.earlier))
+    }
+
+    /// The position after which the first message that is not processed comes; none if nothing has
+    /// come.
+    pub(super) fn cursor(&self) -> Option<Position> {
+        let has = self.consumers.iter().flat_map(|share| share.has.iter());
+        let first = self.waiting.iter().chain(has).min_by_key(|(key, _)| **key);
+        first.map_or(self.newest, |(_, message)| {
+            Some(message.publication.previous)
+        })
     }
 
     /// The consumers that there are.
@@ -227,6 +243,19 @@ mod tests {
         assert_eq!(dealt(&mut sharing), []);
         sharing.join(consumer(2), 9);
         assert_eq!(dealt(&mut sharing), [(2, 1, 2), (2, 2, 1), (2, 3, 2)]);
+    }
+
+    #[test]
+    fn the_cursor_precedes_everything_that_is_not_processed() {
+        let mut sharing = sharing(&[2], 3);
+        assert_eq!(dealt(&mut sharing), [(0, 1, 0), (0, 2, 0)]);
+        assert!(sharing.settle(consumer(0), Position::new(1, 2), true));
+        assert_eq!(sharing.cursor(), Some(Position::new(1, 0)));
+        assert!(sharing.settle(consumer(0), Position::new(1, 1), true));
+        assert_eq!(sharing.cursor(), Some(Position::new(1, 2)));
+        assert_eq!(dealt(&mut sharing), [(0, 3, 0)]);
+        assert!(sharing.settle(consumer(0), Position::new(1, 3), true));
+        assert_eq!(sharing.cursor(), Some(Position::new(1, 3)));
     }
 
     #[test]
