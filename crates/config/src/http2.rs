@@ -43,14 +43,14 @@ group! {
         /// A page that returns within a minute finds its connection still open.
         idle_timeout: Duration = Duration::from_secs(60) => time();
 
-        /// Streams that a client may reset (RST_STREAM) in 30 s. A client that resets more is
-        /// disconnected (ENHANCE_YOUR_CALM): opening and resetting streams costs it nothing.
+        /// Streams that a client may reset (`RST_STREAM`) in 30 s. A client that resets more is
+        /// disconnected (`ENHANCE_YOUR_CALM`): opening and resetting streams costs it nothing.
         ///
         /// A page that is closed resets each of its streams once: ten times all streams of a connection.
         resets: u32 = 1_000 => some();
 
         /// Frames that transport nothing (SETTINGS, PING, PRIORITY, unknown ones, and empty DATA) that a
-        /// client may send in 30 s. A client that sends more is disconnected (ENHANCE_YOUR_CALM).
+        /// client may send in 30 s. A client that sends more is disconnected (`ENHANCE_YOUR_CALM`).
         ///
         /// 33 a second: one with each request, and more pings than any keepalive needs.
         control_frames: u32 = 1_000 => some();

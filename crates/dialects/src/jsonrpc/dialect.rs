@@ -222,13 +222,9 @@ impl Rpc {
                 (call, Err(failure))
             }
         };
-        let asked = asked.and_then(|ask| match ask {
-            Ask::Subscribe(..) | Ask::Unsubscribe(_) | Ask::On(_) | Ask::Off(_) | Ask::Login(_)
-                if self.over_requests =>
-            {
-                Err(Failure::needs_a_connection())
-            }
-            ask => Ok(ask),
+        let asked = asked.and_then(|ask| match self.over_requests && ask.needs_a_connection() {
+            true => Err(Failure::needs_a_connection()),
+            false => Ok(ask),
         });
         match asked {
             Ok(Ask::Login(token)) => self.log_in(call, token, intents),

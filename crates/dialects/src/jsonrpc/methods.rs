@@ -47,6 +47,20 @@ pub(crate) enum Ask {
     Login(Option<String>),
 }
 
+impl Ask {
+    /// Whether its effect outlasts the request.
+    pub(crate) fn needs_a_connection(&self) -> bool {
+        match self {
+            Self::Do(_) => false,
+            Self::Subscribe(..)
+            | Self::Unsubscribe(_)
+            | Self::On(_)
+            | Self::Off(_)
+            | Self::Login(_) => true,
+        }
+    }
+}
+
 /// The parameters of each method, in order, and those that have only a name.
 const PARAMS: &[(&str, &[&str], &[&str])] = &[
     (

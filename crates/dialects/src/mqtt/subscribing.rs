@@ -281,10 +281,10 @@ impl Mqtt {
             return self.ask_for(number, Purpose::Subscribe(asked));
         }
         self.session.remove(number);
-        let reason = match refusal.code {
-            // What a member leaves unacknowledged is delivered to another from the history.
-            ErrorCode::NoHistory if is_shared => Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
-            code => refusals::of_request(code),
+        // What a member leaves unacknowledged is delivered to another from the history.
+        let reason = match is_shared && refusal.code == ErrorCode::NoHistory {
+            true => Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
+            false => refusals::of_request(refusal.code),
         };
         self.answer(place, reason);
         for (joined, ..) in self.take_joined(number) {

@@ -221,7 +221,7 @@ impl Pusher {
                     without_cache,
                 },
                 _,
-            ) => self.subscribed(id, channel, without_cache, reply, out),
+            ) => self.subscribed(id, &channel, without_cache, reply, out),
             (Purpose::NotSubscribed(name), Some(refusal)) => {
                 out.push(event::subscription_error(&name, refusal));
             }

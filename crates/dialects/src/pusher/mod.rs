@@ -45,8 +45,8 @@ pub struct App {
 impl App {
     /// Whether a name is below the app's prefix, and not below another app's.
     fn owns(&self, name: &str) -> bool {
-        let is_other = |other: &Box<str>| name.starts_with(&**other);
-        name.starts_with(&*self.prefix) && !self.others.iter().any(is_other)
+        let is_other = |other: &str| name.starts_with(other);
+        name.starts_with(&*self.prefix) && !self.others.iter().any(|other| is_other(other))
     }
 
     /// The user's name for the server, unless it is one of another app.

@@ -211,15 +211,15 @@ impl Pusher {
     pub(super) fn subscribed(
         &mut self,
         id: CommandId,
-        channel: ChannelName,
+        channel: &ChannelName,
         without_cache: Option<Box<(Subscribe, bool)>>,
         reply: &Reply,
         out: &mut Vec<Payload>,
     ) {
-        let Some(name) = self.wire_name(&channel) else {
+        let Some(name) = self.wire_name(channel) else {
             return;
         };
-        let subscription = self.subscriptions.get_mut(&channel);
+        let subscription = self.subscriptions.get_mut(channel);
         let Some(subscription) = subscription.filter(|subscription| subscription.by == id) else {
             return;
         };
@@ -230,7 +230,7 @@ impl Pusher {
                 let (wish, permitted) = *again;
                 return self.ask_again(channel, wish, permitted);
             }
-            self.subscriptions.remove(&channel);
+            self.subscriptions.remove(channel);
             return out.push(event::subscription_error(&name, refusal));
         }
         if kind_of(&name) == Kind::Presence {
@@ -249,9 +249,9 @@ impl Pusher {
     }
 
     /// Subscribes again to a channel that keeps no state, so that there is no last event.
-    fn ask_again(&mut self, channel: ChannelName, wish: Subscribe, permitted: bool) {
+    fn ask_again(&mut self, channel: &ChannelName, wish: Subscribe, permitted: bool) {
         self.ask(channel.clone(), wish, permitted, false);
-        if let Some(subscription) = self.subscriptions.get_mut(&channel) {
+        if let Some(subscription) = self.subscriptions.get_mut(channel) {
             subscription.cached = Cached::Missed;
         }
     }

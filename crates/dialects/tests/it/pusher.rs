@@ -122,7 +122,14 @@ impl Client {
                 self.notice(&Notice::Reply { id, reply });
             }
             Intent::Close { code, .. } => self.closed = Some(code),
-            other => panic!("{other:?}"),
+            other @ (Intent::Granted { .. }
+            | Intent::Refresh { .. }
+            | Intent::Consume { .. }
+            | Intent::Settle { .. }
+            | Intent::Quit { .. }
+            | Intent::Say(_)
+            | Intent::Leave
+            | Intent::Keep(_)) => panic!("{other:?}"),
         }
     }
 
@@ -170,9 +177,11 @@ impl Client {
         }
         self.send(&json!({"event": "pusher:subscribe", "data": fields}));
         let all = self.asked.iter().chain(&self.permitted);
-        let mut wishes = all.filter_map(|(_, command)| match command {
-            Command::Subscribe(wish) => Some(wish.clone()),
-            _ => None,
+        let mut wishes = all.filter_map(|(_, command)| {
+            if let Command::Subscribe(wish) = command {
+                return Some(wish.clone());
+            }
+            None
         });
         wishes.next().unwrap_or_else(|| panic!("{:?}", self.heard))
     }
@@ -223,7 +232,7 @@ impl Client {
         match self.pusher.head(&recipient, &shared) {
             Head::None => self.hear(vec![shared.message]),
             Head::Insert(head) => self.hear(vec![shared.with_head(&head)]),
-            other => panic!("{other:?}"),
+            other @ (Head::Whole(_) | Head::Several(_) | Head::Nothing) => panic!("{other:?}"),
         }
     }
 
@@ -238,7 +247,7 @@ impl Client {
             Head::None => self.hear(vec![shared.message]),
             Head::Whole(message) => self.hear(vec![message]),
             Head::Nothing => {}
-            other => panic!("{other:?}"),
+            other @ (Head::Insert(_) | Head::Several(_)) => panic!("{other:?}"),
         }
     }
 }

@@ -11,6 +11,7 @@ fn decoder(version: Version) -> Decoder {
     decoder
 }
 
+#[expect(clippy::panic_in_result_fn, reason = "a test's own assertion")]
 fn all(bytes: &[u8], version: Version) -> Result<Vec<Frame>, Invalid> {
     let mut decoder = decoder(version);
     decoder.push(bytes);

@@ -56,12 +56,9 @@ fn a_connection_that_the_engine_closes_keeps_its_progress_until_it_is_removed() 
     world.publish(0, "kept/a", "1");
     world.settle();
     let (worker, connection) = world.clients[0].connection.unwrap();
+    let now = world.now;
     let engine = &mut world.workers[worker];
     let session = engine.session(connection).unwrap();
-    let now = Now {
-        instant: std::time::Instant::now(),
-        unix_ms: 1_700_000_000_000,
-    };
     let whom = Whom::Session(session);
     assert_eq!(engine.disconnect(&whom, CloseReason::Disconnected, now), 1);
     let last = engine.progress(connection, 64);

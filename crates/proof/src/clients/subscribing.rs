@@ -127,7 +127,12 @@ impl Story {
                 ConnectionEvent::Open { recovery, .. } => format!("open ({recovery:?})"),
                 ConnectionEvent::Connecting { attempt } => format!("connecting ({attempt})"),
                 ConnectionEvent::Lost { cause, .. } => format!("lost ({cause})"),
-                other => format!("{other:?}"),
+                other @ (ConnectionEvent::Moving { .. }
+                | ConnectionEvent::Told { .. }
+                | ConnectionEvent::Held { .. }
+                | ConnectionEvent::TokenFailed { .. }
+                | ConnectionEvent::GivenUp { .. }
+                | _) => format!("{other:?}"),
             });
         }
     }

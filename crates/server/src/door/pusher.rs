@@ -31,12 +31,12 @@ impl Apps {
         let prefixes: Vec<Box<str>> = apps.iter().map(|app| app.prefix().into()).collect();
         let apps = apps.into_iter().map(|app| {
             let app = Arc::new(app);
-            let is_below = |other: &&Box<str>| {
-                other.len() > app.prefix().len() && other.starts_with(app.prefix())
-            };
+            let is_below =
+                |other: &str| other.len() > app.prefix().len() && other.starts_with(app.prefix());
+            let below = prefixes.iter().filter(|other| is_below(other));
             let for_connections = pusher::App {
                 prefix: app.prefix().into(),
-                others: prefixes.iter().filter(is_below).cloned().collect(),
+                others: below.cloned().collect(),
                 secrets: Arc::new(Secrets(Arc::clone(&app))),
             };
             (app, for_connections)
@@ -60,8 +60,8 @@ impl Apps {
     pub(crate) fn is_of(&self, app: &App, name: &str) -> bool {
         let found = self.0.iter().find(|(known, _)| known.id() == app.id());
         let others = found.map(|(_, app)| &app.others);
-        let is_other = |other: &Box<str>| name.starts_with(&**other);
-        name.starts_with(app.prefix()) && !others.is_some_and(|others| others.iter().any(is_other))
+        let is_of_another = |others: &[Box<str>]| others.iter().any(|it| name.starts_with(&**it));
+        name.starts_with(app.prefix()) && !others.is_some_and(|others| is_of_another(others))
     }
 
     fn by_key(&self, key: &str) -> Option<&pusher::App> {

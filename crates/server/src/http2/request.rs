@@ -70,9 +70,10 @@ mod tests {
             headers.append(HOST, host.parse().unwrap());
         }
         name_host(&uri, &mut headers)?;
-        assert!(headers.get_all(HOST).iter().count() <= 1);
-        let host = headers.get(HOST);
-        Ok(host.map(|host| host.to_str().unwrap().to_owned()))
+        let all = headers.get_all(HOST).iter();
+        let all: Vec<_> = all.map(|host| host.to_str().unwrap()).collect();
+        // More than one would not be the name that the tests expect.
+        Ok((!all.is_empty()).then(|| all.join(" and ")))
     }
 
     #[test]

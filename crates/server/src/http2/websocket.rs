@@ -52,7 +52,7 @@ pub(super) fn open(
         guest,
     } = match decided {
         Ok(upgrade) => upgrade,
-        Err(refusal) => return refuse(worker, respond, refusal, place),
+        Err(refusal) => return refuse(worker, respond, *refusal, place),
     };
     let response = Response::from_parts(converted(&response).into_parts().0, ());
     match respond.send_response(response, false) {
@@ -74,7 +74,7 @@ fn decide(
     head: &Parts,
     from_proxy: bool,
     place: &mut Place,
-) -> Result<Upgrade, Answer> {
+) -> Result<Upgrade, Box<Answer>> {
     let uri = &head.uri;
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let connect = ConnectRequest {
@@ -96,9 +96,11 @@ fn decide(
             ..Client::default()
         };
         let carrier = Carrier::ExtendedConnect;
-        converted(&rejected(worker, &rejection, authority, client, carrier))
+        Box::new(converted(&rejected(
+            worker, &rejection, authority, client, carrier,
+        )))
     })?;
-    upgrade(worker, decision, place).map_err(|response| converted(&response))
+    upgrade(worker, decision, place).map_err(|response| Box::new(converted(&response)))
 }
 
 fn refuse(worker: &Rc<Worker>, respond: SendResponse<Bytes>, refusal: Answer, place: Place) {

@@ -164,13 +164,15 @@ async fn a_refused_subscription_names_the_rule_that_refused_it() {
 #[tokio::test]
 async fn a_grant_that_is_missing_is_named_with_those_that_are_there() {
     let mut config = settings();
-    let mut rule = ChannelRules::default();
-    rule.subscribe = offhook_engine::Access::Granted;
+    let rules = ChannelRules {
+        subscribe: offhook_engine::Access::Granted,
+        ..ChannelRules::default()
+    };
     config.channels.insert(
         0,
         ChannelRule {
             pattern: "chat/granted/*".to_owned(),
-            rules: rule,
+            rules,
         },
     );
     let hall = Hall::open(config).await;
