@@ -29,7 +29,7 @@ const METHODS: [Method; 4] = [Method::GET, Method::POST, Method::DELETE, Method:
 /// end a request.
 const WAIT: u32 = 25;
 
-/// The longest wait in seconds. 60: proxies with default settings end a longer request.
+/// The longest wait in seconds. 60: proxies with default settings end longer requests.
 const LONGEST_WAIT: u32 = 60;
 
 /// Whether this module serves a path.
@@ -132,7 +132,7 @@ fn begin(
     }
 }
 
-/// A request on an existing connection.
+/// Handles a request on an existing connection.
 async fn of_connection(
     worker: &Rc<Worker>,
     id: CarriedId,
@@ -212,7 +212,7 @@ pub(super) async fn is_known(worker: &Worker, id: CarriedId) -> bool {
     known.await.is_ok()
 }
 
-/// The body of the answer to a poll. Messages of the native dialect are JSON.
+/// Writes the body of the answer to a poll. Messages of the native dialect are JSON.
 fn written(answer: &worker::Answer) -> String {
     let worker::Answer {
         first,

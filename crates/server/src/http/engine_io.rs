@@ -169,7 +169,7 @@ async fn poll(worker: &Worker, id: CarriedId) -> Answer {
     }
 }
 
-/// The payload that answers a poll.
+/// Writes the payload that answers a poll.
 fn written(answer: &worker::Answer) -> String {
     let mut payload = String::new();
     for message in &answer.messages {
@@ -180,7 +180,8 @@ fn written(answer: &worker::Answer) -> String {
         write_record(&record, &mut payload);
     }
     let last = match &answer.closed {
-        // A client that has closed it knows that it is closed: its poll ends with nothing.
+        // A client that has closed the connection itself knows that it is closed, so its poll ends
+        // with a no-op.
         Some(closed) if closed.code == u16::from(CloseCode::NORMAL) => Some(Engine::Noop),
         Some(_) => Some(Engine::Close),
         None if payload.is_empty() => Some(Engine::Noop),
@@ -197,7 +198,7 @@ async fn post(
     id: CarriedId,
     request: Request<Received>,
 ) -> Result<Answer, Problem> {
-    // Before the body is received, which would take memory.
+    // Checked before the body is received, which takes memory.
     if !carried::is_known(worker, id).await {
         return Ok(Refused::Unknown.answer());
     }
@@ -227,7 +228,7 @@ async fn post(
     })
 }
 
-/// The messages of a payload; none if it is not one.
+/// Parses the messages of a payload. Returns `None` if it is not a payload.
 fn messages_of(payload: &[u8]) -> Option<Vec<Payload>> {
     let payload = std::str::from_utf8(payload).ok()?;
     let messages = records(payload).map(|record| match record {

@@ -6,9 +6,9 @@
 //! [`Order`](super::Order). Any dialect can be spoken.
 //!
 //! There are two forms. The requests of `/connection` are numbered, so that a lost answer can be
-//! repeated, and its client may have a stream instead of polling. Those of Engine.IO have no numbers:
-//! what was answered has arrived, a second request at the same time ends the connection, and the client
-//! can upgrade to a WebSocket.
+//! //! repeated, and its clients may receive a stream instead of polling. The requests of Engine.IO
+//! have //! no numbers: the server assumes that every answer arrives, a second request at the same
+//! time ends //! the connection, and the client can upgrade to a WebSocket.
 
 mod downlink;
 mod events;
@@ -33,26 +33,26 @@ pub(crate) use downlink::{Answer, Form};
 use events::Events;
 pub(crate) use id::CarriedId;
 
-/// The connections over requests of one worker.
+/// The connections over HTTP requests that belong to one worker.
 #[derive(Debug, Default)]
 pub(super) struct AllCarried(RefCell<HashMap<CarriedId, Rc<Carried>>>);
 
-/// One connection over requests.
+/// One connection over HTTP requests.
 #[derive(Debug)]
 struct Carried {
     downlink: Downlink,
     uplink: RefCell<Uplink>,
     /// Wakes the task of the connection.
     wake: Notify,
-    /// The client said that it is leaving.
+    /// True once the client has said that it is leaving.
     left: Cell<bool>,
 }
 
 #[derive(Debug)]
 enum Downlink {
-    /// One response that does not end.
+    /// Events of a single response, which lasts as long as the connection.
     Stream(Rc<Unsent>),
-    /// The answers to polls.
+    /// Answers to polls.
     Polled(Rc<Kept>),
 }
 
@@ -68,7 +68,7 @@ struct Uplink {
     repeated: Option<Done>,
 }
 
-/// Informed when the messages of a request were handled.
+/// Receives a result once the messages of a request have been handled.
 type Done = oneshot::Sender<Result<(), Wrong>>;
 
 /// The messages of one request.
@@ -83,15 +83,17 @@ struct Batch {
 pub(crate) enum Wrong {
     /// The connection does not exist, or has ended.
     Unknown,
-    /// The number does not follow the one before; these are the lowest and the highest possible now.
+    /// The number does not follow the previous one. The fields are the lowest and the highest
+    /// number that would be accepted.
     Number { least: u64, most: u64 },
-    /// The batch before it is still waiting to be handled.
+    /// The previous batch is still waiting to be handled.
     Busy,
-    /// A newer poll has replaced it.
+    /// A newer poll has replaced this one.
     Replaced,
-    /// The connection has a stream, and is not polled.
+    /// The connection has a stream, so it cannot be polled.
     Streamed,
-    /// Another request of its kind is under way, which ends a connection without numbers.
+    /// Another request of the same kind is under way. This ends a connection whose requests are not
+    /// numbered.
     Overlap,
 }
 
@@ -104,11 +106,11 @@ pub(crate) enum Carry {
         messages: Vec<Payload>,
         done: oneshot::Sender<Result<(), Wrong>>,
     },
-    /// Answer with the messages after this one; those of Engine.IO, without a number, with what follows
-    /// the last answer.
+    /// Answer with the messages after this number. Polls of Engine.IO have no number; they are
+    /// answered with the messages that follow the last answer.
     Poll {
         after: Option<u64>,
-        /// Whether to wait until there are any.
+        /// Whether to wait until there are messages.
         waits: bool,
         done: oneshot::Sender<Result<Answer, Wrong>>,
     },
@@ -116,11 +118,12 @@ pub(crate) enum Carry {
     Find { done: oneshot::Sender<()> },
     /// The client leaves for good.
     Leave,
-    /// What the client sent is no payload: the connection ends.
+    /// The client sent something that is not a payload: end the connection.
     Spoil,
-    /// The client tries a WebSocket: polls are answered immediately. Answered if the connection exists.
+    /// The client is trying a WebSocket: answer polls immediately. `done` is answered if the
+    /// connection exists.
     Probe { done: oneshot::Sender<()> },
-    /// The WebSocket has failed before the client upgraded to it.
+    /// The WebSocket failed before the client upgraded to it.
     ProbeFailed,
     /// From now on, everything is sent over this WebSocket.
     Upgrade {
@@ -130,7 +133,7 @@ pub(crate) enum Carry {
 }
 
 impl Carry {
-    /// Whether it has the form of the connection's requests.
+    /// Whether this request has the form that the connection uses.
     fn is_of(&self, carried: &Carried) -> bool {
         let number = match self {
             Self::Send { number, .. } => number,
@@ -167,7 +170,7 @@ impl Carried {
                 least: uplink.newest.max(1),
                 most: next,
             },
-            // The client repeats it, because it did not get the answer.
+            // The client repeats the request because it did not receive the answer.
             Some(number) if number == uplink.newest && is_under_way => {
                 if let Some(older) = uplink.repeated.replace(batch.done) {
                     let _sent = older.send(Err(Wrong::Busy));
@@ -194,7 +197,7 @@ impl Carried {
         }
     }
 
-    /// Closes the connection because of what its client does.
+    /// Closes the connection because its client violated the protocol.
     fn close_for(&self, reason: &str) {
         self.outlet().close(CloseCode::PROTOCOL_ERROR, reason);
         self.wake.notify_one();
@@ -207,11 +210,11 @@ impl Carried {
             self.close_for("two polls at once");
         }
         self.wake.notify_one();
-        // Immediately, because the connection's task may be waiting for room.
+        // Answer right here, because the connection's task may be waiting for room.
         kept.answer();
     }
 
-    /// What is kept for the polls of a connection that can upgrade.
+    /// The messages kept for polls, if the connection can be upgraded.
     fn upgrading(&self) -> Option<&Kept> {
         match &self.downlink {
             Downlink::Polled(kept) if kept.form == Form::EngineIo => Some(kept),
@@ -219,8 +222,8 @@ impl Carried {
         }
     }
 
-    /// Whether its client has upgraded to a WebSocket: later requests are those of an unknown
-    /// connection.
+    /// Whether the client has upgraded to a WebSocket. Later requests are then treated as requests
+    /// of an unknown connection.
     fn is_upgraded(&self) -> bool {
         self.upgrading().is_some_and(Kept::is_upgraded)
     }
@@ -233,17 +236,17 @@ impl Carried {
         Some(batch)
     }
 
-    /// A batch was handled: answers its request, and the one that repeated it.
+    /// Called once a batch has been handled. Answers its request and the request that repeated it.
     fn handled(&self, done: Done) {
         let uplink = &mut *self.uplink.borrow_mut();
         uplink.is_handling = false;
         for done in [Some(done), uplink.repeated.take()].into_iter().flatten() {
-            // If the client has closed the request it repeats it, which has no effect.
+            // If the client has closed this request, it repeats it, which has no effect.
             let _sent = done.send(Ok(()));
         }
     }
 
-    /// Whether the connection was closed: later requests of its client are refused.
+    /// Whether the connection is closed. Later requests of its client are refused.
     fn is_closed(&self) -> bool {
         match &self.downlink {
             Downlink::Stream(unsent) => unsent.is_closed(),
@@ -253,8 +256,8 @@ impl Carried {
 }
 
 impl Worker {
-    /// Begins a connection whose downlink is the body of a response. Its first event contains the id.
-    /// None if the system has no randomness.
+    /// Begins a connection whose downlink is the body of a response. Its first event contains the
+    /// id. Returns `None` if the system cannot provide random bytes.
     pub(crate) fn carry_streamed(self: &Rc<Self>, guest: Guest) -> Option<Streaming> {
         let unsent = Unsent::new(self.shared.config.messages.outbox_bytes);
         let id = self.begin_carried(Downlink::Stream(Rc::clone(&unsent)), guest, None)?;
@@ -264,7 +267,8 @@ impl Worker {
         Some(Streaming::of(unsent))
     }
 
-    /// Begins a connection that is polled. None if the system has no randomness.
+    /// Begins a connection that is polled. Returns `None` if the system cannot provide random
+    /// bytes.
     pub(crate) fn carry_polled(
         self: &Rc<Self>,
         form: Form,
@@ -301,7 +305,8 @@ impl Worker {
 
     /// Passes a request to the worker that has the connection.
     pub(crate) fn carry(&self, id: CarriedId, carry: Carry) {
-        // An order to a worker that does not exist is dropped, and with it the sender of the result.
+        // An order to a worker that does not exist is dropped together with the sender of its
+        // result.
         let order = Order::Carry { id, carry };
         self.shared.orders.give(id.worker(), order);
     }
@@ -355,7 +360,7 @@ impl Worker {
                     carried.wake.notify_one();
                 }
             }
-            // The dropped WebSocket ends without a Close.
+            // Dropping the WebSocket ends it without a Close frame.
             (
                 Carry::Leave
                 | Carry::Spoil

@@ -1,4 +1,4 @@
-//! Messages to a client in the answers to its polls.
+//! Sends messages to a client in the answers to its polls.
 
 use std::{
     cell::RefCell,
@@ -32,7 +32,7 @@ const RECORDS: usize = 16;
 /// How many places for messages an idle connection keeps after a burst.
 const SPARE: usize = 8;
 
-/// How a connection was closed.
+/// The code and the reason with which a connection was closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Closing {
     pub(crate) code: u16,
@@ -55,19 +55,21 @@ impl Closing {
 /// The form of a connection's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// They are numbered: each poll acknowledges the messages up to its number.
+    /// Requests are numbered: each poll acknowledges the messages up to its number.
     Numbered,
-    /// Those of Engine.IO: a message has arrived once it was in an answer.
+    /// Requests of Engine.IO: a message counts as received once it has been in an answer.
     EngineIo,
 }
 
-/// Messages that are kept until a poll acknowledges them or, without numbers, until a poll is answered.
+/// Messages that are kept until a poll acknowledges them or, if requests are not numbered, until
+/// they have been in an answer.
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) form: Form,
     inner: RefCell<Inner>,
     bound: usize,
-    /// Wakes the connection's task when a poll can be answered, a receipt has come, or it has ended.
+    /// Wakes the connection's task when a poll can be answered, a receipt has arrived, or the
+    /// connection has ended.
     pub(super) changed: Notify,
 }
 
@@ -75,27 +77,27 @@ pub(super) struct Kept {
 struct Inner {
     messages: VecDeque<Payload>,
     bytes: usize,
-    /// The number of the first of them; the first of all is 1.
+    /// The number of the first message that is kept. Messages are numbered from 1.
     first: u64,
     /// The poll that waits for messages.
     waiting: Option<oneshot::Sender<Result<Answer, Wrong>>>,
-    /// When the last poll came.
+    /// When the last poll arrived.
     polled: Option<Instant>,
     /// The number of the last message that an answer contained.
     answered: u64,
-    /// The mark that was asked for, and the number of the last message before it.
+    /// The requested mark, and the number of the last message before it.
     mark: Option<(u32, u64)>,
     /// The newest mark that the client has reached, until it is taken.
     reached: Option<u32>,
     closed: Option<Closing>,
     end: End,
-    /// The client tries a WebSocket.
+    /// True while the client is trying a WebSocket.
     is_probing: bool,
-    /// The WebSocket to which it upgrades, until the connection's task takes it.
+    /// The WebSocket to which the client upgrades, until the connection's task takes it.
     upgrade: Option<(Box<WebSocket>, Box<Place>)>,
-    /// The same after that.
+    /// The sender of that WebSocket, once the task has taken it.
     sender: Option<Sender>,
-    /// The tasks that wait for room: that of the connection, and the one that refills it.
+    /// The tasks that wait for room: the connection's task, and the task that refills it.
     room: Vec<Waker>,
 }
 
@@ -104,9 +106,9 @@ struct Inner {
 enum End {
     #[default]
     Unknown,
-    /// An answer said so. It may have been lost.
+    /// An answer reported the end, but it may have been lost.
     Told,
-    /// A poll acknowledged everything, and was answered again.
+    /// A poll acknowledged everything, and was answered with the end again.
     Known,
 }
 
@@ -125,7 +127,7 @@ impl Inner {
         self.first + self.messages.len() as u64 - 1
     }
 
-    /// The client has all messages up to this one.
+    /// Notes that the client has received all messages up to `after`.
     fn acknowledged(&mut self, after: u64) {
         while self.first <= after {
             let gone = self.messages.pop_front();
@@ -138,7 +140,7 @@ impl Inner {
         self.reach();
     }
 
-    /// Notes the mark, if the client has everything before it.
+    /// Notes that the mark is reached if the client has received everything before it.
     fn reach(&mut self) {
         if let Some((mark, _)) = self.mark.take_if(|(_, last)| *last < self.first) {
             self.reached = Some(mark);
@@ -160,8 +162,9 @@ impl Kept {
         })
     }
 
-    /// A poll of a client that has everything up to `after`; without a number, everything that was
-    /// ever put into an answer. Returned if it is not numbered and another one is waiting.
+    /// Handles a poll of a client that has received everything up to `after` or, without a number,
+    /// everything that was ever put into an answer. Returns the poll if it is not numbered and
+    /// another one is waiting.
     pub(super) fn poll(
         &self,
         after: Option<u64>,
@@ -177,7 +180,7 @@ impl Kept {
         }
         let last = inner.last();
         let after = after.unwrap_or(inner.answered);
-        // Messages that the client acknowledged are no longer here.
+        // Messages that the client has acknowledged are no longer kept.
         if after + 1 < inner.first || after > last {
             let least = inner.first - 1;
             let _sent = done.send(Err(Wrong::Number { least, most: last }));
@@ -186,7 +189,7 @@ impl Kept {
         inner.acknowledged(after);
         inner.polled = Some(Instant::now());
         self.make_room(inner);
-        // A client has one poll at a time, so it has given up the older one.
+        // A client has one poll at a time, so it must have given up the older one.
         if let Some(older) = inner.waiting.replace(done) {
             drop(older.send(Err(Wrong::Replaced)));
         }
@@ -270,13 +273,13 @@ impl Kept {
         self.inner.borrow().closed.is_some()
     }
 
-    /// Whether an answer contained the last message, and that the connection is closed.
+    /// Whether an answer contained the last message and reported that the connection is closed.
     pub(super) fn is_over(&self) -> bool {
         self.inner.borrow().end != End::Unknown
     }
 
-    /// Whether the client has acknowledged that answer. Without numbers it never does, nor does it ask
-    /// again.
+    /// Whether the client has acknowledged that answer. A client without numbers never does, nor
+    /// does it poll again.
     pub(super) fn is_known_to_be_over(&self) -> bool {
         self.form == Form::EngineIo || self.inner.borrow().end == End::Known
     }
@@ -298,15 +301,15 @@ impl Kept {
         inner.sender.is_some() || inner.upgrade.is_some()
     }
 
-    /// The WebSocket to which the client has upgraded. From now on messages are sent over it; those
-    /// that wait are the first.
+    /// Takes the WebSocket to which the client has upgraded. From now on, messages are sent over
+    /// it, starting with those that are waiting.
     pub(super) fn take_upgrade(&self) -> Option<(Box<WebSocket>, Box<Place>)> {
         let inner = &mut *self.inner.borrow_mut();
         let (socket, place) = inner.upgrade.take()?;
         let sender = socket.sender();
         let outlet = Outlet::WebSocket(sender.clone());
         for message in mem::take(&mut inner.messages) {
-            // If it is closing, receiving from it returns that.
+            // If the WebSocket is closing, receiving from it reports that.
             let _unsent = outlet.put(message);
         }
         inner.bytes = 0;
@@ -322,7 +325,8 @@ impl Kept {
         Some((socket, place))
     }
 
-    /// When the client polled last: now, if it is waiting for an answer. None before its first poll.
+    /// When the client last polled, or now if it is waiting for an answer. `None` before its first
+    /// poll.
     pub(super) fn polled(&self) -> Option<Instant> {
         let inner = self.inner.borrow();
         let waiting = inner.waiting.as_ref();
@@ -330,7 +334,7 @@ impl Kept {
         is_polling.then(Instant::now).or(inner.polled)
     }
 
-    /// The connection has ended: a waiting poll gets no answer, and later messages are refused.
+    /// Ends the connection: a waiting poll gets no answer, and later messages are refused.
     pub(super) fn end(&self) {
         let inner = &mut *self.inner.borrow_mut();
         inner

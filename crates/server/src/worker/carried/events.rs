@@ -1,4 +1,4 @@
-//! Messages to a client as events of one response.
+//! Sends messages to a client as the events of one response.
 
 use std::{
     rc::Rc,

@@ -1,4 +1,5 @@
-//! The id of a connection over requests. A client that knows it may send and receive on the connection.
+//! The id of a connection over HTTP requests. Anyone who knows the id may send and receive on the
+//! connection.
 
 use std::{fmt, str::FromStr};
 
@@ -14,7 +15,7 @@ pub(crate) struct CarriedId {
 const DIGITS: usize = 36;
 
 impl CarriedId {
-    /// None if the system has no randomness.
+    /// Returns `None` if the system cannot provide random bytes.
     pub(in crate::worker) fn random(worker: u16) -> Option<Self> {
         let secret = u128::from_be_bytes(random_bytes().ok()?);
         Some(Self { worker, secret })
@@ -31,7 +32,7 @@ impl fmt::Display for CarriedId {
     }
 }
 
-/// Without the secret.
+/// Omits the secret part of the id.
 impl fmt::Debug for CarriedId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CarriedId")

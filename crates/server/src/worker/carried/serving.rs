@@ -1,5 +1,5 @@
-//! The task of one connection over requests: it handles what the client sends, answers its polls, and
-//! ends the connection when the client is gone.
+//! The task of one connection over HTTP requests: it handles what the client sends, answers its
+//! polls, and ends the connection when the client is gone.
 
 use std::{future::pending, mem, rc::Rc, time::Duration};
 
@@ -20,18 +20,19 @@ use crate::{
     },
 };
 
-/// Without keepalive, how often a comment is sent into a stream.
+/// The interval of the comments that are sent into a stream if keepalive is disabled.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How long the last answer can be repeated. 5 s: a client repeats a poll at once, or after a second or
-/// two of an unsteady network.
+/// How long the last answer can be requested again. 5 s: a client repeats a poll immediately, or
+/// after a second or two on an unreliable network.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// How long a connection that the stopping server has closed waits for a poll. 1 s: a client that is
-/// between two polls polls at once, and one that is gone must not delay the stop.
+/// When the server stops, how long a connection that it has closed waits for a poll. 1 s: a client
+/// between two polls sends the next one immediately, and a client that is gone must not delay the
+/// stop.
 const STOPPING: Duration = Duration::from_secs(1);
 
-/// What receives the messages of a connection's client.
+/// The state that handles the messages of a connection's client.
 enum Served {
     Connecting(Connecting),
     Connected(Connection),
@@ -104,7 +105,8 @@ async fn go_on(lease: &Lease, served: Served, (mut socket, place): Upgraded) {
     drop((socket, place));
 }
 
-/// The last answer may be lost, and the client polls for it again.
+/// Stays for a while after the last answer: it may be lost, in which case the client polls for it
+/// again.
 async fn repeat_the_end(kept: &Kept) {
     let until = Instant::now() + LINGER;
     while !kept.is_known_to_be_over() {
@@ -129,9 +131,9 @@ async fn run(
     let mut beat = Instant::now() + heartbeat;
     let mut stopping = worker.stopping();
     let mut stopping_too = worker.stopping();
-    // As long as a WebSocket whose client does not answer.
+    // The same as for a WebSocket whose client does not answer.
     let lifetime = interval.unwrap_or_default() + config.keepalive.pong_timeout;
-    // One that was never polled costs its client nothing: it does not stay as long.
+    // A connection that was never polled costs its client nothing, so it expires earlier.
     let mut expiry = Expiry {
         lifetime,
         at: Instant::now() + lifetime.min(2 * config.connections.connect_timeout),
@@ -144,7 +146,8 @@ async fn run(
                 loop {
                     tokio::select! {
                         taken = &mut taking => break taken,
-                        // Taking may wait until the client has polled for answers.
+                        // Handling messages may have to wait until the client has polled for
+                        // answers.
                         () = answered(&carried.downlink) => {}
                         () = expiry.passed(&carried.downlink) => return None,
                     }
@@ -203,14 +206,16 @@ async fn run(
     }
 }
 
-/// When a connection ends because it is not polled. A stream ends with its response instead.
+/// When a polled connection ends because its client has stopped polling. A connection with a stream
+/// ends with its response instead.
 struct Expiry {
     lifetime: Duration,
     at: Instant,
 }
 
 impl Expiry {
-    /// Waits until the client has not polled for the whole lifetime. May be dropped and called again.
+    /// Completes once the client has not polled for the whole lifetime. Cancel safe: the future may
+    /// be dropped and the function called again.
     async fn passed(&mut self, downlink: &Downlink) {
         let Downlink::Polled(kept) = downlink else {
             return pending().await;
@@ -238,8 +243,7 @@ async fn answered(downlink: &Downlink) {
     }
 }
 
-/// Waits until a polled connection that is closed has waited for a poll long enough, because the server
-/// stops.
+/// When the server stops, completes once a closed connection has waited long enough for a poll.
 async fn closed_by_a_stop(stopping: &mut Stopping, downlink: &Downlink) {
     match downlink {
         Downlink::Polled(kept) if kept.is_closed() => {
@@ -293,7 +297,8 @@ async fn take(
             Served::Connecting(connecting) => match connect(worker, connecting, incoming).await? {
                 Some(connection) => {
                     *served = Served::Connected(connection);
-                    // The message that connected it may have asked for something large as well.
+                    // The message that connected the client may also have requested something
+                    // large.
                     Taken::AwaitsAnswer
                 }
                 None => Taken::Done,

@@ -1,5 +1,5 @@
-//! A WebSocket to which the client of a polled connection wants to upgrade: it is tried first, and then
-//! passed to the worker that has the connection.
+//! The upgrade of a polled connection to a WebSocket: the client first tries the WebSocket, which
+//! is then passed to the worker that has the connection.
 
 use std::rc::Rc;
 
@@ -25,7 +25,7 @@ pub(super) async fn probe(worker: Rc<Worker>, id: CarriedId, mut socket: WebSock
         worker.carry(id, Carry::Upgrade { socket, place });
     } else {
         worker.carry(id, Carry::ProbeFailed);
-        // How it ended no longer matters.
+        // The result of closing does not matter.
         let _closed = socket
             .close(CloseCode::POLICY_VIOLATION, "no upgrade")
             .await;
@@ -33,7 +33,7 @@ pub(super) async fn probe(worker: Rc<Worker>, id: CarriedId, mut socket: WebSock
     drop(lease);
 }
 
-/// Whether the client upgrades.
+/// Waits until the client upgrades or gives up; true if it upgrades.
 async fn until_upgrade(worker: &Worker, id: CarriedId, socket: &mut WebSocket) -> bool {
     while let Ok(Some(Message::Text(text))) = socket.recv().await {
         let packet = Engine::read(&text);
