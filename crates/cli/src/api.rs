@@ -17,16 +17,17 @@ use tokio::time::timeout;
 
 use crate::{dial::Trust, failure::Failure};
 
-/// The variable with the API key. Other users of the machine can see what is on a command line.
+/// The environment variable with the API key. Unlike a flag, it is not visible to other users of
+/// the machine.
 const KEY_VARIABLE: &str = "OFFHOOK_ADMIN_KEY";
 
-/// How long an answer may take. 10 s: a person waits.
+/// How long an answer may take. 10 s, because a person is waiting for it.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// The longest answer in bytes. 16 MiB: more than 64 connections of each of many workers.
+/// The longest answer in bytes. 16 MiB: enough for 64 connections from each of many workers.
 const LONGEST: usize = 16 << 20;
 
-/// Which server is asked, and with which key.
+/// Flags that select a server, and the key for it.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Server {
     /// The server: where clients connect, or its admin.listen
@@ -44,14 +45,14 @@ pub(crate) struct Server {
 pub(crate) struct Api {
     connect: Connect,
     host: String,
-    /// The path in front of the server's own, if a proxy adds one.
+    /// The path before the server's own paths, if a proxy adds one.
     prefix: String,
     authorization: HeaderValue,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Server {
-    /// Checks the flags; nothing is opened yet.
+    /// Checks the flags without opening a connection.
     pub(crate) fn api(&self) -> Result<Api, Failure> {
         let key = self.api_key.clone().or_else(|| env::var(KEY_VARIABLE).ok());
         let key = key.filter(|key| !key.is_empty()).ok_or_else(|| {
@@ -93,14 +94,14 @@ impl Server {
 }
 
 impl Api {
-    /// The answer to a request below `/api/v1/`, as JSON.
+    /// Sends a request below `/api/v1/`, and returns the answer as JSON.
     pub(crate) async fn json(&mut self, path: &str) -> Result<Value, Failure> {
         let text = self.text(&format!("/api/v1/{path}")).await?;
         serde_json::from_str(&text)
             .map_err(|error| Failure::Failed(format!("the answer is no JSON: {error}")))
     }
 
-    /// The answer to a request, as text.
+    /// Sends a request, and returns the answer as text.
     pub(crate) async fn text(&mut self, path: &str) -> Result<String, Failure> {
         let answered = timeout(WITHIN, self.ask(path)).await;
         let (status, text) = answered.unwrap_or_else(|_| {
@@ -146,7 +147,8 @@ impl Api {
         })?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|error| Failure::failed(&error))?;
-        // It ends with the sender, or is lost, which the sender reports.
+        // The connection ends when the sender is dropped. If it is lost, the sender reports the
+        // error.
         tokio::spawn(async { drop(connection.await) });
         Ok(sender)
     }
@@ -172,7 +174,7 @@ fn refused(status: StatusCode, text: &str) -> Failure {
     }
 }
 
-/// A query of these parameters.
+/// Builds a query string from these parameters.
 pub(crate) fn query(parameters: &[(&str, &str)]) -> String {
     let mut query = String::new();
     for (name, value) in parameters {

@@ -22,10 +22,10 @@ use crate::{
     signals::Signals,
 };
 
-/// Show what a running server does: rates, latencies, memory, and who is slow or busy.
+/// Show what a running server does: rates, latencies, memory, slow connections and busy channels.
 ///
-/// In a terminal, the view is drawn again after each interval, until Ctrl-C; in a pipe, each
-/// interval is one line. Rates and latencies are those of the interval.
+/// In a terminal, the view is redrawn after each interval, until Ctrl-C. In a pipe, one line is
+/// printed for each interval. Rates and latencies are those of the interval.
 ///
 /// Asks the server's /metrics and its HTTP API.
 #[derive(Debug, Args)]
@@ -34,7 +34,7 @@ pub(crate) struct Top {
     /// The time between two views, at least 100ms
     #[arg(short, long, value_name = "TIME", default_value = "2s", value_parser = interval)]
     interval: Duration,
-    /// Print one view, of the first interval, and end
+    /// Print the view of one interval, and exit
     #[arg(long)]
     once: bool,
     /// The number of connections and channels in the lists, up to 128
@@ -70,7 +70,7 @@ fn interval(text: &str) -> Result<Duration, String> {
     })
 }
 
-/// What a server said at one time.
+/// The answers of a server at one time.
 struct Sample {
     at: Instant,
     metrics: Metrics,
@@ -81,7 +81,7 @@ struct Sample {
 /// How views are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// A page that is drawn over the one before.
+    /// A page that is drawn over the previous one.
     Live,
     /// A page.
     Page,
@@ -164,5 +164,5 @@ fn screen_size() -> (usize, usize) {
     USUAL_SIZE
 }
 
-/// The size of a terminal that does not tell it.
+/// The assumed size of a terminal that does not report its size.
 const USUAL_SIZE: (usize, usize) = (24, 80);

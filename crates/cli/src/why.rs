@@ -1,4 +1,4 @@
-//! `offhook explain`: why somebody did or did not get a publication.
+//! `offhook explain`: why a user did or did not receive a publication.
 
 use std::{
     fmt::Write as _,
@@ -15,14 +15,15 @@ use crate::{
     screen::{self, BOLD, DIM},
 };
 
-/// Explain why a user did or did not get a publication.
+/// Explain why a user did or did not receive a publication.
 ///
 /// Asks a running server, over its HTTP API: what its subscriptions have delivered, what clients
-/// have proven to have received, and what its flight recorder has of refusals, gaps and connections
-/// that have ended. Without a publication, prints all that is known of the connections.
+/// have proven to have received, and what its flight recorder contains about refusals, gaps and
+/// connections that have ended. Without a publication, prints everything that is known about the
+/// connections.
 ///
-/// If it was delivered and receipt is not proven, the client is pinged, and the answer is awaited
-/// for up to a second.
+/// If the publication was delivered but receipt is not proven, the server pings the client, and
+/// this command waits up to a second for the result.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Explain {
@@ -68,7 +69,7 @@ OFFHOOK_ADMIN_KEY has the API key (scope admin).
 Exit codes: 0 explained, whatever the verdict; 1 the server cannot be asked, or refuses; 2 invalid
 flags.";
 
-/// How often a receipt is asked for again, and how long each time is.
+/// How often the server is asked again for a receipt, and the pause before each time.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -114,7 +115,7 @@ impl Explain {
     }
 }
 
-/// Asks until the receipt is known, or has not come for a while.
+/// Asks the server until the receipt is known, or has not arrived after several attempts.
 async fn delivery(api: &mut Api, query: &str) -> Result<Value, Failure> {
     let path = format!("explain/delivery{query}");
     let mut answer = api.json(&path).await?;
@@ -128,7 +129,8 @@ async fn delivery(api: &mut Api, query: &str) -> Result<Value, Failure> {
     Ok(answer)
 }
 
-/// An open connection to which it was delivered, and which has read everything, may prove that.
+/// Whether a receipt may still arrive: the publication was delivered to an open connection that has
+/// no unsent bytes.
 fn may_be_receipted(answer: &Value) -> bool {
     let connections = answer["connections"].as_array();
     let mut connections = connections.into_iter().flatten();
@@ -145,7 +147,7 @@ fn now_ms() -> u64 {
     })
 }
 
-/// Text of the server, with control characters escaped.
+/// Text from the server, with control characters escaped.
 fn text(value: &Value) -> String {
     match value.as_str() {
         Some(text) => screen::shown(text).into_owned(),
@@ -260,7 +262,7 @@ fn connection(page: &mut String, one: &Value, now_ms: u64) {
     }
 }
 
-/// Decisions and messages, by time.
+/// Decisions and messages, merged in order of time.
 fn both(one: &Value) -> Vec<&Value> {
     let decisions = one["decisions"].as_array().into_iter().flatten();
     let messages = one["messages"].as_array().into_iter().flatten();
@@ -282,7 +284,7 @@ fn target(of: &Value) -> String {
     screen::shown(&target).into_owned()
 }
 
-/// One thing that happened, in a few words.
+/// Describes one entry in a few words.
 fn happened(entry: &Value) -> String {
     let mut words = text(&entry["what"]);
     if entry["verb"].is_string() {

@@ -1,10 +1,10 @@
-//! The figures of one interval, from what the server said before and after it.
+//! The figures of one interval, computed from the server's answers before and after it.
 
 use serde_json::{Value, json};
 
 use super::Sample;
 
-/// The figures of one interval. Rates are a second.
+/// The figures of one interval. Rates are per second.
 #[derive(Debug)]
 pub(super) struct Figures {
     pub(super) version: String,
@@ -35,7 +35,7 @@ pub(super) struct Figures {
     pub(super) busiest: Vec<Value>,
 }
 
-/// A latency of this interval, in seconds; none if nothing was measured.
+/// A latency of this interval, in seconds; `None` if nothing was measured.
 #[derive(Debug)]
 pub(super) struct Latency {
     pub(super) name: &'static str,
@@ -50,7 +50,7 @@ const LATENCIES: [(&str, &str); 4] = [
     ("event loop delay", "offhook_event_loop_delay_seconds"),
 ];
 
-/// How many reasons and kinds are shown. 3: what happens most, on one line.
+/// How many reasons and kinds are shown. 3: the most frequent ones, so that they fit on one line.
 const WORDS: usize = 3;
 
 impl Figures {
@@ -101,7 +101,7 @@ impl Figures {
         }
     }
 
-    /// All of them, for programs.
+    /// All figures, for programs.
     pub(super) fn json(&self) -> Value {
         let words = |all: &[(String, f64)]| -> Value {
             let all = all.iter().map(|(word, count)| (word.clone(), json!(count)));
@@ -141,7 +141,7 @@ impl Figures {
     }
 }
 
-/// What was counted most in the interval, by word.
+/// The labels with the highest counts in the interval.
 fn most(before: &Sample, now: &Sample, name: &str) -> Vec<(String, f64)> {
     let earlier = before.metrics.by_label(name);
     let counts = now.metrics.by_label(name).into_iter();

@@ -1,4 +1,4 @@
-//! Metrics in the format of `OpenMetrics`, as far as Offhook's server uses it.
+//! Reads metrics in the `OpenMetrics` format, limited to the parts that Offhook's server uses.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(super) struct Metrics(BTreeMap<String, Vec<(String, f64)>>);
 
-/// The buckets of a histogram: how many values were at most so many seconds.
+/// The buckets of a histogram: an upper bound in seconds, and the number of values up to it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Histogram(Vec<(f64, f64)>);
 
 impl Metrics {
-    /// Reads samples; lines that are none are skipped.
+    /// Reads samples. Lines that are not samples are skipped.
     pub(super) fn parse(text: &str) -> Self {
         let mut all = Self::default();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -65,7 +65,7 @@ impl Metrics {
 }
 
 impl Histogram {
-    /// What has been added since an earlier one.
+    /// The values added since an earlier histogram.
     pub(super) fn since(&self, before: &Self) -> Self {
         let earlier = |bound: f64| {
             let same = |(other, _): &&(f64, f64)| other.total_cmp(&bound).is_eq();
@@ -79,8 +79,8 @@ impl Histogram {
         )
     }
 
-    /// The time in seconds that this share of the values does not exceed: between the bounds of its
-    /// bucket, in proportion. None without values.
+    /// The time in seconds that this share of the values does not exceed, interpolated between the
+    /// bounds of its bucket. `None` if there are no values.
     pub(super) fn quantile(&self, share: f64) -> Option<f64> {
         let (_, total) = self.0.last()?;
         if *total <= 0.0 {
@@ -136,7 +136,7 @@ d_seconds_sum 1.5
         let all = Metrics::parse(TEXT).histogram("d_seconds");
         let half = all.quantile(0.5).unwrap();
         assert!((half - 0.007_75).abs() < 1e-9, "{half}");
-        // Nothing more is known of what exceeds the last bound.
+        // Values above the last bound are reported as that bound.
         assert_eq!(all.quantile(0.99), Some(0.01));
         assert_eq!(all.since(&all).quantile(0.5), None);
         assert_eq!(all.since(&Histogram::default()), all);

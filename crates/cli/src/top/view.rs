@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::figures::Figures;
 use crate::screen::{BOLD, DIM, WRONG, shown};
 
-/// The page, drawn over the one before: as many lines as fit, each cut at the terminal's edge.
+/// The page, drawn over the previous one: as many lines as fit, each cut at the terminal's edge.
 pub(super) fn live(figures: &Figures, (rows, columns): (usize, usize)) -> String {
-    // To the first line; then each line to its end, and everything below.
+    // Move to the first line. Then clear to the end of each line, and everything below the last.
     let mut drawn = "\u{1b}[H".to_owned();
     for line in page(figures).lines().take(rows.saturating_sub(1)) {
         drawn.push_str(&cut(line, columns));
@@ -19,7 +19,8 @@ pub(super) fn live(figures: &Figures, (rows, columns): (usize, usize)) -> String
     drawn
 }
 
-/// Cuts a line at so many columns; sequences that only change the colour take none.
+/// Cuts a line at this number of columns. Escape sequences that only change the colour take no
+/// columns.
 fn cut(line: &str, columns: usize) -> String {
     let (mut cut, mut taken, mut is_sequence) = (String::new(), 0, false);
     for c in line.chars() {

@@ -1,5 +1,5 @@
-//! The channels with the most publications of late, in little memory however many channels there
-//! are.
+//! The channels with the most recent publications, in little memory regardless of the number of
+//! channels.
 
 use std::{
     collections::HashMap,
@@ -14,18 +14,20 @@ use super::quick_hash::QuickHash;
 /// least busy one is found quickly.
 const CHANNELS: usize = 128;
 
-/// How long is counted. 10 s: a burst is seen, and a channel that has become quiet disappears soon.
+/// The length of a window. 10 s: long enough to show a burst, and short enough that a channel that
+/// has become quiet disappears soon.
 pub(super) const WINDOW: Duration = Duration::from_secs(10);
 
-/// How many publications of a window are all counted. 4,096: 400 a second. Beyond that, one of
-/// [`SAMPLE`] counts for all of them, so that counting costs little when there are many.
+/// How many publications of a window are counted individually. 4,096: 400 a second. Beyond that,
+/// only one in [`SAMPLE`] is counted, with that weight, so that counting stays cheap at high rates.
 const COUNTED: u32 = 4_096;
 const SAMPLE: u32 = 16;
 
-/// Counts publications by channel over two windows: the last one that is complete, and the present
-/// one. "Space-saving": a channel that is not among those counted takes the place of the one with
-/// the lowest count, and begins with that count. A busy channel is therefore never missed, and the
-/// count of a quiet one can be too high, by no more than all publications divided by `CHANNELS`.
+/// Counts publications by channel over two windows: the last complete window and the current one.
+/// The algorithm is "space-saving": a channel that is not counted yet replaces the channel with the
+/// lowest count, and starts from that count. A busy channel is therefore never missed. The count of
+/// a quiet channel can be too high, by at most the number of all publications divided by
+/// `CHANNELS`.
 #[derive(Debug)]
 pub(super) struct Busiest {
     began: Instant,
@@ -37,8 +39,8 @@ pub(super) struct Busiest {
 struct Counts {
     channels: HashMap<ChannelName, u64, QuickHash>,
     total: u32,
-    /// Which publication is counted next; pseudorandom, so that no rhythm of the publishers hides
-    /// one of them.
+    /// How many publications to skip before the next one is counted. Pseudorandom, so that no
+    /// publisher is missed because it publishes in a regular pattern.
     skip: u32,
     random: u32,
 }
@@ -52,12 +54,12 @@ impl Busiest {
         }
     }
 
-    /// A publication was requested.
+    /// Counts a publication that was requested.
     pub(super) fn published(&mut self, channel: &ChannelName) {
         self.present.count(channel);
     }
 
-    /// Begins a new window when the present one is over.
+    /// Begins a new window when the current one is over.
     pub(super) fn keep_time(&mut self, now: Instant) {
         let past = now.saturating_duration_since(self.began);
         if past < WINDOW {
@@ -71,7 +73,7 @@ impl Busiest {
         self.began = now;
     }
 
-    /// Publications a second by channel, over the last complete window and the present one.
+    /// Publications per second by channel, over the last complete window and the current one.
     pub(super) fn rates(&self, now: Instant) -> Vec<(ChannelName, f64)> {
         let present = now.saturating_duration_since(self.began);
         let is_first = self.complete.channels.is_empty();
@@ -118,7 +120,7 @@ impl Counts {
         self.channels.insert(channel.clone(), before + weight);
     }
 
-    /// Xorshift: nobody gains anything by predicting it.
+    /// Xorshift. Predicting it gives no advantage to anyone.
     const fn next_random(&mut self) -> u32 {
         let mut random = self.random | 1;
         random ^= random << 13;

@@ -1,5 +1,5 @@
-//! What a worker knows of the connections of a user or a session: the open ones, and those that
-//! have ended and are still recorded.
+//! What a worker knows about the connections of a user or a session: open connections, and ended
+//! connections that are still recorded.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::door::Peer;
 
-/// How many connections of one worker an answer contains. 64: more than one user has.
+/// How many connections of one worker an answer contains. 64: more than a single user has.
 const CONNECTIONS: usize = 64;
 
 /// How many subscriptions of a connection an answer contains. 256: a page of them.
@@ -26,15 +26,15 @@ const SUBSCRIPTIONS: usize = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     pub(crate) subject: Subject,
-    /// Only what concerns this channel.
+    /// Limits the answer to this channel.
     pub(crate) channel: Option<ChannelName>,
-    /// The publication in question: the clients that it was sent to are asked for a receipt.
+    /// The publication in question. The clients that it was sent to are asked for a receipt.
     pub(crate) position: Option<Position>,
-    /// The key of a publication to find.
+    /// The idempotency key of a publication to find.
     pub(crate) key: Option<Key>,
 }
 
-/// Whom a question is about.
+/// The subject of a question.
 #[derive(Clone, Debug)]
 pub(crate) enum Subject {
     /// Nobody: the question is about a key.
@@ -44,22 +44,22 @@ pub(crate) enum Subject {
     Connection(u32),
 }
 
-/// What one worker knows.
+/// The answer of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    /// The open connections, then those that have ended, the newest end first.
+    /// The open connections, followed by the ended ones, most recently ended first.
     pub(crate) connections: Vec<Sighting>,
-    /// Whether there are more.
+    /// Whether there are more connections than the answer contains.
     pub(crate) more: bool,
     /// The newest publication with the key.
     pub(crate) published: Option<Entry>,
-    /// When something was recorded, at the latest, that was forgotten for lack of memory.
+    /// The time of the newest record that was discarded for lack of memory.
     pub(crate) forgotten_ms: u64,
     /// Whether the recorder is switched off.
     pub(crate) is_off: bool,
 }
 
-/// One connection.
+/// What is known about one connection.
 #[derive(Debug)]
 pub(crate) struct Sighting {
     pub(crate) worker: u16,
@@ -120,7 +120,7 @@ impl Worker {
         let gone = gone.into_iter().take(left);
         let gone = gone.map(|one| self.ended_one(one, question));
         known.connections.extend(gone);
-        // Sends the pings that ask for receipts.
+        // Sends the pings that request receipts.
         self.carry_out(state);
         known
     }
@@ -190,7 +190,7 @@ impl Worker {
         }
     }
 
-    /// Records how a connection's transport has ended. The connection is dropped soon.
+    /// Records how a connection's transport has ended. The connection is removed soon after.
     pub(super) fn record_end(&self, connection: ConnectionId, code: u16, reason: &str) {
         let words = LastWords {
             code: Some(code),
@@ -201,7 +201,8 @@ impl Worker {
     }
 }
 
-/// What is to be recorded of a connection that is about to be removed; none if it was already.
+/// What to record about a connection that is about to be removed. `None` if it has been removed
+/// already.
 pub(super) fn leaver(
     engine: &Engine,
     outboxes: &mut Outboxes,
@@ -220,7 +221,7 @@ pub(super) fn leaver(
     })
 }
 
-/// Whether a publication at this position was sent, and its receipt is not proven.
+/// Whether a publication at this position was sent without proof of receipt.
 fn is_sent(progress: &[Progress], at: Position) -> bool {
     progress.iter().any(|one| {
         one.subscription.target.channel().is_some()
@@ -240,7 +241,7 @@ impl Question {
         }
     }
 
-    /// Whether something about this target, or about this channel of it, belongs into the answer.
+    /// Whether the answer includes entries about this target, or about this channel of it.
     fn concerns(&self, target: &Target, channel: Option<&ChannelName>) -> bool {
         let Some(wanted) = &self.channel else {
             return true;
@@ -252,7 +253,7 @@ impl Question {
         }
     }
 
-    /// What concerns the channel in question.
+    /// Keeps only what concerns the channel in question.
     fn of_channel(&self, mut recorded: Recorded) -> Recorded {
         let concerns = |entry: &Entry| match &entry.what {
             What::Subscribed { subscription, .. }

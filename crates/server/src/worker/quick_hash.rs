@@ -1,13 +1,13 @@
-//! A hasher for tables that clients cannot make slow: their keys are numbers of the server's own, or
-//! they have so few entries that even comparing all of them takes no time.
+//! A hasher for tables that clients cannot slow down with colliding keys: either the server chooses
+//! the keys, or the table is so small that comparing all entries is cheap.
 
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// Builds [`QuickHasher`]s.
 pub(super) type QuickHash = BuildHasherDefault<QuickHasher>;
 
-/// Multiplies and rotates, a few instructions for each eight bytes. The standard library's hasher
-/// takes ten times as many, to resist keys that were chosen to collide.
+/// Multiplies and rotates: a few instructions for every eight bytes. The standard library's hasher
+/// needs ten times as many, because it resists keys that were chosen to collide.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct QuickHasher(u64);
 
@@ -40,7 +40,7 @@ impl Hasher for QuickHasher {
     }
 
     fn finish(&self) -> u64 {
-        // The upper bits are the best ones, and tables use the lower and the uppermost ones.
+        // The upper bits are mixed best, while tables use the lowest and the uppermost bits.
         self.0 ^ (self.0 >> 32)
     }
 }
@@ -56,7 +56,7 @@ mod tests {
         let hash = QuickHash::default();
         let numbers = (0..10_000_u32).map(|index| hash.hash_one((index, 7_u32)));
         assert_eq!(numbers.collect::<HashSet<_>>().len(), 10_000);
-        // The bits by which a table of 1,024 places chooses one.
+        // The bits that select an entry in a table of 1,024.
         let places = (0..1_024_u32).map(|index| hash.hash_one((index, 0_u32)) & 1_023);
         assert!(places.collect::<HashSet<_>>().len() > 512);
         let names = (0..10_000).map(|n| hash.hash_one(format!("chat/room {n}")));

@@ -1,4 +1,5 @@
-//! Topics below `$SYS/broker/`: numbers about the server, as MQTT clients know them from other servers.
+//! Topics below `$SYS/broker/`: figures about the server, under the names that other MQTT servers
+//! use.
 
 use std::{rc::Rc, time::Duration};
 
@@ -12,18 +13,19 @@ use crate::{
 };
 
 impl Worker {
-    /// Publishes the numbers again and again. The first worker does so for all.
+    /// Publishes the figures at a regular interval. The first worker does this for all workers.
     pub(super) async fn publish_system(self: Rc<Self>) {
         let every = self.shared.config.mqtt.sys_interval;
         let Some(every) = every.filter(|_| self.number == 0) else {
             return;
         };
-        // As for every time of zero: there is no timer as fast as that.
+        // An interval of zero is not possible.
         let mut ticks = interval(every.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            // If a rule refuses the channel, nobody can subscribe to it either.
+            // The replies are ignored: if a rule refuses the channel, nobody can subscribe to it
+            // either.
             let _replies = self.command(self.system_topics()).await;
         }
     }

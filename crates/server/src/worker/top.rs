@@ -6,15 +6,15 @@ use offhook_engine::{Activity, ChannelName, SessionId};
 
 use super::{State, Worker, now};
 
-/// How many subscriptions of a slow connection are looked at. 64: what most sessions have.
+/// How many subscriptions of a slow connection are examined. 64: more than most sessions have.
 const SUBSCRIPTIONS: usize = 64;
 
 /// The slowest connections and the busiest channels of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Top {
-    /// Those with the most unsent bytes first. Connections below 16 KiB are not among them.
+    /// Connections with at least 16 KiB unsent, the largest first.
     pub(crate) slowest: Vec<Slow>,
-    /// Channels with their publications a second, in no order.
+    /// Channels with their publications per second, in no particular order.
     pub(crate) busiest: Vec<(ChannelName, f64)>,
 }
 
@@ -22,7 +22,7 @@ pub(crate) struct Top {
 #[derive(Debug)]
 pub(crate) struct Slow {
     pub(crate) worker: u16,
-    /// Its number in the log.
+    /// The connection's number in the log.
     pub(crate) number: Option<u32>,
     pub(crate) session: SessionId,
     pub(crate) user: Arc<str>,
@@ -32,7 +32,7 @@ pub(crate) struct Slow {
 }
 
 impl Worker {
-    /// The slowest connections, at most this many, and the busiest channels.
+    /// Returns the slowest connections, at most `limit`, and the busiest channels.
     pub(super) fn top(self: &Rc<Self>, limit: usize) -> Top {
         let State {
             engine,

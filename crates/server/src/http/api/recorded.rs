@@ -1,4 +1,5 @@
-//! What is known of a connection, as JSON: its subscriptions, and what the flight recorder has.
+//! What is known about a connection, as JSON: its subscriptions, and the entries of the flight
+//! recorder.
 
 use offhook_engine::{Progress, SubscriptionName};
 use serde_json::{Map, Value, json};

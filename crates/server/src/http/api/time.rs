@@ -1,4 +1,4 @@
-//! Times in sentences.
+//! Formats times for use in sentences.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ pub(super) fn shown(ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
-/// The date of a day, counted from 1970-01-01. Years are counted from March, so that the day that
-/// leap years add is the last one of a year.
+/// Converts a number of days since 1970-01-01 to a date. Internally, years begin in March, so that
+/// the leap day is the last day of a year.
 const fn date(days: u64) -> (u64, u64, u64) {
-    // From 0000-03-01, in eras of 400 years.
+    // Days since 0000-03-01, in eras of 400 years.
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;

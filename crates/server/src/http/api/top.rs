@@ -9,10 +9,11 @@ use tokio::sync::oneshot;
 use super::{Call, Outcome, problem::Problem};
 use crate::worker::{Order, Slow};
 
-/// The default number of entries of each list: what fits on a screen beside the rest.
+/// The default number of entries of each list: both lists fit on a screen together with the other
+/// figures.
 const SHOWN: u32 = 10;
 
-/// The most entries of each list: as many channels as a worker counts at a time.
+/// The maximum number of entries of each list: the number of channels that a worker counts.
 const MOST: u32 = 128;
 
 pub(super) async fn top(call: &Call<'_>) -> Outcome {

@@ -14,9 +14,9 @@ pub(in crate::worker) struct Ended {
     pub(in crate::worker) user: Arc<str>,
     pub(in crate::worker) at_ms: u64,
     pub(in crate::worker) end: End,
-    /// How far its subscriptions had come.
+    /// How far its subscriptions had progressed.
     pub(in crate::worker) progress: Box<[Progress]>,
-    /// Whether there were more.
+    /// Whether there were more subscriptions than `progress` contains.
     pub(in crate::worker) has_more: bool,
     pub(super) record: Option<Box<Record>>,
 }
@@ -26,16 +26,16 @@ pub(in crate::worker) struct Ended {
 pub(crate) enum End {
     /// The server closed it, for this reason.
     Closed(&'static str),
-    /// The client left: it said so.
+    /// The client announced that it was leaving.
     Left(LastWords),
-    /// It was lost, or closed by the client in a way that does not say it is leaving.
+    /// The connection was lost, or the client closed it without announcing that it was leaving.
     Lost(LastWords),
 }
 
-/// What the transport knows of its end.
+/// What the transport knows about the end of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LastWords {
-    /// The close code; none of a transport without codes.
+    /// The close code, if the transport has codes.
     pub(crate) code: Option<u16>,
     pub(crate) reason: Box<str>,
 }
@@ -55,7 +55,7 @@ impl Ended {
         size_of::<Self>() + size_of_val(&*self.progress) + record
     }
 
-    /// What is recorded of it.
+    /// What is recorded about the connection.
     pub(in crate::worker) fn recorded(&self) -> Recorded {
         let record = self.record.as_deref();
         record.map(recorded).unwrap_or_default()

@@ -1,14 +1,14 @@
-//! The flight recorder: what a worker remembers of its connections, to explain why somebody did not
-//! get something.
+//! The flight recorder: what a worker remembers about its connections, to explain why a client did
+//! not receive a publication.
 //!
-//! What has been delivered is never recorded: the state of a subscription says up to which position
-//! it was. Nothing here runs for a delivery, and a connection whose subscriptions were all accepted
-//! and that has published nothing takes no memory here. What is recorded is what that state does
-//! not say: refusals, gaps, falling behind, ended subscriptions, publications of the client, and the
-//! end of the connection, with how far its subscriptions had come.
+//! Deliveries are never recorded: the state of a subscription contains the last position that was
+//! delivered. No code of this module runs for a delivery, and a connection uses no memory here if
+//! all of its subscriptions were accepted and it has published nothing. The recorder contains what
+//! that state does not: refusals, gaps, subscriptions that fell behind or ended, publications of the
+//! client, and the end of the connection with the progress of its subscriptions.
 //!
-//! Everything is limited: the decisions and messages of a connection, the time after its end, and
-//! the memory of the worker for all of them (`recorder`).
+//! Everything is limited: the decisions and messages of a connection, the time for which they are
+//! kept after its end, and the memory of the worker for all connections (`recorder`).
 
 mod ended;
 mod record;
@@ -24,36 +24,36 @@ pub(super) use ended::{Ended, Leaver};
 use record::Record;
 pub(crate) use record::{Entry, Outcome, What, Why};
 
-/// How many commands of connections are remembered until they are answered, so that a refusal can
-/// be told together with what was requested. 256: most are answered in the same turn.
+/// How many commands are remembered until they are answered, so that a refusal can be recorded
+/// together with the request. 256: most are answered in the same turn.
 const PENDING: usize = 256;
 
-/// How many connections may be about to be removed whose close codes are remembered. 64: one with
-/// thousands of subscriptions waits for its turn, all others are removed at once.
+/// How many close codes are remembered for connections that are about to be removed. 64: a
+/// connection with thousands of subscriptions waits for its turn; all others are removed
+/// immediately.
 const ENDING: usize = 64;
 
-/// How many subscriptions of an ended connection are remembered. 64: what most sessions have.
+/// How many subscriptions of an ended connection are remembered. 64: more than most sessions have.
 pub(super) const AT_THE_END: usize = 64;
 
-/// What a worker remembers of its connections.
+/// What a worker remembers about its connections.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    /// The memory for all of it; nothing is recorded if it is 0.
+    /// The limit for `used`; 0 disables the recorder.
     bytes: usize,
     keep_ms: u64,
     entries: usize,
     open: HashMap<ConnectionId, Box<Record>, QuickHash>,
-    /// Open connections in the order in which they were first recorded; some have ended.
+    /// Connections in the order in which they were first recorded. Some of them may have ended.
     order: VecDeque<ConnectionId>,
     /// Ended connections, in the order of their ends.
     ended: VecDeque<Ended>,
     /// The memory in use.
     used: usize,
     pending: VecDeque<Pending>,
-    /// How the transports of connections have ended that are about to be removed.
+    /// How transports have ended, for connections that are about to be removed.
     last_words: VecDeque<(ConnectionId, LastWords)>,
-    /// When something was recorded, at the latest, that was forgotten for lack of memory; 0 if
-    /// nothing was.
+    /// The time of the newest record that was discarded for lack of memory; 0 if there was none.
     forgotten_ms: u64,
 }
 
@@ -66,12 +66,12 @@ struct Pending {
     target: Option<Target>,
 }
 
-/// What is recorded of a connection, for an answer.
+/// What is recorded about a connection, as part of an answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recorded {
     pub(crate) decisions: Vec<Entry>,
     pub(crate) messages: Vec<Entry>,
-    /// How many decisions are recorded no longer.
+    /// How many older decisions were discarded.
     pub(crate) dropped: u32,
 }
 
@@ -95,7 +95,7 @@ impl Recorder {
         self.bytes == 0
     }
 
-    /// The client has sent a command.
+    /// Records a command of the client.
     pub(super) fn received(
         &mut self,
         connection: ConnectionId,
@@ -136,7 +136,7 @@ impl Recorder {
             Command::Receipts { channel, .. } => ("receipts", Some(channel.clone().into())),
             Command::Ack { channel, .. } => ("ack", Some(channel.clone().into())),
             Command::UpdateInfo { .. } => ("presence_update", None),
-            // These come with each message or heartbeat, and are hardly ever refused.
+            // These arrive with every message or heartbeat, and are rarely refused.
             Command::Done { .. }
             | Command::Return { .. }
             | Command::Ping
@@ -154,7 +154,7 @@ impl Recorder {
         });
     }
 
-    /// The engine has decided something about a connection.
+    /// Records a decision of the engine about a connection.
     pub(super) fn decided(&mut self, connection: ConnectionId, notice: &Notice, at_ms: u64) {
         if self.is_off() {
             return;
@@ -219,8 +219,8 @@ impl Recorder {
             },
             Notice::Own { .. } | Notice::Restored | Notice::Told { .. } => return,
         };
-        // The state of a subscription says that it was made and is live, and a whole server that is
-        // drained would record the same for everybody.
+        // The state of a subscription already shows that it was made and is live. A server that is
+        // drained would record the same for every connection.
         let is_known = matches!(
             what,
             What::Subscribed { .. } | What::Live { .. } | What::Reconnect { .. }
@@ -233,7 +233,7 @@ impl Recorder {
         });
     }
 
-    /// What a reply decides, if that is to be recorded.
+    /// The decision that a reply contains, if it is to be recorded.
     fn answered(
         &mut self,
         connection: ConnectionId,
@@ -296,7 +296,7 @@ impl Recorder {
         self.pending.remove(at)
     }
 
-    /// Its transport has ended like this; the connection is removed soon.
+    /// Records how the transport of a connection has ended. The connection is removed soon after.
     pub(super) fn transport_ended(&mut self, connection: ConnectionId, words: LastWords) {
         if self.is_off() {
             return;
@@ -307,7 +307,7 @@ impl Recorder {
         self.last_words.push_back((connection, words));
     }
 
-    /// The server has closed a connection, for this reason, and removes it.
+    /// Records that the server has closed a connection for this reason, and removes it.
     pub(super) fn closed(
         &mut self,
         connection: ConnectionId,
@@ -318,7 +318,7 @@ impl Recorder {
         self.end(connection, End::Closed(reason), leaver, at_ms);
     }
 
-    /// A connection has ended.
+    /// Records that a connection has ended.
     pub(super) fn ended(
         &mut self,
         connection: ConnectionId,
@@ -397,7 +397,7 @@ impl Recorder {
         change(record, self.entries);
         self.used = self.used + record.weight() - before;
         self.stay_within();
-        // Of connections that have ended, only their place in the order is left.
+        // Connections that have ended are still listed in the order.
         if self.order.len() > 2 * self.open.len() + PENDING {
             let open = &self.open;
             self.order
@@ -405,7 +405,7 @@ impl Recorder {
         }
     }
 
-    /// Forgets until the memory suffices.
+    /// Discards records until the memory limit is met.
     fn stay_within(&mut self) {
         while self.used > self.bytes {
             if let Some(ended) = self.ended.pop_front() {
@@ -424,18 +424,18 @@ impl Recorder {
         }
     }
 
-    /// What is recorded of an open connection.
+    /// What is recorded about an open connection.
     pub(super) fn of(&self, connection: ConnectionId) -> Recorded {
         let record = self.open.get(&connection);
         record.map(|record| recorded(record)).unwrap_or_default()
     }
 
-    /// The connections that have ended, the newest end first.
+    /// The connections that have ended, most recently ended first.
     pub(super) fn ended_ones(&self) -> impl Iterator<Item = &Ended> {
         self.ended.iter().rev()
     }
 
-    /// The newest publication with this key in a channel, of all connections.
+    /// The newest publication with this key in a channel, among those of all connections.
     pub(super) fn published(&self, channel: &str, wanted: &Key) -> Option<Entry> {
         let ended = self.ended.iter().filter_map(|ended| ended.record.as_ref());
         let records = self.open.values().chain(ended);
@@ -453,8 +453,7 @@ impl Recorder {
         found.cloned()
     }
 
-    /// When something was recorded, at the latest, that was forgotten for lack of memory; 0 if
-    /// nothing was.
+    /// The time of the newest record that was discarded for lack of memory; 0 if there was none.
     pub(super) const fn forgotten_ms(&self) -> u64 {
         self.forgotten_ms
     }
@@ -465,7 +464,7 @@ impl Recorder {
     }
 }
 
-/// What became of a publication, if this is a reply to one.
+/// The outcome of a publication, if this is a reply to one.
 fn outcome_of(reply: &Reply) -> Option<Outcome> {
     if let Reply::Published {
         position,

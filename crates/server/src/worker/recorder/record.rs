@@ -1,15 +1,14 @@
-//! What is recorded of one connection: the decisions about it, and its newest messages. No content
-//! of a message is part of it.
+//! What is recorded about one connection: decisions, and its newest messages without their content.
 
 use std::collections::VecDeque;
 
 use offhook_engine::{ChannelName, CommandId, Key, Position, Refusal, SubscriptionName, Target};
 
-/// How many of a connection's newest messages are recorded. 8: a publisher that asks why its
-/// message did not arrive asks about one of the last.
+/// How many of a connection's newest messages are recorded. 8: questions about a message that did
+/// not arrive are asked soon after it was published.
 pub(super) const MESSAGES: usize = 8;
 
-/// The most characters of a refusal that are recorded: longer ones contain a text of the backend.
+/// The maximum number of characters recorded of a refusal. Only texts from the backend are longer.
 const DETAIL: usize = 200;
 
 /// Something that happened to a connection.
@@ -18,7 +17,7 @@ pub(crate) struct Entry {
     /// When, in milliseconds since 1970.
     pub(crate) at_ms: u64,
     pub(crate) what: What,
-    /// How often the same happened in a row.
+    /// How many times in a row this happened.
     pub(crate) times: u32,
 }
 
@@ -28,12 +27,12 @@ pub(crate) enum What {
     /// A subscription was made.
     Subscribed {
         subscription: SubscriptionName,
-        /// The stream's head then.
+        /// The stream's head at that time.
         at: Position,
     },
     /// A request was refused.
     Refused {
-        /// What was requested; empty if that is not known.
+        /// What was requested; empty if unknown.
         verb: &'static str,
         target: Option<Target>,
         why: Why,
@@ -41,19 +40,19 @@ pub(crate) enum What {
     /// A subscription ended.
     Unsubscribed {
         subscription: SubscriptionName,
-        /// Why the server ended it; none if the client did.
+        /// Why the server ended it; `None` if the client did.
         why: Option<Why>,
     },
     /// The client was told that publications are missing.
     Gap {
         subscription: SubscriptionName,
-        /// The channel, if the gap of a filter's subscription is in one channel.
+        /// The channel, if the subscription is to a filter and the gap is in one channel only.
         channel: Option<ChannelName>,
         from: Position,
         to: Position,
         reason: &'static str,
     },
-    /// The subscription could not keep up, and reads from the history.
+    /// The subscription could not keep up, and now reads from the history.
     Behind {
         subscription: SubscriptionName,
         at: Position,
@@ -79,7 +78,7 @@ pub(crate) enum What {
     Called { id: CommandId, method: Box<str> },
 }
 
-/// What became of a publication.
+/// The outcome of a publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Not decided yet.
@@ -109,7 +108,7 @@ impl From<&Refusal> for Why {
 }
 
 impl What {
-    /// Bytes on the heap that belong to it alone.
+    /// Bytes on the heap that nothing else shares.
     fn heap(&self) -> usize {
         match self {
             Self::Refused { why, .. } => why.detail.len(),
@@ -131,7 +130,7 @@ impl What {
         }
     }
 
-    /// Whether it says the same about the same: then only the newer one is kept.
+    /// Whether this entry repeats an older one, in which case only the newer one is kept.
     fn repeats(&self, older: &Self) -> bool {
         match (self, older) {
             (
@@ -161,22 +160,22 @@ impl What {
     }
 }
 
-/// What is recorded of one connection.
+/// What is recorded about one connection.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     decisions: VecDeque<Entry>,
     messages: VecDeque<Entry>,
-    /// How many decisions are no longer here.
+    /// How many older decisions were discarded.
     pub(super) dropped: u32,
     heap: usize,
 }
 
-/// How far back an entry is looked for that says the same: a slow connection falls behind and
-/// catches up in turn.
+/// How many of the newest entries are searched for a repeated one: a slow connection alternates
+/// between falling behind and catching up.
 const SAME_WITHIN: usize = 4;
 
 impl Record {
-    /// The memory that it takes.
+    /// The memory used by this record.
     pub(super) fn weight(&self) -> usize {
         let places = self.decisions.capacity() + self.messages.capacity();
         size_of::<Self>() + places * size_of::<Entry>() + self.heap
@@ -190,7 +189,7 @@ impl Record {
         &self.messages
     }
 
-    /// Adds a decision; the oldest one goes if there are more than `limit`.
+    /// Adds a decision. If there are more than `limit`, the oldest one is discarded.
     pub(super) fn decide(&mut self, at_ms: u64, what: What, limit: usize) {
         let newest = self.decisions.len().saturating_sub(SAME_WITHIN);
         let same = self.decisions.range(newest..);
@@ -228,7 +227,7 @@ impl Record {
         self.messages.push_back(Entry { at_ms, what, times });
     }
 
-    /// Records what became of a publication. `false` if it is no longer here.
+    /// Records the outcome of a publication. Returns `false` if its record was discarded.
     pub(super) fn settle(&mut self, command: CommandId, result: Outcome) -> bool {
         let pending = self.messages.iter_mut().find_map(|entry| {
             let What::Published { id, outcome, .. } = &mut entry.what else {
