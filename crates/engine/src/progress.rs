@@ -1,45 +1,45 @@
-//! How far a subscription has come: the answer to "why was this not delivered?".
+//! The progress of a subscription: the answer to "why was this not delivered?".
 
 use crate::{position::Position, subscription::SubscriptionName};
 
-/// How far a subscription has come, as [`Engine::progress`](crate::Engine::progress) returns it.
+/// The progress of a subscription, returned by [`Engine::progress`](crate::Engine::progress).
 ///
-/// Of a subscription to a channel, offsets are those of the channel; of one to a filter, they are
-/// the broker's sequence ([`Publication::sequence`](crate::Publication)).
+/// For a subscription to a channel, offsets are those of the channel. For a subscription to a
+/// filter, they are the broker's sequence numbers ([`Publication::sequence`](crate::Publication)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// The subscription.
     pub subscription: SubscriptionName,
     /// What it is doing.
     pub activity: Activity,
-    /// Publications up to this offset precede the subscription: it was never to deliver them.
+    /// Publications up to this offset precede the subscription, which does not deliver them.
     pub began_after: u64,
     /// Publications after this offset and up to `handed_out` were delivered without a gap. Between
     /// `began_after` and this offset, some may have been announced as missing.
     pub whole_after: u64,
-    /// The last position that was delivered; none while the subscription is being opened.
+    /// The last position that was delivered; `None` while the subscription is being opened.
     pub handed_out: Option<Position>,
-    /// The client's pongs prove that it has received everything up to this offset. 0 if none was
-    /// requested yet: see [`Engine::ask_receipt`](crate::Engine::ask_receipt).
+    /// The client's pongs prove that it has received everything up to this offset. 0 if no proof
+    /// has been requested yet: see [`Engine::ask_receipt`](crate::Engine::ask_receipt).
     pub received: u64,
     /// Whether it delivers the session's own publications.
     pub echo: bool,
-    /// Whether it is a member of a group, each of whose publications goes to one member only. Which
-    /// member that was is not known.
+    /// Whether it is a member of a group, in which each publication goes to only one member. It is
+    /// not recorded which member received a publication.
     pub shared: bool,
-    /// Whether the session may read the channel in question, if that was asked about one. A
-    /// subscription to a filter skips channels that it may not read.
+    /// Whether the session may read the channel in question, if there is one. A subscription to a
+    /// filter skips channels that its session may not read.
     pub may_read: bool,
 }
 
 /// What a subscription is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activity {
-    /// It waits for the answer of the backend whether it is allowed.
+    /// It waits for the backend to allow it.
     Asked,
     /// It waits for the broker.
     Opening,
-    /// Publications are delivered as they come.
+    /// Publications are delivered as they are published.
     Live,
     /// It reads from the history.
     Reading,

@@ -1,4 +1,4 @@
-//! The places of groups that share publications, for the brokers of one process: see [`Shares`].
+//! The positions of groups that share publications, for the brokers of one process: see [`Shares`].
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,12 +14,13 @@ use crate::{
     subscription::Target,
 };
 
-/// The maximum number of groups. 10,000: a queue for each kind of work, with room for each tenant of
-/// a large installation.
+/// The maximum number of groups. 10,000: a queue for each kind of work, for each tenant of a large
+/// installation.
 const GROUPS: usize = 10_000;
 
-/// The maximum number of claimed and returned publications of one group. 65,536: 64 members with the
-/// largest window. Beyond it, nothing new is claimed until something is processed.
+/// The maximum number of claimed and returned publications of one group. 65,536: 64 members with
+/// the largest window. At the limit, nothing new is claimed until some publications have been
+/// processed.
 const OPEN: usize = 65_536;
 
 /// The version of a saved group's bytes.
@@ -27,8 +28,9 @@ const VERSION: u8 = 1;
 
 /// Which publications of each group are claimed, returned or processed.
 ///
-/// Everything up to a group's cursor was processed, except what is listed as open: claimed by a
-/// worker, or returned by one. Its memory is therefore limited by what is in progress.
+/// All publications up to a group's cursor have been processed, except those that are listed as
+/// open: claimed or returned by a worker. Memory usage therefore depends only on the number of
+/// publications in progress.
 ///
 /// `W` identifies a worker.
 #[derive(Debug)]
@@ -48,46 +50,47 @@ struct Group<W> {
     workers: BTreeSet<W>,
     /// How long to keep the group if every worker dies.
     keep: Duration,
-    /// When it is forgotten, in wall-clock milliseconds, while no worker has members.
+    /// When the group is removed, in wall-clock milliseconds, if no worker has members.
     until_ms: u64,
-    /// It changed since it was saved.
+    /// Whether the group has changed since it was saved.
     stale: bool,
-    /// A claim was refused because too much is open.
+    /// Whether a claim was refused because too many publications are open.
     stalled: bool,
 }
 
 #[derive(Debug)]
 struct Open<W> {
     position: Position,
-    /// None if it was returned.
+    /// The worker that has claimed the publication; `None` if it was returned.
     by: Option<W>,
     deliveries: u16,
 }
 
-/// Workers to wake, and the place from which they may claim again.
+/// Workers to wake, and the position from which they may claim again.
 pub type Woken<W> = Vec<(W, Position)>;
 
-/// A group's state to be stored, as a session is: none if it is to be deleted.
+/// The state of a group, to be stored in the same way as a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedShare {
-    /// Stands for the group.
+    /// The id under which the group is stored.
     pub id: SessionId,
-    /// The state, and how long to keep it.
+    /// The state, and how long to keep it; `None` to delete it.
     pub state: Option<(Bytes, Duration)>,
 }
 
 /// The answer to a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
-    /// What the worker gets.
+    /// The publications that the worker has claimed.
     pub claims: Vec<Claim>,
-    /// The place after which there may be more.
+    /// The position after which there may be more to claim.
     pub next: Position,
-    /// Too much is open: nothing new is given out until something was processed.
+    /// True if too many publications are open: nothing new can be claimed until some have been
+    /// processed.
     pub full: bool,
 }
 
-/// The limit of groups is reached.
+/// The maximum number of groups has been reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyShares;
 
@@ -106,8 +109,9 @@ impl<W: Copy + Ord> Shares<W> {
         self.groups.contains_key(name)
     }
 
-    /// A worker has members from now on. A group that is not known continues from `saved`, or begins
-    /// at `after`. Returns the place after which there may be something to claim.
+    /// Notes that a worker has members from now on. A group that is not known continues from
+    /// `saved`, or else begins at `after`. Returns the position after which there may be something
+    /// to claim.
     ///
     /// # Errors
     /// If there are too many groups.
@@ -133,7 +137,7 @@ impl<W: Copy + Ord> Shares<W> {
         Ok(group.next())
     }
 
-    /// A worker claims publications: see [`ShareRequest::Claim`](crate::ShareRequest).
+    /// Claims publications for a worker: see [`ShareRequest::Claim`](crate::ShareRequest).
     #[must_use]
     pub fn claim(
         &mut self,
@@ -173,7 +177,7 @@ impl<W: Copy + Ord> Shares<W> {
         }
     }
 
-    /// A worker's members have processed publications.
+    /// Notes that members of a worker have processed publications.
     #[must_use]
     pub fn done(&mut self, name: &ShareName, worker: W, places: &[Position]) -> Woken<W> {
         let Some(group) = self.groups.get_mut(name) else {
@@ -191,7 +195,7 @@ impl<W: Copy + Ord> Shares<W> {
         Vec::new()
     }
 
-    /// A worker returns publications that its members have not processed.
+    /// Returns publications that the members of a worker have not processed.
     #[must_use]
     pub fn give_back(
         &mut self,
@@ -211,7 +215,8 @@ impl<W: Copy + Ord> Shares<W> {
         group.give_back(&offsets, delivered)
     }
 
-    /// A worker has no members any more. What it has claimed returns.
+    /// Notes that a worker has no members any more. The publications that it has claimed are
+    /// returned.
     #[must_use]
     pub fn leave(
         &mut self,
@@ -231,13 +236,13 @@ impl<W: Copy + Ord> Shares<W> {
         }
         let left = Duration::from_millis(group.until_ms.saturating_sub(now_ms));
         let state = (!left.is_zero()).then(|| (group.to_bytes(name), left));
-        // With members again, it is loaded.
+        // The group is loaded from its saved state when it has members again.
         self.groups.remove(name);
         let id = name.saved_as();
         (woken, Some(SavedShare { id, state }))
     }
 
-    /// A worker has died.
+    /// Notes that a worker has died. The publications that it has claimed are returned.
     #[must_use]
     pub fn worker_gone(
         &mut self,
@@ -258,7 +263,8 @@ impl<W: Copy + Ord> Shares<W> {
         (woken, saved)
     }
 
-    /// The groups that changed since they were saved and are to survive the process.
+    /// Takes the states of groups that must survive the process and have changed since they were
+    /// saved.
     #[must_use]
     pub fn unsaved(&mut self) -> Vec<SavedShare> {
         let mut all = Vec::new();
@@ -272,7 +278,7 @@ impl<W: Copy + Ord> Shares<W> {
         all
     }
 
-    /// About how many bytes of memory it takes.
+    /// The approximate memory usage in bytes.
     #[must_use]
     pub fn weight(&self) -> usize {
         let open: usize = self.groups.values().map(|group| group.open.len()).sum();
@@ -280,7 +286,7 @@ impl<W: Copy + Ord> Shares<W> {
     }
 }
 
-/// Too much is open.
+/// Too many publications are open.
 struct Stalled;
 
 impl<W: Copy + Ord> Group<W> {
@@ -298,15 +304,15 @@ impl<W: Copy + Ord> Group<W> {
         }
     }
 
-    /// The place after which there may be something to claim.
+    /// The position after which there may be something to claim.
     fn next(&self) -> Position {
         let first = self.returned.first();
         let first = first.and_then(|offset| self.open.get(offset));
         first.map_or(self.cursor, |first| just_before(first.position))
     }
 
-    /// Whether a channel's stream at this place is another than the one that the group knows. In one
-    /// stream, epochs and offsets only rise together.
+    /// Whether a channel's stream at this position is a different stream from the one that the
+    /// group knows. Within one stream, an epoch never decreases as offsets increase.
     fn diverges_at(&self, place: Position) -> bool {
         if place.offset > self.cursor.offset {
             return false;
@@ -317,15 +323,15 @@ impl<W: Copy + Ord> Group<W> {
         place.epoch.0 > known
     }
 
-    /// The stream goes on differently at this place: nothing from here on was claimed.
+    /// Handles a stream that was replaced from this position on: nothing after it has been claimed.
     fn restart_at(&mut self, place: Position) {
         self.open.retain(|offset, _| *offset < place.offset);
         self.returned.retain(|offset| *offset < place.offset);
         self.cursor = just_before(place);
     }
 
-    /// Forgets what was returned and is no longer retained: it lies between `after` and the last of
-    /// these places, and is none of them.
+    /// Removes returned publications that are no longer retained: those between `after` and the
+    /// last of these positions that are not among them.
     fn forget_missing(&mut self, after: Position, places: &[Position]) {
         let Some(last) = places.last().filter(|last| last.offset > after.offset) else {
             return;
@@ -347,7 +353,7 @@ impl<W: Copy + Ord> Group<W> {
     fn claim(&mut self, worker: W, place: Position) -> Result<Option<Claim>, Stalled> {
         if place.offset > self.cursor.offset {
             if place.epoch.0 < self.epoch {
-                // It is read from a stream that has ended.
+                // The publication was read from a stream that has ended.
                 return Ok(None);
             }
             if self.open.len() >= OPEN {
@@ -426,7 +432,7 @@ impl<W: Copy + Ord> Group<W> {
     }
 }
 
-/// The position after everything before this place.
+/// The position directly before this one.
 fn just_before(place: Position) -> Position {
     Position {
         offset: place.offset.saturating_sub(1),
@@ -439,7 +445,7 @@ fn header(name: &ShareName) -> Vec<u8> {
     let is_filter = matches!(name.target, Target::Filter(_));
     let mut out = vec![VERSION, u8::from(is_filter)];
     for text in [name.target.as_str(), name.group.as_str()] {
-        // Both are limited to far less.
+        // Both texts are limited to far less.
         let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
         out.put_u16(len);
         out.put_slice(text.as_bytes().get(..len.into()).unwrap_or_default());
@@ -453,8 +459,9 @@ fn put_position(out: &mut Vec<u8>, position: Position) {
 }
 
 impl ShareName {
-    /// The session id under which a broker stores the group's state: FNV-1a with 128 bits. Two groups
-    /// with the same id would only displace each other, since the state names its group.
+    /// The session id under which a broker stores the group's state: FNV-1a with 128 bits. Two
+    /// groups with the same id would only replace each other's state, because the state contains
+    /// the name of its group.
     #[must_use]
     pub fn saved_as(&self) -> SessionId {
         const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
@@ -465,7 +472,8 @@ impl ShareName {
     }
 }
 
-/// A group from its bytes; none if they are of another. What was claimed then counts as returned.
+/// Restores a group from its bytes. Returns `None` if they belong to another group. Publications
+/// that were claimed when the group was saved count as returned.
 fn restore<W: Copy + Ord>(name: &ShareName, bytes: &[u8]) -> Option<Group<W>> {
     let mut left = bytes.strip_prefix(header(name).as_slice())?;
     let (until_ms, epoch) = (left.try_get_u64().ok()?, left.try_get_u64().ok()?);

@@ -1,4 +1,4 @@
-//! Groups of subscriptions that share publications: what a worker asks of the broker.
+//! Groups of subscriptions that share publications: requests of a worker to the broker.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ pub struct ShareName {
     pub group: Key,
 }
 
-/// What a worker that has members of a group asks of the broker, which keeps the group's place:
+/// A request to the broker by a worker that has members of a group. The broker keeps the position
+/// of the group:
 ///
 /// ```text
 ///   processed, except what is claimed or was returned │ never claimed
@@ -22,40 +23,41 @@ pub struct ShareName {
 /// Places are positions in the channel or, for a filter, in the broker's own order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShareRequest {
-    /// This worker has members from now on. Answered by [`BrokerEvent::Claimed`](crate::BrokerEvent)
-    /// without claims.
+    /// This worker has members from now on. The answer is
+    /// [`BrokerEvent::Claimed`](crate::BrokerEvent) without claims.
     Join {
         /// The id of the answer.
         id: RequestId,
-        /// Where the group begins if the broker does not know it.
+        /// The position after which the group begins, if the broker does not know it.
         after: Position,
         /// How long to keep the group if this worker dies.
         keep: Duration,
     },
-    /// Claim publications. Between `after` and the last of these, the stream has no others: returned
-    /// publications that are not among them are no longer retained, and are forgotten. Answered by
-    /// [`BrokerEvent::Claimed`](crate::BrokerEvent).
+    /// Claim publications. `places` must be complete between `after` and its last position:
+    /// returned publications in this range that are not listed are no longer retained, and are
+    /// removed. The answer is [`BrokerEvent::Claimed`](crate::BrokerEvent).
     Claim {
         /// The id of the answer.
         id: RequestId,
-        /// The place from which this worker has read.
+        /// The position after which this worker has read.
         after: Position,
-        /// The publications that it read, in order, without those that it has claimed already.
+        /// The publications that this worker has read, in order, without those that it has claimed
+        /// already.
         places: Vec<Position>,
     },
-    /// These were processed.
+    /// These publications have been processed.
     Done {
         /// Publications that this worker has claimed.
         places: Vec<Position>,
     },
-    /// These were not processed. They may be claimed again, by any worker.
+    /// These publications have not been processed. They may be claimed again, by any worker.
     Return {
         /// Publications that this worker has claimed.
         places: Vec<Position>,
         /// Whether they were delivered, which counts as an attempt.
         delivered: bool,
     },
-    /// This worker has no member any more. What it has claimed returns.
+    /// This worker has no members any more. The publications that it has claimed are returned.
     Leave {
         /// How long to keep the group if no other worker has members.
         keep: Duration,
@@ -76,7 +78,7 @@ impl ShareRequest {
 /// A publication that a worker has claimed for its members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Its place.
+    /// The position of the publication.
     pub place: Position,
     /// How often it was delivered to members of the group, including the coming delivery.
     pub deliveries: u16,

@@ -14,7 +14,7 @@ use super::{
 };
 
 impl Engine {
-    /// A client acknowledges a publication that it was handed out, or all up to it.
+    /// Handles the acknowledgement of a delivered publication, or of all publications up to it.
     pub(super) fn done(
         &mut self,
         connection: ConnectionId,

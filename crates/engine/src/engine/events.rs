@@ -58,7 +58,7 @@ impl Engine {
                 };
                 self.request_failed(id, &pending, &failure.into());
             }
-            // In order with the events before and after it.
+            // Queued, to keep its order among the other events.
             BrokerEvent::Lagged => self.items.push_back(Item::Lagged),
             BrokerEvent::FilterHistory {
                 id,

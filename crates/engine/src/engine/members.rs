@@ -34,7 +34,7 @@ impl Engine {
         }
     }
 
-    /// A subscription becomes a member of its group, which begins at this place if it is new.
+    /// Makes a subscription a member of its group. A new group begins after this position.
     pub(super) fn join_group(&mut self, slot: Slot, after: Position, lenient: bool) {
         let Some(s) = self.subscriptions.get_mut(slot) else {
             return;
@@ -78,19 +78,18 @@ impl Engine {
         }
         let request = ShareRequest::Join { id, after, keep };
         self.ask_share(group, request);
-        // The reader may wait for a member with room.
+        // The reader may be waiting for a member with room.
         self.group_goes_on(group);
     }
 
-    /// How long a connection's session is kept after it.
+    /// How long a connection's session is kept after the connection ends.
     fn kept_for(&self, connection: ConnectionId) -> Duration {
         let c = self.connections.get(connection.into());
         let durable = c.and_then(|c| c.extra.as_ref()?.durable);
         durable.map_or(Duration::ZERO, |durable| durable.expiry)
     }
 
-    /// A client has finished with a publication of a shared subscription: it has processed it, or
-    /// returns it.
+    /// Handles a publication of a shared subscription that the client has processed or returned.
     pub(super) fn share_done(
         &mut self,
         slot: Slot,
@@ -143,7 +142,7 @@ impl Engine {
         self.name_of(slot).ok_or_else(gone)
     }
 
-    /// The place of a subscription's group.
+    /// The position of a subscription's group.
     pub(super) fn place_of_group(&self, shared: &Shared) -> Option<Position> {
         let reader = self.groups.get(shared.group?)?.reader()?;
         match &self.subscriptions.get(reader)?.state {
@@ -152,7 +151,8 @@ impl Engine {
         }
     }
 
-    /// The connection of these subscriptions ends: their groups are kept for as long as its session.
+    /// Called when a connection ends. The groups of its subscriptions are kept for as long as its
+    /// session.
     pub(super) fn keep_groups(&mut self, connection: ConnectionId) {
         if self.groups.len() == 0 {
             return;
@@ -166,7 +166,8 @@ impl Engine {
         }
     }
 
-    /// A subscription leaves its group; what it has not acknowledged goes to the others.
+    /// Removes a subscription from its group. Publications that it has not acknowledged go to other
+    /// members.
     pub(super) fn leave_group(&mut self, slot: Slot) {
         let shared = self
             .subscriptions
@@ -211,7 +212,7 @@ impl Engine {
         self.go_on(group);
     }
 
-    /// The broker does not serve a group: its members end.
+    /// Ends the members of a group that the broker refuses to serve.
     pub(super) fn share_failed(&mut self, group: Slot, refusal: &Refusal) {
         let Some(g) = self.groups.get(group) else {
             return;

@@ -1,5 +1,5 @@
-//! How far subscriptions have come, for those who ask why something was not delivered. Nothing is
-//! recorded for it: the subscriptions' state says it.
+//! The progress of subscriptions, to explain why a publication was not delivered. Nothing is
+//! recorded for this purpose: the state of the subscriptions is sufficient.
 
 use crate::{
     channel_name::ChannelName,
@@ -14,13 +14,13 @@ use super::{
     state::{State, Waits},
 };
 
-/// How many subscriptions of a connection that the engine closes are remembered until it is
-/// removed. 64: what most sessions have, in 8 KiB.
+/// When the engine closes a connection, how many of its subscriptions are remembered until it is
+/// removed. 64: more than most sessions have, in 8 KiB.
 const AT_THE_END: usize = 64;
 
 impl Engine {
-    /// How far the subscriptions of a connection have come, at most this many. Those of a
-    /// connection that is being closed are as of its close.
+    /// The progress of the subscriptions of a connection, of at most `limit`. While a connection is
+    /// being closed, this is the progress at the time when closing began.
     #[must_use]
     pub fn progress(&self, connection: ConnectionId, limit: usize) -> Vec<Progress> {
         let Some(c) = self.connections.get(connection.into()) else {
@@ -40,7 +40,7 @@ impl Engine {
         all.take(limit).collect()
     }
 
-    /// The same for those subscriptions that deliver the publications of a channel.
+    /// The progress of those subscriptions that deliver the publications of a channel.
     #[must_use]
     pub fn progress_in(&self, connection: ConnectionId, channel: &ChannelName) -> Vec<Progress> {
         let Some(c) = self.connections.get(connection.into()) else {
@@ -63,13 +63,13 @@ impl Engine {
         connection.map_or(0, |c| c.subscriptions.len())
     }
 
-    /// Sends a connection a ping whose pong proves what the client has received, unless one is
+    /// Sends a ping whose pong proves what the client has received, unless such a ping is already
     /// under way.
     pub fn ask_receipt(&mut self, connection: ConnectionId) {
         self.ask_for_receipt(connection);
     }
 
-    /// Remembers how far a connection has come that is about to be closed.
+    /// Remembers the progress of a connection that is about to be closed.
     pub(super) fn remember_progress(&mut self, connection: ConnectionId) {
         let last = self.progress(connection, AT_THE_END);
         if let Some(c) = self.connections.get_mut(connection.into())
@@ -79,7 +79,8 @@ impl Engine {
         }
     }
 
-    /// None if the subscription does not deliver the channel's publications, or has ended.
+    /// Returns `None` if the subscription does not deliver the channel's publications, or has
+    /// ended.
     fn progress_of(&self, slot: Slot, channel: Option<&ChannelName>) -> Option<Progress> {
         let s = self.subscriptions.get(slot)?;
         let f = self.feeds.known(s.feed)?;
@@ -99,8 +100,8 @@ impl Engine {
                     Waits::Share => Activity::AwaitsTurn,
                     Waits::Nothing | Waits::Turn | Waits::Read | Waits::Stream => Activity::Reading,
                 };
-                // A gap that was not announced yet begins here, and values of the channel's state
-                // are no stretch of the stream.
+                // A gap that has not been announced begins here, and values of the channel's state
+                // are not part of the stream.
                 let at = behind.gap.map_or(behind.cursor, |gap| gap.from);
                 (activity, (!behind.is_given_state()).then_some(at))
             }

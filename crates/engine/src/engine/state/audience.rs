@@ -31,9 +31,9 @@ pub(in crate::engine) struct Audience {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) struct Kind {
     pub(in crate::engine) class: Class,
-    /// Whether each has an id that its message must carry.
+    /// Whether each subscription has an id that its messages must carry.
     pub(in crate::engine) numbered: bool,
-    /// Whether they receive their own publications.
+    /// Whether sessions receive their own publications.
     pub(in crate::engine) echo: bool,
 }
 
@@ -132,7 +132,7 @@ impl Audience {
     }
 
     fn swap(&mut self, a: usize, b: usize) {
-        // One member is at the only place that there is.
+        // A single member is always at place 0.
         let Members::Several(several) = &mut self.members else {
             return;
         };
@@ -186,7 +186,7 @@ impl Audiences {
         self.iter().all(|audience| audience.len() == 0)
     }
 
-    /// Whether everybody in the audiences behind this one has gone.
+    /// Whether all audiences after this one are empty.
     pub(in crate::engine) fn is_last(&self, audience: usize) -> bool {
         let mut behind = self.iter().skip(audience + 1);
         behind.all(|audience| audience.len() == 0)
@@ -196,7 +196,7 @@ impl Audiences {
         self.iter().position(|audience| audience.kind == kind)
     }
 
-    /// The audience of a kind, which is added if there is none.
+    /// Returns the audience of a kind, adding it if it does not exist.
     fn of(&mut self, kind: Kind) -> &mut Audience {
         let at = self.find(kind);
         *self = match (mem::take(self), at) {
@@ -221,9 +221,10 @@ impl Audiences {
         })
     }
 
-    /// Removes the subscription at a place; the last one of its audience takes the place. `told`:
-    /// this many at the start of the audience have already received a message that the others are
-    /// still to receive, and stay separate from them. Reports the new places of those that moved.
+    /// Removes the subscription at a place. The last one of its audience moves to that place. The
+    /// first `told` subscriptions of the audience have already received a message that the others
+    /// have yet to receive; both parts stay separate. Reports the new places of subscriptions that
+    /// moved.
     pub(in crate::engine) fn remove(
         &mut self,
         audience: usize,

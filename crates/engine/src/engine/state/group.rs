@@ -11,22 +11,24 @@ use crate::{
 
 /// The members of a group on this worker.
 ///
-/// They have one cursor for all, which is that of the first member: the reader. When it has been
-/// handed a publication, or has no room, it passes the cursor to the next member that has room.
+/// The members share one cursor, which belongs to the first member: the reader. After the reader
+/// has been handed a publication, or if it has no room, the cursor passes to the next member that
+/// has room.
 #[derive(Debug)]
 pub(in crate::engine) struct Group {
     pub(in crate::engine) name: ShareName,
     pub(in crate::engine) feed: Slot,
-    /// In the order of their turns; the first one is the reader.
+    /// Members in the order of their turns. The first one is the reader.
     pub(in crate::engine) members: VecDeque<Slot>,
     /// The request that the reader waits for.
     pub(in crate::engine) asked: Option<RequestId>,
-    /// How far this worker has claimed: of what precedes it, it may deliver `claimed`, and others
-    /// have the rest.
+    /// How far this worker has claimed. Of the publications before this position, this worker may
+    /// deliver those in `claimed`; the others belong to other workers.
     pub(in crate::engine) claimed_to: Position,
-    /// Claimed publications that were not handed out, with the number of their delivery.
+    /// Claimed publications that have not been handed out, with the number of the delivery.
     pub(in crate::engine) claimed: BTreeMap<u64, (Position, u16)>,
-    /// A publication after this place was returned, and the cursor has not been moved back yet.
+    /// Set if a publication after this position was returned and the cursor has not been moved back
+    /// yet.
     pub(in crate::engine) back_to: Option<Position>,
 }
 
@@ -48,13 +50,13 @@ impl Group {
         self.members.front().copied()
     }
 
-    /// Whether it is known who may deliver the publication at this place.
+    /// Whether it is known which worker may deliver the publication at this position.
     pub(in crate::engine) fn knows(&self, place: Position) -> bool {
         place.offset <= self.claimed_to.offset || self.claimed.contains_key(&place.offset)
     }
 
-    /// Takes the claimed publications before a place, which the reader has passed: they cannot be
-    /// read any more.
+    /// Takes the claimed publications before a position that the reader has passed: they can no
+    /// longer be read.
     pub(in crate::engine) fn take_passed(&mut self, place: Position) -> Vec<Position> {
         let mut passed = Vec::new();
         while let Some(first) = self.claimed.first_entry()
@@ -65,19 +67,19 @@ impl Group {
         passed
     }
 
-    /// Takes everything that was claimed and not handed out.
+    /// Takes all publications that were claimed and not handed out.
     pub(in crate::engine) fn take_claimed(&mut self) -> Vec<Position> {
         let claimed = std::mem::take(&mut self.claimed).into_values();
         claimed.map(|(place, _)| place).collect()
     }
 
-    /// Something after this place can be claimed again.
+    /// Notes that a publication after this position can be claimed again.
     pub(in crate::engine) fn goes_back_to(&mut self, place: Position) {
         let earlier = self.back_to.filter(|to| to.offset <= place.offset);
         self.back_to = Some(earlier.unwrap_or(place));
     }
 
-    /// The stream goes on differently after this place.
+    /// Handles a stream whose publications after this position have been replaced.
     pub(in crate::engine) fn diverged(&mut self, to: Position) {
         self.claimed.retain(|offset, _| *offset <= to.offset);
         self.claimed_to = to;
@@ -90,7 +92,7 @@ pub(in crate::engine) struct Shared {
     pub(in crate::engine) share: Share,
     /// The maximum number of unacknowledged publications.
     pub(in crate::engine) size: u16,
-    /// The group; none until the subscription has begun.
+    /// The group; `None` until the subscription has begun.
     pub(in crate::engine) group: Option<Slot>,
     /// Publications handed out and not acknowledged, in the order in which they were handed out.
     out: VecDeque<Position>,
@@ -119,8 +121,8 @@ impl Shared {
         self.out.push_back(place);
     }
 
-    /// Takes a publication that the client has finished with, or all that it was handed out up to
-    /// it. None if it was never handed out.
+    /// Takes a publication that the client has finished with, or all publications handed out up to
+    /// it. Returns `None` if it was never handed out.
     pub(in crate::engine) fn finish(
         &mut self,
         place: Position,
@@ -136,7 +138,7 @@ impl Shared {
         self.out.remove(at).map(|place| vec![place])
     }
 
-    /// Takes everything that is not acknowledged.
+    /// Takes all publications that are not acknowledged.
     pub(in crate::engine) fn take_all(&mut self) -> Vec<Position> {
         std::mem::take(&mut self.out).into()
     }

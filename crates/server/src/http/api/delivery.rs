@@ -1,5 +1,5 @@
-//! `GET explain/delivery`, which tells why somebody did or did not get a publication, and
-//! `GET explain/connection`, which tells what is known of somebody's connections.
+//! `GET explain/delivery` explains why a client did or did not receive a publication. `GET
+//! explain/connection` returns what is known about the connections of a user or a session.
 
 use std::sync::Arc;
 
@@ -22,21 +22,21 @@ use super::{
 use crate::worker::{Known, Order, Outcome, Question, Sighting, Subject, What};
 
 /// How many of a channel's newest publications are searched for a key. 2,000: a few pages of
-/// history, read in some milliseconds.
+/// history, which are read in a few milliseconds.
 const SEARCHED: usize = 2_000;
 
-/// The publications of one page of that search.
+/// The number of publications in one page of that search.
 const PAGE: u32 = 500;
 
-/// What is known of the publication in question.
+/// What is known about the publication in question.
 enum Found {
     /// It is stored.
     Stored(Arc<offhook_engine::Publication>, Position),
-    /// It is stored no longer, for this reason.
+    /// It is no longer stored, for this reason.
     Trimmed(Position, Position, GapReason),
     /// The channel keeps no history.
     NotKept(Position),
-    /// It does not exist, as this sentence says.
+    /// It does not exist. The sentence explains why.
     NotThere(String),
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn delivery(call: &Call<'_>) -> Answer {
     Ok(answer(call, &about, state, &known))
 }
 
-/// What is known of the connections of a user or a session, or of one connection.
+/// Returns what is known about the connections of a user or a session, or about one connection.
 pub(super) async fn connection(call: &Call<'_>) -> Answer {
     if !call.key.reaches_all() {
         let detail =
@@ -188,8 +188,8 @@ async fn at_position(
     }
 }
 
-/// The newest publication with a key: among those stored, or as a publisher's connection recorded
-/// it.
+/// Finds the newest publication with a key, among those that are stored or in the records of
+/// publishers' connections.
 async fn with_key(call: &Call<'_>, channel: &ChannelName, key: &Key) -> Result<Found, Problem> {
     if let Some(found) = search(call, channel, key).await? {
         return Ok(found);
@@ -287,7 +287,7 @@ fn bare(channel: &ChannelName, position: Position, head: Option<Position>) -> Pu
     }
 }
 
-/// Asks all workers, and joins what they know.
+/// Asks all workers, and merges their answers.
 async fn ask(call: &Call<'_>, question: Question) -> Known {
     let orders = &call.worker.shared.orders;
     let question = Arc::new(question);
@@ -316,13 +316,13 @@ async fn ask(call: &Call<'_>, question: Question) -> Known {
             all.published = Some(published);
         }
     }
-    // Open ones first, then those that ended last.
+    // Open connections first, then those that ended most recently.
     all.connections
         .sort_by_key(|one| std::cmp::Reverse(one.ended.as_ref().map_or(u64::MAX, |(at, _)| *at)));
     all
 }
 
-/// Whether a session may subscribe to the channel, and because of which rule.
+/// Whether a session may subscribe to the channel, and the rule that decides this.
 fn permission(call: &Call<'_>, channel: &ChannelName, seen: &Sighting) -> Permission {
     let live = call.worker.live();
     let Some(rules) = live.rules.rules(channel) else {
@@ -353,13 +353,13 @@ fn permission(call: &Call<'_>, channel: &ChannelName, seen: &Sighting) -> Permis
     }
 }
 
-/// How many grants are named. 8: the sentence stays one.
+/// How many grants are named. 8: the sentence stays readable.
 const GRANTS: usize = 8;
 
 fn grants(identity: &Identity, seen: &Sighting) -> String {
     let whose = match seen.ended {
         None => "its grants are",
-        // Those of its token are not remembered.
+        // The grants of its token are not recorded.
         Some(_) => "the grants that every user has are",
     };
     let grants = identity.grants.iter().take(GRANTS);
@@ -378,7 +378,7 @@ fn answer(call: &Call<'_>, about: &Publication, state: &str, known: &Known) -> V
         .iter()
         .map(|seen| {
             let permission = permission(call, &about.channel, seen);
-            // What concerns it was recorded when it was published, or later.
+            // Records about the publication were made when it was published, or later.
             let is_older = about.time_ms.is_none_or(|time| known.forgotten_ms >= time);
             let forgotten = known.is_off || (known.forgotten_ms > 0 && is_older);
             judge(seen, about, &permission, forgotten)
@@ -425,7 +425,8 @@ fn answer(call: &Call<'_>, about: &Publication, state: &str, known: &Known) -> V
     answer
 }
 
-/// The verdict about all connections together: the best one, and what became of the others.
+/// Combines the verdicts about all connections: the best one, and what happened to the other
+/// connections.
 fn in_all(judged: &[(&Sighting, &Verdict)], known: &Known) -> Verdict {
     let Some((seen, best)) = judged.iter().min_by_key(|(_, verdict)| verdict.kind) else {
         let mut text =

@@ -1,5 +1,5 @@
-//! Why a publication did or did not reach somebody: the verdict about one connection, from how far
-//! its subscriptions have come and what is recorded of it.
+//! Why a publication did or did not reach a client: the verdict about one connection, based on the
+//! progress of its subscriptions and on its records.
 
 use offhook_engine::{Activity, ChannelName, Position, Progress, SessionId, Target};
 
@@ -9,15 +9,15 @@ use crate::worker::{End, Sighting, What};
 /// The verdicts, best first: if a session has several connections, the best one counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// The client's WebSocket stack has it: a pong proves that.
+    /// The client's WebSocket stack has received it, as a pong proves.
     Receipted,
     /// It was sent.
     Delivered,
-    /// The session published it itself, and does not want its own publications.
+    /// The session published it itself, and its subscription excludes its own publications.
     Own,
     /// The client was told that it is missing.
     Gapped,
-    /// It will be sent: the subscription has not come so far.
+    /// It will be sent: the subscription has not reached it yet.
     Behind,
     /// The subscription is not open yet.
     Opening,
@@ -29,7 +29,7 @@ pub(super) enum Kind {
     SubscribedLater,
     /// The subscription had ended.
     Unsubscribed,
-    /// It cannot be told: what was recorded is gone.
+    /// The answer is unknown, because the records were discarded.
     Unknown,
     /// There was no subscription.
     NeverSubscribed,
@@ -60,7 +60,7 @@ impl Kind {
     }
 }
 
-/// A verdict, in a word and in a sentence.
+/// A verdict, as a word and as a sentence.
 #[derive(Clone, Debug)]
 pub(super) struct Verdict {
     pub(super) kind: Kind,
@@ -84,7 +84,7 @@ impl Verdict {
 pub(super) struct Publication {
     pub(super) channel: ChannelName,
     pub(super) position: Position,
-    /// Its place in the order of filters, while it is retained.
+    /// Its place in the sequence that filters use, while it is retained.
     pub(super) sequence: Option<u64>,
     pub(super) publisher: Option<SessionId>,
     /// The newest position of the channel.
@@ -93,14 +93,14 @@ pub(super) struct Publication {
     pub(super) time_ms: Option<u64>,
 }
 
-/// The permission to subscribe to the channel, in words: why not, if it is denied.
+/// The permission to subscribe to the channel, with the reason in words.
 #[derive(Clone, Debug)]
 pub(super) struct Permission {
     pub(super) allowed: bool,
     pub(super) because: String,
 }
 
-/// The verdict about one connection. `forgotten`: records may be missing.
+/// Decides the verdict about one connection. If `forgotten` is true, records may be missing.
 pub(super) fn judge(
     seen: &Sighting,
     publication: &Publication,
@@ -221,7 +221,7 @@ fn not_open(seen: &Sighting, activity: Activity, by: &str) -> Verdict {
     Verdict::new(Kind::Opening, text)
 }
 
-/// The subscription has not come so far.
+/// The verdict if the subscription has not reached the publication.
 fn not_yet(
     seen: &Sighting,
     one: &Progress,
@@ -275,7 +275,7 @@ fn not_yet(
     }
 }
 
-/// The gap that the client was told of, if the publication is in one.
+/// The gap that was reported to the client, if the publication is in one.
 fn gap(seen: &Sighting, one: &Progress, publication: &Publication) -> Option<Verdict> {
     let mut decisions = seen.recorded.decisions.iter().rev();
     let (entry, reason, from, to) = decisions.find_map(|entry| {
@@ -407,7 +407,7 @@ fn subscription(one: &Progress) -> String {
     }
 }
 
-/// How a connection ended, in a few words.
+/// Describes in a few words how a connection ended.
 pub(super) fn ended(end: &End) -> String {
     let words = |what: &str, code: Option<u16>, reason: &str| match (code, reason) {
         (None, _) => what.to_owned(),

@@ -20,7 +20,7 @@ fn recorder(bytes: usize) -> Recorder {
     Recorder::new(&settings, 1)
 }
 
-/// Ids of connections, which only an engine makes.
+/// Ids of connections. Only an engine creates them.
 fn connections(count: u8) -> Vec<ConnectionId> {
     let book = Arc::new(RuleBook::everything(offhook_engine::ChannelRules::default()));
     let mut engine = Engine::new(Limits::default(), book, now());
@@ -135,7 +135,8 @@ fn the_newest_decisions_stay_and_the_same_one_is_counted() {
         recorder.decided(one, &live, 10 + n);
     }
     let recorded = recorder.of(one);
-    // Two gaps are left of four: a connection that falls behind again and again displaces no more.
+    // Two of four gaps are left: a connection that falls behind repeatedly displaces no other
+    // entries.
     assert_eq!((recorded.decisions.len(), recorded.dropped), (4, 4));
     assert_eq!(recorded.decisions[2].times, 100);
     assert_eq!(recorded.decisions[3].times, 100);
