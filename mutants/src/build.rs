@@ -1,7 +1,7 @@
 //! Builds the tests of a copy of the workspace that contains all mutants.
 //!
-//! Mutants whose switches do not compile are found by the places in the compiler's errors, and
-//! removed until the rest compiles.
+//! Mutants whose switches do not compile are identified by the locations in the compiler's errors,
+//! and removed until the rest compiles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -155,8 +155,8 @@ pub fn build(
     ))
 }
 
-/// The mutants that cause an error: those whose text contains one of its places, or else the
-/// nearest one before it.
+/// The mutants that cause an error: those whose text contains one of the error's locations, or else
+/// the nearest mutant before it.
 fn blamed(
     error: &Value,
     regions: &BTreeMap<String, Vec<(Range<usize>, usize)>>,
@@ -176,7 +176,7 @@ fn blamed(
             .1
             .iter()
             .filter(|(region, _)| region.start < to.max(from + 1) && from < region.end);
-        // The smallest region; the others only contain it.
+        // The smallest region is the cause; the others only contain it.
         let inner = touching.min_by_key(|(region, _)| region.len());
         found.extend(inner.map(|(_, id)| *id));
         let before = here
@@ -199,7 +199,7 @@ fn byte(value: &Value) -> usize {
         .unwrap_or(0)
 }
 
-/// The places of an error and of its notes, the primary ones first.
+/// The locations of an error and of its notes, primary ones first.
 fn spans(error: &Value) -> Vec<&Value> {
     let notes = error["children"].as_array().into_iter().flatten();
     let all = std::iter::once(error)

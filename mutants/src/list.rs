@@ -9,10 +9,10 @@ use crate::Result;
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct Mutant {
-    /// The path below the workspace.
+    /// The path relative to the workspace.
     pub file: String,
     pub genre: String,
-    /// Unique: the place and the change.
+    /// The location and the change, which together are unique.
     pub name: String,
     pub replacement: String,
     pub span: Span,

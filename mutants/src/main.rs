@@ -1,10 +1,11 @@
 //! Tries every mutant that `cargo mutants` lists for a crate, with one build for all of them.
 //!
 //! `cargo mutants` builds the tests once for each mutant, which takes days for a crate with two
-//! thousand of them. This program takes its list and writes all mutants into one copy of the source,
-//! each behind a switch that an environment variable turns on ([`rewrite`]). It builds the tests of that
-//! copy once ([`build`]), records which tests reach which mutants, and then runs for each mutant only
-//! the tests that reach it, the most specific first, until one of them fails ([`trial`]).
+//! thousand of them. This program uses the same list, and writes all mutants into one copy of the
+//! source, each behind a switch that an environment variable turns on ([`rewrite`]). It builds the
+//! tests of that copy once ([`build`]), records which tests reach which mutants, and then runs for
+//! each mutant only the tests that reach it, the most specific first, until one of them fails
+//! ([`trial`]).
 //!
 //! A mutant that cannot be a switch (in a constant, or with a replacement of another type) is
 //! listed at the end, to be tried by `cargo mutants` itself. Equivalent mutants are listed in
@@ -123,7 +124,7 @@ fn run(options: &Options) -> Result<usize> {
         let unreadable = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let text = std::fs::read(path).map_err(|error| unreadable(&error))?;
         let rows: Vec<Row> = serde_json::from_slice(&text).map_err(|error| unreadable(&error))?;
-        // The name without the line, which changes with every edit above it.
+        // The name without the line number, which changes with every edit above it.
         let key = |name: &str| {
             name.split_once(": ").map(|(place, what)| {
                 (

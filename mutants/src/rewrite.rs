@@ -19,15 +19,15 @@ pub struct Rewritten {
     pub text: String,
     /// The bytes of `text` that exist for a mutant.
     pub regions: Vec<(Range<usize>, usize)>,
-    /// Mutants for which there is no switch.
+    /// Mutants that cannot be a switch.
     pub left: BTreeSet<usize>,
 }
 
 /// Text inserted at a byte of the source.
 struct Insertion {
     at: usize,
-    /// The order of insertions at one place: first those that close, the inner before the outer;
-    /// then those that open, the outer first.
+    /// The order of insertions at the same byte: closing ones first, the inner before the outer,
+    /// followed by opening ones, the outer before the inner.
     order: (bool, isize),
     /// Pieces of text, each with the mutant that it belongs to.
     pieces: Vec<(String, Option<usize>)>,
@@ -90,7 +90,7 @@ struct Finder<'a> {
     source: &'a str,
     lines: Vec<usize>,
     wanted: &'a BTreeMap<usize, &'a Mutant>,
-    /// Mutants for which no place was found yet.
+    /// Mutants whose location has not been found yet.
     left: BTreeSet<usize>,
     insertions: Vec<Insertion>,
 }
@@ -106,7 +106,7 @@ impl Finder<'_> {
         self.byte(span.start())..self.byte(span.end())
     }
 
-    /// The mutants of a genre whose span begins at a place.
+    /// The mutants of a genre that begin at a span.
     fn at(&self, genre: &str, span: proc_macro2::Span) -> Vec<(usize, String)> {
         let start = place(span.start());
         let found = self.left.iter().map(|id| (*id, self.wanted[id]));
@@ -174,7 +174,7 @@ fn place(place: proc_macro2::LineColumn) -> Place {
     }
 }
 
-/// Whether an expression is a `let`, or joins one with `&&`, so that it cannot be moved.
+/// Whether an expression is a `let`, or contains one joined with `&&`, so that it cannot be moved.
 fn has_let(expression: &syn::Expr) -> bool {
     match expression {
         syn::Expr::Let(_) => true,

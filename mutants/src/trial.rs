@@ -14,12 +14,12 @@ use crate::Result;
 use crate::build::Program;
 use crate::list::Mutant;
 
-/// A mutant also counts as caught if its tests use more processor time than this many times the
-/// time that they took without it, plus this duration: they may never end.
+/// A mutant also counts as caught if its tests exceed their processor time without the mutant,
+/// multiplied by the first value, plus the second: they may never end.
 const MORE: (u32, Duration) = (3, Duration::from_secs(3));
 
-/// The same for elapsed time, for tests that wait. The limit is much higher, since other programs
-/// slow them down.
+/// The same limit for elapsed time, for tests that wait. It is much higher, because other programs
+/// slow down the tests.
 const PATIENCE: (u32, Duration) = (20, Duration::from_secs(60));
 
 /// How many of the most specific tests run in the first process. 4: they catch most mutants.
@@ -31,7 +31,7 @@ const NO_MUTANT: &str = "4294967295";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Caught,
-    /// Its tests ran for much longer than without it.
+    /// The tests ran for much longer than without the mutant.
     TimedOut,
     /// All tests that reach it passed.
     Missed,
@@ -167,7 +167,7 @@ fn command(program: &Program, time: Option<Duration>) -> Command {
     command
 }
 
-/// Whether it succeeded; `None` if it took too long.
+/// Whether the command succeeded; `None` if it took too long.
 fn wait(mut command: Command, limit: Duration) -> Option<bool> {
     let mut child = command.spawn().ok()?;
     let deadline = Instant::now() + limit;

@@ -1,5 +1,5 @@
-//! What a backend gets from the server: publications over the HTTP API per second and their latency,
-//! questions about clients per second, and the memory of a user with grants.
+//! Measures what the server costs a backend: the rate and latency of publications over the HTTP
+//! API, the rate of questions about clients, and the memory of a user with grants.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -36,12 +36,12 @@ const CHANNELS: usize = 16;
 const SIZE: usize = 128;
 /// Publications one after another, for the latency.
 const SINGLES: usize = 2_000;
-/// Clients that connect at the same time, again and again.
+/// Clients that connect at the same time, repeatedly.
 const ARRIVING: usize = 16;
 /// Connections whose memory is measured.
 const HELD: usize = 4_000;
 
-/// Measure what a backend gets from the server.
+/// Measure what the server costs a backend.
 #[derive(Args)]
 pub(crate) struct Backend {
     #[command(flatten)]
@@ -57,7 +57,7 @@ enum Scenario {
     Batch,
     /// One publisher over the HTTP API, and one over a WebSocket.
     Single,
-    /// 16 clients connect again and again, and the backend is asked about each.
+    /// 16 clients connect repeatedly, and the backend is asked about each.
     Verdicts,
     /// Memory of 4,000 connections with a user and four grants, and of as many without.
     Identity,
@@ -185,7 +185,7 @@ fn singles(running: &Running) -> Result<Vec<Figure>> {
     let mut session = Session::open(running.port)?;
     let question = json!({"type":"publish","channel":"c","data":data});
     let (mut over_http, mut over_websocket) = (Vec::new(), Vec::new());
-    // In turn, so that both meet the same disk.
+    // Alternate between both, so that the disk affects them equally.
     for _ in 0..SINGLES {
         let begin = Instant::now();
         let answer = http.post("/api/v1/publish", &body)?;
@@ -207,7 +207,7 @@ fn singles(running: &Running) -> Result<Vec<Figure>> {
     ])
 }
 
-/// Microseconds for one client that the backend was asked about, from TCP's handshake on.
+/// Microseconds for one client that the backend is asked about, including the TCP handshake.
 fn verdicts(running: &Running, time: Duration) -> Result<Vec<Figure>> {
     let port = running.port;
     let arrive = || -> Result<usize> {

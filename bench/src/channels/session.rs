@@ -49,7 +49,7 @@ impl Session {
         self.answers(count)
     }
 
-    /// Publishes so many messages to the channels with these names, some at a time.
+    /// Publishes `count` messages to the channels with these names, several at a time.
     pub(super) fn publish(&mut self, count: usize, name: impl Fn(usize) -> String) -> Result<()> {
         for first in (0..count).step_by(AT_ONCE) {
             let some = first..count.min(first + AT_ONCE);
@@ -84,7 +84,7 @@ impl Session {
         self.answers(1)
     }
 
-    /// Waits for as many answers; none may be an error.
+    /// Waits for `count` answers. Fails if one of them is an error.
     pub(super) fn answers(&mut self, count: usize) -> Result<()> {
         let mut left = count;
         while left > 0 {

@@ -14,14 +14,14 @@ use crate::dialect::Intent;
 /// The client's verdict about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It was processed, or must not be delivered again.
+    /// The message was processed, or must not be delivered again.
     Processed,
-    /// It must be delivered again.
+    /// The message must be delivered again.
     Again,
 }
 
 impl Stomp {
-    /// ACK, or NACK.
+    /// Handles an ACK, or a NACK if not `positive`.
     pub(super) fn acknowledge(&mut self, frame: &Frame, positive: bool) -> Result<(), Invalid> {
         let version = self.client.version;
         if !positive && version == Version::V10 {
@@ -36,7 +36,8 @@ impl Stomp {
             true => Verdict::Processed,
             false => Verdict::Again,
         };
-        // Those of an earlier connection are not known here: their messages are delivered again.
+        // Acknowledgements for an earlier connection are unknown here: their messages are delivered
+        // again.
         let number = id.strip_prefix(&*self.mark);
         let number = number.and_then(|rest| rest.strip_prefix('-'));
         let number = number.and_then(|digits| digits.parse::<u64>().ok());

@@ -14,13 +14,14 @@ use crate::dialect::{Connect, Intent, Named, Welcome};
 
 /// The longest client id in bytes. 256: client libraries generate ids of about thirty.
 const CLIENT_ID: usize = 256;
-/// The prefix of session names. MQTT clients with the same id have other sessions.
+/// The prefix of session names, which separates them from the sessions of MQTT clients with the
+/// same id.
 const PREFIX: &str = "stomp:";
 /// The requested time that a session with durable subscriptions outlives its connection. The
 /// server's setting limits it.
 const KEPT: Duration = Duration::from_secs(u32::MAX as u64);
-/// The shortest interval of the server's heart-beats, even if the client requests less. 1 s: a lost
-/// server is noticed soon, and a heart-beat costs little.
+/// The shortest interval of the server's heart-beats, even if the client requests a shorter one. 1
+/// s: a lost server is noticed soon, and a heart-beat costs little.
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// The parameters of a client, from its CONNECT.
@@ -29,7 +30,7 @@ pub(super) struct Client {
     pub(super) version: Version,
     /// Whether it gave a client id.
     pub(super) has_name: bool,
-    /// The interval at which the server sends heart-beats; none if it does not.
+    /// The interval at which the server sends heart-beats; `None` if it sends none.
     pub(super) server_beats: Option<Duration>,
     /// The interval at which the client promises to send something.
     pub(super) client_beats: Option<Duration>,
@@ -96,7 +97,7 @@ impl Stomp {
         let agreed = |given: u64| (given > 0).then(|| Duration::from_millis(given));
         let server = agreed(wants).map(|wants| wants.max(ours.min(SHORTEST)));
         let client = agreed(can).map(|can| can.max(ours));
-        // 0: the server's setting turns them off.
+        // An interval of 0 in the settings disables heart-beats.
         let is_on = !ours.is_zero();
         Ok((server.filter(|_| is_on), client.filter(|_| is_on)))
     }
@@ -119,7 +120,7 @@ impl Stomp {
     }
 }
 
-/// The newest version that both speak (1.2 "Protocol Negotiation").
+/// The newest version that both sides support (1.2 "Protocol Negotiation").
 fn version_of(frame: &Frame) -> Result<Version, Invalid> {
     let Some(given) = frame.header("accept-version") else {
         return Ok(Version::V10);

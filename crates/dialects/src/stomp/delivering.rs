@@ -14,8 +14,8 @@ use super::{
 use crate::dialect::Payload;
 
 impl Stomp {
-    /// The MESSAGE of a subscription whose messages are acknowledged, or that consumes a queue; none
-    /// if it is delivered later.
+    /// The MESSAGE for a subscription whose messages are acknowledged, or that consumes a queue.
+    /// Returns `None` if the message is delivered later.
     pub(super) fn deliver(&mut self, number: u32, message: Delivered) -> Option<Payload> {
         let subscription = self.subscriptions.get_mut(&number)?;
         if subscription.stage == SubscriptionState::Detached {
@@ -56,8 +56,8 @@ impl Stomp {
         Some(payload)
     }
 
-    /// Handles a delivery to an unknown subscription of the session: it was made before a crash,
-    /// and its note was not stored.
+    /// Handles a delivery to an unknown subscription of the session, which was made before a crash
+    /// and whose note was not stored.
     pub(super) fn is_unknown(&mut self, number: u32) {
         if self.is_durable {
             let subscription = SubscriptionKey::Id(SubscriptionId(number));
@@ -65,8 +65,8 @@ impl Stomp {
         }
     }
 
-    /// Handles missing messages. A subscription that requested it is told by a MESSAGE without
-    /// content.
+    /// Handles missing messages. If the subscription requested this, they are reported by a MESSAGE
+    /// without content.
     pub(super) fn skipped(
         &mut self,
         name: &SubscriptionName,

@@ -30,7 +30,8 @@ impl Destination {
         let Some(name) = text.strip_prefix(TOPIC) else {
             return Err(unknown(text));
         };
-        // Names may contain these characters, too; as in filters, a wildcard is a whole level.
+        // Names may contain these characters: as in filters, they are wildcards only as a whole
+        // level.
         if name.split('/').any(|level| matches!(level, "+" | "#")) {
             let filter = Filter::new(name).map(Target::Filter);
             return filter.map(Self::Topic).map_err(|no| bad(&no.detail));

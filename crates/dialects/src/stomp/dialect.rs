@@ -39,11 +39,11 @@ pub struct Settings {
     pub body_bytes: usize,
     /// How many subscriptions a connection may have.
     pub subscriptions: usize,
-    /// The interval of heart-beats that the server offers and asks for.
+    /// The interval of heart-beats that the server offers and requests.
     pub heart_beat: Duration,
-    /// Whether a client that sends no heart-beats is disconnected. Not over a transport that itself
-    /// checks whether the client is there, as a WebSocket does with pings: timers of a page in the
-    /// background are throttled.
+    /// Whether a client that sends no heart-beats is disconnected. False over a transport that
+    /// itself detects lost clients, as WebSocket does with pings: browsers throttle the timers of
+    /// pages in the background.
     pub enforces_heart_beats: bool,
 }
 
@@ -65,14 +65,14 @@ pub struct Stomp {
     pub(super) client: Client,
     /// Whether the session outlives the connection.
     pub(super) is_durable: bool,
-    /// By number, which is the engine's id of the subscription.
+    /// Subscriptions by number, which is also the engine's id.
     pub(super) subscriptions: HashMap<u32, Subscription>,
-    /// The numbers of those that the client has now, by its ids.
+    /// The numbers of the subscriptions that the client has now, by the client's ids.
     pub(super) ids: HashMap<Box<str>, u32>,
-    /// The numbers of durable ones, by name.
+    /// The numbers of durable subscriptions, by name.
     pub(super) durable: HashMap<Box<str>, u32>,
     pub(super) next_number: u32,
-    /// By the number of the acknowledgement, in the order of delivery.
+    /// Unacknowledged messages by the number of their acknowledgement, in the order of delivery.
     pub(super) unacknowledged: BTreeMap<u64, Unacknowledged>,
     pub(super) next_ack: u64,
     /// Distinguishes acknowledgements of this connection from those of earlier ones.
@@ -81,7 +81,7 @@ pub struct Stomp {
     /// Commands without an answer yet.
     pub(super) pending: HashMap<CommandId, Purpose>,
     pub(super) next_command: u64,
-    /// Messages that were not passed to the engine yet.
+    /// Messages that have not been passed to the engine yet.
     pub(super) outgoing: VecDeque<Sending>,
     /// The number of messages that wait for the broker's answer.
     pub(super) publishing: usize,
@@ -94,9 +94,9 @@ pub struct Stomp {
     pub(super) after_note: Vec<Box<str>>,
     /// The receipt of the DISCONNECT.
     pub(super) leaving: Option<Box<str>>,
-    /// When something was last received.
+    /// When the client last sent something.
     pub(super) seen: Option<Instant>,
-    /// The time of the last call that has one.
+    /// The time that was passed to the most recent call.
     pub(super) latest: Option<Instant>,
     begun_at: Option<Instant>,
     pub(super) beat_at: Option<Instant>,
@@ -367,8 +367,8 @@ impl Dialect for Stomp {
             self.is_unknown(number);
             return Head::Nothing;
         };
-        // Messages of a queue come from it. The subscription itself is the permission to consume,
-        // and takes at most one message.
+        // The messages come from the queue. The subscription is only the permission to consume, and
+        // takes at most one message.
         if subscription.is_queue() {
             return Head::Nothing;
         }
@@ -476,7 +476,7 @@ impl Dialect for Stomp {
                 self.queue.clear();
             }
             // STOMP has no frames for these. A server that shuts down closes each connection when
-            // it is to reconnect.
+            // its client should reconnect.
             Notice::Reply { id: None, .. }
             | Notice::Own { .. }
             | Notice::CatchingUp { .. }

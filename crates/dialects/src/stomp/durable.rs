@@ -1,4 +1,4 @@
-//! Durable subscriptions: their messages wait while the client is disconnected.
+//! Durable subscriptions: their messages are kept while the client is disconnected.
 
 use offhook_engine::{Command, Reply};
 
@@ -25,8 +25,8 @@ impl Stomp {
         }
     }
 
-    /// The client unsubscribes from a durable subscription without ending it: what it has not
-    /// acknowledged is delivered again when it subscribes.
+    /// Handles a client that unsubscribes from a durable subscription without ending it. Messages
+    /// that the client has not acknowledged are delivered again when it subscribes.
     pub(super) fn detach(&mut self, number: u32) {
         let Some(subscription) = self.subscriptions.get_mut(&number) else {
             return;
@@ -44,7 +44,7 @@ impl Stomp {
         }
     }
 
-    /// Stores the note if it has changed, and gives the receipts that wait for it.
+    /// Stores the note if it has changed, and sends the receipts that wait for this.
     pub(super) fn keep_note(&mut self) {
         let receipts = std::mem::take(&mut self.after_note);
         if !std::mem::take(&mut self.changed) || !self.is_durable {
@@ -55,7 +55,7 @@ impl Stomp {
         }
         let durable = self.durable.iter().filter_map(|(name, number)| {
             let subscription = self.subscriptions.get(number)?;
-            // One that the engine has not confirmed has no position to continue from.
+            // A subscription that the engine has not confirmed has no position to continue from.
             let is_made = subscription.stage != SubscriptionState::Asked;
             is_made.then(|| (*number, &**name, subscription.destination.text()))
         });

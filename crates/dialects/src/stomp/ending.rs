@@ -10,8 +10,8 @@ use super::{
 use crate::dialect::Intent;
 
 impl Stomp {
-    /// Ends a connection that was disconnected once everything before is answered: the RECEIPT
-    /// proves that (1.2 "Connection Lingering").
+    /// After a DISCONNECT, ends the connection once all earlier frames have been answered, which
+    /// the RECEIPT proves (1.2 "Connection Lingering").
     pub(super) fn leave(&mut self) {
         let is_done = self.pending.is_empty() && self.outgoing.is_empty() && self.again.is_empty();
         if self.phase != Phase::Leaving || !is_done {
@@ -28,7 +28,7 @@ impl Stomp {
             return;
         }
         if matches!(self.phase, Phase::Open | Phase::Leaving) {
-            // Counted and logged like every other refusal.
+            // This refusal is counted and logged like all others.
             let refusal = Refusal::new(ErrorCode::BadRequest, invalid.detail.clone());
             self.queue.push_back(Intent::Refuse { id: None, refusal });
         }
@@ -58,7 +58,7 @@ impl Stomp {
     }
 }
 
-/// An ERROR.
+/// Builds an ERROR frame.
 pub(super) fn error(message: &str, detail: &str, receipt: Option<&str>) -> Frame {
     let frame = Frame::new("ERROR").with("message", message);
     let frame = match receipt {

@@ -64,7 +64,7 @@ pub(super) fn content(frame: &Frame) -> Result<Content, Invalid> {
             continue;
         }
         let tag = name.strip_prefix('~').unwrap_or(name);
-        // The first of several counts, see `Frame::header`.
+        // Of repeated headers, the first one counts: see `Frame::header`.
         if !tags.iter().any(|(known, _)| *known == tag) {
             tags.push((tag, value));
         }
@@ -87,11 +87,11 @@ pub(super) fn content(frame: &Frame) -> Result<Content, Invalid> {
 #[derive(Debug)]
 pub(super) struct Envelope<'a> {
     pub(super) destination: &'a str,
-    /// None for messages that many subscriptions share.
+    /// The subscription's id; `None` for messages that many subscriptions share.
     pub(super) subscription: Option<&'a str>,
-    /// The id with which it is acknowledged, if it is to be.
+    /// The id of the acknowledgement, if the message requires one.
     pub(super) ack: Option<&'a str>,
-    /// How often it was delivered before.
+    /// The number of earlier deliveries.
     pub(super) earlier: u16,
 }
 
@@ -153,7 +153,7 @@ pub(super) fn encode(
     (payload(frame.end(&publication.data)), first)
 }
 
-/// A frame as a message: text if it is, since browsers receive bytes otherwise.
+/// A frame as a message: as text if it is UTF-8, because browsers would otherwise receive bytes.
 pub(super) fn payload(bytes: Vec<u8>) -> Payload {
     match String::from_utf8(bytes) {
         Ok(text) => Payload::Text(text),

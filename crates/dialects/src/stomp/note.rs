@@ -10,10 +10,10 @@ use super::{
     subscription::{AckMode, Subscription, SubscriptionState},
 };
 
-/// The version of this format. Those of other dialects begin with other bytes.
+/// The version of this format. Notes of other dialects begin with different bytes.
 const FORM: &[u8] = b"stomp1";
 
-/// The subscriptions as bytes.
+/// Writes the subscriptions as bytes.
 pub(super) fn write<'a>(
     next_number: u32,
     durable: impl Iterator<Item = (u32, &'a str, &'a str)>,
@@ -30,8 +30,8 @@ pub(super) fn write<'a>(
     w
 }
 
-/// A note: the next number, and the subscriptions with their numbers. None if it is truncated or of
-/// another dialect.
+/// Reads a note: the next number, and the subscriptions with their numbers. Returns `None` if it is
+/// truncated or belongs to another dialect.
 pub(super) fn read(note: &[u8]) -> Option<(u32, Vec<(u32, Subscription)>)> {
     let mut r = note.strip_prefix(FORM)?;
     let next_number = u32::from_be_bytes(take(&mut r)?);
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn a_truncated_note_and_one_of_another_dialect_are_rejected() {
         let note = write(9, [(3, "a", "/topic/x")].into_iter());
-        // A note without subscriptions is a prefix of one with some.
+        // A note without subscriptions is a prefix of a note that has some.
         for len in (0..note.len()).filter(|len| *len != FORM.len() + 4) {
             assert_eq!(read(&note[..len]), None, "{len}");
         }

@@ -1,4 +1,4 @@
-//! SEND: messages of the client. A receipt is given once a message is as durable as the server
+//! SEND: messages of the client. A receipt is sent once a message is as durable as the server
 //! guarantees.
 
 use std::collections::VecDeque;
@@ -26,7 +26,7 @@ pub(super) struct Sending {
 pub(super) enum After {
     Nothing,
     Receipt(Box<str>),
-    /// It belongs to a transaction that is being committed.
+    /// The message belongs to a transaction that is being committed.
     Commit(CommitId),
 }
 
@@ -86,7 +86,8 @@ impl Stomp {
     pub(super) fn published(&mut self, sending: Sending, reply: &Reply) {
         self.publishing = self.publishing.saturating_sub(1);
         if let Reply::Refused(refusal) = reply {
-            // Until it is published, nothing more is read from the client, which slows it down.
+            // Until the message is published, nothing more is read from the client, which slows it
+            // down.
             if matches!(refusal.code, ErrorCode::RateLimited | ErrorCode::Busy) {
                 self.again.push_back(Again::Publish(sending));
                 return self.try_again_after(refusal.retry_after);
@@ -110,7 +111,7 @@ impl Stomp {
         self.publish_some();
     }
 
-    /// Repeats what was refused temporarily.
+    /// Repeats requests that were refused temporarily.
     pub(super) fn try_again(&mut self) {
         let mut messages = VecDeque::new();
         for again in std::mem::take(&mut self.again) {
@@ -120,7 +121,7 @@ impl Stomp {
                 Again::Unsubscribe(ending) => self.ask_to_end(ending),
             }
         }
-        // Before those that came later.
+        // Placed before messages that arrived later.
         messages.append(&mut self.outgoing);
         self.outgoing = messages;
         self.publish_some();

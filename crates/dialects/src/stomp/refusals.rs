@@ -4,7 +4,7 @@ use offhook_engine::{CloseReason, ErrorCode, Refusal, Retry};
 
 use super::frame::Invalid;
 
-/// The ERROR for a refusal.
+/// The content of the ERROR for a refusal.
 pub(super) fn of_refusal(refusal: &Refusal) -> Invalid {
     let code = match (refusal.code, refusal.code.retry()) {
         (ErrorCode::TooLarge, _) => 1009,
@@ -19,7 +19,7 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Invalid {
 /// The close code of a connection that the server ends.
 pub(super) fn of_close(reason: CloseReason) -> u16 {
     match reason {
-        // It may come back, and goes on where it was.
+        // The client may reconnect, and continue where it was.
         CloseReason::TooSlow => 1013,
         CloseReason::Flood
         | CloseReason::Replaced

@@ -17,13 +17,15 @@ use super::{
 };
 use crate::dialect::Intent;
 
-/// How many messages may be unacknowledged on a connection, over all its subscriptions. 1,024: what
-/// must be delivered again after a reconnect, and what the server holds for it meanwhile.
+/// How many messages may be unacknowledged on a connection, over all its subscriptions. 1,024: this
+/// limits the messages that must be delivered again after a reconnect, and the memory used for them
+/// meanwhile.
 pub(super) const WINDOW: u16 = 1_024;
-/// The same for one subscription, unless the client says another number. 64: keeps a connection
-/// busy, and other consumers of a queue get their share.
+/// The limit for one subscription, unless the client requests another. 64: enough to keep a
+/// connection busy, and few enough that other consumers of a queue receive their share.
 const PREFETCH: u16 = 64;
-/// The longest id of a subscription, and name of a durable one, in bytes. 256: a UUID with a prefix.
+/// The maximum length, in bytes, of the id of a subscription and of the name of a durable one. 256:
+/// enough for a UUID with a prefix.
 const ID: usize = 256;
 
 /// A subscription that the client has ended.
@@ -73,7 +75,7 @@ impl Stomp {
             return Err(Invalid::new("too many subscriptions", detail).code(1008));
         }
         let number = self.next_number;
-        // 2^31 numbers: a session does not live long enough to reuse one.
+        // There are 2^31 numbers: no session lasts long enough to reuse one.
         self.next_number = number.wrapping_add(1) & 0x7fff_ffff;
         self.ids.insert(id.into(), number);
         if let Some(name) = &subscription.durable {
@@ -84,8 +86,8 @@ impl Stomp {
         Ok(())
     }
 
-    /// The id that the client gives a subscription, and whether it is one of its own: in 1.0, the
-    /// destination is the id of a subscription without.
+    /// The id of a subscription, and whether the client chose it: in 1.0, a subscription without an
+    /// id is identified by its destination.
     fn id_of<'a>(&self, frame: &'a Frame, text: &'a str) -> Result<(&'a str, bool), Invalid> {
         let given = frame.header("id");
         if given.is_none() && self.client.version == Version::V10 {
@@ -112,8 +114,8 @@ impl Stomp {
         }
     }
 
-    /// How many messages of a new subscription may be unacknowledged: what the client says, as long
-    /// as the sum stays within the connection's.
+    /// How many messages of a new subscription may be unacknowledged: the number that the client
+    /// requests, as long as the sum stays within the limit of the connection.
     fn window_of(&self, frame: &Frame) -> Result<u16, Invalid> {
         let given = frame
             .header("prefetch-count")
@@ -140,8 +142,8 @@ impl Stomp {
         let mut wish = Subscribe::new(subscription.destination.target(), subscription.since);
         wish.id = Some(SubscriptionId(number));
         if subscription.is_queue() {
-            // It grants the permission to consume, and is never acknowledged: messages come from
-            // the queue.
+            // This subscription only grants the permission to consume, and is never acknowledged:
+            // the messages come from the queue.
             wish.since = Since::Now;
             wish.flow = Flow::Acknowledged { window: 1 };
         } else if subscription.acknowledged {
@@ -153,7 +155,7 @@ impl Stomp {
 
     pub(super) fn subscribed(&mut self, number: u32, reply: &Reply) {
         let Some(subscription) = self.subscriptions.get(&number) else {
-            // The client has unsubscribed meanwhile.
+            // The client has unsubscribed in the meantime.
             return;
         };
         if let Reply::Refused(refusal) = reply {
@@ -185,7 +187,7 @@ impl Stomp {
         self.fail(&refusals::of_refusal(refusal), receipt.as_deref());
     }
 
-    /// Handles the answer of a queue.
+    /// Handles the answer of a queue to a new consumer.
     pub(super) fn consumes(&mut self, number: u32, reply: &Reply) {
         if let Reply::Refused(refusal) = reply
             && self.subscriptions.contains_key(&number)
@@ -263,7 +265,7 @@ impl Stomp {
         let Some(subscription) = self.subscriptions.get(&number) else {
             return Ok(());
         };
-        // Without the header, messages wait for the client to subscribe again.
+        // Without the header, messages are kept until the client subscribes again.
         if subscription.durable.is_some() && name.is_none() {
             self.detach(number);
             self.give_receipt(receipt);
@@ -292,7 +294,7 @@ impl Stomp {
             self.again.push_back(Again::Unsubscribe(ending));
             return self.try_again_after(refusal.retry_after);
         }
-        // Otherwise the engine had no such subscription: it was refused.
+        // Otherwise the engine has no such subscription, because it was refused.
         self.changed |= ending.was_durable;
         self.after_note.extend(ending.receipt);
     }
@@ -352,8 +354,8 @@ fn mode_of(frame: &Frame) -> Result<AckMode, Invalid> {
     }
 }
 
-/// The name of a durable subscription; none if it is not one. The headers are those of `RabbitMQ`
-/// and `ActiveMQ`.
+/// The name of a durable subscription; `None` if the subscription is not durable. The headers are
+/// those of `RabbitMQ` and `ActiveMQ`.
 fn durable_name<'a>(frame: &'a Frame, id: &'a str) -> Result<Option<&'a str>, Invalid> {
     let mut named = ["durable-subscription-name", "activemq.subscriptionName"].into_iter();
     let name = named.find_map(|header| frame.header(header));
@@ -372,7 +374,7 @@ fn durable_name<'a>(frame: &'a Frame, id: &'a str) -> Result<Option<&'a str>, In
     Ok(name)
 }
 
-/// `now`, `start`, `state`, `last:50`, or the position of a message.
+/// Reads `since`: `now`, `start`, `state`, `last:50`, or the position of a message.
 fn since_of(frame: &Frame) -> Result<Since, Invalid> {
     let Some(given) = frame.header("since") else {
         return Ok(Since::Now);

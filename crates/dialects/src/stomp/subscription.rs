@@ -9,11 +9,11 @@ use super::destination::Destination;
 /// How the client acknowledges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AckMode {
-    /// A message is processed once it was sent.
+    /// A message counts as processed once it has been sent.
     Auto,
-    /// An ACK is for this message and all before it.
+    /// An ACK applies to a message and all earlier ones.
     Client,
-    /// An ACK is for this message.
+    /// An ACK applies to a single message.
     Individual,
 }
 
@@ -36,13 +36,14 @@ pub(super) enum SubscriptionState {
 /// A subscription of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Subscription {
-    /// The client's id for it; in STOMP 1.0, the destination if it gave none.
+    /// The client's id for the subscription; in STOMP 1.0, the destination if the client gave no
+    /// id.
     pub(super) id: Box<str>,
     /// Whether the client gave the id.
     pub(super) has_id: bool,
     pub(super) destination: Destination,
     pub(super) mode: AckMode,
-    /// The name of a durable one.
+    /// The name, if the subscription is durable.
     pub(super) durable: Option<Box<str>>,
     /// Whether the engine waits for acknowledgements.
     pub(super) acknowledged: bool,
@@ -50,9 +51,9 @@ pub(super) struct Subscription {
     pub(super) since: Since,
     /// How many messages may be unacknowledged.
     pub(super) window: u16,
-    /// Whether the client is told of missing messages.
+    /// Whether missing messages are reported to the client.
     pub(super) wants_gaps: bool,
-    /// The receipt that is due once it is live.
+    /// The receipt that is due once the subscription is live.
     pub(super) receipt: Option<Box<str>>,
     /// Messages that wait for the client to subscribe again; at most `window`.
     pub(super) held: VecDeque<Delivered>,
@@ -69,7 +70,7 @@ impl Subscription {
 pub(super) struct Delivered {
     pub(super) publication: Arc<Publication>,
     pub(super) place: Position,
-    /// How often it was delivered before.
+    /// The number of earlier deliveries.
     pub(super) earlier: u16,
 }
 

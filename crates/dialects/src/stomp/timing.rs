@@ -1,4 +1,4 @@
-//! Timers: heart-beats, and requests that are repeated later.
+//! Timers for heart-beats and for requests that are repeated later.
 
 use std::time::{Duration, Instant};
 
@@ -27,20 +27,22 @@ impl Stomp {
         self.look_at = self.silent_at();
     }
 
-    /// When the server sends its next heart-beat. Three quarters of the interval: timers are late by
-    /// up to half a second, and so is the network.
+    /// When the server sends its next heart-beat: after three quarters of the interval, because
+    /// timers may be up to half a second late, and the network adds a delay of its own.
     fn next_beat(&self, now: Instant) -> Option<Instant> {
         let interval = self.client.server_beats?;
         now.checked_add(interval.saturating_mul(3).checked_div(4)?)
     }
 
-    /// When the client has been silent for too long; none if that is not checked here.
+    /// The time at which the client will have been silent for too long; `None` if this is not
+    /// checked here.
     fn silent_at(&self) -> Option<Instant> {
         let interval = self.client.client_beats?;
         if !self.settings.enforces_heart_beats {
             return None;
         }
-        // 1.2 "Heart-beating": "an error margin". Twice the interval, as its clients do.
+        // 1.2 "Heart-beating" requires "an error margin". Twice the interval, as common clients
+        // use.
         self.seen?.checked_add(interval.saturating_mul(2))
     }
 
@@ -61,7 +63,8 @@ impl Stomp {
         }
         if self.look_at.is_some_and(|at| at <= now) {
             if self.is_paused() {
-                // It may have sent something that is not read for now.
+                // Reading is paused, so the client may have sent something that has not been read
+                // yet.
                 self.seen = Some(now);
             }
             self.look_at = self.silent_at();

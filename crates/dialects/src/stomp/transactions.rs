@@ -12,13 +12,12 @@ use super::{
     publishing::{After, Sending, required},
 };
 
-/// How many transactions a connection may have open. 16: a client has one for each thread of its
-/// own.
+/// How many transactions a connection may have open. 16: enough for one in each thread of a client.
 const OPEN: usize = 16;
-/// How many frames may be held for all transactions of a connection. 1,024: a batch; larger ones are
-/// several transactions.
+/// How many frames may be held for all transactions of a connection. 1,024: enough for a batch;
+/// larger batches must be split into several transactions.
 const STEPS: usize = 1_024;
-/// How many bytes of bodies may be held. 1 MiB: as much as a message may have.
+/// How many bytes of bodies may be held. 1 MiB: as much as a single message may have.
 const BYTES: usize = 1 << 20;
 
 /// Identifies a transaction that is being committed.
@@ -53,7 +52,7 @@ impl Step {
 
 #[derive(Debug)]
 struct Commit {
-    /// The number of messages that are not published yet.
+    /// The number of messages that have not been published yet.
     left: usize,
     receipt: Option<Box<str>>,
 }
@@ -96,8 +95,8 @@ impl Transactions {
         Ok(steps)
     }
 
-    /// A message of a transaction was published. After the last one, the receipt of the COMMIT is
-    /// due.
+    /// Notes that a message of a transaction was published. Returns the receipt of the COMMIT after
+    /// the last message.
     pub(super) fn published(&mut self, id: CommitId) -> Option<Box<str>> {
         let commit = self.commits.get_mut(&id)?;
         commit.left = commit.left.saturating_sub(1);
@@ -107,7 +106,7 @@ impl Transactions {
         self.commits.remove(&id)?.receipt
     }
 
-    /// The receipt that a COMMIT asked for.
+    /// The receipt that a COMMIT requested.
     pub(super) fn receipt_of(&self, id: CommitId) -> Option<&str> {
         self.commits.get(&id)?.receipt.as_deref()
     }

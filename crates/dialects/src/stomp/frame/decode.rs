@@ -1,4 +1,4 @@
-//! Bytes to frames, however they are split over messages and reads.
+//! Decodes bytes into frames, regardless of how they are split over messages and reads.
 
 use bytes::Bytes;
 
@@ -10,8 +10,8 @@ const HEAD: usize = 16 * 1024;
 /// The largest number of headers of a frame. 64: sixteen tags, and those of the protocol and of
 /// client libraries.
 const HEADERS: usize = 64;
-/// The capacity above which the buffer is released when it is empty. 16 KiB: that of usual frames is
-/// kept.
+/// The capacity above which the buffer is released when it is empty. 16 KiB: a buffer for frames of
+/// the usual size is kept.
 const KEPT: usize = 16 * 1024;
 
 /// Collects received bytes, and cuts frames out of them. Holds at most one frame and what follows it
@@ -19,19 +19,19 @@ const KEPT: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Decoder {
     bytes: Vec<u8>,
-    /// Bytes before this index were decoded.
+    /// Bytes before this index have been decoded.
     start: usize,
-    /// In a head, the start of the line that is not complete; in a body without a length, how far
-    /// there is no NUL.
+    /// In a head, the start of the incomplete line. In a body without a length, the bytes before
+    /// this index contain no NUL.
     searched: usize,
-    /// The frame whose body is received, and the body's length if it was given.
+    /// The frame whose body is being received, and the length of the body if it was given.
     head: Option<(Frame, Option<usize>)>,
     version: Option<Version>,
     limit: usize,
 }
 
 impl Decoder {
-    /// A decoder for frames whose bodies have at most `limit` bytes.
+    /// Creates a decoder for frames whose bodies have at most `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
@@ -44,8 +44,8 @@ impl Decoder {
         }
     }
 
-    /// Sets the negotiated version, which determines the escapes. Until then, only CONNECT and its
-    /// like are expected.
+    /// Sets the negotiated version, which determines the escapes. Before this, only CONNECT, STOMP
+    /// and CONNECTED are expected.
     pub fn set_version(&mut self, version: Version) {
         self.version = Some(version);
     }
@@ -60,7 +60,7 @@ impl Decoder {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// How many bytes it holds, the head of an incomplete frame included.
+    /// The number of buffered bytes, including the head of an incomplete frame.
     #[must_use]
     pub fn buffered(&self) -> usize {
         let head = self.head.as_ref().map_or(0, |(frame, _)| {
@@ -80,7 +80,7 @@ impl Decoder {
         (self.start, self.searched, self.head) = (0, 0, None);
     }
 
-    /// The next frame; none if it is not complete.
+    /// Returns the next frame, or `None` if it is not complete.
     ///
     /// # Errors
     /// If the bytes are not a frame. Nothing can be decoded after that.
@@ -95,7 +95,7 @@ impl Decoder {
         self.bytes.get(self.start..).unwrap_or_default()
     }
 
-    /// Advances to the next frame, past the line ends that are heart-beats.
+    /// Advances to the next frame, past line breaks, which are heart-beats.
     fn skip_line_ends(&mut self) {
         let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
         let ends = self.rest().iter().take_while(|byte| is_end(byte)).count();
@@ -154,7 +154,8 @@ impl Decoder {
         });
         let mut frame = Frame::new(lines.next().unwrap_or_default());
         let version = match &*frame.command {
-            // 1.2 "Value Encoding". STOMP stands for CONNECT, and its senders do not escape either.
+            // 1.2 "Value Encoding". STOMP is an alias of CONNECT, and clients do not escape its
+            // headers either.
             "CONNECT" | "CONNECTED" | "STOMP" => Version::V10,
             _ => self.version.unwrap_or(Version::V10),
         };
@@ -186,7 +187,7 @@ impl Decoder {
             let detail = format!("content-length: expected a number of bytes, found {shown:?}");
             return Err(Invalid::malformed(detail));
         }
-        // A number that does not fit is too large as well.
+        // A number that does not fit exceeds the limit, too.
         let length = digits.parse().unwrap_or(usize::MAX);
         if length > self.limit {
             return Err(self.too_long());
@@ -231,7 +232,7 @@ impl Decoder {
         let body = Bytes::copy_from_slice(rest.get(..length).unwrap_or_default());
         self.start = self.start.saturating_add(length).saturating_add(1);
         self.searched = self.start;
-        // Here, so that an idle connection holds nothing.
+        // Done here, so that an idle connection holds nothing.
         self.skip_line_ends();
         Ok(self.head.take().map(|(frame, _)| Frame { body, ..frame }))
     }

@@ -1,11 +1,11 @@
-//! Frames to bytes.
+//! Encodes frames as bytes.
 
 use std::borrow::Cow;
 
 use super::Version;
 
-/// Writes one frame. The headers come in the order in which they are given, and `content-length`
-/// last.
+/// Writes one frame. Headers keep the order in which they are given; `content-length` is the last
+/// one.
 #[derive(Debug)]
 pub(in crate::stomp) struct Encoder {
     bytes: Vec<u8>,
@@ -22,13 +22,14 @@ impl Encoder {
         Self {
             bytes,
             version,
-            // 1.2 "Value Encoding": not in CONNECT and CONNECTED, to remain compatible with 1.0.
+            // 1.2 "Value Encoding": no escapes in CONNECT and CONNECTED, to remain compatible with
+            // 1.0.
             has_escapes: !matches!(command, "CONNECT" | "CONNECTED" | "STOMP"),
             has_body: matches!(command, "SEND" | "MESSAGE" | "ERROR"),
         }
     }
 
-    /// How many bytes there are so far.
+    /// The number of bytes written so far.
     pub(in crate::stomp) const fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -47,7 +48,7 @@ impl Encoder {
     /// The bytes of the whole frame.
     pub(in crate::stomp) fn end(mut self, body: &[u8]) -> Vec<u8> {
         if self.has_body {
-            // Always: a body may contain a NUL.
+            // The length is always given, because a body may contain a NUL.
             let length = format!("content-length:{}\n", body.len());
             self.bytes.extend(length.as_bytes());
         }
@@ -58,7 +59,7 @@ impl Encoder {
     }
 }
 
-/// A name or value of a header, as it stands in a frame other than CONNECT and CONNECTED.
+/// A name or value of a header, escaped for frames other than CONNECT and CONNECTED.
 pub(in crate::stomp) fn escaped(text: &str, version: Version) -> Cow<'_, str> {
     if version == Version::V10 {
         return plain(text, false);
@@ -73,7 +74,7 @@ pub(in crate::stomp) fn escaped(text: &str, version: Version) -> Cow<'_, str> {
             '\n' => escaped.push_str("\\n"),
             ':' => escaped.push_str("\\c"),
             '\r' if version == Version::V12 => escaped.push_str("\\r"),
-            // It cannot be escaped, and would end the frame.
+            // A NUL cannot be escaped, and would end the frame.
             '\0' => escaped.push('\u{fffd}'),
             c => escaped.push(c),
         }
@@ -81,8 +82,8 @@ pub(in crate::stomp) fn escaped(text: &str, version: Version) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// The same where nothing can be escaped: characters that would end the name, the value or the frame
-/// are replaced.
+/// A name or value of a header in a frame without escapes: characters that would end the name, the
+/// value or the frame are replaced.
 fn plain(text: &str, is_name: bool) -> Cow<'_, str> {
     let ends = |c: char| matches!(c, '\n' | '\r' | '\0') || (is_name && c == ':');
     if !text.contains(ends) {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 pub use decode::Decoder;
 pub(super) use encode::{Encoder, escaped};
 
-/// A version of the protocol, in order.
+/// A version of the protocol. Versions are ordered by age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// STOMP 1.0: no escapes, and subscriptions may have no id.
@@ -25,7 +25,7 @@ impl Version {
     /// All versions, the newest first.
     pub const ALL: [Self; 3] = [Self::V12, Self::V11, Self::V10];
 
-    /// Its number.
+    /// The version's number, such as `1.2`.
     #[must_use]
     pub const fn number(self) -> &'static str {
         match self {
@@ -48,7 +48,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A frame without headers and body.
+    /// Creates a frame without headers and body.
     #[must_use]
     pub fn new(command: &str) -> Self {
         Self {
@@ -72,7 +72,7 @@ impl Frame {
         self
     }
 
-    /// The value of a header. If it is given several times, the first counts (1.2 "Repeated Header
+    /// The value of a header. If a header is repeated, the first one counts (1.2 "Repeated Header
     /// Entries").
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -97,7 +97,7 @@ impl Frame {
 pub struct Invalid {
     /// The close code, if the transport is a WebSocket.
     pub code: u16,
-    /// In a few words, for the header `message`.
+    /// A short description, for the header `message`.
     pub message: &'static str,
     /// What is wrong, and what to do.
     pub detail: Cow<'static, str>,
@@ -127,7 +127,7 @@ impl Invalid {
         }
     }
 
-    /// The same with another close code.
+    /// Changes the close code.
     pub(super) fn code(mut self, code: u16) -> Self {
         self.code = code;
         self
