@@ -106,7 +106,7 @@ impl Finder<'_> {
         self.byte(span.start())..self.byte(span.end())
     }
 
-    /// The mutants of a genre that begin at a span.
+    /// The mutants of a genre that begin where a span begins.
     fn at(&self, genre: &str, span: proc_macro2::Span) -> Vec<(usize, String)> {
         let start = place(span.start());
         let found = self.left.iter().map(|id| (*id, self.wanted[id]));

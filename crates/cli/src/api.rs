@@ -57,10 +57,10 @@ impl Server {
         let key = self.api_key.clone().or_else(|| env::var(KEY_VARIABLE).ok());
         let key = key.filter(|key| !key.is_empty()).ok_or_else(|| {
             Failure::usage(format!("no API key: give {KEY_VARIABLE} or --api-key"))
-                .hint("`offhook token --api-key` makes one, and its entry for api.keys")
+                .hint("`offhook token --api-key` creates a key and its entry for api.keys")
         })?;
         let mut authorization = HeaderValue::from_str(&format!("Bearer {key}"))
-            .map_err(|_| Failure::usage("the API key has a character that no key has"))?;
+            .map_err(|_| Failure::usage("the API key contains a character that is not allowed in keys"))?;
         authorization.set_sensitive(true);
         let (scheme, rest) = match self.server.split_once("://") {
             Some((scheme, rest)) => (scheme, rest),
@@ -98,7 +98,7 @@ impl Api {
     pub(crate) async fn json(&mut self, path: &str) -> Result<Value, Failure> {
         let text = self.text(&format!("/api/v1/{path}")).await?;
         serde_json::from_str(&text)
-            .map_err(|error| Failure::Failed(format!("the answer is no JSON: {error}")))
+            .map_err(|error| Failure::Failed(format!("the answer is not JSON: {error}")))
     }
 
     /// Sends a request, and returns the answer as text.
@@ -143,7 +143,7 @@ impl Api {
     async fn connected(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
         let host = &self.host;
         let stream = self.connect.stream().await.map_err(|error| {
-            Failure::failed(&error).hint(format!("is {host} the server? --server names another"))
+            Failure::failed(&error).hint(format!("is {host} the right server? --server selects another"))
         })?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|error| Failure::failed(&error))?;
@@ -168,7 +168,7 @@ fn refused(status: StatusCode, text: &str) -> Failure {
     };
     let failure = Failure::Failed(format!("{words} (HTTP {})", status.as_u16()));
     match status {
-        StatusCode::UNAUTHORIZED => failure.hint(format!("{KEY_VARIABLE} or --api-key is the key")),
+        StatusCode::UNAUTHORIZED => failure.hint(format!("set {KEY_VARIABLE} or --api-key to a valid key")),
         StatusCode::FORBIDDEN => failure.hint("the key needs the scope admin; see api.keys"),
         _ => failure,
     }

@@ -187,7 +187,7 @@ fn verdict(page: &mut String, answer: &Value, now_ms: u64) {
         Some("not_kept") => write!(about, "; the channel keeps no history"),
         _ => write!(
             about,
-            ", is stored no longer: {}",
+            ", is no longer stored: {}",
             text(&publication["state"])
         ),
     };
@@ -203,7 +203,7 @@ fn connections(page: &mut String, answer: &Value, now_ms: u64) {
     if all.is_empty() && answer["verdict"].is_null() {
         let _ = writeln!(
             page,
-            "no connection is known: none is open, and none that is recorded has ended"
+            "no connection is known: none is open, and no ended one is recorded"
         );
     }
     for one in all {
@@ -213,7 +213,7 @@ fn connections(page: &mut String, answer: &Value, now_ms: u64) {
         let _ = writeln!(page, "there are more connections; name a session");
     }
     if answer["recorded"] == false {
-        let _ = writeln!(page, "nothing is recorded (recorder.bytes)");
+        let _ = writeln!(page, "the recorder is switched off (recorder.bytes)");
     }
 }
 

@@ -129,7 +129,7 @@ fn version_of(frame: &Frame) -> Result<Version, Invalid> {
     Version::ALL.into_iter().find(accepts).ok_or_else(|| {
         let shown: String = given.chars().take(40).collect();
         let detail =
-            format!("accept-version: this server speaks 1.0, 1.1 and 1.2; the client {shown:?}");
+            format!("accept-version: this server supports 1.0, 1.1 and 1.2, and the client {shown:?}");
         Invalid::new("unsupported version", detail)
     })
 }

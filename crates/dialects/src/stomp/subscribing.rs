@@ -42,7 +42,7 @@ impl Stomp {
         let destination = Destination::new(text)?;
         let (id, has_id) = self.id_of(frame, text)?;
         if self.ids.contains_key(id) {
-            let detail = format!("the subscription {id:?} exists; unsubscribe first");
+            let detail = format!("the subscription {id:?} exists already; unsubscribe first");
             return Err(Invalid::new("subscription exists", detail));
         }
         let mode = mode_of(frame)?;
@@ -71,7 +71,7 @@ impl Stomp {
         }
         let most = self.settings.subscriptions;
         if self.subscriptions.len() >= most {
-            let detail = format!("{most} subscriptions are the limit of a connection");
+            let detail = format!("the limit of {most} subscriptions on a connection is reached; unsubscribe from some");
             return Err(Invalid::new("too many subscriptions", detail).code(1008));
         }
         let number = self.next_number;
@@ -109,7 +109,7 @@ impl Stomp {
         match destination {
             Destination::Topic(_) => Ok(()),
             Destination::Queue(_) => {
-                refuse("a queue keeps its messages by itself; durable is for topics")
+                refuse("a queue always keeps its messages; only topics can be durable")
             }
         }
     }

@@ -114,7 +114,7 @@ impl Transactions {
 
 fn unknown(name: &str) -> Invalid {
     let shown: String = name.chars().take(40).collect();
-    let detail = format!("the transaction {shown:?} was not begun");
+    let detail = format!("the transaction {shown:?} has not been begun");
     Invalid::new("unknown transaction", detail)
 }
 
@@ -124,11 +124,11 @@ impl Stomp {
         let open = &mut self.transactions.open;
         if open.contains_key(name) {
             let shown: String = name.chars().take(40).collect();
-            let detail = format!("the transaction {shown:?} was begun already");
+            let detail = format!("the transaction {shown:?} has been begun already");
             return Err(Invalid::new("transaction exists", detail));
         }
         if open.len() >= OPEN {
-            let detail = format!("{OPEN} transactions are open, which is the limit");
+            let detail = format!("{OPEN} transactions are open, which is the limit; commit or abort one");
             return Err(Invalid::too_large(detail));
         }
         open.insert(name.into(), Vec::new());

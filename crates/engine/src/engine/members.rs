@@ -28,7 +28,7 @@ impl Engine {
             } => refused("a shared subscription must be acknowledged; give it a window"),
             Subscribe { id: None, .. } => refused("a shared subscription needs a number"),
             Subscribe { echo: false, .. } => {
-                refused("a shared subscription cannot leave out the session's own publications")
+                refused("a shared subscription cannot exclude the session's own publications")
             }
             Subscribe { .. } => Ok(()),
         }
@@ -102,7 +102,7 @@ impl Engine {
             .get_mut(slot)
             .and_then(Subscription::shared);
         let shared = shared.ok_or_else(|| {
-            let detail = format!("{name} is not shared; there is nobody to return it to");
+            let detail = format!("{name} is not shared, so publications cannot be returned");
             Refusal::new(ErrorCode::BadRequest, detail)
         })?;
         let group = shared.group;

@@ -106,7 +106,7 @@ async fn a_message_that_the_client_has_is_delivered_and_then_receipted() {
     says(
         &first,
         "delivered",
-        &["its subscription delivered it", "a ping asks"],
+        &["its subscription delivered it", "a ping has been sent"],
     );
     let connections = first["connections"].as_array().unwrap();
     assert_eq!(connections.len(), 1);
@@ -390,7 +390,7 @@ async fn a_publication_that_was_trimmed_meanwhile_is_said_to_be_gone() {
     says(
         &answer,
         "disconnected",
-        &["stored no longer (evicted_by_size)", "told of a gap"],
+        &["no longer stored (evicted_by_size)", "told of a gap"],
     );
     assert_eq!(answer["publication"]["state"], "evicted_by_size");
 }

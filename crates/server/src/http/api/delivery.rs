@@ -389,7 +389,7 @@ fn answer(call: &Call<'_>, about: &Publication, state: &str, known: &Known) -> V
     let misses = [Kind::Behind, Kind::Disconnected, Kind::Opening];
     if !matches!(state, "stored" | "not_kept") && misses.contains(&whole.kind) {
         whole.sentence.push_str(&format!(
-            "; it is stored no longer ({state}), so that a client that goes on from there is told \
+            "; it is no longer stored ({state}), so that a client that continues from there is told \
              of a gap"
         ));
     }
@@ -430,13 +430,13 @@ fn answer(call: &Call<'_>, about: &Publication, state: &str, known: &Known) -> V
 fn in_all(judged: &[(&Sighting, &Verdict)], known: &Known) -> Verdict {
     let Some((seen, best)) = judged.iter().min_by_key(|(_, verdict)| verdict.kind) else {
         let mut text =
-            "no connection is known: none is open, and none that is recorded has ended".to_owned();
+            "no connection is known: none is open, and no ended one is recorded".to_owned();
         if known.is_off {
             text.push_str("; the recorder is switched off (recorder.bytes)");
         } else if known.forgotten_ms > 0 {
             let until = shown(known.forgotten_ms);
             text.push_str(&format!(
-                "; records up to {until} are gone (recorder.bytes)"
+                "; records up to {until} were discarded (recorder.bytes)"
             ));
         }
         return Verdict::new(Kind::NotConnected, text);
@@ -452,7 +452,7 @@ fn in_all(judged: &[(&Sighting, &Verdict)], known: &Known) -> Verdict {
         whole.sentence.push_str(&match back {
             Some((other, verdict)) => {
                 let number = other.number.unwrap_or(0);
-                format!("; it is back on connection {number}: {}", verdict.sentence)
+                format!("; it has come back on connection {number}: {}", verdict.sentence)
             }
             None => "; it has not come back".to_owned(),
         });

@@ -138,7 +138,7 @@ fn of_subscription(
     let Some(place) = place else {
         let text = format!(
             "{by} covers the channel, but the publication is no longer stored, so that its place \
-             in the order of filters is not known"
+             in the sequence of filters is unknown"
         );
         return Verdict::new(Kind::Unknown, text);
     };
@@ -157,8 +157,8 @@ fn of_subscription(
     };
     if one.shared {
         let text = format!(
-            "{by} belongs to a group of which one member gets each publication; which one got this \
-             is not recorded"
+            "{by} belongs to a group in which each publication goes to one member; it is not \
+             recorded which member received this one"
         );
         return Verdict::new(Kind::Unknown, text);
     }
@@ -172,8 +172,8 @@ fn of_subscription(
     }
     if !is_after_gaps && (forgotten || seen.recorded.dropped > 0) {
         let text = format!(
-            "{by} had a gap after it, and what was recorded then is gone: whether it was delivered \
-             or was part of the gap cannot be told"
+            "{by} had a gap after it, and the records of that time were discarded: whether it \
+             was delivered or was part of the gap is unknown"
         );
         return Verdict::new(Kind::Unknown, text);
     }
@@ -190,7 +190,7 @@ fn delivered(seen: &Sighting, by: &str) -> String {
         );
     }
     match seen.unsent {
-        0 => format!("{by} delivered it; receipt is not proven yet, a ping asks for it"),
+        0 => format!("{by} delivered it; receipt is not proven yet; a ping has been sent to prove it"),
         bytes => format!(
             "{by} delivered it, but {bytes} bytes of the connection are unsent: its client reads \
              slowly, or not at all"
@@ -215,7 +215,7 @@ fn not_open(seen: &Sighting, activity: Activity, by: &str) -> Verdict {
         | Activity::AwaitsRoom
         | Activity::AwaitsAcknowledgement
         | Activity::AwaitsTurn => {
-            format!("{by} is being given the channel's state, which comes before")
+            format!("{by} is receiving the channel's state, which is sent first")
         }
     };
     Verdict::new(Kind::Opening, text)
@@ -235,7 +235,7 @@ fn not_yet(
             Some(_) | None => "before it was sent",
         };
         let text = format!(
-            "the connection ended ({}) at {}, {when}; {by} had come to {to}",
+            "the connection ended ({}) at {}, {when}; {by} had reached {to}",
             ended(end),
             shown(*at_ms)
         );
@@ -243,7 +243,7 @@ fn not_yet(
     }
     if one.activity == Activity::Live {
         let text = format!(
-            "{by} is live and has come to {to}: nothing newer was published, or it is on its way"
+            "{by} is live and has reached {to}: nothing newer was published, or it is on its way"
         );
         return Verdict::new(Kind::NotPublished, text);
     }
@@ -256,11 +256,11 @@ fn not_yet(
     };
     let why = match one.activity {
         Activity::AwaitsRoom => format!(
-            "it goes on when the client has read more ({} bytes are unsent)",
+            "it continues when the client has read more ({} bytes are unsent)",
             seen.unsent
         ),
         Activity::AwaitsAcknowledgement => {
-            "its window is used up: it goes on when the client acknowledges".to_owned()
+            "its window is used up: it continues when the client acknowledges".to_owned()
         }
         Activity::AwaitsTurn => {
             "it shares the publications with others: each goes to one of them".to_owned()
@@ -304,8 +304,8 @@ fn gap(seen: &Sighting, one: &Progress, publication: &Publication) -> Option<Ver
         "conflated" => {
             "the connection was too slow, and only the newest publication of each tag `key` was sent"
         }
-        "state" => "the values of the channel's state stand for it",
-        "evicted_by_size" | "evicted_by_age" => "the history no longer had it",
+        "state" => "the values of the channel's state replaced it",
+        "evicted_by_size" | "evicted_by_age" => "it was no longer in the history",
         "damaged" => "it is damaged on the server's disk",
         "diverged" | "unknown_position" => "the log was restored from an older copy, or lost it",
         "epoch_changed" | "restarted" => "the server was restarted, and it was not on disk",
@@ -368,7 +368,7 @@ fn without_subscription(
         return verdict;
     }
     if forgotten || seen.recorded.dropped > 0 {
-        let text = "it has no subscription now; what was recorded of earlier ones is gone";
+        let text = "it has no subscription now; the records of earlier ones were discarded";
         return Verdict::new(Kind::Unknown, text);
     }
     if seen.has_more && seen.ended.is_some() {
@@ -390,10 +390,10 @@ fn unsubscribed(at_ms: u64, target: &Target, publication: &Publication) -> Verdi
     let when = shown(at_ms);
     let more = match publication.time_ms {
         Some(time_ms) if time_ms < at_ms => {
-            "after this was published; up to where it was delivered is not recorded"
+            "after this was published; the last position that it delivered is not recorded"
         }
         Some(_) => "before this was published",
-        None => "and up to where it was delivered is not recorded",
+        None => "and the last position that it delivered is not recorded",
     };
     let text = format!("the client ended the subscription to {target} at {when}, {more}");
     Verdict::new(Kind::Unsubscribed, text)
@@ -411,7 +411,7 @@ fn subscription(one: &Progress) -> String {
 pub(super) fn ended(end: &End) -> String {
     let words = |what: &str, code: Option<u16>, reason: &str| match (code, reason) {
         (None, _) => what.to_owned(),
-        (Some(1006), _) => format!("{what}, without a close"),
+        (Some(1006), _) => format!("{what}, without a close frame"),
         (Some(code), "") => format!("{what}, {code}"),
         (Some(code), reason) => format!("{what}, {code} {reason}"),
     };
