@@ -32,7 +32,7 @@ struct Client {
     version: Version,
     now: Instant,
     connect: Option<Connect>,
-    /// Commands that are not answered yet.
+    /// Commands that have not been answered yet.
     asked: Vec<(CommandId, Command)>,
     /// Commands without an answer.
     told: Vec<Command>,
@@ -95,7 +95,7 @@ impl Client {
         }
     }
 
-    /// A client that was welcomed; its CONNECTED was read.
+    /// A client that is connected and has read its CONNECTED.
     fn of(version: Version) -> Self {
         let mut client = Self::unconnected(version);
         client.connects(Frame::new("CONNECT"), false);
@@ -227,7 +227,7 @@ impl Client {
         (frame.header("message").unwrap().to_owned(), body)
     }
 
-    /// The oldest command that is not answered.
+    /// The oldest command that has not been answered.
     fn command(&mut self) -> Command {
         self.asked.first().expect("a command").1.clone()
     }
@@ -324,7 +324,7 @@ impl Client {
         Some(frame)
     }
 
-    /// The offsets of the publications that the engine was told are processed.
+    /// The offsets of the publications that were reported to the engine as processed.
     fn done(&mut self) -> Vec<u64> {
         let told = std::mem::take(&mut self.told).into_iter();
         told.map(|command| match command {
@@ -334,7 +334,7 @@ impl Client {
         .collect()
     }
 
-    /// The offsets of the publications of queues that were processed, or not.
+    /// The offsets of publications of queues, and whether they were processed.
     fn settled(&mut self) -> Vec<(u64, bool)> {
         let others = std::mem::take(&mut self.others).into_iter();
         let settled = others.filter_map(|intent| match intent {
@@ -564,7 +564,7 @@ fn an_ack_is_cumulative_in_the_mode_client_and_not_in_client_individual() {
             .collect();
         client.send(&ack("ACK", &messages[1]));
         assert_eq!(client.done(), done, "{mode}");
-        // A second time changes nothing.
+        // A second acknowledgement changes nothing.
         client.send(&ack("ACK", &messages[1]).with("receipt", "r"));
         assert_eq!(client.done(), [0; 0]);
         assert_eq!(client.receipt(), "r");

@@ -1,4 +1,4 @@
-//! STOMP's frames: from bytes and to bytes, however they are split.
+//! Decoding and encoding of STOMP frames, regardless of how the bytes are split.
 
 use offhook_dialects::stomp::frame::{Decoder, Frame, Invalid, Version};
 use proptest::prelude::*;

@@ -16,7 +16,7 @@ use crate::{
     reader::Reader,
 };
 
-/// Each request comes on a connection of its own, so that the system spreads them over the workers.
+/// Sends each request over a new connection, so that the system distributes them over the workers.
 pub(crate) async fn ask(hall: &Hall, request: &str, body: &str) -> (u16, Value) {
     let length = body.len();
     let head = format!(
@@ -59,7 +59,7 @@ impl Poller {
         }
     }
 
-    /// A connection that has sent `connect`.
+    /// Opens a connection, and sends `connect`.
     pub(crate) async fn connected(hall: &Hall) -> Self {
         let mut poller = Self::begin(hall).await;
         poller
@@ -105,7 +105,7 @@ impl Poller {
         }
     }
 
-    /// Messages until there is one of this type.
+    /// Returns the messages up to the first one of this type.
     pub(crate) async fn until(&mut self, hall: &Hall, kind: &str) -> Vec<Value> {
         let mut all = Vec::new();
         while !all.iter().any(|message: &Value| message["type"] == kind) {
@@ -158,7 +158,7 @@ async fn a_stream_with_posts_is_one_connection_over_all_workers() {
         assert!(seen.iter().any(|message| message["type"] == "published"));
     }
     assert_eq!(hall.health().await.1["connections"], 1);
-    // Its stream is the connection: without it there is none.
+    // The connection ends with its stream.
     drop(reader);
     while hall.health().await.1["connections"] != 0 {}
     let (status, answer) = poster.post(&hall, 20, &[]).await;
@@ -208,7 +208,7 @@ async fn a_repeated_request_has_no_second_effect_and_loses_nothing() {
     let answers = poller.hear(&hall).await;
     assert_eq!(answers.len(), 1, "{answers:?}");
     assert_eq!(answers[0]["type"], "published");
-    // The answer was lost: it is told again until the next poll says that it was not.
+    // The answer was lost. It is repeated until a poll acknowledges it.
     poller.say(&hall, &[json!({"type": "ping", "id": 3})]).await;
     let first = poller.poll(&hall, poller.after, 60).await;
     let second = poller.poll(&hall, poller.after, 60).await;
@@ -244,7 +244,7 @@ async fn requests_with_a_wrong_number_are_refused_with_the_expected_one() {
             "{after}"
         );
     }
-    // What it said that it has it can't ask for again.
+    // The client cannot request messages again that it has acknowledged.
     assert_eq!(poller.poll(&hall, poller.after, 0).await.0, 200);
     assert_eq!(poller.poll(&hall, poller.after - 1, 0).await.0, 409);
     for request in ["n=-1", "n=x", "n=9007199254740992", ""] {
@@ -271,7 +271,7 @@ async fn of_two_simultaneous_polls_the_newer_is_answered_and_the_older_refused()
     tokio::pin!(older);
     let ping = json!({"type": "ping", "id": 7});
     let newer = async {
-        // It is begun until the older one has been answered.
+        // The newer poll has begun once the older one has been answered.
         loop {
             let newer = poller.poll(&hall, poller.after, 0);
             tokio::select! {
@@ -306,7 +306,7 @@ async fn requests_of_unknown_connections_are_refused() {
             );
         }
     }
-    // A stream is no connection that is polled.
+    // A connection with a stream cannot be polled.
     let mut reader = Reader::get(&hall, "/connection").await;
     let open = reader.a("open").await;
     let id = open.data["connection"].as_str().unwrap().to_owned();
@@ -375,7 +375,7 @@ async fn a_body_that_is_too_large_or_not_text_is_refused() {
     let large = publish(2, "chat", "x".repeat(10_000));
     let (status, answer) = poller.post(&hall, 2, &[large]).await;
     assert_eq!((status, &answer["code"]), (413, &json!("too_large")));
-    // It was not taken, so that its number is still to come.
+    // The body was not accepted, so its number can still be used.
     poller
         .say(
             &hall,
@@ -406,7 +406,8 @@ async fn a_slowly_polled_connection_uses_bounded_memory_and_loses_nothing() {
         assert_eq!(message["data"][0], n);
     }
     assert!(heard.iter().any(|message| message["type"] == "catching_up"));
-    // More than fits is asked for in one request: the rest waits until the client takes the answers.
+    // One request asks for more than fits: the rest waits until the client has received the
+    // answers.
     let histories: Vec<_> = (10..30)
         .map(|id| json!({"type": "history", "id": id, "channel": "chat", "limit": 100}))
         .collect();
@@ -420,7 +421,7 @@ async fn a_slowly_polled_connection_uses_bounded_memory_and_loses_nothing() {
     let posted = asking.post(&hall, number, &histories);
     tokio::pin!(posted);
     let mut count = 0;
-    // It goes on polling, since only a poll says what has arrived.
+    // The client keeps polling, because only a poll acknowledges what has arrived.
     let (status, answer) = loop {
         tokio::select! {
             posted = &mut posted => break posted,
@@ -565,7 +566,7 @@ async fn a_stopping_server_notifies_polling_and_reading_clients() {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let requests = poll(0) + &poll(60);
     stream.write_all(requests.as_bytes()).await.unwrap();
-    // With the answer to the first one, the server has the second one.
+    // Once the first one is answered, the server has received the second one.
     assert_eq!(stream.read_u8().await.unwrap(), b'H');
     hall.close().await;
     let mut answer = String::new();
@@ -580,7 +581,7 @@ fn connect() -> Value {
     json!({"type": "connect", "id": 1, "lineage": true})
 }
 
-/// A stream, and what sends on the same connection.
+/// A stream, and a sender on the same connection.
 async fn streamed(hall: &Hall, mut reader: Reader) -> (Reader, Poller) {
     let open = reader.a("open").await;
     let id = open.data["connection"].as_str().unwrap().to_owned();
@@ -617,7 +618,7 @@ async fn a_stream_that_nobody_reads_is_given_up() {
     );
 }
 
-/// Its request waits until there is room for the answers, for which nobody polls.
+/// The request waits for room for its answers, but the client never polls.
 #[tokio::test]
 async fn a_connection_with_large_answers_that_is_not_polled_expires() {
     let mut brisk = config();
@@ -651,7 +652,7 @@ async fn a_poll_is_the_receipt_of_everything_before_it() {
     let mut publisher = hall.caller().await;
     let position = publisher.publish("chat", json!("read me")).await;
     let ask = json!({"type": "receipts", "channel": "chat", "position": position});
-    // It was told, and has not said that it has it.
+    // The message was sent, but its receipt has not been acknowledged.
     let (_, answer) = poller.poll(&hall, poller.after, 60).await;
     assert_eq!(answer["messages"][0]["type"], "message", "{answer}");
     assert_eq!(publisher.ask(ask.clone()).await["received"], 0);

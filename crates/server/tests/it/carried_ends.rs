@@ -1,4 +1,4 @@
-//! Connections over requests whose requests are lost, repeated or too many, and how they end.
+//! Connections over HTTP requests: how they end, and requests that are lost, repeated or too many.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn an_answer_that_says_that_the_connection_is_closed_can_be_repeated() {
     let last = lost["messages"].as_array().unwrap().len() as u64;
     let (_, known) = poller.poll(&hall, last, 60).await;
     assert_eq!(known["closed"], lost["closed"]);
-    // Now the client knows, and the connection is forgotten.
+    // The client knows now that the connection is closed, so it is removed.
     while poller.poll(&hall, last, 60).await.0 != 404 {}
 }
 
@@ -62,7 +62,8 @@ async fn a_repeated_request_is_answered_once_its_messages_were_handled() {
     for n in 0..100 {
         caller.publish("chat", json!([n, padding])).await;
     }
-    // More than fits is asked for: the rest waits until the client takes the answers.
+    // The requests ask for more than fits: the rest waits until the client has received the
+    // answers.
     let histories = (10..30)
         .map(|id| json!({"type": "history", "id": id, "channel": "chat", "limit": 100}))
         .chain([publish(30, "chat/done", 1)]);
@@ -75,7 +76,7 @@ async fn a_repeated_request_is_answered_once_its_messages_were_handled() {
     let number = poller.number + 1;
     let first = asking.post(&hall, number, &messages);
     tokio::pin!(first);
-    // The server has it once the next one is too early.
+    // Once the next request is refused as too early, the server has received this one.
     let busy = loop {
         tokio::select! {
             biased;
@@ -188,7 +189,7 @@ async fn incomplete_bodies_count_against_the_memory_and_are_refused_when_it_is_s
         sending.spawn(async move {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(head.as_bytes()).await.unwrap();
-            // It may be refused, and closed, before everything is written.
+            // The request may be refused, and the connection closed, before everything is written.
             let _refused = stream.write_all(&most).await;
             let mut status = [0; 12];
             stream.read_exact(&mut status).await.unwrap();

@@ -1,4 +1,4 @@
-//! Why somebody did or did not get a publication: each verdict by a real scenario.
+//! Why a client did or did not receive a publication: a real scenario for each verdict.
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -15,8 +15,9 @@ use crate::{
 
 const KEY: &str = "ohk_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
 
-/// Two workers, so that most questions concern a connection of another one; small outboxes, so that
-/// a slow connection is slow soon; and `chat/short`, which retains two publications.
+/// A server with two workers, so that questions often concern a connection of the other one; with
+/// small outboxes, so that a client that does not read soon counts as slow; and with `chat/short`,
+/// which retains two publications.
 fn settings() -> Config {
     let mut config = with_tokens(|auth| auth.anonymous = Some(true));
     config.workers = NonZeroUsize::new(2).unwrap();
@@ -227,7 +228,7 @@ fn offset_of(position: &Value) -> u64 {
     offset.parse().unwrap()
 }
 
-/// Publishes so much that a connection that does not read falls behind, and returns the positions.
+/// Publishes enough for a connection that does not read to fall behind, and returns the positions.
 async fn flood(hall: &Hall, channel: &str) -> Vec<String> {
     let padding = "x".repeat(1_000);
     let batch: Vec<Value> = (0..500)
@@ -252,7 +253,7 @@ async fn a_slow_connection_is_behind_by_so_many() {
     let session = format!("session={}", sleeper.session);
     let last = positions.last().unwrap();
     let answer = loop {
-        // It reads from the history now and then, until nothing more fits.
+        // The subscription reads from the history repeatedly, until nothing more fits.
         let answer = until(&hall, "behind", &session, "chat", last).await;
         if answer["sentence"].as_str().unwrap().contains("unsent") {
             break answer;
@@ -308,7 +309,7 @@ async fn a_gap_is_found_with_its_reason_also_after_the_connection_has_ended() {
         }
     };
     let known = session_gone.await;
-    // What it had not read may have cut off its goodbye.
+    // Data that the client had not read may have cut off its close frame.
     let end = known["connections"][0]["end"].as_str().unwrap();
     assert!(end.starts_with("lost"), "{known}");
     let answer = why(&hall, &session, "fleeting/a", missed).await;
@@ -351,7 +352,7 @@ async fn a_connection_that_ended_before_says_when_and_whether_it_is_back() {
         "delivered",
         &["before the connection ended", "resumes"],
     );
-    // She comes back, and gets it.
+    // She reconnects, and receives it.
     let mut back = hall.dial().await;
     let positions = json!({ "chat": heard["position"] });
     assert_eq!(back.resume(&token, positions).await["type"], "welcome");

@@ -31,7 +31,7 @@ use crate::{
 
 const KEY: &str = "ohk_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
 
-/// How to open WebSockets over HTTP/2, by prior knowledge.
+/// Options for WebSockets over HTTP/2, with prior knowledge.
 fn multiplexed(hall: &Hall) -> Connect {
     hall.number().version(HttpVersion::Http2)
 }
@@ -50,7 +50,7 @@ async fn refused(connection: &Http2, target: &str) -> u16 {
     }
 }
 
-/// Waits until the server says so of itself.
+/// Waits until the server's metrics have this value.
 async fn until(hall: &Hall, wanted: impl Fn(&Value) -> bool) {
     let waiting = async {
         while !wanted(&hall.health().await.1) {
@@ -154,7 +154,7 @@ async fn each_stream_counts_as_a_connection() {
     let _second = connected(&connection).await;
     assert_eq!(refused(&connection, "/ws").await, 503);
     first.cut();
-    // Its place is free as soon as the server has noticed.
+    // The place becomes free as soon as the server has noticed the end.
     loop {
         match connection.open("/ws").await {
             Ok(socket) => break Caller::new(socket).connect().await,
@@ -261,7 +261,8 @@ async fn every_path_is_answered_as_over_http_1_1() {
         for name in ["connection", "transfer-encoding", "upgrade"] {
             assert_eq!(answer.field(name), None, "{path}");
         }
-        // The health report tells the time, and a poll's answer the newest position.
+        // These bodies differ: the health report contains the time, and a poll's answer the newest
+        // position.
         if !path.starts_with("/healthz") {
             assert_eq!(String::from_utf8_lossy(&answer.body), body, "{path}");
         }
@@ -286,7 +287,7 @@ async fn a_request_names_one_host() {
     let answer = peer.ask(other.body(()).unwrap(), None).await;
     assert_eq!(answer.status, 400);
     assert!(String::from_utf8_lossy(&answer.body).contains("differs from :authority"));
-    // Under a name that is not the server's, a page of another site may have sent it.
+    // A request for a name that is not the server's may come from a page of another site.
     let rebound = hyper::Request::get("http://evil.example/sse?channel=chat");
     assert_eq!(peer.ask(rebound.body(()).unwrap(), None).await.status, 421);
 }
@@ -375,7 +376,7 @@ async fn events_are_streamed_and_resumed_over_http_2() {
     let mut others = stream(None).await;
     others.next().await.unwrap();
     until(&hall, |health| health["connections"] == 3).await;
-    // The client ends the first one: it resets the stream.
+    // The client ends the first stream by resetting it.
     drop(events);
     until(&hall, |health| health["connections"] == 2).await;
     publisher.publish("chat", json!("two")).await;
@@ -392,7 +393,7 @@ async fn connections_over_requests_and_polls_wait_on_one_connection() {
     let position = publisher.publish("chat", json!("before")).await;
     let since = position.replacen('.', ":", 1);
     let path = format!("/poll?channel=chat&since={since}&wait=60");
-    // It waits, and other requests are answered meanwhile.
+    // The poll waits, while other requests are answered.
     let waiting = peer.get(&path);
     let begun = async {
         until(&hall, |health| health["connections"] == 2).await;
@@ -415,7 +416,7 @@ async fn connections_over_requests_and_polls_wait_on_one_connection() {
     assert!(open.body.starts_with(b"0{\"sid\":\""));
 }
 
-/// Small outboxes, so that a slow connection is slow soon.
+/// A server with small outboxes, so that a client that does not read soon counts as slow.
 fn narrow() -> Config {
     let mut config = config();
     config.messages.outbox_bytes = 32 * 1024;
@@ -478,7 +479,7 @@ async fn a_websocket_that_is_not_read_holds_little_and_stops_nobody() {
         }
     }
     assert!(most <= 128 * 1024, "{most} bytes are unsent");
-    // Everything follows once it is read.
+    // All messages arrive once the client reads.
     let (mut received, mut last) = (Vec::new(), false);
     while !last {
         let searched = received.len().saturating_sub(9);
@@ -545,7 +546,7 @@ async fn streams_that_do_not_end_are_cut_off_in_time() {
     send.send_data(text(&connect), false).unwrap();
     until(&hall, |health| health["connections"] == 1).await;
     hall.close().await;
-    // It ends by a reset, or by the end of the stream.
+    // The stream ends regularly or by a reset.
     let _how = timeout(NEVER, peer.ended).await.unwrap().unwrap();
 }
 
@@ -563,7 +564,7 @@ async fn an_idle_connection_ends_with_goaway() {
     let hall = Hall::open(with_connections(|limits| limits.handshake_timeout = short)).await;
     let mut unused = Raw::new(&hall).await;
     assert_eq!(unused.end().await, Some(NO_ERROR));
-    // Nor is the rest of a preface awaited for longer.
+    // The rest of a preface must arrive within the same time.
     let mut silent = TcpStream::connect(hall.address()).await.unwrap();
     silent
         .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n")

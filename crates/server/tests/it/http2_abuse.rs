@@ -1,4 +1,5 @@
-//! Clients that abuse HTTP/2: each is answered as RFC 9113 says, and costs the others nothing.
+//! Clients that abuse HTTP/2: each is answered as RFC 9113 requires, without affecting other
+//! clients.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::{
     },
 };
 
-/// Few of everything, so that little is too much.
+/// A server with low limits, so that they are reached quickly.
 fn strict() -> Config {
     let mut config = config();
     config.http2.streams = 10;
@@ -23,8 +24,8 @@ fn strict() -> Config {
     config
 }
 
-/// The reason with which the server ends a connection that sends this after its settings, while it
-/// serves another one.
+/// Sends these bytes after the settings, and returns the reason with which the server ends the
+/// connection. Another connection must be served meanwhile.
 async fn ended_by(config: Config, frames: Vec<u8>) -> Option<u32> {
     let hall = Hall::open(config).await;
     let other = Peer::new(&hall).await;
@@ -71,7 +72,7 @@ async fn resets_after_each_answer_end_the_connection_too() {
 
 #[tokio::test]
 async fn a_flood_of_settings_ends_the_connection() {
-    // SETTINGS_HEADER_TABLE_SIZE, as often as one likes.
+    // SETTINGS_HEADER_TABLE_SIZE, repeated.
     let settings = frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 16, 0]);
     let reason = ended_by(strict(), settings.repeat(1_000)).await;
     assert_eq!(reason, Some(ENHANCE_YOUR_CALM));
@@ -102,7 +103,7 @@ async fn a_flood_of_unknown_frames_ends_the_connection() {
 #[tokio::test]
 async fn a_flood_of_continuations_ends_the_connection() {
     let mut frames = frame(HEADERS, END_STREAM, 1, &get("/healthz"));
-    // A header field that is never complete, and frames without any content.
+    // A header field that is never completed, and frames without content.
     frames.extend(frame(CONTINUATION, 0, 1, &[]).repeat(10_000));
     assert_eq!(ended_by(strict(), frames).await, Some(ENHANCE_YOUR_CALM));
 }
@@ -164,7 +165,7 @@ async fn more_streams_than_allowed_are_refused_and_the_others_go_on() {
     assert_eq!(streams, (0..10).map(|n| 2 * n + 1).collect::<Vec<_>>());
 }
 
-/// Above the limit by so much that connections are not even read, streams are not either.
+/// Far above the limit, connections are not read, and streams are not processed.
 #[tokio::test]
 async fn streams_far_above_the_limit_of_connections_are_refused_unprocessed() {
     let mut full = config();
@@ -173,7 +174,7 @@ async fn streams_far_above_the_limit_of_connections_are_refused_unprocessed() {
     full.api.keys = vec![ApiKey::of_everything("key")];
     let hall = Hall::open(full).await;
     let mut raw = Raw::new(&hall).await;
-    // POST /api/v1/publish with a body that does not come, so that all streams stay open.
+    // POST /api/v1/publish whose body never arrives, so that all streams stay open.
     let path = "/api/v1/publish";
     let mut block = vec![0x83, 0x86, 0x04, 15];
     block.extend_from_slice(path.as_bytes());

@@ -1,4 +1,5 @@
-//! Clients of HTTP/2: one made with h2, and one that writes its frames by hand.
+//! HTTP/2 clients for tests: one is based on h2, the other sends frames that the test writes
+//! itself.
 
 use bytes::Bytes;
 use h2::{
@@ -17,7 +18,7 @@ use tokio::{
 
 use crate::hall::{Hall, NEVER};
 
-/// One connection made with h2.
+/// A connection of the client based on h2.
 pub(crate) struct Peer {
     requests: SendRequest<Bytes>,
     host: String,
@@ -25,7 +26,7 @@ pub(crate) struct Peer {
     pub(crate) ended: JoinHandle<Result<(), h2::Error>>,
 }
 
-/// A complete answer.
+/// A complete response.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
@@ -49,7 +50,7 @@ impl Peer {
         Self::with(hall, |_| {}).await
     }
 
-    /// With settings of its own.
+    /// Connects with other settings.
     pub(crate) async fn with(hall: &Hall, change: impl FnOnce(&mut Builder)) -> Self {
         let stream = TcpStream::connect(hall.address()).await.unwrap();
         let mut builder = Builder::new();
@@ -62,18 +63,18 @@ impl Peer {
         }
     }
 
-    /// A request to be completed.
+    /// Begins to build a request.
     pub(crate) fn request(&self, method: Method, path: &str) -> hyper::http::request::Builder {
         let uri = format!("http://{}{path}", self.host);
         Request::builder().method(method).uri(uri)
     }
 
-    /// Sends a request without a body: the head of the answer, and its body.
+    /// Sends a request without a body. Returns the head of the response, and its body.
     pub(crate) async fn head(&self, request: Request<()>) -> Response<RecvStream> {
         self.answered(request, None).await.unwrap()
     }
 
-    /// The same with a body, or the error of the stream.
+    /// Sends a request with a body. Fails with the error of the stream.
     pub(crate) async fn answered(
         &self,
         request: Request<()>,
@@ -132,7 +133,7 @@ async fn send_all(send: &mut SendStream<Bytes>, mut body: Bytes) {
     while !body.is_empty() {
         send.reserve_capacity(body.len());
         let room = std::future::poll_fn(|cx| send.poll_capacity(cx));
-        // The server has answered, and wants no more.
+        // The server has answered, and needs no more of the body.
         let Some(Ok(room)) = timeout(NEVER, room).await.unwrap() else {
             return;
         };
@@ -144,7 +145,7 @@ async fn send_all(send: &mut SendStream<Bytes>, mut body: Bytes) {
     let _answered = send.send_data(Bytes::new(), true);
 }
 
-/// The next data of a body, which may then be sent again.
+/// Returns the next data of a body, and opens the window for as much again.
 pub(crate) async fn data(body: &mut RecvStream) -> Option<Bytes> {
     let data = match timeout(NEVER, body.data()).await.unwrap()? {
         // RFC 9113 §8.1: the answer is complete, and the server needs no more of the request.
@@ -175,7 +176,7 @@ impl Events {
         Self { body, text }
     }
 
-    /// The next event that is no comment, line by line; none at the end.
+    /// Returns the lines of the next event that is not a comment; none at the end.
     pub(crate) async fn next(&mut self) -> Option<String> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
@@ -273,7 +274,7 @@ impl Raw {
         }
     }
 
-    /// Reads until the end: the reason that the last GOAWAY has named.
+    /// Reads until the end. Returns the reason in the last GOAWAY.
     pub(crate) async fn end(&mut self) -> Option<u32> {
         let mut reason = None;
         while let Some(frame) = self.next().await {

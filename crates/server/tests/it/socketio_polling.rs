@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::hall::{Hall, NEVER, config};
 
-/// Each request comes over a connection of its own, and so to any worker.
+/// Sends each request over a new connection, so that it reaches any worker.
 fn on_three_workers() -> Config {
     Config {
         workers: NonZeroUsize::new(3).unwrap(),
@@ -64,7 +64,7 @@ impl Polled {
         }
     }
 
-    /// A client in the main namespace.
+    /// Connects a client to the main namespace.
     async fn connected(hall: &Hall) -> Self {
         let mut client = Self::open(hall).await;
         client.post("40").await;
@@ -89,7 +89,7 @@ impl Polled {
         (status, body)
     }
 
-    /// The next record, polled for if there is none.
+    /// Returns the next record, and polls if there is none.
     async fn record(&mut self) -> String {
         while self.records.is_empty() {
             let (status, body) = self.poll().await;
@@ -132,7 +132,7 @@ async fn polled_and_native_clients_meet_although_each_poll_reaches_any_worker() 
     assert!(answers[0].starts_with("437[{\"epoch\""), "{answers:?}");
     native.subscribe("chat/other", json!("start")).await;
     assert_eq!(native.hear_a("message").await["base64"], "AQL/");
-    // And back.
+    // And in the other direction.
     polled
         .post(r#"429["subscribe",{"channel":"chat/other","since":"start"}]"#)
         .await;
@@ -165,7 +165,7 @@ async fn a_polled_client_upgrades_to_a_websocket_on_whichever_worker_it_is_opene
         assert_eq!(text(&mut socket).await, "3probe");
         let (status, _, body) = waiting.await.unwrap();
         assert_eq!((status, &*body), (200, "6"));
-        // What comes before the client upgrades is not lost.
+        // Messages that arrive before the client upgrades are not lost.
         native.publish(&channel, json!("before")).await;
         socket.send("5").await.unwrap();
         assert!(text(&mut socket).await.contains("\"data\":\"before\""));
@@ -179,7 +179,7 @@ async fn a_polled_client_upgrades_to_a_websocket_on_whichever_worker_it_is_opene
             .unwrap();
         let answers = [text(&mut socket).await, text(&mut socket).await];
         assert!(answers.iter().any(|answer| answer.starts_with("432[")));
-        // The polls of an upgraded connection are those of an unknown one.
+        // Polls of an upgraded connection are answered like those of an unknown one.
         assert_eq!(polled.poll().await.0, 400);
         let mut second = polled.probe(&hall).await;
         second.send("2probe").await.unwrap();
@@ -332,7 +332,7 @@ async fn a_payload_larger_than_a_message_is_refused() {
     hall.close().await;
 }
 
-/// python-engineio closes its connection when there are more.
+/// python-engineio closes its connection if an answer has more packets.
 #[tokio::test]
 async fn an_answer_to_a_poll_has_at_most_16_packets() {
     let hall = Hall::open(config()).await;

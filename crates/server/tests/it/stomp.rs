@@ -58,7 +58,7 @@ fn with_stomp(config: Config) -> Config {
     }
 }
 
-/// A client of 1.2.
+/// A client of STOMP 1.2.
 struct Client {
     stream: Transport,
     decoder: Decoder,
@@ -84,7 +84,7 @@ impl Client {
         Self { stream, decoder }
     }
 
-    /// Over TCP, with these headers in its CONNECT.
+    /// Connects over TCP, with these headers in its CONNECT.
     async fn with(hall: &Hall, headers: &[(&str, &str)]) -> Self {
         let stream = TcpStream::connect(hall.stomp_address()).await.unwrap();
         let mut client = Self::of(Transport::Tcp(stream));
@@ -195,7 +195,7 @@ impl Client {
         assert!(before.is_empty(), "{before:?}");
     }
 
-    /// Sends a message that is durable then.
+    /// Sends a message, and waits until it is durable.
     async fn publish(&mut self, destination: &str, text: &str) {
         let send = frame("SEND", &[("destination", destination)]).body(text.to_owned());
         self.ask(send).await;
@@ -206,7 +206,7 @@ impl Client {
         self.send(&frame(command, &[("id", ack)])).await;
     }
 
-    /// Disconnects; everything before was handled then.
+    /// Disconnects, and waits until all earlier frames have been handled.
     async fn leave(mut self) {
         self.ask(Frame::new("DISCONNECT")).await;
         assert_eq!(self.poll().await, None);
@@ -310,7 +310,8 @@ async fn the_consumers_of_a_queue_share_its_messages() {
     for n in 0..8 {
         sender.publish("/queue/jobs", &format!("job {n}")).await;
     }
-    // Each may have one message: nobody gets a second one before it has acknowledged the first.
+    // Each consumer may have one message: none receives a second one before it has acknowledged the
+    // first.
     let mut jobs = Vec::new();
     for _ in 0..2 {
         let mut round = Vec::new();
@@ -327,7 +328,7 @@ async fn the_consumers_of_a_queue_share_its_messages() {
     jobs.sort_unstable();
     let all: Vec<_> = (0..8).map(|n| format!("job {n}")).collect();
     assert_eq!(jobs, all);
-    // Nothing is left for anybody.
+    // The queue is empty.
     for client in consumers {
         client.leave().await;
     }
@@ -352,7 +353,7 @@ async fn what_a_lost_consumer_has_not_acknowledged_goes_to_another_with_a_count(
     let mut other = Client::over_websocket(&hall).await;
     other.subscribe("/queue/jobs", "client-individual").await;
     drop(dies);
-    // A message that is refused comes again.
+    // A message that is refused is delivered again.
     for (deliveries, command) in [("2", "NACK"), ("3", "ACK")] {
         let messages = [other.message().await, other.message().await];
         for (job, message) in ["1", "2"].iter().zip(&messages) {
@@ -384,7 +385,7 @@ async fn a_queue_keeps_its_messages_while_nobody_listens_and_over_a_restart() {
     let second = consumer.message().await;
     assert_eq!((body(&first), body(&second)), ("1".into(), "2".into()));
     consumer.settle("ACK", &second).await;
-    // In its place.
+    // This server replaces the previous one.
     assert_eq!(consumer.text().await, "3");
     sender.publish("/queue/jobs", "4").await;
     consumer.leave().await;
@@ -394,7 +395,8 @@ async fn a_queue_keeps_its_messages_while_nobody_listens_and_over_a_restart() {
     let hall = open(directory.path()).await;
     let mut consumer = Client::open(&hall).await;
     consumer.subscribe("/queue/jobs", "client-individual").await;
-    // The last two were not delivered to anybody, even if the queue had them.
+    // The last two messages were not delivered to any consumer, although the queue may have read
+    // them.
     for (job, deliveries) in [("1", Some("2")), ("3", Some("2")), ("4", None), ("5", None)] {
         let message = consumer.message().await;
         assert_eq!(body(&message), job);
@@ -437,7 +439,7 @@ async fn a_durable_subscription_gets_its_messages_after_a_restart() {
     let second = client.message().await;
     assert_eq!(body(&second), "2");
     client.settle("ACK", &second).await;
-    // It ends, and nothing waits any more.
+    // The durable subscription ends, and no messages are kept for it.
     let end = frame("UNSUBSCRIBE", &[("id", "/topic/news"), ("durable", "true")]);
     client.ask(end).await;
     client.leave().await;
@@ -460,7 +462,7 @@ async fn a_transaction_is_published_in_order_when_it_is_committed() {
     let send = |n: u32| {
         frame("SEND", &[("destination", "/topic/a"), ("transaction", "t")]).body(n.to_string())
     };
-    // More than wait for the broker at a time.
+    // More messages than may wait for the broker at the same time.
     for n in 0..200 {
         sender.send(&send(n)).await;
     }
@@ -549,7 +551,7 @@ async fn a_consumer_that_does_not_read_gets_no_more_than_its_outbox_and_window()
     }
     let mut quick = Client::open(&hall).await;
     quick.subscribe("/queue/jobs", "auto").await;
-    // What the slow one was not given goes to the other.
+    // Messages that the slow consumer did not receive go to the other one.
     assert_eq!(quick.text().await, large);
     let mut got = 1;
     let mut first = slow.message().await;
@@ -571,8 +573,8 @@ async fn a_consumer_that_does_not_read_gets_no_more_than_its_outbox_and_window()
     hall.close().await;
 }
 
-/// A client that acknowledges nothing and reads nothing could otherwise fill the memory with what its
-/// window allows.
+/// Otherwise, a client that reads and acknowledges nothing could fill the memory with all the
+/// messages that its window allows.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_of_a_queue_wait_for_room_in_the_outbox_of_their_consumer() {
     let mut config = with_stomp(config());
@@ -599,7 +601,7 @@ async fn messages_of_a_queue_wait_for_room_in_the_outbox_of_their_consumer() {
         let unsent = page.lines().find_map(gauge).unwrap();
         assert!(unsent < 1024.0 * 1024.0, "{unsent} bytes are unsent");
     }
-    // Everything arrives once it is read, in order, and nothing twice.
+    // All messages arrive once the client reads, in order and without duplicates.
     for _ in 0..count {
         let message = slow.message().await;
         assert_eq!(message.body.len(), large.len());
