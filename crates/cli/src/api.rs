@@ -59,8 +59,9 @@ impl Server {
             Failure::usage(format!("no API key: give {KEY_VARIABLE} or --api-key"))
                 .hint("`offhook token --api-key` creates a key and its entry for api.keys")
         })?;
-        let mut authorization = HeaderValue::from_str(&format!("Bearer {key}"))
-            .map_err(|_| Failure::usage("the API key contains a character that is not allowed in keys"))?;
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| {
+            Failure::usage("the API key contains a character that is not allowed in keys")
+        })?;
         authorization.set_sensitive(true);
         let (scheme, rest) = match self.server.split_once("://") {
             Some((scheme, rest)) => (scheme, rest),
@@ -143,7 +144,9 @@ impl Api {
     async fn connected(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
         let host = &self.host;
         let stream = self.connect.stream().await.map_err(|error| {
-            Failure::failed(&error).hint(format!("is {host} the right server? --server selects another"))
+            Failure::failed(&error).hint(format!(
+                "is {host} the right server? --server selects another"
+            ))
         })?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|error| Failure::failed(&error))?;
@@ -168,7 +171,9 @@ fn refused(status: StatusCode, text: &str) -> Failure {
     };
     let failure = Failure::Failed(format!("{words} (HTTP {})", status.as_u16()));
     match status {
-        StatusCode::UNAUTHORIZED => failure.hint(format!("set {KEY_VARIABLE} or --api-key to a valid key")),
+        StatusCode::UNAUTHORIZED => {
+            failure.hint(format!("set {KEY_VARIABLE} or --api-key to a valid key"))
+        }
         StatusCode::FORBIDDEN => failure.hint("the key needs the scope admin; see api.keys"),
         _ => failure,
     }

@@ -128,8 +128,9 @@ fn version_of(frame: &Frame) -> Result<Version, Invalid> {
     let accepts = |version: &Version| given.split(',').any(|one| one.trim() == version.number());
     Version::ALL.into_iter().find(accepts).ok_or_else(|| {
         let shown: String = given.chars().take(40).collect();
-        let detail =
-            format!("accept-version: this server supports 1.0, 1.1 and 1.2, and the client {shown:?}");
+        let detail = format!(
+            "accept-version: this server supports 1.0, 1.1 and 1.2, and the client {shown:?}"
+        );
         Invalid::new("unsupported version", detail)
     })
 }

@@ -71,7 +71,9 @@ impl Stomp {
         }
         let most = self.settings.subscriptions;
         if self.subscriptions.len() >= most {
-            let detail = format!("the limit of {most} subscriptions on a connection is reached; unsubscribe from some");
+            let detail = format!(
+                "the limit of {most} subscriptions on a connection is reached; unsubscribe from some"
+            );
             return Err(Invalid::new("too many subscriptions", detail).code(1008));
         }
         let number = self.next_number;

@@ -128,7 +128,8 @@ impl Stomp {
             return Err(Invalid::new("transaction exists", detail));
         }
         if open.len() >= OPEN {
-            let detail = format!("{OPEN} transactions are open, which is the limit; commit or abort one");
+            let detail =
+                format!("{OPEN} transactions are open, which is the limit; commit or abort one");
             return Err(Invalid::too_large(detail));
         }
         open.insert(name.into(), Vec::new());

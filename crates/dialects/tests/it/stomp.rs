@@ -363,7 +363,7 @@ fn ack(command: &str, message: &Frame) -> Frame {
 }
 
 #[test]
-fn the_newest_version_that_both_speak_is_chosen() {
+fn the_newest_version_that_both_sides_support_is_chosen() {
     for (accepts, chosen) in [
         (Some("1.0,1.1,1.2"), "1.2"),
         (Some("1.1,1.0"), "1.1"),
@@ -649,7 +649,7 @@ fn messages_of_a_queue_are_processed_or_given_back() {
 }
 
 #[test]
-fn a_queue_without_acknowledgements_settles_what_it_sent() {
+fn a_queue_without_acknowledgements_settles_the_messages_that_it_sent() {
     let mut client = Client::of(Version::V12);
     let id = client.subscribe(subscribe("/queue/jobs", "auto"));
     let message = client.queued(id, 1, 0).unwrap();
@@ -729,7 +729,7 @@ fn a_durable_subscription_waits_for_its_client_on_the_next_connection() {
 }
 
 #[test]
-fn a_durable_subscription_ends_only_when_its_client_says_so() {
+fn a_durable_subscription_ends_only_when_its_client_requests_it() {
     let mut client = Client::durable(b"", false);
     let durable = subscribe("/topic/a", "client-individual").with("durable", "true");
     let id = client.subscribe(durable.clone());
@@ -844,7 +844,7 @@ fn the_receipt_of_a_disconnect_follows_everything_before_it() {
 }
 
 #[test]
-fn heart_beats_go_both_ways_at_the_agreed_intervals() {
+fn heart_beats_are_sent_in_both_directions_at_the_agreed_intervals() {
     let mut client = Client::unconnected(Version::V12);
     client.send(
         &Frame::new("CONNECT")
@@ -872,7 +872,7 @@ fn a_client_without_heart_beats_is_not_checked() {
 }
 
 #[test]
-fn over_a_transport_with_pings_a_silent_client_stays() {
+fn a_silent_client_stays_connected_over_a_transport_with_pings() {
     let mut client = Client::unconnected(Version::V12);
     client.stomp = Stomp::new(Settings {
         enforces_heart_beats: false,
@@ -960,7 +960,7 @@ fn too_many_subscriptions_are_refused() {
 
 proptest! {
     #[test]
-    fn no_bytes_of_a_client_cause_a_panic_and_what_is_said_are_frames(
+    fn no_bytes_of_a_client_cause_a_panic_and_all_output_is_frames(
         pieces in prop::collection::vec(
             prop::sample::select(vec![
                 &b"CONNECT\naccept-version:1.2\nclient-id:a\nheart-beat:1,1\n\n\0"[..],

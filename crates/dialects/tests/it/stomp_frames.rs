@@ -92,7 +92,7 @@ fn the_headers_of_connect_and_stomp_are_not_escaped() {
 }
 
 #[test]
-fn an_error_says_what_is_wrong() {
+fn an_error_explains_what_is_wrong() {
     for (bytes, words) in [
         (&b"SEND\0"[..], "a NUL precedes the empty line"),
         (b"SEND\na\n\n\0", "the header \"a\" has no colon"),

@@ -225,7 +225,7 @@ async fn a_repeated_request_has_no_second_effect_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn requests_with_a_wrong_number_are_refused_with_the_expected_one() {
+async fn requests_with_a_wrong_number_are_refused_with_the_expected_number() {
     let hall = Hall::open(config()).await;
     let poller = Poller::connected(&hall).await;
     for number in [0, 3, 1 << 52] {
@@ -259,7 +259,7 @@ async fn requests_with_a_wrong_number_are_refused_with_the_expected_one() {
 }
 
 #[tokio::test]
-async fn of_two_simultaneous_polls_the_newer_is_answered_and_the_older_refused() {
+async fn the_older_of_two_simultaneous_polls_is_refused_and_the_newer_answered() {
     let hall = Hall::open(four_workers()).await;
     let mut poller = Poller::connected(&hall).await;
     let first = Poller {
@@ -271,7 +271,7 @@ async fn of_two_simultaneous_polls_the_newer_is_answered_and_the_older_refused()
     tokio::pin!(older);
     let ping = json!({"type": "ping", "id": 7});
     let newer = async {
-        // The newer poll has begun once the older one has been answered.
+        // Newer polls are sent until the older one has been answered.
         loop {
             let newer = poller.poll(&hall, poller.after, 0);
             tokio::select! {
@@ -596,7 +596,7 @@ async fn streamed(hall: &Hall, mut reader: Reader) -> (Reader, Poller) {
 }
 
 #[tokio::test]
-async fn a_stream_that_nobody_reads_is_given_up() {
+async fn a_stream_that_its_client_does_not_read_is_ended() {
     let mut brisk = config();
     brisk.messages.outbox_bytes = 32 * 1024;
     brisk.connections.send_buffer = Some(16 * 1024);

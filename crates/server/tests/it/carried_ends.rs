@@ -25,7 +25,7 @@ async fn closed(hall: &Hall) -> Poller {
 }
 
 #[tokio::test]
-async fn an_answer_that_says_that_the_connection_is_closed_can_be_repeated() {
+async fn an_answer_that_reports_the_close_can_be_repeated() {
     let hall = Hall::open(config()).await;
     let poller = closed(&hall).await;
     let (status, lost) = poller.poll(&hall, 0, 60).await;
@@ -40,7 +40,7 @@ async fn an_answer_that_says_that_the_connection_is_closed_can_be_repeated() {
 }
 
 #[tokio::test]
-async fn a_closed_connection_refuses_what_its_client_still_sends() {
+async fn a_closed_connection_refuses_later_messages_of_its_client() {
     let hall = Hall::open(config()).await;
     let poller = closed(&hall).await;
     let connect = json!({"type": "connect", "id": 30});

@@ -96,7 +96,7 @@ fn says(answer: &Value, verdict: &str, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_message_that_the_client_has_is_delivered_and_then_receipted() {
+async fn a_received_message_is_first_delivered_and_then_receipted() {
     let hall = hall().await;
     let mut ann = ann(&hall).await;
     ann.subscribe("chat", json!("now")).await;
@@ -126,7 +126,7 @@ async fn a_message_that_the_client_has_is_delivered_and_then_receipted() {
 }
 
 #[tokio::test]
-async fn somebody_who_never_subscribed_is_told_with_the_rule_that_would_let_them() {
+async fn a_client_that_never_subscribed_is_reported_with_the_rule_that_would_allow_it() {
     let hall = hall().await;
     let _ann = ann(&hall).await;
     let at = publish(&hall, "chat", json!(1)).await;
@@ -163,7 +163,7 @@ async fn a_refused_subscription_names_the_rule_that_refused_it() {
 }
 
 #[tokio::test]
-async fn a_grant_that_is_missing_is_named_with_those_that_are_there() {
+async fn a_missing_grant_is_named_together_with_the_existing_ones() {
     let mut config = settings();
     let rules = ChannelRules {
         subscribe: offhook_engine::Access::Granted,
@@ -193,7 +193,7 @@ async fn a_grant_that_is_missing_is_named_with_those_that_are_there() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_began_later_is_not_to_blame() {
+async fn a_subscription_that_began_later_is_reported_as_such() {
     let hall = hall().await;
     let at = publish(&hall, "chat", json!(1)).await;
     let mut ann = ann(&hall).await;
@@ -245,7 +245,7 @@ async fn flood(hall: &Hall, channel: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_slow_connection_is_behind_by_so_many() {
+async fn a_slow_connection_is_behind_by_a_known_number() {
     let hall = hall().await;
     let mut sleeper = hall.narrow_caller().await;
     sleeper.subscribe("chat", json!("now")).await;
@@ -278,7 +278,7 @@ async fn a_slow_connection_is_behind_by_so_many() {
 }
 
 #[tokio::test]
-async fn a_gap_is_found_with_its_reason_also_after_the_connection_has_ended() {
+async fn a_gap_is_found_with_its_reason_even_after_the_connection_has_ended() {
     let hall = hall().await;
     let mut sleeper = hall.narrow_caller().await;
     sleeper.subscribe("fleeting/a", json!("now")).await;
@@ -317,7 +317,7 @@ async fn a_gap_is_found_with_its_reason_also_after_the_connection_has_ended() {
 }
 
 #[tokio::test]
-async fn a_connection_that_ended_before_says_when_and_whether_it_is_back() {
+async fn an_ended_connection_is_reported_with_the_time_and_whether_its_session_resumed() {
     let hall = hall().await;
     let mut ann = ann(&hall).await;
     ann.subscribe("chat", json!("now")).await;
@@ -372,7 +372,7 @@ async fn a_connection_that_ended_before_says_when_and_whether_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_publication_that_was_trimmed_meanwhile_is_said_to_be_gone() {
+async fn a_trimmed_publication_is_reported_as_no_longer_stored() {
     let hall = hall().await;
     let mut ann = ann(&hall).await;
     ann.subscribe("chat/short", json!("now")).await;
@@ -397,7 +397,7 @@ async fn a_publication_that_was_trimmed_meanwhile_is_said_to_be_gone() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_subscription_is_told_with_who_ended_it() {
+async fn the_end_of_a_subscription_is_reported_with_who_ended_it() {
     let hall = hall().await;
     let mut ann = ann(&hall).await;
     for channel in ["chat/a", "chat/b"] {
@@ -423,7 +423,7 @@ async fn the_end_of_a_subscription_is_told_with_who_ended_it() {
 }
 
 #[tokio::test]
-async fn a_connection_that_the_server_closed_keeps_how_far_it_had_come() {
+async fn a_connection_that_the_server_closed_keeps_its_progress() {
     let hall = hall().await;
     let mut ann = ann(&hall).await;
     ann.subscribe("chat", json!("now")).await;
@@ -448,7 +448,7 @@ async fn a_connection_that_the_server_closed_keeps_how_far_it_had_come() {
 }
 
 #[tokio::test]
-async fn what_a_filter_delivers_is_found_by_the_channels_own_position() {
+async fn a_publication_delivered_by_a_filter_is_found_by_its_position_in_the_channel() {
     let hall = hall().await;
     let mut ann = ann(&hall).await;
     let wish = json!({ "type": "subscribe", "filter": "chat/#", "subscription": 3 });
@@ -488,7 +488,7 @@ async fn a_publication_is_found_by_its_key_and_a_refused_one_says_why() {
 }
 
 #[tokio::test]
-async fn positions_that_do_not_exist_are_said_to() {
+async fn positions_that_do_not_exist_are_reported_as_such() {
     let hall = hall().await;
     let at = publish(&hall, "chat", json!(1)).await;
     let (epoch, offset) = at.split_once('.').unwrap();
@@ -524,7 +524,7 @@ async fn the_record_of_a_publisher_has_heads_and_outcomes_and_no_content() {
 }
 
 #[tokio::test]
-async fn a_user_with_two_sessions_is_answered_with_the_best_verdict_and_both() {
+async fn a_user_with_two_sessions_gets_the_best_verdict_and_both_sessions() {
     let hall = hall().await;
     let (mut phone, _laptop) = (ann(&hall).await, ann(&hall).await);
     phone.subscribe("chat", json!("now")).await;

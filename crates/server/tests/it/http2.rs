@@ -50,14 +50,14 @@ async fn refused(connection: &Http2, target: &str) -> u16 {
     }
 }
 
-/// Waits until the server's metrics have this value.
+/// Waits until the server's health report meets this condition.
 async fn until(hall: &Hall, wanted: impl Fn(&Value) -> bool) {
     let waiting = async {
         while !wanted(&hall.health().await.1) {
             tokio::task::yield_now().await;
         }
     };
-    timeout(NEVER, waiting).await.expect("it becomes so");
+    timeout(NEVER, waiting).await.expect("the condition is met");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +90,7 @@ async fn a_thousand_websockets_share_ten_connections() {
 }
 
 #[tokio::test]
-async fn every_dialect_is_spoken_over_a_websocket_of_http_2() {
+async fn every_dialect_is_supported_over_a_websocket_over_http_2() {
     let hall = Hall::open(config()).await;
     let connection = multiplexed(&hall).http2().await.unwrap();
     let mut native = connected(&connection).await;
@@ -127,7 +127,7 @@ async fn every_dialect_is_spoken_over_a_websocket_of_http_2() {
 }
 
 #[tokio::test]
-async fn what_is_no_websocket_of_this_server_is_refused_on_its_stream_alone() {
+async fn a_refused_websocket_affects_only_its_own_stream() {
     let hall = Hall::open(config()).await;
     let connection = multiplexed(&hall).http2().await.unwrap();
     assert_eq!(refused(&connection, "/nowhere").await, 404);
@@ -201,7 +201,7 @@ async fn a_trusted_proxy_s_streams_have_the_addresses_of_its_clients() {
 }
 
 #[tokio::test]
-async fn a_session_moves_between_the_versions() {
+async fn a_session_moves_between_the_versions_of_http() {
     let hall = Hall::open(config()).await;
     let mut old = hall.caller().await;
     old.subscribe("chat", json!("now")).await;
@@ -278,7 +278,7 @@ async fn every_path_is_answered_as_over_http_1_1() {
 }
 
 #[tokio::test]
-async fn a_request_names_one_host() {
+async fn a_request_must_name_exactly_one_host() {
     let hall = Hall::open(config()).await;
     let peer = Peer::new(&hall).await;
     let other = peer
@@ -386,7 +386,7 @@ async fn events_are_streamed_and_resumed_over_http_2() {
 }
 
 #[tokio::test]
-async fn connections_over_requests_and_polls_wait_on_one_connection() {
+async fn connections_over_requests_and_polls_share_one_http_2_connection() {
     let hall = Hall::open(config()).await;
     let peer = Peer::new(&hall).await;
     let mut publisher = hall.caller().await;
@@ -424,7 +424,7 @@ fn narrow() -> Config {
 }
 
 #[tokio::test]
-async fn a_stream_of_events_that_is_not_read_holds_little_and_stops_nobody() {
+async fn a_stream_of_events_that_is_not_read_uses_bounded_memory_and_delays_no_other() {
     let hall = Hall::open(narrow()).await;
     let peer = Peer::with(&hall, |client| {
         client
@@ -453,7 +453,7 @@ async fn a_stream_of_events_that_is_not_read_holds_little_and_stops_nobody() {
 }
 
 #[tokio::test]
-async fn a_websocket_that_is_not_read_holds_little_and_stops_nobody() {
+async fn a_websocket_that_is_not_read_uses_bounded_memory_and_delays_no_other() {
     let hall = Hall::open(narrow()).await;
     let peer = Peer::with(&hall, |client| {
         client
@@ -629,7 +629,7 @@ async fn over_tls_the_client_s_offer_decides_about_the_version() {
 }
 
 #[tokio::test]
-async fn without_the_setting_http_2_is_not_spoken() {
+async fn http_2_is_disabled_without_the_setting() {
     let mut without = config();
     without.http2.enabled = false;
     let hall = Hall::open(without).await;

@@ -194,7 +194,7 @@ async fn streams_far_above_the_limit_of_connections_are_refused_unprocessed() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_2_ends_the_connection() {
+async fn invalid_http_2_ends_the_connection() {
     // A frame of a stream that was never opened.
     let reason = ended_by(config(), frame(DATA, 0, 5, b"data")).await;
     assert!(reason.is_some_and(|reason| reason != 0), "{reason:?}");
@@ -207,7 +207,7 @@ async fn what_is_no_http_2_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_arrive_times_out_on_its_stream_alone() {
+async fn a_body_that_does_not_arrive_times_out_without_affecting_other_streams() {
     let mut short = config();
     short.api.body_timeout = Duration::from_millis(50);
     let hall = Hall::open(short).await;

@@ -111,7 +111,7 @@ async fn text(socket: &mut WebSocket) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn polled_and_native_clients_meet_although_each_poll_reaches_any_worker() {
+async fn polled_and_native_clients_exchange_messages_although_each_poll_reaches_any_worker() {
     let hall = Hall::open(on_three_workers()).await;
     let mut native = hall.caller().await;
     let mut polled = Polled::connected(&hall).await;
@@ -219,7 +219,7 @@ async fn a_failed_upgrade_leaves_a_polled_client_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_are_none_are_refused_in_the_words_of_engine_io() {
+async fn invalid_requests_are_refused_with_the_errors_of_engine_io() {
     let hall = Hall::open(config()).await;
     for (line, code) in [
         ("GET /socket.io/?EIO=3&transport=polling", 5),
@@ -257,7 +257,7 @@ async fn two_polls_at_once_end_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_closes_has_its_poll_answered_with_nothing() {
+async fn the_poll_of_a_client_that_closes_is_answered_with_a_noop() {
     let hall = Hall::open(config()).await;
     let polled = Polled::connected(&hall).await;
     let (waiting, ()) = tokio::join!(polled.poll(), polled.post("1"));
@@ -267,7 +267,7 @@ async fn a_client_that_closes_has_its_poll_answered_with_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_packet_closes_a_polled_connection() {
+async fn an_invalid_packet_closes_a_polled_connection() {
     let hall = Hall::open(config()).await;
     for payload in ["nonsense", "b?", "4nonsense", "", "42[\"a\"]\u{1e}\u{1e}"] {
         let polled = Polled::connected(&hall).await;

@@ -253,7 +253,7 @@ async fn stomp_and_native_clients_exchange_messages_in_one_channel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stomp_is_spoken_over_tls_with_the_certificate_of_the_server() {
+async fn stomp_is_supported_over_tls_with_the_certificate_of_the_server() {
     let directory = tempfile::tempdir().unwrap();
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let files = TlsFiles {
@@ -340,7 +340,7 @@ async fn the_consumers_of_a_queue_share_its_messages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_lost_consumer_has_not_acknowledged_goes_to_another_with_a_count() {
+async fn unacknowledged_messages_of_a_lost_consumer_go_to_another_with_a_count() {
     let hall = Hall::open(with_stomp(config())).await;
     let mut dies = Client::open(&hall).await;
     dies.subscribe("/queue/jobs", "client").await;
@@ -368,7 +368,7 @@ async fn what_a_lost_consumer_has_not_acknowledged_goes_to_another_with_a_count(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_keeps_its_messages_while_nobody_listens_and_over_a_restart() {
+async fn a_queue_keeps_its_messages_without_consumers_and_over_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let open = |directory: &Path| Hall::open(with_stomp(on_disk(directory)));
     let hall = open(directory.path()).await;
@@ -385,7 +385,7 @@ async fn a_queue_keeps_its_messages_while_nobody_listens_and_over_a_restart() {
     let second = consumer.message().await;
     assert_eq!((body(&first), body(&second)), ("1".into(), "2".into()));
     consumer.settle("ACK", &second).await;
-    // This server replaces the previous one.
+    // The third message takes the place of the acknowledged one.
     assert_eq!(consumer.text().await, "3");
     sender.publish("/queue/jobs", "4").await;
     consumer.leave().await;

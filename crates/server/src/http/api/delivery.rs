@@ -452,7 +452,10 @@ fn in_all(judged: &[(&Sighting, &Verdict)], known: &Known) -> Verdict {
         whole.sentence.push_str(&match back {
             Some((other, verdict)) => {
                 let number = other.number.unwrap_or(0);
-                format!("; it has come back on connection {number}: {}", verdict.sentence)
+                format!(
+                    "; it has come back on connection {number}: {}",
+                    verdict.sentence
+                )
             }
             None => "; it has not come back".to_owned(),
         });

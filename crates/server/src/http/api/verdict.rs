@@ -190,7 +190,9 @@ fn delivered(seen: &Sighting, by: &str) -> String {
         );
     }
     match seen.unsent {
-        0 => format!("{by} delivered it; receipt is not proven yet; a ping has been sent to prove it"),
+        0 => format!(
+            "{by} delivered it; receipt is not proven yet; a ping has been sent to prove it"
+        ),
         bytes => format!(
             "{by} delivered it, but {bytes} bytes of the connection are unsent: its client reads \
              slowly, or not at all"

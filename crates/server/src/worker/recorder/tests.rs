@@ -76,7 +76,7 @@ fn leaver(n: u8) -> Leaver {
 }
 
 #[test]
-fn a_connection_without_trouble_takes_no_memory() {
+fn a_connection_without_problems_uses_no_memory() {
     let mut recorder = recorder(1 << 20);
     let one = connections(1)[0];
     let subscribe = Command::Subscribe(Subscribe::new(chat(), Since::Now));
@@ -167,7 +167,7 @@ fn any_number_of_connections_stays_within_the_memory() {
 }
 
 #[test]
-fn ended_connections_go_before_open_ones_when_memory_is_short() {
+fn records_of_ended_connections_are_discarded_before_those_of_open_ones() {
     let mut recorder = recorder(8 << 10);
     let all = connections(3);
     recorder.decided(all[0], &gap(1), 1);
