@@ -29,14 +29,14 @@ usage: mutants/run PACKAGE [--file TEXT]... [--shard K/N] [--jobs N] [--json FIL
 
 Tries every mutant of a package of the workspace against its unit and integration tests.
 
-  --also PACKAGE   runs this package's tests too, which use the mutated one
-  --file TEXT      only mutants in files whose path contains TEXT
-  --shard K/N      only every Nth mutant, beginning with the Kth (from 1)
-  --jobs N         tests that run at once (2)
-  --json FILE      writes the result of each mutant there
-  --again FILE     only the survivors of a result written with --json
+  --also PACKAGE   also run the tests of this package, which uses the mutated one
+  --file TEXT      try only mutants in files whose path contains TEXT
+  --shard K/N      try only every Nth mutant, starting with the Kth (from 1)
+  --jobs N         run this many tests at the same time (2)
+  --json FILE      write the result of each mutant to this file
+  --again FILE     try only the survivors in a file written with --json
 
-Exits with 1 if a mutant survived. Files that are written: below target/mutants/.";
+Exits with 1 if a mutant survived. Files are written only below target/mutants/.";
 
 struct Options {
     package: String,

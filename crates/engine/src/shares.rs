@@ -28,9 +28,8 @@ const VERSION: u8 = 1;
 
 /// Which publications of each group are claimed, returned or processed.
 ///
-/// All publications up to a group's cursor have been processed, except those that are listed as
-/// open: claimed or returned by a worker. Memory usage therefore depends only on the number of
-/// publications in progress.
+/// All publications up to a group's cursor have been processed, except open ones: those that a
+/// worker has claimed or returned. Memory usage depends only on the number of open publications.
 ///
 /// `W` identifies a worker.
 #[derive(Debug)]
@@ -85,8 +84,7 @@ pub struct Claimed {
     pub claims: Vec<Claim>,
     /// The position after which there may be more to claim.
     pub next: Position,
-    /// True if too many publications are open: nothing new can be claimed until some have been
-    /// processed.
+    /// Too many publications are open: nothing new can be claimed until some are processed.
     pub full: bool,
 }
 
@@ -215,8 +213,7 @@ impl<W: Copy + Ord> Shares<W> {
         group.give_back(&offsets, delivered)
     }
 
-    /// Notes that a worker has no members any more. The publications that it has claimed are
-    /// returned.
+    /// Handles a worker without members, whose claimed publications are returned.
     #[must_use]
     pub fn leave(
         &mut self,
@@ -242,7 +239,7 @@ impl<W: Copy + Ord> Shares<W> {
         (woken, Some(SavedShare { id, state }))
     }
 
-    /// Notes that a worker has died. The publications that it has claimed are returned.
+    /// Handles the death of a worker, whose claimed publications are returned.
     #[must_use]
     pub fn worker_gone(
         &mut self,
@@ -263,8 +260,7 @@ impl<W: Copy + Ord> Shares<W> {
         (woken, saved)
     }
 
-    /// Takes the states of groups that must survive the process and have changed since they were
-    /// saved.
+    /// Takes the states of durable groups that have changed since they were saved.
     #[must_use]
     pub fn unsaved(&mut self) -> Vec<SavedShare> {
         let mut all = Vec::new();
@@ -311,8 +307,8 @@ impl<W: Copy + Ord> Group<W> {
         first.map_or(self.cursor, |first| just_before(first.position))
     }
 
-    /// Whether a channel's stream at this position is a different stream from the one that the
-    /// group knows. Within one stream, an epoch never decreases as offsets increase.
+    /// Whether a channel's stream at this position is not the one that the group knows. Within one
+    /// stream, epochs never decrease as offsets increase.
     fn diverges_at(&self, place: Position) -> bool {
         if place.offset > self.cursor.offset {
             return false;
@@ -330,8 +326,8 @@ impl<W: Copy + Ord> Group<W> {
         self.cursor = just_before(place);
     }
 
-    /// Removes returned publications that are no longer retained: those between `after` and the
-    /// last of these positions that are not among them.
+    /// Removes returned publications that are no longer retained: those that lie between `after`
+    /// and the last of these positions, but are not among them.
     fn forget_missing(&mut self, after: Position, places: &[Position]) {
         let Some(last) = places.last().filter(|last| last.offset > after.offset) else {
             return;
@@ -472,8 +468,8 @@ impl ShareName {
     }
 }
 
-/// Restores a group from its bytes. Returns `None` if they belong to another group. Publications
-/// that were claimed when the group was saved count as returned.
+/// Restores a group from its bytes; `None` if they are those of another group. Publications that
+/// were claimed when they were saved count as returned.
 fn restore<W: Copy + Ord>(name: &ShareName, bytes: &[u8]) -> Option<Group<W>> {
     let mut left = bytes.strip_prefix(header(name).as_slice())?;
     let (until_ms, epoch) = (left.try_get_u64().ok()?, left.try_get_u64().ok()?);
