@@ -52,9 +52,9 @@ group! {
         resets: u32 = 1_000 => some();
 
         /// Frames that transport nothing (SETTINGS, PING, PRIORITY, unknown ones, and empty DATA) that a
-        /// client may send in 30 s, and a 32nd of the WINDOW_UPDATE frames of less than 1 KiB. A client
-        /// that sends more is disconnected (ENHANCE_YOUR_CALM). Of empty DATA without END_STREAM, a
-        /// connection may carry 100 as long as it is open, whatever this is.
+        /// client may send in 30 s. Of WINDOW_UPDATE frames of less than 1 KiB, it may send 32 times as
+        /// many. A client that sends more is disconnected (ENHANCE_YOUR_CALM). Of empty DATA without
+        /// END_STREAM, a connection may carry 100 as long as it is open, whatever this is.
         ///
         /// 33 a second: one with each request, and more pings than any keepalive needs.
         control_frames: u32 = 1_000 => some();
