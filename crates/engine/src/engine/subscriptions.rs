@@ -38,6 +38,17 @@ pub(super) enum Wished {
     Server,
 }
 
+impl Wished {
+    /// Whether somebody else than the rules has allowed it.
+    const fn vouches(&self) -> bool {
+        match self {
+            Self::Client(_) => false,
+            Self::Permitted(_) | Self::Server => true,
+            Self::Restored { vouched, .. } => *vouched,
+        }
+    }
+}
+
 impl Engine {
     pub(super) fn rules_of(&self, channel: &ChannelName) -> Result<&Arc<ChannelRules>, Refusal> {
         let open = self
@@ -105,6 +116,9 @@ impl Engine {
         }
         let known = self.feed_of(&wish.target);
         self.check(connection, &wish, known, &rules, &by)?;
+        if wish.share.is_some() {
+            self.may_share(connection, &wish.target, by.vouches())?;
+        }
         let feed = match known {
             Some(feed) => feed,
             None => self.open_feed(wish.target.clone(), Arc::clone(&rules))?,
