@@ -147,6 +147,9 @@ pub enum Flow {
 ///
 /// The members are the subscriptions, on all workers, with the same target and group name. They take
 /// turns; one whose window or outbox is full is passed over.
+///
+/// Only a session that may read all channels that a filter can match may share it: a member that may
+/// not read a publication would withhold it from the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
     /// The group's name.

@@ -9,7 +9,7 @@ use super::{Worker, outlet::Outlet};
 
 /// How long a connection waits if it has more unsent bytes than allowed while memory is short. 100
 /// ms: it is slow anyway.
-const WHILE_MEMORY_IS_SHORT: Duration = Duration::from_millis(100);
+pub(super) const WHILE_MEMORY_IS_SHORT: Duration = Duration::from_millis(100);
 
 /// Hands out more until the connection wants no more. This task exists only while a connection is
 /// behind.

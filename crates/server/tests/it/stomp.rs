@@ -564,3 +564,98 @@ async fn a_consumer_that_does_not_read_gets_no_more_than_its_outbox_and_window()
     assert!(got > 0 && slow_got > 0);
     hall.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_does_not_read_gets_no_more_than_its_outbox_however_large_its_window() {
+    let hall = Hall::open(with_stomp(Config {
+        limits: Limits {
+            data_bytes: 48 * 1024,
+            ..config().limits
+        },
+        ..config()
+    }))
+    .await;
+    let mut slow = Client::open(&hall).await;
+    slow.subscribe_as("/queue/jobs", "client", &[("prefetch-count", "1000")])
+        .await;
+    let mut sender = Client::open(&hall).await;
+    let large = "x".repeat(40 * 1024);
+    // More than the buffers of the sockets on both sides and the outbox hold.
+    let count = 400;
+    for _ in 0..count {
+        sender.publish("/queue/jobs", &large).await;
+    }
+    let mut quick = Client::open(&hall).await;
+    quick.subscribe("/queue/jobs", "auto").await;
+    // What the slow one had no room for goes to the other, and counts as new.
+    let message = quick.message().await;
+    assert_eq!(message.header("redelivered"), None);
+    let mut left = count - 1;
+    while left > 0 {
+        let message = tokio::select! {
+            message = quick.message() => message,
+            message = slow.message() => message,
+        };
+        assert_eq!(message.header("redelivered"), None);
+        left -= 1;
+    }
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_reads_late_gets_all_messages_in_order() {
+    let hall = Hall::open(with_stomp(config())).await;
+    let mut late = Client::open(&hall).await;
+    late.subscribe_as("/queue/jobs", "client", &[("prefetch-count", "1000")])
+        .await;
+    let mut sender = Client::open(&hall).await;
+    let large = "x".repeat(30 * 1024);
+    // More than the buffers of the sockets on both sides and the outbox hold.
+    let count = 500;
+    for n in 0..count {
+        sender.publish("/queue/jobs", &format!("{n} {large}")).await;
+    }
+    for n in 0..count {
+        let text = late.text().await;
+        let number = text.split_once(' ').map(|(number, _)| number);
+        assert_eq!(number, Some(n.to_string().as_str()));
+    }
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_was_ended_by_the_rules_continues_where_it_was() {
+    let with_queue = with_stomp(config());
+    let mut without = with_queue.clone();
+    for rule in &mut without.channels {
+        if rule.pattern == "*" {
+            rule.pattern = "other/*".to_owned();
+        }
+    }
+    let hall = Hall::open(with_queue.clone()).await;
+    let mut sender = Client::open(&hall).await;
+    for job in ["1", "2", "3"] {
+        sender.publish("/queue/jobs", job).await;
+    }
+    let mut consumer = Client::open(&hall).await;
+    let one = [("prefetch-count", "1")];
+    consumer
+        .subscribe_as("/queue/jobs", "client-individual", &one)
+        .await;
+    for job in ["1", "2"] {
+        let message = consumer.message().await;
+        assert_eq!(body(&message), job);
+        consumer.settle("ACK", &message).await;
+    }
+    // So the acknowledgements of the others have arrived.
+    assert_eq!(consumer.text().await, "3");
+    hall.reload(without).await.unwrap();
+    consumer.error().await;
+    hall.reload(with_queue).await.unwrap();
+    let mut other = Client::open(&hall).await;
+    other.subscribe("/queue/jobs", "client-individual").await;
+    let message = other.message().await;
+    assert_eq!(body(&message), "3");
+    assert_eq!(message.header("redelivered"), Some("true"));
+    hall.close().await;
+}

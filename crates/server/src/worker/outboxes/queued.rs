@@ -35,6 +35,12 @@ impl Outboxes {
         self.attend(connection);
     }
 
+    /// Whether a consumer's connection has room for a message of a queue: half of the outbox is for
+    /// everything else.
+    pub(in crate::worker) fn has_room_for_queued(&mut self, connection: ConnectionId) -> bool {
+        self.unsent_of(connection) <= self.bound() / 2
+    }
+
     /// The outlet of a connection.
     pub(in crate::worker) fn outlet(&mut self, connection: ConnectionId) -> Option<Outlet> {
         Some(self.get(connection)?.outlet.clone())

@@ -12,32 +12,30 @@
 
 mod counts;
 mod host;
+mod opening;
 mod sharing;
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     rc::Rc,
     sync::Arc,
-    time::Duration,
 };
 
-use bytes::Bytes;
 use offhook_dialects::Intent;
 use offhook_engine::{
-    Arrival, ChannelName, Command, CommandId, ConnectionId, Notice, Position, Refusal, Reply,
-    SessionSnapshot, Since, Subscribe, SubscriptionId, SubscriptionKey, SubscriptionName, Whom,
+    ChannelName, Command, CommandId, ConnectionId, Notice, Position, Refusal, Reply,
+    SubscriptionId, SubscriptionKey, SubscriptionName,
 };
-use tokio::task::spawn_local;
+use tokio::{task::spawn_local, time::sleep};
 
 use self::{
-    counts::Counts,
-    host::{Host, Hosting, NoTransport, Unencoded},
-    sharing::{Consumer, Queued, Sharing},
+    host::Hosting,
+    sharing::{Consumer, Queued},
 };
 use super::{
-    Lease, Order, Speaker, Worker, naming::session_of, now, outboxes::Outboxes, outlet::Outlet,
+    Lease, Order, Worker, outboxes::Outboxes, outlet::Outlet, refilling::WHILE_MEMORY_IS_SHORT,
 };
 
 /// The user in the names of queues' sessions. No user has such a name.
@@ -50,6 +48,8 @@ const SUBSCRIPTION: SubscriptionId = SubscriptionId(0);
 pub(super) struct Queues {
     hosted: RefCell<HashMap<ChannelName, Hosted>>,
     consumed: RefCell<HashMap<ConnectionId, HashMap<SubscriptionId, ChannelName>>>,
+    /// Consumers of this worker that have refused a message, and have not had room since.
+    full: RefCell<HashSet<Consumer>>,
 }
 
 #[derive(Debug)]
@@ -85,6 +85,13 @@ pub(crate) enum ToQueue {
         place: Position,
         processed: bool,
     },
+    /// The consumer's connection had no room for this message, which was not sent.
+    Full {
+        consumer: Consumer,
+        place: Position,
+    },
+    /// The consumer's connection has room again.
+    Room(Consumer),
     Quit(Consumer),
     /// Its subscription has ended.
     Failed(Refusal),
@@ -98,6 +105,10 @@ pub(crate) enum FromQueue {
     Message {
         subscription: SubscriptionId,
         message: Queued,
+    },
+    /// It has refused a message, and receives nothing until it says that it has room.
+    Stopped {
+        subscription: SubscriptionId,
     },
     /// It receives nothing more.
     Ended {
@@ -176,6 +187,7 @@ impl Worker {
             && let Some(queue) = ours.remove(&subscription)
         {
             let consumer = self.consumer(connection, subscription);
+            self.queues.full.borrow_mut().remove(&consumer);
             self.tell_queue(queue, ToQueue::Quit(consumer));
         }
     }
@@ -202,9 +214,47 @@ impl Worker {
         });
     }
 
+    /// Returns a message to its queue because the connection has no room. So are all that follow it,
+    /// or a later one would overtake it, until the queue has stopped and there is room.
+    fn refuse_queued(&self, consumer: Consumer, place: Position) {
+        if let Some(queue) = self.queue_of(consumer) {
+            self.queues.full.borrow_mut().insert(consumer);
+            self.tell_queue(queue, ToQueue::Full { consumer, place });
+        }
+        // A consumer that has left has returned everything.
+    }
+
+    fn queue_of(&self, consumer: Consumer) -> Option<ChannelName> {
+        let consumed = self.queues.consumed.borrow();
+        let ours = consumed.get(&consumer.connection)?;
+        ours.get(&consumer.subscription).cloned()
+    }
+
+    /// The queue sends a consumer nothing more, and all that was under way is returned. Tells it once
+    /// the connection has room.
+    async fn await_room(self: Rc<Self>, consumer: Consumer, outlet: Outlet) {
+        let connection = consumer.connection;
+        loop {
+            // A connection that is closing gets nothing more, and leaves the queue.
+            let Ok(()) = outlet.room().await else { return };
+            let mut state = self.state.borrow_mut();
+            if state.outboxes.has_room_for_queued(connection) {
+                break;
+            }
+            drop(state);
+            sleep(WHILE_MEMORY_IS_SHORT).await;
+        }
+        self.queues.full.borrow_mut().remove(&consumer);
+        if let Some(queue) = self.queue_of(consumer) {
+            self.tell_queue(queue, ToQueue::Room(consumer));
+        }
+    }
+
     /// The consumers of a connection that has ended leave their queues.
     pub(super) fn quit_queues(&self, connection: ConnectionId) {
         let ours = self.queues.consumed.borrow_mut().remove(&connection);
+        let of_others = |consumer: &Consumer| consumer.connection != connection;
+        self.queues.full.borrow_mut().retain(of_others);
         for (subscription, queue) in ours.into_iter().flatten() {
             let consumer = self.consumer(connection, subscription);
             self.tell_queue(queue, ToQueue::Quit(consumer));
@@ -228,8 +278,21 @@ impl Worker {
                 subscription,
                 message,
             } => {
-                let what = (message.place, message.earlier);
-                outboxes.put_queued(connection, subscription, &message.publication, what);
+                let (place, earlier) = (message.place, message.earlier);
+                let consumer = self.consumer(connection, subscription);
+                let is_full = self.queues.full.borrow().contains(&consumer);
+                if is_full || !outboxes.has_room_for_queued(connection) {
+                    self.refuse_queued(consumer, place);
+                } else {
+                    let what = (place, earlier);
+                    outboxes.put_queued(connection, subscription, &message.publication, what);
+                }
+            }
+            FromQueue::Stopped { subscription } => {
+                if let Some(outlet) = outboxes.outlet(connection) {
+                    let consumer = self.consumer(connection, subscription);
+                    spawn_local(Rc::clone(self).await_room(consumer, outlet));
+                }
             }
             FromQueue::Ended {
                 queue,
@@ -269,7 +332,13 @@ impl Worker {
                 joins.retain(|join| join.consumer != consumer);
             }
             // Nothing was delivered yet, and a failure is handled once it is open.
-            (Some(Hosted::Opening(_)), ToQueue::Settle { .. } | ToQueue::Failed(_)) => {}
+            (
+                Some(Hosted::Opening(_)),
+                ToQueue::Settle { .. }
+                | ToQueue::Full { .. }
+                | ToQueue::Room(_)
+                | ToQueue::Failed(_),
+            ) => {}
             (Some(Hosted::Open(open)), what) => {
                 let (hosting, connection) = (open.hosting.clone(), open.connection);
                 drop(hosted);
@@ -302,6 +371,16 @@ impl Worker {
                     });
                 }
             }
+            ToQueue::Full { consumer, place } => {
+                if sharing.borrow_mut().refuse(consumer, place) {
+                    let subscription = consumer.subscription;
+                    let what = FromQueue::Stopped { subscription };
+                    let connection = consumer.connection;
+                    let order = Order::FromQueue { connection, what };
+                    self.shared.orders.give(consumer.worker, order);
+                }
+            }
+            ToQueue::Room(consumer) => sharing.borrow_mut().has_room(consumer),
             ToQueue::Quit(consumer) => {
                 sharing.borrow_mut().quit(consumer);
                 if sharing.borrow().consumers().next().is_none() {
@@ -331,110 +410,5 @@ impl Worker {
         } = join.consumer;
         let order = Order::FromQueue { connection, what };
         self.shared.orders.give(worker, order);
-    }
-
-    async fn open_queue(self: Rc<Self>, queue: ChannelName) {
-        let lease = Lease::new(&self);
-        let session = session_of(USER, queue.as_str());
-        let kept = self.load_named(session).await;
-        let begun = kept.and_then(|kept| self.begin_queue(&queue, kept));
-        let hosted = self.queues.hosted.borrow_mut().remove(&queue);
-        let Some(Hosted::Opening(joins)) = hosted else {
-            return;
-        };
-        let (hosting, connection) = match begun {
-            Ok(begun) => begun,
-            Err(why) => {
-                for join in joins {
-                    self.answer(&join, FromQueue::Refused(join.id, why.clone()));
-                }
-                return;
-            }
-        };
-        let open = Open {
-            hosting: hosting.clone(),
-            connection,
-            _lease: lease,
-        };
-        let mut hosted = self.queues.hosted.borrow_mut();
-        hosted.insert(queue.clone(), Hosted::Open(open));
-        drop(hosted);
-        if joins.is_empty() {
-            return self.close_queue(&queue);
-        }
-        for join in joins {
-            self.serve_queue(&hosting, connection, ToQueue::Join(join));
-        }
-    }
-
-    /// Starts the session of a queue, or continues it.
-    fn begin_queue(
-        self: &Rc<Self>,
-        queue: &ChannelName,
-        kept: Option<SessionSnapshot>,
-    ) -> Result<(Hosting, ConnectionId), Refusal> {
-        let note = kept.as_ref().map(|kept| kept.note.clone());
-        let counts = Counts::read(&note.unwrap_or_default());
-        let hosting = Hosting {
-            queue: queue.clone(),
-            sharing: Rc::new(RefCell::new(Sharing::default())),
-            counts: Rc::new(counts),
-            orders: Arc::clone(&self.shared.orders),
-            worker: self.number,
-        };
-        let (session, now) = (session_of(USER, queue.as_str()), now());
-        let mut state = self.state.borrow_mut();
-        let class = state.outboxes.class_of(&Unencoded);
-        let engine = &mut state.engine;
-        let arrival = Arrival::new(session, Arc::clone(&self.anonymous)).of(class);
-        let connection = match kept {
-            Some(kept) => {
-                let identity = Arc::clone(&self.anonymous);
-                let kept = SessionSnapshot { identity, ..kept };
-                engine.handle_connection_resumed(arrival, kept, &[], now)?
-            }
-            None => engine.handle_connection_opened(arrival, now)?,
-        };
-        engine.set_durable(connection, self.longest(Some(Duration::MAX)));
-        let window = self.shared.config.limits.window;
-        let wish = Subscribe::new(queue.clone(), Since::Start)
-            .numbered(SUBSCRIPTION.0)
-            .acknowledged(window);
-        let outlet = Outlet::Other(Rc::new(NoTransport));
-        let speaker = Speaker::Other(Box::new(Box::new(Host(hosting.clone()))));
-        let now_s = self.seconds();
-        state.outboxes.add(connection, outlet, speaker, None, now_s);
-        if hosting.counts.are_known() {
-            // They do not hold any more after a crash.
-            let note = Bytes::new();
-            let forget = Command::Remember { note };
-            state
-                .engine
-                .handle_command(connection, CommandId(0), forget, now);
-        }
-        // A session that is continued has the subscription. Its consumers have the permission.
-        state
-            .engine
-            .subscribe_for(&Whom::Session(session), &wish, now);
-        self.carry_out(state);
-        Ok((hosting, connection))
-    }
-
-    /// Ends the session of a queue without consumers. It is kept, and continues when one comes.
-    fn close_queue(self: &Rc<Self>, queue: &ChannelName) {
-        let hosted = self.queues.hosted.borrow_mut().remove(queue);
-        let Some(Hosted::Open(open)) = hosted else {
-            return;
-        };
-        let delivered = Counts::note(open.hosting.sharing.borrow().delivered());
-        let note = Bytes::from(delivered);
-        let mut state = self.state.borrow_mut();
-        let remember = Command::Remember { note };
-        state
-            .engine
-            .handle_command(open.connection, CommandId(0), remember, now());
-        state.outboxes.remove(open.connection);
-        state.engine.handle_connection_lost(open.connection);
-        self.carry_out(state);
     }
 }

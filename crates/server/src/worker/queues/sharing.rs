@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use offhook_engine::{ConnectionId, Position, Publication, SubscriptionId};
 
 /// A consumer of a queue: a subscription of a connection, on any worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Consumer {
     pub(crate) worker: u16,
     pub(crate) connection: ConnectionId,
@@ -33,6 +33,9 @@ pub(super) struct Sharing {
     consumers: Vec<Share>,
     /// The consumer that gets the next message, if it has room.
     next: usize,
+    /// The last place up to which the queue was handed out messages, now or before; none if there
+    /// were none.
+    newest: Option<Position>,
 }
 
 #[derive(Debug)]
@@ -41,16 +44,48 @@ struct Share {
     /// How many messages it may have.
     window: usize,
     has: Messages,
+    /// Its connection has refused a message, and has not had room since.
+    is_full: bool,
 }
 
 pub(super) const fn key(place: Position) -> (u64, u64) {
     (place.offset, place.epoch.0)
 }
 
+/// The place after everything before this one.
+pub(super) fn just_before(place: Position) -> Position {
+    Position {
+        offset: place.offset.saturating_sub(1),
+        ..place
+    }
+}
+
 impl Sharing {
+    /// Messages come after this place.
+    pub(super) fn after(newest: Option<Position>) -> Self {
+        Self {
+            newest,
+            ..Self::default()
+        }
+    }
+
     /// A message has come.
     pub(super) fn add(&mut self, message: Queued) {
+        let newest = self
+            .newest
+            .filter(|newest| key(*newest) > key(message.place));
+        self.newest = newest.or(Some(message.place));
         self.waiting.insert(key(message.place), message);
+    }
+
+    /// The place up to which everything was processed; none if there was nothing yet.
+    pub(super) fn processed(&self) -> Option<Position> {
+        let held = self.consumers.iter().map(|share| &share.has);
+        let all = held.chain([&self.waiting]);
+        let first = all
+            .filter_map(|messages| messages.first_key_value())
+            .min_by_key(|(key, _)| **key);
+        first.map_or(self.newest, |(_, message)| Some(just_before(message.place)))
     }
 
     /// A consumer has come.
@@ -59,6 +94,7 @@ impl Sharing {
             consumer,
             window: usize::from(window.max(1)),
             has: Messages::new(),
+            is_full: false,
         });
     }
 
@@ -96,6 +132,28 @@ impl Sharing {
         }
     }
 
+    /// A consumer's connection had no room for a message, which was not sent. It gets no other one
+    /// until it has. Returns whether it got messages until now.
+    pub(super) fn refuse(&mut self, consumer: Consumer, place: Position) -> bool {
+        let mut shares = self.consumers.iter_mut();
+        let Some(share) = shares.find(|share| share.consumer == consumer) else {
+            return false;
+        };
+        let was_full = std::mem::replace(&mut share.is_full, true);
+        if let Some(message) = share.has.remove(&key(place)) {
+            self.add(message);
+        }
+        !was_full
+    }
+
+    /// A consumer's connection has room again.
+    pub(super) fn has_room(&mut self, consumer: Consumer) {
+        let mut shares = self.consumers.iter_mut();
+        if let Some(share) = shares.find(|share| share.consumer == consumer) {
+            share.is_full = false;
+        }
+    }
+
     /// Messages that wait and were delivered before, and how often.
     pub(super) fn delivered(&self) -> impl Iterator<Item = (Position, u16)> {
         let delivered = self.waiting.values().filter(|message| message.earlier > 0);
@@ -127,7 +185,7 @@ impl Sharing {
         let all = (self.next..count).chain(0..self.next.min(count));
         let has_room = |place: &usize| {
             let share = self.consumers.get(*place);
-            share.is_some_and(|share| share.has.len() < share.window)
+            share.is_some_and(|share| !share.is_full && share.has.len() < share.window)
         };
         all.into_iter().find(has_room)
     }
@@ -227,6 +285,37 @@ mod tests {
         assert_eq!(dealt(&mut sharing), []);
         sharing.join(consumer(2), 9);
         assert_eq!(dealt(&mut sharing), [(2, 1, 2), (2, 2, 1), (2, 3, 2)]);
+    }
+
+    #[test]
+    fn a_consumer_without_room_gets_nothing_until_it_has_and_a_refusal_is_no_delivery() {
+        let mut sharing = sharing(&[3, 1], 3);
+        assert_eq!(dealt(&mut sharing), [(0, 1, 0), (1, 2, 0), (0, 3, 0)]);
+        assert!(sharing.refuse(consumer(0), Position::new(1, 1)));
+        assert!(!sharing.refuse(consumer(0), Position::new(1, 3)));
+        assert_eq!(dealt(&mut sharing), []);
+        assert!(sharing.settle(consumer(1), Position::new(1, 2), true));
+        assert_eq!(dealt(&mut sharing), [(1, 1, 0)]);
+        sharing.has_room(consumer(0));
+        assert_eq!(dealt(&mut sharing), [(0, 3, 0)]);
+    }
+
+    #[test]
+    fn what_was_processed_ends_before_the_first_message_that_was_not() {
+        let mut sharing = Sharing::after(None);
+        assert_eq!(sharing.processed(), None);
+        sharing.join(consumer(0), 2);
+        (1..=3).for_each(|offset| sharing.add(message(offset)));
+        assert_eq!(dealt(&mut sharing).len(), 2);
+        assert_eq!(sharing.processed(), Some(Position::new(1, 0)));
+        assert!(sharing.settle(consumer(0), Position::new(1, 1), true));
+        assert_eq!(sharing.processed(), Some(Position::new(1, 1)));
+        assert_eq!(dealt(&mut sharing), [(0, 3, 0)]);
+        assert!(sharing.settle(consumer(0), Position::new(1, 2), true));
+        assert!(sharing.settle(consumer(0), Position::new(1, 3), true));
+        assert_eq!(sharing.processed(), Some(Position::new(1, 3)));
+        let earlier = Some(Position::new(1, 9));
+        assert_eq!(Sharing::after(earlier).processed(), earlier);
     }
 
     #[test]
