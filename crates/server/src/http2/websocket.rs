@@ -45,7 +45,7 @@ pub(super) fn open(
     }
     let decided = match name_host(&head.uri, &mut head.headers) {
         Ok(()) => decide(worker, &head, from_proxy, &mut place),
-        Err(words) => Err(answer::bad(words)),
+        Err(words) => Err(Box::new(answer::bad(words))),
     };
     let status = match &decided {
         Ok(upgrade) => upgrade.response.status(),
