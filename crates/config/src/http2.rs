@@ -24,8 +24,10 @@ group! {
         streams: u32 = 100 => some();
 
         /// Bytes of one stream that a client may send before the server has read them
-        /// (`SETTINGS_INITIAL_WINDOW_SIZE`). The window of the whole connection is this, `streams` times,
-        /// so that a stream that the server does not read never stops the others.
+        /// (`SETTINGS_INITIAL_WINDOW_SIZE`). The window of the whole connection is this 16 times (1 MiB by
+        /// default; `streams` times if that is less, or if a trusted proxy is at the other end). While
+        /// that many streams have sent all they may and are not read, the others of the connection wait.
+        /// This is not part of `memory.bytes`.
         ///
         /// The default of RFC 9113 §6.9.2. It is what a client can upload per round trip, and what an
         /// unread stream costs, as much as the kernel buffers for a connection of its own.
@@ -50,7 +52,9 @@ group! {
         resets: u32 = 1_000 => some();
 
         /// Frames that transport nothing (SETTINGS, PING, PRIORITY, unknown ones, and empty DATA) that a
-        /// client may send in 30 s. A client that sends more is disconnected (`ENHANCE_YOUR_CALM`).
+        /// client may send in 30 s. Of `WINDOW_UPDATE` frames of less than 1 KiB, it may send 32 times as
+        /// many. A client that sends more is disconnected (`ENHANCE_YOUR_CALM`). Of empty DATA without
+        /// `END_STREAM`, a connection may carry 100 as long as it is open, whatever this is.
         ///
         /// 33 a second: one with each request, and more pings than any keepalive needs.
         control_frames: u32 = 1_000 => some();

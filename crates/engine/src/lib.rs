@@ -102,7 +102,7 @@ pub use session::{
     Arrival, Earlier, Identity, Member, SessionId, SessionSnapshot, SubscriptionSnapshot,
     Unacknowledged,
 };
-pub use shares::{Claimed, SavedShare, Shares, TooManyShares, Woken};
+pub use shares::{Claimed, SavedShare, Shares, TooManyShares, Woken, is_saved_share};
 pub use subscription::{
     Class, Face, Flow, Recipients, Share, Subscribe, SubscriptionId, SubscriptionKey,
     SubscriptionName, Target,

@@ -43,6 +43,13 @@ impl Pattern {
             .any(|filter| have_in_common(&pattern, &filter))
     }
 
+    /// Whether some name matches both this pattern and another one.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        let [one, other] = [self, other].map(|it| it.as_str().chars().map(of_pattern).collect());
+        let (one, other): (Vec<_>, Vec<_>) = (one, other);
+        have_in_common(&one, &other)
+    }
+
     /// Whether this pattern matches every name that a filter matches. Never true if it does not;
     /// may be false although it does.
     pub(crate) fn contains(&self, filter: &Filter) -> bool {
@@ -118,7 +125,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::channel_name::ChannelName;
+    use crate::{
+        channel_name::ChannelName,
+        grant::Verbs,
+        rules::{Access, ChannelRules, RuleBook},
+        session::Identity,
+    };
 
     fn filter(text: &str) -> Filter {
         Filter::new(text).unwrap()
@@ -171,6 +183,44 @@ mod tests {
         }
     }
 
+    /// What is withheld of a filter from a user with this grant.
+    fn withheld(book: &RuleBook, grant: &str, text: &str) -> Option<String> {
+        let (filter, user) = (filter(text), Identity::user("ann"));
+        let user = user.with(grant, Verbs::SUBSCRIBE);
+        let pattern = book.withheld(&filter, |access, pattern| {
+            user.may_read_all(access, (&filter, pattern), false)
+        });
+        pattern.map(str::to_owned)
+    }
+
+    #[test]
+    fn nothing_of_a_filter_is_withheld_if_grants_cover_each_rule_that_needs_one() {
+        let rules = |subscribe| ChannelRules {
+            subscribe,
+            ..ChannelRules::default()
+        };
+        let book = RuleBook::new()
+            .with("jobs/*", rules(Access::Granted))
+            .with("asked/*", rules(Access::Asked))
+            .with("*", rules(Access::Users))
+            .with_guarded("private-");
+        for (grant, text, expected) in [
+            ("jobs/*", "jobs/#", None),
+            ("jobs/*", "jobs/+", None),
+            ("jobs/*", "open/#", None),
+            ("jobs/a*", "jobs/+", Some("jobs/*")),
+            ("jobs/a*", "jobs/a/+", None),
+            ("none", "jobs/a", Some("jobs/*")),
+            ("jobs/*", "asked/+", Some("asked/*")),
+            ("jobs/*", "+/x", Some("asked/*")),
+            ("jobs/*", "private-a/+", Some("private-")),
+            ("private-a/*", "private-a/+", None),
+        ] {
+            let found = withheld(&book, grant, text);
+            assert_eq!(found.as_deref(), expected, "{grant} and {text}");
+        }
+    }
+
     fn text(wild: &'static [&'static str]) -> impl Strategy<Value = String> {
         let part = prop_oneof![Just("a"), Just("b"), Just("/"), prop::sample::select(wild)];
         prop::collection::vec(part, 1..6).prop_map(|parts| parts.concat())
@@ -194,6 +244,37 @@ mod tests {
                     prop_assert!(pattern.overlaps(&filter), "{:?} {} {}", pattern, filter, name);
                 } else {
                     prop_assert!(!pattern.contains(&filter), "{:?} {} {}", pattern, filter, name);
+                }
+            }
+        }
+
+        #[test]
+        fn a_channel_that_is_withheld_is_never_missed(
+            patterns in prop::collection::vec((text(&["*"]), any::<bool>()), 1..4),
+            guarded in prop::option::of(text(&["a"])),
+            grant in text(&["*"]),
+            other in text(&["+", "#"]),
+            names in prop::collection::vec(text(&["a"]), 1..20),
+        ) {
+            let Ok(filter) = Filter::new(&other) else { return Ok(()) };
+            let mut book = RuleBook::new();
+            for (pattern, is_open) in &patterns {
+                let subscribe = if *is_open { Access::Everyone } else { Access::Granted };
+                let rules = ChannelRules { subscribe, ..ChannelRules::default() };
+                book = book.with(pattern, rules);
+            }
+            if let Some(guarded) = &guarded {
+                book = book.with_guarded(guarded);
+            }
+            if withheld(&book, &grant, &other).is_some() {
+                return Ok(());
+            }
+            let user = Identity::user("ann").with(&grant, Verbs::SUBSCRIBE);
+            for name in names {
+                let Ok(name) = ChannelName::new(&name) else { continue };
+                if let Some(rules) = book.rules(&name).filter(|_| filter.matches(&name)) {
+                    let may = user.may(rules.subscribe, Verbs::SUBSCRIBE, &name);
+                    prop_assert!(may, "{:?} {} {}", patterns, filter, name);
                 }
             }
         }

@@ -365,6 +365,38 @@ impl RuleBook {
         false
     }
 
+    /// A pattern or guarded beginning of channels that a filter may match and that somebody may not
+    /// read: `may` says whether they have an access to all names of a pattern. Never none if there
+    /// are such channels; may be a pattern although there are none.
+    pub(crate) fn withheld(
+        &self,
+        filter: &Filter,
+        may: impl Fn(Access, &Pattern) -> bool,
+    ) -> Option<&str> {
+        for rule in &self.rules {
+            if !rule.pattern.overlaps(filter) {
+                continue;
+            }
+            if !may(rule.rules.subscribe, &rule.pattern) {
+                return Some(rule.pattern.as_str());
+            }
+            let guards = self.guarded.iter();
+            let guards = guards.filter(|prefix| !rule.pattern.as_str().starts_with(&***prefix));
+            for prefix in guards {
+                let guarded = Pattern::new(&format!("{prefix}*"));
+                let applies = guarded.overlaps(filter) && guarded.meets(&rule.pattern);
+                if applies && !may(rule.guarded.subscribe, &guarded) {
+                    return Some(prefix);
+                }
+            }
+            // The first pattern that matches a name applies.
+            if rule.pattern.contains(filter) {
+                return None;
+            }
+        }
+        None
+    }
+
     /// The longest time for which any rule remembers an idempotency key.
     #[must_use]
     pub fn longest_key_window(&self) -> Duration {

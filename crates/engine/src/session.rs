@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    channel_name::ChannelName,
+    channel_name::{ChannelName, Pattern},
     filter::Filter,
     grant::{Grant, Verbs},
     position::Position,
@@ -117,6 +117,26 @@ impl Identity {
                 .grants_of(Verbs::SUBSCRIBE)
                 .any(|grant| grant.pattern.covers(filter)),
             Access::Asked | Access::Nobody => false,
+        }
+    }
+
+    /// Whether it may read every channel that matches both a filter and the pattern of a rule with
+    /// this access. Channels that nobody may read do not count.
+    pub(crate) fn may_read_all(
+        &self,
+        access: Access,
+        (filter, pattern): (&Filter, &Pattern),
+        vouched: bool,
+    ) -> bool {
+        match access {
+            Access::Everyone | Access::Nobody => true,
+            Access::Users => !self.user.is_empty(),
+            Access::Asked => vouched,
+            // A pattern that matches the text of another matches all of its names: only a `*`
+            // matches a `*`.
+            Access::Granted => self.grants_of(Verbs::SUBSCRIBE).any(|grant| {
+                grant.pattern.contains(filter) || grant.pattern.fits(pattern.as_str())
+            }),
         }
     }
 

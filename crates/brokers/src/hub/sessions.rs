@@ -6,12 +6,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use offhook_engine::SessionId;
+use offhook_engine::{SessionId, is_saved_share};
 
 /// The maximum number of sessions and of their bytes. Beyond it, the ones that expire soonest are
 /// dropped: a crowd of short-lived sessions does not push out a device that returns once a day.
-const COUNT: usize = 100_000;
-const BYTES: usize = 64 << 20;
+const SESSIONS: Budget = Budget {
+    count: 100_000,
+    bytes: 64 << 20,
+};
+
+/// The same for the states of groups that share publications: they never push out a session. 10,000
+/// is also the limit of groups with members, and the largest group has 1.2 MB.
+const GROUPS: Budget = Budget {
+    count: 10_000,
+    bytes: 64 << 20,
+};
 
 /// The overhead of a session's entry beyond its bytes.
 const OVERHEAD: usize = 128;
@@ -26,14 +35,45 @@ pub(crate) struct Saved {
 /// What a durable broker must write: none for a session that is deleted.
 pub(crate) type Change = (SessionId, Option<Saved>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    count: usize,
+    bytes: usize,
+}
+
+/// The states of sessions, and those of groups.
+#[derive(Debug)]
 pub(crate) struct Sessions {
+    sessions: Shelf,
+    groups: Shelf,
+}
+
+/// Stored states with a budget of their own.
+#[derive(Debug)]
+struct Shelf {
+    budget: Budget,
     saved: HashMap<SessionId, Saved>,
     by_end: BTreeSet<(u64, SessionId)>,
     bytes: usize,
 }
 
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            sessions: Shelf::new(SESSIONS),
+            groups: Shelf::new(GROUPS),
+        }
+    }
+}
+
 impl Sessions {
+    fn shelf(&mut self, session: SessionId, bytes: &[u8]) -> &mut Shelf {
+        match is_saved_share(session, bytes) {
+            true => &mut self.groups,
+            false => &mut self.sessions,
+        }
+    }
+
     pub(crate) fn save(
         &mut self,
         session: SessionId,
@@ -43,10 +83,53 @@ impl Sessions {
     ) -> Vec<Change> {
         let expiry_ms = u64::try_from(expiry.as_millis()).unwrap_or(u64::MAX);
         let ends_ms = now_ms.saturating_add(expiry_ms);
-        let saved = Saved { bytes, ends_ms };
+        let shelf = self.shelf(session, &bytes);
+        shelf.save(session, Saved { bytes, ends_ms })
+    }
+
+    /// Restores a saved session.
+    pub(crate) fn restore(&mut self, session: SessionId, saved: Saved) {
+        self.shelf(session, &saved.bytes).put(session, saved);
+    }
+
+    pub(crate) fn load(&self, session: SessionId, now_ms: u64) -> Option<Bytes> {
+        let saved = self.sessions.saved.get(&session);
+        let saved = saved.or_else(|| self.groups.saved.get(&session))?;
+        (saved.ends_ms > now_ms).then(|| saved.bytes.clone())
+    }
+
+    /// Returns whether the session existed.
+    pub(crate) fn drop(&mut self, session: SessionId) -> bool {
+        self.sessions.drop(session) | self.groups.drop(session)
+    }
+
+    /// Bytes of all stored states.
+    pub(crate) const fn weight(&self) -> usize {
+        self.sessions.bytes + self.groups.bytes
+    }
+
+    /// Forgets those whose time is over.
+    pub(crate) fn tick(&mut self, now_ms: u64) -> Vec<Change> {
+        let mut ended = self.sessions.tick(now_ms);
+        ended.extend(self.groups.tick(now_ms));
+        ended
+    }
+}
+
+impl Shelf {
+    fn new(budget: Budget) -> Self {
+        Self {
+            budget,
+            saved: HashMap::new(),
+            by_end: BTreeSet::new(),
+            bytes: 0,
+        }
+    }
+
+    fn save(&mut self, session: SessionId, saved: Saved) -> Vec<Change> {
         let mut changes = vec![(session, Some(saved.clone()))];
-        self.restore(session, saved);
-        while self.saved.len() > COUNT || self.bytes > BYTES {
+        self.put(session, saved);
+        while self.saved.len() > self.budget.count || self.bytes > self.budget.bytes {
             let Some((_, soonest)) = self.by_end.first().copied() else {
                 break;
             };
@@ -56,21 +139,14 @@ impl Sessions {
         changes
     }
 
-    /// Restores a saved session.
-    pub(crate) fn restore(&mut self, session: SessionId, saved: Saved) {
+    fn put(&mut self, session: SessionId, saved: Saved) {
         self.drop(session);
         self.by_end.insert((saved.ends_ms, session));
         self.bytes += saved.bytes.len() + OVERHEAD;
         self.saved.insert(session, saved);
     }
 
-    pub(crate) fn load(&self, session: SessionId, now_ms: u64) -> Option<Bytes> {
-        let saved = self.saved.get(&session)?;
-        (saved.ends_ms > now_ms).then(|| saved.bytes.clone())
-    }
-
-    /// Returns whether the session existed.
-    pub(crate) fn drop(&mut self, session: SessionId) -> bool {
+    fn drop(&mut self, session: SessionId) -> bool {
         let Some(saved) = self.saved.remove(&session) else {
             return false;
         };
@@ -79,13 +155,7 @@ impl Sessions {
         true
     }
 
-    /// Bytes of all stored states.
-    pub(crate) const fn weight(&self) -> usize {
-        self.bytes
-    }
-
-    /// Forgets those whose time is over.
-    pub(crate) fn tick(&mut self, now_ms: u64) -> Vec<Change> {
+    fn tick(&mut self, now_ms: u64) -> Vec<Change> {
         let mut ended = Vec::new();
         while let Some((_, session)) = self.by_end.first().filter(|(at, _)| *at <= now_ms).copied()
         {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use offhook_engine::*;
 
 use crate::test_worker::{TestWorker, at, every_broker, kept, open_log};
@@ -114,5 +115,57 @@ fn a_group_that_is_not_kept_or_whose_time_is_over_begins_anew() {
         worker.end_part(Duration::from_secs(10));
         broker.tick(at(11_000));
         assert_eq!(worker.take_part(9, HOUR), place(9));
+    });
+}
+
+#[test]
+fn large_groups_that_are_left_behind_push_out_no_session() {
+    every_broker(&kept(10), |broker| {
+        let mut worker = TestWorker::new(broker);
+        let session = |n: u8| SessionId::from_bytes([n; 16]);
+        let large = Bytes::from(vec![b'x'; 1 << 20]);
+        for n in 0..63 {
+            worker.submit(BrokerRequest::SaveSession {
+                id: None,
+                session: session(n),
+                bytes: large.clone(),
+                expiry: Duration::from_secs(60),
+            });
+        }
+        for group in ["one", "other"] {
+            let name = ShareName {
+                target: ChannelName::new("jobs").unwrap().into(),
+                group: Key::new(group).unwrap(),
+            };
+            let (after, keep) = (place(0), HOUR);
+            // As many as a group can have in progress: its state has more than 1 MiB.
+            let places = (1..=65_536).map(place).collect();
+            let (first, second) = (worker.id(), worker.id());
+            for request in [
+                ShareRequest::Join {
+                    id: first,
+                    after,
+                    keep,
+                },
+                ShareRequest::Claim {
+                    id: second,
+                    after,
+                    places,
+                },
+                ShareRequest::Leave { keep },
+            ] {
+                let name = name.clone();
+                worker.submit(BrokerRequest::Share { name, request });
+            }
+        }
+        worker.barrier();
+        for n in 0..63 {
+            let (id, session) = (worker.id(), session(n));
+            worker.submit(BrokerRequest::LoadSession { id, session });
+            let BrokerEvent::Session { bytes, .. } = worker.answer(id) else {
+                panic!("not loaded");
+            };
+            assert!(bytes.is_some(), "session {n}");
+        }
     });
 }

@@ -8,12 +8,12 @@ use crate::{
     error::{ErrorCode, Refusal},
     position::Position,
     slab::Slot,
-    subscription::{Flow, Subscribe, SubscriptionKey, SubscriptionName},
+    subscription::{Flow, Subscribe, SubscriptionKey, SubscriptionName, Target},
 };
 
 use super::{
     Engine,
-    commands::gone,
+    commands::{gone, named},
     state::{Behind, Group, Pending, Shared, State, Subscription, Waits},
 };
 
@@ -32,6 +32,34 @@ impl Engine {
             }
             Subscribe { .. } => Ok(()),
         }
+    }
+
+    /// Whether a session may share a target. Every member of a group must be allowed to read all of
+    /// the group's publications: a member that received a publication it may not read would
+    /// withhold it from the others.
+    pub(super) fn may_share(
+        &self,
+        connection: ConnectionId,
+        target: &Target,
+        vouched: bool,
+    ) -> Result<(), Refusal> {
+        let Target::Filter(filter) = target else {
+            return Ok(());
+        };
+        let c = self.connections.get(connection.into()).ok_or_else(gone)?;
+        let withheld = self.rules.withheld(filter, |access, pattern| {
+            let both = (filter, pattern);
+            c.identity.may_read_all(access, both, vouched)
+        });
+        let Some(pattern) = withheld else {
+            return Ok(());
+        };
+        let who = named(&c.identity);
+        let detail = format!(
+            "{who} may not share {filter}: it may match channels of {pattern} that they may not \
+             read; share a filter that matches only channels that all members may read"
+        );
+        Err(Refusal::new(ErrorCode::Forbidden, detail))
     }
 
     /// Makes a subscription a member of its group. A new group begins after this position.

@@ -154,14 +154,18 @@ impl Engine {
         let Some(s) = self.subscriptions.get(slot) else {
             return;
         };
-        let (connection, vouched) = (s.connection, s.is_vouched());
+        let (connection, vouched, shared) = (s.connection, s.is_vouched(), s.shared.is_some());
         let Some(target) = self.feeds.known(s.feed).map(|f| f.target.clone()) else {
             return;
         };
-        if vouched {
-            return;
+        let mut allowed = match vouched {
+            true => Ok(()),
+            false => self.still_allowed(connection, &target),
+        };
+        if shared {
+            allowed = allowed.and_then(|()| self.may_share(connection, &target, vouched));
         }
-        if let Err(refusal) = self.still_allowed(connection, &target) {
+        if let Err(refusal) = allowed {
             let detail = format!("{}: {why}", refusal.detail);
             self.end_unasked(slot, Refusal::new(refusal.code, detail));
         }

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use crate::{
     broker::{BrokerRequest, Claim, RequestId, ShareName, ShareRequest},
     delivery::{ConnectionId, GapReason},
+    error::{ErrorCode, Refusal},
     position::Position,
     publication::Publication,
+    rules::Access,
     slab::Slot,
 };
 
@@ -59,27 +61,13 @@ impl Engine {
             self.queue_advance(slot);
             return None;
         };
-        let visible = |member: Slot| {
-            let s = self.subscriptions.get(member);
-            !is_filter || s.is_some_and(|s| self.may_see(s, &next.channel))
-        };
-        let may_read = visible(slot);
-        if !may_read || !self.has_room(slot) {
-            let members = self.groups.get(group)?.members.iter().skip(1);
-            let fit = members.copied().filter(|member| visible(*member));
-            let fit: Vec<Slot> = fit.collect();
-            if let Some(free) = fit.iter().copied().find(|member| self.has_room(*member)) {
-                self.pass_to(group, free);
-            } else if fit.is_empty() && !may_read {
-                // Nobody here may read this channel.
-                self.behind(slot)?.cursor = place;
-                self.groups.get_mut(group)?.claimed.remove(&place.offset);
-                let places = vec![place];
-                self.ask_share(group, ShareRequest::Done { places });
-                self.queue_advance(slot);
-            } else {
-                self.blocked(slot);
-            }
+        let reader = self.subscriptions.get(slot)?;
+        if is_filter && !self.may_see(reader, &next.channel) {
+            self.pass_unreadable(slot, group, (&next, place));
+            return None;
+        }
+        if !self.has_room(slot) {
+            self.go_on(group);
             return None;
         }
         self.behind(slot)?.cursor = place;
@@ -102,6 +90,32 @@ impl Engine {
             deliveries,
             state: false,
         })
+    }
+
+    /// The reader may not read a publication that a filter matches. If nobody may, it is passed over.
+    fn pass_unreadable(
+        &mut self,
+        slot: Slot,
+        group: Slot,
+        (publication, place): (&Publication, Position),
+    ) {
+        let rules = self.rules_of(&publication.channel);
+        if rules.is_ok_and(|rules| rules.subscribe != Access::Nobody) {
+            // `may_share` prevents this. If it was wrong, the publication must not be withheld from
+            // those who may read it: they get what this member would have been handed.
+            let channel = &publication.channel;
+            let detail = format!("a member of a group may not read {channel}, which is shared");
+            return self.end_unasked(slot, Refusal::new(ErrorCode::Forbidden, detail));
+        }
+        if let Some(behind) = self.behind(slot) {
+            behind.cursor = place;
+        }
+        if let Some(g) = self.groups.get_mut(group) {
+            g.claimed.remove(&place.offset);
+        }
+        let places = vec![place];
+        self.ask_share(group, ShareRequest::Done { places });
+        self.queue_advance(slot);
     }
 
     /// Claims the publications that the reader has read, from this one on.

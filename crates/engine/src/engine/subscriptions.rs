@@ -46,6 +46,15 @@ impl Wished {
             false => Self::Client(id),
         }
     }
+
+    /// Whether somebody else than the rules has allowed it.
+    const fn vouches(&self) -> bool {
+        match self {
+            Self::Client(_) => false,
+            Self::Permitted(_) | Self::Server => true,
+            Self::Restored { vouched, .. } => *vouched,
+        }
+    }
 }
 
 impl Engine {
@@ -115,6 +124,9 @@ impl Engine {
         }
         let known = self.feed_of(&wish.target);
         self.check(connection, &wish, known, &rules, &by)?;
+        if wish.share.is_some() {
+            self.may_share(connection, &wish.target, by.vouches())?;
+        }
         let feed = match known {
             Some(feed) => feed,
             None => self.open_feed(wish.target.clone(), Arc::clone(&rules))?,

@@ -243,3 +243,47 @@ fn groups_are_limited() {
     let more = shares.join(&numbered(GROUPS), 1, (at(0), NO_KEEP), None);
     assert!(more.is_ok());
 }
+
+#[test]
+fn of_many_large_groups_some_are_saved_at_a_time_and_none_is_forgotten() {
+    let mut shares = Shares::default();
+    let numbered = |n: u64| ShareName {
+        group: Key::new(&n.to_string()).unwrap(),
+        ..name()
+    };
+    let all = places(1..=20_000);
+    for n in 0..6 {
+        shares.join(&numbered(n), 1, (at(0), HOUR), None).unwrap();
+        assert_eq!(
+            shares.claim(&numbered(n), 1, at(0), &all).claims.len(),
+            20_000
+        );
+    }
+    let mut saved = BTreeSet::new();
+    for _ in 0..2 {
+        let round = shares.unsaved();
+        let bytes: usize = round
+            .iter()
+            .map(|one| one.state.as_ref().unwrap().0.len())
+            .sum();
+        assert!(bytes < 2 * SAVED_AT_ONCE, "{bytes} bytes");
+        saved.extend(round.into_iter().map(|one| one.id));
+        // All groups change all the time.
+        for n in 0..6 {
+            let _nobody_waits = shares.done(&numbered(n), 1, &places([1]));
+        }
+    }
+    assert_eq!(saved, (0..6).map(|n| numbered(n).saved_as()).collect());
+}
+
+#[test]
+fn a_saved_group_is_told_from_the_state_of_a_session() {
+    let mut shares = two();
+    shares.join(&name(), 1, (at(0), HOUR), None).unwrap();
+    let SavedShare { id, state } = shares.unsaved().remove(0);
+    let (bytes, _) = state.unwrap();
+    assert!(is_saved_share(id, &bytes));
+    assert!(!is_saved_share(SessionId::from_bytes([1; 16]), &bytes));
+    assert!(!is_saved_share(id, &bytes[..8]));
+    assert!(!is_saved_share(id, b"anything else"));
+}

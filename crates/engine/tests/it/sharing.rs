@@ -1,6 +1,6 @@
 //! Groups that share publications: each publication is delivered to one member, on whatever worker.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use offhook_engine::*;
 use proptest::prelude::*;
@@ -311,29 +311,119 @@ fn a_filter_is_shared_like_a_channel() {
     assert_eq!(all, [1, 3, 4, 6, 7, 9, 10, 12]);
 }
 
+fn subscribe_access(subscribe: Access) -> ChannelRules {
+    ChannelRules {
+        subscribe,
+        ..ChannelRules::default()
+    }
+}
+
+/// The last client only publishes. The others may read what its grants say, the first one all of it.
+fn world_with_secrets(workers: usize, secrets: Access) -> World {
+    let book = RuleBook::new()
+        .with("kept/secret", subscribe_access(secrets))
+        .with("kept/*", ChannelRules::default());
+    let mut world = World::with(workers, 3, &tight_limits(), book);
+    let ann = Identity::user("ann").with("kept/*", Verbs::SUBSCRIBE);
+    world.clients[0].identity = ann.into();
+    for client in 0..3 {
+        world.connect(client, client % workers, false);
+    }
+    world
+}
+
+fn member_of_all(window: u16) -> Subscribe {
+    Subscribe::new(Filter::new("kept/+").unwrap(), Since::Now)
+        .numbered(1)
+        .acknowledged(window)
+        .shared(share(NO_KEEP))
+}
+
 #[test]
 fn publications_that_nobody_may_read_do_not_stop_a_group() {
-    let granted = ChannelRules {
-        subscribe: Access::Granted,
-        ..ChannelRules::default()
-    };
-    let book = RuleBook::new()
-        .with("kept/secret", granted)
-        .with("kept/*", ChannelRules::default());
-    let mut world = World::with(1, 2, &tight_limits(), book);
+    let mut world = world_with_secrets(1, Access::Nobody);
     for client in 0..2 {
-        world.connect(client, 0, false);
+        join(&mut world, client, member_of_all(10));
+        assert_eq!(refusal(&world, client), None);
     }
-    let wish = Subscribe::new(Filter::new("kept/+").unwrap(), Since::Now)
-        .numbered(1)
-        .acknowledged(10)
-        .shared(share(NO_KEEP));
-    join(&mut world, 0, wish);
     for name in ["kept/a", "kept/secret", "kept/a"] {
-        world.publish(1, name, "x");
+        world.publish(2, name, "x");
+        world.settle();
     }
-    world.settle();
-    assert_eq!(in_hand(&world, 0), [1, 3]);
+    let all = [in_hand(&world, 0), in_hand(&world, 1)].concat();
+    assert_eq!(all, [1, 3]);
+}
+
+#[test]
+fn a_client_that_may_not_read_all_channels_of_a_filter_takes_nothing_from_its_group() {
+    for workers in [1, 2] {
+        let mut world = world_with_secrets(workers, Access::Granted);
+        join(&mut world, 1, member_of_all(10));
+        join(&mut world, 0, member_of_all(20));
+        for _ in 0..10 {
+            world.publish(2, "kept/secret", "x");
+            world.settle();
+        }
+        assert_eq!(in_hand(&world, 0), (1..=10).collect::<Vec<_>>());
+        assert_eq!(refusal(&world, 1), Some(ErrorCode::Forbidden));
+        assert_eq!(refusal(&world, 0), None);
+    }
+}
+
+#[test]
+fn a_full_member_and_one_that_may_not_read_do_not_pass_a_publication_to_and_fro() {
+    for workers in [1, 2] {
+        let mut world = world_with_secrets(workers, Access::Granted);
+        join(&mut world, 0, member_of_all(1));
+        join(&mut world, 1, member_of_all(10));
+        world.publish(2, "kept/secret", "1");
+        world.publish(2, "kept/secret", "2");
+        // Does not end if they wake each other.
+        world.settle();
+        assert_eq!(in_hand(&world, 0), [1]);
+        done(&mut world, 0, 1, false);
+        assert_eq!(in_hand(&world, 0), [2]);
+    }
+}
+
+fn was_ended(world: &World, client: usize) -> bool {
+    world.clients[client].notices().into_iter().any(|notice| {
+        matches!(notice, Notice::Unsubscribed { refusal, .. } if refusal.code == ErrorCode::Forbidden)
+    })
+}
+
+#[test]
+fn a_member_that_may_no_longer_read_everything_leaves_its_group() {
+    for by_rules in [true, false] {
+        let secrets = match by_rules {
+            true => Access::Everyone,
+            false => Access::Granted,
+        };
+        let mut world = world_with_secrets(2, secrets);
+        let ann = world.clients[0].identity();
+        let session = world.clients[1].session;
+        let (whom, now) = (Whom::Session(session), world.now);
+        let why = "a test";
+        world.workers[1].replace_identity(&whom, &ann, why, now);
+        for client in 0..2 {
+            join(&mut world, client, member_of_all(20));
+        }
+        let stranger = Arc::new(Identity::stranger());
+        world.workers[1].replace_identity(&whom, &stranger, why, now);
+        world.settle();
+        assert_eq!(was_ended(&world, 1), !by_rules);
+        let book = RuleBook::new().with("kept/*", subscribe_access(Access::Granted));
+        let book = Arc::new(book);
+        for worker in 0..2 {
+            world.workers[worker].set_rules(Arc::clone(&book), now);
+        }
+        for _ in 0..10 {
+            world.publish(2, "kept/secret", "x");
+            world.settle();
+        }
+        assert!(was_ended(&world, 1));
+        assert_eq!(in_hand(&world, 0), (1..=10).collect::<Vec<_>>());
+    }
 }
 
 #[test]

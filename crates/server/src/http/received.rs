@@ -13,6 +13,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 /// The body of a request that is being received.
 #[derive(Debug)]
 pub(crate) enum Received {
+    /// Of a method whose handlers read no body: what arrives is discarded.
+    Discarded,
     /// Over HTTP/1.1.
     Http1(Incoming),
     /// Over HTTP/2. h2 checks that the length is the announced one, if there is one.
@@ -31,6 +33,7 @@ impl Body for Received {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
+            Self::Discarded => Poll::Ready(None),
             Self::Http1(body) => {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
@@ -44,6 +47,7 @@ impl Body for Received {
 
     fn is_end_stream(&self) -> bool {
         match self {
+            Self::Discarded => true,
             Self::Http1(body) => body.is_end_stream(),
             Self::Http2 { stream, .. } => stream.is_end_stream(),
         }
@@ -51,6 +55,7 @@ impl Body for Received {
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            Self::Discarded => SizeHint::with_exact(0),
             Self::Http1(body) => body.size_hint(),
             Self::Http2 {
                 length: Some(length),

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use super::request;
 use crate::{
     door::Place,
-    http::{self, Streamed},
+    http::{self, Answer, Streamed},
     worker::{Streaming, Worker},
 };
 
@@ -84,7 +84,7 @@ pub(super) async fn serve(
             })
             .await
         }
-        Err(words) => Some(bad(words)),
+        Err(words) => Some(bad(words).map(Either::Left)),
     };
     let Some(answer) = answer else { return };
     if let Err(error) = send(respond, answer, is_head, worker.shared.patience()).await {
@@ -92,9 +92,9 @@ pub(super) async fn serve(
     }
 }
 
-fn bad(words: &'static str) -> Streamed {
-    let body = Full::from(format!("{words}\n"));
-    let mut answer = Response::new(Either::Left(body));
+/// The answer to a request that is not valid.
+pub(super) fn bad(words: &'static str) -> Answer {
+    let mut answer = Response::new(Full::from(format!("{words}\n")));
     *answer.status_mut() = StatusCode::BAD_REQUEST;
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     answer.headers_mut().insert(CONTENT_TYPE, text);

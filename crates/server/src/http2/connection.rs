@@ -32,10 +32,19 @@ use crate::{
 /// being counted as unsent. 16 KiB: the largest frame that every client accepts (RFC 9113 §4.2).
 const SEND_BUFFER: usize = 16 * 1024;
 
-/// How much h2 may spend on small DATA frames that were received and not read yet. 16 MiB: about 64,000
-/// messages of a few bytes. All that a client sends at once is received before the first of its
-/// WebSockets can read, so that with less, a hundred busy WebSockets could end their connection.
-const SMALL_FRAMES: usize = 16 << 20;
+/// How much h2 may spend on small DATA frames that were received and not read yet; it charges 256 bytes
+/// for each, and ends the connection beyond. 1 MiB: about 4,100 messages of a few bytes, which is many
+/// times what arrives between two turns of the WebSockets that read them (see
+/// [`Watched`](super::watched::Watched)).
+const SMALL_FRAMES: usize = 1 << 20;
+
+/// The same for a trusted proxy, whose clients share the connection. 16 MiB: all that the window of one
+/// stream has room for, so that one of them cannot end the connection of the others.
+const SMALL_FRAMES_OF_PROXY: usize = 16 << 20;
+
+/// How many streams may have a full window at once. 16, which is 1 MiB by default: only a WebSocket whose
+/// outbox is full is not read, and one client hardly has that many.
+const FULL_WINDOWS: u32 = 16;
 
 /// RFC 9113 §6.9.1: the largest window.
 const LARGEST_WINDOW: u32 = (1 << 31) - 1;
@@ -87,12 +96,17 @@ pub(super) enum End {
 
 impl Connection {
     /// Sends the settings and receives the client's preface.
-    pub(super) async fn begin(config: &Config, stream: Rewound) -> io::Result<Self> {
+    /// `from_proxy`: a trusted proxy is at the other end.
+    pub(super) async fn begin(
+        config: &Config,
+        stream: Rewound,
+        from_proxy: bool,
+    ) -> io::Result<Self> {
         let limits = &config.http2;
         let flood = Rc::default();
         let watched = Watched::new(stream, Meter::new(limits), Rc::clone(&flood));
         let within = config.connections.handshake_timeout;
-        let begun = timeout(within, builder(limits).handshake(watched)).await;
+        let begun = timeout(within, builder(limits, from_proxy).handshake(watched)).await;
         let h2 = begun?.map_err(io::Error::other)?;
         Ok(Self {
             h2,
@@ -175,10 +189,15 @@ impl Connection {
     }
 }
 
-fn builder(limits: &Http2) -> Builder {
+fn builder(limits: &Http2, from_proxy: bool) -> Builder {
     let window = limits.window.clamp(1, LARGEST_WINDOW);
-    // Room for all streams: one that is not read must not stop the others.
-    let all = window.saturating_mul(limits.streams).min(LARGEST_WINDOW);
+    // What is received and not read is held outside of the memory budget: a client may make the server
+    // hold little of it. The clients of a proxy must not stop each other.
+    let (full, small_frames) = match from_proxy {
+        true => (limits.streams, SMALL_FRAMES_OF_PROXY),
+        false => (limits.streams.min(FULL_WINDOWS), SMALL_FRAMES),
+    };
+    let all = window.saturating_mul(full).min(LARGEST_WINDOW);
     let mut builder = Builder::new();
     builder
         // RFC 8441 §3.
@@ -188,6 +207,6 @@ fn builder(limits: &Http2) -> Builder {
         .initial_connection_window_size(all)
         .max_header_list_size(limits.header_bytes)
         .max_send_buffer_size(SEND_BUFFER)
-        .data_frame_budget(SMALL_FRAMES);
+        .data_frame_budget(small_frames);
     builder
 }

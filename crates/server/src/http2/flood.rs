@@ -24,10 +24,23 @@ const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
 /// RFC 9113 §5.5: types that it does not define are ignored.
 const UNDEFINED: u8 = 10;
 
 const END_STREAM: u8 = 1;
+
+/// RFC 9113 §6.9: what a WINDOW_UPDATE contains.
+const INCREMENT: usize = 4;
+
+/// A WINDOW_UPDATE of less is small: it makes the server send a frame with as little. 1 KiB: clients
+/// return some part of a window of 64 KiB or more at a time.
+const SMALL_UPDATE: u32 = 1024;
+
+/// How many small WINDOW_UPDATEs count as one frame without content. 32, which is 32,000 in 30 s by
+/// default: a client that returns each message by itself sends two of them for each, and may receive
+/// 500 small messages a second.
+const UPDATES_PER_FRAME: u32 = 32;
 
 /// What a client has sent too much of: the number, and the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +49,8 @@ pub(super) enum Flood {
     Resets(u32),
     /// Frames that transport nothing.
     ControlFrames(u32),
+    /// WINDOW_UPDATEs of a few bytes.
+    SmallUpdates(u32),
 }
 
 impl fmt::Display for Flood {
@@ -49,6 +64,10 @@ impl fmt::Display for Flood {
                     "more than {most} frames without content came in {seconds} s"
                 )
             }
+            Self::SmallUpdates(most) => write!(
+                f,
+                "more than {most} WINDOW_UPDATE frames of less than {SMALL_UPDATE} bytes came in {seconds} s"
+            ),
         }
     }
 }
@@ -60,12 +79,14 @@ pub(super) struct Meter {
     most_control_frames: u32,
     resets: u32,
     control_frames: u32,
+    small_updates: u32,
     /// When the counts began.
     since: Option<Instant>,
     /// How many bytes precede the next frame's header.
     skip: usize,
-    /// The part of the header that was received, and its length.
-    header: [u8; HEADER],
+    /// The part of the header that was received, and its length. The increment of a WINDOW_UPDATE
+    /// follows its header.
+    header: [u8; HEADER + INCREMENT],
     filled: usize,
 }
 
@@ -77,9 +98,10 @@ impl Meter {
             most_control_frames: limits.control_frames,
             resets: 0,
             control_frames: 0,
+            small_updates: 0,
             since: None,
             skip: PREFACE,
-            header: [0; HEADER],
+            header: [0; HEADER + INCREMENT],
             filled: 0,
         }
     }
@@ -88,19 +110,22 @@ impl Meter {
     pub(super) fn count(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Flood> {
         let since = *self.since.get_or_insert(now);
         if now.saturating_duration_since(since) >= WINDOW {
-            (self.resets, self.control_frames, self.since) = (0, 0, Some(now));
+            (self.resets, self.control_frames, self.small_updates) = (0, 0, 0);
+            self.since = Some(now);
         }
         while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             let (_, rest) = bytes.split_at(skipped);
-            let (header, rest) = rest.split_at(rest.len().min(HEADER - self.filled));
+            let wanted = self.wanted();
+            let (header, rest) = rest.split_at(rest.len().min(wanted - self.filled));
             bytes = rest;
             for (to, from) in self.header.iter_mut().skip(self.filled).zip(header) {
                 *to = *from;
             }
             self.filled += header.len();
-            if self.filled == HEADER {
+            // The header tells whether more than it is wanted.
+            if self.filled == self.wanted() {
                 self.filled = 0;
                 self.count_frame()?;
             }
@@ -108,8 +133,16 @@ impl Meter {
         Ok(())
     }
 
+    /// How much of a frame is looked at.
+    fn wanted(&self) -> usize {
+        match self.header {
+            [0, 0, 4, WINDOW_UPDATE, ..] if self.filled >= HEADER => HEADER + INCREMENT,
+            _ => HEADER,
+        }
+    }
+
     fn count_frame(&mut self) -> Result<(), Flood> {
-        let [a, b, c, kind, flags, ..] = self.header;
+        let [a, b, c, kind, flags, _, _, _, _, increment @ ..] = self.header;
         let length = u32::from_be_bytes([0, a, b, c]);
         // 24 bits.
         self.skip = length as usize;
@@ -128,7 +161,23 @@ impl Meter {
                     return Err(Flood::ControlFrames(self.most_control_frames));
                 }
             }
+            // Any other length is an error, for which h2 ends the connection.
+            WINDOW_UPDATE if length as usize == INCREMENT => {
+                self.skip = 0;
+                if u32::from_be_bytes(increment) < SMALL_UPDATE {
+                    return self.count_update();
+                }
+            }
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn count_update(&mut self) -> Result<(), Flood> {
+        self.small_updates += 1;
+        let most = self.most_control_frames.saturating_mul(UPDATES_PER_FRAME);
+        if self.small_updates > most {
+            return Err(Flood::SmallUpdates(most));
         }
         Ok(())
     }
@@ -197,13 +246,32 @@ mod tests {
             frame(DATA, 0, &[RST_STREAM; 20]),
             frame(DATA, END_STREAM, &[]),
             frame(1, 4, &[0; 30]),
-            frame(8, 0, &[0, 0, 0, 1]),
+            frame(WINDOW_UPDATE, 0, &[0, 0, 4, 0]),
             frame(9, 4, &[]),
         ];
         let mut meter = meter();
         assert_eq!(meter.count(&connection(&[]), now), Ok(()));
         for _ in 0..100 {
             assert_eq!(meter.count(&useful.concat(), now), Ok(()));
+        }
+    }
+
+    #[test]
+    fn small_updates_of_windows_are_counted_however_the_bytes_are_cut() {
+        let now = Instant::now();
+        let most = 5 * UPDATES_PER_FRAME;
+        let updates = frame(WINDOW_UPDATE, 0, &[0, 0, 3, 0xFF]).repeat(most as usize);
+        // Bytes of an increment are not taken for a header.
+        let allowed = connection(&[updates, frame(DATA, 0, &[RST_STREAM; 20])]);
+        let last = frame(WINDOW_UPDATE, 0, &[0, 0, 0, 1]);
+        for size in [1, 2, 9, 10, 12, 13, 1000] {
+            let mut meter = meter();
+            for piece in allowed.chunks(size) {
+                assert_eq!(meter.count(piece, now), Ok(()), "pieces of {size}");
+            }
+            let (most_of_it, rest) = last.split_at(HEADER + INCREMENT - 1);
+            assert_eq!(meter.count(most_of_it, now), Ok(()), "pieces of {size}");
+            assert_eq!(meter.count(rest, now), Err(Flood::SmallUpdates(most)));
         }
     }
 

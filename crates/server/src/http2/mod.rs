@@ -36,7 +36,7 @@ use connection::{Connection, End, Stream};
 /// Serves one connection until it ends. `from_proxy`: a trusted proxy is at the other end.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, from_proxy: bool, place: Place) {
     let lease = Lease::new(&worker);
-    match Connection::begin(&worker.shared.config, stream).await {
+    match Connection::begin(&worker.shared.config, stream, from_proxy).await {
         Ok(connection) => serve_streams(&worker, connection, from_proxy, &place).await,
         Err(error) => tracing::debug!(%error, "lost before HTTP/2 was agreed on"),
     }

@@ -2,7 +2,7 @@
 
 use h2::RecvStream;
 use hyper::{
-    HeaderMap, Request, Uri,
+    HeaderMap, Method, Request, Uri,
     header::{CONTENT_LENGTH, COOKIE, HOST, HeaderValue},
 };
 
@@ -20,12 +20,17 @@ pub(super) fn received(request: Request<RecvStream>) -> Result<Request<Received>
     };
     let length = head.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-    let body = Received::Http2 { stream, length };
+    // Only bodies of POST are read. Any other would lie in the windows until it is answered, which
+    // takes a minute if it is a poll.
+    let body = match head.method {
+        Method::POST => Received::Http2 { stream, length },
+        _ => Received::Discarded,
+    };
     Ok(Request::from_parts(head, body))
 }
 
 /// RFC 9113 §8.3.1: `:authority` replaces `Host`, which must not differ from it, and names no user.
-fn name_host(uri: &Uri, headers: &mut HeaderMap) -> Result<(), &'static str> {
+pub(super) fn name_host(uri: &Uri, headers: &mut HeaderMap) -> Result<(), &'static str> {
     let Some(authority) = uri.authority() else {
         return Ok(());
     };

@@ -25,6 +25,10 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The most that one read discards. 8 KiB: on the stack.
 const DISCARDED: usize = 8 * 1024;
 
+/// How much is read before others have a turn. 16 KiB: at most 1,600 DATA frames, which the streams
+/// that read them then take before more arrive, and a millisecond of small frames.
+const TURN: usize = 16 * 1024;
+
 /// A client's connection whose frames are counted.
 pub(super) struct Watched {
     stream: Rewound,
@@ -33,6 +37,8 @@ pub(super) struct Watched {
     /// ends it.
     flood: Rc<Cell<Option<Flood>>>,
     is_flooded: bool,
+    /// How much was read in this turn.
+    in_turn: usize,
     /// Runs once everything is written.
     lingering: Option<Pin<Box<Sleep>>>,
 }
@@ -44,6 +50,7 @@ impl Watched {
             meter,
             flood,
             is_flooded: false,
+            in_turn: 0,
             lingering: None,
         }
     }
@@ -59,9 +66,19 @@ impl AsyncRead for Watched {
         if this.is_flooded {
             return Poll::Pending;
         }
+        if this.in_turn >= TURN {
+            this.in_turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        if polled.is_pending() {
+            this.in_turn = 0;
+        }
+        ready!(polled)?;
         let read = buffer.filled().get(before..).unwrap_or_default();
+        this.in_turn += read.len();
         if let Err(flood) = this.meter.count(read, Instant::now()) {
             this.is_flooded = true;
             this.flood.set(Some(flood));

@@ -16,7 +16,10 @@ use offhook::{
 };
 use tokio::task::spawn_local;
 
-use super::{answer, request::join_cookies};
+use super::{
+    answer,
+    request::{join_cookies, name_host},
+};
 use crate::{
     door::{Place, Upgrade, Way, forwarded_client, rejected, upgrade},
     http::{Answer, converted},
@@ -40,7 +43,10 @@ pub(super) fn open(
         let client = forwarded_client(fields(&head.headers), &worker.live().config.proxies);
         client.into_iter().for_each(|client| place.move_to(client));
     }
-    let decided = decide(worker, &head, from_proxy, &mut place);
+    let decided = match name_host(&head.uri, &mut head.headers) {
+        Ok(()) => decide(worker, &head, from_proxy, &mut place),
+        Err(words) => Err(Box::new(answer::bad(words))),
+    };
     let status = match &decided {
         Ok(upgrade) => upgrade.response.status(),
         Err(refusal) => refusal.status().as_u16(),

@@ -619,6 +619,43 @@ async fn a_key_explains_only_what_it_is_for() {
 }
 
 #[tokio::test]
+async fn a_key_for_some_channels_is_told_of_no_others_connections_and_grants() {
+    let everything = ApiKey::of_everything(KEY).to_string();
+    let (_, hash) = everything.rsplit_once(' ').unwrap();
+    let mut config = settings();
+    let rules = ChannelRules {
+        subscribe: offhook_engine::Access::Granted,
+        ..ChannelRules::default()
+    };
+    let pattern = "chat/granted/*".to_owned();
+    config.channels.insert(0, ChannelRule { pattern, rules });
+    let hall = Hall::open(config).await;
+    let mut caller = hall.dial().await;
+    let grants = json!({ "chat/granted/1": "subscribe", "secret/tenant": "subscribe" });
+    let token = crate::issuer::token(json!({ "sub": "ann", "grants": grants }));
+    caller
+        .ask(json!({ "type": "connect", "token": token, "lineage": true }))
+        .await;
+    let at = publish(&hall, "chat/granted/2", json!(1)).await;
+    let all = why(&hall, "user=ann", "chat/granted/2", &at).await;
+    says(&all, "never_subscribed", &["secret/tenant"]);
+    assert!(get(&hall, "top").await["slowest"].is_array());
+
+    let limited = format!("admin chat/* {hash}");
+    hall.set_api_keys(vec![limited.parse().unwrap()]);
+    let part = why(&hall, "user=ann", "chat/granted/2", &at).await;
+    says(
+        &part,
+        "never_subscribed",
+        &["requires a grant", "none for this channel"],
+    );
+    assert!(!part.to_string().contains("secret/tenant"), "{part}");
+    let top = get(&hall, "top").await;
+    assert_eq!(top["slowest"], Value::Null, "{top}");
+    assert!(top["busiest"].is_array(), "{top}");
+}
+
+#[tokio::test]
 async fn with_the_recorder_switched_off_the_state_of_open_connections_still_answers() {
     let mut config = settings();
     config.recorder.bytes = 0;

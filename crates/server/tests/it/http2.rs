@@ -287,6 +287,20 @@ async fn a_request_must_name_exactly_one_host() {
     let answer = peer.ask(other.body(()).unwrap(), None).await;
     assert_eq!(answer.status, 400);
     assert!(String::from_utf8_lossy(&answer.body).contains("differs from :authority"));
+    // The same for a WebSocket.
+    let socket = async |host: &str| {
+        let request = peer
+            .request(Method::CONNECT, "/ws")
+            .header("host", host)
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-protocol", "offhook.v1.json");
+        let mut request = request.body(()).unwrap();
+        let protocol = h2::ext::Protocol::from_static("websocket");
+        request.extensions_mut().insert(protocol);
+        peer.head(request).await.status()
+    };
+    assert_eq!(socket("other.example").await, 400);
+    assert_eq!(socket(&hall.address().to_string()).await, 200);
     // A request for a name that is not the server's may come from a page of another site.
     let rebound = hyper::Request::get("http://evil.example/sse?channel=chat");
     assert_eq!(peer.ask(rebound.body(()).unwrap(), None).await.status, 421);

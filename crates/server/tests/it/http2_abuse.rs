@@ -3,15 +3,18 @@
 
 use std::time::Duration;
 
+use h2::Reason;
 use hyper::Method;
 use offhook_auth::ApiKey;
 use offhook_server::Config;
+use tokio::time::timeout;
 
 use crate::{
-    hall::{Hall, config},
+    hall::{Hall, NEVER, config},
     http2_peer::{
         CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, Peer,
-        REFUSED_STREAM, RST_STREAM, Raw, SETTINGS, frame, get, number, request,
+        REFUSED_STREAM, RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, data, frame, get, number, post,
+        request,
     },
 };
 
@@ -92,6 +95,124 @@ async fn a_flood_of_empty_data_ends_the_connection() {
     frames.extend(frame(DATA, 0, 1, &[]).repeat(10_000));
     assert_eq!(ended_by(strict(), frames).await, Some(ENHANCE_YOUR_CALM));
 }
+
+/// h2 counts them, for as long as a connection is open.
+#[tokio::test]
+async fn a_connection_may_carry_a_hundred_frames_of_empty_data_whatever_the_setting() {
+    let mut lax = config();
+    lax.http2.control_frames = 1_000_000;
+    let hall = Hall::open(lax).await;
+    let peer = Peer::new(&hall).await;
+    let begun = peer.post("/connection", String::new()).await.json();
+    let id = begun["connection"].as_str().unwrap().to_owned();
+    let mut raw = Raw::new(&hall).await;
+    let block = post(&format!("/connection/{id}?n=1"));
+    raw.send(&frame(HEADERS, END_HEADERS, 1, &block)).await;
+    raw.send(&frame(DATA, 0, 1, &[]).repeat(100)).await;
+    raw.send(&frame(DATA, END_STREAM, 1, &[])).await;
+    assert_eq!(raw.a(HEADERS).await.stream, 1);
+    let block = post(&format!("/connection/{id}?n=2"));
+    raw.send(&frame(HEADERS, END_HEADERS, 3, &block)).await;
+    raw.send(&frame(DATA, 0, 3, &[])).await;
+    assert_eq!(raw.end().await, Some(ENHANCE_YOUR_CALM));
+}
+
+#[tokio::test]
+async fn a_flood_of_small_window_updates_ends_the_connection() {
+    let mut frames = request(1, "/sse?channel=chat");
+    frames.extend(frame(WINDOW_UPDATE, 0, 1, &1_u32.to_be_bytes()).repeat(10_000));
+    assert_eq!(ended_by(strict(), frames).await, Some(ENHANCE_YOUR_CALM));
+}
+
+/// Before, it lay in the windows until the poll was answered.
+#[tokio::test]
+async fn a_body_that_no_handler_reads_is_discarded_while_a_poll_waits() {
+    let mut two = config();
+    two.http2.streams = 2;
+    let hall = Hall::open(two).await;
+    let mut raw = Raw::new(&hall).await;
+    for stream in [1, 3] {
+        let block = get("/poll?channel=chat&since=now&wait=60");
+        raw.send(&frame(HEADERS, END_HEADERS, stream, &block)).await;
+    }
+    // The window of the connection grows from 65,535 to that of two streams.
+    let grown = raw.a(WINDOW_UPDATE).await;
+    assert_eq!((grown.stream, number(&grown.payload)), (0, 65_535));
+    for stream in [1, 3] {
+        for _ in 0..4 {
+            raw.send(&frame(DATA, 0, stream, &[b'x'; 10_000])).await;
+        }
+    }
+    let returned = raw.a(WINDOW_UPDATE).await;
+    assert_eq!(returned.stream, 0);
+    assert!(number(&returned.payload) >= 65_535, "{returned:?}");
+}
+
+#[tokio::test]
+async fn what_a_client_may_send_unread_is_limited_for_each_connection() {
+    let hall = Hall::open(config()).await;
+    let mut raw = Raw::new(&hall).await;
+    let grown = raw.a(WINDOW_UPDATE).await;
+    assert_eq!((grown.stream, number(&grown.payload)), (0, 15 * 65_535));
+
+    let mut behind = config();
+    behind.proxies.trusted = vec!["127.0.0.0/8".parse().unwrap()];
+    let hall = Hall::open(behind).await;
+    let mut raw = Raw::new(&hall).await;
+    let grown = raw.a(WINDOW_UPDATE).await;
+    assert_eq!((grown.stream, number(&grown.payload)), (0, 99 * 65_535));
+}
+
+/// A WebSocket frame of a client with a mask of zeros: a ping without content.
+const WEBSOCKET_PING: &[u8] = &[0x89, 0x80, 0, 0, 0, 0];
+
+/// Before, 65,000 of them could lie unread.
+#[tokio::test]
+async fn small_frames_on_a_websocket_that_is_not_read_end_the_connection() {
+    let hall = Hall::open(config()).await;
+    // It has no room for answers, so that the server stops reading.
+    let peer = Peer::with(&hall, |client| {
+        client.initial_window_size(0);
+    })
+    .await;
+    let (mut send, _unread) = peer.websocket().await;
+    for _ in 0..8 {
+        for _ in 0..1_000 {
+            if send.send_data(WEBSOCKET_PING.into(), false).is_err() {
+                break;
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    let ended = timeout(NEVER, peer.ended).await.expect("it ends");
+    let error = ended.unwrap().unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::ENHANCE_YOUR_CALM), "{error}");
+}
+
+/// Together they send more than may lie unread: what arrives is read before more is received.
+#[tokio::test]
+async fn a_hundred_websockets_may_send_many_small_messages_at_once() {
+    let hall = Hall::open(config()).await;
+    let peer = Peer::new(&hall).await;
+    let mut sockets = Vec::new();
+    for _ in 0..100 {
+        sockets.push(peer.websocket().await);
+    }
+    for (send, _) in &mut sockets {
+        for _ in 0..100 {
+            send.send_data(WEBSOCKET_PING.into(), false).unwrap();
+        }
+        send.send_data(WEBSOCKET_LAST.into(), false).unwrap();
+    }
+    for (_, receive) in &mut sockets {
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"last") {
+            heard.extend_from_slice(&data(receive).await.expect("the stream is open"));
+        }
+    }
+}
+
+const WEBSOCKET_LAST: &[u8] = &[0x89, 0x84, 0, 0, 0, 0, b'l', b'a', b's', b't'];
 
 #[tokio::test]
 async fn a_flood_of_unknown_frames_ends_the_connection() {
@@ -175,11 +296,7 @@ async fn streams_far_above_the_limit_of_connections_are_refused_unprocessed() {
     let hall = Hall::open(full).await;
     let mut raw = Raw::new(&hall).await;
     // POST /api/v1/publish whose body never arrives, so that all streams stay open.
-    let path = "/api/v1/publish";
-    let mut block = vec![0x83, 0x86, 0x04, 15];
-    block.extend_from_slice(path.as_bytes());
-    block.extend_from_slice(&[0x01, 9]);
-    block.extend_from_slice(b"localhost");
+    let mut block = post("/api/v1/publish");
     // `authorization` is entry 23 of the static table.
     block.extend_from_slice(&[0x0F, 8, 10]);
     block.extend_from_slice(b"Bearer key");
@@ -215,11 +332,7 @@ async fn a_body_that_does_not_arrive_times_out_without_affecting_other_streams()
     let begun = peer.post("/connection", String::new()).await.json();
     let id = begun["connection"].as_str().unwrap().to_owned();
     let mut raw = Raw::new(&hall).await;
-    let path = format!("/connection/{id}?n=1");
-    let mut block = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
-    block.extend_from_slice(path.as_bytes());
-    block.extend_from_slice(&[0x01, 9]);
-    block.extend_from_slice(b"localhost");
+    let block = post(&format!("/connection/{id}?n=1"));
     raw.send(&frame(HEADERS, END_HEADERS, 1, &block)).await;
     let problem = raw.a(DATA).await;
     assert_eq!(problem.stream, 1);

@@ -212,6 +212,7 @@ pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
@@ -299,9 +300,19 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 
 /// The fields of a GET in HPACK, without compression (RFC 7541 §6.1, §6.2.2).
 pub(crate) fn get(path: &str) -> Vec<u8> {
+    fields(0x82, path)
+}
+
+/// The fields of a POST.
+pub(crate) fn post(path: &str) -> Vec<u8> {
+    fields(0x83, path)
+}
+
+/// With a method of the static table.
+fn fields(method: u8, path: &str) -> Vec<u8> {
     let length = |text: &str| u8::try_from(text.len()).unwrap();
     let host = "localhost";
-    let mut block = vec![0x82, 0x86, 0x04, length(path)];
+    let mut block = vec![method, 0x86, 0x04, length(path)];
     block.extend_from_slice(path.as_bytes());
     block.extend_from_slice(&[0x01, length(host)]);
     block.extend_from_slice(host.as_bytes());

@@ -47,6 +47,7 @@ impl Wire {
 
 pub(crate) struct Client {
     pub(crate) session: SessionId,
+    pub(crate) identity: Arc<Identity>,
     pub(crate) connection: Option<(usize, ConnectionId)>,
     /// The number of connections so far, as counted by a directory of all workers.
     pub(crate) generation: u64,
@@ -72,6 +73,7 @@ impl Client {
     pub(crate) fn new(index: usize) -> Self {
         Self {
             session: SessionId::from_bytes([index as u8 + 1; 16]),
+            identity: Arc::new(Identity::stranger()),
             connection: None,
             generation: 0,
             outbox: VecDeque::new(),
@@ -87,7 +89,7 @@ impl Client {
     }
 
     pub(crate) fn identity(&self) -> Arc<Identity> {
-        Arc::new(Identity::stranger())
+        Arc::clone(&self.identity)
     }
 
     pub(crate) fn outbox_bytes(&self) -> usize {

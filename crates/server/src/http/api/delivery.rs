@@ -343,7 +343,10 @@ fn permission(call: &Call<'_>, channel: &ChannelName, seen: &Sighting) -> Permis
     let because = match access {
         Access::Everyone => "lets everyone subscribe".to_owned(),
         Access::Users => "lets users subscribe, but not clients without a name".to_owned(),
-        Access::Granted => format!("requires a grant; {}", grants(&identity, seen)),
+        Access::Granted => format!(
+            "requires a grant; {}",
+            grants(call, &identity, channel, seen)
+        ),
         Access::Asked => "leaves it to the backend".to_owned(),
         Access::Nobody => "lets only the server's own API subscribe a session".to_owned(),
     };
@@ -356,17 +359,22 @@ fn permission(call: &Call<'_>, channel: &ChannelName, seen: &Sighting) -> Permis
 /// How many grants are named. 8: the sentence stays readable.
 const GRANTS: usize = 8;
 
-fn grants(identity: &Identity, seen: &Sighting) -> String {
+fn grants(call: &Call<'_>, identity: &Identity, channel: &ChannelName, seen: &Sighting) -> String {
+    // A key that is limited to some channels is not told of others.
+    let is_limited = !call.key.reaches_all();
     let whose = match seen.ended {
         None => "its grants are",
         // The grants of its token are not recorded.
         Some(_) => "the grants that every user has are",
     };
-    let grants = identity.grants.iter().take(GRANTS);
+    let grants = identity.grants.iter();
+    let grants = grants.filter(|grant| !is_limited || grant.pattern.matches(channel));
+    let grants = grants.take(GRANTS);
     let grants: Vec<String> = grants
         .map(|grant| format!("{} {}", grant.verbs, grant.pattern.as_str()))
         .collect();
     match grants.is_empty() {
+        true if is_limited => format!("{whose} none for this channel"),
         true => format!("{whose} none"),
         false => format!("{whose} {}", grants.join(", ")),
     }

@@ -1,4 +1,5 @@
-//! `GET top`: the slowest connections and the busiest channels.
+//! `GET top`: the slowest connections and the busiest channels. A key that is limited to some channels
+//! is told of these channels only: connections belong to users, who may use every channel.
 
 use std::{cmp::Reverse, collections::HashMap};
 
@@ -39,6 +40,7 @@ pub(super) async fn top(call: &Call<'_>) -> Outcome {
             *rates.entry(channel).or_default() += rate;
         }
     }
+    let is_limited = !call.key.reaches_all();
     slowest.sort_by_key(|slow| Reverse(slow.unsent));
     slowest.truncate(limit);
     let mut busiest: Vec<_> = rates.into_iter().collect();
@@ -54,6 +56,9 @@ pub(super) async fn top(call: &Call<'_>) -> Outcome {
             })
         })
         .collect();
+    if is_limited {
+        return Ok(json!({ "busiest": busiest }));
+    }
     let slowest: Vec<Value> = slowest.iter().map(shown).collect();
     Ok(json!({ "slowest": slowest, "busiest": busiest }))
 }

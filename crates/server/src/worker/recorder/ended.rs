@@ -52,7 +52,14 @@ pub(in crate::worker) struct Leaver {
 impl Ended {
     pub(super) fn weight(&self) -> usize {
         let record = self.record.as_deref().map_or(0, Record::weight);
-        size_of::<Self>() + size_of_val(&*self.progress) + record
+        let names = self.progress.iter();
+        let names = names.map(|one| one.subscription.target.as_str().len());
+        let reason = match &self.end {
+            End::Closed(_) => 0,
+            End::Left(words) | End::Lost(words) => words.reason.len(),
+        };
+        let texts = names.sum::<usize>() + self.user.len() + reason;
+        size_of::<Self>() + size_of_val(&*self.progress) + texts + record
     }
 
     /// What is recorded about the connection.

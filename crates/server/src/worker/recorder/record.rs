@@ -108,25 +108,43 @@ impl From<&Refusal> for Why {
 }
 
 impl What {
-    /// Bytes on the heap that nothing else shares.
+    /// Bytes on the heap. Names are counted in full: the engine shares them while it needs them,
+    /// but later they may be kept only here.
     fn heap(&self) -> usize {
+        let named = |subscription: &SubscriptionName| subscription.target.as_str().len();
         match self {
-            Self::Refused { why, .. } => why.detail.len(),
-            Self::Unsubscribed { why, .. } => why.as_ref().map_or(0, |why| why.detail.len()),
-            Self::Published { key, outcome, .. } => {
+            Self::Refused { target, why, .. } => {
+                target.as_ref().map_or(0, |target| target.as_str().len()) + why.detail.len()
+            }
+            Self::Unsubscribed { subscription, why } => {
+                named(subscription) + why.as_ref().map_or(0, |why| why.detail.len())
+            }
+            Self::Gap {
+                subscription,
+                channel,
+                ..
+            } => {
+                let channel = channel.as_ref();
+                named(subscription) + channel.map_or(0, |channel| channel.as_str().len())
+            }
+            Self::Subscribed { subscription, .. }
+            | Self::Behind { subscription, .. }
+            | Self::Live { subscription, .. } => named(subscription),
+            Self::Published {
+                channel,
+                key,
+                outcome,
+                ..
+            } => {
                 let refused = match outcome {
                     Outcome::Refused(why) => why.detail.len(),
                     Outcome::Pending | Outcome::Published { .. } => 0,
                 };
-                key.as_ref().map_or(0, |key| key.as_str().len()) + refused
+                let key = key.as_ref().map_or(0, |key| key.as_str().len());
+                channel.as_str().len() + key + refused
             }
             Self::Called { method, .. } => method.len(),
-            Self::Subscribed { .. }
-            | Self::Gap { .. }
-            | Self::Behind { .. }
-            | Self::Live { .. }
-            | Self::Reconnect { .. }
-            | Self::Closing { .. } => 0,
+            Self::Reconnect { .. } | Self::Closing { .. } => 0,
         }
     }
 

@@ -2,8 +2,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use offhook_engine::{
-    Arrival, ChannelName, Engine, ErrorCode, Format, Identity, Limits, Position, Refusal, RuleBook,
-    SessionId, Since, Subscribe, SubscriptionName, Tags,
+    Activity, Arrival, ChannelName, Engine, ErrorCode, Format, Identity, Limits, Position,
+    Progress, Refusal, RuleBook, SessionId, Since, Subscribe, SubscriptionName, Tags,
 };
 
 use super::*;
@@ -218,4 +218,50 @@ fn a_publication_is_found_by_its_key_with_its_outcome() {
         })
     );
     assert_eq!(outcome("c"), None);
+}
+
+#[test]
+fn long_names_of_a_connection_that_has_ended_are_counted() {
+    let mut recorder = recorder(1 << 20);
+    let one = connections(1)[0];
+    let name = |n: usize| ChannelName::new(&format!("{n:0>200}")).unwrap();
+    for n in 0..4 {
+        let subscribe = Command::Subscribe(Subscribe::new(name(n), Since::Now));
+        recorder.received(one, CommandId(n as u64), &subscribe, 1);
+        recorder.decided(one, &refused(n as u64), 1);
+    }
+    let refused = recorder.used;
+    assert!(refused >= 4 * 200, "{refused}");
+    let progress = |n| Progress {
+        subscription: SubscriptionName::from(name(n)),
+        activity: Activity::Live,
+        began_after: 0,
+        whole_after: 0,
+        handed_out: None,
+        received: 0,
+        echo: true,
+        shared: false,
+        may_read: true,
+    };
+    let all: Vec<_> = (0..AT_THE_END).map(progress).collect();
+    let texts = AT_THE_END * 200 + 500 + 100;
+    let places = AT_THE_END * size_of::<Progress>();
+    let words = LastWords {
+        code: Some(1000),
+        reason: "r".repeat(100).into(),
+    };
+    recorder.transport_ended(one, words);
+    let leaver = Leaver {
+        user: "u".repeat(500).into(),
+        progress: all,
+        ..leaver(1)
+    };
+    recorder.ended(one, true, leaver, 2);
+    assert!(
+        recorder.used >= refused + places + texts,
+        "{}",
+        recorder.used
+    );
+    recorder.expire(2 + 60_000);
+    assert_eq!(recorder.used, 0);
 }
