@@ -31,7 +31,7 @@ fn header(name: &ShareName) -> Vec<u8> {
     let is_filter = matches!(name.target, Target::Filter(_));
     let mut out = vec![VERSION, u8::from(is_filter)];
     for text in [name.target.as_str(), name.group.as_str()] {
-        // Both are limited to far less.
+        // Both texts are limited to far less.
         let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
         out.put_u16(len);
         out.put_slice(text.as_bytes().get(..len.into()).unwrap_or_default());
@@ -45,8 +45,9 @@ fn put_position(out: &mut Vec<u8>, position: Position) {
 }
 
 impl ShareName {
-    /// The session id under which a broker stores the group's state: FNV-1a with 128 bits. Two groups
-    /// with the same id would only displace each other, since the state names its group.
+    /// The session id under which a broker stores the group's state: FNV-1a with 128 bits. Two
+    /// groups with the same id would only replace each other's state, because the state contains
+    /// the name of its group.
     #[must_use]
     pub fn saved_as(&self) -> SessionId {
         id_of(&header(self))
@@ -61,7 +62,8 @@ fn id_of(header: &[u8]) -> SessionId {
     SessionId::from_bytes(hash.to_be_bytes())
 }
 
-/// Whether a stored state is that of a group, and not of a session: the id follows from the bytes.
+/// Whether a stored state belongs to a group rather than a session. The id of a group follows from
+/// the bytes of its state.
 #[must_use]
 pub fn is_saved_share(id: SessionId, state: &[u8]) -> bool {
     let header = header_len(state).and_then(|len| state.get(..len));
@@ -81,7 +83,8 @@ fn header_len(state: &[u8]) -> Option<usize> {
     Some(state.len() - left.len())
 }
 
-/// A group from its bytes; none if they are of another. What was claimed then counts as returned.
+/// Restores a group from its bytes; `None` if they belong to another group. Publications that were
+/// claimed when they were saved count as returned.
 pub(super) fn restore<W: Copy + Ord>(name: &ShareName, bytes: &[u8]) -> Option<Group<W>> {
     let mut left = bytes.strip_prefix(header(name).as_slice())?;
     let (until_ms, epoch) = (left.try_get_u64().ok()?, left.try_get_u64().ok()?);

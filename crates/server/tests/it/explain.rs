@@ -619,7 +619,7 @@ async fn a_key_explains_only_what_it_is_for() {
 }
 
 #[tokio::test]
-async fn a_key_for_some_channels_is_told_of_no_others_connections_and_grants() {
+async fn a_key_for_some_channels_learns_no_connections_and_grants_of_others() {
     let everything = ApiKey::of_everything(KEY).to_string();
     let (_, hash) = everything.rsplit_once(' ').unwrap();
     let mut config = settings();

@@ -96,7 +96,7 @@ async fn a_flood_of_empty_data_ends_the_connection() {
     assert_eq!(ended_by(strict(), frames).await, Some(ENHANCE_YOUR_CALM));
 }
 
-/// h2 counts them, for as long as a connection is open.
+/// h2 counts these frames over the whole lifetime of a connection.
 #[tokio::test]
 async fn a_connection_may_carry_a_hundred_frames_of_empty_data_whatever_the_setting() {
     let mut lax = config();
@@ -124,7 +124,7 @@ async fn a_flood_of_small_window_updates_ends_the_connection() {
     assert_eq!(ended_by(strict(), frames).await, Some(ENHANCE_YOUR_CALM));
 }
 
-/// Before, it lay in the windows until the poll was answered.
+/// Previously, the body filled the windows until the poll was answered.
 #[tokio::test]
 async fn a_body_that_no_handler_reads_is_discarded_while_a_poll_waits() {
     let mut two = config();
@@ -135,7 +135,7 @@ async fn a_body_that_no_handler_reads_is_discarded_while_a_poll_waits() {
         let block = get("/poll?channel=chat&since=now&wait=60");
         raw.send(&frame(HEADERS, END_HEADERS, stream, &block)).await;
     }
-    // The window of the connection grows from 65,535 to that of two streams.
+    // The window of the connection grows from 65,535 bytes to the size for two streams.
     let grown = raw.a(WINDOW_UPDATE).await;
     assert_eq!((grown.stream, number(&grown.payload)), (0, 65_535));
     for stream in [1, 3] {
@@ -149,7 +149,7 @@ async fn a_body_that_no_handler_reads_is_discarded_while_a_poll_waits() {
 }
 
 #[tokio::test]
-async fn what_a_client_may_send_unread_is_limited_for_each_connection() {
+async fn unread_data_of_a_client_is_limited_for_each_connection() {
     let hall = Hall::open(config()).await;
     let mut raw = Raw::new(&hall).await;
     let grown = raw.a(WINDOW_UPDATE).await;
@@ -166,11 +166,11 @@ async fn what_a_client_may_send_unread_is_limited_for_each_connection() {
 /// A WebSocket frame of a client with a mask of zeros: a ping without content.
 const WEBSOCKET_PING: &[u8] = &[0x89, 0x80, 0, 0, 0, 0];
 
-/// Before, 65,000 of them could lie unread.
+/// Previously, 65,000 of them could remain unread.
 #[tokio::test]
 async fn small_frames_on_a_websocket_that_is_not_read_end_the_connection() {
     let hall = Hall::open(config()).await;
-    // It has no room for answers, so that the server stops reading.
+    // The client leaves no room for answers, so the server stops reading.
     let peer = Peer::with(&hall, |client| {
         client.initial_window_size(0);
     })
@@ -189,7 +189,8 @@ async fn small_frames_on_a_websocket_that_is_not_read_end_the_connection() {
     assert_eq!(error.reason(), Some(Reason::ENHANCE_YOUR_CALM), "{error}");
 }
 
-/// Together they send more than may lie unread: what arrives is read before more is received.
+/// Together they send more than may remain unread: the server reads what has arrived before it
+/// receives more.
 #[tokio::test]
 async fn a_hundred_websockets_may_send_many_small_messages_at_once() {
     let hall = Hall::open(config()).await;

@@ -303,12 +303,12 @@ pub(crate) fn get(path: &str) -> Vec<u8> {
     fields(0x82, path)
 }
 
-/// The fields of a POST.
+/// The fields of a POST, encoded in the same way.
 pub(crate) fn post(path: &str) -> Vec<u8> {
     fields(0x83, path)
 }
 
-/// With a method of the static table.
+/// The fields of a request whose method is in the static table.
 fn fields(method: u8, path: &str) -> Vec<u8> {
     let length = |text: &str| u8::try_from(text.len()).unwrap();
     let host = "localhost";

@@ -360,7 +360,7 @@ fn permission(call: &Call<'_>, channel: &ChannelName, seen: &Sighting) -> Permis
 const GRANTS: usize = 8;
 
 fn grants(call: &Call<'_>, identity: &Identity, channel: &ChannelName, seen: &Sighting) -> String {
-    // A key that is limited to some channels is not told of others.
+    // An API key that is limited to some channels learns nothing about others.
     let is_limited = !call.key.reaches_all();
     let whose = match seen.ended {
         None => "its grants are",

@@ -1,5 +1,6 @@
-//! `GET top`: the slowest connections and the busiest channels. A key that is limited to some channels
-//! is told of these channels only: connections belong to users, who may use every channel.
+//! `GET top`: the slowest connections and the busiest channels. An API key that is limited to some
+//! channels receives only these channels and no connections, because a connection may use every
+//! channel.
 
 use std::{cmp::Reverse, collections::HashMap};
 
