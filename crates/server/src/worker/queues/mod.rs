@@ -388,7 +388,10 @@ impl Worker {
                 }
             }
             ToQueue::Failed(why) => {
-                for consumer in sharing.borrow().consumers() {
+                let consumers: Vec<_> = sharing.borrow().consumers().collect();
+                for consumer in consumers {
+                    // What it has counts as delivered.
+                    sharing.borrow_mut().quit(consumer);
                     let what = FromQueue::Ended {
                         queue: hosting.queue.clone(),
                         subscription: consumer.subscription,

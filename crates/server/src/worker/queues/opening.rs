@@ -121,6 +121,7 @@ impl Worker {
         let sharing = open.hosting.sharing.borrow();
         let note = Counts::note(sharing.processed(), sharing.delivered());
         let note = Bytes::from(note);
+        drop(sharing);
         let mut state = self.state.borrow_mut();
         let remember = Command::Remember { note };
         state
