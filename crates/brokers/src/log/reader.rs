@@ -8,8 +8,8 @@ use std::{
 };
 
 use offhook_engine::{
-    BrokerEvent, BrokerFailure, ChannelName, Epoch, History, Publication, ReadStart, StreamState,
-    Trimmed,
+    BrokerEvent, BrokerFailure, ChannelName, Epoch, History, Publication, ReadStart, RuleBook,
+    StreamState, Trimmed,
 };
 
 use super::{
@@ -35,14 +35,52 @@ const SWEEP: usize = 64;
 pub(super) struct Reader {
     shared: Arc<Shared>,
     store: SharedStore,
-    /// Where the last sweep ended.
-    swept: RefCell<String>,
+    sweeps: RefCell<Sweeps>,
     /// Readers by filter between two pages.
     merges: RefCell<Merges>,
     condition: Arc<Condition>,
     /// Called before each page of history is read.
     #[cfg(test)]
     before_read: Option<super::tests::ReadGate>,
+    /// Called before each channel is loaded.
+    #[cfg(test)]
+    before_load: Option<super::tests::LoadGate>,
+}
+
+/// How far the sweeps have come.
+#[derive(Default)]
+struct Sweeps {
+    /// The last channel that was searched; empty at the beginning of a round.
+    after: String,
+    /// The rules by which this round is searching.
+    rules: Option<Arc<RuleBook>>,
+    /// The rules by which a whole round has loaded and trimmed every channel. Since then, only age
+    /// makes a channel that is not in use too long.
+    applied: Option<Arc<RuleBook>>,
+}
+
+impl Sweeps {
+    /// Whether every channel was trimmed by these rules before.
+    fn is_applied(&self, rules: &Arc<RuleBook>) -> bool {
+        let applied = self.applied.as_ref();
+        applied.is_some_and(|applied| Arc::ptr_eq(applied, rules))
+    }
+
+    /// Begins the next part of a round by these rules. A change during a round restarts it.
+    fn begin(&mut self, rules: &Arc<RuleBook>) {
+        let same = self.rules.as_ref();
+        if !same.is_some_and(|same| Arc::ptr_eq(same, rules)) {
+            (self.after, self.rules) = (String::new(), Some(Arc::clone(rules)));
+        }
+    }
+
+    /// The part has ended with this channel; none if the round is complete.
+    fn end(&mut self, last: Option<String>) {
+        if last.is_none() {
+            self.applied.clone_from(&self.rules);
+        }
+        self.after = last.unwrap_or_default();
+    }
 }
 
 impl Reader {
@@ -50,10 +88,12 @@ impl Reader {
         Self {
             shared,
             store,
-            swept: RefCell::default(),
+            sweeps: RefCell::default(),
             merges: RefCell::default(),
             #[cfg(test)]
             before_read: super::tests::read_gate(),
+            #[cfg(test)]
+            before_load: super::tests::load_gate(),
             condition,
         }
     }
@@ -153,10 +193,14 @@ impl Reader {
 
     /// Loads channels. When thousands are opened, hardly any of them is on disk, so that each takes
     /// microseconds: the bus learns of many at once, because a lock for each would cost more than
-    /// looking them up. One that is on disk takes longer; the ones before it do not wait for it.
+    /// looking them up. One that is on disk takes longer, and a sweep too: the ones before do not
+    /// wait for it.
     fn load_all(&self, loads: Vec<Load>) {
         let mut unknown = Vec::new();
         for load in loads {
+            if !unknown.is_empty() && self.takes_long(&load) {
+                self.shared.loaded(unknown.drain(..));
+            }
             match load {
                 Load::ForWriter(channel) => {
                     let reopened = self.shared.reopened();
@@ -171,7 +215,6 @@ impl Reader {
                 Load::ForBus(channel) => {
                     let reopened = self.shared.reopened();
                     let found = self.find_guarded(&channel);
-                    let is_known = matches!(found, Ok(Some(_)));
                     let view = found.and_then(|found| self.view(&channel, found));
                     let loaded = Loaded {
                         channel,
@@ -179,15 +222,25 @@ impl Reader {
                         reopened,
                     };
                     unknown.push(loaded);
-                    if is_known {
-                        self.shared.loaded(unknown.drain(..));
-                    }
                 }
                 // A store that panics on a damaged block ends one sweep, not the thread.
                 Load::Sweep => catch_unwind(AssertUnwindSafe(|| self.sweep())).unwrap_or_default(),
             }
         }
         self.shared.loaded(unknown.into_iter());
+    }
+
+    /// Whether a load takes more than looking up that a channel is not on disk.
+    fn takes_long(&self, load: &Load) -> bool {
+        let Load::ForBus(channel) = load else {
+            return true;
+        };
+        let Some(store) = self.store.get() else {
+            return false;
+        };
+        // A block that is damaged is searched for what can be read after it.
+        let entry = catch_unwind(AssertUnwindSafe(|| store.channel(channel)));
+        !matches!(entry, Ok(Ok(None)))
     }
 
     /// What the bus is to know of a channel.
@@ -198,24 +251,32 @@ impl Reader {
         Ok(self.shared.view(&retained, &rules.history))
     }
 
-    /// Searches a few channels, and tells the writer which ones have old publications.
+    /// Searches a few channels, and tells the writer which ones have more than the rules allow.
     fn sweep(&self) {
         let Some(store) = self.store.get() else {
             return;
         };
-        let mut swept = self.swept.borrow_mut();
-        let names = store.channels_after(&swept, SWEEP).unwrap_or_default();
-        *swept = names.last().cloned().unwrap_or_default();
+        let mut sweeps = self.sweeps.borrow_mut();
+        let book = self.shared.hub.rules();
+        sweeps.begin(&book);
+        let Ok(names) = store.channels_after(&sweeps.after, SWEEP) else {
+            return;
+        };
+        let is_applied = sweeps.is_applied(&book);
+        sweeps.end(names.last().cloned());
+        drop(sweeps);
         for name in names {
             let Ok(channel) = ChannelName::new(&name) else {
                 continue;
             };
-            let rules = self.shared.hub.rules_of(&channel);
-            let Some(rules) = rules.filter(|rules| rules.history.age.is_some()) else {
+            let Some(rules) = book.rules(&channel) else {
                 continue;
             };
             let now_ms = self.shared.hub.bus().now().unix_ms;
-            if has_nothing_old(&store, &channel, &rules.history, now_ms) {
+            let history = &rules.history;
+            let is_kept =
+                || history.age.is_none() || has_nothing_old(&store, &channel, history, now_ms);
+            if is_applied && is_kept() {
                 continue;
             }
             let Ok(Some(retained)) = self.find_guarded(&channel) else {
@@ -232,6 +293,10 @@ impl Reader {
 
     /// Loads a channel; if the store panics on a damaged block, only this channel is unreadable.
     fn find_guarded(&self, channel: &ChannelName) -> Result<Option<Retained>, BrokerFailure> {
+        #[cfg(test)]
+        if let Some(gate) = &self.before_load {
+            gate(channel);
+        }
         let found = catch_unwind(AssertUnwindSafe(|| self.find(channel)));
         found.unwrap_or_else(|_| {
             let what = "its entry cannot be read".to_owned();
@@ -307,7 +372,7 @@ impl Reader {
 
 /// Whether a channel's entry and its oldest publication show that none is too old. Most channels have
 /// none, and to load one means to read everything since its entry was saved: hundreds of
-/// publications.
+/// publications. What was saved under other rules may be too much nevertheless.
 fn has_nothing_old(store: &Store, channel: &ChannelName, history: &History, now_ms: u64) -> bool {
     let oldest = catch_unwind(AssertUnwindSafe(|| {
         let mut saved = Retained::decode(&store.channel(channel).ok()??, Epoch(0))?;

@@ -27,14 +27,23 @@ pub(super) type Gate = Arc<dyn Fn(Size) + Send + Sync>;
 /// Called before each page of history is read.
 pub(super) type ReadGate = Arc<dyn Fn() + Send + Sync>;
 
+/// Called before each channel is loaded.
+pub(super) type LoadGate = Arc<dyn Fn(&ChannelName) + Send + Sync>;
+
 thread_local! {
     static GATE: RefCell<Option<Gate>> = const { RefCell::new(None) };
+    static LOAD_GATE: RefCell<Option<LoadGate>> = const { RefCell::new(None) };
     static READ_GATE: RefCell<Option<ReadGate>> = const { RefCell::new(None) };
 }
 
 /// The read gate of the log that this thread opens.
 pub(super) fn read_gate() -> Option<ReadGate> {
     READ_GATE.take()
+}
+
+/// The load gate of the log that this thread opens.
+pub(super) fn load_gate() -> Option<LoadGate> {
+    LOAD_GATE.take()
 }
 
 /// The gate of the log that this thread opens.

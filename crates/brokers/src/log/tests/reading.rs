@@ -1,10 +1,13 @@
 //! Reads that wait for the reader while the writer trims, and reads by filter alongside others.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc, Mutex,
+    mpsc::{Receiver, Sender, channel as queue},
+};
 
 use offhook_engine::*;
 
-use super::{Fsyncs, READ_GATE, TestWorker, channel, now};
+use super::{Fsyncs, LOAD_GATE, NEVER, READ_GATE, TestWorker, channel, now};
 use crate::{
     Broker, Health,
     log::{Log, LogOptions},
@@ -196,5 +199,72 @@ fn a_paged_read_by_filter_reports_the_gap_of_each_trimmed_channel_once() {
         assert_eq!(gaps.len() as u64, expected, "each once: {gaps:?}");
         gaps.dedup();
         assert_eq!(gaps.len() as u64, expected);
+    }
+}
+
+/// Makes the next log wait before each load: it says which channel, and awaits a permission.
+fn hold_loads() -> (Receiver<String>, Sender<()>) {
+    let (say, said) = queue();
+    let (permit, permitted) = queue();
+    let permitted = Mutex::new(permitted);
+    LOAD_GATE.set(Some(Arc::new(move |channel: &ChannelName| {
+        // Once the test is over, nobody listens.
+        let _over = say.send(channel.as_str().to_owned());
+        let _over = permitted.lock().unwrap().recv_timeout(NEVER);
+    })));
+    (said, permit)
+}
+
+#[test]
+fn a_channel_that_is_not_on_disk_does_not_wait_for_those_behind_it_that_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let free = Arc::new(Fsyncs::default());
+    {
+        let mut worker = TestWorker::new(&open(directory.path(), 100, &free));
+        worker.publish("cold");
+        worker.published().unwrap();
+    }
+    for is_published in [false, true] {
+        let (said, permit) = hold_loads();
+        let log = open(directory.path(), 100, &free);
+        let (mut worker, mut other) = (TestWorker::new(&log), TestWorker::new(&log));
+        let follow = |worker: &mut TestWorker, name: &str| {
+            let id = worker.id();
+            let channel = channel(name);
+            worker.submit(BrokerRequest::Follow { id, channel });
+        };
+        let next = || said.recv_timeout(NEVER).unwrap();
+        other.publish("warm");
+        assert_eq!(next(), "warm");
+        permit.send(()).unwrap();
+        other.published().unwrap();
+        // While the reader is busy with this one, the others become one batch.
+        follow(&mut worker, "first");
+        assert_eq!(next(), "first");
+        follow(&mut worker, "new");
+        if is_published {
+            // The writer asks the reader for the channel.
+            other.publish("cold");
+        } else {
+            follow(&mut other, "cold");
+        }
+        // The writer has asked for it as soon as it answers what came after.
+        other.publish("warm");
+        assert!(matches!(other.next(), BrokerEvent::Published { .. }));
+        permit.send(()).unwrap();
+        assert_eq!(next(), "new");
+        permit.send(()).unwrap();
+        assert_eq!(next(), "cold");
+        for _ in ["first", "new"] {
+            assert!(matches!(worker.next(), BrokerEvent::Followed { .. }));
+        }
+        permit.send(()).unwrap();
+        let answer = other.next();
+        let is_right = match is_published {
+            true => matches!(answer, BrokerEvent::Published { .. }),
+            false => matches!(answer, BrokerEvent::Followed { .. }),
+        };
+        assert!(is_right, "{answer:?}");
+        drop(permit);
     }
 }

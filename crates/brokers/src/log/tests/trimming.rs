@@ -3,6 +3,7 @@
 use std::{
     path::Path,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use offhook_engine::*;
@@ -17,13 +18,17 @@ use crate::log::{
 const KEPT: u64 = 32_000;
 
 fn open(path: &Path, sizes: &Arc<Mutex<Vec<Size>>>) -> Arc<Log> {
-    let sizes = Arc::clone(sizes);
-    GATE.set(Some(Arc::new(move |size| sizes.lock().unwrap().push(size))));
     let history = History {
         count: KEPT,
         bytes: u64::MAX,
         age: None,
     };
+    open_with(path, sizes, history)
+}
+
+fn open_with(path: &Path, sizes: &Arc<Mutex<Vec<Size>>>, history: History) -> Arc<Log> {
+    let sizes = Arc::clone(sizes);
+    GATE.set(Some(Arc::new(move |size| sizes.lock().unwrap().push(size))));
     let rules = ChannelRules {
         history,
         ..ChannelRules::default()
@@ -126,4 +131,63 @@ fn an_unfinished_removal_continues_after_a_restart() {
         assert!(size.removed <= A_BATCH, "{size:?}");
     }
     assert_eq!(on_disk(directory.path()) as u64, KEPT);
+}
+
+/// Before, what was in no bucket yet was judged by its age alone.
+#[test]
+fn less_history_is_applied_to_channels_that_nobody_uses() {
+    let long = History {
+        count: 10_000,
+        bytes: 4 << 20,
+        // The publications of these tests are those of 1970.
+        age: Some(Duration::from_secs(100 * 365 * 24 * 60 * 60)),
+    };
+    let fewer = History {
+        count: 10,
+        ..long.clone()
+    };
+    let smaller = History {
+        bytes: 1_000,
+        ..long.clone()
+    };
+    let ageless = History {
+        age: None,
+        ..fewer.clone()
+    };
+    for shorter in [fewer, smaller, ageless] {
+        let directory = tempfile::tempdir().unwrap();
+        {
+            let log = open_with(directory.path(), &Arc::default(), long.clone());
+            let mut worker = TestWorker::new(&log);
+            for _ in 0..150 {
+                worker.publish("a");
+                worker.published().unwrap();
+            }
+        }
+        let sizes = Arc::<Mutex<Vec<Size>>>::default();
+        let log = open_with(directory.path(), &sizes, shorter.clone());
+        let mut worker = TestWorker::new(&log);
+        let removed = || {
+            let sizes = sizes.lock().unwrap();
+            sizes.iter().map(|size| size.removed).sum::<u64>()
+        };
+        for _ in 0..100_000 {
+            if removed() >= 130 {
+                break;
+            }
+            crate::Broker::tick(&*log, now());
+            let id = worker.id();
+            worker.submit(BrokerRequest::Ack {
+                id,
+                channel: super::channel("b"),
+                scope: "".into(),
+                consumer: Key::new("none").unwrap(),
+                position: None,
+            });
+            assert!(matches!(worker.next(), BrokerEvent::Acked { .. }));
+        }
+        drop((worker, log));
+        let left = on_disk(directory.path());
+        assert!(left <= 20, "{left} are left with {shorter:?}");
+    }
 }
