@@ -190,9 +190,7 @@ fn delivered(seen: &Sighting, by: &str) -> String {
         );
     }
     match seen.unsent {
-        0 => format!(
-            "{by} delivered it; receipt is not proven yet; a ping has been sent to prove it"
-        ),
+        0 => format!("{by} delivered it, but receipt is not proven yet; a ping has been sent"),
         bytes => format!(
             "{by} delivered it, but {bytes} bytes of the connection are unsent: its client reads \
              slowly, or not at all"
