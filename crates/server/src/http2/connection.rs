@@ -33,10 +33,9 @@ use crate::{
 const SEND_BUFFER: usize = 16 * 1024;
 
 /// How much h2 may spend on small DATA frames that were received and not read yet; it charges 256 bytes
-/// for each, and ends the connection beyond. 1 MiB: about 4,100 messages of a few bytes, which is many
-/// times what arrives between two turns of the WebSockets that read them (see
-/// [`Watched`](super::watched::Watched)).
-const SMALL_FRAMES: usize = 1 << 20;
+/// for each, and ends the connection beyond. 4 MiB: about 16,000 messages of a few bytes. With 1 MiB, a
+/// hundred WebSockets that send a hundred messages each at once ended their connection.
+const SMALL_FRAMES: usize = 4 << 20;
 
 /// The same for a trusted proxy, whose clients share the connection. 16 MiB: all that the window of one
 /// stream has room for, so that one of them cannot end the connection of the others.

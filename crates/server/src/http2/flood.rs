@@ -30,14 +30,14 @@ const UNDEFINED: u8 = 10;
 
 const END_STREAM: u8 = 1;
 
-/// RFC 9113 §6.9: what a WINDOW_UPDATE contains.
+/// RFC 9113 §6.9: what a `WINDOW_UPDATE` contains.
 const INCREMENT: usize = 4;
 
-/// A WINDOW_UPDATE of less is small: it makes the server send a frame with as little. 1 KiB: clients
+/// A `WINDOW_UPDATE` of less is small: it makes the server send a frame with as little. 1 KiB: clients
 /// return some part of a window of 64 KiB or more at a time.
 const SMALL_UPDATE: u32 = 1024;
 
-/// How many small WINDOW_UPDATEs count as one frame without content. 32, which is 32,000 in 30 s by
+/// How many small `WINDOW_UPDATE`s count as one frame without content. 32, which is 32,000 in 30 s by
 /// default: a client that returns each message by itself sends two of them for each, and may receive
 /// 500 small messages a second.
 const UPDATES_PER_FRAME: u32 = 32;
@@ -49,7 +49,7 @@ pub(super) enum Flood {
     Resets(u32),
     /// Frames that transport nothing.
     ControlFrames(u32),
-    /// WINDOW_UPDATEs of a few bytes.
+    /// `WINDOW_UPDATE`s of a few bytes.
     SmallUpdates(u32),
 }
 
@@ -84,7 +84,7 @@ pub(super) struct Meter {
     since: Option<Instant>,
     /// How many bytes precede the next frame's header.
     skip: usize,
-    /// The part of the header that was received, and its length. The increment of a WINDOW_UPDATE
+    /// The part of the header that was received, and its length. The increment of a `WINDOW_UPDATE`
     /// follows its header.
     header: [u8; HEADER + INCREMENT],
     filled: usize,

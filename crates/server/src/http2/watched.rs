@@ -25,8 +25,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The most that one read discards. 8 KiB: on the stack.
 const DISCARDED: usize = 8 * 1024;
 
-/// How much is read before others have a turn. 16 KiB: at most 1,600 DATA frames, which the streams
-/// that read them then take before more arrive, and a millisecond of small frames.
+/// How much is read before others have a turn. 16 KiB: at most 1,600 DATA frames, which take about a
+/// millisecond.
 const TURN: usize = 16 * 1024;
 
 /// A client's connection whose frames are counted.
