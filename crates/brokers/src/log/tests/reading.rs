@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    mpsc::{Receiver, Sender, channel as queue},
+    mpsc::{Receiver, SyncSender, sync_channel},
 };
 
 use offhook_engine::*;
@@ -203,9 +203,9 @@ fn a_paged_read_by_filter_reports_the_gap_of_each_trimmed_channel_once() {
 }
 
 /// Makes the next log wait before each load: it says which channel, and awaits a permission.
-fn hold_loads() -> (Receiver<String>, Sender<()>) {
-    let (say, said) = queue();
-    let (permit, permitted) = queue();
+fn hold_loads() -> (Receiver<String>, SyncSender<()>) {
+    let (say, said) = sync_channel(100);
+    let (permit, permitted) = sync_channel(100);
     let permitted = Mutex::new(permitted);
     LOAD_GATE.set(Some(Arc::new(move |channel: &ChannelName| {
         // Once the test is over, nobody listens.
