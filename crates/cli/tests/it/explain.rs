@@ -151,7 +151,7 @@ fn explain_without_a_key_and_with_a_wrong_one_says_what_to_do() {
     let ended = run("127.0.0.1:1", &["explain", "--user", "ann"]);
     assert_eq!(ended.code, Some(1));
     assert!(
-        ended.stderr.contains("is 127.0.0.1:1 the server?"),
+        ended.stderr.contains("is 127.0.0.1:1 the right server?"),
         "{}",
         ended.stderr
     );
