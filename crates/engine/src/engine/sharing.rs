@@ -21,8 +21,8 @@ use super::{
     state::{Behind, Covered, Group, Missing, Pending, State, Subscription, Waits, Why},
 };
 
-/// The maximum number of publications claimed at once. 64: enough to keep members busy while the
-/// answer is under way, and few enough that other workers get their part.
+/// The maximum number of publications claimed at once. 64: enough to keep members busy until the broker
+/// answers, and few enough to leave some to other workers.
 const CLAIMED_AT_ONCE: usize = 64;
 
 impl Engine {
@@ -140,7 +140,7 @@ impl Engine {
         self.ask_share(group, ShareRequest::Claim { id, after, places });
     }
 
-    /// The places of the next publications that the reader has at hand, the first of which is given.
+    /// The places of the next publications that the reader has read, beginning with this one.
     fn places_read(&self, slot: Slot, first: Position, limit: usize) -> Vec<Position> {
         let mut places = vec![first];
         let Some(s) = self.subscriptions.get(slot) else {
@@ -183,7 +183,7 @@ impl Engine {
         g.claimed
             .extend(all.map(|claim| (claim.place.offset, (claim.place, claim.deliveries))));
         if g.claimed.is_empty() {
-            // It starts here, or goes on where there is more.
+            // The group starts here, or continues where there is more.
             self.move_cursor(group, next);
             if full && let Some(reader) = self.groups.get(group).and_then(Group::reader) {
                 return self.blocked(reader);
@@ -211,7 +211,7 @@ impl Engine {
         self.go_on(group);
     }
 
-    /// The broker may have left out that something was returned.
+    /// The broker may have dropped the event that something was returned.
     pub(super) fn groups_ask_again(&mut self) {
         let all = self.groups.iter();
         let quiet = all.filter(|(_, g)| g.asked.is_none()).map(|(slot, _)| slot);
@@ -317,17 +317,17 @@ impl Engine {
         self.room_of(member) > 0
     }
 
-    /// Lets the next member that has room read on: the others first, so that members take turns.
+    /// Makes the next member that has room the reader: the others first, so that members take turns.
     pub(super) fn next_turn(&mut self, group: Slot) {
         self.turn_from(group, 1);
     }
 
-    /// Lets the reader read on or, if it has no room, the next member that has.
+    /// Lets the reader continue or, if it has no room, the next member that has room.
     pub(super) fn go_on(&mut self, group: Slot) {
         self.turn_from(group, 0);
     }
 
-    /// Lets the first member that has room read on, from this one on.
+    /// Makes the first member that has room the reader, starting with this one.
     fn turn_from(&mut self, group: Slot, first: usize) {
         let Some(g) = self.groups.get(group) else {
             return;
@@ -350,7 +350,7 @@ impl Engine {
         }
     }
 
-    /// A member becomes the reader, and reads on.
+    /// Makes a member the reader, which continues reading.
     fn pass_to(&mut self, group: Slot, member: Slot) {
         let Some(g) = self.groups.get_mut(group) else {
             return;
@@ -433,7 +433,7 @@ impl Engine {
         }
     }
 
-    /// The stream goes on elsewhere for the reader of a group.
+    /// The stream continues elsewhere for the reader of a group.
     pub(super) fn share_gap(&mut self, slot: Slot, gap: &Missing, to: Position) {
         let s = self.subscriptions.get(slot);
         let Some(group) = s.and_then(|s| s.shared.as_ref()?.group) else {

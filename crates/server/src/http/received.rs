@@ -1,4 +1,4 @@
-//! The body of a request, whichever version of HTTP carries it.
+//! The body of a request over any version of HTTP.
 
 use std::{
     error::Error,
@@ -13,7 +13,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 /// The body of a request that is being received.
 #[derive(Debug)]
 pub(crate) enum Received {
-    /// Of a method whose handlers read no body: what arrives is discarded.
+    /// The method's handlers read no body: received data is discarded.
     Discarded,
     /// Over HTTP/1.1.
     Http1(Incoming),

@@ -1,5 +1,5 @@
-//! Answering a request on its stream. What the client does not read stays where it is limited: a body is
-//! asked for more only when the client's windows have room.
+//! Answers a request on its stream. A body is polled for more only when the client's windows have room, so
+//! that nothing accumulates for a client that does not read.
 
 use std::{
     cell::Cell,
@@ -30,7 +30,7 @@ use crate::{
     worker::{Streaming, Worker},
 };
 
-/// The most that is passed to h2 before the client's windows have room for more. 16 KiB: the largest
+/// The maximum number of bytes passed to h2 before the client's windows have room for more. 16 KiB: the largest
 /// frame that every client accepts (RFC 9113 §4.2).
 const PIECE: usize = 16 * 1024;
 
@@ -41,7 +41,7 @@ pub(super) enum Unsent {
     Lost(h2::Error),
     /// The client has closed the stream.
     Closed,
-    /// The client takes nothing.
+    /// The client accepts no data.
     Stalled,
 }
 
@@ -92,7 +92,7 @@ pub(super) async fn serve(
     }
 }
 
-/// The answer to a request that is not valid.
+/// The answer to an invalid request.
 pub(super) fn bad(words: &'static str) -> Answer {
     let mut answer = Response::new(Full::from(format!("{words}\n")));
     *answer.status_mut() = StatusCode::BAD_REQUEST;
@@ -101,8 +101,8 @@ pub(super) fn bad(words: &'static str) -> Answer {
     answer
 }
 
-/// Sends an answer; without its body to a HEAD. A client that takes nothing of it for `patience` is given
-/// up.
+/// Sends an answer, without its body if the request is a HEAD. Gives up if the client accepts nothing for
+/// `patience`.
 pub(super) async fn send(
     mut respond: SendResponse<Bytes>,
     answer: Streamed,
@@ -145,7 +145,7 @@ async fn send_body(
     }
 }
 
-/// The next data of the body; none at its end.
+/// The next data of the body, or `None` at its end.
 async fn next(
     stream: &mut SendStream<Bytes>,
     body: &mut Either<Full<Bytes>, Streaming>,
@@ -162,8 +162,9 @@ async fn next(
     .await
 }
 
-/// Waits until everything before was sent, and the client's windows have room for at least one byte. No
-/// more is reserved: what an idle stream reserves of the connection's window, others cannot use.
+/// Waits until everything before was sent, and the client's windows have room for at least one byte. It
+/// reserves no more than that, because other streams cannot use what an idle stream has reserved of the
+/// connection's window.
 async fn room(stream: &mut SendStream<Bytes>, patience: Duration) -> Result<(), Unsent> {
     stream.reserve_capacity(1);
     let room = poll_fn(|cx| {
@@ -181,7 +182,7 @@ async fn room(stream: &mut SendStream<Bytes>, patience: Duration) -> Result<(), 
         .unwrap_or(Err(Unsent::Stalled))
 }
 
-/// Makes the fields of an answer those of HTTP/2. hyper does the same over HTTP/1.1.
+/// Converts the fields of an answer to those of HTTP/2. Over HTTP/1.1, hyper does this.
 fn complete(status: StatusCode, headers: &mut HeaderMap, body: &impl Body) {
     // RFC 9113 §8.2.2: a message with fields about the connection is malformed.
     for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE] {

@@ -1,5 +1,4 @@
-//! One connection of h2, with what it does not have: a limit on idleness and floods, and an end within a
-//! limited time.
+//! A connection of h2 with what h2 lacks: limits on idleness and floods, and an end within a limited time.
 
 use std::{
     cell::Cell,
@@ -32,8 +31,8 @@ use crate::{
 /// being counted as unsent. 16 KiB: the largest frame that every client accepts (RFC 9113 §4.2).
 const SEND_BUFFER: usize = 16 * 1024;
 
-/// How much h2 may spend on small DATA frames that were received and not read yet; it charges 256 bytes
-/// for each, and ends the connection beyond. 4 MiB: about 16,000 messages of a few bytes. With 1 MiB, a
+/// The budget of h2 for small DATA frames that were received and not read yet. It charges 256 bytes for
+/// each, and ends a connection that exceeds the budget. 4 MiB: about 16,000 messages of a few bytes. With 1 MiB, a
 /// hundred WebSockets that send a hundred messages each at once ended their connection.
 const SMALL_FRAMES: usize = 4 << 20;
 
@@ -48,7 +47,7 @@ const FULL_WINDOWS: u32 = 16;
 /// RFC 9113 §6.9.1: the largest window.
 const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 
-/// How long a connection without streams is kept after it was told to end. 2 s: several round trips on
+/// How long a connection without streams stays open after its client was told to close it. 2 s: several round trips on
 /// a slow link.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -78,7 +77,7 @@ pub(super) struct Connection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
-    /// No further request is accepted; the streams end by themselves.
+    /// No further requests are accepted; open streams continue until they end.
     Leaving,
     /// Nothing more is read, and the streams have ended.
     Refused,
@@ -87,9 +86,9 @@ enum State {
 /// Why a connection ends.
 #[derive(Debug)]
 pub(super) enum End {
-    /// The client sends too much of what costs it nothing.
+    /// The client has sent too many frames that cost it nothing.
     Flood(Flood),
-    /// It was lost, or the client has violated the protocol.
+    /// The connection was lost, or the client violated the protocol.
     Lost(h2::Error),
 }
 
@@ -111,7 +110,7 @@ impl Connection {
             h2,
             state: State::Open,
             flood,
-            // The first request is due as soon as a handshake.
+            // The first request has the same deadline as a handshake.
             timer: Box::pin(sleep(within)),
             is_used: false,
             idle_timeout: limits.idle_timeout,
@@ -130,7 +129,7 @@ impl Connection {
         self.set_timer(FAREWELL);
     }
 
-    /// The next request; none when the connection has ended. After a flood, nothing but the end follows.
+    /// The next request, or `None` when the connection has ended. After a flood, only the end follows.
     pub(super) async fn next(&mut self) -> Result<Option<Stream>, End> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -144,7 +143,7 @@ impl Connection {
                 return Poll::Ready(Ok(None));
             }
             if self.state == State::Refused {
-                // It ends in any case, whether or not the client reads the reason.
+                // The connection ends whether or not the client reads the reason.
                 return self.h2.poll_closed(cx).map(|_| Ok(None));
             }
             return match self.h2.poll_accept(cx) {
@@ -160,7 +159,7 @@ impl Connection {
         }
     }
 
-    /// RFC 9113 §10.5: what is suspicious may be treated as an error of the connection, with this code.
+    /// RFC 9113 §10.5: suspicious activity may be treated as a connection error with this code.
     fn refuse(&mut self, flood: Flood) -> End {
         self.state = State::Refused;
         self.h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
@@ -190,7 +189,7 @@ impl Connection {
 
 fn builder(limits: &Http2, from_proxy: bool) -> Builder {
     let window = limits.window.clamp(1, LARGEST_WINDOW);
-    // What is received and not read is held outside of the memory budget: a client may make the server
+    // Received data that was not read is outside of the memory budget, so a client may make the server
     // hold little of it. The clients of a proxy must not stop each other.
     let (full, small_frames) = match from_proxy {
         true => (limits.streams, SMALL_FRAMES_OF_PROXY),

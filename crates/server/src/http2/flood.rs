@@ -1,5 +1,5 @@
-//! Counting the frames that cost a client nothing and the server something: resets, and frames that
-//! transport nothing. Without I/O and clock.
+//! Counts the frames that cost a client nothing but the server something: resets, and frames that
+//! transport nothing. Has no I/O and no clock.
 
 use std::{
     fmt,
@@ -42,10 +42,10 @@ const SMALL_UPDATE: u32 = 1024;
 /// 500 small messages a second.
 const UPDATES_PER_FRAME: u32 = 32;
 
-/// What a client has sent too much of: the number, and the limit.
+/// What a client has sent too many of, with the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flood {
-    /// Streams that it has reset.
+    /// Streams that it reset.
     Resets(u32),
     /// Frames that transport nothing.
     ControlFrames(u32),
@@ -72,7 +72,7 @@ impl fmt::Display for Flood {
     }
 }
 
-/// Reads along with h2, and counts.
+/// Parses what h2 reads, and counts.
 #[derive(Debug)]
 pub(super) struct Meter {
     most_resets: u32,
@@ -91,7 +91,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// For a connection of which nothing was received yet.
+    /// For a connection from which nothing was received yet.
     pub(super) const fn new(limits: &Http2) -> Self {
         Self {
             most_resets: limits.resets,
@@ -106,7 +106,7 @@ impl Meter {
         }
     }
 
-    /// Counts what was received, up to the frame that is one too many.
+    /// Counts what was received, and stops at the frame that exceeds a limit.
     pub(super) fn count(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Flood> {
         let since = *self.since.get_or_insert(now);
         if now.saturating_duration_since(since) >= WINDOW {
@@ -133,7 +133,7 @@ impl Meter {
         Ok(())
     }
 
-    /// How much of a frame is looked at.
+    /// How many bytes of a frame are parsed.
     fn wanted(&self) -> usize {
         match self.header {
             [0, 0, 4, WINDOW_UPDATE, ..] if self.filled >= HEADER => HEADER + INCREMENT,

@@ -10,8 +10,8 @@
 //! it does not limit over time, [`Meter`](flood::Meter) counts. Each stream has a place of its own among
 //! the connections that the server admits, in addition to that of its connection.
 //!
-//! The handlers of requests are those of HTTP/1.1, and a WebSocket is opened by the same code: this
-//! module only turns a stream into what they know.
+//! Requests are handled, and WebSockets are opened, by the same code as over HTTP/1.1: this module only
+//! converts streams to what that code expects.
 
 mod answer;
 mod connection;
@@ -77,7 +77,7 @@ async fn serve_streams(
     }
 }
 
-/// Begins what a client has requested on a stream.
+/// Starts to serve a client's request on a stream.
 fn begin(worker: &Rc<Worker>, (request, mut respond): Stream, from_proxy: bool, place: &Place) {
     let Some(place) = place.another() else {
         // As a connection that is not even read: there are too many to answer. RFC 9113 §8.7: a request
@@ -94,7 +94,7 @@ fn begin(worker: &Rc<Worker>, (request, mut respond): Stream, from_proxy: bool, 
     )));
 }
 
-/// Whether the connection was ended because of something that h2 limits.
+/// Whether the connection ended because one of h2's limits was exceeded.
 fn is_abuse(error: &h2::Error) -> bool {
     error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
 }

@@ -20,8 +20,8 @@ pub(super) fn received(request: Request<RecvStream>) -> Result<Request<Received>
     };
     let length = head.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-    // Only bodies of POST are read. Any other would lie in the windows until it is answered, which
-    // takes a minute if it is a poll.
+    // Only bodies of POST are read. Any other body would fill the windows until the request is answered,
+    // which can take a minute for a poll.
     let body = match head.method {
         Method::POST => Received::Http2 { stream, length },
         _ => Received::Discarded,
@@ -50,14 +50,14 @@ pub(super) fn name_host(uri: &Uri, headers: &mut HeaderMap) -> Result<(), &'stat
     Ok(())
 }
 
-/// RFC 9113 §8.2.3: cookies may be split over several fields, and are joined for who expects one.
+/// RFC 9113 §8.2.3: cookies may be split over several fields. Joins them, since handlers expect one field.
 pub(super) fn join_cookies(headers: &mut HeaderMap) {
     let crumbs = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     let crumbs: Vec<&[u8]> = crumbs.collect();
     if crumbs.len() < 2 {
         return;
     }
-    // What consists of valid values is valid.
+    // Valid values joined by `; ` are a valid value.
     if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         headers.insert(COOKIE, joined);
     }

@@ -18,14 +18,14 @@ use tokio::{
 use super::flood::{Flood, Meter};
 use crate::door::Rewound;
 
-/// How long the client's end is awaited after the last byte was written. 1 s: a few round trips on a
+/// How long to wait for the client to close after the last byte was written. 1 s: a few round trips on a
 /// slow link.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The most that one read discards. 8 KiB: on the stack.
+/// The maximum number of bytes that one read discards. 8 KiB, since the buffer is on the stack.
 const DISCARDED: usize = 8 * 1024;
 
-/// How much is read before others have a turn. 16 KiB: at most 1,600 DATA frames, which take about a
+/// How many bytes are read before other tasks run. 16 KiB: at most 1,600 DATA frames, which take about a
 /// millisecond.
 const TURN: usize = 16 * 1024;
 
@@ -37,7 +37,7 @@ pub(super) struct Watched {
     /// ends it.
     flood: Rc<Cell<Option<Flood>>>,
     is_flooded: bool,
-    /// How much was read in this turn.
+    /// How many bytes were read in this turn.
     in_turn: usize,
     /// Runs once everything is written.
     lingering: Option<Pin<Box<Sleep>>>,

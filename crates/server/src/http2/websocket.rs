@@ -1,4 +1,4 @@
-//! Opening a WebSocket on a stream (RFC 8441). From then on it is a connection like any other.
+//! Opens a WebSocket on a stream (RFC 8441). After that, it is a connection like any other.
 
 use std::rc::Rc;
 
@@ -28,7 +28,7 @@ use crate::{
     worker::Worker,
 };
 
-/// Opens the WebSocket that an extended CONNECT requests, or answers why not. The place is that of its
+/// Opens the WebSocket that an extended CONNECT requests, or answers with the refusal. The place is that of its
 /// stream.
 pub(super) fn open(
     worker: &Rc<Worker>,

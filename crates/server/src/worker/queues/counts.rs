@@ -1,5 +1,5 @@
-//! How often the messages of a queue were delivered to consumers, as bytes kept with its session
-//! while it has none.
+//! How often the messages of a queue were delivered to consumers: bytes that are stored with the queue's
+//! session while it has no consumers.
 //!
 //! The engine counts a message as delivered once it is handed out to the queue, where it may wait for a
 //! consumer until the last one leaves. Therefore the counts are stored when the queue closes, and
@@ -49,7 +49,7 @@ impl Counts {
         }
     }
 
-    /// The note for a queue that was here, and messages that were delivered this often.
+    /// The note of a queue at this position, and how often its messages were delivered.
     pub(super) fn note(
         cursor: Option<Position>,
         delivered: impl Iterator<Item = (Position, u16)>,

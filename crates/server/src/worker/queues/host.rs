@@ -1,7 +1,7 @@
-//! A queue as a client of its own: a durable session with one acknowledged subscription, whose
+//! A queue is a client of its own: a durable session with one acknowledged subscription, whose
 //! publications go to the queue's consumers instead of a transport.
 //!
-//! So the engine keeps the queue's position, its unprocessed messages and the counts of their
+//! Therefore the engine keeps the queue's position, its unprocessed messages and the counts of their
 //! deliveries, as it does for every durable session.
 
 use std::{
@@ -97,7 +97,7 @@ impl Host {
         tracing::warn!(
             queue = %self.0.queue,
             reason = reason.name(),
-            "messages of a queue are gone that nobody consumed"
+            "messages of a queue were removed before anybody consumed them"
         );
     }
 }

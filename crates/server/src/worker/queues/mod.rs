@@ -43,7 +43,7 @@ use super::{
 /// The user in the names of queues' sessions. No user has such a name.
 const USER: &str = "\0queue";
 /// How many messages of a queue may be with its consumers, or wait for them in memory. 256: enough for
-/// four consumers that say nothing else, and 16 MiB of the largest.
+/// four consumers that set no window, and 16 MiB of the largest messages.
 const WINDOW: u16 = 256;
 /// The id of the subscription of a queue's session.
 const SUBSCRIPTION: SubscriptionId = SubscriptionId(0);
@@ -59,7 +59,7 @@ pub(super) struct Queues {
 
 #[derive(Debug)]
 enum Hosted {
-    /// Its session is being loaded; these consumers wait.
+    /// The queue's session is being loaded; these consumers wait for it.
     Opening(Vec<Join>),
     Open(Open),
 }
@@ -104,7 +104,7 @@ pub(crate) enum FromQueue {
         subscription: SubscriptionId,
         message: Queued,
     },
-    /// It receives nothing more.
+    /// The consumer receives nothing more.
     Ended {
         queue: ChannelName,
         subscription: SubscriptionId,
@@ -462,7 +462,7 @@ impl Worker {
         let now_s = self.seconds();
         state.outboxes.add(connection, outlet, speaker, None, now_s);
         if hosting.counts.are_known() {
-            // They do not hold any more after a crash.
+            // After a crash, they would be wrong.
             let note = Bytes::new();
             let forget = Command::Remember { note };
             state

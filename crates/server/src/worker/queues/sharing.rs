@@ -25,13 +25,13 @@ pub(crate) struct Queued {
 /// In the order of the queue.
 type Messages = BTreeMap<(u64, u64), Queued>;
 
-/// The messages that the queue was handed out and that are not processed yet: waiting, or with a
-/// consumer. The engine's window limits their number.
+/// The messages that the queue has received and that are not processed yet: they wait, or a consumer has
+/// them. The engine's window limits their number.
 #[derive(Debug, Default)]
 pub(super) struct Sharing {
     waiting: Messages,
     consumers: Vec<Share>,
-    /// The newest message that has come.
+    /// The newest message received.
     newest: Option<Position>,
     /// The consumer that gets the next message, if it has room.
     next: usize,
@@ -50,7 +50,7 @@ pub(super) const fn key(place: Position) -> (u64, u64) {
 }
 
 impl Sharing {
-    /// A message has come.
+    /// Adds a message.
     pub(super) fn add(&mut self, message: Queued) {
         let is_newer = |newest: Position| key(newest) < key(message.place);
         if self.newest.is_none_or(is_newer) {
@@ -59,7 +59,7 @@ impl Sharing {
         self.waiting.insert(key(message.place), message);
     }
 
-    /// A consumer has come.
+    /// Adds a consumer.
     pub(super) fn join(&mut self, consumer: Consumer, window: u16) {
         self.consumers.push(Share {
             consumer,
@@ -68,7 +68,7 @@ impl Sharing {
         });
     }
 
-    /// A consumer has left: what it has waits again.
+    /// Removes a consumer: its messages wait again.
     pub(super) fn quit(&mut self, consumer: Consumer) {
         let place = self.consumers.iter().position(|c| c.consumer == consumer);
         let Some(place) = place else { return };
@@ -86,8 +86,8 @@ impl Sharing {
         self.add(Queued { earlier, ..message });
     }
 
-    /// A consumer has processed a message, or gives it back. Returns whether it is processed now;
-    /// not if the consumer does not have it.
+    /// A consumer has processed a message, or returns it. Returns whether the message is processed now,
+    /// which is false if the consumer does not have it.
     pub(super) fn settle(&mut self, consumer: Consumer, place: Position, processed: bool) -> bool {
         let mut shares = self.consumers.iter_mut();
         let share = shares.find(|share| share.consumer == consumer);
@@ -102,14 +102,13 @@ impl Sharing {
         }
     }
 
-    /// Messages that wait and were delivered before, and how often.
+    /// The waiting messages that were delivered before, and how often.
     pub(super) fn delivered(&self) -> impl Iterator<Item = (Position, u16)> {
         let delivered = self.waiting.values().filter(|message| message.earlier > 0);
         delivered.map(|message| (message.place, message.earlier))
     }
 
-    /// The position after which the first message that is not processed comes; none if nothing has
-    /// come.
+    /// The position before the first unprocessed message, or `None` if no message was received.
     pub(super) fn cursor(&self) -> Option<Position> {
         let has = self.consumers.iter().flat_map(|share| share.has.iter());
         let first = self.waiting.iter().chain(has).min_by_key(|(key, _)| **key);
@@ -118,7 +117,7 @@ impl Sharing {
         })
     }
 
-    /// The consumers that there are.
+    /// All consumers.
     pub(super) fn consumers(&self) -> impl Iterator<Item = Consumer> {
         self.consumers.iter().map(|share| share.consumer)
     }
