@@ -3,6 +3,7 @@
 mod backend;
 mod connections;
 mod fan_out;
+mod figures;
 mod holders;
 mod one_port;
 mod publishing;
