@@ -65,9 +65,12 @@ enum Scenario {
 
 impl Backend {
     pub(super) fn run(&self) -> Result<()> {
-        compare(&self.common, For::Backend, &self.scenarios, |places, server, scenario| {
-            self.once(places, server, *scenario)
-        })
+        compare(
+            &self.common,
+            For::Backend,
+            &self.scenarios,
+            |places, server, scenario| self.once(places, server, *scenario),
+        )
     }
 
     fn once(

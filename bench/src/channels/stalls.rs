@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use load::process;
 use serde_json::json;
@@ -20,7 +20,6 @@ use super::servers::ChannelServer;
 use super::session::{PATIENCE, Session};
 use super::{Common, For};
 use crate::building::Places;
-use crate::results::median;
 use crate::running::{Running, free_port};
 use crate::words;
 
@@ -72,9 +71,12 @@ enum Scenario {
 
 impl Stalls {
     pub(super) fn run(&self) -> Result<()> {
-        compare(&self.common, For::Stalls, &self.scenarios, |places, server, scenario| {
-            self.once(places, server, *scenario)
-        })
+        compare(
+            &self.common,
+            For::Stalls,
+            &self.scenarios,
+            |places, server, scenario| self.once(places, server, *scenario),
+        )
     }
 
     fn once(
