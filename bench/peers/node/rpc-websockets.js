@@ -4,6 +4,7 @@ const { Server } = require('rpc-websockets');
 
 const port = Number(process.argv[2]);
 const server = new Server({ port, host: '127.0.0.1' });
-server.event('bench.0');
-server.register('publish', ([channel, data]) => server.emit(channel, data));
+const rpc = server.of('/rpc');
+rpc.event('bench.0');
+rpc.register('publish', ([channel, data]) => rpc.emit(channel, data));
 server.on('listening', () => console.log(`127.0.0.1:${port}`));

@@ -310,7 +310,10 @@ fn node(
 }
 
 fn rabbitmq() -> Result<Vec<ChannelServer>> {
-    let program = installed("rabbitmq-server")?;
+    // The one in the path changes the user, and with it the process.
+    let program = PathBuf::from("/usr/lib/rabbitmq/bin/rabbitmq-server");
+    let missing = "not installed; run `apt-get install rabbitmq-server`";
+    ensure!(program.exists(), missing);
     Ok(peer(
         "rabbitmq",
         "",
@@ -333,7 +336,9 @@ fn rabbit(program: &Path, port: u16, data: &Path) -> Result<Vec<OsString>> {
     let setting = |name: &str, value: &Path| format!("RABBITMQ_{name}={}", value.display());
     Ok(words![
         "env",
+        // Otherwise a shell would wait for it.
         "RABBITMQ_ALLOW_INPUT=true",
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-noinput",
         format!("RABBITMQ_NODENAME=bench{port}@localhost"),
         setting("MNESIA_BASE", data),
         setting("LOG_BASE", data),
