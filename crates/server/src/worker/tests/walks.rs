@@ -6,7 +6,7 @@ use offhook_dialects::Incoming;
 
 use super::{
     super::{Worker, turn::DELIVERIES},
-    connect,
+    Connection, connect,
     toy_outlet::List,
     worker,
 };
@@ -184,7 +184,7 @@ fn copies_of_several_messages_are_put_together_in_order() {
         .iter()
         .map(|list| connect(&worker, list.outlet()))
         .collect();
-    let subscribe = |connection: &mut super::super::Connection, number: usize| {
+    let subscribe = |connection: &mut Connection, number: usize| {
         connection.receive(Incoming::Text(&format!(
             r#"{{"type":"subscribe","id":2,"channel":"chat","subscription":{number}}}"#
         )));
