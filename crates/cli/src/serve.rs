@@ -143,12 +143,7 @@ fn allow_local_pages(config: &mut Config) {
     config.origins = OriginPolicy::allow_list(all).expect("each is a pattern");
 }
 
-async fn serve(
-    loaded: Loaded,
-    flags: &Flags,
-    dev: &Dev,
-    logs: &Logs,
-) -> Result<(), Failure> {
+async fn serve(loaded: Loaded, flags: &Flags, dev: &Dev, logs: &Logs) -> Result<(), Failure> {
     let (mut signals, mut hangups) = (Signals::listen()?, Hangups::listen()?);
     let config = loaded.config.clone();
     let started = tokio::select! {

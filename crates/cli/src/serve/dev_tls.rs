@@ -46,18 +46,21 @@ impl DevTls {
     /// Reads the certificate of an earlier start, or creates another one.
     pub(super) fn prepare(config: &Config) -> Result<Self, Failure> {
         if config.tls.is_some() {
-            let both = "--dev-tls: the server already has a certificate, in tls.cert; use one of them";
+            let both =
+                "--dev-tls: the server already has a certificate, in tls.cert; use one of them";
             return Err(Failure::usage(both));
         }
-        let temporary = config.in_memory.then(|| {
-            std::env::temp_dir().join(format!("offhook-{DIRECTORY}-{}", process::id()))
-        });
+        let temporary = config
+            .in_memory
+            .then(|| std::env::temp_dir().join(format!("offhook-{DIRECTORY}-{}", process::id())));
         let directory = temporary.clone();
         let directory = directory.unwrap_or_else(|| config.data.join(DIRECTORY));
         let prepared = Self::in_directory(&directory, SystemTime::now());
         let (files, hash) = prepared.map_err(|error| {
             let at = directory.display();
-            Failure::usage(format!("--dev-tls: no certificate can be written to {at}: {error}"))
+            Failure::usage(format!(
+                "--dev-tls: no certificate can be written to {at}: {error}"
+            ))
         })?;
         Ok(Self {
             files,
@@ -106,7 +109,8 @@ impl Drop for DevTls {
 fn usable(files: &TlsFiles, now: SystemTime) -> Option<Vec<u8>> {
     let der = CertificateDer::from_pem_file(&files.cert).ok()?;
     PrivateKeyDer::from_pem_file(&files.key).ok()?;
-    let seconds = |time: SystemTime| i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok();
+    let seconds =
+        |time: SystemTime| i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok();
     let read = Certificate::read(&der)?;
     let lasts = read.is_valid_at(seconds(now)?) && read.is_valid_at(seconds(now + LEAST_LEFT)?);
     lasts.then(|| der.to_vec())

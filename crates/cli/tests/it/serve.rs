@@ -117,10 +117,21 @@ fn dev_tls_serves_tls_with_a_certificate_for_localhost_and_prints_its_hash() {
     let computed = BASE64.encode(digest(&SHA256, &der).as_ref());
     assert_eq!(computed, hash);
     let key = std::fs::metadata(directory.join("offhook-data/dev-tls/key.pem")).expect("a key");
-    assert_eq!(key.permissions().mode() & 0o077, 0, "others cannot read the key");
+    assert_eq!(
+        key.permissions().mode() & 0o077,
+        0,
+        "others cannot read the key"
+    );
     let port = address.rsplit(':').next().expect("a port");
     let url = format!("wss://localhost:{port}/ws");
-    let dial = ["dial", &url, "--subprotocol", "offhook.v1.json", "--linger", "1ms"];
+    let dial = [
+        "dial",
+        &url,
+        "--subprotocol",
+        "offhook.v1.json",
+        "--linger",
+        "1ms",
+    ];
     let trusted = [&dial[..], &["--ca", cert.to_str().expect("a path")]].concat();
     let ended = offhook(&trusted).run_with("");
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -132,13 +143,24 @@ fn dev_tls_serves_tls_with_a_certificate_for_localhost_and_prints_its_hash() {
 fn dev_tls_beside_a_certificate_is_refused() {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("signed");
     let ended = offhook(&[
-        "--listen", "0", "--in-memory", "--dev-tls", "--tls-cert", "c.pem", "--tls-key", "k.pem",
+        "--listen",
+        "0",
+        "--in-memory",
+        "--dev-tls",
+        "--tls-cert",
+        "c.pem",
+        "--tls-key",
+        "k.pem",
     ])
     .file("c.pem", &own.cert.pem())
     .file("k.pem", &own.signing_key.serialize_pem())
     .run();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert!(ended.stderr.contains("already has a certificate"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("already has a certificate"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
