@@ -11,6 +11,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use offhook_engine::{
@@ -77,7 +78,66 @@ pub(super) struct WriterTimings {
 }
 
 impl Shared {
-    pub(super) fn submit(&self, worker: WorkerId, request: BrokerRequest) {
+    /// Handles requests, in order. The writer is woken when all are queued: if it were woken by the
+    /// first of a hundred publications, it could commit that one alone, with an fsync of its own.
+    pub(super) fn submit_all(
+        &self,
+        worker: WorkerId,
+        requests: &mut dyn Iterator<Item = BrokerRequest>,
+    ) {
+        let (mut writes, mut at) = (Vec::new(), None);
+        for request in requests {
+            let at = *at.get_or_insert_with(Instant::now);
+            if let Some(other) = self.submit(request, at, &mut writes) {
+                // What was requested before it comes first.
+                self.write_all(worker, &mut writes);
+                self.submit_other(worker, other);
+            }
+        }
+        self.write_all(worker, &mut writes);
+        self.reads.wake();
+    }
+
+    /// Prepares a request for the writer, or returns it unchanged if it is not for the writer.
+    fn submit(
+        &self,
+        request: BrokerRequest,
+        at: Instant,
+        writes: &mut Vec<Write>,
+    ) -> Option<BrokerRequest> {
+        let is_write = matches!(
+            request,
+            BrokerRequest::Publish { .. } | BrokerRequest::Ack { .. }
+        );
+        let channel = channel_of(&request).filter(|_| is_write);
+        if !channel.is_some_and(|channel| self.hub.has(channel, is_on_disk)) {
+            return Some(request);
+        }
+        match Write::of(request, at) {
+            Ok(write) => {
+                writes.push(write);
+                None
+            }
+            Err(request) => Some(request),
+        }
+    }
+
+    fn write_all(&self, worker: WorkerId, writes: &mut Vec<Write>) {
+        if writes.is_empty() {
+            return;
+        }
+        let refused = self.jobs.put(worker, writes.drain(..));
+        if refused.is_empty() {
+            return;
+        }
+        let bus = self.hub.bus();
+        for id in refused {
+            bus.tell_failed(worker, id, BrokerFailure::Busy);
+        }
+    }
+
+    /// Handles a request that is not for the writer.
+    fn submit_other(&self, worker: WorkerId, request: BrokerRequest) {
         if let BrokerRequest::Unfollow { channel } = request {
             return self.unfollow(worker, channel);
         }
@@ -85,17 +145,6 @@ impl Shared {
         if channel_of(&request).filter(on_disk).is_none() {
             return self.in_memory(worker, request);
         }
-        let request = match Write::of(request) {
-            Ok(write) => {
-                let id = write.id;
-                if !self.jobs.put(worker, write) {
-                    let failure = BrokerFailure::Busy;
-                    self.hub.bus().tell_failed(worker, id, failure);
-                }
-                return;
-            }
-            Err(request) => request,
-        };
         let Some(channel) = channel_of(&request).cloned() else {
             return;
         };
@@ -230,7 +279,7 @@ impl Shared {
         if !bus.has_room() {
             return refuse(bus, worker, &request, BrokerFailure::TooManyChannels);
         }
-        if !self.reads.load(Load::ForBus(channel.clone())) {
+        if !self.reads.load_later(Load::ForBus(channel.clone())) {
             return refuse(bus, worker, &request, BrokerFailure::Busy);
         }
         let waiting = VecDeque::from([(worker, request)]);
@@ -252,8 +301,14 @@ impl Shared {
             return;
         }
         let mut bus = self.hub.bus();
+        bus.tell_many();
         for loaded in channels {
             self.loaded_one(&mut bus, loaded);
+        }
+        let asleep = bus.told();
+        drop(bus);
+        for mailbox in asleep {
+            mailbox.wake();
         }
     }
 
