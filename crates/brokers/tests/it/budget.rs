@@ -280,7 +280,7 @@ fn members_and_consumers_count_against_the_budget_until_they_leave() {
     every_broker(1 << 30, |broker| {
         let mut worker = TestWorker::new(broker);
         worker.submit(BrokerRequest::Renew {
-            lease: std::time::Duration::from_secs(3_600),
+            lease: Duration::from_secs(3_600),
         });
         worker.writer_barrier();
         let before = broker.held().memory_bytes;
@@ -305,7 +305,7 @@ fn members_and_consumers_count_against_the_budget_until_they_leave() {
                 channel: channel("flow/a"),
                 session: member(n).session,
                 generation: 1,
-                grace: std::time::Duration::ZERO,
+                grace: Duration::ZERO,
             });
         }
         assert_eq!(broker.held().memory_bytes, before);
