@@ -375,6 +375,11 @@ impl Merge {
         while source.next <= source.head {
             let sequence = store.sequence_at(source.number, source.next);
             if let Some(sequence) = sequence.map_err(|error| failure_of(&error))? {
+                // While a channel is trimmed, the search for its first new publication can end too early.
+                if sequence <= self.after {
+                    source.next += 1;
+                    continue;
+                }
                 // Publications newer than the head are delivered live.
                 if sequence <= self.head.offset {
                     source.offered = true;
@@ -396,9 +401,13 @@ impl Merge {
                 to: at(next - 1),
                 reason: GapReason::from(reason),
             };
-            // Reported with the page that is built now.
-            self.gaps.push((0, gap));
             source.next = next;
+            // All that was trimmed had been read before. 0: an older version did not record it.
+            let is_known = |now: &Retained| (1..=self.after).contains(&now.trimmed_sequence);
+            if !trimmed.as_ref().is_some_and(is_known) {
+                // Reported with the page that is built now.
+                self.gaps.push((0, gap));
+            }
         }
         Ok(())
     }

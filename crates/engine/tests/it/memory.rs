@@ -105,7 +105,7 @@ fn with_four_grants(user: &str, own: &str) -> Arc<Identity> {
 }
 
 #[test]
-fn a_user_with_four_grants_costs_at_most_200_bytes_more_than_an_anonymous_client() {
+fn connections_of_one_user_share_their_identity_and_users_with_equal_grants_the_grants() {
     let chat = |_| "chat".to_owned();
     let anonymous = bytes_a_connection(chat);
     let more = |identity_of: &dyn Fn(u64) -> Arc<Identity>| {
