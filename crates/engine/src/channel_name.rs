@@ -88,7 +88,7 @@ impl fmt::Debug for ChannelName {
 /// assert!(!rooms.matches(&ChannelName::new("chat/7/typing")?));
 /// # Ok::<(), offhook_engine::Refusal>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pattern(Box<str>);
 
 impl Pattern {

@@ -82,12 +82,16 @@ impl Connection {
             outboxes.read(self.id, incoming, now.instant, &mut intents);
             intents
         };
-        let mut taken = Taken::Done;
-        for intent in intents.drain(..) {
-            if self.carry_out_at(now, intent) == Taken::AwaitsAnswer {
-                taken = Taken::AwaitsAnswer;
+        let worker = Rc::clone(&self.worker);
+        let taken = worker.gather(|| {
+            let mut taken = Taken::Done;
+            for intent in intents.drain(..) {
+                if self.carry_out_at(now, intent) == Taken::AwaitsAnswer {
+                    taken = Taken::AwaitsAnswer;
+                }
             }
-        }
+            taken
+        });
         let state = &mut *self.worker.state.borrow_mut();
         state.intents = intents;
         match (taken, state.outboxes.readiness(self.id)) {

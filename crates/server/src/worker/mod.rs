@@ -64,6 +64,7 @@ use crate::{
 };
 use busiest::Busiest;
 use callers::Callers;
+pub(crate) use callers::going_away;
 use carried::AllCarried;
 pub(crate) use carried::{Answer, CarriedId, Carry, Form, Wrong};
 use expiring::Expiries;
@@ -99,6 +100,8 @@ pub(crate) struct Worker {
     /// The counters of this worker.
     pub(crate) metrics: Arc<WorkerMetrics>,
     state: RefCell<State>,
+    /// Requests to the broker are gathered, and submitted later.
+    gathers: Cell<bool>,
     refused: RefCell<Refused>,
     phase: watch::Receiver<Phase>,
     /// Wakes the task that takes the broker's events.
@@ -241,6 +244,7 @@ impl Worker {
                 intents: Vec::new(),
             }),
             live: RefCell::new(live),
+            gathers: Cell::new(false),
             settings,
             refused: RefCell::new(Refused::new(now.instant, Arc::clone(&metrics))),
             metrics,

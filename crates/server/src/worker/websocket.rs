@@ -176,6 +176,11 @@ impl Client<'_> {
     /// Takes messages until there is a reason to pause: something to wait for, or a full outbox,
     /// since a client that does not read its answers may not send further requests. None at the end.
     fn poll_messages(&mut self, cx: &mut Context<'_>) -> Poll<Option<Taken>> {
+        let worker = Rc::clone(&self.connection.worker);
+        worker.gather(|| self.take_messages(cx))
+    }
+
+    fn take_messages(&mut self, cx: &mut Context<'_>) -> Poll<Option<Taken>> {
         let Self {
             connection,
             socket,

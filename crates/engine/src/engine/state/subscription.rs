@@ -492,3 +492,6 @@ impl Behind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,7 +100,7 @@ async fn publish(call: &Call<'_>, commands: Vec<Publish>) -> Result<(), Problem>
         .iter()
         .map(|(command, _)| channel_of(command))
         .collect();
-    let replies = call.worker.command_for(commands).await;
+    let replies = call.worker.command_for(commands.into_iter()).await;
     for (reply, channel) in replies.into_iter().zip(channels) {
         if let Reply::Refused(refusal) = reply {
             let detail = format!("{channel}: {}", refusal.detail);
