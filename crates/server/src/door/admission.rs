@@ -12,7 +12,9 @@ use std::{
     time::Instant,
 };
 
-use crate::config::Connections;
+use offhook_engine::Identity;
+
+use crate::{config::Connections, worker::Verified};
 use handshakes::{Handshakes, customer};
 
 /// How many connections over the limit get an answer. 256: further connections are closed unread,
@@ -73,6 +75,7 @@ impl Admission {
             number: self.next.fetch_add(1, Ordering::Relaxed),
             address,
             flags: 0,
+            certified: None,
         };
         place.set(OVER, before >= most_at_all);
         place.set(OVER_BY_ADDRESS, over);
@@ -153,6 +156,8 @@ pub(crate) struct Place {
     address: IpAddr,
     /// A combination of the constants above.
     flags: u8,
+    /// The user whose certificate the client has presented.
+    certified: Option<Arc<Identity>>,
 }
 
 impl Place {
@@ -200,6 +205,20 @@ impl Place {
         self.set(OVER_BY_ADDRESS, over);
     }
 
+    /// Notes that the client has presented the certificate of this user.
+    pub(crate) fn certify(&mut self, identity: Identity) {
+        self.certified = Some(Arc::new(identity));
+    }
+
+    /// The identity by the client's certificate, at this time.
+    pub(crate) fn certified(&self, now_ms: u64) -> Option<Verified> {
+        let identity = Arc::clone(self.certified.as_ref()?);
+        Some(Verified {
+            identity,
+            at_ms: now_ms,
+        })
+    }
+
     /// The client's address.
     pub(crate) const fn address(&self) -> IpAddr {
         self.address
@@ -208,7 +227,9 @@ impl Place {
     /// A second place for the same address, for a connection over requests, which outlives each of
     /// them.
     pub(crate) fn another(&self) -> Option<Self> {
-        self.admission.take(self.address)
+        let mut another = self.admission.take(self.address)?;
+        another.certified.clone_from(&self.certified);
+        Some(another)
     }
 
     /// Whether a request on this connection may open a connection to the engine now. Each counts as a
