@@ -85,7 +85,9 @@ pub use self::stomp::Stomp;
 pub use self::url::HttpUrl;
 
 use self::group::group;
-use self::kind::{Addresses, Choice, Cores, File, HostName, Many, Origins, Switch, UrlPath, time};
+use self::kind::{
+    Addresses, Choice, Cores, File, HostName, Many, Or, Origins, Switch, UrlPath, time,
+};
 
 /// What an acknowledged publish guarantees.
 const DURABILITY: &[(&str, Durability)] = &[("disk", Durability::Fsync), ("fast", Durability::Os)];
@@ -161,6 +163,13 @@ group! {
         ///
         /// The path that clients of other servers expect.
         rpc_path: String = "/rpc".to_owned() => UrlPath;
+
+        /// A path whose WebSockets get every message back, without authentication. It is for suites
+        /// of tests that check WebSockets, and not for production: clients are disconnected after
+        /// `connections.connect_timeout`.
+        ///
+        /// Nobody else needs it.
+        echo_path: Option<String> = None => Or("none", UrlPath);
 
         /// Serve the chat at `/talk/` and the examples at `/examples/`. The channels `talk-typing:*`
         /// (who is writing in the chat) and `examples-live:*` (what moves in the examples) then have

@@ -3,6 +3,7 @@
 
 mod admin;
 mod admission;
+mod echo;
 mod entrance;
 mod forwarded;
 mod head;

@@ -20,6 +20,7 @@ mod client_certificates;
 mod conversation;
 mod damage;
 mod disk_full;
+mod echo;
 mod explain;
 mod hall;
 mod hand_over;
