@@ -1,5 +1,6 @@
 //! `offhook serve`: runs the server until it is stopped.
 
+mod dev_tls;
 #[cfg(unix)]
 mod hand_over;
 mod logs;
@@ -32,6 +33,7 @@ use crate::{
     settings::Flags,
     signals::{Requests, Signals},
 };
+use dev_tls::DevTls;
 use logs::Logs;
 pub(crate) use pid_file::PidFile;
 #[cfg(unix)]
@@ -55,6 +57,12 @@ pub(crate) struct Serve {
     #[arg(long)]
     dev: bool,
 
+    /// For development: serves TLS with a certificate for localhost that is signed by the server
+    /// itself, valid for 13 days and kept in the data directory, and prints its hash, which
+    /// WebTransport takes instead of an authority.
+    #[arg(long)]
+    dev_tls: bool,
+
     /// For processes that `offhook upgrade` starts.
     #[arg(long, hide = true)]
     take_over: bool,
@@ -68,6 +76,7 @@ Examples:
   offhook serve --origins https://example.com      pages of this site may connect
   OFFHOOK_WORKERS=4 offhook serve                  every flag has a variable
   offhook serve --dev                              with a key for the HTTP API
+  offhook serve --dev --dev-tls                    over TLS and WebTransport too
 
 Ctrl-C stops it gracefully: clients are told when to connect again. A second one stops it at once;
 what was acknowledged is on disk all the same. SIGHUP, or `offhook reload`, lets it read its
@@ -77,18 +86,16 @@ impl Serve {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let start = Start::new(self.take_over)?;
         let mut loaded = self.flags.load()?;
-        let dev = if self.dev { Some(Dev::new()?) } else { None };
-        if let Some(dev) = &dev {
-            dev.apply(&mut loaded.config);
-        }
-        let logs = Logs::write(&loaded.config.log);
         // Files in the data directory are accessible only to their owner.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        let dev = Dev::of(&self, &loaded.config)?;
+        dev.apply(&mut loaded.config);
+        let logs = Logs::write(&loaded.config.log);
         let descriptors = open_files::raise();
         tracing::debug!(?descriptors, "the limit of this process");
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let is_json = loaded.config.log.format == LogFormat::Json;
-        let served = runtime.block_on(serve(loaded, &self.flags, dev.as_ref(), &logs, start));
+        let served = runtime.block_on(serve(loaded, &self.flags, &dev, &logs, start));
         // With the format JSON, every line must be an object, including this error.
         match served {
             Err(failure) if is_json => Err(failure.logged()),
@@ -97,23 +104,39 @@ impl Serve {
     }
 }
 
-/// What `--dev` adds to the configuration.
+/// What `--dev` and `--dev-tls` add to the configuration.
 #[derive(Debug)]
 struct Dev {
-    /// A key with every scope, which is valid as long as this process runs.
-    key: String,
+    /// With `--dev`, a key with every scope, which is valid as long as this process runs.
+    key: Option<String>,
+    /// With `--dev-tls`.
+    tls: Option<DevTls>,
 }
 
 impl Dev {
-    fn new() -> Result<Self, Failure> {
+    fn of(serve: &Serve, config: &Config) -> Result<Self, Failure> {
         let missing = || Failure::usage("the system cannot provide random bytes");
-        let key = new_api_key().ok_or_else(missing)?;
-        Ok(Self { key })
+        let key = serve.dev.then(|| new_api_key().ok_or_else(missing));
+        let tls = serve.dev_tls.then(|| DevTls::prepare(config));
+        Ok(Self {
+            key: key.transpose()?,
+            tls: tls.transpose()?,
+        })
     }
 
     fn apply(&self, config: &mut Config) {
-        allow_local_pages(config);
-        config.api.keys.push(ApiKey::of_everything(&self.key));
+        if let Some(key) = &self.key {
+            allow_local_pages(config);
+            config.api.keys.push(ApiKey::of_everything(key));
+        }
+        if let Some(tls) = &self.tls {
+            tls.apply(config);
+        }
+    }
+
+    /// The hash of the certificate of `--dev-tls`.
+    fn hash(&self) -> Option<&str> {
+        self.tls.as_ref().map(DevTls::hash)
     }
 }
 
@@ -180,7 +203,7 @@ impl Start {
 async fn serve(
     loaded: Loaded,
     flags: &Flags,
-    dev: Option<&Dev>,
+    dev: &Dev,
     logs: &Logs,
     start: Start,
 ) -> Result<(), Failure> {
@@ -256,7 +279,7 @@ async fn upgraded(
 /// Starts the server, after an earlier process has handed it over, if there is one.
 async fn begin(
     loaded: &Loaded,
-    dev: Option<&Dev>,
+    dev: &Dev,
     start: Start,
 ) -> Result<(Running, Option<PidFile>), Failure> {
     let config = loaded.config.clone();
@@ -274,10 +297,9 @@ async fn begin(
     if let (Some(predecessor), Some(since)) = (start.predecessor, since) {
         return Ok(taken_over(predecessor, since, running, file));
     }
-    let dev_key = dev.map(|dev| dev.key.as_str());
     match loaded.config.log.format {
-        LogFormat::Text => screen::print(&welcome::text(loaded, &running, dev_key))?,
-        LogFormat::Json => welcome::log(loaded, &running, dev_key),
+        LogFormat::Text => screen::print(&welcome::text(loaded, &running, dev))?,
+        LogFormat::Json => welcome::log(loaded, &running, dev),
     }
     supervisor::tell("READY=1");
     Ok((running, file))

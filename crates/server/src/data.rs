@@ -16,7 +16,13 @@ use crate::{
 const LOG: &str = "log";
 
 /// What a server has in its data directory.
-const OWN_FILES: [&str; 4] = [LOG, "offhook.pid", "resume.key", "resume.unfinished"];
+const OWN_FILES: [&str; 5] = [
+    LOG,
+    "dev-tls",
+    "offhook.pid",
+    "resume.key",
+    "resume.unfinished",
+];
 
 /// The key that seals resume tokens, followed by those that only open them.
 pub(crate) fn resume_keys(config: &Config) -> Result<Vec<ResumeKey>, StartError> {
