@@ -14,7 +14,7 @@ use std::{
 };
 
 use offhook_client::{Client, Event, Since};
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
 use crate::{
@@ -231,17 +231,15 @@ fn a_rolling_upgrade_under_load_refuses_no_connection_and_loses_and_repeats_noth
         processes.windows(2).all(|pair| pair[0] != pair[1]),
         "{processes:?}"
     );
-    assert!(
-        test_kill_process(processes[1]).is_err(),
-        "the second process has ended"
-    );
+    // All three processes have ended when nobody has their output open any more.
     let ended = server.stop();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
 #[test]
 fn if_the_new_process_cannot_start_the_old_one_goes_on_without_closing_a_connection() {
-    let mut server = Server::start("", &[], |program| program);
+    let flags = ["--connections-connect-timeout", "1h"];
+    let mut server = Server::start("", &flags, |program| program);
     let data = server.data.clone();
     let _guard = Guard(&data);
     let mut open = open_connection(&server.address);

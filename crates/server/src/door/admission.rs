@@ -35,6 +35,9 @@ pub(crate) struct Admission {
     addresses: Mutex<HashMap<IpAddr, usize>>,
     most_per_address: AtomicUsize,
     handshakes: Mutex<Handshakes>,
+    /// The users whose certificates clients have presented, by the numbers of their connections. Not
+    /// in their places, because few connections have one.
+    certified: Mutex<HashMap<u32, Arc<Identity>>>,
 }
 
 impl Admission {
@@ -50,6 +53,7 @@ impl Admission {
                 limits.handshake_burst,
                 now,
             )),
+            certified: Mutex::default(),
         })
     }
 
@@ -75,7 +79,6 @@ impl Admission {
             number: self.next.fetch_add(1, Ordering::Relaxed),
             address,
             flags: 0,
-            certified: None,
         };
         place.set(OVER, before >= most_at_all);
         place.set(OVER_BY_ADDRESS, over);
@@ -147,6 +150,8 @@ const BY_ADDRESS: u8 = 4;
 const COUNTED: u8 = 8;
 /// A request has opened a connection to the engine on it.
 const REQUESTED: u8 = 16;
+/// Its client has presented the certificate of a user.
+const CERTIFIED: u8 = 32;
 
 /// A connection's place, freed on drop. Each connection's task holds one, so it is kept small.
 #[derive(Debug)]
@@ -156,8 +161,6 @@ pub(crate) struct Place {
     address: IpAddr,
     /// A combination of the constants above.
     flags: u8,
-    /// The user whose certificate the client has presented.
-    certified: Option<Arc<Identity>>,
 }
 
 impl Place {
@@ -207,14 +210,25 @@ impl Place {
 
     /// Notes that the client has presented the certificate of this user.
     pub(crate) fn certify(&mut self, identity: Identity) {
-        self.certified = Some(Arc::new(identity));
+        self.keep_certified(Arc::new(identity));
+    }
+
+    fn keep_certified(&mut self, identity: Arc<Identity>) {
+        self.set(CERTIFIED, true);
+        lock(&self.admission.certified).insert(self.number, identity);
+    }
+
+    fn certificate(&self) -> Option<Arc<Identity>> {
+        if !self.has(CERTIFIED) {
+            return None;
+        }
+        lock(&self.admission.certified).get(&self.number).cloned()
     }
 
     /// The identity by the client's certificate, at this time.
     pub(crate) fn certified(&self, now_ms: u64) -> Option<Verified> {
-        let identity = Arc::clone(self.certified.as_ref()?);
         Some(Verified {
-            identity,
+            identity: self.certificate()?,
             at_ms: now_ms,
         })
     }
@@ -228,7 +242,9 @@ impl Place {
     /// them.
     pub(crate) fn another(&self) -> Option<Self> {
         let mut another = self.admission.take(self.address)?;
-        another.certified.clone_from(&self.certified);
+        if let Some(identity) = self.certificate() {
+            another.keep_certified(identity);
+        }
         Some(another)
     }
 
@@ -253,6 +269,9 @@ impl Drop for Place {
         self.admission.open.fetch_sub(1, Ordering::Relaxed);
         if self.has(BY_ADDRESS) {
             self.admission.uncount(self.address);
+        }
+        if self.has(CERTIFIED) {
+            lock(&self.admission.certified).remove(&self.number);
         }
     }
 }
