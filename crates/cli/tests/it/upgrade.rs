@@ -15,7 +15,7 @@ use std::{
 
 use offhook_client::{Client, Event, Since};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     program::{Ended, Program, Running, offhook},
@@ -117,11 +117,17 @@ fn knock(address: &str, ends: &AtomicBool) -> (usize, usize) {
 }
 
 /// Receives the publications of a channel until there are as many as were published.
-async fn receive(url: &str, number: usize, mut total: watch::Receiver<Option<u64>>) {
+async fn receive(
+    url: &str,
+    number: usize,
+    mut total: watch::Receiver<Option<u64>>,
+    ready: mpsc::Sender<()>,
+) {
     let client = Client::connect(url).await.expect("it connects");
     let channel = format!("load/{}", number % CHANNELS);
     let subscribing = client.subscribe(&channel).since(Since::Start);
     let mut subscription = subscribing.await.expect("subscribed");
+    ready.send(()).await.expect("it is waited for");
     let mut expected = 0_u64;
     loop {
         let complete = async {
@@ -147,8 +153,9 @@ async fn receive(url: &str, number: usize, mut total: watch::Receiver<Option<u64
 }
 
 /// Publishes numbers in a channel until told to stop; returns how many.
-async fn publish(url: &str, number: usize, ends: Arc<AtomicBool>) -> u64 {
+async fn publish(url: &str, number: usize, ends: Arc<AtomicBool>, ready: mpsc::Sender<()>) -> u64 {
     let client = Client::connect(url).await.expect("it connects");
+    ready.send(()).await.expect("it is waited for");
     let channel = format!("load/{number}");
     let mut count = 0;
     while !ends.load(Ordering::Relaxed) || count < EACH {
@@ -199,15 +206,20 @@ fn a_rolling_upgrade_under_load_refuses_no_connection_and_loses_and_repeats_noth
     let _guard = Guard(&data);
     let (server, processes, published) = runtime.block_on(async {
         let totals: Vec<_> = (0..CHANNELS).map(|_| watch::Sender::new(None)).collect();
+        let (ready, mut readied) = mpsc::channel(1);
         let mut subscribers = tokio::task::JoinSet::new();
         for number in 0..SUBSCRIBERS {
             let (url, total) = (url.clone(), totals[number % CHANNELS].subscribe());
-            subscribers.spawn(async move { receive(&url, number, total).await });
+            let ready = ready.clone();
+            subscribers.spawn(async move { receive(&url, number, total, ready).await });
         }
         let mut publishers = tokio::task::JoinSet::new();
         for number in 0..CHANNELS {
-            let (url, ends) = (url.clone(), Arc::clone(&ends));
-            publishers.spawn(async move { (number, publish(&url, number, ends).await) });
+            let (url, ends, ready) = (url.clone(), Arc::clone(&ends), ready.clone());
+            publishers.spawn(async move { (number, publish(&url, number, ends, ready).await) });
+        }
+        for _ in 0..SUBSCRIBERS + CHANNELS {
+            readied.recv().await.expect("all of them connect");
         }
         let upgrading = upgrading(server, Arc::clone(&ends));
         let mut published = 0;
