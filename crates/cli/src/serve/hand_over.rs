@@ -21,13 +21,15 @@ use std::{
     env, io,
     io::{IoSlice, IoSliceMut, Read as _, Write as _},
     mem::MaybeUninit,
+    net::Shutdown,
     os::{
         fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
     },
     path::Path,
     process::{Child, Command, Stdio},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use offhook_server::{ListeningSocket, Sockets};
@@ -47,6 +49,12 @@ const FLAG: &str = "--take-over";
 
 /// How long each process waits for the other. 60 s: opening a large log after a crash takes seconds.
 const WITHIN: Duration = Duration::from_secs(60);
+
+/// How long a new process that failed has to end by itself. 2 s: it only has to print an error.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How often it is checked whether it has.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The first message: both processes understand the same hand-over.
 const HELLO: &str = "hand-over 1";
@@ -122,11 +130,18 @@ impl Successor {
 
 impl Drop for Successor {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            // Both fail only if it has ended already. Afterwards, the log is free.
-            let _ = child.kill();
-            let _ = child.wait();
+        let Some(child) = &mut self.child else {
+            return;
+        };
+        // It ends when nobody is at the other end. One that fails still has to say why.
+        let _closed = self.channel.0.shutdown(Shutdown::Both);
+        let end = Instant::now() + FAREWELL;
+        while matches!(child.try_wait(), Ok(None)) && Instant::now() < end {
+            thread::sleep(LOOK);
         }
+        // Both fail only if it has ended already. Afterwards, the log is free.
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
@@ -158,11 +173,14 @@ impl Predecessor {
 
     /// Tells it that this process could serve, and waits until the log is free. Returns when the
     /// other process stopped accepting connections.
-    pub(super) async fn wait(&self) -> io::Result<u64> {
-        self.channel.send(PREPARED, None)?;
-        let told = self.channel.next().await?;
+    pub(super) async fn wait(&self) -> Result<u64, Failure> {
+        let ended = |error: io::Error| {
+            Failure::Failed(format!("the earlier process hands nothing over: {error}"))
+        };
+        self.channel.send(PREPARED, None).map_err(ended)?;
+        let told = self.channel.next().await.map_err(ended)?;
         let since = told.strip_prefix(GO).and_then(|since| since.parse().ok());
-        since.ok_or_else(|| unexpected(&told))
+        since.ok_or_else(|| ended(unexpected(&told)))
     }
 
     /// Tells it that this process serves.

@@ -255,6 +255,12 @@ fn if_the_new_process_cannot_start_the_old_one_goes_on_without_closing_a_connect
     let data = server.data.clone();
     let _guard = Guard(&data);
     let mut open = open_connection(&server.address);
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        open.read_exact(&mut byte).expect("the rest of the answer");
+        head.extend(byte);
+    }
     let before = server.process();
     // Valid in itself, but the file does not exist.
     server.configure("[api]\nkey_files = \"nowhere\"\n");
