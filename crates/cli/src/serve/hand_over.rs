@@ -268,7 +268,7 @@ impl Channel {
     async fn expect(&self, text: &str) -> io::Result<()> {
         let told = self.next().await.map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => {
-                io::Error::other("it has ended; its last lines say why")
+                io::Error::other("it has ended, and its error is in the server's log")
             }
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 let seconds = WITHIN.as_secs();

@@ -46,6 +46,8 @@ pub(super) async fn upgrade(
     );
     tokio::select! {
         prepared = successor.prepared() => if let Err(error) = prepared {
+            // It has ended afterwards, and said why.
+            drop(successor);
             failed(file, &format!("the new process: {error}"));
             return Ok(Upgraded::Failed(running));
         },
