@@ -261,3 +261,50 @@ fn windows_that_http_2_cannot_have_are_refused() {
     let none = file("[http2]\nwindow = 0").wrong();
     assert!(none.contains("http2.window is 0"), "{none}");
 }
+
+#[test]
+fn errors_about_a_listener_name_the_word_that_is_wrong() {
+    for (listener, expected) in [
+        (
+            ":1 fast",
+            "there is no word \"fast\"; the words are tls, plain",
+        ),
+        (":1 mode=660", "mode= is for Unix sockets"),
+        ("unix:/a mode=999", "expected permissions in octal"),
+        ("unix:/a mode=7777", "expected permissions in octal"),
+        ("unix:/a tls", "TLS is not offered on Unix sockets"),
+        (
+            ":1 client-certs=maybe",
+            "expected none, optional or required",
+        ),
+        ("unix:", "expected an address"),
+        ("systemd:", "expected an address"),
+        ("", "expected an address"),
+        (
+            ":1 tls",
+            "there is no certificate; set tls.cert and tls.key",
+        ),
+        (
+            ":1 client-certs=required",
+            "client-certs= needs TLS at this listener",
+        ),
+    ] {
+        let wrong = file(&format!("listen = \"{listener}\"")).wrong();
+        assert!(wrong.contains(expected), "{listener}: {wrong}");
+    }
+    let tls = "[tls]\ncert = \"a\"\nkey = \"b\"\n";
+    for (text, expected) in [
+        ("client_certs = \"required\"", "set tls.client_ca"),
+        (
+            "client_ca = \"ca.pem\"",
+            "no listener asks for certificates",
+        ),
+        (
+            "[mqtt]\ntls_listen = \":1 plain\"",
+            "this setting is for TLS; use the one without tls_",
+        ),
+    ] {
+        let wrong = file(&format!("{tls}{text}")).wrong();
+        assert!(wrong.contains(expected), "{text}: {wrong}");
+    }
+}

@@ -10,7 +10,7 @@ use offhook_dialects::{
     stomp::{self, Stomp},
 };
 
-use super::pusher;
+use super::{echo, pusher};
 use crate::{
     config::Config,
     worker::{CarriedId, Shared, Speaker},
@@ -196,6 +196,10 @@ impl Routes {
         let routes = match config.pusher.apps.is_empty() {
             true => Self(Vec::new()),
             false => Self(Vec::new()).with_keys(pusher::CLIENTS, pusher),
+        };
+        let routes = match &config.echo_path {
+            Some(path) => routes.with(path, echo::route()),
+            None => routes,
         };
         let routes = routes
             .with(&config.ws_path, native)

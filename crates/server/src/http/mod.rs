@@ -88,6 +88,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, from_proxy: bool,
     tokio::pin!(connection);
     let mut stopping = worker.stopping();
     let served = tokio::select! {
+        // First, so that a request that was received before the server stops is answered.
+        biased;
         served = connection.as_mut() => served,
         () = stopping.begun() => {
             connection.as_mut().graceful_shutdown();

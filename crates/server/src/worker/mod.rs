@@ -51,14 +51,14 @@ use offhook_brokers::{Mailbox, WorkerId};
 use offhook_dialects::Intent;
 use offhook_engine::{Engine, Identity, Now, RuleBook};
 use tokio::{
-    net::TcpListener,
     sync::{Notify, Semaphore, watch},
     task::{LocalSet, spawn_local},
 };
 
 use crate::{
     config::Config,
-    door::{self, Door, Peer, Place, Stream},
+    door::{self, Entrance, Listener, Peer, Place, Stream},
+    listeners::Listeners,
     metrics::WorkerMetrics,
     refused::{Client, Refused},
 };
@@ -78,7 +78,7 @@ use recorder::Recorder;
 pub(crate) use recorder::{End, Entry, Outcome, What, Why};
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
-pub(crate) use stopping::{Lease, Phase};
+pub(crate) use stopping::{Arriving, Lease, Phase};
 pub(crate) use streaming::Streaming;
 pub(crate) use top::{Slow, Top};
 use unfinished::Unfinished;
@@ -111,6 +111,8 @@ pub(crate) struct Worker {
     queues: Queues,
     /// Tasks that serve a connection.
     connections: Cell<usize>,
+    /// Tasks that receive the first request of a connection.
+    arriving: Cell<usize>,
     /// Notified when the last of these tasks has ended.
     emptied: Notify,
     /// Held by a connection with many subscriptions until it may end.
@@ -186,7 +188,7 @@ pub(crate) fn spawn(
     number: u16,
     shared: Arc<Shared>,
     rules: Arc<RuleBook>,
-    listeners: Vec<(Door, std::net::TcpListener)>,
+    listeners: Listeners,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<JoinHandle<()>> {
     // Created here, so that an error of the system fails the start, not the thread.
@@ -196,7 +198,7 @@ pub(crate) fn spawn(
     let listeners = {
         let _entered = runtime.enter();
         let ours = listeners.into_iter();
-        let ours = ours.map(|(door, listener)| Ok((door, TcpListener::from_std(listener)?)));
+        let ours = ours.map(|(entrance, socket)| Ok((entrance, Listener::new(socket)?)));
         ours.collect::<io::Result<Vec<_>>>()?
     };
     let run = move || {
@@ -254,6 +256,7 @@ impl Worker {
             carried: AllCarried::default(),
             queues: Queues::default(),
             connections: Cell::new(0),
+            arriving: Cell::new(0),
             emptied: Notify::new(),
             ending: Semaphore::new(1),
             anonymous: Arc::new(Identity::stranger()),
@@ -261,9 +264,9 @@ impl Worker {
         })
     }
 
-    async fn run(self: Rc<Self>, listeners: Vec<(Door, TcpListener)>) {
-        for (door, listener) in listeners {
-            spawn_local(door::accept(Rc::clone(&self), door, listener));
+    async fn run(self: Rc<Self>, listeners: Vec<(Arc<Entrance>, Listener)>) {
+        for (entrance, listener) in listeners {
+            spawn_local(door::accept(Rc::clone(&self), entrance, listener));
         }
         spawn_local(Rc::clone(&self).take_mail());
         spawn_local(Rc::clone(&self).take_orders());

@@ -1,7 +1,7 @@
 //! State shared by all workers of a server.
 
 use std::{
-    fmt, io,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,15 +10,13 @@ use std::{
 };
 
 use offhook_brokers::Broker;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
 use crate::{
     auth::Authenticator,
     backend::BackendLink,
     config::Config,
     directory::Directory,
-    door::{Admission, Apps, Routes, Stream},
+    door::{Admission, Apps, Routes},
     metrics::Metrics,
     tokens::Sealer,
     worker::{DelayedWills, Memory, Orders},
@@ -37,7 +35,6 @@ pub(crate) struct Shared {
     pub(crate) backend: Option<Arc<BackendLink>>,
     pub(crate) memory: Memory,
     pub(crate) wills: DelayedWills,
-    pub(crate) tls: Option<TlsAcceptor>,
     /// Which dialect is used where.
     pub(crate) routes: Routes,
     /// The apps of the Pusher protocol.
@@ -61,7 +58,6 @@ impl Shared {
         auth: Arc<Authenticator>,
         orders: Arc<Orders>,
         backend: Option<Arc<BackendLink>>,
-        tls: Option<TlsAcceptor>,
         routes: Routes,
     ) -> Self {
         let started = Instant::now();
@@ -78,7 +74,6 @@ impl Shared {
             broker,
             sealer,
             auth,
-            tls,
             routes,
             started,
             started_at: SystemTime::now(),
@@ -111,17 +106,6 @@ impl Shared {
     pub(crate) fn patience(&self) -> Duration {
         let keepalive = &self.config.keepalive;
         keepalive.interval.unwrap_or_default() + keepalive.pong_timeout
-    }
-
-    /// Accepts TLS, if that is configured.
-    pub(crate) async fn accept_tls(&self, stream: TcpStream) -> io::Result<Stream> {
-        match &self.tls {
-            None => Ok(Stream::Plain(stream)),
-            Some(tls) => {
-                let accepted = Box::pin(tls.accept(stream)).await?;
-                Ok(Stream::Tls(Box::new(accepted)))
-            }
-        }
     }
 }
 

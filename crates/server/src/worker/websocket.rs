@@ -162,6 +162,10 @@ async fn introduction(
         };
         receiving.message();
         connected = connecting.receive(worker, incoming(&message))?;
+        if socket.buffered_amount() > worker.shared.config.messages.outbox_bytes {
+            // An error means that the connection is closing, which the next receive reports.
+            let _closing = socket.room().await;
+        }
     }
 }
 

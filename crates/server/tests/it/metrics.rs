@@ -29,7 +29,7 @@ fn operated(config: Config) -> Config {
     };
     Config {
         admin: Admin {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            listen: vec![([127, 0, 0, 1], 0).into()],
         },
         api: Api {
             keys: vec![key("metrics", KEY), key("read", OTHER_KEY)],

@@ -1,6 +1,6 @@
 //! MQTT over TCP and WebSocket against a server with two workers.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
+use std::{num::NonZeroUsize, path::Path, time::Duration};
 
 use offhook_dialects::mqtt::{
     Reason,
@@ -39,7 +39,7 @@ fn with_mqtt(config: Config) -> Config {
     Config {
         workers: NonZeroUsize::new(2).unwrap(),
         mqtt: Mqtt {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            listen: vec![([127, 0, 0, 1], 0).into()],
             ..Mqtt::default()
         },
         channels: vec![everything],

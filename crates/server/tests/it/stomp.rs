@@ -1,6 +1,6 @@
 //! STOMP over TCP, TLS and WebSocket against a server with two workers.
 
-use std::{fs, net::SocketAddr, num::NonZeroUsize, path::Path, sync::Arc};
+use std::{fs, num::NonZeroUsize, path::Path, sync::Arc};
 
 use offhook::{Message, WebSocket};
 use offhook_dialects::stomp::frame::{Decoder, Frame, Version};
@@ -46,7 +46,7 @@ fn with_stomp(config: Config) -> Config {
     Config {
         workers: NonZeroUsize::new(2).unwrap(),
         stomp: Stomp {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            listen: vec![([127, 0, 0, 1], 0).into()],
             ..Stomp::default()
         },
         channels: vec![
@@ -580,7 +580,7 @@ async fn messages_of_a_queue_wait_for_room_in_the_outbox_of_their_consumer() {
     let mut config = with_stomp(config());
     config.limits.data_bytes = 64 * 1024;
     config.workers = NonZeroUsize::MIN;
-    config.admin.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+    config.admin.listen = vec![([127, 0, 0, 1], 0).into()];
     let hall = Hall::open(config).await;
     let mut slow = Client::open(&hall).await;
     let many = [("prefetch-count", "256")];
