@@ -250,6 +250,13 @@ async fn pings_are_answered_while_a_prompt_task_is_busy_with_one_message() {
     client.ping().await.unwrap();
     assert_eq!(noticed.elapsed(), Duration::ZERO);
     assert_eq!(client.recv().await.unwrap(), Some("hard".into()));
+    // It is no longer expected to be prompt.
+    client.send("hard").await.unwrap();
+    client.flush().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let begun = Instant::now();
+    client.ping().await.unwrap();
+    assert_eq!(begun.elapsed(), Duration::ZERO);
     serving.abort();
 }
 
