@@ -40,6 +40,7 @@ mod proxies;
 mod pusher;
 mod reader;
 mod recorder;
+mod rooms;
 mod running;
 mod socketio;
 mod spelling;
@@ -77,6 +78,7 @@ pub use self::problem::{Problem, Problems};
 pub use self::proxies::{Network, Proxies};
 pub use self::pusher::Pusher;
 pub use self::recorder::Recorder;
+pub use self::rooms::{RoomNamedBy, Rooms};
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};
 pub use self::socketio::SocketIo;
 pub use self::stomp::Stomp;
@@ -285,6 +287,7 @@ fn typing_rule(configured: &RuleBook) -> Option<ChannelRule> {
             presence: false,
             ..ChannelRules::clone(rules)
         },
+        rooms: Rooms::default(),
     })
 }
 
@@ -308,6 +311,7 @@ fn system_rule(configured: &[ChannelRule]) -> Option<ChannelRule> {
             subscribe: Access::Granted,
             ..ChannelRules::default()
         },
+        rooms: Rooms::default(),
     })
 }
 
@@ -325,6 +329,7 @@ fn examples_rule(configured: &RuleBook) -> Option<ChannelRule> {
             slow: SlowPolicy::LatestByKey,
             ..ChannelRules::clone(rules)
         },
+        rooms: Rooms::default(),
     })
 }
 

@@ -35,6 +35,7 @@ mod start_error;
 mod tokens;
 mod worker;
 
+pub use door::OverEngineIo;
 pub use offhook_config as config;
 pub use offhook_config::Config;
 pub use server::{Running, Server};

@@ -25,7 +25,7 @@ use crate::{
     auth::{self, Authenticator},
     backend,
     config::{Api, Auth, Config, ResumeKey},
-    door::{self, Admission, Certificates, Door, Routes, Streamed},
+    door::{self, Admission, Certificates, Door, OverEngineIo, Routes, Streamed},
     key_file,
     metrics::Metrics,
     sessions::Sessions,
@@ -56,6 +56,20 @@ impl Server {
     /// [`StartError`], which says what is wrong and what to do.
     pub async fn start(config: Config) -> Result<Running, StartError> {
         let started = spawn_blocking(|| start(config)).await;
+        started.map_err(|panic| StartError::System(io::Error::other(panic)))?
+    }
+
+    /// The same, but connections over Engine.IO, at the path of Socket.IO, speak another dialect. For
+    /// a program with a protocol of its own over Engine.IO.
+    ///
+    /// # Errors
+    /// [`StartError`], which says what is wrong and what to do.
+    pub async fn start_over_engine_io(
+        config: Config,
+        dialect: OverEngineIo,
+    ) -> Result<Running, StartError> {
+        let start = move || start_with(config, |routes| routes.with_engine_io(dialect));
+        let started = spawn_blocking(start).await;
         started.map_err(|panic| StartError::System(io::Error::other(panic)))?
     }
 }

@@ -24,6 +24,7 @@ mod replies;
 mod shared;
 mod speaker;
 mod stopping;
+mod strangers;
 mod streaming;
 mod system;
 mod ticks;
@@ -78,6 +79,7 @@ pub(crate) use recorder::{End, Entry, Outcome, What, Why};
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
 pub(crate) use stopping::{Lease, Phase};
+use strangers::Strangers;
 pub(crate) use streaming::Streaming;
 pub(crate) use top::{Slow, Top};
 use unfinished::Unfinished;
@@ -104,6 +106,7 @@ pub(crate) struct Worker {
     /// Wakes the task that takes the broker's events.
     mail: Arc<Notify>,
     unfinished: Unfinished,
+    strangers: Strangers,
     carried: AllCarried,
     queues: Queues,
     /// Tasks that serve a connection.
@@ -247,6 +250,7 @@ impl Worker {
             phase,
             mail: Arc::clone(mail),
             unfinished: Unfinished::default(),
+            strangers: Strangers::default(),
             carried: AllCarried::default(),
             queues: Queues::default(),
             connections: Cell::new(0),
@@ -264,6 +268,7 @@ impl Worker {
         spawn_local(Rc::clone(&self).take_mail());
         spawn_local(Rc::clone(&self).take_orders());
         spawn_local(Rc::clone(&self).tick());
+        spawn_local(Rc::clone(&self).tick_dialects());
         spawn_local(Rc::clone(&self).measure_delay());
         spawn_local(Rc::clone(&self).publish_system());
         self.until_stopped().await;
