@@ -224,10 +224,11 @@ impl Carried {
         }
     }
 
-    /// Whether the client has upgraded to a WebSocket. Later requests are then treated as requests
-    /// of an unknown connection.
-    fn is_upgraded(&self) -> bool {
-        self.upgrading().is_some_and(Kept::is_upgraded)
+    /// Whether the client of Engine.IO has upgraded to a WebSocket, or its connection is over. Later
+    /// requests are then treated as requests of an unknown connection.
+    fn is_gone(&self) -> bool {
+        let kept = self.upgrading();
+        kept.is_some_and(|kept| kept.is_upgraded() || kept.is_over())
     }
 
     /// The next batch to handle.
@@ -322,7 +323,7 @@ impl Worker {
 
     pub(super) fn take_carry(&self, id: CarriedId, carry: Carry) {
         let carried = self.carried.0.borrow().get(&id).cloned();
-        let carried = carried.filter(|carried| !carried.is_upgraded() && carry.is_of(carried));
+        let carried = carried.filter(|carried| !carried.is_gone() && carry.is_of(carried));
         match (carry, carried) {
             (
                 Carry::Send {
