@@ -193,6 +193,8 @@ async function publish(who, count, meanwhile = async () => {}) {
       const text = `${heard.name} ${round}.${n}`;
       texts.push(text);
       await publish(text);
+      // So that something is under way whenever a connection is cut.
+      await new Promise((resolve) => setTimeout(resolve, 40));
     }
   });
   await meanwhile();
