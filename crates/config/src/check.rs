@@ -51,6 +51,7 @@ pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Proble
         (&["http2.streams", "http2.window"], http2_windows),
         (&["auth.secrets", "auth.secret_algorithm"], secrets),
         (&["channels"], unreachable),
+        (&["channels"], rooms),
         (&["pusher.apps"], apps),
         (
             &["backend.url", "backend.secrets", "backend.plain_http"],
@@ -367,6 +368,32 @@ fn either(loaded: &Loaded, first: &str, second: &str) -> Place {
 }
 
 /// Rules after one that matches every channel.
+/// The name of a room stands in the place of one `*`.
+fn rooms(loaded: &Loaded) -> Vec<Problem> {
+    let rules = loaded.config.channels.iter().enumerate();
+    let rules = rules.filter(|(_, rule)| !rule.rooms.are_none());
+    let problem = |(position, rule): (usize, &ChannelRule)| {
+        let pattern = &rule.pattern;
+        let (setting, why) = match pattern.matches('*').count() {
+            0 => return None,
+            1 if rule.rooms.everyone => (
+                "rooms.everyone",
+                "every client can only be in a room of a pattern without \"*\"",
+            ),
+            1 => return None,
+            _ => (
+                "rooms",
+                "the name of a room stands in the place of one \"*\", and the pattern has several",
+            ),
+        };
+        let key = format!("channels[{position}].{setting}");
+        let message = format!("{key}: {why}: {pattern:?}");
+        let place = format!("channels[{position}].pattern");
+        Some(Problem::new(loaded.place(&place), message))
+    };
+    rules.filter_map(problem).collect()
+}
+
 fn unreachable(loaded: &Loaded) -> Vec<Problem> {
     let rules = loaded.config.channels.iter().enumerate();
     let Some((all, _)) = rules.clone().find(|(_, rule)| rule.pattern == "*") else {

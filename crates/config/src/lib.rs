@@ -41,6 +41,7 @@ mod proxies;
 mod pusher;
 mod reader;
 mod recorder;
+mod rooms;
 mod running;
 mod socketio;
 mod spelling;
@@ -79,6 +80,7 @@ pub use self::problem::{Problem, Problems};
 pub use self::proxies::{Network, Proxies};
 pub use self::pusher::Pusher;
 pub use self::recorder::Recorder;
+pub use self::rooms::{RoomNamedBy, Rooms};
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};
 pub use self::socketio::SocketIo;
 pub use self::stomp::Stomp;
@@ -300,6 +302,7 @@ fn typing_rule(configured: &RuleBook) -> Option<ChannelRule> {
             presence: false,
             ..ChannelRules::clone(rules)
         },
+        rooms: Rooms::default(),
     })
 }
 
@@ -323,6 +326,7 @@ fn system_rule(configured: &[ChannelRule]) -> Option<ChannelRule> {
             subscribe: Access::Granted,
             ..ChannelRules::default()
         },
+        rooms: Rooms::default(),
     })
 }
 
@@ -340,6 +344,7 @@ fn examples_rule(configured: &RuleBook) -> Option<ChannelRule> {
             slow: SlowPolicy::LatestByKey,
             ..ChannelRules::clone(rules)
         },
+        rooms: Rooms::default(),
     })
 }
 

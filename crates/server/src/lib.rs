@@ -39,6 +39,7 @@ mod tokens;
 mod worker;
 
 pub use listeners::{Listening, Served};
+pub use door::OverEngineIo;
 pub use offhook_config as config;
 pub use offhook_config::Config;
 pub use server::{Prepared, Running, Server};

@@ -25,7 +25,7 @@ use crate::{
     backend,
     config::{Api, Auth, Config, ResumeKey},
     data,
-    door::{Admission, Certificates, Routes, SocketFile},
+    door::{Admission, Certificates, OverEngineIo, Routes, SocketFile},
     listeners::{self, Listening, Opened, Served},
     metrics::Metrics,
     sessions::Sessions,
@@ -57,6 +57,20 @@ impl Server {
     pub async fn start(config: Config) -> Result<Running, StartError> {
         let prepared = Self::prepare(config, Sockets::default()).await?;
         prepared.start().await
+    }
+
+    /// The same, but connections over Engine.IO, at the path of Socket.IO, speak another dialect. For
+    /// a program with a protocol of its own over Engine.IO.
+    ///
+    /// # Errors
+    /// [`StartError`], which says what is wrong and what to do.
+    pub async fn start_over_engine_io(
+        config: Config,
+        dialect: OverEngineIo,
+    ) -> Result<Running, StartError> {
+        let prepared = Self::prepare(config, Sockets::default()).await?;
+        let routes = prepared.routes.with_engine_io(dialect);
+        Prepared { routes, ..prepared }.start().await
     }
 
     /// Does everything that can be done while another process still uses the data directory: checks

@@ -141,6 +141,18 @@ fn rules_without_effect_are_reported_by_number() {
             "[[channels]]\npattern = \"*\"\n[[channels]]\npattern = \"a\"",
             "channels[1].pattern: \"a\" is never reached",
         ),
+        (
+            "[[channels]]\npattern = \"room/*\"\nrooms.everyone = true",
+            "channels[0].rooms.everyone: every client can only be in a room of a pattern without",
+        ),
+        (
+            "[[channels]]\npattern = \"*/room/*\"\nrooms.join = \"join\"",
+            "channels[0].rooms: the name of a room stands in the place of one \"*\"",
+        ),
+        (
+            "[[channels]]\npattern = \"room/*\"\nrooms.events = [\"\"]",
+            "expected an event's name of at most 200 bytes",
+        ),
     ];
     for (text, expected) in cases {
         let wrong = file(text).wrong();

@@ -13,6 +13,7 @@ mod origins;
 mod proxy_protocol;
 mod pusher;
 mod raw_head;
+mod rooms;
 mod routes;
 mod stream;
 mod streams;
@@ -48,9 +49,11 @@ pub(crate) use listening::{Listener, SocketFile, ensure_free, listen, listen_uni
 pub(crate) use origins::{explanation as origin_explanation, rejected};
 pub(crate) use pusher::Apps;
 use raw_head::RawHead;
+pub(crate) use rooms::rooms;
+pub use routes::OverEngineIo;
 #[cfg(test)]
 pub(crate) use routes::Spoken;
-pub(crate) use routes::{Routes, speak_socketio};
+pub(crate) use routes::{Routes, speak_over_engine_io};
 pub(crate) use stream::{Rewound, Stream};
 pub(crate) use tls::Certificates;
 pub(crate) use upgrade::{TurnedAway, Upgrade, Way, admit_request, approach, has_room, upgrade};

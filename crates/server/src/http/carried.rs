@@ -266,6 +266,10 @@ fn problem(wrong: Wrong) -> Problem {
             let detail = "another request of the connection is under way";
             conflict("overlap", detail.to_owned())
         }
+        Wrong::Invalid => {
+            let detail = "the messages violate the protocol of the connection, which has ended";
+            Problem::new(StatusCode::BAD_REQUEST, "invalid_messages", detail)
+        }
         Wrong::Streamed => {
             let detail = "this connection has a stream, and cannot be polled";
             conflict("streamed", detail.to_owned())

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     auth::Places,
-    door::{Peer, Place, admit_request, approach, speak_socketio},
+    door::{Peer, Place, admit_request, approach, speak_over_engine_io},
     worker::{self, CarriedId, Carry, Form, Guest, Worker, Wrong},
 };
 
@@ -137,7 +137,7 @@ async fn begin(
     let another = taken.another();
     place.set(Some(taken));
     let guest = Guest {
-        speaker: speak_socketio(&worker.shared.config, true),
+        speaker: speak_over_engine_io(&worker.shared, true),
         identity: admitted.map_err(events::turned_away)?,
         approach,
         peer,
@@ -242,9 +242,12 @@ fn messages_of(payload: &[u8]) -> Option<Vec<Payload>> {
 fn refused(wrong: Wrong) -> Refused {
     match wrong {
         Wrong::Unknown => Refused::Unknown,
-        Wrong::Number { .. } | Wrong::Busy | Wrong::Replaced | Wrong::Streamed | Wrong::Overlap => {
-            Refused::Request
-        }
+        Wrong::Number { .. }
+        | Wrong::Busy
+        | Wrong::Replaced
+        | Wrong::Streamed
+        | Wrong::Overlap
+        | Wrong::Invalid => Refused::Request,
     }
 }
 

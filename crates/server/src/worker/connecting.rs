@@ -162,6 +162,14 @@ impl Connecting {
         self.take(worker, intents)
     }
 
+    /// The bytes of an incomplete message that the dialect holds.
+    pub(super) fn unfinished(&mut self) -> usize {
+        let speaker = self.speaker.as_mut();
+        speaker.map_or(0, |speaker| {
+            speaker.with(|dialect| dialect.unfinished().bytes)
+        })
+    }
+
     /// Continues once the broker has answered.
     pub(super) async fn go_on(
         &mut self,

@@ -24,6 +24,7 @@ mod replies;
 mod shared;
 mod speaker;
 mod stopping;
+mod strangers;
 mod streaming;
 mod system;
 mod ticks;
@@ -79,6 +80,7 @@ pub(crate) use recorder::{End, Entry, Outcome, What, Why};
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
 pub(crate) use stopping::{Arriving, Lease, Phase};
+use strangers::Strangers;
 pub(crate) use streaming::Streaming;
 pub(crate) use top::{Slow, Top};
 use unfinished::Unfinished;
@@ -107,6 +109,7 @@ pub(crate) struct Worker {
     /// Wakes the task that takes the broker's events.
     mail: Arc<Notify>,
     unfinished: Unfinished,
+    strangers: Strangers,
     carried: AllCarried,
     queues: Queues,
     /// Tasks that serve a connection.
@@ -253,6 +256,7 @@ impl Worker {
             phase,
             mail: Arc::clone(mail),
             unfinished: Unfinished::default(),
+            strangers: Strangers::default(),
             carried: AllCarried::default(),
             queues: Queues::default(),
             connections: Cell::new(0),
@@ -271,6 +275,7 @@ impl Worker {
         spawn_local(Rc::clone(&self).take_mail());
         spawn_local(Rc::clone(&self).take_orders());
         spawn_local(Rc::clone(&self).tick());
+        spawn_local(Rc::clone(&self).tick_dialects());
         spawn_local(Rc::clone(&self).measure_delay());
         spawn_local(Rc::clone(&self).publish_system());
         self.until_stopped().await;

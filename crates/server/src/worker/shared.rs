@@ -3,20 +3,21 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
 
 use offhook_brokers::Broker;
+use offhook_dialects::socketio::Rooms;
 
 use crate::{
     auth::Authenticator,
     backend::BackendLink,
     config::Config,
     directory::Directory,
-    door::{Admission, Apps, Routes},
+    door::{Admission, Apps, Routes, rooms},
     metrics::Metrics,
     tokens::Sealer,
     worker::{DelayedWills, Memory, Orders},
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     pub(crate) started_at: SystemTime,
     pub(crate) metrics: Arc<Metrics>,
+    /// The rooms of Socket.IO, for new connections.
+    rooms: Mutex<Arc<Rooms>>,
     /// Connections whose clients have identified themselves.
     connections: AtomicUsize,
 }
@@ -68,6 +71,7 @@ impl Shared {
             backend,
             apps: Apps::of(&config.pusher.apps),
             memory: Memory::new(config.memory.bytes, config.workers.get()),
+            rooms: Mutex::new(Arc::new(rooms(&config))),
             wills: DelayedWills::new(config.connections.max),
             metrics: Arc::new(Metrics::new(config.workers.get())),
             config,
@@ -86,6 +90,18 @@ impl Shared {
     pub(crate) fn passes_tokens_on(&self) -> bool {
         let backend = self.backend.as_ref();
         backend.is_some_and(|backend| backend.asks_about_clients()) && !self.config.auth.has_keys()
+    }
+
+    /// The rooms of Socket.IO for a new connection.
+    pub(crate) fn rooms(&self) -> Arc<Rooms> {
+        let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&rooms)
+    }
+
+    /// Replaces the rooms of Socket.IO for connections that begin from now on.
+    pub(super) fn set_rooms(&self, rooms: Rooms) {
+        let mut known = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Arc::new(rooms);
     }
 
     /// The number of connections.

@@ -166,8 +166,16 @@ async fn introduction(
             // An error means that the connection is closing, which the next receive reports.
             let _closing = socket.room().await;
         }
+        if connecting.unfinished() > FIRST {
+            let reason = "the first packet is split over too many messages";
+            return Err(Ended::Close(CloseCode::TOO_BIG, reason));
+        }
     }
 }
+
+/// How many bytes of an incomplete first packet of MQTT may be spread over several messages. 64 KiB:
+/// clients send a CONNECT as one message, and what strangers leave unfinished here is not counted.
+const FIRST: usize = 64 * 1024;
 
 /// A connected client. One variable instead of three makes the task of a connection smaller.
 struct Client<'s> {

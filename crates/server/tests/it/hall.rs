@@ -71,6 +71,7 @@ pub(crate) fn config() -> Config {
     let rule = |pattern: &str, rules| ChannelRule {
         pattern: pattern.to_owned(),
         rules,
+        ..ChannelRule::default()
     };
     let history = History {
         count: 1_000_000,

@@ -37,6 +37,7 @@ mod logged;
 mod memory;
 mod metrics;
 mod mqtt;
+mod mqtt_rumqttc;
 mod origins;
 mod polling;
 mod proxies;

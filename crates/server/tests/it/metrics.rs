@@ -228,6 +228,7 @@ async fn no_label_contains_a_text_from_a_client() {
     let everything = ChannelRule {
         pattern: "*".to_owned(),
         rules: ChannelRules::default(),
+        ..ChannelRule::default()
     };
     let hall = Hall::open(operated(Config {
         channels: vec![everything],

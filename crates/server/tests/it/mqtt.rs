@@ -35,6 +35,7 @@ fn with_mqtt(config: Config) -> Config {
             },
             ..ChannelRules::default()
         },
+        ..ChannelRule::default()
     };
     Config {
         workers: NonZeroUsize::new(2).unwrap(),
@@ -504,7 +505,14 @@ async fn the_servers_own_topics_are_published_for_those_that_a_rule_allows() {
     let everybody = |config: &mut Config| {
         let rules = config.channels[0].rules.clone();
         let pattern = "$SYS/*".to_owned();
-        config.channels.insert(0, ChannelRule { pattern, rules });
+        config.channels.insert(
+            0,
+            ChannelRule {
+                pattern,
+                rules,
+                ..ChannelRule::default()
+            },
+        );
     };
     let mut config = with_mqtt(config());
     config.mqtt.sys_interval = Some(Duration::from_millis(20));

@@ -328,6 +328,7 @@ async fn private_channels_are_closed_to_clients_of_other_dialects_unless_a_rule_
     let open = ChannelRule {
         pattern: "presence-open*".to_owned(),
         rules: ChannelRules::default(),
+        ..ChannelRule::default()
     };
     let mut config = with_apps(config());
     config.channels.insert(0, open);
@@ -416,7 +417,14 @@ async fn a_rule_that_permits_nobody_to_publish_also_applies_to_client_events() {
         ..ChannelRules::default()
     };
     let pattern = "private-news".to_owned();
-    config.channels.insert(0, ChannelRule { pattern, rules });
+    config.channels.insert(
+        0,
+        ChannelRule {
+            pattern,
+            rules,
+            ..ChannelRule::default()
+        },
+    );
     let hall = Hall::open(config).await;
     let mut client = Client::open(&hall).await;
     client.subscribe("private-news").await;

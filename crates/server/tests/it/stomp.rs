@@ -34,6 +34,7 @@ fn with_stomp(config: Config) -> Config {
     let rule = |pattern: &str, rules| ChannelRule {
         pattern: pattern.to_owned(),
         rules,
+        ..ChannelRule::default()
     };
     let fleeting = ChannelRules {
         history: History::NONE,

@@ -52,10 +52,21 @@ pub(super) fn serve(
         let outlet = carried.outlet();
         let mut connecting = Connecting::new(outlet.clone(), guest);
         let greeted = connecting.opened_as(&id.to_string());
-        let mut served = Served::Connecting(connecting);
-        let upgraded = match greeted {
+        let begun = match greeted {
+            Ok(()) => begin(&worker, &mut connecting).await,
+            Err(ended) => Err(ended),
+        };
+        let (mut served, begun) = match begun {
+            Ok(Some(connection)) => (Served::Connected(connection), Ok(())),
+            Ok(None) => (Served::Connecting(connecting), Ok(())),
+            Err(ended) => (Served::Connecting(connecting), Err(ended)),
+        };
+        let upgraded = match begun {
             Ok(()) => run(&worker, &carried, &outlet, &mut served).await,
-            Err(_ended) => None,
+            Err(ended) => {
+                end(&worker, &outlet, ended);
+                None
+            }
         };
         if upgraded.is_none()
             && let Served::Connected(connection) = &mut served
@@ -153,10 +164,10 @@ async fn run(
                     }
                 }
             };
-            carried.handled(done);
             if let Err(ended) = taken {
                 end(worker, outlet, ended);
             }
+            carried.handled(done);
             continue;
         }
         if let Downlink::Polled(kept) = &carried.downlink {
@@ -318,7 +329,25 @@ async fn connect(
     connecting: &mut Connecting,
     incoming: Incoming<'_>,
 ) -> Result<Option<Connection>, Ended> {
-    let mut connected = connecting.receive(worker, incoming)?;
+    let connected = connecting.receive(worker, incoming)?;
+    finish(worker, connecting, connected).await
+}
+
+/// Begins the session of a dialect that does so without a message of the client.
+async fn begin(
+    worker: &Rc<Worker>,
+    connecting: &mut Connecting,
+) -> Result<Option<Connection>, Ended> {
+    let connected = connecting.begin_by_itself(worker)?;
+    finish(worker, connecting, connected).await
+}
+
+/// Waits for what connecting the client awaits.
+async fn finish(
+    worker: &Rc<Worker>,
+    connecting: &mut Connecting,
+    mut connected: Connected,
+) -> Result<Option<Connection>, Ended> {
     loop {
         match connected {
             Connected::NotYet => return Ok(None),
