@@ -127,6 +127,7 @@ impl Client {
             | Intent::Consume { .. }
             | Intent::Settle { .. }
             | Intent::Quit { .. }
+            | Intent::Channels { .. }
             | Intent::Say(_)
             | Intent::Leave
             | Intent::Keep(_)) => panic!("{other:?}"),

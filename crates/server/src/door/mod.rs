@@ -43,7 +43,7 @@ pub(crate) use pusher::Apps;
 use raw_head::RawHead;
 #[cfg(test)]
 pub(crate) use routes::Spoken;
-pub(crate) use routes::{Routes, speak_socketio};
+pub(crate) use routes::{Routes, graphql_settings, speak_socketio};
 pub(crate) use stream::{Rewound, Stream};
 pub(crate) use tls::Certificates;
 pub(crate) use upgrade::{TurnedAway, Upgrade, Way, admit_request, approach, has_room, upgrade};

@@ -20,6 +20,7 @@ mod conversation;
 mod damage;
 mod disk_full;
 mod explain;
+mod graphql;
 mod hall;
 mod http;
 mod http2;
