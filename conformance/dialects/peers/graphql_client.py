@@ -41,7 +41,7 @@ async def over_http() -> None:
 
 async def over_websocket() -> None:
     async with Client(transport=WebsocketsTransport(url=WS), fetch_schema_from_transport=True) as session:
-        results = session.subscribe(request(SUBSCRIBE, since={"epoch": "1", "offset": "0"}))
+        results = session.subscribe(request(SUBSCRIBE, since={"epoch": "1", "offset": "5"}))
         try:
             await anext(results)
         except TransportQueryError as error:

@@ -1,7 +1,6 @@
 //! The state of a connection that speaks `graphql-transport-ws`.
 
 use std::{
-    borrow::Cow,
     collections::{HashMap, VecDeque},
     time::Instant,
 };
@@ -170,7 +169,7 @@ impl GraphQl {
             Said::Subscribe { .. } | Said::Complete { .. } if self.phase != Phase::Open => {
                 self.end(UNAUTHORIZED, "connection_init has to be acknowledged first");
             }
-            Said::Subscribe { id, request } => self.subscribe(id, &request),
+            Said::Subscribe { id, request } => self.subscribe(&id, &request),
             Said::Complete { id } => self.complete(&id),
         }
     }
@@ -204,8 +203,8 @@ impl GraphQl {
         }
     }
 
-    fn subscribe(&mut self, id: Cow<'_, str>, request: &Request<'_>) {
-        if self.operations.contains_key(&*id) {
+    fn subscribe(&mut self, id: &str, request: &Request<'_>) {
+        if self.operations.contains_key(id) {
             return self.end(SUBSCRIBER_EXISTS, "an operation with this id is active already");
         }
         if self.executor.len() >= MAX_RUNNING {
@@ -213,22 +212,22 @@ impl GraphQl {
                 "{MAX_RUNNING} operations of this connection are being executed, which is the limit"
             );
             let refusal = Refusal::new(ErrorCode::Busy, detail);
-            return self.fail(&id, vec![refusal.into()]);
+            return self.fail(id, vec![refusal.into()]);
         }
         match prepare(request, &self.settings) {
-            Err(failures) => self.fail(&id, failures),
+            Err(failures) => self.fail(id, failures),
             Ok(Prepared {
                 kind: Kind::Subscription,
                 fields,
             }) => {
                 // Validation has left exactly one.
                 if let Some(plan) = fields.into_iter().next() {
-                    self.stream(&id, plan);
+                    self.stream(id, plan);
                 }
             }
             Ok(operation) => {
                 let number = self.executor.begin(operation, MAX_ANSWER, &mut self.queue);
-                self.executing(&id, number);
+                self.executing(id, number);
             }
         }
     }

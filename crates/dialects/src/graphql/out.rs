@@ -22,7 +22,12 @@ pub(super) struct Out {
 
 impl Out {
     pub(super) fn new(limit: usize) -> Self {
-        let text = String::new();
+        Self::with_capacity(0, limit)
+    }
+
+    /// With room for so many bytes from the start.
+    pub(super) fn with_capacity(capacity: usize, limit: usize) -> Self {
+        let text = String::with_capacity(capacity.min(limit));
         Self { text, limit }
     }
 

@@ -63,7 +63,8 @@ impl Stream {
             return None;
         };
         let at = at.unwrap_or(publication.position);
-        let mut out = Out::new(MAX_ANSWER);
+        let expected = self.head.len().saturating_add(content.len());
+        let mut out = Out::with_capacity(expected.saturating_add(256), MAX_ANSWER);
         let written = out
             .raw(&self.head)
             .and_then(|()| template.write(&mut out, publication, at, content))

@@ -19,7 +19,7 @@ pub(crate) const SETTINGS: Settings = Settings {
     batch: 16,
 };
 
-/// What stock tools ask for: GraphiQL, graphql-codegen and `gql`.
+/// What stock tools ask for.
 pub(crate) const INTROSPECTION: &str = r#"query IntrospectionQuery {
   __schema { description queryType { name kind } mutationType { name kind } subscriptionType { name kind }
     types { ...FullType }

@@ -175,12 +175,13 @@ fn variables_are_coerced_to_their_types() {
 fn depth_breadth_aliases_and_fields_have_limits() {
     let deep = format!("{{ __schema {{ types {{ {} name {} }} }} }}", "ofType {".repeat(40), "}".repeat(40));
     assert!(refused(&deep).contains("nest deeper than 20"));
-    let absurd = format!("{{ __schema {{ types {{ {} name {} }} }} }}", "ofType {".repeat(10_000), "}".repeat(10_000));
+    let absurd = format!("{{ __schema {{ types {{ {} name {} }} }} }}", "ofType {".repeat(5_000), "}".repeat(5_000));
     assert!(refused(&absurd).contains("nests deeper than 64"));
     let broad = format!("{{ __schema {{ {} }} }}", "description ".repeat(501));
     assert!(refused(&broad).contains("more than 500 fields"));
-    let absurd = format!("{{ {} }}", "__typename ".repeat(200_000));
+    let absurd = format!("{{ {} }}", "a ".repeat(30_000));
     assert!(refused(&absurd).contains("more than 8000 tokens"));
+    assert!(refused(&" ".repeat(65_537)).contains("has 65537 bytes; the limit is 65536"));
     let aliases = (0..40).fold(String::new(), |mut text, n| {
         write!(text, "a{n}: __typename ").unwrap();
         text

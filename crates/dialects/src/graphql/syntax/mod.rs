@@ -10,8 +10,11 @@ pub(super) use parser::parse;
 /// Where something is: an offset in bytes from the start of the document.
 pub(super) type At = usize;
 
-/// The most tokens of a document. 8,000: the introspection of GraphiQL has 300. Data belongs into
-/// variables, which are no tokens.
+/// The longest document in bytes. 64 KiB: those of applications have a few. What is wrong is counted in
+/// lines from the start, so that its length is a cost. Data belongs into variables.
+pub(super) const MAX_DOCUMENT: usize = 64 * 1024;
+
+/// The most tokens of a document. 8,000: the introspection of stock tools has 300.
 pub(super) const MAX_TOKENS: usize = 8_000;
 
 /// The deepest nesting of braces and brackets in a document. 64: as deep as JSON data may nest.
@@ -49,12 +52,16 @@ impl Spot {
     /// The spot of an offset in a document.
     pub(super) fn of(document: &str, at: At) -> Self {
         let before = document.get(..at).unwrap_or(document);
-        let before = before.replace("\r\n", "\n").replace('\r', "\n");
-        let line = before.rsplit('\n').next().unwrap_or_default();
-        Self {
-            line: before.matches('\n').count().saturating_add(1),
-            column: line.chars().count().saturating_add(1),
+        let (mut line, mut rest) = (1_usize, before);
+        // GraphQL §2.1.2: a line ends with a line feed, a carriage return, or both.
+        while let Some(end) = rest.find(['\n', '\r']) {
+            let behind = rest.get(end..).unwrap_or_default();
+            let len = if behind.starts_with("\r\n") { 2 } else { 1 };
+            rest = behind.get(len..).unwrap_or_default();
+            line = line.saturating_add(1);
         }
+        let column = rest.chars().count().saturating_add(1);
+        Self { line, column }
     }
 }
 

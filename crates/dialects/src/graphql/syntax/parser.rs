@@ -4,7 +4,7 @@ use std::mem;
 
 use super::{
     Argument, At, Definition, Directive, Document, Fault, Field, Fragment, Kind, MAX_DEFINITIONS,
-    MAX_NESTING, Operation, Selection, TypeName, Value,
+    MAX_DOCUMENT, MAX_NESTING, Operation, Selection, TypeName, Value,
     lexer::{Lexer, Token},
 };
 
@@ -24,6 +24,14 @@ struct Parser<'a> {
 
 /// Parses a document in which at most so many fields have an alias.
 pub(in crate::graphql) fn parse(text: &str, aliases: usize) -> Parsed<Document<'_>> {
+    if text.len() > MAX_DOCUMENT {
+        let detail = format!(
+            "the document has {} bytes; the limit is {MAX_DOCUMENT}; send data as variables instead of \
+             writing it into the document",
+            text.len()
+        );
+        return Err(Fault::new(0, detail));
+    }
     let mut parser = Parser {
         lexer: Lexer::new(text),
         at: 0,
@@ -452,7 +460,7 @@ mod tests {
 
     #[test]
     fn nesting_aliases_definitions_and_tokens_have_limits() {
-        let deep = format!("{}a{}", "{a".repeat(100_000), "}".repeat(100_000));
+        let deep = format!("{}a{}", "{a".repeat(10_000), "}".repeat(10_000));
         assert!(wrong(&deep).message.contains("nests deeper than 64"));
         let list = format!("{{ a(x: {}) }}", "[".repeat(5_000));
         assert!(wrong(&list).message.contains("nests deeper than 64"));
@@ -462,8 +470,10 @@ mod tests {
         assert!(wrong(&aliases).message.contains("more than 10 aliases"));
         let many = "query A { a } ".repeat(200);
         assert!(wrong(&many).message.contains("more than 128 operations"));
-        let broad = format!("{{ {} }}", "a ".repeat(100_000));
+        let broad = format!("{{ {} }}", "a ".repeat(10_000));
         assert!(wrong(&broad).message.contains("more than 8000 tokens"));
+        let long = format!("# {}\n{{ a }}", "x".repeat(65_536));
+        assert!(wrong(&long).message.contains("the limit is 65536"));
         let name = "a".repeat(201);
         assert!(wrong(&name).message.contains("201 bytes"));
     }
