@@ -360,7 +360,7 @@ fn named_variable(named: &'static Type, text: &str) -> Coerced<Given> {
     Ok(match named.name {
         "JSON" if is_shallow(text) => Given::Json(text.to_owned()),
         "JSON" => return Err(too_deep()),
-        "ID" if text.bytes().all(|byte| byte.is_ascii_digit()) => Given::Text(text.to_owned()),
+        "ID" if text.parse::<i64>().is_ok() => Given::Text(text.to_owned()),
         "String" | "ID" => Given::Text(parsed(text, named.name)?),
         "Boolean" => Given::Boolean(parsed(text, named.name)?),
         "Float" => {
