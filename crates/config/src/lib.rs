@@ -27,6 +27,7 @@ mod channels;
 mod check;
 mod connections;
 mod given;
+mod graphql;
 mod group;
 mod http2;
 mod kind;
@@ -68,6 +69,7 @@ pub use self::changes::{Change, changes};
 pub use self::channels::ChannelRule;
 pub use self::connections::{Connections, Messages};
 pub use self::given::{Place, SourceFile};
+pub use self::graphql::GraphQl;
 pub use self::http2::Http2;
 pub use self::kind::{parse_bytes, parse_time};
 pub use self::limits::Memory;
@@ -216,6 +218,8 @@ group! {
         stomp: Stomp;
         /// The Pusher protocol.
         pusher: Pusher;
+        /// GraphQL.
+        graphql: GraphQl;
         /// Resuming sessions.
         resume: Resume;
         /// What one session may do, and how much the engine may hold. Its `connections` and

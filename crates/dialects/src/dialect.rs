@@ -110,6 +110,14 @@ pub enum Intent {
         /// The consumer.
         subscription: SubscriptionId,
     },
+    /// Lists channels that have subscribers and that the session may subscribe to. Answered by
+    /// [`Dialect::channels`]. It does not count as a command: a command comes first.
+    Channels {
+        /// The id of the answer.
+        id: CommandId,
+        /// Which ones.
+        listing: Listing,
+    },
     /// Sends this immediately: the answer to a dialect's own ping, or a step of its own handshake.
     Say(Payload),
     /// A command that the dialect's own authentication permits, such as a signature: see
@@ -143,6 +151,18 @@ pub enum Intent {
         /// At most 123 bytes.
         reason: &'static str,
     },
+}
+
+/// A page of the channels that have subscribers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// What their names begin with.
+    pub prefix: Box<str>,
+    /// The name after which it starts.
+    pub after: Option<Box<str>>,
+    /// How many are looked at. Those that the session may not subscribe to are left out, so that a
+    /// page can have fewer, although there is a next one.
+    pub limit: u32,
 }
 
 /// The identity given by a connection.
@@ -483,6 +503,24 @@ pub trait Dialect: fmt::Debug {
     /// The session's identity expires after this time, and the connection is closed then. Dialects
     /// without a refresh ignore it.
     fn expiring(&mut self, _expires_in: Duration, _out: &mut Vec<Payload>) {}
+
+    /// The channels that were asked for with [`Intent::Channels`], with their numbers of members;
+    /// `next` is the name after which the next page starts, if there is one.
+    fn channels(
+        &mut self,
+        _id: CommandId,
+        _channels: &[(ChannelName, u64)],
+        _next: Option<&str>,
+        _out: &mut Vec<Payload>,
+    ) {
+    }
+
+    /// The code and the reason with which a connection is closed whose client has not identified
+    /// itself in time.
+    fn late(&self) -> (u16, &'static str) {
+        // RFC 6455 §7.4.1: 1008 is for a violated policy.
+        (1008, "no connect was received in time")
+    }
 
     /// All other output of the engine to one connection.
     fn notice(&mut self, notice: &Notice, out: &mut Vec<Payload>);

@@ -157,6 +157,7 @@ impl Client {
             | Intent::Consume { .. }
             | Intent::Settle { .. }
             | Intent::Quit { .. }
+            | Intent::Channels { .. }
             | Intent::Keep(_)) => self.others.push(other),
         }
     }

@@ -53,7 +53,7 @@ pub(crate) use rooms::rooms;
 pub use routes::OverEngineIo;
 #[cfg(test)]
 pub(crate) use routes::Spoken;
-pub(crate) use routes::{Routes, speak_over_engine_io};
+pub(crate) use routes::{Routes, graphql_settings, speak_over_engine_io};
 pub(crate) use stream::{Rewound, Stream};
 pub(crate) use tls::Certificates;
 pub(crate) use upgrade::{TurnedAway, Upgrade, Way, admit_request, approach, has_room, upgrade};

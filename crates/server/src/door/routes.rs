@@ -4,6 +4,7 @@
 use offhook::protocol::handshake::{Request, ServerDecision};
 use offhook_dialects::{
     Dialect,
+    graphql::{self, GraphQl},
     jsonrpc::Rpc,
     mqtt::{self, Mqtt},
     native,
@@ -171,6 +172,18 @@ fn session_of(request: &Request) -> Option<Option<CarriedId>> {
     sids.next().map(|sid| sid.parse().ok())
 }
 
+/// The limits of GraphQL documents.
+pub(crate) fn graphql_settings(config: &Config) -> graphql::Settings {
+    let config = &config.graphql;
+    graphql::Settings {
+        introspection: config.introspection,
+        depth: config.depth,
+        fields: config.fields,
+        aliases: config.aliases,
+        batch: config.batch,
+    }
+}
+
 impl Routes {
     /// The routes of the configuration.
     pub(crate) fn new(config: &Config) -> Self {
@@ -227,6 +240,20 @@ impl Routes {
             .with(&config.mqtt.path, mqtt)
             .with(bare, over_engine_io)
             .with(&format!("{bare}/"), over_engine_io);
+        let graphql = Spoken {
+            subprotocol: Some(graphql::SUBPROTOCOL),
+            check: |_| Ok(()),
+            upgrades: |_| None,
+            admits: false,
+            begin: |shared, _| {
+                let settings = graphql_settings(&shared.config);
+                Speaker::Other(Box::new(Box::new(GraphQl::new(settings))))
+            },
+        };
+        let routes = match config.graphql.enabled {
+            true => routes.with(&config.graphql.path, graphql),
+            false => routes,
+        };
         stomp.fold(routes, |routes, subprotocol| {
             routes.with(&config.stomp.path, stomp_socket(subprotocol))
         })

@@ -11,6 +11,7 @@ mod cors;
 mod engine_io;
 mod events;
 mod files;
+mod graphql;
 mod health;
 mod metrics;
 mod pusher;
@@ -188,6 +189,10 @@ async fn respond(
     }
     if rpc::is_at(worker, &request) {
         let answer = rpc::serve(worker, request, place).await;
+        return (Answered::Api, answer.map(Either::Left));
+    }
+    if graphql::is_at(worker, &request) {
+        let answer = graphql::serve(worker, request, place).await;
         return (Answered::Api, answer.map(Either::Left));
     }
     if carried::is_at(path) {

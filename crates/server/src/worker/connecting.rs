@@ -124,6 +124,15 @@ impl Connecting {
         self.peer
     }
 
+    /// How its transport is closed if its client does not identify itself in time.
+    pub(super) fn late(&mut self) -> Ended {
+        let speaker = self.speaker.as_mut();
+        match speaker.map(|speaker| speaker.with(|dialect| dialect.late())) {
+            Some((code, reason)) => Ended::Close(CloseCode::new(code), reason),
+            None => Ended::Lost,
+        }
+    }
+
     pub(super) fn new(outlet: Outlet, guest: Guest) -> Self {
         Self {
             outlet,
@@ -279,6 +288,7 @@ impl Connecting {
                 | Intent::Permitted { id, .. }
                 | Intent::Identify { id, .. }
                 | Intent::Granted { id, .. }
+                | Intent::Channels { id, .. }
                 | Intent::Refresh { id, .. } => (Some(id), bad("send connect first")),
                 Intent::Refuse { id, refusal } => (id, refusal),
                 Intent::Say(message) => {

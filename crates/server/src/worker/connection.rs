@@ -229,6 +229,15 @@ impl Worker {
                 self.identify(connection, id, (&*user, since_ms), now);
             }
             Intent::Refuse { id, refusal } => self.refuse(connection, id, refusal, now),
+            Intent::Channels { id, listing } => {
+                let mut state = self.state.borrow_mut();
+                let State {
+                    engine, outboxes, ..
+                } = &mut *state;
+                self.list_channels(engine, outboxes, connection, (id, &listing));
+                // The dialect may go on with further commands.
+                self.carry_out_at(state, now);
+            }
             Intent::Say(message) => {
                 let mut state = self.state.borrow_mut();
                 state.outboxes.say(connection, |_, out| out.push(message));

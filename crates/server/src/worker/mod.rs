@@ -10,6 +10,7 @@ mod connecting;
 mod connection;
 mod expiring;
 mod explaining;
+mod listing;
 mod live;
 mod memory;
 mod naming;

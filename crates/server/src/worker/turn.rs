@@ -192,6 +192,9 @@ impl Worker {
             }
             Intent::Refuse { id, refusal } => engine.handle_refused(connection, id, refusal, now),
             Intent::Say(message) => outboxes.say(connection, |_, out| out.push(message)),
+            Intent::Channels { id, listing } => {
+                self.list_channels(engine, outboxes, connection, (id, &listing));
+            }
             Intent::Close { code, reason } => outboxes.close(connection, code, reason),
             Intent::Keep(expiry) => engine.set_durable(connection, self.longest(expiry)),
             Intent::Consume { .. } | Intent::Settle { .. } | Intent::Quit { .. } => {

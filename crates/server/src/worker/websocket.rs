@@ -95,9 +95,10 @@ async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Box<Guest>) -> Op
 async fn until_connected(
     lease: &Lease,
     socket: &mut WebSocket,
-    connecting: Connecting,
+    mut connecting: Connecting,
 ) -> Option<Connection> {
     let worker = lease.worker();
+    let late = connecting.late();
     let within = worker.shared.config.connections.connect_timeout;
     let client = connecting
         .peer()
@@ -106,9 +107,7 @@ async fn until_connected(
     let mut stopping = worker.stopping();
     let connected = tokio::select! {
         connected = introduction(worker, socket, connecting) => connected,
-        () = sleep(within) => {
-            Err(Ended::Close(CloseCode::POLICY_VIOLATION, "no connect was received in time"))
-        }
+        () = sleep(within) => Err(late),
         () = stopping.begun() => {
             Err(Ended::Close(CloseCode::SERVICE_RESTART, "the server goes away"))
         }

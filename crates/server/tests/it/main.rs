@@ -22,6 +22,7 @@ mod damage;
 mod disk_full;
 mod echo;
 mod explain;
+mod graphql;
 mod hall;
 mod hand_over;
 mod http;

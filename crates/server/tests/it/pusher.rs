@@ -542,12 +542,22 @@ async fn occupied_channels_are_listed() {
         get(&hall, "channels", &[("info", "user_count")]).await.0,
         400
     );
+    let counts = [("info", "subscription_count")];
     assert_eq!(
-        get(&hall, "channels", &[("info", "subscription_count")])
-            .await
-            .0,
-        400
+        get(&hall, "channels", &counts).await.1["channels"]["chatter"],
+        json!({"subscription_count": 1})
     );
+    let mut other = Client::open(&hall).await;
+    other.subscribe("chat").await;
+    assert_eq!(
+        get(&hall, "channels/chat", &counts).await.1,
+        json!({"occupied": true, "subscription_count": 2})
+    );
+    assert_eq!(
+        get(&hall, "channels/nobody", &counts).await.1,
+        json!({"occupied": false, "subscription_count": 0})
+    );
+    assert_eq!(get(&hall, "channels", &[("info", "cache")]).await.0, 400);
     assert_eq!(
         get(&hall, "channels/chat", &[]).await.1,
         json!({"occupied": true})

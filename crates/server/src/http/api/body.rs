@@ -18,7 +18,8 @@ use crate::{http::Received, worker::Memory};
 /// A received body.
 pub(in crate::http) struct Body {
     pub(in crate::http) bytes: Bytes,
-    pub(super) is_json: bool,
+    /// Whether its type is `application/json`.
+    pub(in crate::http) is_json: bool,
     /// `Idempotency-Key`, if the request has one.
     pub(super) idempotency_key: Option<String>,
 }
