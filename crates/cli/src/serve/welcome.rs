@@ -42,7 +42,7 @@ pub(super) fn text(loaded: &Loaded, running: &Running, dev_key: Option<&str>) ->
     }
     for address in running.admin_addresses() {
         let (host, note) = reached(*address);
-        text.push_str(&line("admin", &format!("http://{host}/metrics"), note));
+        text.push_str(&line("admin", &format!("http://{host}/dashboard/"), note));
     }
     text.push_str(&data(config));
     if let Some(file) = loaded.file() {
@@ -91,6 +91,7 @@ fn for_development(key: &str, url: &str) -> String {
     format!(
         "\n{BOLD}For development, not for production:{BOLD:#} anyone with this key may do everything, and\n\
          every page served from this machine (localhost, any port) may connect.\n\n  \
+         {LINK}{url}/dashboard/#key={key}{LINK:#}\n  \
          curl {url}/api/v1/publish -H 'Authorization: Bearer {key}' \\\n    \
          --json '{{\"channel\":\"chat\",\"data\":\"hello\"}}'\n"
     )

@@ -9,7 +9,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use super::{
-    Answer, HELD, Received, api, health, host, metrics, names_one_host, other_methods, sentence,
+    Answer, HELD, Received, Served, api, files, health, host, metrics, names_one_host,
+    other_methods, redirect, sentence,
 };
 use crate::{door::is_known_host, metrics::Answered, worker::Worker};
 
@@ -59,10 +60,21 @@ async fn answer(worker: &Rc<Worker>, request: Request<Received>) -> (Answered, A
         metrics::PATH => (Answered::Metrics, metrics::report(&worker.shared)),
         health::PATH => (Answered::Health, health::report(&worker.shared)),
         health::READY => (Answered::Health, health::ready(worker)),
-        _ => {
-            let words =
-                "this address is for operators; it serves /metrics, /healthz, /readyz and /api/v1/";
-            (Answered::Page, sentence(StatusCode::NOT_FOUND, words))
-        }
+        "/" | "/dashboard" => (Answered::Page, redirect("/dashboard/")),
+        path => (Answered::Page, page(path, &request)),
     }
+}
+
+/// The dashboard's files.
+fn page(path: &str, request: &Request<Received>) -> Answer {
+    let served = Served {
+        client: false,
+        talk: false,
+        dashboard: true,
+    };
+    files::serve(path, request.headers(), served).unwrap_or_else(|| {
+        let words = "this address is for operators; it serves /dashboard/, /metrics, /healthz, \
+                     /readyz and /api/v1/";
+        sentence(StatusCode::NOT_FOUND, words)
+    })
 }

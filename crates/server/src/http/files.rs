@@ -1,4 +1,4 @@
-//! Files embedded in this program: the chat, the examples, and the client for browsers.
+//! Files embedded in this program: the chat, the examples, the dashboard, and the client for browsers.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,8 @@ use http_body_util::Full;
 use hyper::{
     HeaderMap, Response, StatusCode,
     header::{
-        CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH,
+        REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     },
 };
 use rust_embed::{EmbeddedFile, RustEmbed};
@@ -31,25 +32,52 @@ struct Examples;
 #[folder = "../../clients/js/src"]
 struct Client;
 
-/// The file at a path, if one is served there.
-pub(super) fn serve(path: &str, request: &HeaderMap, talk: bool) -> Option<Answer> {
-    let (name, file) = if let Some(name) = path.strip_prefix("/client/") {
-        (name, Client::get(name)?)
-    } else if !talk {
-        return None;
-    } else if let Some(name) = path.strip_prefix("/examples/") {
-        let name = page(name);
-        (name, Examples::get(name)?)
-    } else {
-        let name = page(path.strip_prefix("/talk/")?);
-        (name, Talk::get(name)?)
-    };
-    Some(answer(name, file, request))
+/// The dashboard. It contains nothing about this server: it asks the HTTP API, with the operator's
+/// key.
+#[derive(RustEmbed)]
+#[folder = "../../web/dashboard"]
+struct Dashboard;
+
+/// What the dashboard may load and contact: only this server. No page may show it in a frame, and
+/// none of its links says where they come from.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'";
+
+/// Which files an address serves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Served {
+    /// The client for browsers.
+    pub(super) client: bool,
+    /// The chat and the examples.
+    pub(super) talk: bool,
+    pub(super) dashboard: bool,
 }
 
-/// The file that represents a directory, or the name itself.
-fn page(name: &str) -> &str {
-    if name.is_empty() { "index.html" } else { name }
+/// The file at a path, if one is served there.
+pub(super) fn serve(path: &str, request: &HeaderMap, served: Served) -> Option<Answer> {
+    let (_, path) = path.split_once('/')?;
+    let (folder, name) = path.split_once('/')?;
+    let file = |get: fn(&str) -> Option<EmbeddedFile>| {
+        let name = if name.is_empty() { "index.html" } else { name };
+        Some(answer(name, get(name)?, request))
+    };
+    match folder {
+        "client" if served.client => file(Client::get),
+        "talk" if served.talk => file(Talk::get),
+        "examples" if served.talk => file(Examples::get),
+        "dashboard" if served.dashboard => file(Dashboard::get).map(guarded),
+        _ => None,
+    }
+}
+
+/// Adds the policy of the dashboard.
+fn guarded(mut answer: Answer) -> Answer {
+    let headers = answer.headers_mut();
+    let policy = HeaderValue::from_static(POLICY);
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    answer
 }
 
 fn answer(name: &str, file: EmbeddedFile, request: &HeaderMap) -> Answer {
