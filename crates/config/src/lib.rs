@@ -156,8 +156,8 @@ group! {
         /// The path that clients of other servers expect.
         rpc_path: String = "/rpc".to_owned() => UrlPath;
 
-        /// Serve the chat at `/talk/` and the examples at `/examples/` and, if the HTTP API has a key,
-        /// the dashboard at `/dashboard/`. The channels `talk-typing:*` (who is writing in the chat)
+        /// Serve the chat at `/talk/`, the examples at `/examples/`, the documentation at `/docs/` and, if
+        /// the HTTP API has a key, the dashboard at `/dashboard/`. The channels `talk-typing:*` (who is writing in the chat)
         /// and `examples-live:*` (what moves in the examples) then have no history.
         ///
         /// Any browser can then check that the server works.

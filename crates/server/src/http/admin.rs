@@ -61,20 +61,22 @@ async fn answer(worker: &Rc<Worker>, request: Request<Received>) -> (Answered, A
         health::PATH => (Answered::Health, health::report(&worker.shared)),
         health::READY => (Answered::Health, health::ready(worker)),
         "/" | "/dashboard" => (Answered::Page, redirect("/dashboard/")),
+        "/docs" => (Answered::Page, redirect("/docs/")),
         path => (Answered::Page, page(path, &request)),
     }
 }
 
-/// The dashboard's files.
+/// The dashboard and the documentation.
 fn page(path: &str, request: &Request<Received>) -> Answer {
     let served = Served {
         client: false,
         talk: false,
         dashboard: true,
+        docs: true,
     };
     files::serve(path, request.headers(), served).unwrap_or_else(|| {
-        let words = "this address is for operators; it serves /dashboard/, /metrics, /healthz, \
-                     /readyz and /api/v1/";
+        let words = "this address is for operators; it serves /dashboard/, /docs/, /metrics, \
+                     /healthz, /readyz and /api/v1/";
         sentence(StatusCode::NOT_FOUND, words)
     })
 }

@@ -253,7 +253,7 @@ fn at_once(
     (answered, answer)
 }
 
-/// The chat, the examples, the dashboard and the client's files. The dashboard is of no use without a
+/// The chat, the examples, the dashboard, the documentation and the client's files. The dashboard is of no use without a
 /// key of the HTTP API.
 fn page(worker: &Worker, path: &str, request: &Request<Received>) -> Answer {
     let talk = worker.shared.config.talk;
@@ -261,13 +261,15 @@ fn page(worker: &Worker, path: &str, request: &Request<Received>) -> Answer {
         client: true,
         talk,
         dashboard: talk && !worker.shared.auth.api_keys().is_empty(),
+        docs: talk,
     };
     match path {
         "/" | "/talk" if talk => redirect("/talk/"),
         "/examples" if talk => redirect("/examples/"),
         "/dashboard" if served.dashboard => redirect("/dashboard/"),
+        "/docs" if served.docs => redirect("/docs/"),
         path => files::serve(path, request.headers(), served).unwrap_or_else(|| {
-            let there = "nothing is served at this path; available are /sse, /poll, /connection, /healthz, /readyz, /metrics, /talk/, /examples/, /dashboard/, /client/ and /api/v1/openapi.json";
+            let there = "nothing is served at this path; available are /sse, /poll, /connection, /healthz, /readyz, /metrics, /talk/, /examples/, /dashboard/, /docs/, /client/ and /api/v1/openapi.json";
             sentence(StatusCode::NOT_FOUND, there)
         }),
     }

@@ -106,12 +106,34 @@ async fn the_dashboard_is_served_if_the_api_has_a_key_and_loads_only_from_this_s
 }
 
 #[tokio::test]
+async fn the_documentation_is_served_from_the_binary() {
+    let hall = Hall::open(config()).await;
+    let (status, head, _) = hall.get("/docs").await;
+    assert_eq!(status, 302);
+    assert!(head.contains("location: /docs/"), "{head}");
+    let (status, head, page) = hall.get("/docs/").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/html"), "{head}");
+    assert!(head.contains("content-security-policy: "), "{head}");
+    assert!(page.contains("<a href=\"dialects/mqtt.html\">"), "{page}");
+    let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+    let again = format!("GET /docs/ HTTP/1.1\r\nIf-None-Match: {tag}");
+    assert_eq!(hall.request(&again).await.0, 304);
+    for path in ["dialects/mqtt.html", "search.json", "style.css", "images/chat.png"] {
+        assert_eq!(hall.get(&format!("/docs/{path}")).await.0, 200, "{path}");
+    }
+    for path in ["SUMMARY.md", "nothing.html", "../Cargo.toml", "%2e%2e/Cargo.toml"] {
+        assert_eq!(hall.get(&format!("/docs/{path}")).await.0, 404, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn without_the_chat_its_paths_are_404() {
     let mut plain = config();
     plain.talk = false;
     plain.api.keys = vec![offhook_auth::ApiKey::of_everything("ohk_dashboard")];
     let hall = Hall::open(plain).await;
-    for path in ["/", "/talk", "/talk/", "/examples", "/examples/", "/dashboard/"] {
+    for path in ["/", "/talk", "/talk/", "/examples", "/examples/", "/dashboard/", "/docs/"] {
         assert_eq!(hall.get(path).await.0, 404, "{path}");
     }
     assert_eq!(hall.get("/client/index.js").await.0, 200);
