@@ -31,11 +31,11 @@ export class Reading {
   }
 }
 
-/** By how much a counter grew per second. None if it started anew in between. */
+/** By how much a counter grew per second. None if it started anew in between. One that is not there has counted nothing. */
 export function rate(older, newer, name) {
-  const [before, after] = [older?.value(`${name}_total`), newer.value(`${name}_total`)];
+  const [before, after] = [older, newer].map((reading) => reading?.value(`${name}_total`) ?? 0);
   const elapsed = (newer.at - (older?.at ?? newer.at)) / 1000;
-  if (before === undefined || after === undefined || elapsed <= 0 || after < before) return undefined;
+  if (elapsed <= 0 || after < before) return undefined;
   return (after - before) / elapsed;
 }
 

@@ -1,7 +1,7 @@
 // A plot of the last minutes: one or two lines in an SVG, and what they say in words.
 
 import { element, shape } from './dom.js';
-import { clock } from './format.js';
+import { bytes, clock } from './format.js';
 
 /** What is kept, and shown, of each line. */
 export const SHOWN_MS = 5 * 60_000;
@@ -20,11 +20,12 @@ export class Plot {
   /** @param lines the names of the lines, the first of which stands for all */
   constructor(title, format, lines = ['']) {
     [this.title, this.format, this.lines] = [title, format, lines];
+    this.ceiling = format === bytes ? ceilingOfBytes : ceiling;
     this.#paths = lines.map((_, index) => shape('path', { class: `line-${index}`, 'vector-effect': 'non-scaling-stroke' }));
     this.svg = shape('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img' }, ...this.#paths, this.#marker);
-    const names = lines.length > 1 ? lines.map((name, index) => element('span', { className: `legend line-${index}` }, name)) : [];
+    const names = lines.map((name, index) => element('span', { className: `legend line-${index}` }, name));
     this.element = element('figure', { className: 'plot' },
-      element('figcaption', {}, element('span', {}, title), this.#now, ...names),
+      element('figcaption', {}, element('span', {}, title), this.#now, lines.length > 1 ? element('span', { className: 'legends' }, ...names) : undefined),
       element('div', { className: 'canvas' }, this.#top, this.svg));
     this.svg.addEventListener('pointermove', ({ offsetX }) => this.#point(offsetX / this.svg.clientWidth));
     this.svg.addEventListener('pointerleave', () => this.#point(undefined));
@@ -49,7 +50,7 @@ export class Plot {
   #draw() {
     const end = this.#entries.at(-1).at;
     const x = (at) => WIDTH - ((end - at) / SHOWN_MS) * WIDTH;
-    const most = ceiling(Math.max(0, ...this.#entries.flatMap(({ values }) => values.filter((value) => value !== undefined))));
+    const most = this.ceiling(Math.max(0, ...this.#entries.flatMap(({ values }) => values.filter((value) => value !== undefined))));
     const y = (value) => HEIGHT - 2 - (most === 0 ? 0 : (value / most) * (HEIGHT - 6));
     this.#paths.forEach((path, index) => path.setAttribute('d', line(this.#entries, index, x, y)));
     this.#top.textContent = most === 0 ? '' : this.format(most);
@@ -92,4 +93,10 @@ export function ceiling(value) {
   if (!(value > 0)) return 0;
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999_999);
+}
+
+/** The same in the unit in which bytes are shown. */
+export function ceilingOfBytes(value) {
+  const unit = 1024 ** Math.max(0, Math.floor(Math.log2(value) / 10));
+  return ceiling(value / unit) * unit || 0;
 }

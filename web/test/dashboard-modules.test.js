@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { parsed } from '../dashboard/channel.js';
 import { bytes, count, data, duration, seconds } from '../dashboard/format.js';
 import { Reading, quantile, rate } from '../dashboard/metrics.js';
-import { ceiling, line } from '../dashboard/plot.js';
+import { ceiling, ceilingOfBytes, line } from '../dashboard/plot.js';
 import { entries, sentence } from '../dashboard/timeline.js';
 
 const page = (published, buckets) => `# TYPE offhook_published counter
@@ -32,6 +32,7 @@ test('a rate is the growth per second, and unknown after a restart', () => {
   assert.equal(rate(older, newer, 'offhook_published'), 10);
   assert.equal(rate(newer, older, 'offhook_published'), undefined);
   assert.equal(rate(undefined, newer, 'offhook_published'), undefined);
+  assert.equal(rate(older, newer, 'nothing_happened'), 0);
   assert.equal(rate(newer, new Reading(page(2, []), 5_000), 'offhook_published'), undefined);
 });
 
@@ -50,6 +51,7 @@ test('a line is interrupted where nothing is known', () => {
   const path = line(entriesOf, 0, (at) => at * 10, (value) => value);
   assert.equal(path, 'M0.0 1.0h0.1M20.0 3.0h0.1L30.0 4.0');
   assert.deepEqual([0, 0.3, 1, 1.1, 6, 99].map(ceiling), [0, 0.5, 1, 2, 10, 100]);
+  assert.deepEqual([0, 1, 1000, 1025, 3 * 2 ** 20].map(ceilingOfBytes), [0, 1, 1000, 2048, 5 * 2 ** 20]);
 });
 
 test('numbers are short enough to read', () => {

@@ -37,7 +37,7 @@ async function go(board, page) {
 
 /** A request of a backend. */
 async function api(port, path, body) {
-  const answer = await fetch(`http://127.0.0.1:${port}/api/v1/${path}`, { method: 'POST', headers: { Authorization: `Bearer ${KEY}` }, body: JSON.stringify(body) });
+  const answer = await fetch(`http://127.0.0.1:${port}/api/v1/${path}`, { method: 'POST', headers: { Authorization: `Bearer ${KEY}`, 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
   assert.equal(answer.status, 200, await answer.clone().text());
   return answer.json();
 }
@@ -50,7 +50,7 @@ async function client(tab, ...channels) {
   return tab.page.evaluate(async (names) => {
     const { connect } = await import('../client/index.js');
     const connection = connect('../ws');
-    await Promise.all(names.map((name) => connection.subscribe(name)));
+    await Promise.all(connection.subscribe(names).map((one) => new Promise((resolve) => { one.on('subscribed', resolve); })));
     globalThis.kept = connection;
   }, channels);
 }
@@ -214,13 +214,13 @@ test('the sessions of a user have a timeline, and can be ended', async (t) => {
 
 test('it explains why somebody did not get a message', async (t) => {
   const { board, open, port } = await scene(t);
-  const { position } = await api(port, 'publish', { channel: 'talk:lobby', data: { text: 'too early' } });
+  const { position } = await api(port, 'publish', { channel: 'elsewhere', data: 'for nobody' });
   const ann = await open({ room: 'garden' });
   await go(board, 'channel?name=talk:garden');
   await board.page.locator('#members a').first().click();
   await shows(board, '.connection h2', 'Connection');
   const session = new URLSearchParams(new URL(board.page.url()).hash.split('?')[1]).get('session');
-  await go(board, `why?session=${session}&channel=talk:lobby&position=${position}`);
+  await go(board, `why?session=${session}&channel=elsewhere&position=${position}`);
   await shows(board, '.verdict', /never subscribed/);
   await ann.say('in the garden');
   await ann.tick('reached');
@@ -231,7 +231,7 @@ test('it explains why somebody did not get a message', async (t) => {
 });
 
 test('the rules are shown, and whether somebody may do something', async (t) => {
-  const { board } = await scene(t, { page: 'rules', settings: ['--channels', '[[channels]]\npattern = "news/*"\npublish = "nobody"\n\n[[channels]]\npattern = "*"\n'] });
+  const { board } = await scene(t, { page: 'rules', settings: ['--channels', '[{ pattern = "news/*", publish = "nobody" }, { pattern = "*" }]'] });
   await shows(board, '#rules td', 'news/*');
   await shows(board, '#rules td', 'nobody');
   await board.page.fill('#user', 'ann');
