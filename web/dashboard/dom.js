@@ -38,7 +38,7 @@ export function table(caption, heads, rows, empty) {
   if (rows.length === 0) return element('p', { className: 'quiet' }, empty);
   const head = element('tr', {}, ...heads.map((text) => element('th', { scope: 'col' }, text)));
   const body = rows.map((cells) => element('tr', {}, ...cells.map((cell) => element('td', {}, cell))));
-  return element('div', { className: 'scroll', role: 'region', 'aria-label': caption, tabIndex: 0 },
+  return element('div', { className: 'scroll', role: 'group', 'aria-label': caption, tabIndex: 0 },
     element('table', {}, element('thead', {}, head), element('tbody', {}, ...body)));
 }
 

@@ -22,7 +22,7 @@ export class Plot {
     [this.title, this.format, this.lines] = [title, format, lines];
     this.ceiling = format === bytes ? ceilingOfBytes : ceiling;
     this.#paths = lines.map((_, index) => shape('path', { class: `line-${index}`, 'vector-effect': 'non-scaling-stroke' }));
-    this.svg = shape('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img' }, ...this.#paths, this.#marker);
+    this.svg = shape('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': title }, ...this.#paths, this.#marker);
     const names = lines.map((name, index) => element('span', { className: `legend line-${index}` }, name));
     this.element = element('figure', { className: 'plot' },
       element('figcaption', {}, element('span', {}, title), this.#now, lines.length > 1 ? element('span', { className: 'legends' }, ...names) : undefined),

@@ -26,7 +26,7 @@ export function rules(app, query, signal) {
   form.addEventListener('submit', (event) => { event.preventDefault(); ask(); });
   if (channel.value) ask();
 
-  const list = element('div', { id: 'rules' });
+  const list = element('div', { id: 'rule-list' });
   app.api.get('rules', {}, signal).then((all) => list.replaceChildren(listed(all)), (error) => {
     if (!signal.aborted) list.replaceChildren(problem(error, app));
   });

@@ -42,6 +42,11 @@ async function api(port, path, body) {
   return answer.json();
 }
 
+/** Nothing went wrong. That the server refuses something, such as the history of a channel that has none, is shown, not a complaint. */
+function assertNoComplaint(board) {
+  assert.deepEqual(board.complaints.filter((said) => !said.startsWith('Failed to load resource')), []);
+}
+
 /** Waits until an element has a text. */
 const shows = (tab, selector, text) => tab.page.locator(selector, { hasText: text }).first().waitFor();
 
@@ -87,7 +92,7 @@ test('a key in the address is used and removed from it, and nothing but the serv
   await shows(board, '#facts', /workers/);
   assert.doesNotMatch(board.page.url(), /ohk_/);
   assert.deepEqual(board.requests.filter((address) => new URL(address).hostname !== '127.0.0.1' || address.includes(KEY)), []);
-  assert.deepEqual(board.complaints, []);
+  assertNoComplaint(board);
 });
 
 test('the page is smaller than 100 KB, with everything that it loads', async (t) => {
@@ -114,12 +119,12 @@ test('the plots show what happens, and the dialects who is connected', async (t)
   await ann.say('hello');
   await ann.tick('kept');
   const published = board.page.locator('.plot', { hasText: 'Publications' }).locator('svg');
-  await board.until(() => /0 to 0\.\d+\/s/.test([...document.querySelectorAll('.plot svg')][1].getAttribute('aria-label')), undefined,
+  await board.until(() => / 0\/s to (?!0\/s)\S+\/s /.test([...document.querySelectorAll('.plot svg')][1].getAttribute('aria-label')), undefined,
     async () => `a rate in ${await published.getAttribute('aria-label')}`);
   await board.page.click('#figures summary');
   await shows(board, '#figures td', 'Publish to write, 99 %');
   await shows(board, '#lists td', 'talk:lobby');
-  assert.deepEqual(board.complaints, []);
+  assertNoComplaint(board);
 });
 
 test('names and data of clients are shown as the text that they are', async (t) => {
@@ -142,7 +147,7 @@ test('names and data of clients are shown as the text that they are', async (t) 
   await board.page.press('#who', 'Enter');
   await shows(board, '.verdict', 'not connected');
   assert.equal(await board.page.locator('main img, main script').count(), 0);
-  assert.deepEqual(board.complaints, []);
+  assertNoComplaint(board);
 });
 
 test('channels are searched by the beginning of their names, page after page', async (t) => {
@@ -192,7 +197,7 @@ test('a channel without history is followed by subscribing to it', async (t) => 
   await shows(board, '#messages pre', 'now or never');
   await go(board, 'channels');
   await board.until(() => !document.querySelector('#messages'), undefined, () => 'the other page');
-  assert.deepEqual(board.complaints, []);
+  assertNoComplaint(board);
 });
 
 test('the sessions of a user have a timeline, and can be ended', async (t) => {
@@ -232,8 +237,8 @@ test('it explains why somebody did not get a message', async (t) => {
 
 test('the rules are shown, and whether somebody may do something', async (t) => {
   const { board } = await scene(t, { page: 'rules', settings: ['--channels', '[{ pattern = "news/*", publish = "nobody" }, { pattern = "*" }]'] });
-  await shows(board, '#rules td', 'news/*');
-  await shows(board, '#rules td', 'nobody');
+  await shows(board, '#rule-list td', 'news/*');
+  await shows(board, '#rule-list td', 'nobody');
   await board.page.fill('#user', 'ann');
   await board.page.fill('#channel', 'news/today');
   await board.page.press('#channel', 'Enter');
@@ -245,8 +250,7 @@ test('the rules are shown, and whether somebody may do something', async (t) => 
 
 test('at the address for operators, the figures need no key', async (t) => {
   const admin = await freePort();
-  const { visit, browser } = await stage(t, { settings: [...SETTINGS, '--admin-listen', `127.0.0.1:${admin}`] });
-  assert.ok(visit);
+  const { browser } = await stage(t, { settings: [...SETTINGS, '--admin-listen', `127.0.0.1:${admin}`] });
   const context = await browser.newContext();
   const page = await context.newPage();
   await page.goto(`http://127.0.0.1:${admin}/`);
@@ -304,7 +308,7 @@ async function walk({ board, ann, port, show }) {
   await shows(board, '.verdict, .problem', /./);
   await show('why');
   await go(board, 'rules?user=ann&channel=talk:tour&verb=publish');
-  await shows(board, '#rules td', '*');
+  await shows(board, '#rule-list td', '*');
   await shows(board, '#answer', 'Yes');
   await show('rules');
   await board.page.click('#key-button');
