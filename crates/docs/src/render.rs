@@ -25,9 +25,12 @@ pub struct Heading {
 /// expected to contain any, and a page with a strict policy could not use it.
 pub(crate) fn events(text: &str) -> Vec<Event<'_>> {
     let parser = Parser::new_ext(text, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH);
-    let plain = parser.map(|event| match event {
-        Event::Html(text) | Event::InlineHtml(text) => Event::Text(text),
-        event => event,
+    let plain = parser.map(|event| {
+        if let Event::Html(text) | Event::InlineHtml(text) = event {
+            Event::Text(text)
+        } else {
+            event
+        }
     });
     let mut events: Vec<Event<'_>> = plain.collect();
     let mut used = Vec::new();
@@ -48,10 +51,11 @@ fn words(events: &[Event<'_>]) -> String {
     let until_its_end = events
         .iter()
         .take_while(|event| !matches!(event, Event::End(TagEnd::Heading(_))));
-    let texts = until_its_end.filter_map(|event| match event {
-        Event::Text(text) | Event::Code(text) => Some(&**text),
-        Event::SoftBreak | Event::HardBreak => Some(" "),
-        _ => None,
+    let texts = until_its_end.filter_map(|event| {
+        if let Event::Text(text) | Event::Code(text) = event {
+            return Some(&**text);
+        }
+        matches!(event, Event::SoftBreak | Event::HardBreak).then_some(" ")
     });
     texts.collect()
 }
@@ -128,56 +132,52 @@ pub(crate) fn page(book: &Book, position: usize) -> Option<String> {
 
 /// The text of a page as HTML.
 fn content(book: &Book, chapter: &Chapter, text: &str, root: &str) -> String {
-    let mut outside = false;
-    let shown = events(text).into_iter().flat_map(|event| match event {
-        Event::Start(Tag::Link {
-            link_type,
-            dest_url,
-            title,
-            id,
-        }) => {
-            let place = place(book, &chapter.source, &dest_url);
-            outside = matches!(place, Place::Repository(_));
-            vec![match place {
-                Place::Repository(path) => in_repository(&path),
-                place => Event::Start(Tag::Link {
-                    link_type,
-                    dest_url: address(place, root).map_or(dest_url, CowStr::from),
-                    title,
-                    id,
-                }),
-            }]
+    let mut in_file = false;
+    let shown = events(text).into_iter().flat_map(|event| {
+        if let Event::Start(Tag::Link { dest_url, .. }) = &event
+            && let Place::Repository(path) = place(book, &chapter.source, dest_url)
+        {
+            in_file = true;
+            return vec![in_repository(&path)];
         }
-        Event::End(TagEnd::Link) if std::mem::take(&mut outside) => {
-            vec![Event::Html("</span>".into())]
+        if event == Event::End(TagEnd::Link) && std::mem::take(&mut in_file) {
+            return vec![Event::Html("</span>".into())];
         }
-        Event::Start(Tag::Image {
-            link_type,
-            dest_url,
-            title,
-            id,
-        }) => {
-            let place = place(book, &chapter.source, &dest_url);
-            vec![Event::Start(Tag::Image {
-                link_type,
-                dest_url: address(place, root).map_or(dest_url, CowStr::from),
-                title,
-                id,
-            })]
-        }
-        // Wide tables and code scroll, which the keyboard has to reach.
-        Event::Start(Tag::Table(alignment)) => vec![
-            Event::Html("<div class=\"scroll\" role=\"group\" aria-label=\"Table\" tabindex=\"0\">".into()),
-            Event::Start(Tag::Table(alignment)),
-        ],
-        Event::End(TagEnd::Table) => vec![Event::End(TagEnd::Table), Event::Html("</div>".into())],
-        Event::Start(Tag::CodeBlock(kind)) => vec![Event::Html(code(&kind).into())],
-        Event::End(TagEnd::CodeBlock) => vec![Event::Html("</code></pre>\n".into())],
-        event => vec![event],
+        let event = linked(event, |link| address(place(book, &chapter.source, link), root));
+        framed(event)
     });
     let mut page = String::new();
     html::push_html(&mut page, shown);
     page
+}
+
+/// A link or an image with the address that it has in the site. Other events are returned as they are.
+fn linked<'a>(mut event: Event<'a>, address: impl Fn(&str) -> Option<String>) -> Event<'a> {
+    if let Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) = &mut event
+        && let Some(address) = address(dest_url)
+    {
+        *dest_url = CowStr::from(address);
+    }
+    event
+}
+
+/// Wide tables and code scroll, which the keyboard has to reach.
+fn framed(event: Event<'_>) -> Vec<Event<'_>> {
+    const START: &str =
+        "<div class=\"scroll\" role=\"group\" aria-label=\"Table\" tabindex=\"0\">";
+    if let Event::Start(Tag::CodeBlock(kind)) = &event {
+        return vec![Event::Html(code(kind).into())];
+    }
+    if event == Event::End(TagEnd::CodeBlock) {
+        return vec![Event::Html("</code></pre>\n".into())];
+    }
+    if matches!(event, Event::Start(Tag::Table(_))) {
+        return vec![Event::Html(START.into()), event];
+    }
+    if event == Event::End(TagEnd::Table) {
+        return vec![event, Event::Html("</div>".into())];
+    }
+    vec![event]
 }
 
 fn in_repository(path: &str) -> Event<'static> {

@@ -36,31 +36,34 @@ fn of_page(text: &str) -> Vec<Section> {
         let Some(section) = sections.last_mut() else {
             continue;
         };
-        match event {
-            Event::Start(Tag::Heading { id, .. }) => {
-                in_heading = true;
-                let id = id.as_deref().unwrap_or_default().to_owned();
-                sections.push(Section {
-                    id,
-                    ..Section::default()
-                });
+        if let Event::Start(Tag::Heading { id, .. }) = &event {
+            in_heading = true;
+            let id = id.as_deref().unwrap_or_default().to_owned();
+            sections.push(Section {
+                id,
+                ..Section::default()
+            });
+        } else if let Event::Text(text) | Event::Code(text) = &event {
+            match in_heading {
+                true => section.heading.push_str(text),
+                false => section.text.push_str(text),
             }
-            Event::End(TagEnd::Heading(_)) => in_heading = false,
-            Event::Text(text) | Event::Code(text) if in_heading => section.heading.push_str(&text),
-            Event::Text(text) | Event::Code(text) => section.text.push_str(&text),
-            Event::SoftBreak | Event::HardBreak => section.text.push(' '),
-            // Between paragraphs, list items and cells.
-            Event::End(end) if is_block(end) => section.text.push(' '),
-            _ => {}
+        } else if matches!(event, Event::End(TagEnd::Heading(_))) {
+            in_heading = false;
+        } else if is_space(&event) {
+            section.text.push(' ');
         }
     }
     sections.retain(|section| !section.heading.is_empty() || !section.text.trim().is_empty());
     sections
 }
 
-const fn is_block(end: TagEnd) -> bool {
+/// Whether words before and after this are apart: lines, paragraphs, list items and cells.
+const fn is_space(event: &Event<'_>) -> bool {
     matches!(
-        end,
-        TagEnd::Paragraph | TagEnd::Item | TagEnd::TableCell | TagEnd::CodeBlock
+        event,
+        Event::SoftBreak
+            | Event::HardBreak
+            | Event::End(TagEnd::Paragraph | TagEnd::Item | TagEnd::TableCell | TagEnd::CodeBlock)
     )
 }

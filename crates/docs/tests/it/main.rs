@@ -9,11 +9,11 @@ use offhook_docs::{Book, Place, file, headings, markdown, markdown_files, names,
 fn links(text: &str) -> Vec<String> {
     use pulldown_cmark::{Event, Options, Parser, Tag};
     let events = Parser::new_ext(text, Options::ENABLE_TABLES);
-    let links = events.filter_map(|event| match event {
-        Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
-            Some(dest_url.to_string())
-        }
-        _ => None,
+    let links = events.filter_map(|event| {
+        let Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) = event else {
+            return None;
+        };
+        Some(dest_url.to_string())
     });
     links.collect()
 }

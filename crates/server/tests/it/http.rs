@@ -94,7 +94,7 @@ async fn the_dashboard_is_served_if_the_api_has_a_key_and_loads_only_from_this_s
     assert!(head.contains("referrer-policy: no-referrer"), "{head}");
     let files = page.split(['"']).filter(|text| text.ends_with(".js") || text.ends_with(".css"));
     let files: Vec<_> = files.collect();
-    assert_eq!(files, ["style.css", "dashboard.js"]);
+    assert!(files.contains(&"style.css") && files.contains(&"dashboard.js"), "{page}");
     for file in files {
         assert_eq!(hall.get(&format!("/dashboard/{file}")).await.0, 200, "{file}");
     }
