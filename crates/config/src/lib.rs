@@ -175,9 +175,9 @@ group! {
         /// Nobody else needs it.
         echo_path: Option<String> = None => Or("none", UrlPath);
 
-        /// Serve the chat at `/talk/` and the examples at `/examples/`. The channels `talk-typing:*`
-        /// (who is writing in the chat) and `examples-live:*` (what moves in the examples) then have
-        /// no history.
+        /// Serve the chat at `/talk/`, the examples at `/examples/`, the documentation at `/docs/` and, if
+        /// the HTTP API has a key, the dashboard at `/dashboard/`. The channels `talk-typing:*` (who is writing in the chat)
+        /// and `examples-live:*` (what moves in the examples) then have no history.
         ///
         /// Any browser can then check that the server works.
         talk: bool = true => Switch;
@@ -248,26 +248,38 @@ impl Config {
     /// The rules for the engine and the broker.
     #[must_use]
     pub fn rule_book(&self) -> RuleBook {
-        let add = |book: RuleBook, rule: &ChannelRule| {
-            let mut rules = rule.rules.clone();
-            if rules.ask == AskRule::default() {
-                rules.ask = self.backend.ask_rule();
-            }
-            book.with(&rule.pattern, rules)
-        };
-        let book = self.channels.iter().fold(RuleBook::new(), add);
         let guarded = |book: RuleBook| self.pusher_guarded(book);
         // Without a backend, every call is answered with an error that says so.
         let calls = match self.backend.url {
             Some(_) => self.backend.calls,
             None => Access::Everyone,
         };
-        let pages = [typing_rule(&book), examples_rule(&book)];
-        let pages = pages.iter().flatten().filter(|_| self.talk);
-        let system = system_rule(&self.channels);
-        let system = system.iter().filter(|_| self.mqtt.sys_interval.is_some());
-        let rules = system.chain(pages).chain(&self.channels);
-        guarded(rules.fold(RuleBook::new(), add).with_calls(calls))
+        guarded(self.with_asking(&self.effective_rules()).with_calls(calls))
+    }
+
+    /// The rules of channels that apply, in the order in which they are tried: those for channels of
+    /// the server's own, and those of the configuration.
+    #[must_use]
+    pub fn effective_rules(&self) -> Vec<ChannelRule> {
+        let configured = self.with_asking(&self.channels);
+        let pages = [typing_rule(&configured), examples_rule(&configured)];
+        let pages = pages.into_iter().flatten().filter(|_| self.talk);
+        let system = system_rule(&self.channels).into_iter();
+        let system = system.filter(|_| self.mqtt.sys_interval.is_some());
+        let configured = self.channels.iter().cloned();
+        system.chain(pages).chain(configured).collect()
+    }
+
+    /// A book of these rules. Where a rule does not say how the backend is asked, the setting for all
+    /// channels applies.
+    fn with_asking(&self, rules: &[ChannelRule]) -> RuleBook {
+        rules.iter().fold(RuleBook::new(), |book, rule| {
+            let mut rules = rule.rules.clone();
+            if rules.ask == AskRule::default() {
+                rules.ask = self.backend.ask_rule();
+            }
+            book.with(&rule.pattern, rules)
+        })
     }
 
     /// Guards the channels that are private in the Pusher protocol from clients of other dialects.

@@ -32,7 +32,7 @@ pub(super) fn text(loaded: &Loaded, running: &Running, dev: &Dev) -> String {
     let first = running.listening().iter().find(with_http);
     let first = first.and_then(|one| url("http", one));
     if let (Some(key), Some(Url { base, .. })) = (&dev.key, first) {
-        text.push_str(&for_development(key, &base));
+        text.push_str(&for_development(key, &base, config.talk));
     }
     text.push_str("\nCtrl-C stops it.\n");
     text
@@ -80,7 +80,7 @@ fn urls(config: &Config, listening: &Listening) -> Vec<(&'static str, String, &'
     };
     match listening.served {
         Served::Mqtt | Served::Stomp => vec![(word, base, note)],
-        Served::Admin => vec![(word, format!("{base}/metrics"), note)],
+        Served::Admin => vec![(word, format!("{base}/dashboard/"), note)],
         Served::Http => {
             let own = (word, format!("{base}{}", config.ws_path), note);
             let chat = url("http", listening).filter(|_| config.talk);
@@ -105,10 +105,14 @@ fn url(scheme: &str, listening: &Listening) -> Option<Url> {
 }
 
 /// The text about the key of `--dev`, which is printed only here.
-fn for_development(key: &str, url: &str) -> String {
+fn for_development(key: &str, url: &str, has_dashboard: bool) -> String {
+    let dashboard = match has_dashboard {
+        true => format!("  {LINK}{url}/dashboard/#key={key}{LINK:#}\n\n"),
+        false => String::new(),
+    };
     format!(
         "\n{BOLD}For development, not for production:{BOLD:#} anyone with this key may do everything, and\n\
-         every page served from this machine (localhost, any port) may connect.\n\n  \
+         every page served from this machine (localhost, any port) may connect.\n\n{dashboard}  \
          curl {url}/api/v1/publish -H 'Authorization: Bearer {key}' \\\n    \
          --json '{{\"channel\":\"chat\",\"data\":\"hello\"}}'\n"
     )

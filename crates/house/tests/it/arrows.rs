@@ -75,9 +75,16 @@ const RULES: &[Rule] = &[
             "offhook-brokers",
             "offhook-config",
             "offhook-dialects",
+            "offhook-docs",
             "offhook-engine",
             "offhook-protocol",
         ],
+        is_sans_io: false,
+    },
+    // Text and its rendering; nothing of the server.
+    Rule {
+        name: "offhook-docs",
+        may_know: &[],
         is_sans_io: false,
     },
     Rule {

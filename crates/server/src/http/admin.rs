@@ -8,7 +8,8 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::{
-    Answer, HELD, Received, api, health, host, metrics, names_one_host, other_methods, sentence,
+    Answer, HELD, Received, Served, api, files, health, host, metrics, names_one_host,
+    other_methods, redirect, sentence,
 };
 use crate::{
     door::{Stream, is_known_host},
@@ -62,10 +63,23 @@ async fn answer(worker: &Rc<Worker>, request: Request<Received>) -> (Answered, A
         metrics::PATH => (Answered::Metrics, metrics::report(&worker.shared)),
         health::PATH => (Answered::Health, health::report(&worker.shared)),
         health::READY => (Answered::Health, health::ready(worker)),
-        _ => {
-            let words =
-                "this address is for operators; it serves /metrics, /healthz, /readyz and /api/v1/";
-            (Answered::Page, sentence(StatusCode::NOT_FOUND, words))
-        }
+        "/" | "/dashboard" => (Answered::Page, redirect("/dashboard/")),
+        "/docs" => (Answered::Page, redirect("/docs/")),
+        path => (Answered::Page, page(path, &request)),
     }
+}
+
+/// The dashboard and the documentation.
+fn page(path: &str, request: &Request<Received>) -> Answer {
+    let served = Served {
+        client: false,
+        talk: false,
+        dashboard: true,
+        docs: true,
+    };
+    files::serve(path, request.headers(), served).unwrap_or_else(|| {
+        let words = "this address is for operators; it serves /dashboard/, /docs/, /metrics, \
+                     /healthz, /readyz and /api/v1/";
+        sentence(StatusCode::NOT_FOUND, words)
+    })
 }

@@ -24,7 +24,7 @@ use super::{
     Guest, Worker,
     connecting::{Connected, Connecting, Ended},
     connection::{Connection, Taken},
-    outlet::{Gone, Kind, Outlet, Transport, wait},
+    outlet::{Gone, Kind, Medium, Outlet, Transport, wait},
     stopping::Lease,
 };
 use crate::{
@@ -121,6 +121,10 @@ impl Transport for Pipe {
         self.unsent.borrow_mut().extend_from_slice(message);
         self.filled.notify_one();
         Ok(self.unsent())
+    }
+
+    fn medium(&self) -> Medium {
+        Medium::Stream
     }
 
     fn unsent(&self) -> usize {

@@ -15,7 +15,7 @@ use std::{
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Connect, Incoming, Intent, Named};
 use offhook_engine::{
-    Arrival, CallerReply, CommandId, ConnectionId, ErrorCode, Identity, Refusal, SessionId,
+    Arrival, CallerReply, Class, CommandId, ConnectionId, ErrorCode, Identity, Refusal, SessionId,
     SessionSnapshot,
 };
 use tokio::sync::oneshot;
@@ -100,11 +100,11 @@ enum Begins {
     Named(Found),
 }
 
-/// A connection that is registered with the engine, with the older connection of its session, and
-/// the session that the client named.
+/// A connection that is registered with the engine and its class, with the older connection of its
+/// session, and the session that the client named.
 type Begun<'a> = (
     RefMut<'a, State>,
-    ConnectionId,
+    (ConnectionId, Class),
     Option<Place>,
     Option<Found>,
 );
@@ -386,7 +386,7 @@ impl Connecting {
             Begins::Named(found) => found.snapshot.is_some(),
         };
         match self.begin(worker, connect, begins, &mut speaker) {
-            Ok((state, connection, older, named)) => {
+            Ok((state, (connection, class), older, named)) => {
                 self.welcome(
                     worker,
                     state,
@@ -400,7 +400,7 @@ impl Connecting {
                 if let Some(older) = older {
                     worker.close_replaced(older);
                 }
-                Ok(Connection::new(worker, connection))
+                Ok(Connection::new(worker, connection, class, self.outlet.medium()))
             }
             Err(refusal) => {
                 self.speaker = Some(speaker);
@@ -483,7 +483,7 @@ impl Connecting {
         };
         let place = worker.place(connection);
         if let Ok(older) = directory.enter(session, generation, place, order) {
-            return Ok((state, connection, older, named));
+            return Ok((state, (connection, class), older, named));
         }
         engine.handle_connection_lost(connection);
         worker.carry_out(state);

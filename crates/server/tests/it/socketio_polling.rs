@@ -11,7 +11,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::hall::{Hall, NEVER, config};
+use crate::{
+    hall::{Hall, NEVER, config},
+    metrics,
+};
 
 /// Sends each request over a new connection, so that it reaches any worker.
 fn on_three_workers() -> Config {
@@ -143,6 +146,31 @@ async fn polled_and_native_clients_exchange_messages_although_each_poll_reaches_
     polled.post("1").await;
     drop(native);
     hall.close().await;
+}
+
+/// The transports of connected Socket.IO clients, with how many have each.
+async fn transports(hall: &Hall) -> Vec<String> {
+    let text = metrics::text(hall).await;
+    let clients = text.lines().filter(|line| line.starts_with("offhook_clients{"));
+    let transports = clients.filter_map(|line| line.split_once("transport="));
+    transports.map(|(_, count)| count.to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_polled_client_that_upgrades_is_counted_by_its_websocket() {
+    let hall = Hall::open(metrics::operated(config())).await;
+    let polled = Polled::connected(&hall).await;
+    assert_eq!(transports(&hall).await, ["\"http\"} 1"]);
+    let mut socket = polled.probe(&hall).await;
+    socket.send("2probe").await.unwrap();
+    assert_eq!(text(&mut socket).await, "3probe");
+    socket.send("5").await.unwrap();
+    socket.send("421[\"subscribe\",\"chat/1\"]").await.unwrap();
+    assert!(text(&mut socket).await.starts_with("431["));
+    assert_eq!(
+        transports(&hall).await,
+        ["\"http\"} 0", "\"websocket\"} 1"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

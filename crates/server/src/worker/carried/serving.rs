@@ -106,7 +106,8 @@ type Upgraded = (Box<WebSocket>, Box<Place>);
 /// Continues over the WebSocket until the connection ends.
 async fn go_on(lease: &Lease, served: Served, (mut socket, place): Upgraded) {
     match served {
-        Served::Connected(connection) => {
+        Served::Connected(mut connection) => {
+            connection.has_upgraded();
             Box::pin(websocket::go_on(connection, &mut socket)).await;
         }
         Served::Connecting(connecting) => {
