@@ -19,7 +19,7 @@ const AROUND: usize = 16 * 1024;
 
 /// Settings that contradict each other. A setting that already `failed` is not reported again.
 pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Problem> {
-    let checks: [(&[&str], Check); 13] = [
+    let checks: [(&[&str], Check); 14] = [
         (
             &["tls.cert", "tls.key", "tls.more_certs", "tls.more_keys"],
             tls,

@@ -38,8 +38,8 @@ mod start_error;
 mod tokens;
 mod worker;
 
-pub use listeners::{Listening, Served};
 pub use door::OverEngineIo;
+pub use listeners::{Listening, Served};
 pub use offhook_config as config;
 pub use offhook_config::Config;
 pub use server::{Prepared, Running, Server};

@@ -189,7 +189,16 @@ fn errors_about_a_secret_or_its_neighbours_do_not_show_it() {
 
 #[test]
 fn a_path_that_is_in_use_is_refused() {
-    for path in ["/", "/talk/", "/dashboard/", "/docs/", "/healthz", "ws", "/a b", "/a?b"] {
+    for path in [
+        "/",
+        "/talk/",
+        "/dashboard/",
+        "/docs/",
+        "/healthz",
+        "ws",
+        "/a b",
+        "/a?b",
+    ] {
         let wrong = file(&format!("ws_path = \"{path}\"")).wrong();
         assert!(wrong.contains("ws_path"), "{path}: {wrong}");
     }

@@ -400,7 +400,12 @@ impl Connecting {
                 if let Some(older) = older {
                     worker.close_replaced(older);
                 }
-                Ok(Connection::new(worker, connection, class, self.outlet.medium()))
+                Ok(Connection::new(
+                    worker,
+                    connection,
+                    class,
+                    self.outlet.medium(),
+                ))
             }
             Err(refusal) => {
                 self.speaker = Some(speaker);

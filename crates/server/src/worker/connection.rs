@@ -205,7 +205,10 @@ impl Drop for Connection {
         self.worker.shared.connection_went();
         self.worker.metrics.ended.add(1);
         let dialect = self.dialect();
-        self.worker.metrics.clients.went(dialect, self.medium.name());
+        self.worker
+            .metrics
+            .clients
+            .went(dialect, self.medium.name());
     }
 }
 

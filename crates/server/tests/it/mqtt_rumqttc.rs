@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 fn durable(directory: &std::path::Path, address: SocketAddr) -> Config {
     let mut config = on_disk(directory);
-    config.mqtt.listen = vec![address];
+    config.mqtt.listen = vec![address.into()];
     config
 }
 

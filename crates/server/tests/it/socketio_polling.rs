@@ -151,7 +151,9 @@ async fn polled_and_native_clients_exchange_messages_although_each_poll_reaches_
 /// The transports of connected Socket.IO clients, with how many have each.
 async fn transports(hall: &Hall) -> Vec<String> {
     let text = metrics::text(hall).await;
-    let clients = text.lines().filter(|line| line.starts_with("offhook_clients{"));
+    let clients = text
+        .lines()
+        .filter(|line| line.starts_with("offhook_clients{"));
     let transports = clients.filter_map(|line| line.split_once("transport="));
     transports.map(|(_, count)| count.to_owned()).collect()
 }
@@ -167,10 +169,7 @@ async fn a_polled_client_that_upgrades_is_counted_by_its_websocket() {
     socket.send("5").await.unwrap();
     socket.send("421[\"subscribe\",\"chat/1\"]").await.unwrap();
     assert!(text(&mut socket).await.starts_with("431["));
-    assert_eq!(
-        transports(&hall).await,
-        ["\"http\"} 0", "\"websocket\"} 1"]
-    );
+    assert_eq!(transports(&hall).await, ["\"http\"} 0", "\"websocket\"} 1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
