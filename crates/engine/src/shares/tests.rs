@@ -221,12 +221,12 @@ fn a_stream_that_differs_only_in_its_newest_publication_is_claimed_again_from_th
 fn a_group_is_saved_if_something_was_claimed_since() {
     let mut shares = two();
     shares.join(&name(), 1, (at(10), HOUR), None).unwrap();
-    assert_eq!(shares.unsaved().len(), 1);
+    assert_eq!(shares.unsaved(NOW_MS).len(), 1);
     // A worker asks whether there is anything: nothing changes.
     assert_eq!(claim(&mut shares, 1, 10, &[]), []);
-    assert_eq!(shares.unsaved(), []);
+    assert_eq!(shares.unsaved(NOW_MS), []);
     assert_eq!(claim(&mut shares, 1, 10, &[11]), [(11, 1)]);
-    assert_eq!(shares.unsaved().len(), 1);
+    assert_eq!(shares.unsaved(NOW_MS).len(), 1);
     // A place that is not after the worker's own is no error.
     assert_eq!(claim(&mut shares, 1, 11, &[11]), []);
 }
