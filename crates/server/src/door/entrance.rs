@@ -2,7 +2,7 @@
 
 use std::{fmt, io, net::SocketAddr};
 
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, rustls::Error as TlsError};
 
 use super::{Door, Stream, Streamed};
 use crate::{config::Proxies, listeners::Served};
@@ -57,6 +57,16 @@ impl Entrance {
         };
         let accepted = Box::pin(tls.accept(stream)).await?;
         Ok(Stream::Tls(Box::new(accepted)))
+    }
+
+    /// Whether TLS failed because of the client's certificate.
+    pub(super) fn is_about_certificate(error: &io::Error) -> bool {
+        let inner = error.get_ref();
+        let tls = inner.and_then(|inner| inner.downcast_ref::<TlsError>());
+        matches!(
+            tls,
+            Some(TlsError::InvalidCertificate(_) | TlsError::NoCertificatesPresented)
+        )
     }
 }
 

@@ -176,6 +176,9 @@ async fn receive(worker: Rc<Worker>, mut arrived: Arrived) {
     });
     match Box::pin(heard).await {
         Ok(Ok((stream, heard))) => show(worker, stream, heard, from_proxy, place).await,
+        Ok(Err(error)) if Entrance::is_about_certificate(&error) => {
+            worker.note_refusal("certificate", &error, Client::at(place.peer()));
+        }
         Ok(Err(error)) => tracing::debug!(?address, %error, "lost before the request was complete"),
         Err(_) => {
             let client = Client::at(place.peer());

@@ -6,7 +6,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::time::timeout;
 
 use super::{
-    Arrived, Stream, Streamed, identify, proxied,
+    Arrived, Entrance, Stream, Streamed, identify, proxied,
     routes::{Beats, speak_mqtt, speak_stomp},
 };
 use crate::refused::Client;
@@ -75,6 +75,9 @@ pub(super) async fn receive(worker: Rc<Worker>, dialect: Streamed, mut arrived: 
                 upgrades: None,
             };
             worker.open_stream(stream, guest, place);
+        }
+        Ok(Err(error)) if Entrance::is_about_certificate(&error) => {
+            refuse("certificate", &error.to_string());
         }
         Ok(Err(error)) => tracing::debug!(%error, "lost before TLS was accepted"),
         Err(_) => refuse("handshake_timeout", "accepting TLS took too long"),
