@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use offhook_engine::{
     ChannelName, CloseReason, Command, CommandId, Epoch, Format, Notice, Position, PresenceChange,
-    Publication, Refusal, SessionId, SubscriptionId, SubscriptionKey, Tags,
+    Publication, Refusal, SessionId, SubscriptionId, SubscriptionKey, SubscriptionSnapshot, Tags,
 };
 
 /// Data received by a transport: a whole message or, on a byte stream, the bytes of one read.
@@ -431,6 +431,10 @@ pub trait Dialect: fmt::Debug {
     }
 
     /// Whether its clients resume sessions with tokens. If not, none are sealed.
+    /// Removes the subscriptions of a stored session that do not continue on this connection. The note
+    /// was stored with the session. Called before a session that the client named is resumed.
+    fn select_restored(&self, _note: &[u8], _subscriptions: &mut Vec<SubscriptionSnapshot>) {}
+
     fn has_tokens(&self) -> bool {
         true
     }

@@ -8,10 +8,12 @@ use std::{
 
 use offhook_engine::{
     CloseReason, Command, CommandId, Notice, Position, Publication, Refusal, Reply, SubscriptionId,
+    SubscriptionSnapshot,
 };
 
 use super::{
     connecting::Client,
+    durable::select_durable,
     ending::error,
     frame::{Decoder, Frame, Invalid, Version, escaped},
     message::{self, payload},
@@ -425,6 +427,10 @@ impl Dialect for Stomp {
                 self.restore(named.note);
             }
         }
+    fn select_restored(&self, note: &[u8], subscriptions: &mut Vec<SubscriptionSnapshot>) {
+        select_durable(note, subscriptions);
+    }
+
         out.push(payload(self.connected(welcome).encode(self.client.version)));
         self.start_beating();
     }

@@ -24,6 +24,8 @@ pub(super) const WINDOW: u16 = 1_024;
 /// The limit for one subscription, unless the client requests another. 64: enough to keep a
 /// connection busy, and few enough that other consumers of a queue receive their share.
 const PREFETCH: u16 = 64;
+/// The largest number of a subscription. 2^31 - 1: no session lasts long enough to reuse a number.
+pub(super) const NUMBERS: u32 = 0x7fff_ffff;
 /// The maximum length, in bytes, of the id of a subscription and of the name of a durable one. 256:
 /// enough for a UUID with a prefix.
 const ID: usize = 256;
@@ -77,8 +79,7 @@ impl Stomp {
             return Err(Invalid::new("too many subscriptions", detail).code(1008));
         }
         let number = self.next_number;
-        // There are 2^31 numbers: no session lasts long enough to reuse one.
-        self.next_number = number.wrapping_add(1) & 0x7fff_ffff;
+        self.next_number = number.wrapping_add(1) & NUMBERS;
         self.ids.insert(id.into(), number);
         if let Some(name) = &subscription.durable {
             self.durable.insert(name.clone(), number);

@@ -452,6 +452,54 @@ async fn a_durable_subscription_gets_its_messages_after_a_restart() {
     hall.close().await;
 }
 
+/// Many clients send `client-id` in every CONNECT. The session then outlives the connection, but the
+/// client makes its subscriptions again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_with_an_id_makes_its_subscriptions_again_after_every_reconnect() {
+    let hall = Hall::open(with_stomp(config())).await;
+    let mut sender = Client::open(&hall).await;
+    let mut native = hall.caller().await;
+    let durable: &[(&str, &str)] = &[("durable", "true")];
+    for (name, has_durable, is_orderly) in [
+        ("lost", false, false),
+        ("left", false, true),
+        ("lost-durable", true, false),
+        ("left-durable", true, true),
+    ] {
+        let me = [("client-id", name)];
+        let of = |kind: &str| format!("/{kind}/{name}");
+        for round in 0..3 {
+            let mut client = Client::with(&hall, &me).await;
+            if has_durable {
+                let kept = of("topic/kept");
+                client.subscribe_as(&kept, "client", durable).await;
+            }
+            client.subscribe(&of("queue"), "client-individual").await;
+            client.subscribe(&of("topic"), "client").await;
+            // The engine has no subscription that the client has not made on this connection.
+            let text = format!("{name} {round}");
+            sender.publish(&of("topic"), &text).await;
+            assert_eq!(client.text().await, text);
+            sender.publish(&of("queue"), &text).await;
+            let message = client.message().await;
+            assert_eq!(body(&message), text);
+            client
+                .ask(frame("ACK", &[("id", message.header("ack").unwrap())]))
+                .await;
+            if is_orderly {
+                client.leave().await;
+            }
+        }
+        // Subscriptions that the client does not make again have ended.
+        let client = Client::with(&hall, &me).await;
+        let presence = json!({"type": "presence", "channel": name});
+        let members = native.ask(presence).await;
+        assert_eq!(members["members"], json!([]), "{name}");
+        client.leave().await;
+    }
+    hall.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_is_published_in_order_when_it_is_committed() {
     let hall = Hall::open(with_stomp(config())).await;
