@@ -100,4 +100,12 @@ impl Worker {
         }
         replies
     }
+
+    /// Whether the server could publish this: see [`Engine::check_publish`](offhook_engine::Engine).
+    pub(crate) fn check_publish(&self, command: &Command) -> Result<(), Refusal> {
+        let Command::Publish { channel, data, .. } = command else {
+            return Ok(());
+        };
+        self.state.borrow().engine.check_publish(channel, data)
+    }
 }
