@@ -6,13 +6,14 @@
 //! [`Order`](super::Order). Any dialect can be spoken.
 //!
 //! There are two forms. The requests of `/connection` are numbered, so that a lost answer can be
-//! //! repeated, and its clients may receive a stream instead of polling. The requests of Engine.IO
-//! have //! no numbers: the server assumes that every answer arrives, a second request at the same
-//! time ends //! the connection, and the client can upgrade to a WebSocket.
+//! repeated, and its clients may receive a stream instead of polling. The requests of Engine.IO have
+//! no numbers: the server assumes that every answer arrives, a second request at the same time ends
+//! the connection, and the client can upgrade to a WebSocket.
 
 mod downlink;
 mod events;
 mod id;
+mod messages;
 mod serving;
 mod upgrading;
 
@@ -23,7 +24,6 @@ use std::{
 };
 
 use offhook::{WebSocket, protocol::CloseCode};
-use offhook_dialects::Payload;
 use tokio::sync::{Notify, oneshot};
 
 use super::{Guest, Order, Streaming, Worker, outlet::Outlet, streaming::Unsent};
@@ -32,6 +32,7 @@ use downlink::Kept;
 pub(crate) use downlink::{Answer, Form};
 use events::Events;
 pub(crate) use id::CarriedId;
+pub(crate) use messages::Messages;
 
 /// The connections over HTTP requests that belong to one worker.
 #[derive(Debug, Default)]
@@ -74,7 +75,7 @@ type Done = oneshot::Sender<Result<(), Wrong>>;
 /// The messages of one request.
 #[derive(Debug)]
 struct Batch {
-    messages: Vec<Payload>,
+    messages: Messages,
     done: Done,
 }
 
@@ -103,7 +104,7 @@ pub(crate) enum Carry {
     /// Handle these messages. Requests of Engine.IO have no number.
     Send {
         number: Option<u64>,
-        messages: Vec<Payload>,
+        messages: Messages,
         done: oneshot::Sender<Result<(), Wrong>>,
     },
     /// Answer with the messages after this number. Polls of Engine.IO have no number; they are

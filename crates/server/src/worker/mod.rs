@@ -65,7 +65,7 @@ use crate::{
 use busiest::Busiest;
 use callers::Callers;
 use carried::AllCarried;
-pub(crate) use carried::{Answer, CarriedId, Carry, Form, Wrong};
+pub(crate) use carried::{Answer, CarriedId, Carry, Form, Messages, Wrong};
 use expiring::Expiries;
 pub(crate) use explaining::{Known, Question, Sighting, Subject};
 pub(crate) use live::Live;
