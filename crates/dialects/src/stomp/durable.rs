@@ -49,14 +49,12 @@ impl Stomp {
         };
         subscription.stage = SubscriptionState::Detached;
         self.ids.remove(&subscription.id);
-        let ours =
-            |_: &u64, known: &mut super::subscription::Unacknowledged| known.subscription == number;
-        for (_, known) in self.unacknowledged.extract_if(.., ours) {
-            let earlier = known.message.earlier.saturating_add(1);
-            subscription.held.push_back(Delivered {
-                earlier,
-                ..known.message
-            });
+        for known in self.unacknowledged.take_all_of(number) {
+            let Some(message) = known.again() else {
+                continue;
+            };
+            self.held_bytes = self.held_bytes.saturating_add(message.bytes());
+            subscription.held.push_back(message);
         }
     }
 

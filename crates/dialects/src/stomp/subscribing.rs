@@ -13,7 +13,7 @@ use super::{
     frame::{Frame, Invalid, Version},
     publishing::{Again, required},
     refusals,
-    subscription::{AckMode, Subscription, SubscriptionState},
+    subscription::{AckMode, Delivered, Subscription, SubscriptionState},
 };
 use crate::dialect::Intent;
 
@@ -242,6 +242,7 @@ impl Stomp {
             ..new
         };
         self.give_receipt(receipt.as_deref());
+        self.no_longer_held(&held);
         for message in held {
             if let Some(payload) = self.deliver(number, message) {
                 self.queue.push_back(Intent::Say(payload));
@@ -302,6 +303,12 @@ impl Stomp {
         self.after_note.extend(ending.receipt);
     }
 
+    fn no_longer_held(&mut self, messages: &VecDeque<Delivered>) {
+        let bytes = messages.iter().map(Delivered::bytes);
+        let bytes = bytes.fold(0, usize::saturating_add);
+        self.held_bytes = self.held_bytes.saturating_sub(bytes);
+    }
+
     /// Removes a subscription. Returns whether it was durable.
     fn forget(&mut self, number: u32) -> bool {
         let Some(gone) = self.subscriptions.remove(&number) else {
@@ -310,8 +317,8 @@ impl Stomp {
         if self.ids.get(&gone.id) == Some(&number) {
             self.ids.remove(&gone.id);
         }
-        self.unacknowledged
-            .retain(|_, known| known.subscription != number);
+        drop(self.unacknowledged.take_all_of(number));
+        self.no_longer_held(&gone.held);
         if gone.is_queue() {
             self.queue.push_back(Intent::Quit {
                 subscription: SubscriptionId(number),
