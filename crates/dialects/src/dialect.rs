@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use offhook_engine::{
     ChannelName, CloseReason, Command, CommandId, Epoch, Format, Notice, Position, PresenceChange,
-    Publication, Refusal, SessionId, SubscriptionId, SubscriptionKey, Tags,
+    Publication, Refusal, SessionId, SubscriptionId, SubscriptionKey, SubscriptionSnapshot, Tags,
 };
 
 /// Data received by a transport: a whole message or, on a byte stream, the bytes of one read.
@@ -363,7 +363,8 @@ pub enum Readiness {
     Waits,
 }
 
-/// Data of an incomplete message that a dialect holds.
+/// What a dialect holds for a client: an incomplete message, and what waits for the client's decision,
+/// such as an open transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unfinished {
     /// How many bytes it holds.
@@ -438,8 +439,8 @@ pub trait Dialect: fmt::Debug {
         Readiness::Ready
     }
 
-    /// What it holds of a message that is not complete. The server limits the time and the total of
-    /// these.
+    /// What it holds of a message that is not complete, and what it keeps until the client decides. The
+    /// server limits the time of the former and the total of both.
     fn unfinished(&self) -> Unfinished {
         Unfinished::default()
     }
@@ -449,6 +450,10 @@ pub trait Dialect: fmt::Debug {
     fn poll_intent(&mut self) -> Option<Intent> {
         None
     }
+
+    /// Removes the subscriptions of a stored session that do not continue on this connection. The note
+    /// was stored with the session. Called before a session that the client named is resumed.
+    fn select_restored(&self, _note: &[u8], _subscriptions: &mut Vec<SubscriptionSnapshot>) {}
 
     /// Whether its clients resume sessions with tokens. If not, none are sealed.
     fn has_tokens(&self) -> bool {

@@ -6,7 +6,7 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 use http_body_util::Either;
 use hyper::{Method, Request, StatusCode, header::ORIGIN};
 use offhook::protocol::handshake::ServerDecision;
-use offhook_dialects::{Payload, native::Native};
+use offhook_dialects::native::Native;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
@@ -18,7 +18,7 @@ use crate::{
     auth::Places,
     door::{Place, admit_request, approach},
     refused::Client,
-    worker::{self, CarriedId, Carry, Form, Guest, Speaker, Worker, Wrong},
+    worker::{self, CarriedId, Carry, Form, Guest, Messages, Speaker, Worker, Wrong},
 };
 
 const PATH: &str = "/connection";
@@ -157,12 +157,10 @@ async fn of_connection(
             .await?;
             let text = String::from_utf8(body.bytes.into());
             let text = text.map_err(|_| Problem::bad("the body is not UTF-8"))?;
-            let lines = text.lines().filter(|line| !line.trim().is_empty());
-            let messages = lines.map(|line| Payload::Text(line.to_owned())).collect();
             let (done, handled) = oneshot::channel();
             let send = Carry::Send {
                 number: Some(number),
-                messages,
+                messages: Messages::Lines(text),
                 done,
             };
             worker.carry(id, send);

@@ -172,4 +172,12 @@ impl Worker {
             .map(|reply| reply.unwrap_or_else(going_away))
             .collect()
     }
+
+    /// Whether the server could publish this: see [`Engine::check_publish`](offhook_engine::Engine).
+    pub(crate) fn check_publish(&self, command: &Command) -> Result<(), Refusal> {
+        let Command::Publish { channel, data, .. } = command else {
+            return Ok(());
+        };
+        self.state.borrow().engine.check_publish(channel, data)
+    }
 }

@@ -13,6 +13,7 @@
 mod downlink;
 mod events;
 mod id;
+mod messages;
 mod serving;
 mod upgrading;
 
@@ -23,7 +24,6 @@ use std::{
 };
 
 use offhook::{WebSocket, protocol::CloseCode};
-use offhook_dialects::Payload;
 use tokio::sync::{Notify, oneshot};
 
 use super::{Guest, Order, Streaming, Worker, outlet::Outlet, streaming::Unsent};
@@ -32,6 +32,7 @@ use downlink::Kept;
 pub(crate) use downlink::{Answer, Form};
 use events::Events;
 pub(crate) use id::CarriedId;
+pub(crate) use messages::Messages;
 
 /// The connections over HTTP requests that belong to one worker.
 #[derive(Debug, Default)]
@@ -74,7 +75,7 @@ type Done = oneshot::Sender<Result<(), Wrong>>;
 /// The messages of one request.
 #[derive(Debug)]
 struct Batch {
-    messages: Vec<Payload>,
+    messages: Messages,
     done: Done,
 }
 
@@ -105,7 +106,7 @@ pub(crate) enum Carry {
     /// Handle these messages. Requests of Engine.IO have no number.
     Send {
         number: Option<u64>,
-        messages: Vec<Payload>,
+        messages: Messages,
         done: oneshot::Sender<Result<(), Wrong>>,
     },
     /// Answer with the messages after this number. Polls of Engine.IO have no number; they are

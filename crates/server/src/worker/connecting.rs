@@ -455,7 +455,11 @@ impl Connecting {
                         .generation(generation.into())
                 };
                 let connection = match found.snapshot.take() {
-                    Some(kept) => engine.handle_connection_resumed(arrival, kept, &[], now)?,
+                    Some(mut kept) => {
+                        let subscriptions = &mut kept.subscriptions;
+                        speaker.with(|dialect| dialect.select_restored(&kept.note, subscriptions));
+                        engine.handle_connection_resumed(arrival, kept, &[], now)?
+                    }
                     None => engine.handle_connection_opened(arrival, now)?,
                 };
                 named = Some(found);

@@ -268,8 +268,7 @@ impl Worker {
                 state.outboxes.say(connection, |_, out| out.push(message));
             }
             Intent::Consume { .. } | Intent::Settle { .. } | Intent::Quit { .. } => {
-                let mut state = self.state.borrow_mut();
-                self.ask_queue(&mut state.outboxes, connection, intent);
+                self.ask_queue(connection, intent);
             }
             // Forgets the connection, since its transport has ended.
             Intent::Leave => {}

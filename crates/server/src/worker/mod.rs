@@ -68,7 +68,7 @@ use busiest::Busiest;
 use callers::Callers;
 pub(crate) use callers::going_away;
 use carried::AllCarried;
-pub(crate) use carried::{Answer, CarriedId, Carry, Form, Wrong};
+pub(crate) use carried::{Answer, CarriedId, Carry, Form, Messages, Wrong};
 use expiring::Expiries;
 pub(crate) use explaining::{Known, Question, Sighting, Subject};
 pub(crate) use live::Live;

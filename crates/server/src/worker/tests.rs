@@ -2,6 +2,8 @@
 
 mod dialect_timers;
 mod endings;
+mod queues;
+mod requests;
 mod routing;
 mod toy_dialect;
 mod toy_outlet;

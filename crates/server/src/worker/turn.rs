@@ -198,7 +198,7 @@ impl Worker {
             Intent::Close { code, reason } => outboxes.close(connection, code, reason),
             Intent::Keep(expiry) => engine.set_durable(connection, self.longest(expiry)),
             Intent::Consume { .. } | Intent::Settle { .. } | Intent::Quit { .. } => {
-                self.ask_queue(outboxes, connection, intent);
+                self.ask_queue(connection, intent);
             }
             // These are caused only by messages of the client.
             Intent::Connect(_)

@@ -588,6 +588,10 @@ async fn a_batch_is_published_in_order_or_not_at_all() {
     ] {
         assert_eq!(post(&hall, "batch_events", &wrong).await.0, 400, "{wrong}");
     }
+    // What the engine refuses is found before anything is published.
+    let large = json!({"channel": "b", "name": "x", "data": "x".repeat(65 * 1024)});
+    let batch = json!({"batch": [event("a", "x"), large, event("a", "x")]});
+    assert_eq!(post(&hall, "batch_events", &batch).await.0, 413);
     let info = json!({"batch": [{"channel": "presence-a", "name": "x", "data": "1", "info": "user_count"}]});
     let answer = post(&hall, "batch_events", &info).await;
     assert_eq!(answer, (200, json!({"batch": [{"user_count": 0}]})));

@@ -4,10 +4,13 @@
 use std::{future::pending, mem, rc::Rc, time::Duration};
 
 use offhook::{WebSocket, protocol::CloseCode};
-use offhook_dialects::{Incoming, Payload};
-use tokio::time::{Instant, sleep, sleep_until};
+use offhook_dialects::Incoming;
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep, sleep_until},
+};
 
-use super::{Batch, Carried, CarriedId, Downlink, downlink::Kept};
+use super::{Batch, Carried, CarriedId, Downlink, Messages, downlink::Kept, messages::incoming};
 use crate::{
     door::Place,
     worker::{
@@ -31,6 +34,10 @@ const LINGER: Duration = Duration::from_secs(5);
 /// between two polls sends the next one immediately, and a client that is gone must not delay the
 /// stop.
 const STOPPING: Duration = Duration::from_secs(1);
+
+/// How many messages of a request are handled before other tasks run. 64: these take a fraction of a
+/// millisecond.
+const AT_ONCE: u64 = 64;
 
 /// The state that handles the messages of a connection's client.
 enum Served {
@@ -153,7 +160,7 @@ async fn run(
     loop {
         if let Some(Batch { messages, done }) = carried.take_batch() {
             let taken = {
-                let taking = take(worker, outlet, served, &messages);
+                let taking = take(worker, carried, outlet, served, &messages);
                 tokio::pin!(taking);
                 loop {
                     tokio::select! {
@@ -285,12 +292,14 @@ fn end(worker: &Worker, outlet: &Outlet, ended: Ended) {
     }
 }
 
-/// Handles the messages of one request, as fast as the client takes the answers.
+/// Handles the messages of one request, as fast as the client takes the answers. Those that follow the
+/// end of the connection are dropped.
 async fn take(
     worker: &Rc<Worker>,
+    carried: &Carried,
     outlet: &Outlet,
     served: &mut Served,
-    messages: &[Payload],
+    messages: &Messages,
 ) -> Result<(), Ended> {
     let bound = worker.shared.config.messages.outbox_bytes;
     let room = async || {
@@ -299,11 +308,14 @@ async fn take(
             let _closing = outlet.room().await;
         }
     };
-    for message in messages {
-        let incoming = match message {
-            Payload::Text(text) => Incoming::Text(text),
-            Payload::Binary(bytes) => Incoming::Binary(bytes),
-        };
+    for (number, record) in (1..).zip(messages.iter()) {
+        if carried.is_closed() {
+            return Ok(());
+        }
+        if number % AT_ONCE == 0 {
+            yield_now().await;
+        }
+        let incoming = incoming(&record);
         let taken = match served {
             Served::Connected(connection) => connection.receive(incoming),
             Served::Connecting(connecting) => match connect(worker, connecting, incoming).await? {
