@@ -1,5 +1,6 @@
 //! `offhook serve`: runs the server until it is stopped.
 
+mod dev_tls;
 mod logs;
 mod pid_file;
 mod reloading;
@@ -21,6 +22,7 @@ use crate::{
     settings::Flags,
     signals::{Hangups, Signals},
 };
+use dev_tls::DevTls;
 use logs::Logs;
 pub(crate) use pid_file::PidFile;
 
@@ -39,6 +41,12 @@ pub(crate) struct Serve {
     /// pages of this machine to connect from any port.
     #[arg(long)]
     dev: bool,
+
+    /// For development: serves TLS with a certificate for localhost that is signed by the server
+    /// itself, valid for 13 days and kept in the data directory, and prints its hash, which
+    /// WebTransport takes instead of an authority.
+    #[arg(long)]
+    dev_tls: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -49,6 +57,7 @@ Examples:
   offhook serve --origins https://example.com      pages of this site may connect
   OFFHOOK_WORKERS=4 offhook serve                  every flag has a variable
   offhook serve --dev                              with a key for the HTTP API
+  offhook serve --dev --dev-tls                    over TLS and WebTransport too
 
 Ctrl-C stops it gracefully: clients are told when to connect again. A second one stops it at once;
 what was acknowledged is on disk all the same. SIGHUP, or `offhook reload`, lets it read its
@@ -57,18 +66,16 @@ configuration again. Exit codes: 0 stopped, 1 could not run, 2 mistakes in flags
 impl Serve {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let mut loaded = self.flags.load()?;
-        let dev = if self.dev { Some(Dev::new()?) } else { None };
-        if let Some(dev) = &dev {
-            dev.apply(&mut loaded.config);
-        }
-        let logs = Logs::write(&loaded.config.log);
         // Files in the data directory are accessible only to their owner.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        let dev = Dev::of(&self, &loaded.config)?;
+        dev.apply(&mut loaded.config);
+        let logs = Logs::write(&loaded.config.log);
         let descriptors = open_files::raise();
         tracing::debug!(?descriptors, "the limit of this process");
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let is_json = loaded.config.log.format == LogFormat::Json;
-        let served = runtime.block_on(serve(loaded, &self.flags, dev.as_ref(), &logs));
+        let served = runtime.block_on(serve(loaded, &self.flags, &dev, &logs));
         // With the format JSON, every line must be an object, including this error.
         match served {
             Err(failure) if is_json => Err(failure.logged()),
@@ -77,23 +84,39 @@ impl Serve {
     }
 }
 
-/// What `--dev` adds to the configuration.
+/// What `--dev` and `--dev-tls` add to the configuration.
 #[derive(Debug)]
 struct Dev {
-    /// A key with every scope, which is valid as long as this process runs.
-    key: String,
+    /// With `--dev`, a key with every scope, which is valid as long as this process runs.
+    key: Option<String>,
+    /// With `--dev-tls`.
+    tls: Option<DevTls>,
 }
 
 impl Dev {
-    fn new() -> Result<Self, Failure> {
+    fn of(serve: &Serve, config: &Config) -> Result<Self, Failure> {
         let missing = || Failure::usage("the system cannot provide random bytes");
-        let key = new_api_key().ok_or_else(missing)?;
-        Ok(Self { key })
+        let key = serve.dev.then(|| new_api_key().ok_or_else(missing));
+        let tls = serve.dev_tls.then(|| DevTls::prepare(config));
+        Ok(Self {
+            key: key.transpose()?,
+            tls: tls.transpose()?,
+        })
     }
 
     fn apply(&self, config: &mut Config) {
-        allow_local_pages(config);
-        config.api.keys.push(ApiKey::of_everything(&self.key));
+        if let Some(key) = &self.key {
+            allow_local_pages(config);
+            config.api.keys.push(ApiKey::of_everything(key));
+        }
+        if let Some(tls) = &self.tls {
+            tls.apply(config);
+        }
+    }
+
+    /// The hash of the certificate of `--dev-tls`.
+    fn hash(&self) -> Option<&str> {
+        self.tls.as_ref().map(DevTls::hash)
     }
 }
 
@@ -120,12 +143,7 @@ fn allow_local_pages(config: &mut Config) {
     config.origins = OriginPolicy::allow_list(all).expect("each is a pattern");
 }
 
-async fn serve(
-    loaded: Loaded,
-    flags: &Flags,
-    dev: Option<&Dev>,
-    logs: &Logs,
-) -> Result<(), Failure> {
+async fn serve(loaded: Loaded, flags: &Flags, dev: &Dev, logs: &Logs) -> Result<(), Failure> {
     let (mut signals, mut hangups) = (Signals::listen()?, Hangups::listen()?);
     let config = loaded.config.clone();
     let started = tokio::select! {
@@ -135,10 +153,9 @@ async fn serve(
     };
     let running = started.map_err(|error| advise(&error))?;
     let _pid_file = pid_file(&loaded.config);
-    let dev_key = dev.map(|dev| dev.key.as_str());
     match loaded.config.log.format {
-        LogFormat::Text => screen::print(&welcome::text(&loaded, &running, dev_key))?,
-        LogFormat::Json => welcome::log(&loaded, &running, dev_key),
+        LogFormat::Text => screen::print(&welcome::text(&loaded, &running, dev))?,
+        LogFormat::Json => welcome::log(&loaded, &running, dev),
     }
     supervisor::tell("READY=1");
     loop {

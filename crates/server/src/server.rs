@@ -41,7 +41,13 @@ const TICK: Duration = Duration::from_secs(1);
 const LOG: &str = "log";
 
 /// What a server has in its data directory.
-const OWN_FILES: [&str; 4] = [LOG, "offhook.pid", "resume.key", "resume.unfinished"];
+const OWN_FILES: [&str; 5] = [
+    LOG,
+    "dev-tls",
+    "offhook.pid",
+    "resume.key",
+    "resume.unfinished",
+];
 
 /// Starts servers.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use crate::settings::Flags;
 
 /// Reads the sources that were used at the start again: the file, the environment of this process,
 /// and its flags.
-pub(super) async fn reload(running: &Running, logs: &Logs, flags: &Flags, dev: Option<&Dev>) {
+pub(super) async fn reload(running: &Running, logs: &Logs, flags: &Flags, dev: &Dev) {
     let mut loaded = match flags.read() {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -25,9 +25,7 @@ pub(super) async fn reload(running: &Running, logs: &Logs, flags: &Flags, dev: O
             return;
         }
     };
-    if let Some(dev) = dev {
-        dev.apply(&mut loaded.config);
-    }
+    dev.apply(&mut loaded.config);
     match running.reload(loaded.config.clone()).await {
         Ok(changes) => {
             logs.set_level(&loaded.config.log.level);

@@ -7,10 +7,12 @@ use offhook_server::{
     config::{Config, Loaded},
 };
 
+use super::Dev;
 use crate::screen::{BOLD, DIM, LINK};
 
-/// The addresses of the chat and for programs, the location of the data, and the key of `--dev`.
-pub(super) fn text(loaded: &Loaded, running: &Running, dev_key: Option<&str>) -> String {
+/// The addresses of the chat and for programs, the location of the data, and what `--dev` and `--dev-tls` have
+/// created.
+pub(super) fn text(loaded: &Loaded, running: &Running, dev: &Dev) -> String {
     let (config, addresses) = (&loaded.config, running.addresses());
     let tls = if config.tls.is_some() { "s" } else { "" };
     let version = env!("CARGO_PKG_VERSION");
@@ -48,7 +50,10 @@ pub(super) fn text(loaded: &Loaded, running: &Running, dev_key: Option<&str>) ->
     if let Some(file) = loaded.file() {
         text.push_str(&format!("  {DIM}config{DIM:#}  {}\n", shown(file)));
     }
-    if let (Some(key), Some(address)) = (dev_key, addresses.first()) {
+    if let Some(hash) = dev.hash() {
+        text.push_str(&for_webtransport(hash));
+    }
+    if let (Some(key), Some(address)) = (&dev.key, addresses.first()) {
         text.push_str(&for_development(
             key,
             &format!("http{tls}://{}", reached(*address).0),
@@ -59,7 +64,7 @@ pub(super) fn text(loaded: &Loaded, running: &Running, dev_key: Option<&str>) ->
 }
 
 /// Logs the same for programs.
-pub(super) fn log(loaded: &Loaded, running: &Running, dev_key: Option<&str>) {
+pub(super) fn log(loaded: &Loaded, running: &Running, dev: &Dev) {
     let config = &loaded.config;
     let tls = if config.tls.is_some() { "s" } else { "" };
     for address in running.addresses() {
@@ -81,7 +86,8 @@ pub(super) fn log(loaded: &Loaded, running: &Running, dev_key: Option<&str>) {
         version = env!("CARGO_PKG_VERSION"),
         data,
         config = loaded.file().map(shown),
-        dev_key,
+        dev_key = dev.key,
+        certificate_sha256 = dev.hash(),
         "started"
     );
 }
@@ -93,6 +99,15 @@ fn for_development(key: &str, url: &str) -> String {
          every page served from this machine (localhost, any port) may connect.\n\n  \
          curl {url}/api/v1/publish -H 'Authorization: Bearer {key}' \\\n    \
          --json '{{\"channel\":\"chat\",\"data\":\"hello\"}}'\n"
+    )
+}
+
+/// The text about the certificate of `--dev-tls`.
+fn for_webtransport(hash: &str) -> String {
+    format!(
+        "\n{BOLD}The certificate is signed by this server itself:{BOLD:#} browsers warn about its pages once. For\n\
+         WebTransport, pages name its hash instead, which is of SHA-256 and in base64:\n\n  \
+         certificate  {hash}\n"
     )
 }
 

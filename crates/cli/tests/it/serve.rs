@@ -1,9 +1,13 @@
 use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
 };
 
+use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::BASE64;
 use rustix::process::Signal;
+use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use crate::program::{Program, Running, offhook};
 
@@ -92,6 +96,71 @@ fn flags_without_a_command_are_those_of_serve() {
     let (running, address) = serving(offhook(&["--listen", "0", "--in-memory"]));
     assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200"));
     drop(running);
+}
+
+/// The hash is what a browser computes: that of the certificate that the server sends.
+#[test]
+fn dev_tls_serves_tls_with_a_certificate_for_localhost_and_prints_its_hash() {
+    let start = || offhook(&["serve", "--listen", "0", "--dev-tls"]);
+    let program = start();
+    let directory = program.directory.path().to_owned();
+    let mut running = program.start();
+    let chat = running.line("chat");
+    let (_, url) = chat.split_once("https://").expect("it is served over TLS");
+    let address = url.trim_end_matches("/talk/").to_owned();
+    let line = running.line("certificate  ");
+    let hash = line.trim_start_matches("certificate").trim().to_owned();
+    running.line("Ctrl-C stops it.");
+    let cert = directory.join("offhook-data/dev-tls/cert.pem");
+    let pem = std::fs::read(&cert).expect("the certificate is in the data directory");
+    let der = CertificateDer::from_pem_slice(&pem).expect("a certificate");
+    let computed = BASE64.encode(digest(&SHA256, &der).as_ref());
+    assert_eq!(computed, hash);
+    let key = std::fs::metadata(directory.join("offhook-data/dev-tls/key.pem")).expect("a key");
+    assert_eq!(
+        key.permissions().mode() & 0o077,
+        0,
+        "others cannot read the key"
+    );
+    let port = address.rsplit(':').next().expect("a port");
+    let url = format!("wss://localhost:{port}/ws");
+    let dial = [
+        "dial",
+        &url,
+        "--subprotocol",
+        "offhook.v1.json",
+        "--linger",
+        "1ms",
+    ];
+    let trusted = [&dial[..], &["--ca", cert.to_str().expect("a path")]].concat();
+    let ended = offhook(&trusted).run_with("");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let ended = offhook(&dial).run_with("");
+    assert_ne!(ended.code, Some(0), "nobody else trusts it");
+}
+
+#[test]
+fn dev_tls_beside_a_certificate_is_refused() {
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("signed");
+    let ended = offhook(&[
+        "--listen",
+        "0",
+        "--in-memory",
+        "--dev-tls",
+        "--tls-cert",
+        "c.pem",
+        "--tls-key",
+        "k.pem",
+    ])
+    .file("c.pem", &own.cert.pem())
+    .file("k.pem", &own.signing_key.serialize_pem())
+    .run();
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("already has a certificate"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]

@@ -30,7 +30,9 @@ pub(super) fn step(plan: &Plan) -> Result<Step, Failure> {
     let step = match plan.field.name {
         "history" => history(plan).map(Step::Ask),
         "state" => state(plan).map(Step::Ask),
-        "presence" => channel(plan, "channel").map(|channel| Step::Ask(Command::Presence { channel })),
+        "presence" => {
+            channel(plan, "channel").map(|channel| Step::Ask(Command::Presence { channel }))
+        }
         "channels" => listing(plan).map(Step::List),
         "publish" => publish(plan).map(Step::Ask),
         _ => Ok(Step::Meta),
@@ -42,7 +44,9 @@ fn history(plan: &Plan) -> Result<Command, Failure> {
     let channel = channel(plan, "channel")?;
     let limit = count(plan, "limit")?.unwrap_or(PAGE);
     match (place(plan, "since")?, place(plan, "before")?) {
-        (Some(_), Some(_)) => Err(Failure::bad("since and before: only one of them is allowed")),
+        (Some(_), Some(_)) => Err(Failure::bad(
+            "since and before: only one of them is allowed",
+        )),
         (None, Some(before)) => Ok(Command::HistoryBefore {
             channel,
             before,
@@ -148,7 +152,8 @@ fn place(plan: &Plan, name: &'static str) -> Result<Option<Position>, Failure> {
     };
     let position = format!("{}.{}", field("epoch"), field("offset")).parse();
     position.map(Some).map_err(|_: Refusal| {
-        let detail = format!("{name}: expected the epoch and offset of a position that the server gave");
+        let detail =
+            format!("{name}: expected the epoch and offset of a position that the server gave");
         Failure::bad(detail)
     })
 }

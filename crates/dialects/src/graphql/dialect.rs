@@ -205,7 +205,10 @@ impl GraphQl {
 
     fn subscribe(&mut self, id: &str, request: &Request<'_>) {
         if self.operations.contains_key(id) {
-            return self.end(SUBSCRIBER_EXISTS, "an operation with this id is active already");
+            return self.end(
+                SUBSCRIBER_EXISTS,
+                "an operation with this id is active already",
+            );
         }
         if self.executor.len() >= MAX_RUNNING {
             let detail = format!(
@@ -287,10 +290,7 @@ impl GraphQl {
             (Purpose::Pong(payload), Reply::Pong) => {
                 out.push(message::pong(payload.as_deref()).into());
             }
-            (
-                Purpose::Connect | Purpose::Silent | Purpose::Pong(_) | Purpose::Subscribe(_),
-                _,
-            ) => {}
+            (Purpose::Connect | Purpose::Silent | Purpose::Pong(_) | Purpose::Subscribe(_), _) => {}
         }
     }
 

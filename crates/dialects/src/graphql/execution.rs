@@ -12,10 +12,7 @@ use super::{
     results, schema,
     syntax::Kind,
 };
-use crate::{
-    dialect::Intent,
-    json::json,
-};
+use crate::{dialect::Intent, json::json};
 
 /// Identifies an operation that is being executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -212,9 +209,7 @@ impl Executor {
 
     fn is_complete(&self, number: Number) -> bool {
         let running = self.running.get(&number);
-        running.is_some_and(|running| {
-            running.waiting == 0 && running.next >= running.fields.len()
-        })
+        running.is_some_and(|running| running.waiting == 0 && running.next >= running.fields.len())
     }
 
     /// Whether this is a command of an operation, and what became of the operation if that was the

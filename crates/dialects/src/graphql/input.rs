@@ -1,7 +1,10 @@
 //! Coerces what clients give, in documents and as variables, to the types of the schema (GraphQL
 //! §3 and §6.1.2).
 
-use std::{borrow::Cow, collections::{BTreeMap, HashMap}};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -126,7 +129,12 @@ impl TypeName<'_> {
 
 /// Whether a variable may be used at a place (GraphQL §5.8.5). `has_default`: the variable has one
 /// that is not null; `is_optional`: the place has one.
-pub(super) fn fits(variable: &TypeName<'_>, has_default: bool, place: &Ref, is_optional: bool) -> bool {
+pub(super) fn fits(
+    variable: &TypeName<'_>,
+    has_default: bool,
+    place: &Ref,
+    is_optional: bool,
+) -> bool {
     if let (Ref::NonNull(place), TypeName::Named(_) | TypeName::List(_)) = (place, variable) {
         return (has_default || is_optional) && is_compatible(variable, place);
     }
@@ -167,7 +175,11 @@ impl Coercion<'_, '_> {
     }
 
     /// A value in a document; none for a variable that was not given.
-    pub(super) fn literal<K: Kind>(&mut self, kind: &K, value: &Value<'_>) -> Coerced<Option<Given>> {
+    pub(super) fn literal<K: Kind>(
+        &mut self,
+        kind: &K,
+        value: &Value<'_>,
+    ) -> Coerced<Option<Given>> {
         if let Value::Variable(name) = value {
             let given = self.variables.get(name).and_then(Option::as_ref);
             return match (given, kind.view()) {
@@ -191,7 +203,9 @@ impl Coercion<'_, '_> {
                     let item = self.literal(of, item)?;
                     Ok(item.unwrap_or(Given::Null))
                 });
-                items.collect::<Coerced<_>>().map(|items| Some(Given::List(items)))
+                items
+                    .collect::<Coerced<_>>()
+                    .map(|items| Some(Given::List(items)))
             }
             (View::List(of), _) => {
                 let one = self.literal(of, value)?;
@@ -234,7 +248,11 @@ impl Coercion<'_, '_> {
     fn object(&mut self, named: &'static Type, fields: &[(&str, Value<'_>)]) -> Coerced<Given> {
         for (index, (name, _)) in fields.iter().enumerate() {
             known_field(named, name)?;
-            if fields.iter().take(index).any(|(earlier, _)| earlier == name) {
+            if fields
+                .iter()
+                .take(index)
+                .any(|(earlier, _)| earlier == name)
+            {
                 return Err(format!("{name} is given twice").into());
             }
         }
@@ -266,7 +284,9 @@ impl Coercion<'_, '_> {
             Value::Text(text) => out.push_str(&json(text)),
             Value::Boolean(value) => out.push_str(if *value { "true" } else { "false" }),
             Value::Null => out.push_str("null"),
-            Value::Enum(name) => return Err(format!("{name:?} is not JSON; write text in quotes").into()),
+            Value::Enum(name) => {
+                return Err(format!("{name:?} is not JSON; write text in quotes").into());
+            }
             Value::List(items) => {
                 out.push('[');
                 for (index, item) in items.iter().enumerate() {
@@ -322,7 +342,11 @@ fn known_field(named: &'static Type, name: &str) -> Coerced<()> {
     let shown: String = name.chars().take(40).collect();
     let there_are: Vec<_> = named.inputs.iter().map(|input| input.name).collect();
     let there_are = there_are.join(", ");
-    Err(format!("{} has no field {shown:?}; there are {there_are}", named.name).into())
+    Err(format!(
+        "{} has no field {shown:?}; there are {there_are}",
+        named.name
+    )
+    .into())
 }
 
 fn within(input: &'static Input) -> impl Fn(Cow<'static, str>) -> Cow<'static, str> {
@@ -368,9 +392,10 @@ fn named_variable(named: &'static Type, text: &str) -> Coerced<Given> {
             Given::Float(text.to_owned())
         }
         "Int" => Given::Int(whole(text)?),
-        _ if named.kind == TypeKind::Enum => {
-            Given::Text(enum_value(named, &parsed::<Cow<'_, str>>(text, named.name)?)?)
-        }
+        _ if named.kind == TypeKind::Enum => Given::Text(enum_value(
+            named,
+            &parsed::<Cow<'_, str>>(text, named.name)?,
+        )?),
         _ => {
             let fields: BTreeMap<Cow<'_, str>, &RawValue> = parsed(text, named.name)?;
             for name in fields.keys() {
@@ -389,7 +414,12 @@ fn named_variable(named: &'static Type, text: &str) -> Coerced<Given> {
 
 /// GraphQL §3.5.1: a number such as `1.0` is a whole one.
 fn whole(text: &str) -> Coerced<i32> {
-    let wrong = || format!("expected Int, a whole number of 32 bits, found {}", shown(text));
+    let wrong = || {
+        format!(
+            "expected Int, a whole number of 32 bits, found {}",
+            shown(text)
+        )
+    };
     if let Ok(number) = text.parse() {
         return Ok(number);
     }
@@ -401,7 +431,8 @@ fn whole(text: &str) -> Coerced<i32> {
 }
 
 fn parsed<'a, T: Deserialize<'a>>(text: &'a str, expected: &str) -> Coerced<T> {
-    serde_json::from_str(text).map_err(|_| format!("expected {expected}, found {}", shown(text)).into())
+    serde_json::from_str(text)
+        .map_err(|_| format!("expected {expected}, found {}", shown(text)).into())
 }
 
 fn shown(text: &str) -> String {

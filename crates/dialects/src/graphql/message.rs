@@ -52,8 +52,12 @@ pub(super) fn read(text: &str) -> Result<Said<'_>, &'static str> {
     if !text.trim_start().starts_with('{') {
         return Err("the message is not a JSON object");
     }
-    let fields: Fields<'_> = serde_json::from_str(text).map_err(|_| "the message is not JSON, or has a field twice")?;
-    let payload = fields.payload.map(RawValue::get).filter(|raw| *raw != "null");
+    let fields: Fields<'_> =
+        serde_json::from_str(text).map_err(|_| "the message is not JSON, or has a field twice")?;
+    let payload = fields
+        .payload
+        .map(RawValue::get)
+        .filter(|raw| *raw != "null");
     let of_object = |payload: Option<&str>| payload.is_none_or(|raw| raw.starts_with('{'));
     let no_object = "payload: expected an object or null";
     match fields.kind.as_deref() {
@@ -153,7 +157,10 @@ pub(super) fn next(id: &str, result: &str) -> String {
 
 /// `errors`: a list, as JSON.
 pub(super) fn error(id: &str, errors: &str) -> String {
-    format!("{{\"id\":{},\"type\":\"error\",\"payload\":{errors}}}", json(id))
+    format!(
+        "{{\"id\":{},\"type\":\"error\",\"payload\":{errors}}}",
+        json(id)
+    )
 }
 
 pub(super) fn complete(id: &str) -> String {

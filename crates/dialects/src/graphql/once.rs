@@ -197,7 +197,9 @@ impl Dialect for Once {
             lineage: true,
             named: None,
         }));
-        let room = MAX_ANSWER.checked_div(self.answers.len()).unwrap_or(MAX_ANSWER);
+        let room = MAX_ANSWER
+            .checked_div(self.answers.len())
+            .unwrap_or(MAX_ANSWER);
         for (place, operation) in std::mem::take(&mut self.operations) {
             let number = self.executor.begin(operation, room, &mut self.queue);
             self.places.insert(number, place);

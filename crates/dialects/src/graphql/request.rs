@@ -84,9 +84,7 @@ impl<'a> Request<'a> {
     }
 }
 
-fn variables(
-    raw: Option<&RawValue>,
-) -> Result<BTreeMap<Cow<'_, str>, &RawValue>, &'static str> {
+fn variables(raw: Option<&RawValue>) -> Result<BTreeMap<Cow<'_, str>, &RawValue>, &'static str> {
     let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
         return Ok(BTreeMap::new());
     };

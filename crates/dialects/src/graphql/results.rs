@@ -136,7 +136,11 @@ pub(super) fn channels(
 }
 
 /// The value of the subscription `presence` for a join or a leave.
-pub(super) fn change(plan: &Plan, change: &PresenceChange, limit: usize) -> Result<String, Failure> {
+pub(super) fn change(
+    plan: &Plan,
+    change: &PresenceChange,
+    limit: usize,
+) -> Result<String, Failure> {
     written(limit, |out| {
         out.object(plan, |out, part| match part.field.name {
             "channel" => out.text(change.channel.as_str()),

@@ -91,9 +91,7 @@ impl Template {
                 Piece::Base64 if !is_binary => out.raw("null"),
                 Piece::Data | Piece::Base64 => out.raw(content),
                 Piece::Time => out.raw(&publication.time_ms.to_string()),
-                Piece::Key => {
-                    out.text_or_null(publication.key.as_ref().map(|key| key.as_str()))
-                }
+                Piece::Key => out.text_or_null(publication.key.as_ref().map(|key| key.as_str())),
                 Piece::Tags if publication.tags.is_empty() => out.raw("null"),
                 Piece::Tags => {
                     let tags = publication.tags.iter();

@@ -177,7 +177,13 @@ impl Client {
     fn result(&mut self) -> Value {
         assert_eq!(self.heard.len(), 2, "{:?}", self.heard);
         let mut next = self.heard.remove(0);
-        assert_eq!((&next["type"], self.takes()), (&json!("next"), json!({"type": "complete", "id": next["id"]})));
+        assert_eq!(
+            (&next["type"], self.takes()),
+            (
+                &json!("next"),
+                json!({"type": "complete", "id": next["id"]})
+            )
+        );
         next["payload"].take()
     }
 
@@ -185,7 +191,11 @@ impl Client {
     pub(crate) fn refused(&mut self, query: &str, variables: &Value) -> String {
         self.subscribe("x", query, variables);
         let error = self.takes();
-        assert_eq!((&error["type"], &error["id"]), (&json!("error"), &json!("x")), "{error}");
+        assert_eq!(
+            (&error["type"], &error["id"]),
+            (&json!("error"), &json!("x")),
+            "{error}"
+        );
         assert!(self.closed.is_none() && self.asked.is_empty());
         error["payload"][0]["message"].as_str().unwrap().to_owned()
     }
@@ -255,8 +265,16 @@ fn a_connection_begins_with_its_token_and_is_acknowledged() {
         (json!(null), None, ""),
         (json!({"token": "t"}), Some("t"), ""),
         (json!({"authorization": "Bearer t"}), Some("t"), ""),
-        (json!({"Authorization": "bearer  t", "info": {"name": "Ann"}}), Some("t"), r#"{"name":"Ann"}"#),
-        (json!({"headers": {"Authorization": "Bearer t"}}), Some("t"), ""),
+        (
+            json!({"Authorization": "bearer  t", "info": {"name": "Ann"}}),
+            Some("t"),
+            r#"{"name":"Ann"}"#,
+        ),
+        (
+            json!({"headers": {"Authorization": "Bearer t"}}),
+            Some("t"),
+            "",
+        ),
         (json!({"token": null}), None, ""),
     ] {
         let mut client = Client::new();
@@ -280,8 +298,14 @@ fn connections_are_closed_with_the_codes_of_the_protocol() {
         (vec![json!(7)], 4400),
         (vec![json!({"type": "start"})], 4400),
         (vec![json!({})], 4400),
-        (vec![json!({"type": "connection_init", "payload": []})], 4400),
-        (vec![json!({"type": "connection_init", "payload": {"token": 7}})], 4400),
+        (
+            vec![json!({"type": "connection_init", "payload": []})],
+            4400,
+        ),
+        (
+            vec![json!({"type": "connection_init", "payload": {"token": 7}})],
+            4400,
+        ),
         (vec![json!({"type": "ping", "payload": 7})], 4400),
     ] {
         let mut client = Client::new();
@@ -351,7 +375,10 @@ fn pings_are_answered_before_and_after_the_acknowledgement() {
     let mut client = Client::connected();
     client.send(&json!({"type": "ping", "payload": {"a": [1]}}));
     client.reply(Reply::Pong);
-    assert_eq!(client.takes(), json!({"type": "pong", "payload": {"a": [1]}}));
+    assert_eq!(
+        client.takes(),
+        json!({"type": "pong", "payload": {"a": [1]}})
+    );
     client.send(&json!({"type": "pong"}));
     client.reply(Reply::Pong);
     assert!(client.heard.is_empty() && client.closed.is_none());
@@ -373,7 +400,11 @@ fn a_subscription_selects_the_fields_of_each_publication() {
     };
     assert_eq!(*wish, Subscribe::new(chat(), Since::Now).numbered(1));
     let number = client.accept();
-    client.deliver(number, &publication(4, r#"{"text":"grün"}"#, Format::Json), None);
+    client.deliver(
+        number,
+        &publication(4, r#"{"text":"grün"}"#, Format::Json),
+        None,
+    );
     let message = json!({"__typename": "Message", "id": "chat@17.4", "c": "chat", "epoch": "17", "offset": "4",
         "data": {"text": "grün"}, "base64": null, "time": 1_764_470_001_000_u64, "key": "k", "tags": {"lang": "de"},
         "user": "bob", "session": "02".repeat(16), "at": {"epoch": "17", "offset": "4"}});
@@ -382,10 +413,22 @@ fn a_subscription_selects_the_fields_of_each_publication() {
         json!({"type": "next", "id": "one", "payload": {"data": {"m": message}}})
     );
     for (data, format, expected) in [
-        ("a \"text\"", Format::Text, json!({"data": "a \"text\"", "base64": null})),
-        ("\u{1}", Format::Binary, json!({"data": null, "base64": "AQ=="})),
+        (
+            "a \"text\"",
+            Format::Text,
+            json!({"data": "a \"text\"", "base64": null}),
+        ),
+        (
+            "\u{1}",
+            Format::Binary,
+            json!({"data": null, "base64": "AQ=="}),
+        ),
     ] {
-        client.subscribe(data, r#"subscription { channel(name: "chat") { data base64 } }"#, &Value::Null);
+        client.subscribe(
+            data,
+            r#"subscription { channel(name: "chat") { data base64 } }"#,
+            &Value::Null,
+        );
         let number = client.accept();
         client.deliver(number, &publication(5, data, format), None);
         assert_eq!(client.takes()["payload"]["data"]["channel"], expected);
@@ -419,10 +462,17 @@ fn a_subscription_starts_where_the_client_says() {
         (
             r#"filter(pattern: "a/+/b", since: $since)"#,
             json!({"since": {"epoch": "1", "offset": "2"}}),
-            Subscribe::new(Filter::new("a/+/b").unwrap(), Since::Position(Position::new(1, 2))),
+            Subscribe::new(
+                Filter::new("a/+/b").unwrap(),
+                Since::Position(Position::new(1, 2)),
+            ),
         ),
     ] {
-        let variable = if field.contains('$') { "($since: Since)" } else { "" };
+        let variable = if field.contains('$') {
+            "($since: Since)"
+        } else {
+            ""
+        };
         let query = format!("subscription{variable} {{ {field} {{ data }} }}");
         client.subscribe(field, &query, &variables);
         let (_, Command::Subscribe(wish)) = &client.asked[0] else {
@@ -438,9 +488,15 @@ fn a_subscription_starts_where_the_client_says() {
     for (field, words) in [
         (r#"channel(name: "")"#, "name: a channel's name is empty"),
         (r#"filter(pattern: "a/b+")"#, "pattern: "),
-        (r#"channel(name: "a", since: {epoch: "x", offset: "1"})"#, "since: expected the epoch and offset"),
+        (
+            r#"channel(name: "a", since: {epoch: "x", offset: "1"})"#,
+            "since: expected the epoch and offset",
+        ),
         (r#"channel(name: "a", last: -1)"#, "last: is negative"),
-        (r#"channel(name: "a", last: 1, since: {epoch: "1", offset: "1"})"#, "only one of them"),
+        (
+            r#"channel(name: "a", last: 1, since: {epoch: "1", offset: "1"})"#,
+            "only one of them",
+        ),
     ] {
         let query = format!("subscription {{ {field} {{ data }} }}");
         let message = client.refused(&query, &Value::Null);
@@ -454,7 +510,11 @@ fn a_filter_continues_at_its_own_position() {
     let query = "subscription { filter(pattern: \"#\") { offset at { epoch offset } } }";
     client.subscribe("f", query, &Value::Null);
     let number = client.accept();
-    client.deliver(number, &publication(4, "1", Format::Json), Some(Position::new(9, 70)));
+    client.deliver(
+        number,
+        &publication(4, "1", Format::Json),
+        Some(Position::new(9, 70)),
+    );
     assert_eq!(
         client.takes()["payload"]["data"]["filter"],
         json!({"offset": "4", "at": {"epoch": "9", "offset": "70"}})
@@ -464,7 +524,11 @@ fn a_filter_continues_at_its_own_position() {
 #[test]
 fn a_gap_is_a_result_with_an_error_before_the_next_message() {
     let mut client = Client::connected();
-    client.subscribe("g", "subscription { m: channel(name: \"chat\") { data } }", &Value::Null);
+    client.subscribe(
+        "g",
+        "subscription { m: channel(name: \"chat\") { data } }",
+        &Value::Null,
+    );
     let number = client.accept();
     let subscription = SubscriptionName {
         target: chat().into(),
@@ -492,7 +556,10 @@ fn a_gap_is_a_result_with_an_error_before_the_next_message() {
         to: Position::new(17, 9),
         reason: GapReason::Dropped,
     });
-    assert_eq!(client.takes()["payload"]["errors"][0]["extensions"]["channel"], "chat");
+    assert_eq!(
+        client.takes()["payload"]["errors"][0]["extensions"]["channel"],
+        "chat"
+    );
 }
 
 #[test]
@@ -505,7 +572,9 @@ fn an_id_can_be_used_again_as_soon_as_its_operation_is_complete() {
     client.subscribe("1", query, &Value::Null);
     assert_eq!(
         client.asked.remove(0).1,
-        Command::Unsubscribe { subscription: SubscriptionKey::Id(SubscriptionId(first)) }
+        Command::Unsubscribe {
+            subscription: SubscriptionKey::Id(SubscriptionId(first))
+        }
     );
     let second = client.accept();
     assert_ne!(first, second);
@@ -515,8 +584,14 @@ fn an_id_can_be_used_again_as_soon_as_its_operation_is_complete() {
     client.deliver(second, &publication(1, "1", Format::Json), None);
     assert_eq!(client.takes()["id"], "1");
     // An operation that the server ended.
-    assert_eq!(client.asks("{ __typename }"), json!({"data": {"__typename": "Query"}}));
-    assert_eq!(client.asks("{ __typename }"), json!({"data": {"__typename": "Query"}}));
+    assert_eq!(
+        client.asks("{ __typename }"),
+        json!({"data": {"__typename": "Query"}})
+    );
+    assert_eq!(
+        client.asks("{ __typename }"),
+        json!({"data": {"__typename": "Query"}})
+    );
     client.refused("{", &Value::Null);
     client.refused("{", &Value::Null);
     // An unknown id may be one whose operation has just ended.
@@ -529,14 +604,26 @@ fn a_subscription_that_is_refused_or_ends_is_an_error() {
     let mut client = Client::connected();
     let query = "subscription { channel(name: \"chat\") { data } }";
     client.subscribe("1", query, &Value::Null);
-    client.reply(Reply::Refused(Refusal::new(ErrorCode::Forbidden, "ann may not")));
+    client.reply(Reply::Refused(Refusal::new(
+        ErrorCode::Forbidden,
+        "ann may not",
+    )));
     let error = client.takes();
-    assert_eq!((&error["type"], &error["id"]), (&json!("error"), &json!("1")));
-    assert_eq!(error["payload"][0]["extensions"], json!({"code": "forbidden", "retry": "never"}));
+    assert_eq!(
+        (&error["type"], &error["id"]),
+        (&json!("error"), &json!("1"))
+    );
+    assert_eq!(
+        error["payload"][0]["extensions"],
+        json!({"code": "forbidden", "retry": "never"})
+    );
     client.subscribe("1", query, &Value::Null);
     let number = client.accept();
     client.notice(&Notice::Unsubscribed {
-        subscription: SubscriptionName { target: chat().into(), id: Some(SubscriptionId(number)) },
+        subscription: SubscriptionName {
+            target: chat().into(),
+            id: Some(SubscriptionId(number)),
+        },
         refusal: Refusal::new(ErrorCode::Forbidden, "no longer"),
     });
     assert_eq!(client.takes()["payload"][0]["message"], "no longer");
@@ -610,14 +697,30 @@ fn the_fields_of_a_query_are_answered_together_whatever_their_order() {
     }
     fragment M on Message { data ... on Message { offset } ... @include(if: true) { offset key } }"#;
     client.subscribe("q", query, &json!({"with": true}));
-    let commands: Vec<_> = client.asked.iter().map(|(_, command)| command.clone()).collect();
+    let commands: Vec<_> = client
+        .asked
+        .iter()
+        .map(|(_, command)| command.clone())
+        .collect();
     assert_eq!(
         commands,
         [
-            Command::History { channel: chat(), since: Since::Last(2), limit: 2 },
+            Command::History {
+                channel: chat(),
+                since: Since::Last(2),
+                limit: 2
+            },
             Command::Presence { channel: chat() },
-            Command::State { channel: chat(), after: None, limit: 100 },
-            Command::HistoryBefore { channel: chat(), before: Position::new(17, 3), limit: 100 },
+            Command::State {
+                channel: chat(),
+                after: None,
+                limit: 100
+            },
+            Command::HistoryBefore {
+                channel: chat(),
+                before: Position::new(17, 3),
+                limit: 100
+            },
         ]
     );
     // The last comes first, and one is refused.
@@ -633,7 +736,12 @@ fn the_fields_of_a_query_are_answered_together_whatever_their_order() {
         gap: Some(GapReason::EvictedByAge),
         more: false,
     });
-    client.reply(Reply::Members { channel: chat(), subscription: None, members: Vec::new(), total: 0 });
+    client.reply(Reply::Members {
+        channel: chat(),
+        subscription: None,
+        members: Vec::new(),
+        total: 0,
+    });
     assert!(client.heard.is_empty());
     client.reply(Reply::State {
         channel: chat(),
@@ -678,19 +786,32 @@ fn the_fields_of_a_mutation_are_executed_one_after_the_other() {
     assert_eq!(client.asked.len(), 1);
     assert_eq!(
         client.asked[0].1,
-        publish(r#"{"text":"grün","n":[1,2.50,true,null]}"#, Some("k"), &[("lang", "de")])
+        publish(
+            r#"{"text":"grün","n":[1,2.50,true,null]}"#,
+            Some("k"),
+            &[("lang", "de")]
+        )
     );
-    client.reply(Reply::Published { position: Position::new(17, 1), duplicate: true });
+    client.reply(Reply::Published {
+        position: Position::new(17, 1),
+        duplicate: true,
+    });
     assert_eq!(client.asked.len(), 1);
     assert_eq!(client.asked[0].1, publish(r#"{"n":1.1}"#, None, &[]));
-    client.reply(Reply::Published { position: Position::new(17, 2), duplicate: false });
+    client.reply(Reply::Published {
+        position: Position::new(17, 2),
+        duplicate: false,
+    });
     let result = client.result();
     assert_eq!(
         result["data"],
         json!({"one": {"epoch": "17", "offset": "1", "duplicate": true}, "two": {"offset": "2"}, "three": null})
     );
     assert_eq!(result["errors"][0]["path"], json!(["three"]));
-    assert_eq!(result["errors"][0]["extensions"]["code"], "bad_channel_name");
+    assert_eq!(
+        result["errors"][0]["extensions"]["code"],
+        "bad_channel_name"
+    );
 }
 
 #[test]
@@ -700,7 +821,13 @@ fn data_that_a_variable_gives_is_published_as_it_was_written() {
     client.say(&format!(
         r#"{{"id":"1","type":"subscribe","payload":{{"query":"mutation($d: JSON!) {{ publish(channel: \"chat\", data: $d) {{ offset }} }}","variables":{{"d":{data}}}}}}}"#
     ));
-    let (_, Command::Publish { data: published, .. }) = &client.asked[0] else {
+    let (
+        _,
+        Command::Publish {
+            data: published, ..
+        },
+    ) = &client.asked[0]
+    else {
         panic!("{:?}", client.asked)
     };
     assert_eq!(&published[..], data.as_bytes());
@@ -709,7 +836,8 @@ fn data_that_a_variable_gives_is_published_as_it_was_written() {
 #[test]
 fn channels_are_listed_once_the_request_has_counted() {
     let mut client = Client::connected();
-    let query = "{ channels(prefix: \"a\", after: \"ab\", limit: 5) { next channels { name members } } }";
+    let query =
+        "{ channels(prefix: \"a\", after: \"ab\", limit: 5) { next channels { name members } } }";
     client.subscribe("l", query, &Value::Null);
     assert_eq!(client.asked[0].1, Command::Ping);
     assert!(client.listings.is_empty());
@@ -717,16 +845,24 @@ fn channels_are_listed_once_the_request_has_counted() {
     let (id, prefix, after, limit) = client.listings.remove(0);
     assert_eq!((&*prefix, after.as_deref(), limit), ("a", Some("ab"), 5));
     let mut out = Vec::new();
-    client.dialect.channels(id, &[(chat(), 3)], Some("chat"), &mut out);
+    client
+        .dialect
+        .channels(id, &[(chat(), 3)], Some("chat"), &mut out);
     client.hear(out);
     assert_eq!(
         client.result(),
         json!({"data": {"channels": {"next": "chat", "channels": [{"name": "chat", "members": 3}]}}})
     );
     client.subscribe("l", query, &Value::Null);
-    client.reply(Reply::Refused(Refusal::new(ErrorCode::RateLimited, "slowly")));
+    client.reply(Reply::Refused(Refusal::new(
+        ErrorCode::RateLimited,
+        "slowly",
+    )));
     assert!(client.listings.is_empty());
-    assert_eq!(client.result()["errors"][0]["extensions"]["code"], "rate_limited");
+    assert_eq!(
+        client.result()["errors"][0]["extensions"]["code"],
+        "rate_limited"
+    );
 }
 
 #[test]
@@ -735,7 +871,10 @@ fn the_introspection_of_stock_tools_is_answered_in_full() {
     let result = client.asks(INTROSPECTION);
     assert_eq!(result.get("errors"), None);
     let schema = &result["data"]["__schema"];
-    assert_eq!(schema["queryType"], json!({"name": "Query", "kind": "OBJECT"}));
+    assert_eq!(
+        schema["queryType"],
+        json!({"name": "Query", "kind": "OBJECT"})
+    );
     let types = schema["types"].as_array().unwrap();
     let find = |name: &str| types.iter().find(|one| one["name"] == name).unwrap();
     let channel = &find("Subscription")["fields"][0];
@@ -768,7 +907,9 @@ fn the_introspection_of_stock_tools_is_answered_in_full() {
     names(schema, &mut named);
     assert!(named.len() > 100);
     named.iter().for_each(|name| drop(find(name)));
-    let one = client.asks(r#"{ __type(name: "Place") { name fields { name } } none: __type(name: "X") { name } }"#);
+    let one = client.asks(
+        r#"{ __type(name: "Place") { name fields { name } } none: __type(name: "X") { name } }"#,
+    );
     assert_eq!(
         one["data"],
         json!({"__type": {"name": "Place", "fields": [{"name": "epoch"}, {"name": "offset"}]}, "none": null})
@@ -777,7 +918,10 @@ fn the_introspection_of_stock_tools_is_answered_in_full() {
 
 #[test]
 fn the_schema_is_not_shown_if_the_operator_does_not_want_that() {
-    let settings = Settings { introspection: false, ..SETTINGS };
+    let settings = Settings {
+        introspection: false,
+        ..SETTINGS
+    };
     let refused = Once::post(r#"{"query":"{ __schema { description } }"}"#, &settings).unwrap_err();
     let Unexecuted::Document(body) = refused else {
         panic!("{refused:?}")
@@ -797,10 +941,19 @@ fn an_operation_is_chosen_by_its_name() {
         assert_eq!(client.result()["data"]["__typename"], expected);
     }
     let mut client = Client::connected();
-    assert!(client.refused(document, &Value::Null).contains("operationName"));
+    assert!(
+        client
+            .refused(document, &Value::Null)
+            .contains("operationName")
+    );
     let payload = json!({"query": document, "operationName": "C"});
     client.send(&json!({"type": "subscribe", "id": "1", "payload": payload}));
-    assert!(client.takes()["payload"][0]["message"].as_str().unwrap().contains("no operation named \"C\""));
+    assert!(
+        client.takes()["payload"][0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("no operation named \"C\"")
+    );
 }
 
 /// A request over HTTP, answered with these replies.
@@ -814,11 +967,17 @@ pub(crate) fn posted(body: &Value, mut replies: Vec<Reply>) -> Value {
         match intent {
             Intent::Connect(_) => {}
             Intent::Command { id, .. } => once.notice(
-                &Notice::Reply { id: Some(id), reply: replies.remove(0) },
+                &Notice::Reply {
+                    id: Some(id),
+                    reply: replies.remove(0),
+                },
                 &mut out,
             ),
             Intent::Refuse { id, refusal } => once.notice(
-                &Notice::Reply { id, reply: Reply::Refused(refusal) },
+                &Notice::Reply {
+                    id,
+                    reply: Reply::Refused(refusal),
+                },
                 &mut out,
             ),
             Intent::Close { code: 1000, .. } => {
@@ -838,10 +997,16 @@ pub(crate) fn posted(body: &Value, mut replies: Vec<Reply>) -> Value {
 
 #[test]
 fn a_request_over_http_has_one_answer() {
-    let published = |offset| Reply::Published { position: Position::new(1, offset), duplicate: false };
+    let published = |offset| Reply::Published {
+        position: Position::new(1, offset),
+        duplicate: false,
+    };
     let mutation = "mutation { a: publish(channel: \"chat\", data: 1) { offset } b: publish(channel: \"chat\", data: 2) { offset } }";
     assert_eq!(
-        posted(&json!({"query": mutation}), vec![published(1), published(2)]),
+        posted(
+            &json!({"query": mutation}),
+            vec![published(1), published(2)]
+        ),
         json!({"data": {"a": {"offset": "1"}, "b": {"offset": "2"}}})
     );
     let batch = json!([
@@ -853,10 +1018,25 @@ fn a_request_over_http_has_one_answer() {
     ]);
     let answers = posted(&batch, vec![Reply::Pong, published(1), published(2)]);
     assert_eq!(answers[0], json!({"data": {"__typename": "Query"}}));
-    assert!(answers[1]["errors"][0]["message"].as_str().unwrap().contains("Query has no field \"nothing\""));
+    assert!(
+        answers[1]["errors"][0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("Query has no field \"nothing\"")
+    );
     assert_eq!(answers[2]["data"]["b"]["offset"], "2");
-    assert!(answers[3]["errors"][0]["message"].as_str().unwrap().contains("not a JSON object"));
-    assert!(answers[4]["errors"][0]["message"].as_str().unwrap().contains("needs a WebSocket"));
+    assert!(
+        answers[3]["errors"][0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("not a JSON object")
+    );
+    assert!(
+        answers[4]["errors"][0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("needs a WebSocket")
+    );
 }
 
 #[test]
@@ -884,7 +1064,10 @@ fn a_request_over_http_that_is_none_is_not_executed() {
     let Err(Unexecuted::Batch(answer)) = Once::post("[1,2]", &SETTINGS) else {
         panic!("both are wrong")
     };
-    assert_eq!(serde_json::from_str::<Vec<Value>>(&answer).unwrap().len(), 2);
+    assert_eq!(
+        serde_json::from_str::<Vec<Value>>(&answer).unwrap().len(),
+        2
+    );
     let get = |query, variables| Once::get(query, None, variables, None, &SETTINGS);
     assert!(get(Some("{ __typename }"), None).is_ok());
     let typed = Some("query($n: String!) { __type(name: $n) { name } }");
@@ -892,7 +1075,10 @@ fn a_request_over_http_that_is_none_is_not_executed() {
     assert!(matches!(get(typed, None), Err(Unexecuted::Document(_))));
     assert!(matches!(get(typed, Some("[")), Err(Unexecuted::Request(_))));
     assert!(matches!(get(None, None), Err(Unexecuted::Request(_))));
-    assert!(matches!(get(Some("mutation { __typename }"), None), Err(Unexecuted::Mutation(_))));
+    assert!(matches!(
+        get(Some("mutation { __typename }"), None),
+        Err(Unexecuted::Mutation(_))
+    ));
 }
 
 #[test]
@@ -915,6 +1101,9 @@ fn a_session_that_is_refused_is_the_answer_with_its_status() {
             panic!("{out:?}")
         };
         assert_eq!(status_of(text), status, "{text}");
-        assert!(matches!(once.poll_intent(), Some(Intent::Close { code: 1000, .. })));
+        assert!(matches!(
+            once.poll_intent(),
+            Some(Intent::Close { code: 1000, .. })
+        ));
     }
 }

@@ -22,60 +22,201 @@ fn accepted(query: &str) {
 #[test]
 fn invalid_documents_are_refused_with_what_is_wrong() {
     for (query, words) in [
-        ("{", "syntax: expected a name, found the end of the document"),
+        (
+            "{",
+            "syntax: expected a name, found the end of the document",
+        ),
         ("{ a ", "syntax: expected a name"),
         ("type X { a: Int }", "defines a type"),
-        ("{ nothing }", "Query has no field \"nothing\"; there are history, state"),
-        ("{ history(channel: \"a\") { nothing } }", "History has no field \"nothing\""),
-        ("{ history(channel: \"a\") }", "history: is a History; choose fields of it in braces"),
-        ("{ history(channel: \"a\") { more { x } } }", "more: is a Boolean, which has no fields"),
+        (
+            "{ nothing }",
+            "Query has no field \"nothing\"; there are history, state",
+        ),
+        (
+            "{ history(channel: \"a\") { nothing } }",
+            "History has no field \"nothing\"",
+        ),
+        (
+            "{ history(channel: \"a\") }",
+            "history: is a History; choose fields of it in braces",
+        ),
+        (
+            "{ history(channel: \"a\") { more { x } } }",
+            "more: is a Boolean, which has no fields",
+        ),
         ("{ history { more } }", "the argument channel is missing"),
-        ("{ history(channel: 7) { more } }", "channel: expected String"),
-        ("{ history(channel: null) { more } }", "channel: expected String!, found null"),
-        ("{ history(channel: \"a\", channel: \"a\") { more } }", "the argument channel is given twice"),
-        ("{ history(channel: \"a\", nothing: 1) { more } }", "there is no argument \"nothing\"; there are channel"),
-        ("{ history(channel: \"a\", limit: 2147483648) { more } }", "is not a whole number of 32 bits"),
-        ("{ history(channel: \"a\", limit: 1.5) { more } }", "limit: expected Int"),
-        ("{ history(channel: \"a\", since: {epoch: \"1\"}) { more } }", "since: offset: is missing"),
-        ("{ history(channel: \"a\", since: {epoch: \"1\", offset: \"1\", x: 1}) { more } }", "Since has no field \"x\""),
-        ("{ history(channel: \"a\", since: {epoch: \"1\", epoch: \"1\", offset: \"1\"}) { more } }", "epoch is given twice"),
-        ("{ __typename(x: 1) }", "there is no argument \"x\"; there are none"),
-        ("mutation { __schema { description } }", "Mutation has no field \"__schema\""),
-        ("mutation { publish(channel: \"a\", data: X) { offset } }", "\"X\" is not JSON"),
-        ("mutation { publish(channel: \"a\", data: null) { offset } }", "expected JSON!, found null"),
-        ("subscription { __typename }", "needs a field that is not __typename"),
-        ("subscription { channel(name: \"a\") { id } filter(pattern: \"#\") { id } }", "exactly one field"),
-        ("subscription { channel(name: \"a\") @skip(if: true) { id } }", "exactly one field"),
-        ("{ a: history(channel: \"a\") { more } a: history(channel: \"b\") { more } }", "two different fields"),
-        ("{ a: __typename a: presence(channel: \"a\") { total } }", "two different fields"),
-        ("{ history(channel: \"a\") { m: more } history(channel: \"a\") { m: gap } }", "two different fields"),
+        (
+            "{ history(channel: 7) { more } }",
+            "channel: expected String",
+        ),
+        (
+            "{ history(channel: null) { more } }",
+            "channel: expected String!, found null",
+        ),
+        (
+            "{ history(channel: \"a\", channel: \"a\") { more } }",
+            "the argument channel is given twice",
+        ),
+        (
+            "{ history(channel: \"a\", nothing: 1) { more } }",
+            "there is no argument \"nothing\"; there are channel",
+        ),
+        (
+            "{ history(channel: \"a\", limit: 2147483648) { more } }",
+            "is not a whole number of 32 bits",
+        ),
+        (
+            "{ history(channel: \"a\", limit: 1.5) { more } }",
+            "limit: expected Int",
+        ),
+        (
+            "{ history(channel: \"a\", since: {epoch: \"1\"}) { more } }",
+            "since: offset: is missing",
+        ),
+        (
+            "{ history(channel: \"a\", since: {epoch: \"1\", offset: \"1\", x: 1}) { more } }",
+            "Since has no field \"x\"",
+        ),
+        (
+            "{ history(channel: \"a\", since: {epoch: \"1\", epoch: \"1\", offset: \"1\"}) { more } }",
+            "epoch is given twice",
+        ),
+        (
+            "{ __typename(x: 1) }",
+            "there is no argument \"x\"; there are none",
+        ),
+        (
+            "mutation { __schema { description } }",
+            "Mutation has no field \"__schema\"",
+        ),
+        (
+            "mutation { publish(channel: \"a\", data: X) { offset } }",
+            "\"X\" is not JSON",
+        ),
+        (
+            "mutation { publish(channel: \"a\", data: null) { offset } }",
+            "expected JSON!, found null",
+        ),
+        (
+            "subscription { __typename }",
+            "needs a field that is not __typename",
+        ),
+        (
+            "subscription { channel(name: \"a\") { id } filter(pattern: \"#\") { id } }",
+            "exactly one field",
+        ),
+        (
+            "subscription { channel(name: \"a\") @skip(if: true) { id } }",
+            "exactly one field",
+        ),
+        (
+            "{ a: history(channel: \"a\") { more } a: history(channel: \"b\") { more } }",
+            "two different fields",
+        ),
+        (
+            "{ a: __typename a: presence(channel: \"a\") { total } }",
+            "two different fields",
+        ),
+        (
+            "{ history(channel: \"a\") { m: more } history(channel: \"a\") { m: gap } }",
+            "two different fields",
+        ),
         ("{ ...F }", "there is no fragment \"F\""),
-        ("{ __typename } fragment F on Query { __typename }", "fragment F: it is not used"),
-        ("{ ...F } fragment F on Nothing { a }", "there is no object type \"Nothing\""),
-        ("{ ...F } fragment F on JSON { a }", "there is no object type \"JSON\""),
-        ("{ ...F } fragment F on Message { id }", "can never apply to Query"),
-        ("{ ... on Mutation { __typename } }", "can never apply to Query"),
+        (
+            "{ __typename } fragment F on Query { __typename }",
+            "fragment F: it is not used",
+        ),
+        (
+            "{ ...F } fragment F on Nothing { a }",
+            "there is no object type \"Nothing\"",
+        ),
+        (
+            "{ ...F } fragment F on JSON { a }",
+            "there is no object type \"JSON\"",
+        ),
+        (
+            "{ ...F } fragment F on Message { id }",
+            "can never apply to Query",
+        ),
+        (
+            "{ ... on Mutation { __typename } }",
+            "can never apply to Query",
+        ),
         ("{ ...F } fragment F on Query { ...F }", "it uses itself"),
-        ("{ ...A } fragment A on Query { ...B } fragment B on Query { ...C } fragment C on Query { ...A }", "it uses itself"),
-        ("query A { __typename } query A { __typename }", "two operations named \"A\""),
-        ("{ __typename } query A { __typename }", "must be the only one of its document"),
-        ("query($a: Int) { __typename }", "variable $a: it is not used"),
-        ("query($a: Nothing) { history(channel: $a) { more } }", "there is no type Nothing"),
-        ("query($a: Message) { history(channel: $a) { more } }", "there is no type Message"),
-        ("query($a: String) { history(channel: $a) { more } }", "it is a String, and a String! is needed"),
-        ("query($a: String!) { history(channel: $a) { more } }", "variable $a: is missing"),
-        ("query($a: String! = 7) { history(channel: $a) { more } }", "variable $a: expected String"),
-        ("query($a: [String!]! = [\"x\"]) { history(channel: $a) { more } }", "it is a [String!]!"),
-        ("query($a: Int, $a: Int) { history(channel: \"a\", limit: $a) { more } }", "is defined twice"),
-        ("{ history(channel: $a) { more } }", "variable $a: it is not defined"),
-        ("query($a: Boolean) { __typename @include(if: $a) }", "it is a Boolean, and a Boolean! is needed"),
+        (
+            "{ ...A } fragment A on Query { ...B } fragment B on Query { ...C } fragment C on Query { ...A }",
+            "it uses itself",
+        ),
+        (
+            "query A { __typename } query A { __typename }",
+            "two operations named \"A\"",
+        ),
+        (
+            "{ __typename } query A { __typename }",
+            "must be the only one of its document",
+        ),
+        (
+            "query($a: Int) { __typename }",
+            "variable $a: it is not used",
+        ),
+        (
+            "query($a: Nothing) { history(channel: $a) { more } }",
+            "there is no type Nothing",
+        ),
+        (
+            "query($a: Message) { history(channel: $a) { more } }",
+            "there is no type Message",
+        ),
+        (
+            "query($a: String) { history(channel: $a) { more } }",
+            "it is a String, and a String! is needed",
+        ),
+        (
+            "query($a: String!) { history(channel: $a) { more } }",
+            "variable $a: is missing",
+        ),
+        (
+            "query($a: String! = 7) { history(channel: $a) { more } }",
+            "variable $a: expected String",
+        ),
+        (
+            "query($a: [String!]! = [\"x\"]) { history(channel: $a) { more } }",
+            "it is a [String!]!",
+        ),
+        (
+            "query($a: Int, $a: Int) { history(channel: \"a\", limit: $a) { more } }",
+            "is defined twice",
+        ),
+        (
+            "{ history(channel: $a) { more } }",
+            "variable $a: it is not defined",
+        ),
+        (
+            "query($a: Boolean) { __typename @include(if: $a) }",
+            "it is a Boolean, and a Boolean! is needed",
+        ),
         ("{ __typename @nothing }", "there is no directive @nothing"),
         ("{ __typename @include }", "the argument if is missing"),
-        ("{ __typename @skip(if: false) @skip(if: false) }", "@skip is given twice"),
-        ("{ __typename @deprecated }", "@deprecated cannot be given here"),
-        ("query @skip(if: true) { __typename }", "cannot be given to an operation"),
-        ("{ ...F } fragment F on Query @include(if: true) { __typename }", "cannot be given to the definition"),
-        ("query($a: Int @skip(if: true)) { history(channel: \"a\", limit: $a) { more } }", "cannot be given to a variable"),
+        (
+            "{ __typename @skip(if: false) @skip(if: false) }",
+            "@skip is given twice",
+        ),
+        (
+            "{ __typename @deprecated }",
+            "@deprecated cannot be given here",
+        ),
+        (
+            "query @skip(if: true) { __typename }",
+            "cannot be given to an operation",
+        ),
+        (
+            "{ ...F } fragment F on Query @include(if: true) { __typename }",
+            "cannot be given to the definition",
+        ),
+        (
+            "query($a: Int @skip(if: true)) { history(channel: \"a\", limit: $a) { more } }",
+            "cannot be given to a variable",
+        ),
     ] {
         let message = refused(query);
         assert!(message.contains(words), "{query}: {message}");
@@ -85,12 +226,24 @@ fn invalid_documents_are_refused_with_what_is_wrong() {
 #[test]
 fn an_error_says_where_it_is() {
     let mut client = Client::connected();
-    client.subscribe("1", "{\r\n  __typename\n\n  # grün\n  ü: a nothing }", &Value::Null);
+    client.subscribe(
+        "1",
+        "{\r\n  __typename\n\n  # grün\n  ü: a nothing }",
+        &Value::Null,
+    );
     let error = client.takes();
-    assert_eq!(error["payload"][0]["locations"], json!([{"line": 5, "column": 3}]));
+    assert_eq!(
+        error["payload"][0]["locations"],
+        json!([{"line": 5, "column": 3}])
+    );
     client.subscribe("1", "{ a\n b\n c }", &Value::Null);
     let errors = client.takes();
-    let lines: Vec<_> = errors["payload"].as_array().unwrap().iter().map(|one| &one["locations"][0]["line"]).collect();
+    let lines: Vec<_> = errors["payload"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["locations"][0]["line"])
+        .collect();
     assert_eq!(lines, [1, 2, 3]);
 }
 
@@ -122,11 +275,22 @@ fn variables_are_coerced_to_their_types() {
     let asked = |kind: &str, value: &Value| {
         let query = match kind {
             "Int" => "query($v: Int) { history(channel: \"a\", limit: $v) { more } }".to_owned(),
-            "Since" | "Since!" => format!("query($v: {kind}) {{ history(channel: \"a\", since: $v) {{ more }} }}"),
-            "JSON" => "mutation($v: JSON) { publish(channel: \"a\", data: 1, tags: $v) { offset } }".to_owned(),
-            _ => format!("mutation($v: {kind}) {{ publish(channel: \"a\", data: {{v: $v}}) {{ offset }} }}"),
+            "Since" | "Since!" => {
+                format!("query($v: {kind}) {{ history(channel: \"a\", since: $v) {{ more }} }}")
+            }
+            "JSON" => {
+                "mutation($v: JSON) { publish(channel: \"a\", data: 1, tags: $v) { offset } }"
+                    .to_owned()
+            }
+            _ => format!(
+                "mutation($v: {kind}) {{ publish(channel: \"a\", data: {{v: $v}}) {{ offset }} }}"
+            ),
         };
-        Once::post(&json!({"query": query, "variables": {"v": value}}).to_string(), &SETTINGS).map(drop)
+        Once::post(
+            &json!({"query": query, "variables": {"v": value}}).to_string(),
+            &SETTINGS,
+        )
+        .map(drop)
     };
     for (kind, value) in [
         ("Int", json!(7)),
@@ -167,15 +331,26 @@ fn variables_are_coerced_to_their_types() {
         ("PresenceEvent", json!("NOTHING")),
         ("Query", json!({})),
     ] {
-        assert!(matches!(asked(kind, &value), Err(Unexecuted::Document(_))), "{kind} {value}");
+        assert!(
+            matches!(asked(kind, &value), Err(Unexecuted::Document(_))),
+            "{kind} {value}"
+        );
     }
 }
 
 #[test]
 fn depth_breadth_aliases_and_fields_have_limits() {
-    let deep = format!("{{ __schema {{ types {{ {} name {} }} }} }}", "ofType {".repeat(40), "}".repeat(40));
+    let deep = format!(
+        "{{ __schema {{ types {{ {} name {} }} }} }}",
+        "ofType {".repeat(40),
+        "}".repeat(40)
+    );
     assert!(refused(&deep).contains("nest deeper than 20"));
-    let absurd = format!("{{ __schema {{ types {{ {} name {} }} }} }}", "ofType {".repeat(5_000), "}".repeat(5_000));
+    let absurd = format!(
+        "{{ __schema {{ types {{ {} name {} }} }} }}",
+        "ofType {".repeat(5_000),
+        "}".repeat(5_000)
+    );
     assert!(refused(&absurd).contains("nests deeper than 64"));
     let broad = format!("{{ __schema {{ {} }} }}", "description ".repeat(501));
     assert!(refused(&broad).contains("more than 500 fields"));
@@ -192,7 +367,10 @@ fn depth_breadth_aliases_and_fields_have_limits() {
         text
     });
     assert!(refused(&format!("{{ {many} }}")).contains("the limit is 16"));
-    let settings = Settings { aliases: 1_000, ..SETTINGS };
+    let settings = Settings {
+        aliases: 1_000,
+        ..SETTINGS
+    };
     let long = (0..100).fold(String::new(), |mut text, n| {
         write!(text, "{}{n}: description ", "x".repeat(190)).unwrap();
         text
@@ -210,14 +388,26 @@ fn fragments_that_multiply_are_refused_before_they_do() {
     let mut query = String::from("{ __schema { types { ...F0 } } }");
     for n in 0..100 {
         let next = n + 1;
-        write!(query, " fragment F{n} on __Type {{ a: ofType {{ ...F{next} }} b: ofType {{ ...F{next} }} }}").unwrap();
+        write!(
+            query,
+            " fragment F{n} on __Type {{ a: ofType {{ ...F{next} }} b: ofType {{ ...F{next} }} }}"
+        )
+        .unwrap();
     }
     query.push_str(" fragment F100 on __Type { name }");
-    let settings = Settings { aliases: 1_000, ..SETTINGS };
-    let Err(Unexecuted::Document(answer)) = Once::post(&json!({ "query": query }).to_string(), &settings) else {
+    let settings = Settings {
+        aliases: 1_000,
+        ..SETTINGS
+    };
+    let Err(Unexecuted::Document(answer)) =
+        Once::post(&json!({ "query": query }).to_string(), &settings)
+    else {
         panic!("it is refused")
     };
-    assert!(answer.contains("nest deeper than 20") || answer.contains("more than 500 fields"), "{answer}");
+    assert!(
+        answer.contains("nest deeper than 20") || answer.contains("more than 500 fields"),
+        "{answer}"
+    );
     // Without fields in between, each is looked at once.
     let mut query = String::from("{ ...F0 }");
     for n in 0..100 {
@@ -263,7 +453,8 @@ fn introspection_that_would_have_no_end_is_cut_off() {
 #[test]
 fn a_variable_cannot_be_multiplied() {
     let many = "$d, ".repeat(2_000);
-    let query = format!("mutation($d: JSON!) {{ publish(channel: \"a\", data: [{many}]) {{ offset }} }}");
+    let query =
+        format!("mutation($d: JSON!) {{ publish(channel: \"a\", data: [{many}]) {{ offset }} }}");
     let message = Client::connected().refused(&query, &json!({"d": "x".repeat(50_000)}));
     assert!(message.contains("too large together"), "{message}");
     let deep = format!("{}1{}", "[".repeat(60), "]".repeat(60));
@@ -294,13 +485,17 @@ fn thousands_of_operations_at_once_are_bounded_and_all_answered() {
         client.subscribe(&n.to_string(), query, &Value::Null);
     }
     assert_eq!(client.asked.len(), 256);
-    let busy = client.heard.drain(..).filter(|one| {
-        one["type"] == "error" && one["payload"][0]["extensions"]["code"] == "busy"
-    });
+    let busy = client
+        .heard
+        .drain(..)
+        .filter(|one| one["type"] == "error" && one["payload"][0]["extensions"]["code"] == "busy");
     assert_eq!(busy.count(), 2_000 - 256);
     for offset in 0..256 {
         let position = Position::new(1, offset);
-        client.reply(Reply::Published { position, duplicate: false });
+        client.reply(Reply::Published {
+            position,
+            duplicate: false,
+        });
     }
     assert_eq!(client.heard.len(), 512);
     assert!(client.closed.is_none());

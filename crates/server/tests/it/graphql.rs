@@ -14,7 +14,11 @@ use crate::{
 
 async fn dial(hall: &Hall) -> WebSocket {
     let connect = hall.number_at("/graphql");
-    connect.subprotocol("graphql-transport-ws").open().await.unwrap()
+    connect
+        .subprotocol("graphql-transport-ws")
+        .open()
+        .await
+        .unwrap()
 }
 
 async fn send(socket: &mut WebSocket, message: Value) {
@@ -36,14 +40,22 @@ async fn closed(socket: &mut WebSocket) -> u16 {
 /// A connection that is acknowledged.
 async fn open(hall: &Hall, payload: Value) -> WebSocket {
     let mut socket = dial(hall).await;
-    send(&mut socket, json!({"type": "connection_init", "payload": payload})).await;
+    send(
+        &mut socket,
+        json!({"type": "connection_init", "payload": payload}),
+    )
+    .await;
     assert_eq!(next(&mut socket).await["type"], "connection_ack");
     socket
 }
 
 async fn subscribe(socket: &mut WebSocket, id: &str, query: &str, variables: Value) {
     let payload = json!({"query": query, "variables": variables});
-    send(socket, json!({"type": "subscribe", "id": id, "payload": payload})).await;
+    send(
+        socket,
+        json!({"type": "subscribe", "id": id, "payload": payload}),
+    )
+    .await;
 }
 
 /// The result of a query or a mutation; other operations may send something before it.
@@ -67,20 +79,37 @@ async fn heard(socket: &mut WebSocket) -> Value {
 }
 
 /// A request over HTTP: status, head in lower case, and body.
-async fn request(hall: &Hall, method: &str, path: &str, fields: &str, body: &str) -> (u16, String, Value) {
+async fn request(
+    hall: &Hall,
+    method: &str,
+    path: &str,
+    fields: &str,
+    body: &str,
+) -> (u16, String, Value) {
     let (length, host) = (body.len(), hall.address());
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}Content-Length: {length}\r\n\r\n{body}"
     );
     let (status, head, body) = hall.raw(&request).await;
-    (status, head, serde_json::from_str(&body).unwrap_or(Value::Null))
+    (
+        status,
+        head,
+        serde_json::from_str(&body).unwrap_or(Value::Null),
+    )
 }
 
 const JSON: &str = "Content-Type: application/json\r\n";
 
 async fn post(hall: &Hall, fields: &str, query: &str) -> (u16, String, Value) {
     let fields = format!("{JSON}{fields}");
-    request(hall, "POST", "/graphql", &fields, &json!({ "query": query }).to_string()).await
+    request(
+        hall,
+        "POST",
+        "/graphql",
+        &fields,
+        &json!({ "query": query }).to_string(),
+    )
+    .await
 }
 
 const CHAT: &str = "subscription($since: Since) { channel(name: \"chat\", since: $since) { data offset at { epoch offset } } }";
@@ -92,7 +121,8 @@ async fn graphql_and_native_clients_exchange_messages_in_one_channel() {
     native.subscribe("chat", json!("now")).await;
     let mut socket = open(&hall, Value::Null).await;
     subscribe(&mut socket, "s", CHAT, Value::Null).await;
-    let published = "mutation { publish(channel: \"chat\", data: {from: \"graphql\"}) { offset duplicate } }";
+    let published =
+        "mutation { publish(channel: \"chat\", data: {from: \"graphql\"}) { offset duplicate } }";
     subscribe(&mut socket, "m", published, Value::Null).await;
     let (mut own, mut answer) = (Value::Null, Value::Null);
     while own.is_null() || answer.is_null() {
@@ -104,8 +134,14 @@ async fn graphql_and_native_clients_exchange_messages_in_one_channel() {
         }
     }
     assert_eq!(own["data"], json!({"from": "graphql"}));
-    assert_eq!(answer, json!({"data": {"publish": {"offset": "1", "duplicate": false}}}));
-    assert_eq!(native.hear_a("message").await["data"], json!({"from": "graphql"}));
+    assert_eq!(
+        answer,
+        json!({"data": {"publish": {"offset": "1", "duplicate": false}}})
+    );
+    assert_eq!(
+        native.hear_a("message").await["data"],
+        json!({"from": "graphql"})
+    );
     let other = open(&hall, Value::Null).await;
     drop(other);
     native.publish("chat", json!("from native")).await;
@@ -123,7 +159,11 @@ async fn graphql_and_native_clients_exchange_messages_in_one_channel() {
 async fn a_graphql_subscription_continues_from_its_position_on_another_connection() {
     let hall = Hall::open(config()).await;
     let mut first = open(&hall, Value::Null).await;
-    let head = ask(&mut first, "{ history(channel: \"chat\", limit: 0) { epoch offset messages { id } } }").await;
+    let head = ask(
+        &mut first,
+        "{ history(channel: \"chat\", limit: 0) { epoch offset messages { id } } }",
+    )
+    .await;
     let head = &head["data"]["history"];
     assert_eq!(head["messages"], json!([]));
     drop(first);
@@ -149,7 +189,10 @@ async fn a_graphql_subscription_continues_from_its_position_on_another_connectio
     let since = json!({"since": {"epoch": "1", "offset": "1"}});
     subscribe(&mut third, "t", CHAT, since).await;
     let gap = next(&mut third).await;
-    assert_eq!(gap["payload"]["errors"][0]["extensions"]["code"], "gap", "{gap}");
+    assert_eq!(
+        gap["payload"]["errors"][0]["extensions"]["code"], "gap",
+        "{gap}"
+    );
     hall.close().await;
 }
 
@@ -160,7 +203,10 @@ async fn a_filter_receives_every_channel_that_matches() {
     let query = "subscription { filter(pattern: \"chat/+\") { channel data at { epoch offset } } }";
     subscribe(&mut socket, "f", query, Value::Null).await;
     // Answered after the subscription began.
-    assert_eq!(ask(&mut socket, "{ __typename }").await["data"]["__typename"], "Query");
+    assert_eq!(
+        ask(&mut socket, "{ __typename }").await["data"]["__typename"],
+        "Query"
+    );
     let mut native = hall.caller().await;
     for channel in ["chat/a", "chat/b", "chat/a"] {
         native.publish(channel, json!(channel)).await;
@@ -168,7 +214,10 @@ async fn a_filter_receives_every_channel_that_matches() {
     let mut at = Value::Null;
     for channel in ["chat/a", "chat/b", "chat/a"] {
         let message = next(&mut socket).await["payload"]["data"]["filter"].clone();
-        assert_eq!((&message["channel"], &message["data"]), (&json!(channel), &json!(channel)));
+        assert_eq!(
+            (&message["channel"], &message["data"]),
+            (&json!(channel), &json!(channel))
+        );
         assert_ne!(message["at"], at);
         at = message["at"].clone();
     }
@@ -184,17 +233,29 @@ async fn presence_is_told_to_graphql_clients() {
     let mut events = Vec::new();
     let mut native = hall.caller().await;
     native.subscribe("chat", json!("now")).await;
-    while !events.iter().any(|event: &Value| event["event"] == "JOIN" && event["member"]["session"] == native.session) {
+    while !events.iter().any(|event: &Value| {
+        event["event"] == "JOIN" && event["member"]["session"] == native.session
+    }) {
         let message = next(&mut socket).await;
         events.push(message["payload"]["data"]["presence"].clone());
     }
-    assert!(events.iter().any(|event| event["event"] == "MEMBERS"), "{events:?}");
-    let found = ask(&mut socket, "{ presence(channel: \"chat\") { total members { info } } }").await;
+    assert!(
+        events.iter().any(|event| event["event"] == "MEMBERS"),
+        "{events:?}"
+    );
+    let found = ask(
+        &mut socket,
+        "{ presence(channel: \"chat\") { total members { info } } }",
+    )
+    .await;
     assert_eq!(found["data"]["presence"]["total"], 2);
     let infos = found["data"]["presence"]["members"].to_string();
     assert!(infos.contains(r#"{"name":"Ann"}"#), "{infos}");
     let found = ask(&mut socket, "{ channels { channels { name members } } }").await;
-    assert_eq!(found["data"]["channels"]["channels"], json!([{"name": "chat", "members": 2}]));
+    assert_eq!(
+        found["data"]["channels"]["channels"],
+        json!([{"name": "chat", "members": 2}])
+    );
     hall.close().await;
 }
 
@@ -212,38 +273,90 @@ async fn only_channels_that_a_client_may_read_are_listed() {
         found["data"]["channels"],
         json!({"next": null, "channels": [{"name": "chat/a"}, {"name": "chat/b"}, {"name": "silent/x"}]})
     );
-    assert_eq!(found["data"]["page"], json!({"next": "chat/a", "channels": [{"name": "chat/a"}]}));
+    assert_eq!(
+        found["data"]["page"],
+        json!({"next": "chat/a", "channels": [{"name": "chat/a"}]})
+    );
     let mut anonymous = open(&hall, Value::Null).await;
     let found = ask(&mut anonymous, "{ channels { channels { name } } }").await;
-    assert_eq!(found["data"]["channels"]["channels"], json!([{"name": "chat/a"}, {"name": "chat/b"}]));
-    let (_, _, found) = post(&hall, "", "{ channels(after: \"chat/a\") { channels { name } } }").await;
-    assert_eq!(found["data"]["channels"]["channels"], json!([{"name": "chat/b"}]));
+    assert_eq!(
+        found["data"]["channels"]["channels"],
+        json!([{"name": "chat/a"}, {"name": "chat/b"}])
+    );
+    let (_, _, found) = post(
+        &hall,
+        "",
+        "{ channels(after: \"chat/a\") { channels { name } } }",
+    )
+    .await;
+    assert_eq!(
+        found["data"]["channels"]["channels"],
+        json!([{"name": "chat/b"}])
+    );
     hall.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_in_the_first_message_is_the_identity() {
     let hall = Hall::open(with_tokens(|auth| auth.anonymous = Some(false))).await;
-    for payload in [Value::Null, json!({"token": "x"}), json!({"authorization": "Bearer x"})] {
+    for payload in [
+        Value::Null,
+        json!({"token": "x"}),
+        json!({"authorization": "Bearer x"}),
+    ] {
         let mut socket = dial(&hall).await;
-        send(&mut socket, json!({"type": "connection_init", "payload": payload})).await;
+        send(
+            &mut socket,
+            json!({"type": "connection_init", "payload": payload}),
+        )
+        .await;
         assert_eq!(closed(&mut socket).await, 4403, "{payload}");
     }
     let token = of("ann");
-    for payload in [json!({"token": token}), json!({"authorization": format!("Bearer {token}")})] {
+    for payload in [
+        json!({"token": token}),
+        json!({"authorization": format!("Bearer {token}")}),
+    ] {
         let mut socket = open(&hall, payload).await;
-        ask(&mut socket, "mutation { publish(channel: \"chat\", data: 1) { offset } }").await;
-        let found = ask(&mut socket, "{ history(channel: \"chat\", limit: 1) { messages { user } } }").await;
-        assert_eq!(found["data"]["history"]["messages"], json!([{"user": "ann"}]));
+        ask(
+            &mut socket,
+            "mutation { publish(channel: \"chat\", data: 1) { offset } }",
+        )
+        .await;
+        let found = ask(
+            &mut socket,
+            "{ history(channel: \"chat\", limit: 1) { messages { user } } }",
+        )
+        .await;
+        assert_eq!(
+            found["data"]["history"]["messages"],
+            json!([{"user": "ann"}])
+        );
     }
     assert_eq!(post(&hall, "", "{ __typename }").await.0, 401);
-    assert_eq!(post(&hall, "Authorization: Bearer x\r\n", "{ __typename }").await.0, 401);
+    assert_eq!(
+        post(&hall, "Authorization: Bearer x\r\n", "{ __typename }")
+            .await
+            .0,
+        401
+    );
     let fields = format!("Authorization: Bearer {token}\r\n");
-    let (status, _, answer) = post(&hall, &fields, "mutation { publish(channel: \"silent/x\", data: 1) { offset } }").await;
+    let (status, _, answer) = post(
+        &hall,
+        &fields,
+        "mutation { publish(channel: \"silent/x\", data: 1) { offset } }",
+    )
+    .await;
     assert_eq!((status, &answer["data"]), (200, &json!({"publish": null})));
     let error = &answer["errors"][0];
     assert_eq!(error["extensions"]["code"], "forbidden");
-    assert!(error["message"].as_str().unwrap().contains("ann may not publish"), "{error}");
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("ann may not publish"),
+        "{error}"
+    );
     hall.close().await;
 }
 
@@ -279,7 +392,11 @@ async fn violations_close_with_the_codes_of_the_protocol() {
     let mut socket = open(&hall, Value::Null).await;
     socket.send(b"binary".to_vec()).await.unwrap();
     assert_eq!(closed(&mut socket).await, 4400);
-    let offered = hall.number_at("/graphql").subprotocol("graphql-ws").open().await;
+    let offered = hall
+        .number_at("/graphql")
+        .subprotocol("graphql-ws")
+        .open()
+        .await;
     assert!(offered.is_err());
     hall.close().await;
 }
@@ -311,7 +428,12 @@ async fn ids_are_used_again_and_thousands_of_operations_end() {
     subscribe(&mut socket, "same", CHAT, Value::Null).await;
     // Answered after the subscription began.
     ask(&mut socket, "{ __typename }").await;
-    let published = post(&hall, "", "mutation { publish(channel: \"chat\", data: \"last\") { offset } }").await;
+    let published = post(
+        &hall,
+        "",
+        "mutation { publish(channel: \"chat\", data: \"last\") { offset } }",
+    )
+    .await;
     assert_eq!(published.2["data"]["publish"]["offset"], "1");
     assert_eq!(heard(&mut socket).await["data"], "last");
     hall.close().await;
@@ -323,18 +445,45 @@ async fn requests_have_the_statuses_of_graphql_over_http() {
     let newer = "Accept: application/json;q=0.5, application/graphql-response+json\r\n";
     for (query, fields, status, kind) in [
         ("{ __typename }", "", 200, "application/json"),
-        ("{ __typename }", newer, 200, "application/graphql-response+json"),
+        (
+            "{ __typename }",
+            newer,
+            200,
+            "application/graphql-response+json",
+        ),
         ("{", "", 200, "application/json"),
         ("{", newer, 400, "application/graphql-response+json"),
         ("{ nothing }", "", 200, "application/json"),
-        ("{ nothing }", newer, 400, "application/graphql-response+json"),
-        ("{ presence(channel: \"\") { total } }", newer, 200, "application/graphql-response+json"),
-        ("subscription { channel(name: \"chat\") { id } }", newer, 400, "application/graphql-response+json"),
+        (
+            "{ nothing }",
+            newer,
+            400,
+            "application/graphql-response+json",
+        ),
+        (
+            "{ presence(channel: \"\") { total } }",
+            newer,
+            200,
+            "application/graphql-response+json",
+        ),
+        (
+            "subscription { channel(name: \"chat\") { id } }",
+            newer,
+            400,
+            "application/graphql-response+json",
+        ),
     ] {
         let (found, head, answer) = post(&hall, fields, query).await;
         assert_eq!(found, status, "{query}: {answer}");
-        assert!(head.contains(&format!("content-type: {kind}; charset=utf-8")), "{head}");
-        assert_eq!(answer.get("data").is_some(), status == 200 && query.contains("__typename") || query.contains("presence"), "{answer}");
+        assert!(
+            head.contains(&format!("content-type: {kind}; charset=utf-8")),
+            "{head}"
+        );
+        assert_eq!(
+            answer.get("data").is_some(),
+            status == 200 && query.contains("__typename") || query.contains("presence"),
+            "{answer}"
+        );
     }
     for (body, fields, status) in [
         ("{", JSON, 400),
@@ -342,14 +491,21 @@ async fn requests_have_the_statuses_of_graphql_over_http() {
         ("", JSON, 400),
         (r#"{"query":7}"#, JSON, 400),
         (r#"{"query":"{ __typename }"}"#, "", 415),
-        (r#"{"query":"{ __typename }"}"#, "Content-Type: text/plain\r\n", 415),
+        (
+            r#"{"query":"{ __typename }"}"#,
+            "Content-Type: text/plain\r\n",
+            415,
+        ),
     ] {
         let (found, _, answer) = request(&hall, "POST", "/graphql", fields, body).await;
         assert_eq!(found, status, "{body}: {answer}");
     }
     for (target, status) in [
         ("/graphql?query=%7B__typename%7D", 200),
-        ("/graphql?query=query(%24n%3AString!)%7B__type(name%3A%24n)%7Bname%7D%7D&variables=%7B%22n%22%3A%22Place%22%7D", 200),
+        (
+            "/graphql?query=query(%24n%3AString!)%7B__type(name%3A%24n)%7Bname%7D%7D&variables=%7B%22n%22%3A%22Place%22%7D",
+            200,
+        ),
         ("/graphql", 400),
         ("/graphql?query=mutation%7B__typename%7D", 405),
         ("/graphql?query=%7B__typename%7D&query=x", 400),
@@ -361,7 +517,10 @@ async fn requests_have_the_statuses_of_graphql_over_http() {
     let (status, head, _) = request(&hall, "DELETE", "/graphql", "", "").await;
     assert_eq!((status, head.contains("allow: get, post")), (405, true));
     let large = format!("{{\"query\":\"{}\"}}", "x".repeat(300_000));
-    assert_eq!(request(&hall, "POST", "/graphql", JSON, &large).await.0, 413);
+    assert_eq!(
+        request(&hall, "POST", "/graphql", JSON, &large).await.0,
+        413
+    );
     hall.close().await;
 }
 
@@ -371,10 +530,16 @@ async fn pages_that_may_not_connect_are_refused_and_others_may_ask_first() {
     let other = "Origin: https://other.example\r\n";
     let (status, head, _) = post(&hall, other, "{ __typename }").await;
     assert_eq!(status, 403, "{head}");
-    let own = format!("Origin: http://{}\r\nAccess-Control-Request-Method: POST\r\n", hall.address());
+    let own = format!(
+        "Origin: http://{}\r\nAccess-Control-Request-Method: POST\r\n",
+        hall.address()
+    );
     let (status, head, _) = request(&hall, "OPTIONS", "/graphql", &own, "").await;
     assert_eq!(status, 204);
-    assert!(head.contains("access-control-allow-methods: get, post"), "{head}");
+    assert!(
+        head.contains("access-control-allow-methods: get, post"),
+        "{head}"
+    );
     hall.close().await;
 }
 
@@ -388,9 +553,17 @@ async fn a_batch_is_answered_in_order() {
     assert_eq!(answers.as_array().unwrap().len(), 4, "{answers}");
     assert_eq!(answers[0]["data"]["publish"]["offset"], "1");
     assert_eq!(answers[2]["data"]["publish"]["offset"], "2");
-    assert_eq!(answers[3]["errors"][0]["extensions"]["code"], "unknown_channel");
+    assert_eq!(
+        answers[3]["errors"][0]["extensions"]["code"],
+        "unknown_channel"
+    );
     let many = Value::from(vec![publish(1); 17]);
-    assert_eq!(request(&hall, "POST", "/graphql", JSON, &many.to_string()).await.0, 400);
+    assert_eq!(
+        request(&hall, "POST", "/graphql", JSON, &many.to_string())
+            .await
+            .0,
+        400
+    );
     hall.close().await;
 }
 
@@ -399,7 +572,9 @@ async fn graphql_can_be_turned_off() {
     let mut config = config();
     config.graphql.enabled = false;
     let hall = Hall::open(config).await;
-    let connect = hall.number_at("/graphql").subprotocol("graphql-transport-ws");
+    let connect = hall
+        .number_at("/graphql")
+        .subprotocol("graphql-transport-ws");
     assert!(connect.open().await.is_err());
     assert_eq!(hall.get("/graphql?query=%7B__typename%7D").await.0, 404);
     hall.close().await;

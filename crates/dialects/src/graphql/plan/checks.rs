@@ -53,7 +53,10 @@ fn fragments(document: &Document<'_>) -> Vec<Fault> {
             let detail = format!("fragment {name}: there is no object type {:?}", fragment.on);
             faults.push(Fault::new(fragment.at, detail));
         }
-        faults.extend(misplaced(&fragment.directives, "the definition of a fragment"));
+        faults.extend(misplaced(
+            &fragment.directives,
+            "the definition of a fragment",
+        ));
     }
     faults.extend(cycle(document));
     // They are in no order until here.
@@ -103,9 +106,7 @@ pub(super) fn unused(document: &Document<'_>, reached: &HashSet<&str>) -> Vec<Fa
         .fragments
         .iter()
         .filter(|(name, _)| !reached.contains(*name))
-        .map(|(name, fragment)| {
-            Fault::new(fragment.at, format!("fragment {name}: it is not used"))
-        })
+        .map(|(name, fragment)| Fault::new(fragment.at, format!("fragment {name}: it is not used")))
         .collect();
     faults.sort_by_key(|fault| fault.at);
     faults

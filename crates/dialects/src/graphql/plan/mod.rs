@@ -53,7 +53,9 @@ impl Plan {
     /// An argument; none if it is null.
     pub(super) fn input(&self, name: &str) -> Option<&Given> {
         let found = self.inputs.iter().find(|(input, _)| *input == name);
-        found.map(|(_, given)| given).filter(|given| **given != Given::Null)
+        found
+            .map(|(_, given)| given)
+            .filter(|given| **given != Given::Null)
     }
 
     /// An argument that is text.

@@ -249,7 +249,9 @@ impl<'p, 'd> Planner<'p, 'd> {
             if self.has_stopped {
                 break;
             }
-            let known = schema::DIRECTIVES.iter().find(|one| one.name == directive.name);
+            let known = schema::DIRECTIVES
+                .iter()
+                .find(|one| one.name == directive.name);
             let Some(known) = known else {
                 let detail = format!("there is no directive @{}", cut(directive.name));
                 self.fault(directive.at, detail);
@@ -377,13 +379,19 @@ impl<'p, 'd> Planner<'p, 'd> {
                 let detail = format!("there is no argument {:?}; {there_are}", cut(name));
                 self.fault(argument.at, detail);
             }
-            if arguments.iter().take(index).any(|earlier| earlier.name == name) {
+            if arguments
+                .iter()
+                .take(index)
+                .any(|earlier| earlier.name == name)
+            {
                 self.fault(argument.at, format!("the argument {name} is given twice"));
             }
         }
         let mut given = Vec::new();
         for input in known {
-            let argument = arguments.iter().find(|argument| argument.name == input.name);
+            let argument = arguments
+                .iter()
+                .find(|argument| argument.name == input.name);
             given.extend(self.input(input, argument, at));
         }
         given
@@ -420,7 +428,10 @@ impl<'p, 'd> Planner<'p, 'd> {
             return Some((input.name, value));
         }
         if argument.is_none() && matches!(input.kind, Ref::NonNull(_)) && input.default.is_none() {
-            let detail = format!("the argument {} is missing; it is a {}", input.name, input.kind);
+            let detail = format!(
+                "the argument {} is missing; it is a {}",
+                input.name, input.kind
+            );
             self.fault(at, detail);
         }
         Some((input.name, default_of(input)?))
@@ -443,7 +454,12 @@ impl<'p, 'd> Planner<'p, 'd> {
 
     /// Checks the variables in a value (GraphQL §5.8). Without a place, such as within JSON, any
     /// type will do.
-    fn check_variables(&mut self, place: Option<(&'static Ref, bool)>, value: &'d Value<'d>, at: At) {
+    fn check_variables(
+        &mut self,
+        place: Option<(&'static Ref, bool)>,
+        value: &'d Value<'d>,
+        at: At,
+    ) {
         match value {
             Value::Variable(name) => self.check_variable(place, name, at),
             Value::List(items) => {
@@ -478,7 +494,10 @@ impl<'p, 'd> Planner<'p, 'd> {
         let Some((place, optional)) = place else {
             return;
         };
-        let has_default = definition.default.as_ref().is_some_and(|value| *value != Value::Null);
+        let has_default = definition
+            .default
+            .as_ref()
+            .is_some_and(|value| *value != Value::Null);
         if !fits(&definition.kind, has_default, place, optional) {
             let kind = &definition.kind;
             let detail = format!("variable ${name}: it is a {kind}, and a {place} is needed here");

@@ -175,8 +175,8 @@ macro_rules! uses {
 mod meta;
 mod own;
 
-pub(super) use meta::{DIRECTIVES, META, TYPE_NAME};
 use meta::*;
+pub(super) use meta::{DIRECTIVES, META, TYPE_NAME};
 use own::*;
 
 /// What the schema is for.

@@ -37,7 +37,10 @@ fn written() -> String {
             }),
             TypeKind::Enum => (
                 "enum",
-                one.values.iter().map(|value| value.name.to_owned()).collect(),
+                one.values
+                    .iter()
+                    .map(|value| value.name.to_owned())
+                    .collect(),
             ),
             TypeKind::InputObject => ("input", written_inputs(one.inputs)),
         };

@@ -220,9 +220,7 @@ fn unicode(chars: &mut CharIndices<'_>) -> Option<char> {
             match chars.next()?.1 {
                 '}' => return char::from_u32(value),
                 c => {
-                    value = value
-                        .checked_mul(16)?
-                        .checked_add(c.to_digit(16)?)?;
+                    value = value.checked_mul(16)?.checked_add(c.to_digit(16)?)?;
                 }
             }
         }
@@ -281,10 +279,13 @@ fn without_indent(raw: &str) -> String {
     };
     let indent = raw.split('\n').skip(1).filter_map(indent_of).min();
     let indent = indent.unwrap_or(0);
-    let lines = raw.split('\n').enumerate().map(|(number, line)| match number {
-        0 => line,
-        _ => line.get(indent..).unwrap_or_default(),
-    });
+    let lines = raw
+        .split('\n')
+        .enumerate()
+        .map(|(number, line)| match number {
+            0 => line,
+            _ => line.get(indent..).unwrap_or_default(),
+        });
     let mut lines: Vec<_> = lines.collect();
     let is_blank = |line: &&str| indent_of(line).is_none();
     while lines.last().is_some_and(is_blank) {
@@ -373,7 +374,8 @@ mod tests {
 
     #[test]
     fn block_strings_lose_their_indentation() {
-        let source = "\"\"\"\n    Hello,\n      World!\n\n    Yours,\n      \\\"\"\" GraphQL.\n  \"\"\"";
+        let source =
+            "\"\"\"\n    Hello,\n      World!\n\n    Yours,\n      \\\"\"\" GraphQL.\n  \"\"\"";
         let expected = "Hello,\n  World!\n\nYours,\n  \"\"\" GraphQL.";
         assert_eq!(tokens(source).unwrap(), [text(expected)]);
         assert_eq!(tokens("\"\"\"\"\"\"").unwrap(), [text("")]);

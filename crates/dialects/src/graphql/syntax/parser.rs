@@ -161,7 +161,8 @@ impl<'a> Parser<'a> {
                 "schema" | "scalar" | "type" | "interface" | "union" | "enum" | "input"
                 | "directive" | "extend",
             ) => {
-                let detail = "the document defines a type; only operations and fragments can be executed";
+                let detail =
+                    "the document defines a type; only operations and fragments can be executed";
                 return Err(Fault::new(at, detail));
             }
             _ => return self.unexpected("an operation or a fragment"),
