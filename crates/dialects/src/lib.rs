@@ -24,6 +24,7 @@
 mod dialect;
 mod format;
 pub mod graphql;
+mod identity;
 pub mod json;
 pub mod jsonrpc;
 pub mod mqtt;

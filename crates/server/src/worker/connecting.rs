@@ -124,15 +124,6 @@ impl Connecting {
         self.peer
     }
 
-    /// How its transport is closed if its client does not identify itself in time.
-    pub(super) fn late(&mut self) -> Ended {
-        let speaker = self.speaker.as_mut();
-        match speaker.map(|speaker| speaker.with(|dialect| dialect.late())) {
-            Some((code, reason)) => Ended::Close(CloseCode::new(code), reason),
-            None => Ended::Lost,
-        }
-    }
-
     pub(super) fn new(outlet: Outlet, guest: Guest) -> Self {
         Self {
             outlet,

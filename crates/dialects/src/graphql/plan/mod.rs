@@ -4,6 +4,7 @@
 //! on or is wrong, and fields with the same name in the answer can always be compared: one walk
 //! validates a document, merges its fields, and applies `@skip` and `@include`.
 
+mod arguments;
 mod checks;
 mod planner;
 
