@@ -391,7 +391,7 @@ async fn a_body_that_is_too_large_or_not_text_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_after_the_one_that_ends_the_connection_are_not_handled() {
     let mut config = config();
-    config.admin.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+    config.admin.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()];
     config.limits = Limits::default();
     let hall = Hall::open(config).await;
     let poller = Poller::connected(&hall).await;

@@ -18,7 +18,7 @@ async fn a_consumer_that_leaves_while_its_queue_is_opened_gets_an_answer() {
         let client = connect(&worker, list.outlet());
         let connection = client.id();
         let queue = (0..).find_map(|n| {
-            let queue = ChannelName::new(format!("queue/{n}")).unwrap();
+            let queue = ChannelName::new(&format!("queue/{n}")).unwrap();
             (worker.host_of(&queue) == 0).then_some(queue)
         });
         let subscription = SubscriptionId(7);
