@@ -77,7 +77,7 @@ export function overview(app, _, signal) {
   const show = (reading) => {
     facts.textContent = factsOf(app.healthReport, reading);
     clients.replaceChildren(clientsTable(reading));
-    if (figures.open) figures.lastChild.replaceChildren(table('The plots', ['', 'now', 'least', 'most'], app.plots.summary, 'There are no figures yet.'));
+    if (figures.open) figures.lastChild.replaceChildren(table('The plots', ['figure', 'now', 'least', 'most'], app.plots.summary, 'There are no figures yet.'));
   };
   figures.addEventListener('toggle', () => app.plots.newest && show(app.plots.newest));
   if (app.plots.newest) show(app.plots.newest);
