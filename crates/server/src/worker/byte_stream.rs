@@ -191,7 +191,8 @@ async fn write(pipe: Rc<Pipe>, mut writer: impl AsyncWrite + Unpin, within: Dura
         }
     };
     let overdue = async {
-        let _closing = ended.wait_for(|now| *now >= State::Closing).await;
+        // The result locks the state. If it were held while sleeping, `reach` would block this thread.
+        drop(ended.wait_for(|now| *now >= State::Closing).await);
         sleep(within).await;
     };
     let written: io::Result<()> = tokio::select! {
