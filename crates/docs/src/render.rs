@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use pulldown_cmark::{CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
+use pulldown_cmark::{
+    CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html,
+};
 
 use crate::{
     book::{Book, Chapter},
@@ -38,7 +40,10 @@ pub(crate) fn events(text: &str) -> Vec<Event<'_>> {
         if !matches!(events.get(start), Some(Event::Start(Tag::Heading { .. }))) {
             continue;
         }
-        let id = unique(slug(&words(events.get(start + 1..).unwrap_or_default())), &mut used);
+        let id = unique(
+            slug(&words(events.get(start + 1..).unwrap_or_default())),
+            &mut used,
+        );
         if let Some(Event::Start(Tag::Heading { id: own, .. })) = events.get_mut(start) {
             *own = Some(id.into());
         }
@@ -143,7 +148,9 @@ fn content(book: &Book, chapter: &Chapter, text: &str, root: &str) -> String {
         if event == Event::End(TagEnd::Link) && std::mem::take(&mut in_file) {
             return vec![Event::Html("</span>".into())];
         }
-        let event = linked(event, |link| address(place(book, &chapter.source, link), root));
+        let event = linked(event, |link| {
+            address(place(book, &chapter.source, link), root)
+        });
         framed(event)
     });
     let mut page = String::new();
@@ -164,8 +171,7 @@ fn linked<'a>(mut event: Event<'a>, address: impl Fn(&str) -> Option<String>) ->
 
 /// Wide tables and code scroll, which the keyboard has to reach.
 fn framed(event: Event<'_>) -> Vec<Event<'_>> {
-    const START: &str =
-        "<div class=\"scroll\" role=\"group\" aria-label=\"Table\" tabindex=\"0\">";
+    const START: &str = "<div class=\"scroll\" role=\"group\" aria-label=\"Table\" tabindex=\"0\">";
     if let Event::Start(Tag::CodeBlock(kind)) = &event {
         return vec![Event::Html(code(kind).into())];
     }
@@ -193,7 +199,10 @@ fn code(kind: &CodeBlockKind<'_>) -> String {
         CodeBlockKind::Fenced(language) => language.split([',', ' ']).next().unwrap_or_default(),
         CodeBlockKind::Indented => "",
     };
-    format!("<pre tabindex=\"0\"><code class=\"language-{}\">", escaped(language))
+    format!(
+        "<pre tabindex=\"0\"><code class=\"language-{}\">",
+        escaped(language)
+    )
 }
 
 /// The address of a place, relative to a page; none if the link is right as it is.
@@ -224,10 +233,16 @@ fn navigation(book: &Book, here: &Chapter, headings: &[Heading], root: &str) -> 
         }
         let (target, title) = (&chapter.target, escaped(&chapter.title));
         if chapter.target != here.target {
-            add(&mut shown, format_args!("<li><a href=\"{root}{target}\">{title}</a></li>\n"));
+            add(
+                &mut shown,
+                format_args!("<li><a href=\"{root}{target}\">{title}</a></li>\n"),
+            );
             continue;
         }
-        add(&mut shown, format_args!("<li><a href=\"{root}{target}\" aria-current=\"page\">{title}</a>"));
+        add(
+            &mut shown,
+            format_args!("<li><a href=\"{root}{target}\" aria-current=\"page\">{title}</a>"),
+        );
         shown.push_str(&sections(headings));
         shown.push_str("</li>\n");
     }
@@ -239,9 +254,17 @@ fn navigation(book: &Book, here: &Chapter, headings: &[Heading], root: &str) -> 
 }
 
 fn sections(headings: &[Heading]) -> String {
-    let second = headings.iter().filter(|heading| heading.level == HeadingLevel::H2 as u8);
+    let second = headings
+        .iter()
+        .filter(|heading| heading.level == HeadingLevel::H2 as u8);
     let links: Vec<String> = second
-        .map(|heading| format!("<li><a href=\"#{}\">{}</a></li>", heading.id, escaped(&heading.text)))
+        .map(|heading| {
+            format!(
+                "<li><a href=\"#{}\">{}</a></li>",
+                heading.id,
+                escaped(&heading.text)
+            )
+        })
         .collect();
     match links.is_empty() {
         true => String::new(),
@@ -255,8 +278,12 @@ fn turn(before: Option<&Chapter>, after: Option<&Chapter>, root: &str) -> String
         let (target, title) = (&chapter.target, escaped(&chapter.title));
         format!("<a rel=\"{rel}\" href=\"{root}{target}\">{title}</a>\n")
     };
-    let before = before.map(|chapter| link(chapter, "prev")).unwrap_or_default();
-    let after = after.map(|chapter| link(chapter, "next")).unwrap_or_default();
+    let before = before
+        .map(|chapter| link(chapter, "prev"))
+        .unwrap_or_default();
+    let after = after
+        .map(|chapter| link(chapter, "next"))
+        .unwrap_or_default();
     format!("<footer class=\"turn\">\n{before}{after}</footer>\n")
 }
 

@@ -16,7 +16,12 @@ pub(crate) fn index(book: &Book) -> String {
                 false => format!("{}#{}", chapter.target, section.id),
             };
             let words: Vec<&str> = section.text.split_whitespace().collect();
-            sections.push(json!([chapter.title, section.heading, address, words.join(" ")]));
+            sections.push(json!([
+                chapter.title,
+                section.heading,
+                address,
+                words.join(" ")
+            ]));
         }
     }
     Value::from(sections).to_string()

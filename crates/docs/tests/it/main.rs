@@ -66,9 +66,17 @@ fn links_to_nowhere_are_reported() {
         "images/nothing.png",
         "../nothing/README.md",
     ] {
-        assert!(complaint(&book, "docs/metrics.md", link).is_some(), "{link}");
+        assert!(
+            complaint(&book, "docs/metrics.md", link).is_some(),
+            "{link}"
+        );
     }
-    for link in ["server.md", "server.md#memory", "../README.md", "https://example.com/x"] {
+    for link in [
+        "server.md",
+        "server.md#memory",
+        "../README.md",
+        "https://example.com/x",
+    ] {
         assert_eq!(complaint(&book, "docs/metrics.md", link), None);
     }
 }
@@ -76,7 +84,11 @@ fn links_to_nowhere_are_reported() {
 #[test]
 fn every_page_is_in_the_summary_once_and_has_one_title() {
     let book = Book::read();
-    let sources: Vec<String> = book.chapters.iter().map(|page| page.source.clone()).collect();
+    let sources: Vec<String> = book
+        .chapters
+        .iter()
+        .map(|page| page.source.clone())
+        .collect();
     let unique: BTreeSet<&String> = sources.iter().collect();
     assert_eq!(unique.len(), sources.len(), "{sources:?}");
     let files: BTreeSet<String> = markdown_files().into_iter().collect();
@@ -88,7 +100,9 @@ fn every_page_is_in_the_summary_once_and_has_one_title() {
     assert_eq!(listed, expected);
     for page in &book.chapters {
         let text = markdown(&page.source).unwrap();
-        let titles = headings(&text).into_iter().filter(|heading| heading.level == 1);
+        let titles = headings(&text)
+            .into_iter()
+            .filter(|heading| heading.level == 1);
         assert_eq!(titles.count(), 1, "{}", page.source);
     }
 }
@@ -111,14 +125,23 @@ fn every_file_of_the_site_can_be_read_and_a_page_has_what_a_reader_needs() {
         assert!(page.contains(part), "{part}\n{page}");
     }
     // Scripts are files of the site: the policy of the page allows no others.
-    assert_eq!(page.matches("<script").count(), page.matches("<script type=\"module\" src=\"../").count());
+    assert_eq!(
+        page.matches("<script").count(),
+        page.matches("<script type=\"module\" src=\"../").count()
+    );
     assert_eq!(file("").unwrap().name, "index.html");
     assert_eq!(file("dialects/").unwrap().name, "dialects/index.html");
 }
 
 #[test]
 fn what_is_not_part_of_the_site_is_not_served() {
-    for name in ["SUMMARY.md", "server.md", "../Cargo.toml", "nothing.html", "/etc/passwd"] {
+    for name in [
+        "SUMMARY.md",
+        "server.md",
+        "../Cargo.toml",
+        "nothing.html",
+        "/etc/passwd",
+    ] {
         assert_eq!(file(name), None, "{name}");
     }
 }
@@ -142,7 +165,9 @@ fn ids_of_headings_are_those_that_links_expect() {
 fn the_search_finds_sections_by_their_text() {
     let index = file("search.json").unwrap();
     let sections: Vec<[String; 4]> = serde_json::from_slice(&index.content).unwrap();
-    let found = sections.iter().find(|[.., address, _]| address == "server.html#memory");
+    let found = sections
+        .iter()
+        .find(|[.., address, _]| address == "server.html#memory");
     let [title, heading, _, text] = found.unwrap();
     assert_eq!((title.as_str(), heading.as_str()), ("The server", "Memory"));
     assert!(text.contains("memory.bytes"), "{text}");

@@ -53,7 +53,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "offhook-proof",
-        may_know: &["offhook-client"],
+        may_know: &["offhook", "offhook-client", "offhook-dialects"],
         is_sans_io: false,
     },
     // Settings consist of the types that they configure.
@@ -94,6 +94,7 @@ const RULES: &[Rule] = &[
             "offhook-auth",
             "offhook-brokers",
             "offhook-client",
+            "offhook-dialects",
             "offhook-engine",
             "offhook-proof",
             "offhook-protocol",

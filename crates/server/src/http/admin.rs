@@ -6,16 +6,19 @@ use hyper::{
     Method, Request, StatusCode, body::Incoming, server::conn::http1, service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 
 use super::{
     Answer, HELD, Received, Served, api, files, health, host, metrics, names_one_host,
     other_methods, redirect, sentence,
 };
-use crate::{door::is_known_host, metrics::Answered, worker::Worker};
+use crate::{
+    door::{Stream, is_known_host},
+    metrics::Answered,
+    worker::Worker,
+};
 
 /// Serves requests on one connection until it ends.
-pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream) {
+pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream) {
     let service = service_fn(|request: Request<Incoming>| async {
         let (answered, answer) = answer(worker, request.map(Received::Http1)).await;
         let status = answer.status().as_u16();

@@ -83,7 +83,12 @@ fn documentation(path: &str, request: &HeaderMap) -> Option<Answer> {
     let mut hash = DefaultHasher::new();
     file.content.hash(&mut hash);
     let content = Bytes::from_owner(file.content);
-    Some(answer(&file.name, &format!("{:x}", hash.finish()), content, request))
+    Some(answer(
+        &file.name,
+        &format!("{:x}", hash.finish()),
+        content,
+        request,
+    ))
 }
 
 /// Adds the policy of the dashboard and the documentation.

@@ -11,6 +11,7 @@ mod cors;
 mod engine_io;
 mod events;
 mod files;
+mod graphql;
 mod health;
 mod metrics;
 mod pusher;
@@ -89,6 +90,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, from_proxy: bool,
     tokio::pin!(connection);
     let mut stopping = worker.stopping();
     let served = tokio::select! {
+        // First, so that a request that was received before the server stops is answered.
+        biased;
         served = connection.as_mut() => served,
         () = stopping.begun() => {
             connection.as_mut().graceful_shutdown();
@@ -187,6 +190,10 @@ async fn respond(
     }
     if rpc::is_at(worker, &request) {
         let answer = rpc::serve(worker, request, place).await;
+        return (Answered::Api, answer.map(Either::Left));
+    }
+    if graphql::is_at(worker, &request) {
+        let answer = graphql::serve(worker, request, place).await;
         return (Answered::Api, answer.map(Either::Left));
     }
     if carried::is_at(path) {

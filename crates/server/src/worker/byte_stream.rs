@@ -254,13 +254,21 @@ async fn introduction(
     guest: Guest,
 ) -> Result<Connection, Ended> {
     let mut connecting = Connecting::new(outlet, guest);
+    let stranger = worker.strangers.enter();
     loop {
         let read = poll_fn(|cx| {
             poll_bytes(reader, cx, |bytes| {
                 connecting.receive(worker, Incoming::Binary(bytes))
             })
         });
-        let mut connected = read.await.unwrap_or(Err(Ended::Lost))?;
+        let mut connected = tokio::select! {
+            read = read => read.unwrap_or(Err(Ended::Lost))?,
+            () = stranger.is_cut() => {
+                let reason = "memory is short, and its packet is incomplete";
+                return Err(Ended::Close(CloseCode::TRY_AGAIN_LATER, reason));
+            }
+        };
+        stranger.holds(connecting.unfinished());
         loop {
             match connected {
                 Connected::NotYet => break,

@@ -162,6 +162,14 @@ impl Connecting {
         self.take(worker, intents)
     }
 
+    /// The bytes of an incomplete message that the dialect holds.
+    pub(super) fn unfinished(&mut self) -> usize {
+        let speaker = self.speaker.as_mut();
+        speaker.map_or(0, |speaker| {
+            speaker.with(|dialect| dialect.unfinished().bytes)
+        })
+    }
+
     /// Continues once the broker has answered.
     pub(super) async fn go_on(
         &mut self,
@@ -271,6 +279,7 @@ impl Connecting {
                 | Intent::Permitted { id, .. }
                 | Intent::Identify { id, .. }
                 | Intent::Granted { id, .. }
+                | Intent::Channels { id, .. }
                 | Intent::Refresh { id, .. } => (Some(id), bad("send connect first")),
                 Intent::Refuse { id, refusal } => (id, refusal),
                 Intent::Say(message) => {
@@ -382,7 +391,12 @@ impl Connecting {
                 if let Some(older) = older {
                     worker.close_replaced(older);
                 }
-                Ok(Connection::new(worker, connection, class, self.outlet.medium()))
+                Ok(Connection::new(
+                    worker,
+                    connection,
+                    class,
+                    self.outlet.medium(),
+                ))
             }
             Err(refusal) => {
                 self.speaker = Some(speaker);
@@ -432,7 +446,11 @@ impl Connecting {
                         .generation(generation.into())
                 };
                 let connection = match found.snapshot.take() {
-                    Some(kept) => engine.handle_connection_resumed(arrival, kept, &[], now)?,
+                    Some(mut kept) => {
+                        let subscriptions = &mut kept.subscriptions;
+                        speaker.with(|dialect| dialect.select_restored(&kept.note, subscriptions));
+                        engine.handle_connection_resumed(arrival, kept, &[], now)?
+                    }
                     None => engine.handle_connection_opened(arrival, now)?,
                 };
                 named = Some(found);

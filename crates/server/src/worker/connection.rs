@@ -102,12 +102,16 @@ impl Connection {
             outboxes.read(self.id, incoming, now.instant, &mut intents);
             intents
         };
-        let mut taken = Taken::Done;
-        for intent in intents.drain(..) {
-            if self.carry_out_at(now, intent) == Taken::AwaitsAnswer {
-                taken = Taken::AwaitsAnswer;
+        let worker = Rc::clone(&self.worker);
+        let taken = worker.gather(|| {
+            let mut taken = Taken::Done;
+            for intent in intents.drain(..) {
+                if self.carry_out_at(now, intent) == Taken::AwaitsAnswer {
+                    taken = Taken::AwaitsAnswer;
+                }
             }
-        }
+            taken
+        });
         let state = &mut *self.worker.state.borrow_mut();
         state.intents = intents;
         match (taken, state.outboxes.readiness(self.id)) {
@@ -201,7 +205,10 @@ impl Drop for Connection {
         self.worker.shared.connection_went();
         self.worker.metrics.ended.add(1);
         let dialect = self.dialect();
-        self.worker.metrics.clients.went(dialect, self.medium.name());
+        self.worker
+            .metrics
+            .clients
+            .went(dialect, self.medium.name());
     }
 }
 
@@ -247,13 +254,21 @@ impl Worker {
                 self.identify(connection, id, (&*user, since_ms), now);
             }
             Intent::Refuse { id, refusal } => self.refuse(connection, id, refusal, now),
+            Intent::Channels { id, listing } => {
+                let mut state = self.state.borrow_mut();
+                let State {
+                    engine, outboxes, ..
+                } = &mut *state;
+                self.list_channels(engine, outboxes, connection, (id, &listing));
+                // The dialect may go on with further commands.
+                self.carry_out_at(state, now);
+            }
             Intent::Say(message) => {
                 let mut state = self.state.borrow_mut();
                 state.outboxes.say(connection, |_, out| out.push(message));
             }
             Intent::Consume { .. } | Intent::Settle { .. } | Intent::Quit { .. } => {
-                let mut state = self.state.borrow_mut();
-                self.ask_queue(&mut state.outboxes, connection, intent);
+                self.ask_queue(connection, intent);
             }
             // Forgets the connection, since its transport has ended.
             Intent::Leave => {}

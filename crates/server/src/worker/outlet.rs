@@ -129,9 +129,9 @@ impl Outlet {
     #[inline]
     pub(crate) fn put_prepared(&self, messages: &[Prepared]) -> Result<usize, Gone> {
         match self {
-            Self::WebSocket(sender) => sender.put_prepared(messages).map_err(gone),
+            Self::WebSocket(sender) => put_each_on(sender, messages),
             Self::Other(transport) => match transport.socket() {
-                Some(sender) => sender.put_prepared(messages).map_err(gone),
+                Some(sender) => put_each_on(&sender, messages),
                 None => put_each(&**transport, messages),
             },
         }
@@ -203,6 +203,14 @@ impl From<Sender> for Outlet {
     fn from(sender: Sender) -> Self {
         Self::WebSocket(sender)
     }
+}
+
+fn put_each_on(sender: &Sender, messages: &[Prepared]) -> Result<usize, Gone> {
+    let mut unsent = sender.buffered_amount();
+    for message in messages {
+        unsent = sender.put(message).map_err(gone)?;
+    }
+    Ok(unsent)
 }
 
 fn put_each(transport: &dyn Transport, messages: &[Prepared]) -> Result<usize, Gone> {

@@ -276,7 +276,11 @@ async fn the_rules_are_listed_in_their_order_with_those_of_the_servers_own_pages
     let at = |pattern: &str| rules.iter().position(|rule| rule["pattern"] == pattern);
     assert!(at("talk-typing:*") < at("chat*"), "{listed}");
     let typing = &rules[at("talk-typing:*").unwrap()];
-    assert_eq!(typing["history"], json!({ "count": 0, "bytes": 0 }), "{listed}");
+    assert_eq!(
+        typing["history"],
+        json!({ "count": 0, "bytes": 0 }),
+        "{listed}"
+    );
     let silent = &rules[at("silent/*").unwrap()];
     assert_eq!(silent["publish"], "nobody", "{listed}");
     // What is listed is what `explain` says.

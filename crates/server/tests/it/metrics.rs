@@ -29,7 +29,7 @@ pub(crate) fn operated(config: Config) -> Config {
     };
     Config {
         admin: Admin {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            listen: vec![([127, 0, 0, 1], 0).into()],
         },
         api: Api {
             keys: vec![key("metrics", KEY), key("read", OTHER_KEY)],
@@ -239,6 +239,7 @@ async fn no_label_contains_a_text_from_a_client() {
     let everything = ChannelRule {
         pattern: "*".to_owned(),
         rules: ChannelRules::default(),
+        ..ChannelRule::default()
     };
     let hall = Hall::open(operated(Config {
         channels: vec![everything],

@@ -200,7 +200,7 @@ async fn handle(worker: &Rc<Worker>, request: Request<Received>) -> Result<Answe
     };
     let body = match action {
         Action::Publish => publishing::publish(&call).await?.to_string(),
-        Action::Batch => publishing::batch(&call).await?.to_string(),
+        Action::Batch => publishing::batch(&call).await?,
         Action::History => reading::history(&call).await?.text(),
         Action::State => reading::state(&call).await?.text(),
         Action::Presence => reading::presence(&call).await?.text(),
