@@ -173,10 +173,14 @@ impl Mqtt {
         self.queue.push_back(Intent::Command { id, command });
     }
 
+    /// Queues a packet.
+    pub(super) fn say(&mut self, packet: &Packet) {
+        self.say_bytes(packet.encode(self.client.version));
+    }
+
     /// Queues a packet. If the client takes no packets of this size (§3.1.2.11.4), the connection
     /// ends instead, because the client would wait for it.
-    pub(super) fn say(&mut self, packet: &Packet) {
-        let bytes = packet.encode(self.client.version);
+    pub(super) fn say_bytes(&mut self, bytes: Vec<u8>) {
         if bytes.len() > self.client.packet_size {
             return self.end(Reason::PACKET_TOO_LARGE, TOO_LARGE);
         }
