@@ -26,6 +26,7 @@ use crate::{
     backend,
     config::{Api, Auth, Config, ResumeKey},
     door::{self, Admission, Certificates, Door, Routes, Streamed},
+    http3::{self, QuicThread},
     key_file,
     metrics::Metrics,
     sessions::Sessions,
@@ -99,6 +100,8 @@ struct Threads {
     /// Dropping it ends the thread that reads files with keys again.
     rereading_runs: Option<SyncSender<()>>,
     rereading: Option<JoinHandle<()>>,
+    /// Receives the packets of QUIC, if HTTP/3 is enabled.
+    quic: Option<QuicThread>,
     /// Asks the backend, if there is one.
     backend: Option<backend::Running>,
     /// Dropping the last reference completes what the log has queued.
@@ -201,6 +204,10 @@ impl Threads {
                 tracing::error!("a thread of the server has panicked");
             }
         }
+        // After the workers, which tell their clients how connections end.
+        if let Some(mut quic) = self.quic.take() {
+            quic.end();
+        }
         // After the workers, because they report the ends of their connections.
         if let Some(backend) = self.backend.take() {
             backend.end();
@@ -247,6 +254,10 @@ pub(crate) fn start_with(
         }
         None => (None, None),
     };
+    let (phase, serving) = watch::channel(Phase::Open);
+    let ours = of(&addresses, &|door| door == Door::Http);
+    let quic = http3::start(&config, certificates.as_ref(), &ours, &serving)?;
+    let (quic, quic_thread) = quic.unzip();
     let shared = Arc::new(Shared::new(
         config.clone(),
         Arc::clone(&broker),
@@ -255,11 +266,12 @@ pub(crate) fn start_with(
         Arc::clone(&orders),
         link,
         tls,
+        quic,
         routes,
     ));
     let sessions = Sessions::new(Arc::clone(&shared.directory), Arc::clone(&shared.orders));
-    let (phase, serving) = watch::channel(Phase::Open);
     let mut threads = Threads {
+        quic: quic_thread,
         backend,
         broker: Some(Arc::clone(&broker)),
         ..Threads::default()
@@ -278,15 +290,11 @@ pub(crate) fn start_with(
     (threads.rereading_runs, threads.rereading) = rereading.unzip();
     threads.keys = auth::keep_fetching(Arc::clone(&auth), serving).map_err(StartError::System)?;
     tracing::info!(?addresses, workers = threads.workers.len(), "serving");
-    let of = |wanted: &dyn Fn(Door) -> bool| {
-        let ours = addresses.iter().filter(|(door, _)| wanted(*door));
-        ours.map(|(_, address)| *address).collect()
-    };
     Ok(Running {
-        addresses: of(&|door| door == Door::Http),
-        mqtt_addresses: of(&|door| is_streamed(door, Streamed::Mqtt)),
-        stomp_addresses: of(&|door| is_streamed(door, Streamed::Stomp)),
-        admin_addresses: of(&|door| door == Door::Admin),
+        addresses: of(&addresses, &|door| door == Door::Http),
+        mqtt_addresses: of(&addresses, &|door| is_streamed(door, Streamed::Mqtt)),
+        stomp_addresses: of(&addresses, &|door| is_streamed(door, Streamed::Stomp)),
+        admin_addresses: of(&addresses, &|door| door == Door::Admin),
         drain,
         phase,
         sealer,
@@ -299,6 +307,12 @@ pub(crate) fn start_with(
         metrics: Arc::clone(&shared.metrics),
         threads,
     })
+}
+
+/// The addresses of these listeners.
+fn of(addresses: &[(Door, SocketAddr)], wanted: &dyn Fn(Door) -> bool) -> Vec<SocketAddr> {
+    let ours = addresses.iter().filter(|(door, _)| wanted(*door));
+    ours.map(|(_, address)| *address).collect()
 }
 
 fn is_streamed(door: Door, dialect: Streamed) -> bool {
@@ -314,6 +328,10 @@ fn need_no_certificate(config: &Config) -> Result<(), StartError> {
         if !addresses.is_empty() {
             return Err(StartError::NoCertificate { setting });
         }
+    }
+    if config.http3.enabled {
+        let setting = "http3.enabled";
+        return Err(StartError::NoCertificate { setting });
     }
     Ok(())
 }

@@ -61,6 +61,22 @@ impl Certificates {
     /// An acceptor that uses these certificates, and those that are read later. It chooses HTTP/2 if
     /// `http2` is set and the client offers it (ALPN, RFC 7301).
     pub(crate) fn acceptor(self: &Arc<Self>, http2: bool) -> Result<TlsAcceptor, StartError> {
+        // In the order of preference.
+        let names: [&[u8]; 3] = [HTTP_2, b"http/1.1", b"mqtt"];
+        let names = names.into_iter().filter(|name| http2 || *name != HTTP_2);
+        Ok(TlsAcceptor::from(Arc::new(self.config(names)?)))
+    }
+
+    /// The same for QUIC.
+    pub(crate) fn quic(self: &Arc<Self>) -> Result<ServerConfig, StartError> {
+        self.config([offhook_http3::ALPN])
+    }
+
+    /// A configuration with these names of protocols.
+    fn config<'n>(
+        self: &Arc<Self>,
+        protocols: impl IntoIterator<Item = &'n [u8]>,
+    ) -> Result<ServerConfig, StartError> {
         let config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| StartError::Tls {
@@ -69,11 +85,8 @@ impl Certificates {
             })?;
         let resolver = Arc::<Self>::clone(self);
         let mut config = config.with_no_client_auth().with_cert_resolver(resolver);
-        // In the order of preference.
-        let names: [&[u8]; 3] = [HTTP_2, b"http/1.1", b"mqtt"];
-        let names = names.iter().filter(|name| http2 || **name != HTTP_2);
-        config.alpn_protocols = names.map(|name| name.to_vec()).collect();
-        Ok(TlsAcceptor::from(Arc::new(config)))
+        config.alpn_protocols = protocols.into_iter().map(<[u8]>::to_vec).collect();
+        Ok(config)
     }
 
     /// Reads other files, or the same ones again.

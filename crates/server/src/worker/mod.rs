@@ -31,6 +31,7 @@ mod top;
 mod turn;
 mod unfinished;
 mod websocket;
+mod webtransport;
 mod wills;
 
 use std::{
@@ -59,6 +60,7 @@ use tokio::{
 use crate::{
     config::Config,
     door::{self, Door, Peer, Place, Stream},
+    http3,
     metrics::WorkerMetrics,
     refused::{Client, Refused},
 };
@@ -81,6 +83,7 @@ pub(crate) use stopping::{Lease, Phase};
 pub(crate) use streaming::Streaming;
 pub(crate) use top::{Slow, Top};
 use unfinished::Unfinished;
+pub(crate) use webtransport::{Ended, Farewell, Session};
 pub(crate) use wills::DelayedWills;
 use wills::Wills;
 
@@ -260,6 +263,9 @@ impl Worker {
     async fn run(self: Rc<Self>, listeners: Vec<(Door, TcpListener)>) {
         for (door, listener) in listeners {
             spawn_local(door::accept(Rc::clone(&self), door, listener));
+        }
+        for endpoint in self.shared.quic.iter().flat_map(|quic| &quic.endpoints) {
+            spawn_local(http3::accept(Rc::clone(&self), endpoint.clone()));
         }
         spawn_local(Rc::clone(&self).take_mail());
         spawn_local(Rc::clone(&self).take_orders());

@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     directory::Directory,
     door::{Admission, Apps, Routes, Stream},
+    http3::Quic,
     metrics::Metrics,
     tokens::Sealer,
     worker::{DelayedWills, Memory, Orders},
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) memory: Memory,
     pub(crate) wills: DelayedWills,
     pub(crate) tls: Option<TlsAcceptor>,
+    /// HTTP/3, if it is enabled.
+    pub(crate) quic: Option<Quic>,
     /// Which dialect is used where.
     pub(crate) routes: Routes,
     /// The apps of the Pusher protocol.
@@ -62,6 +65,7 @@ impl Shared {
         orders: Arc<Orders>,
         backend: Option<Arc<BackendLink>>,
         tls: Option<TlsAcceptor>,
+        quic: Option<Quic>,
         routes: Routes,
     ) -> Self {
         let started = Instant::now();
@@ -79,6 +83,7 @@ impl Shared {
             sealer,
             auth,
             tls,
+            quic,
             routes,
             started,
             started_at: SystemTime::now(),
