@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use load::report::Report;
 
-/// How long a server may take to listen.
-const START: Duration = Duration::from_secs(10);
+/// How long a server may take to listen; RabbitMQ needs ten seconds on an idle machine.
+const START: Duration = Duration::from_secs(60);
 
 /// A server process, killed on drop.
 pub(crate) struct Running {

@@ -56,7 +56,7 @@ pub struct Connection {
 impl Connection {
     /// Starts to connect.
     pub fn open(dialer: &Dialer, part: Rc<Part>) -> Result<Self> {
-        let framing = part.dialect.framing();
+        let framing = part.framing();
         Ok(Self {
             heard: 0,
             received: 0,

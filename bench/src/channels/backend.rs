@@ -12,10 +12,10 @@ use clap::{Args, ValueEnum};
 use load::process;
 use serde_json::json;
 
+use super::figures::{Figure, compare};
 use super::servers::ChannelServer;
 use super::session::{PATIENCE, Session};
-use super::stalls::{Figure, print_rows};
-use super::{Common, For, print_skipped};
+use super::{Common, For};
 use crate::building::Places;
 use crate::results::median;
 use crate::running::{Running, free_port};
@@ -63,35 +63,14 @@ enum Scenario {
     Identity,
 }
 
-const ALL: [Scenario; 4] = [
-    Scenario::Batch,
-    Scenario::Single,
-    Scenario::Verdicts,
-    Scenario::Identity,
-];
-
 impl Backend {
     pub(super) fn run(&self) -> Result<()> {
-        let places = Places::find()?;
-        let (servers, skipped) = self.common.servers(&places, For::Backend)?;
-        let scenarios = match &self.scenarios[..] {
-            [] => &ALL[..],
-            some => some,
-        };
-        println!("| figure | server | median | vs first | worst round |\n|---|---|--:|--:|--:|");
-        for scenario in scenarios {
-            let mut rounds: Vec<Vec<Vec<Figure>>> = servers.iter().map(|_| Vec::new()).collect();
-            for round in 1..=self.common.rounds {
-                for (server, rounds) in servers.iter().zip(&mut rounds) {
-                    eprintln!("{scenario:?}, round {round}: {}", server.name);
-                    let figures = self.once(&places, server, *scenario);
-                    rounds.push(figures.with_context(|| server.name.clone())?);
-                }
-            }
-            print_rows(&servers, &rounds);
-        }
-        print_skipped(&skipped);
-        Ok(())
+        compare(
+            &self.common,
+            For::Backend,
+            &self.scenarios,
+            |places, server, scenario| self.once(places, server, *scenario),
+        )
     }
 
     fn once(

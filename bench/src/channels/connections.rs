@@ -36,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub(crate) struct Connections {
     #[command(flatten)]
     common: Common,
+    /// Measure each dialect of ours, beside servers that were made for it.
+    #[arg(long)]
+    dialects: bool,
     /// Number of connections [default: as many as the limit of descriptors allows].
     #[arg(long)]
     connections: Option<usize>,
@@ -48,9 +51,16 @@ struct Costs {
 }
 
 impl Connections {
+    fn purpose(&self) -> For {
+        match self.dialects {
+            true => For::Dialects,
+            false => For::Connections,
+        }
+    }
+
     pub(super) fn run(&self) -> Result<()> {
         let places = Places::find()?;
-        let (servers, skipped) = self.common.servers(&places, For::Connections)?;
+        let (servers, skipped) = self.common.servers(&places, self.purpose())?;
         let limit = process::raise_descriptor_limit()?;
         let most = usize::try_from(limit.saturating_sub(SPARE))? / CLIENTS * CLIENTS;
         let connections = self.connections.unwrap_or(most);

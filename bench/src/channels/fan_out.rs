@@ -14,6 +14,9 @@ use crate::words;
 pub(crate) struct FanOut {
     #[command(flatten)]
     common: Common,
+    /// Measure each dialect of ours, beside servers that were made for it.
+    #[arg(long)]
+    dialects: bool,
     /// Subscribers.
     #[arg(long, default_value_t = 1000)]
     subscribers: usize,
@@ -26,6 +29,13 @@ pub(crate) struct FanOut {
 }
 
 impl FanOut {
+    fn purpose(&self) -> For {
+        match self.dialects {
+            true => For::Dialects,
+            false => For::FanOut,
+        }
+    }
+
     pub(super) fn run(&self) -> Result<()> {
         let arguments = words![
             "fan-out",
@@ -36,7 +46,7 @@ impl FanOut {
             "--rate",
             self.rate.to_string(),
         ];
-        let (measured, skipped) = self.common.alternate(For::FanOut, &arguments)?;
+        let (measured, skipped) = self.common.alternate(self.purpose(), &arguments)?;
         let (subscribers, size, rate) = (self.subscribers, self.size, self.rate);
         println!(
             "{subscribers} subscribers, {size} B; p50 and p99 at {rate} publications a second\n"

@@ -3,6 +3,7 @@
 mod backend;
 mod connections;
 mod fan_out;
+mod figures;
 mod holders;
 mod one_port;
 mod publishing;
@@ -49,11 +50,14 @@ pub(crate) enum Channels {
 }
 
 /// The benchmarks in docs/performance.md, and their arguments.
-const DOCUMENTED: [&str; 7] = [
+const DOCUMENTED: [&str; 10] = [
     "fan-out --rounds 5 --seconds 2",
+    "fan-out --dialects --rounds 3 --seconds 2",
     "publish --rounds 3 --seconds 3",
+    "publish --mqtt --rounds 3 --seconds 3",
     "slow-connection --rounds 3 --seconds 5",
     "connections --rounds 3",
+    "connections --dialects --rounds 3",
     "one-port",
     "stalls --rounds 3",
     "backend --rounds 3",

@@ -32,6 +32,9 @@ pub(crate) struct Publish {
     /// Only publish, or only read.
     #[arg(long)]
     only: Option<Only>,
+    /// Publish over MQTT with `QoS` 1, beside mosquitto, which acknowledges before anything is on disk.
+    #[arg(long)]
+    mqtt: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -44,20 +47,24 @@ impl Publish {
     pub(super) fn run(&self) -> Result<()> {
         let mut skipped = Vec::new();
         let (publishers, channels, size) = (self.publishers, self.channels, self.size);
+        let purpose = match self.mqtt {
+            true => For::PublishingMqtt,
+            false => For::Publishing,
+        };
         for in_flight in self
             .in_flight
             .iter()
             .filter(|_| self.only != Some(Only::Read))
         {
             let (measured, missing) =
-                self.measure("publish", publishers, *in_flight, For::Publishing, &[])?;
+                self.measure("publish", publishers, *in_flight, purpose, &[])?;
             println!(
                 "{publishers} publishers, {in_flight} in flight on each, {channels} channels, {size} B\n"
             );
             println!("{}", table(&measured, "acknowledged/s", "publication"));
             skipped = missing;
         }
-        if self.only != Some(Only::Publish) {
+        if self.only != Some(Only::Publish) && !self.mqtt {
             let kept = self.kept.to_string();
             let more = ["--kept", &kept];
             let (measured, missing) = self.measure("read", channels, 64, For::Reading, &more)?;

@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::building::{self, Places};
+use crate::running::free_port;
 use crate::words;
 
 /// A server that delivers publications to subscribers.
@@ -26,13 +27,20 @@ pub(crate) struct ChannelServer {
 #[derive(Clone, Debug)]
 enum Launch {
     /// `offhook serve` with this configuration in addition to the benchmark's own.
-    Offhook { program: PathBuf, settings: String },
+    /// The port is `--listen`, or with `mqtt` the setting `mqtt.listen`.
+    Offhook {
+        program: PathBuf,
+        settings: String,
+        mqtt: bool,
+    },
     /// A program that takes a port.
     Port(Vec<OsString>),
     /// nats-server, with this configuration.
     Nats { program: PathBuf, settings: String },
-    /// mosquitto.
-    Mosquitto(PathBuf),
+    /// mosquitto, with this configuration.
+    Mosquitto { program: PathBuf, settings: String },
+    /// rabbitmq-server with its plugin for STOMP over WebSocket.
+    Rabbit(PathBuf),
 }
 
 /// No limit on what one connection may do: the one publisher here stands for a backend.
@@ -63,13 +71,16 @@ const IN_MEMORY: &str = "in_memory = true\n";
 
 /// The queue of a subscriber drops nothing, so that everything counted was delivered. Nothing is
 /// written to disk, and small messages leave immediately, as in all servers.
-const MOSQUITTO: &str = "allow_anonymous true\npersistence false\nmax_queued_messages 0\n\
+const MOSQUITTO: &str = "allow_anonymous true\nmax_queued_messages 0\n\
                          max_queued_bytes 0\nset_tcp_nodelay true\nlog_type error\n";
+/// mosquitto writes its database when it ends and every half hour, never before an acknowledgement.
+const DISK: &str = "persistence true\n";
+const IN_MOSQUITTO: &str = "persistence false\n";
 
 impl ChannelServer {
     /// The same server with another build of `offhook`, if it is one of ours.
     pub(crate) fn with_program(&self, name: &str, program: &Path) -> Option<Self> {
-        let Launch::Offhook { settings, .. } = &self.launch else {
+        let Launch::Offhook { settings, mqtt, .. } = &self.launch else {
             return None;
         };
         Some(Self {
@@ -77,6 +88,7 @@ impl ChannelServer {
             launch: Launch::Offhook {
                 program: program.into(),
                 settings: settings.clone(),
+                mqtt: *mqtt,
             },
             ..self.clone()
         })
@@ -86,7 +98,10 @@ impl ChannelServer {
     pub(crate) fn program(&self) -> Option<&Path> {
         match &self.launch {
             Launch::Offhook { program, .. } => Some(program),
-            Launch::Port(_) | Launch::Nats { .. } | Launch::Mosquitto(_) => None,
+            Launch::Port(_)
+            | Launch::Nats { .. }
+            | Launch::Mosquitto { .. }
+            | Launch::Rabbit(_) => None,
         }
     }
 
@@ -99,11 +114,20 @@ impl ChannelServer {
         }
         let file = scratch.join(format!("{}.conf", self.name));
         Ok(match &self.launch {
-            Launch::Offhook { program, settings } => {
-                let listen = format!("127.0.0.1:{port}");
+            Launch::Offhook {
+                program,
+                settings,
+                mqtt,
+            } => {
+                let mut listen = format!("127.0.0.1:{port}");
+                let mut doors = String::new();
+                if *mqtt {
+                    doors = format!("mqtt.listen = [\"{listen}\"]\n");
+                    listen = "127.0.0.1:0".into();
+                }
                 let (before, rules) = settings.split_once("[[").unwrap_or((settings, ""));
                 let rules = if rules.is_empty() { "" } else { "[[" }.to_owned() + rules;
-                fs::write(&file, format!("{before}{WITHOUT_LIMITS}{rules}"))?;
+                fs::write(&file, format!("{before}{doors}{WITHOUT_LIMITS}{rules}"))?;
                 words![
                     program, "serve", "--config", &file, "--listen", listen, "--data", &data
                 ]
@@ -119,10 +143,12 @@ impl ChannelServer {
                 fs::write(&file, format!("listen: \"127.0.0.1:{port}\"\n{settings}"))?;
                 words![program, "-c", &file]
             }
-            Launch::Mosquitto(program) => {
-                fs::write(&file, format!("listener {port} 127.0.0.1\n{MOSQUITTO}"))?;
+            Launch::Mosquitto { program, settings } => {
+                let listener = format!("listener {port} 127.0.0.1\n");
+                fs::write(&file, format!("{listener}{MOSQUITTO}{settings}"))?;
                 words![program, "-c", &file]
             }
+            Launch::Rabbit(program) => rabbit(program, port, &data)?,
         })
     }
 }
@@ -132,8 +158,12 @@ impl ChannelServer {
 pub(crate) enum For {
     /// Fan-out, with the default channels of each server.
     FanOut,
+    /// Fan-out and idle connections in each dialect, beside servers that were made for it.
+    Dialects,
     /// Publications that are acknowledged once stored.
     Publishing,
+    /// The same over MQTT.
+    PublishingMqtt,
     /// Reading the history of what was published.
     Reading,
     /// Idle connections.
@@ -156,20 +186,36 @@ pub(crate) fn all(
         building::cargo_build(places, &["load"])?;
     }
     let program = building::offhook_command(places, build)?;
-    let ours = |name: &str, settings: &[&str]| ChannelServer {
+    let ours_with = |name: &str, dialect, settings: &[&str]| ChannelServer {
         name: name.into(),
         version: String::new(),
-        dialect: "native",
+        dialect,
         launch: Launch::Offhook {
             program: program.clone(),
             settings: settings.concat(),
+            mqtt: dialect.starts_with("mqtt"),
         },
     };
+    let ours = |name: &str, settings: &[&str]| ours_with(name, "native", settings);
+    let live = |name: &str, dialect| ours_with(name, dialect, &[IN_MEMORY, EPHEMERAL]);
     let mut servers = match purpose {
         For::FanOut => vec![
             ours("offhook", &[IN_MEMORY, EPHEMERAL]),
             ours("offhook-history", &[IN_MEMORY, HISTORY]),
             ours("offhook-log", &[HISTORY]),
+        ],
+        For::Dialects => vec![
+            live("offhook", "native"),
+            live("offhook-sse", "events"),
+            live("offhook-socketio", "socket-io-channels"),
+            live("offhook-mqtt", "mqtt"),
+            live("offhook-stomp", "stomp"),
+            live("offhook-rpc", "json-rpc"),
+            live("offhook-graphql", "graph-ql"),
+        ],
+        For::PublishingMqtt => vec![
+            ours("offhook-log", &[HISTORY]),
+            ours_with("offhook-mqtt", "mqtt-acknowledged", &[HISTORY]),
         ],
         For::Publishing => vec![
             ours("offhook-log", &[HISTORY]),
@@ -204,9 +250,20 @@ fn peers(places: &Places, build: bool, purpose: For) -> Vec<Found> {
         For::FanOut | For::Connections => vec![
             ("uwebsockets", uwebsockets()),
             ("nats-server", nats()),
-            ("mosquitto", mosquitto()),
-            ("socket.io", socketio(places, build)),
+            ("mosquitto", mosquitto("mqtt", IN_MOSQUITTO)),
+            ("socket.io", node(places, build, "socket.io", "socket-io")),
         ],
+        For::Dialects => vec![
+            ("socket.io", node(places, build, "socket.io", "socket-io")),
+            ("mosquitto", mosquitto("mqtt", IN_MOSQUITTO)),
+            ("rabbitmq", rabbitmq()),
+            (
+                "rpc-websockets",
+                node(places, build, "rpc-websockets", "json-rpc"),
+            ),
+            ("graphql-ws", node(places, build, "graphql-ws", "graph-ql")),
+        ],
+        For::PublishingMqtt => vec![("mosquitto", mosquitto("mqtt-acknowledged", DISK))],
         For::Publishing => vec![("jetstream", jetstream())],
         // For reading history, it does not matter how it was written.
         For::Reading => vec![(
@@ -239,22 +296,69 @@ fn uwebsockets() -> Result<Vec<ChannelServer>> {
     ))
 }
 
-fn socketio(places: &Places, build: bool) -> Result<Vec<ChannelServer>> {
-    let version = building::node_package(places, build, "socket.io")?;
-    let script = places.node().join("socketio.js");
+/// A package on Node.js, with its script of the same name.
+fn node(
+    places: &Places,
+    build: bool,
+    package: &str,
+    dialect: &'static str,
+) -> Result<Vec<ChannelServer>> {
+    let version = building::node_package(places, build, package)?;
+    let script = places.node().join(format!("{package}.js"));
     let launch = Launch::Port(words!["node", script]);
-    Ok(peer("socket.io", &version, "socket-io", launch))
+    Ok(peer(package, &version, dialect, launch))
 }
 
-fn mosquitto() -> Result<Vec<ChannelServer>> {
+fn rabbitmq() -> Result<Vec<ChannelServer>> {
+    // The one in the path changes the user, and with it the process.
+    let program = PathBuf::from("/usr/lib/rabbitmq/bin/rabbitmq-server");
+    let missing = "not installed; run `apt-get install rabbitmq-server`";
+    ensure!(program.exists(), missing);
+    Ok(peer(
+        "rabbitmq",
+        "",
+        "rabbit-stomp",
+        Launch::Rabbit(program),
+    ))
+}
+
+/// All files of RabbitMQ are below `data`, and it stays in the process that was started.
+fn rabbit(program: &Path, port: u16, data: &Path) -> Result<Vec<OsString>> {
+    fs::create_dir_all(data)?;
+    let configuration = data.join("rabbitmq.conf");
+    let listeners = format!(
+        "listeners.tcp = none\nweb_stomp.tcp.ip = 127.0.0.1\nweb_stomp.tcp.port = {port}\n\
+         stomp.listeners.tcp = none\n"
+    );
+    fs::write(&configuration, listeners)?;
+    let plugins = data.join("plugins");
+    fs::write(&plugins, "[rabbitmq_web_stomp].")?;
+    let setting = |name: &str, value: &Path| format!("RABBITMQ_{name}={}", value.display());
+    Ok(words![
+        "env",
+        // Otherwise a shell would wait for it.
+        "RABBITMQ_ALLOW_INPUT=true",
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-noinput",
+        format!("RABBITMQ_NODENAME=bench{port}@localhost"),
+        setting("MNESIA_BASE", data),
+        setting("LOG_BASE", data),
+        setting("CONFIG_FILE", &configuration),
+        setting("ENABLED_PLUGINS_FILE", &plugins),
+        format!("RABBITMQ_DIST_PORT={}", free_port()?),
+        program
+    ])
+}
+
+fn mosquitto(dialect: &'static str, settings: &str) -> Result<Vec<ChannelServer>> {
     let program = installed("mosquitto")?;
     // It prints its version with its help, and exits with a failure.
     let help = Command::new(&program).arg("-h").output()?;
     let help = String::from_utf8_lossy(&help.stdout);
     let version = help.lines().next().unwrap_or_default();
     let version = version.rsplit(' ').next().unwrap_or_default();
-    let launch = Launch::Mosquitto(program);
-    Ok(peer("mosquitto", version, "mqtt", launch))
+    let settings = settings.into();
+    let launch = Launch::Mosquitto { program, settings };
+    Ok(peer("mosquitto", version, dialect, launch))
 }
 
 fn nats() -> Result<Vec<ChannelServer>> {

@@ -9,17 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use load::process;
 use serde_json::json;
 
+use super::figures::{Figure, compare};
 use super::holders::{Holders, Said};
 use super::servers::ChannelServer;
 use super::session::{PATIENCE, Session};
-use super::{Common, For, print_skipped, ratio};
+use super::{Common, For};
 use crate::building::Places;
-use crate::results::median;
 use crate::running::{Running, free_port};
 use crate::words;
 
@@ -69,43 +69,14 @@ enum Scenario {
     Restart,
 }
 
-const ALL: [Scenario; 6] = [
-    Scenario::Crowd,
-    Scenario::Opening,
-    Scenario::Leaving,
-    Scenario::Channels,
-    Scenario::Upkeep,
-    Scenario::Restart,
-];
-
-/// One figure of a scenario; less is better.
-pub(super) struct Figure {
-    pub(super) name: &'static str,
-    pub(super) value: f64,
-}
-
 impl Stalls {
     pub(super) fn run(&self) -> Result<()> {
-        let places = Places::find()?;
-        let (servers, skipped) = self.common.servers(&places, For::Stalls)?;
-        let scenarios = match &self.scenarios[..] {
-            [] => &ALL[..],
-            some => some,
-        };
-        println!("| figure | server | median | vs first | worst round |\n|---|---|--:|--:|--:|");
-        for scenario in scenarios {
-            let mut rounds: Vec<Vec<Vec<Figure>>> = servers.iter().map(|_| Vec::new()).collect();
-            for round in 1..=self.common.rounds {
-                for (server, rounds) in servers.iter().zip(&mut rounds) {
-                    eprintln!("{scenario:?}, round {round}: {}", server.name);
-                    let figures = self.once(&places, server, *scenario);
-                    rounds.push(figures.with_context(|| server.name.clone())?);
-                }
-            }
-            print_rows(&servers, &rounds);
-        }
-        print_skipped(&skipped);
-        Ok(())
+        compare(
+            &self.common,
+            For::Stalls,
+            &self.scenarios,
+            |places, server, scenario| self.once(places, server, *scenario),
+        )
     }
 
     fn once(
@@ -137,24 +108,6 @@ impl Stalls {
                 let name = "restart with a million publications: time until it serves, ms";
                 Ok(vec![Figure { name, value }])
             }
-        }
-    }
-}
-
-pub(super) fn print_rows(servers: &[ChannelServer], rounds: &[Vec<Vec<Figure>>]) {
-    let names = rounds[0][0].iter().map(|figure| figure.name);
-    for (index, name) in names.enumerate() {
-        let mut first = None;
-        for (server, rounds) in servers.iter().zip(rounds) {
-            let values: Vec<f64> = rounds.iter().map(|round| round[index].value).collect();
-            let worst = values.iter().copied().fold(0.0, f64::max);
-            let middle = median(values.into_iter());
-            let title = &server.name;
-            println!(
-                "| {name} | {title} | {middle:.2} | {} | {worst:.2} |",
-                ratio(middle, first)
-            );
-            first = first.or(Some(middle));
         }
     }
 }

@@ -25,6 +25,11 @@ const GROUPS: usize = 10_000;
 /// processed.
 const OPEN: usize = 65_536;
 
+/// How much longer a stored state of a group with members is kept than without: as long as a session
+/// whose client is connected. The state is stored again before half of this time is over, so that
+/// it does not expire while nothing is published.
+const WHILE_SERVED: Duration = Duration::from_secs(600);
+
 /// The approximate number of bytes of groups that are saved at a time. 1 MiB: enough for all
 /// changed groups on most servers, and other requests wait only about a millisecond.
 const SAVED_AT_ONCE: usize = 1 << 20;
@@ -60,6 +65,8 @@ struct Group<W> {
     stale: bool,
     /// The round in which the group was last saved.
     saved_in: u64,
+    /// When the group was last saved, in wall-clock milliseconds.
+    saved_ms: u64,
     /// Whether a claim was refused because too many publications are open.
     stalled: bool,
 }
@@ -268,26 +275,27 @@ impl<W: Copy + Ord> Shares<W> {
         (woken, saved)
     }
 
-    /// Takes the states of durable groups that have changed since they were saved. If they are
-    /// large, only some are returned, least recently saved first; later calls return the others.
+    /// Takes the states of durable groups that have changed since they were saved, and of those that
+    /// would expire although they have members. If they are large, only some are returned, least
+    /// recently saved first; later calls return the others.
     #[must_use]
-    pub fn unsaved(&mut self) -> Vec<SavedShare> {
+    pub fn unsaved(&mut self, now_ms: u64) -> Vec<SavedShare> {
         self.rounds += 1;
-        let changed = self.groups.iter_mut().filter(|(_, group)| group.stale);
-        let mut changed: Vec<_> = changed.collect();
-        changed.sort_unstable_by_key(|(_, group)| group.saved_in);
+        let due = self.groups.iter_mut().filter(|(_, g)| g.is_due(now_ms));
+        let mut due: Vec<_> = due.collect();
+        due.sort_unstable_by_key(|(_, group)| group.saved_in);
         let (mut all, mut bytes) = (Vec::new(), 0);
-        for (name, group) in changed {
+        for (name, group) in due {
             if bytes >= SAVED_AT_ONCE {
                 break;
             }
-            (group.stale, group.saved_in) = (false, self.rounds);
-            if group.keep.is_zero() {
+            (group.stale, group.saved_in, group.saved_ms) = (false, self.rounds, now_ms);
+            let Some(keep) = group.kept_for(now_ms) else {
                 continue;
-            }
+            };
             let state = group.to_bytes(name);
             bytes += state.len();
-            let (id, state) = (name.saved_as(), Some((state, group.keep)));
+            let (id, state) = (name.saved_as(), Some((state, keep + WHILE_SERVED)));
             all.push(SavedShare { id, state });
         }
         all
@@ -316,8 +324,22 @@ impl<W: Copy + Ord> Group<W> {
             until_ms: 0,
             stale: true,
             saved_in: 0,
+            saved_ms: 0,
             stalled: false,
         }
+    }
+
+    /// How long the group is kept without members; `None` if it ends with its last member.
+    fn kept_for(&self, now_ms: u64) -> Option<Duration> {
+        let absent = Duration::from_millis(self.until_ms.saturating_sub(now_ms));
+        let keep = self.keep.max(absent);
+        (!keep.is_zero()).then_some(keep)
+    }
+
+    /// Whether the stored state is out of date, or soon expires.
+    fn is_due(&self, now_ms: u64) -> bool {
+        let half = WHILE_SERVED.as_millis() / 2;
+        self.stale || u128::from(now_ms.abs_diff(self.saved_ms)) >= half
     }
 
     /// The position after which there may be something to claim.

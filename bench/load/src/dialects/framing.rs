@@ -16,9 +16,12 @@ pub enum Framing {
     Nats,
     /// MQTT packets: a type, a length in groups of seven bits, a body.
     Mqtt,
+    /// An HTTP response with server-sent events. The units are its head and the events; the marks of
+    /// chunks are part of the units around them.
+    Events,
 }
 
-/// One unit: a frame, a line or a packet.
+/// One unit: a frame, a line, a packet or an event.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unit<'a> {
     /// The first byte of a frame or packet, or a NATS line without its end.
@@ -45,6 +48,7 @@ impl Framing {
             Self::WebSocket => websocket(bytes),
             Self::Nats => nats(bytes),
             Self::Mqtt => mqtt(bytes),
+            Self::Events => Ok(events(bytes)),
         }
     }
 }
@@ -99,6 +103,20 @@ fn mqtt(bytes: &[u8]) -> Result<Option<Unit<'_>>> {
         }
     }
     Ok(None)
+}
+
+/// An event ends with an empty line; so do the response's head and its last chunk, where lines end
+/// with CR LF.
+fn events(bytes: &[u8]) -> Option<Unit<'_>> {
+    memchr::memchr_iter(b'\n', bytes).find_map(|end| {
+        let body = &bytes[..=end];
+        let is_last = body.ends_with(b"\n\n") || body.ends_with(b"\r\n\r\n");
+        is_last.then_some(Unit {
+            head: &[],
+            body,
+            length: body.len(),
+        })
+    })
 }
 
 fn unit(bytes: &[u8], head: usize, start: usize, size: usize, after: usize) -> Option<Unit<'_>> {

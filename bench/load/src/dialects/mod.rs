@@ -1,11 +1,15 @@
 //! The protocols of channel servers, as far as publishing, subscribing and reading history need
 //! them: what to send, and what an answer means.
 
+mod events;
 mod framing;
+mod graphql;
+mod jsonrpc;
 mod mqtt;
 mod native;
 mod nats;
 mod socketio;
+mod stomp;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -27,8 +31,20 @@ pub enum Dialect {
     /// Plain WebSocket messages: a connection to `/publish` publishes each message it sends, any
     /// other connection subscribes.
     Plain,
-    /// Socket.IO 5 over Engine.IO 4, with the server of `peers/node/socketio.js`.
+    /// Socket.IO 5 over Engine.IO 4, with the server of `peers/node/socket.io.js`.
     SocketIo,
+    /// Socket.IO with the events of docs/dialects/socketio.md.
+    SocketIoChannels,
+    /// STOMP 1.2 over WebSocket, at `/stomp`.
+    Stomp,
+    /// STOMP 1.2 over WebSocket, at `/ws` and with the user `guest`, as RabbitMQ has it.
+    RabbitStomp,
+    /// JSON-RPC 2.0 over WebSocket, with the events of the npm package rpc-websockets.
+    JsonRpc,
+    /// graphql-transport-ws, with the schema of docs/dialects/graphql.md.
+    GraphQl,
+    /// Subscribers read server-sent events; the publisher uses the native dialect.
+    Events,
     /// NATS over TCP.
     Nats,
     /// NATS with publications that JetStream acknowledges, in one stream for all channels.
@@ -37,6 +53,8 @@ pub enum Dialect {
     JetStreams,
     /// MQTT 3.1.1 over TCP, `QoS` 0.
     Mqtt,
+    /// MQTT 3.1.1 over TCP; publications have `QoS` 1.
+    MqttAcknowledged,
 }
 
 /// The role of one connection.
@@ -83,9 +101,17 @@ impl Dialect {
     #[must_use]
     pub fn framing(self) -> Framing {
         match self {
-            Self::Native | Self::Plain | Self::SocketIo => Framing::WebSocket,
+            Self::Native
+            | Self::Plain
+            | Self::SocketIo
+            | Self::SocketIoChannels
+            | Self::Stomp
+            | Self::RabbitStomp
+            | Self::JsonRpc
+            | Self::GraphQl => Framing::WebSocket,
             Self::Nats | Self::JetStream | Self::JetStreams => Framing::Nats,
-            Self::Mqtt => Framing::Mqtt,
+            Self::Mqtt | Self::MqttAcknowledged => Framing::Mqtt,
+            Self::Events => Framing::Events,
         }
     }
 
@@ -94,25 +120,54 @@ impl Dialect {
     pub fn ping(self) -> Vec<u8> {
         match self {
             Self::Native => native::ping(),
-            Self::Plain | Self::SocketIo => frame(9, b""),
+            Self::Plain
+            | Self::SocketIo
+            | Self::SocketIoChannels
+            | Self::Stomp
+            | Self::RabbitStomp
+            | Self::JsonRpc
+            | Self::GraphQl => frame(9, b""),
             Self::Nats | Self::JetStream | Self::JetStreams => b"PING\r\n".to_vec(),
-            Self::Mqtt => mqtt::PING.to_vec(),
+            Self::Mqtt | Self::MqttAcknowledged => mqtt::PING.to_vec(),
+            // A stream of events has no way back.
+            Self::Events => Vec::new(),
         }
     }
 }
 
 impl Part {
+    /// How the server's units are delimited.
+    #[must_use]
+    pub fn framing(&self) -> Framing {
+        self.spoken().framing()
+    }
+
+    /// The dialect of this connection: whoever publishes to readers of events uses the native one.
+    fn spoken(&self) -> Dialect {
+        match self.dialect {
+            Dialect::Events if !self.subscribes => Dialect::Native,
+            dialect => dialect,
+        }
+    }
+
     /// The first bytes to send.
     #[must_use]
     pub fn greeting(&self) -> Vec<u8> {
         let request = |path, protocol| upgrade::request(path, protocol, false);
-        match self.dialect {
+        match self.spoken() {
             Dialect::Native => request("/ws", Some("offhook.v1.json")),
             Dialect::Plain if self.subscribes => request("/", None),
             Dialect::Plain => request("/publish", None),
-            Dialect::SocketIo => request(&socketio::path(self.subscribes), None),
+            Dialect::SocketIo | Dialect::SocketIoChannels => {
+                request(&socketio::path(self.subscribes), None)
+            }
+            Dialect::Stomp => request("/stomp", Some("v12.stomp")),
+            Dialect::RabbitStomp => request("/ws", Some("v12.stomp")),
+            Dialect::JsonRpc => request("/rpc", None),
+            Dialect::GraphQl => request("/graphql", Some("graphql-transport-ws")),
             Dialect::Nats | Dialect::JetStream | Dialect::JetStreams => Vec::new(),
-            Dialect::Mqtt => mqtt::connect(),
+            Dialect::Mqtt | Dialect::MqttAcknowledged => mqtt::connect(),
+            Dialect::Events => events::request(&self.channel),
         }
     }
 
@@ -121,15 +176,22 @@ impl Part {
     #[must_use]
     pub fn publication(&self, number: usize, payload: &[u8]) -> Vec<u8> {
         let channel = &self.channel;
-        match self.dialect {
+        match self.spoken() {
             Dialect::Native => native::publication(channel, number, payload),
             Dialect::Plain => frame(1, payload),
             Dialect::SocketIo => socketio::publication(payload),
+            Dialect::SocketIoChannels => socketio::channel_publication(channel, payload),
+            Dialect::Stomp | Dialect::RabbitStomp => stomp::publication(channel, payload),
+            Dialect::JsonRpc => jsonrpc::publication(channel, payload),
+            Dialect::GraphQl => graphql::publication(channel, number, payload),
             Dialect::Nats => nats::publish(channel, "", payload),
             Dialect::JetStream | Dialect::JetStreams => {
                 nats::publish(channel, &nats::inbox(self, number), payload)
             }
             Dialect::Mqtt => mqtt::publication(channel, payload),
+            Dialect::MqttAcknowledged => mqtt::acknowledged(channel, number, payload),
+            // `spoken` is the native dialect then.
+            Dialect::Events => Vec::new(),
         }
     }
 
@@ -145,16 +207,21 @@ impl Part {
     /// What to send after the upgrade to WebSocket.
     #[must_use]
     pub fn upgraded(&self) -> Word {
-        match self.dialect {
+        match self.spoken() {
             Dialect::Native => Word::Say(native::connect()),
             Dialect::Plain => Word::Ready,
+            Dialect::Stomp => Word::Say(stomp::connect("")),
+            Dialect::RabbitStomp => Word::Say(stomp::connect("login:guest\npasscode:guest\n")),
+            Dialect::JsonRpc if self.subscribes => Word::Say(jsonrpc::subscribe(&self.channel)),
+            Dialect::JsonRpc => Word::Ready,
+            Dialect::GraphQl => Word::Say(graphql::connect()),
             _ => Word::Nothing,
         }
     }
 
     /// Interprets a unit from the server.
     pub fn hear(&self, unit: &Unit<'_>) -> Result<Word> {
-        if self.dialect.framing() == Framing::WebSocket {
+        if self.framing() == Framing::WebSocket {
             match unit.head[0] & 0x0F {
                 8 => return Ok(Word::Refused("the server closes the connection".into())),
                 9 => return Ok(Word::Say(frame(10, unit.body))),
@@ -162,12 +229,17 @@ impl Part {
                 _ => {}
             }
         }
-        match self.dialect {
+        match self.spoken() {
             Dialect::Native => native::hear(self, unit.body),
             Dialect::Plain => Ok(Word::Publication),
             Dialect::SocketIo => Ok(socketio::hear(unit.body)),
+            Dialect::SocketIoChannels => Ok(socketio::hear_channels(self, unit.body)),
+            Dialect::Stomp | Dialect::RabbitStomp => Ok(stomp::hear(self, unit.body)),
+            Dialect::JsonRpc => Ok(jsonrpc::hear(unit.body)),
+            Dialect::GraphQl => graphql::hear(self, unit.body),
+            Dialect::Events => Ok(events::hear(unit.body)),
             Dialect::Nats | Dialect::JetStream | Dialect::JetStreams => nats::hear(self, unit),
-            Dialect::Mqtt => Ok(mqtt::hear(self, unit)),
+            Dialect::Mqtt | Dialect::MqttAcknowledged => Ok(mqtt::hear(self, unit)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! MQTT 3.1.1, at most once (`QoS` 0).
+//! MQTT 3.1.1: subscribers get messages at most once (`QoS` 0).
 
 use super::{Part, Unit, Word};
 
@@ -15,6 +15,12 @@ pub(super) fn publication(channel: &str, payload: &[u8]) -> Vec<u8> {
     packet(0x30, &[&text(channel)[..], payload].concat())
 }
 
+/// The same, acknowledged (`QoS` 1). MQTT 3.1.1 §2.3.1: a packet's identifier is never 0.
+pub(super) fn acknowledged(channel: &str, number: usize, payload: &[u8]) -> Vec<u8> {
+    let identifier = (number as u16 + 1).to_be_bytes();
+    packet(0x32, &[&text(channel)[..], &identifier, payload].concat())
+}
+
 pub(super) fn hear(part: &Part, unit: &Unit<'_>) -> Word {
     match (unit.head[0] & 0xF0, unit.body) {
         (0x20, [_, 0]) if part.subscribes => {
@@ -23,6 +29,7 @@ pub(super) fn hear(part: &Part, unit: &Unit<'_>) -> Word {
         }
         (0x20, [_, 0]) | (0x90, [0, 1, 0]) => Word::Ready,
         (0x30, _) => Word::Publication,
+        (0x40, [a, b]) => Word::Taken(usize::from(u16::from_be_bytes([*a, *b])).wrapping_sub(1)),
         (0xD0, _) => Word::Pong,
         (kind, body) => Word::Refused(format!("packet {kind:#x} {body:x?}")),
     }

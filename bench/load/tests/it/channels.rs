@@ -149,6 +149,75 @@ fn mqtt_subscribes_when_it_opens() {
     assert!(matches!(&refused[..], [Word::Refused(_)]), "{refused:?}");
 }
 
+#[test]
+fn events_are_separated_and_their_response_must_succeed() {
+    let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let body = b"2d\r\nretry: 2210\nevent: subscribed\ndata: {}\nid: 1.7\n\n\r\n\
+                 10\r\ndata: {\"data\":1}\nid: 1.8\n\n\r\n3\r\n:\n\n\r\n";
+    let reader = part(Dialect::Events, true);
+    let said = words(&reader, &[&head[..], body].concat());
+    let expected = [Word::Nothing, Word::Ready, Word::Publication, Word::Nothing];
+    assert_eq!(said, expected);
+    for refusal in [
+        &b"HTTP/1.1 429 Too Many Requests\r\n\r\n"[..],
+        b"\r\n0\r\n\r\n",
+    ] {
+        let said = words(&reader, refusal);
+        assert!(matches!(&said[..], [Word::Refused(_)]), "{said:?}");
+    }
+}
+
+#[test]
+fn subscribers_of_each_dialect_subscribe_once_they_are_connected() {
+    let cases = [
+        (
+            Dialect::SocketIoChannels,
+            "40{\"sid\":\"a\"}",
+            "431[{\"offset\":0}]",
+            "42[\"publication\",{}]",
+        ),
+        (
+            Dialect::Stomp,
+            "CONNECTED\nversion:1.2\n\n\0",
+            "RECEIPT\nreceipt-id:1\n\n\0",
+            "MESSAGE\n\nx\0",
+        ),
+        (
+            Dialect::GraphQl,
+            "{\"type\":\"connection_ack\"}",
+            "{\"type\":\"pong\"}",
+            "{\"id\":\"1\",\"type\":\"next\"}",
+        ),
+    ];
+    for (dialect, connected, subscribed, publication) in cases {
+        let subscriber = part(dialect, true);
+        let all = [connected, subscribed, publication]
+            .map(text_frame)
+            .concat();
+        let said = words(&subscriber, &all);
+        assert!(
+            matches!(&said[..], [Word::Say(_), Word::Ready, Word::Publication]),
+            "{said:?}"
+        );
+    }
+    let subscriber = part(Dialect::JsonRpc, true);
+    assert!(matches!(subscriber.upgraded(), Word::Say(_)));
+    let answers = [
+        "{\"jsonrpc\":\"2.0\",\"result\":{\"bench.0\":\"ok\"},\"id\":1}",
+        "{\"notification\":\"bench.0\",\"params\":{}}",
+    ];
+    let said = words(&subscriber, &answers.map(text_frame).concat());
+    assert_eq!(said, [Word::Ready, Word::Publication]);
+}
+
+#[test]
+fn an_acknowledged_publication_over_mqtt_has_the_number_of_its_acknowledgement() {
+    let publisher = part(Dialect::MqttAcknowledged, false);
+    let sent = publisher.publication(6, b"x");
+    assert_eq!(sent, b"\x32\x0c\0\x07bench.0\0\x07x");
+    assert_eq!(words(&publisher, &[0x40, 2, 0, 7]), [Word::Taken(6)]);
+}
+
 /// A server that speaks NATS to one subscriber and delivers these publications.
 fn delivering(ring: &Ring, places: &[usize]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -163,9 +232,7 @@ fn delivering(ring: &Ring, places: &[usize]) -> SocketAddr {
         let (mut socket, _) = listener.accept().unwrap();
         socket.write_all(b"INFO {}\r\n").unwrap();
         let lines = BufReader::new(socket.try_clone().unwrap()).lines();
-        let mut pings = connections
-            .map_while(Result::ok)
-            .filter(|connection| connection == "PING");
+        let mut pings = lines.map_while(Result::ok).filter(|line| line == "PING");
         pings.next().unwrap();
         socket.write_all(b"PONG\r\n").unwrap();
         // The next ping arrives when the subscriber wants the publications.

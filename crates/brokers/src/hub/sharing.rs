@@ -88,11 +88,11 @@ impl Hub {
             .collect()
     }
 
-    /// Saves the groups that changed; returns what a durable broker must write.
+    /// Saves the groups that need it; returns what a durable broker must write.
     pub(crate) fn save_shares(&self) -> Vec<Change> {
         let now_ms = self.bus().now().unix_ms;
         let mut registry = self.registry();
-        let saved = registry.shares.unsaved().into_iter();
+        let saved = registry.shares.unsaved(now_ms).into_iter();
         saved
             .flat_map(|saved| save(&mut registry, saved, now_ms))
             .collect()

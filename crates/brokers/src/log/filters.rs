@@ -9,6 +9,7 @@
 //! publications are examined. A reader that reads page after page continues its merge, which is
 //! kept between pages.
 
+mod searching;
 mod starting;
 
 use std::{
@@ -89,30 +90,43 @@ pub(super) struct Merge {
     /// Publications that cannot be read any more, with the number of the newest of them. Each is
     /// reported with the page that passes it, hence once.
     gaps: Vec<(u64, ChannelGap)>,
+    #[cfg(test)]
+    before_search: Option<super::tests::ReadGate>,
 }
 
 /// Merges of readers that may request another page.
-#[derive(Default)]
-pub(super) struct Merges(VecDeque<Box<Merge>>);
+pub(super) struct Merges {
+    kept: VecDeque<Box<Merge>>,
+    #[cfg(test)]
+    before_search: Option<super::tests::ReadGate>,
+}
 
 impl Merges {
+    pub(super) fn new() -> Self {
+        Self {
+            kept: VecDeque::new(),
+            #[cfg(test)]
+            before_search: super::tests::search_gate(),
+        }
+    }
+
     /// The merge of a reader of this filter at this position.
     fn take(&mut self, filter: &Filter, after: Position) -> Option<Box<Merge>> {
-        let mut all = self.0.iter();
+        let mut all = self.kept.iter();
         let at = all.position(|merge| merge.asked == after && merge.filter == *filter)?;
-        self.0.remove(at)
+        self.kept.remove(at)
     }
 
     fn keep(&mut self, merge: Box<Merge>) {
         if merge.sources.len() > KEPT_SOURCES {
             return;
         }
-        self.0.push_back(merge);
+        self.kept.push_back(merge);
         let sources = |all: &VecDeque<Box<Merge>>| -> usize {
             all.iter().map(|merge| merge.sources.len()).sum()
         };
-        while self.0.len() > KEPT || sources(&self.0) > KEPT_SOURCES {
-            self.0.pop_front();
+        while self.kept.len() > KEPT || sources(&self.kept) > KEPT_SOURCES {
+            self.kept.pop_front();
         }
     }
 }
@@ -198,6 +212,8 @@ fn begin(shared: &Shared, merges: &mut Merges, job: &FilterJob) -> Box<Merge> {
         index: HashMap::new(),
         next: BinaryHeap::new(),
         gaps: Vec::new(),
+        #[cfg(test)]
+        before_search: merges.before_search.clone(),
     })
 }
 
@@ -286,8 +302,10 @@ impl Merge {
         let after = self.after_in_memory();
         self.gaps.extend(shared.hub.bus().missed(&channel, after));
         let epochs = &shared.epochs;
+        let examine = || self::retained(shared, store, &channel);
+        let start_of = |retained: &Retained| retained.state(epochs, &rules.history).first;
+        let (retained, first) = self.first_newer(store, retained, start_of, examine)?;
         let state = retained.state(epochs, &rules.history);
-        let first = self.first_after(store, &retained, state.first)?;
         if first == state.first
             && let Some(sequence) = self.missing_before(store, &retained, first)?
         {
@@ -313,58 +331,6 @@ impl Merge {
             offered: false,
         });
         self.offer(shared, store, index)
-    }
-
-    /// The first offset, from this one on, with a higher sequence number.
-    fn first_after(
-        &self,
-        store: &Store,
-        retained: &Retained,
-        first: u64,
-    ) -> Result<u64, BrokerFailure> {
-        let (mut low, mut high) = (first, retained.head + 1);
-        // Most channels have nothing new.
-        if low < high && !self.is_newer(store, retained, high - 1)? {
-            return Ok(high);
-        }
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.is_newer(store, retained, middle)? {
-                high = middle;
-            } else {
-                low = middle + 1;
-            }
-        }
-        Ok(low)
-    }
-
-    /// A publication that cannot be read counts as newer: it is reported as a gap when the search
-    /// meets it.
-    fn is_newer(
-        &self,
-        store: &Store,
-        retained: &Retained,
-        offset: u64,
-    ) -> Result<bool, BrokerFailure> {
-        let sequence = store.sequence_at(retained.id, offset);
-        let sequence = sequence.map_err(|error| failure_of(&error))?;
-        Ok(sequence.is_none_or(|sequence| sequence > self.after))
-    }
-
-    /// The number of the newest publication before the oldest retained one, if it is newer.
-    fn missing_before(
-        &self,
-        store: &Store,
-        retained: &Retained,
-        first: u64,
-    ) -> Result<Option<u64>, BrokerFailure> {
-        if first <= 1 {
-            return Ok(None);
-        }
-        let sequence = store.sequence_at(retained.id, first - 1);
-        let sequence = sequence.map_err(|error| failure_of(&error))?;
-        let sequence = sequence.unwrap_or(retained.trimmed_sequence);
-        Ok((sequence > self.after).then_some(sequence))
     }
 
     /// Adds the next publication of a source to the merge.

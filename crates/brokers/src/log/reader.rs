@@ -89,7 +89,7 @@ impl Reader {
             shared,
             store,
             sweeps: RefCell::default(),
-            merges: RefCell::default(),
+            merges: RefCell::new(Merges::new()),
             #[cfg(test)]
             before_read: super::tests::read_gate(),
             #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::{Broker, Mailbox, WorkerId};
 /// Called before each fsync, with the group's size.
 pub(super) type Gate = Arc<dyn Fn(Size) + Send + Sync>;
 
-/// Called before each page of history is read.
+/// Called before each page of history is read; or, for reads by filter, before each search in a channel.
 pub(super) type ReadGate = Arc<dyn Fn() + Send + Sync>;
 
 /// Called before each channel is loaded.
@@ -34,11 +34,17 @@ thread_local! {
     static GATE: RefCell<Option<Gate>> = const { RefCell::new(None) };
     static LOAD_GATE: RefCell<Option<LoadGate>> = const { RefCell::new(None) };
     static READ_GATE: RefCell<Option<ReadGate>> = const { RefCell::new(None) };
+    static SEARCH_GATE: RefCell<Option<ReadGate>> = const { RefCell::new(None) };
 }
 
 /// The read gate of the log that this thread opens.
 pub(super) fn read_gate() -> Option<ReadGate> {
     READ_GATE.take()
+}
+
+/// The gate of searches of the log that this thread opens.
+pub(super) fn search_gate() -> Option<ReadGate> {
+    SEARCH_GATE.take()
 }
 
 /// The load gate of the log that this thread opens.

@@ -270,9 +270,11 @@ impl Engine {
                 .subscriptions
                 .get_mut(slot)
                 .and_then(Subscription::behind);
-            if let Some(behind) = behind.filter(|behind| behind.waits == Waits::Stream) {
-                (behind.waits, behind.at_head) = (Waits::Nothing, false);
-            }
+            // Others are still listed, but wait for something else by now.
+            let Some(behind) = behind.filter(|behind| behind.waits == Waits::Stream) else {
+                continue;
+            };
+            (behind.waits, behind.at_head) = (Waits::Nothing, false);
             self.queue_advance(slot);
         }
     }

@@ -235,7 +235,7 @@ impl Engine {
                     Waits::Nothing
                 };
             }
-            self.go_back(group);
+            self.reader_is_free(group);
         }
         self.go_on(group);
     }

@@ -186,6 +186,7 @@ impl Engine {
         }
         self.tell_channel_gaps(slot, gaps);
         self.queue_advance(slot);
+        self.group_has_read(slot);
     }
 
     /// Reports to a filter's subscriber what is missing from the channels that it matches, after what

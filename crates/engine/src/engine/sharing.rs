@@ -216,21 +216,56 @@ impl Engine {
         let all = self.groups.iter();
         let quiet = all.filter(|(_, g)| g.asked.is_none()).map(|(slot, _)| slot);
         for group in quiet.collect::<Vec<_>>() {
-            let reader = self.groups.get(group).and_then(Group::reader);
-            let s = reader.and_then(|reader| self.subscriptions.get_mut(reader));
-            let behind = s.and_then(Subscription::behind);
-            // A read in flight ends with a claim.
-            let Some(behind) = behind.filter(|behind| behind.waits != Waits::Read) else {
-                continue;
-            };
+            self.ask_again(group);
+        }
+    }
+
+    /// Asks the broker where the group continues, unless the reader is reading: then later.
+    fn ask_again(&mut self, group: Slot) {
+        let reader = self.groups.get(group).and_then(Group::reader);
+        let s = reader.and_then(|reader| self.subscriptions.get_mut(reader));
+        let Some(behind) = s.and_then(Subscription::behind) else {
+            return;
+        };
+        let is_reading = behind.waits == Waits::Read;
+        if !is_reading {
             behind.waits = Waits::Share;
-            let id = self.request(Pending::Share { group });
-            let Some(g) = self.groups.get_mut(group) else {
-                continue;
-            };
-            g.asked = Some(id);
-            let (after, places) = (g.claimed_to, Vec::new());
-            self.ask_share(group, ShareRequest::Claim { id, after, places });
+        }
+        if let Some(g) = self.groups.get_mut(group) {
+            g.asks_again = is_reading;
+        }
+        if is_reading {
+            return;
+        }
+        let id = self.request(Pending::Share { group });
+        let Some(g) = self.groups.get_mut(group) else {
+            return;
+        };
+        g.asked = Some(id);
+        let (after, places) = (g.claimed_to, Vec::new());
+        self.ask_share(group, ShareRequest::Claim { id, after, places });
+    }
+
+    /// The reader of a group has got the page that it was reading. What happened to the group
+    /// meanwhile is considered now.
+    pub(super) fn group_has_read(&mut self, slot: Slot) {
+        let s = self.subscriptions.get(slot);
+        let Some(group) = s.and_then(|s| s.shared.as_ref()?.group) else {
+            return;
+        };
+        let Some(g) = self.groups.get(group) else {
+            return;
+        };
+        if g.reader() == Some(slot) {
+            self.reader_is_free(group);
+        }
+    }
+
+    /// The reader of a group does not read now: what was noted while it did is considered.
+    pub(super) fn reader_is_free(&mut self, group: Slot) {
+        match self.groups.get(group) {
+            Some(g) if g.asks_again && g.asked.is_none() => self.ask_again(group),
+            _ => self.go_back(group),
         }
     }
 

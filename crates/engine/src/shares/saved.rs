@@ -1,6 +1,7 @@
 //! The stored bytes of a group.
 
 use bytes::{Buf, BufMut, Bytes};
+use sha2::{Digest as _, Sha256};
 
 use super::{Group, Open};
 use crate::{broker::ShareName, position::Position, session::SessionId, subscription::Target};
@@ -45,9 +46,8 @@ fn put_position(out: &mut Vec<u8>, position: Position) {
 }
 
 impl ShareName {
-    /// The session id under which a broker stores the group's state: FNV-1a with 128 bits. Two
-    /// groups with the same id would only replace each other's state, because the state contains
-    /// the name of its group.
+    /// The session id under which a broker stores the group's state: half of a SHA-256, so that nobody
+    /// can choose a name that replaces the state of a session or of another group.
     #[must_use]
     pub fn saved_as(&self) -> SessionId {
         id_of(&header(self))
@@ -55,11 +55,10 @@ impl ShareName {
 }
 
 fn id_of(header: &[u8]) -> SessionId {
-    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    let step = |hash: u128, byte: &u8| (hash ^ u128::from(*byte)).wrapping_mul(PRIME);
-    let hash = header.iter().fold(BASIS, step);
-    SessionId::from_bytes(hash.to_be_bytes())
+    let hash = Sha256::digest(header);
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash[..16]);
+    SessionId::from_bytes(id)
 }
 
 /// Whether a stored state belongs to a group rather than a session. The id of a group follows from

@@ -5,6 +5,8 @@ use crate::{channel_name::ChannelName, filter::Filter, publication::Key};
 
 const NO_KEEP: Duration = Duration::ZERO;
 const HOUR: Duration = Duration::from_secs(3600);
+/// A time of day.
+const NOW_MS: u64 = 1_000_000_000;
 
 fn name() -> ShareName {
     ShareName {
@@ -126,8 +128,8 @@ fn a_group_that_is_not_kept_ends_with_its_last_member() {
 fn the_state_of_another_group_is_not_used() {
     let mut shares = two();
     shares.join(&name(), 1, (at(0), HOUR), None).unwrap();
-    let (bytes, _) = shares.unsaved().remove(0).state.unwrap();
-    assert_eq!(shares.unsaved(), [], "nothing changed");
+    let (bytes, _) = shares.unsaved(NOW_MS).remove(0).state.unwrap();
+    assert_eq!(shares.unsaved(NOW_MS), [], "nothing changed");
     let other = ShareName {
         target: Filter::new("jobs").unwrap().into(),
         ..name()
@@ -186,7 +188,7 @@ fn the_order_of_a_filter_keeps_its_places_in_a_new_epoch() {
     let claims = shares.claim(&name, 1, at(10), &places([12, 15])).claims;
     assert_eq!(claims.len(), 2);
     assert_eq!(shares.done(&name, 1, &places([12])), []);
-    let (bytes, _) = shares.unsaved().remove(0).state.unwrap();
+    let (bytes, _) = shares.unsaved(NOW_MS).remove(0).state.unwrap();
     let mut later = Shares::default();
     later.join(&name, 1, (at(0), HOUR), Some(&bytes)).unwrap();
     let now: Vec<_> = [12, 15, 17].map(|offset| Position::new(2, offset)).into();
@@ -261,7 +263,7 @@ fn of_many_large_groups_some_are_saved_at_a_time_and_none_is_forgotten() {
     }
     let mut saved = BTreeSet::new();
     for _ in 0..2 {
-        let round = shares.unsaved();
+        let round = shares.unsaved(NOW_MS);
         let bytes: usize = round
             .iter()
             .map(|one| one.state.as_ref().unwrap().0.len())
@@ -280,10 +282,48 @@ fn of_many_large_groups_some_are_saved_at_a_time_and_none_is_forgotten() {
 fn a_saved_group_is_told_from_the_state_of_a_session() {
     let mut shares = two();
     shares.join(&name(), 1, (at(0), HOUR), None).unwrap();
-    let SavedShare { id, state } = shares.unsaved().remove(0);
+    let SavedShare { id, state } = shares.unsaved(NOW_MS).remove(0);
     let (bytes, _) = state.unwrap();
     assert!(is_saved_share(id, &bytes));
     assert!(!is_saved_share(SessionId::from_bytes([1; 16]), &bytes));
     assert!(!is_saved_share(id, &bytes[..8]));
     assert!(!is_saved_share(id, b"anything else"));
+}
+
+#[test]
+fn a_group_with_members_is_saved_again_before_its_stored_state_expires() {
+    let mut shares = two();
+    shares.join(&name(), 1, (at(0), HOUR), None).unwrap();
+    let kept = |saved: &[SavedShare]| saved[0].state.as_ref().unwrap().1;
+    let saved = shares.unsaved(NOW_MS);
+    assert_eq!(kept(&saved), HOUR + WHILE_SERVED);
+    let half = u64::try_from(WHILE_SERVED.as_millis() / 2).unwrap();
+    assert_eq!(shares.unsaved(NOW_MS + half - 1), [], "it is not due yet");
+    assert_eq!(
+        shares.unsaved(NOW_MS + half).len(),
+        1,
+        "nothing has changed"
+    );
+    assert_eq!(shares.unsaved(NOW_MS + half), []);
+    // The clock was set back.
+    assert_eq!(shares.unsaved(NOW_MS - half).len(), 1);
+}
+
+#[test]
+fn a_group_that_is_kept_for_an_absent_member_is_saved_while_others_serve_it() {
+    let mut shares = two();
+    shares.join(&name(), 1, (at(0), HOUR), None).unwrap();
+    let (_, saved) = shares.leave(&name(), 1, HOUR, NOW_MS);
+    // `two` has another worker with a member.
+    assert_eq!(saved, None);
+    let (_, saved) = shares.leave(&name(), 2, NO_KEEP, NOW_MS);
+    let (bytes, _) = saved.unwrap().state.unwrap();
+    let mut later = Shares::default();
+    later
+        .join(&name(), 1, (at(0), NO_KEEP), Some(&bytes))
+        .unwrap();
+    let minute = 60_000;
+    let saved = later.unsaved(NOW_MS + minute);
+    let kept = saved[0].state.as_ref().unwrap().1;
+    assert_eq!(kept, HOUR - Duration::from_millis(minute) + WHILE_SERVED);
 }

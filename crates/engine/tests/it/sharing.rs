@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use offhook_engine::*;
 use proptest::prelude::*;
 
-use crate::world::{World, channel, rules, tight_limits};
+use crate::world::{World, channel, client::Wire, rules, tight_limits};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const NO_KEEP: Duration = Duration::ZERO;
@@ -173,6 +173,50 @@ fn a_member_with_a_full_window_is_passed_over() {
         let first = in_hand(&world, 0);
         assert!(first.len() <= 1);
         assert_eq!(in_hand(&world, 1).len() + first.len(), 10);
+    }
+}
+
+#[test]
+fn a_publication_that_arrives_while_a_claim_is_unanswered_does_not_replace_the_claim() {
+    let mut world = world(1, 2);
+    for client in 0..2 {
+        join(&mut world, client, member(Since::Now, 10, NO_KEEP));
+    }
+    publish(&mut world, [1]);
+    publish(&mut world, [2]);
+    assert_eq!(in_hand(&world, 1), [2]);
+    // The worker handles the return and the next publication before its requests are submitted.
+    world.cut(1);
+    world.publish(2, "kept/a", "3");
+    let requests = world.broker.requests[0].len();
+    world.broker_works(0, requests);
+    world.deliver(0, usize::MAX);
+    world.settle();
+    assert_eq!(world.clients[0].deliveries(), [(1, 1), (2, 2), (3, 1)]);
+}
+
+#[test]
+fn a_member_whose_turn_is_over_does_not_continue_when_more_is_published() {
+    let mut world = world(1, 3);
+    for client in 0..3 {
+        join(&mut world, client, member(Since::Now, 10, NO_KEEP));
+    }
+    for n in 1..=3 {
+        publish(&mut world, [n]);
+    }
+    // The first member waits for publications, and gets the one that was returned meanwhile.
+    world.cut(1);
+    world.settle();
+    assert_eq!(in_hand(&world, 0), [1, 2]);
+    for n in 4..=7 {
+        publish(&mut world, [n]);
+    }
+    assert_eq!(in_hand(&world, 0), [1, 2, 5, 7]);
+    assert_eq!(in_hand(&world, 2), [3, 4, 6]);
+    for client in [0, 2] {
+        let read = &world.clients[client].read;
+        let is_gap = |wire: &Wire| matches!(wire, Wire::Notice(Notice::Gap { .. }));
+        assert!(!read.iter().any(is_gap), "{read:?}");
     }
 }
 

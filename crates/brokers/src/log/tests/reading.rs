@@ -7,7 +7,7 @@ use std::sync::{
 
 use offhook_engine::*;
 
-use super::{Fsyncs, LOAD_GATE, NEVER, READ_GATE, TestWorker, channel, now};
+use super::{Fsyncs, LOAD_GATE, NEVER, READ_GATE, SEARCH_GATE, TestWorker, channel, now};
 use crate::{
     Broker, Health,
     log::{Log, LogOptions},
@@ -200,6 +200,50 @@ fn a_paged_read_by_filter_reports_the_gap_of_each_trimmed_channel_once() {
         gaps.dedup();
         assert_eq!(gaps.len() as u64, expected);
     }
+}
+
+/// A search that met trimmed publications went to the oldest retained one, and what the reader had
+/// already was returned again.
+#[test]
+fn a_read_by_filter_returns_nothing_twice_if_publications_are_trimmed_while_it_searches() {
+    let directory = tempfile::tempdir().unwrap();
+    let held = Arc::new(Fsyncs::default());
+    let gate = Arc::clone(&held);
+    SEARCH_GATE.set(Some(Arc::new(move || gate.pass())));
+    let log = open(directory.path(), 40, &Arc::new(Fsyncs::default()));
+    let (mut worker, mut reader) = (TestWorker::new(&log), TestWorker::new(&log));
+    let publish = |worker: &mut TestWorker, count: usize| {
+        for _ in 0..count {
+            worker.publish("a");
+            worker.published().unwrap();
+        }
+    };
+    let begin = reader.follow("nothing");
+    publish(&mut worker, 40);
+    let all = Position { offset: 0, ..begin };
+    reader.ask_filter(all, 35);
+    let BrokerEvent::FilterHistory { publications, .. } = reader.next() else {
+        panic!()
+    };
+    let offset = publications.last().unwrap().sequence;
+    // Another position than that of the first page, whose search would be continued.
+    let after = Position {
+        offset: offset - 1,
+        ..begin
+    };
+    held.hold();
+    reader.ask_filter(after, 100);
+    held.wait_for_one();
+    publish(&mut worker, 30);
+    held.let_go();
+    let BrokerEvent::FilterHistory {
+        publications, gaps, ..
+    } = reader.next()
+    else {
+        panic!()
+    };
+    let offsets: Vec<_> = publications.iter().map(|p| p.position.offset).collect();
+    assert_eq!((offsets, gaps), ((35..=40).collect::<Vec<_>>(), vec![]));
 }
 
 /// Makes the next log wait before each load: it says which channel, and awaits a permission.

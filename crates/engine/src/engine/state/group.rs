@@ -30,6 +30,8 @@ pub(in crate::engine) struct Group {
     /// Set if a publication after this position was returned and the cursor has not been moved back
     /// yet.
     pub(in crate::engine) back_to: Option<Position>,
+    /// Set if the broker is to be asked whether anything was returned, and the reader was reading.
+    pub(in crate::engine) asks_again: bool,
 }
 
 impl Group {
@@ -42,6 +44,7 @@ impl Group {
             claimed_to: after,
             claimed: BTreeMap::new(),
             back_to: None,
+            asks_again: false,
         }
     }
 

@@ -215,7 +215,7 @@ impl ModelBroker {
 
     /// The groups that changed are saved, as a broker does about once a second.
     pub(crate) fn save_shares(&mut self) {
-        for SavedShare { id, state } in self.shares.unsaved() {
+        for SavedShare { id, state } in self.shares.unsaved(0) {
             self.sessions
                 .insert(id, state.expect("it is not deleted here"));
         }

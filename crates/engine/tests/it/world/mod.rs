@@ -243,8 +243,9 @@ impl World {
                 break;
             };
             self.workers[worker].handle_broker(event, self.now);
-            self.pump(worker);
+            self.take_deliveries(worker);
         }
+        self.pump(worker);
     }
 
     /// A client reads `messages` messages, and its outbox is refilled.
@@ -306,6 +307,18 @@ impl World {
 
     /// Polls everything a worker has, as a server does after every `handle_*`.
     pub(crate) fn pump(&mut self, worker: usize) {
+        self.take_deliveries(worker);
+        while let Some(connection) = self.workers[worker].poll_wants_writable() {
+            self.wanting.insert((worker, connection));
+        }
+        while let Some(request) = self.workers[worker].poll_broker_request() {
+            self.broker.requests[worker].push_back(request);
+        }
+    }
+
+    /// Takes what a worker delivers. It may handle several events of the broker before its requests
+    /// are submitted.
+    fn take_deliveries(&mut self, worker: usize) {
         loop {
             let mut full = Vec::new();
             let Some(delivery) = self.workers[worker].poll_delivery() else {
@@ -378,12 +391,6 @@ impl World {
             for connection in full {
                 self.workers[worker].handle_full(connection);
             }
-        }
-        while let Some(connection) = self.workers[worker].poll_wants_writable() {
-            self.wanting.insert((worker, connection));
-        }
-        while let Some(request) = self.workers[worker].poll_broker_request() {
-            self.broker.requests[worker].push_back(request);
         }
     }
 

@@ -13,9 +13,10 @@ use std::{
 
 use offhook::protocol::Prepared;
 use offhook_dialects::{Head, Recipient, Shared};
-use offhook_engine::{Class, ConnectionId, Position, Recipients};
+use offhook_engine::{Class, ConnectionId, Position, Recipients, SubscriptionId};
 
-use super::{Outboxes, framing::Framed, unsent::HEAVY};
+use super::{Outbox, Outboxes, framing::Framed, unsent::HEAVY};
+use crate::worker::outlet::Gone;
 
 /// The maximum number of messages held for one audience. 32: the cost of a walk is then spread over
 /// many messages, and a full outbox exceeds its limit by no more than these.
@@ -45,12 +46,28 @@ struct Walk {
 enum What {
     /// Messages that are identical for all.
     Same(Vec<Prepared>),
-    /// One message of which each recipient gets a copy with its own head, and the ids of their
-    /// subscriptions, as many as connections.
+    /// Messages of which each recipient gets a copy with its own head, and the ids of the
+    /// recipients' subscriptions, as many as connections.
     Each {
-        shared: Arc<Shared>,
-        recipients: Vec<Recipient>,
+        messages: Vec<Individual>,
+        subscriptions: Vec<Option<SubscriptionId>>,
     },
+}
+
+/// A message of which each recipient gets its own copy.
+#[derive(Debug)]
+struct Individual {
+    shared: Arc<Shared>,
+    /// What all recipients have in common: all but the subscription's id.
+    recipient: Recipient,
+}
+
+impl Walk {
+    /// The messages to which another one for the same connections can be added.
+    fn open_for(&mut self, class: Class, audience: &[ConnectionId]) -> Option<&mut What> {
+        let is_open = self.class == class && self.next == 0 && self.audience == audience;
+        is_open.then_some(&mut self.what)
+    }
 }
 
 impl Outboxes {
@@ -62,21 +79,12 @@ impl Outboxes {
         audience: &[ConnectionId],
         published_ms: Option<u64>,
     ) {
-        // Connections belong to one class, so a walk of another class does not matter.
-        let same_class = self
-            .broadcasts
-            .0
-            .iter_mut()
-            .rev()
-            .find(|walk| walk.class == class);
-        if let Some(walk) = same_class
-            && walk.next == 0
-            && let What::Same(held) = &mut walk.what
+        if let Some(walk) = self.broadcasts.last_of(class)
+            && let Some(What::Same(held)) = walk.open_for(class, audience)
             && held.len() < HELD
-            && walk.audience == audience
         {
-            walk.published_ms.extend(published_ms);
-            return held.extend_from_slice(messages);
+            held.extend_from_slice(messages);
+            return walk.published_ms.extend(published_ms);
         }
         self.broadcasts.0.push_back(Walk {
             class,
@@ -99,21 +107,38 @@ impl Outboxes {
         let unix_ms = self.unix_ms;
         let publication = shared.publication.as_ref();
         let published_ms = publication.map(|publication| publication.time_ms);
-        let recipient = |(_, subscription)| Recipient {
-            subscription,
-            at,
-            redelivered: 0,
-            state: false,
-            place,
-            unix_ms,
+        let message = Individual {
+            shared: Arc::clone(&shared),
+            recipient: Recipient {
+                at,
+                place,
+                unix_ms,
+                ..Recipient::PLAIN
+            },
         };
+        let audience = recipients.connections();
+        let subscriptions = || recipients.iter().map(|(_, subscription)| subscription);
+        if let Some(walk) = self.broadcasts.last_of(class)
+            && let Some(What::Each {
+                messages,
+                subscriptions: held,
+            }) = walk.open_for(class, audience)
+            && messages.len() < HELD
+            && held.iter().copied().eq(subscriptions())
+            // A connection with several subscriptions would get the second message for one before the
+            // first message for the other.
+            && (messages.len() > 1 || are_distinct(audience))
+        {
+            messages.push(message);
+            return walk.published_ms.extend(published_ms);
+        }
         self.broadcasts.0.push_back(Walk {
             class,
-            audience: recipients.connections().to_vec(),
+            audience: audience.to_vec(),
             next: 0,
             what: What::Each {
-                shared,
-                recipients: recipients.iter().map(recipient).collect(),
+                messages: vec![message],
+                subscriptions: subscriptions().collect(),
             },
             published_ms: published_ms.into_iter().collect(),
         });
@@ -129,18 +154,21 @@ impl Outboxes {
         !self.broadcasts.0.is_empty()
     }
 
-    /// Puts held messages into at most this many outboxes. Returns whether some are left.
-    pub(in crate::worker) fn walk(&mut self, mut connections: usize) -> bool {
+    /// Puts held messages into at most this many outboxes; a message of which each recipient gets its
+    /// own copy costs as much as an outbox. Returns whether some are left.
+    pub(in crate::worker) fn walk(&mut self, mut budget: usize) -> bool {
         // Most turns have one audience. It is written to at once, so that the bytes come from one
         // buffer in the processor's cache. A connection in several audiences gets everything in one
         // write, when the turn is over.
         let at_once = self.broadcasts.0.len() == 1;
         while let Some(mut walk) = self.broadcasts.0.pop_front() {
+            let cost = walk.cost();
+            // `HELD` is less than the budget, so every turn makes progress.
             let until = walk
                 .audience
                 .len()
-                .min(walk.next.saturating_add(connections));
-            connections -= until - walk.next;
+                .min(walk.next.saturating_add(budget / cost));
+            budget -= (until - walk.next) * cost;
             self.count_deliveries(&walk, until - walk.next);
             for index in walk.next..until {
                 self.put_one(&walk, index, at_once);
@@ -178,7 +206,7 @@ impl Outboxes {
 
     /// Counts what is put into this many outboxes.
     fn count_deliveries(&self, walk: &Walk, outboxes: usize) {
-        let (messages, bytes) = match &walk.what {
+        let (messages, bytes): (usize, usize) = match &walk.what {
             What::Same(messages) => {
                 let bytes = messages
                     .iter()
@@ -186,7 +214,13 @@ impl Outboxes {
                     .sum();
                 (messages.len(), bytes)
             }
-            What::Each { shared, .. } => (1, shared.message.as_bytes().len()),
+            What::Each { messages, .. } => {
+                let bytes = messages
+                    .iter()
+                    .map(|message| message.shared.message.as_bytes().len())
+                    .sum();
+                (messages.len(), bytes)
+            }
         };
         let metrics = &self.metrics;
         metrics.deliveries.add((messages * outboxes) as u64);
@@ -217,19 +251,12 @@ impl Outboxes {
         let put = match &walk.what {
             What::Same(messages) if at_once => outbox.outlet.write_prepared(messages),
             What::Same(messages) => outbox.outlet.put_prepared(messages),
-            What::Each { shared, recipients } => {
-                let recipient = recipients.get(index).copied().unwrap_or(Recipient::PLAIN);
-                let head = outbox
-                    .rare
-                    .speaker
-                    .with(|dialect| dialect.head(&recipient, shared));
-                let put = match head {
-                    Head::None => outbox.outlet.put(shared.message.clone()),
-                    Head::Insert(head) => outbox.outlet.put(shared.with_head(&head)),
-                    Head::Whole(message) => outbox.outlet.put(message),
-                    Head::Several(messages) => outbox.outlet.put_all(messages),
-                    Head::Nothing => Ok(outbox.outlet.unsent()),
-                };
+            What::Each {
+                messages,
+                subscriptions,
+            } => {
+                let subscription = subscriptions.get(index).copied().flatten();
+                let put = put_each(outbox, messages, subscription);
                 self.attend(connection);
                 put
             }
@@ -277,12 +304,61 @@ impl Outboxes {
 }
 
 impl Walk {
+    /// What one connection costs.
+    fn cost(&self) -> usize {
+        match &self.what {
+            What::Same(_) => 1,
+            What::Each { messages, .. } => messages.len(),
+        }
+    }
+
     /// A connection in the rest of the walk has received everything.
     fn skip(&mut self, index: usize) {
         self.audience.swap(index, self.next);
-        if let What::Each { recipients, .. } = &mut self.what {
-            recipients.swap(index, self.next);
+        if let What::Each { subscriptions, .. } = &mut self.what {
+            subscriptions.swap(index, self.next);
         }
         self.next += 1;
     }
+}
+
+impl Broadcasts {
+    /// The last walk of a class. Connections belong to one class, so walks of another class do not
+    /// matter for their order.
+    fn last_of(&mut self, class: Class) -> Option<&mut Walk> {
+        self.0.iter_mut().rev().find(|walk| walk.class == class)
+    }
+}
+
+fn are_distinct(audience: &[ConnectionId]) -> bool {
+    let mut sorted = audience.to_vec();
+    sorted.sort_unstable();
+    sorted.windows(2).all(|pair| pair[0] != pair[1])
+}
+
+/// Puts a recipient's copies, and returns the number of its unsent bytes.
+fn put_each(
+    outbox: &mut Outbox,
+    messages: &[Individual],
+    subscription: Option<SubscriptionId>,
+) -> Result<usize, Gone> {
+    let mut unsent = outbox.outlet.unsent();
+    for Individual { shared, recipient } in messages {
+        let recipient = Recipient {
+            subscription,
+            ..*recipient
+        };
+        let head = outbox
+            .rare
+            .speaker
+            .with(|dialect| dialect.head(&recipient, shared));
+        unsent = match head {
+            Head::None => outbox.outlet.put(shared.message.clone())?,
+            Head::Insert(head) => outbox.outlet.put(shared.with_head(&head))?,
+            Head::Whole(message) => outbox.outlet.put(message)?,
+            Head::Several(messages) => outbox.outlet.put_all(messages)?,
+            Head::Nothing => outbox.outlet.unsent(),
+        };
+    }
+    Ok(unsent)
 }

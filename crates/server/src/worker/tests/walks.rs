@@ -6,7 +6,7 @@ use offhook_dialects::Incoming;
 
 use super::{
     super::{Worker, turn::DELIVERIES},
-    connect,
+    Connection, connect,
     toy_outlet::List,
     worker,
 };
@@ -173,4 +173,70 @@ fn a_token_is_sent_after_every_publication_that_it_counts_as_delivered() {
             "connection {n}"
         );
     }
+}
+
+#[test]
+fn copies_of_several_messages_are_put_together_in_order() {
+    const AUDIENCE: usize = 100;
+    let (worker, _phase) = worker();
+    let lists: Vec<_> = (0..AUDIENCE).map(|_| Rc::new(List::default())).collect();
+    let mut connections: Vec<_> = lists
+        .iter()
+        .map(|list| connect(&worker, list.outlet()))
+        .collect();
+    let subscribe = |connection: &mut Connection, number: usize| {
+        connection.receive(Incoming::Text(&format!(
+            r#"{{"type":"subscribe","id":2,"channel":"chat","subscription":{number}}}"#
+        )));
+    };
+    for connection in &mut connections {
+        subscribe(connection, 7);
+    }
+    take_all(&worker);
+    lists.iter().for_each(|list| drop(list.take()));
+    let publisher = Rc::new(List::default());
+    let mut publisher = connect(&worker, publisher.outlet());
+    let mut publish = |n: usize| {
+        let publish = format!(r#"{{"type":"publish","id":{n},"channel":"chat","data":{n}}}"#);
+        publisher.receive(Incoming::Text(&publish));
+    };
+    let data = |list: &Rc<List>| {
+        let all = list.take();
+        let data_of = |text: &String| {
+            let message: serde_json::Value = serde_json::from_str(text).unwrap();
+            (
+                message["subscription"].as_u64().unwrap(),
+                message["data"].as_u64().unwrap(),
+            )
+        };
+        all.iter().map(data_of).collect::<Vec<_>>()
+    };
+    (0..4).for_each(&mut publish);
+    take_all(&worker);
+    assert!(worker.walk(), "one part is not all");
+    let counts: Vec<_> = lists.iter().map(|list| list.count()).collect();
+    let complete = counts.iter().filter(|count| **count == 4).count();
+    assert_eq!(
+        complete,
+        DELIVERIES / 4,
+        "each gets all at once: {counts:?}"
+    );
+    assert_eq!(counts.iter().sum::<usize>(), DELIVERIES);
+    while worker.walk() {}
+    for list in &lists {
+        assert_eq!(data(list), [(7, 0), (7, 1), (7, 2), (7, 3)]);
+    }
+
+    // A connection with two subscriptions gets a message for both before it gets the next message.
+    subscribe(&mut connections[0], 8);
+    take_all(&worker);
+    lists.iter().for_each(|list| drop(list.take()));
+    (4..6).for_each(&mut publish);
+    take_all(&worker);
+    while worker.walk() {}
+    let mut twice = data(&lists[0]);
+    twice[..2].sort_unstable();
+    twice[2..].sort_unstable();
+    assert_eq!(twice, [(7, 4), (8, 4), (7, 5), (8, 5)]);
+    assert_eq!(data(&lists[1]), [(7, 4), (7, 5)]);
 }

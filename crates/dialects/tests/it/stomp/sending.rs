@@ -1,0 +1,145 @@
+//! Messages of a client, and transactions.
+
+use super::*;
+
+#[test]
+fn a_message_is_published_with_its_headers_and_confirmed_once_it_is_durable() {
+    let mut client = Client::of(Version::V12);
+    client.send(
+        &send("/topic/a")
+            .with("x", "y")
+            .with("receipt", "r")
+            .body("{\"n\":1}"),
+    );
+    let Command::Publish {
+        channel,
+        format,
+        tags,
+        ..
+    } = client.command()
+    else {
+        panic!("{:?}", client.asked);
+    };
+    assert_eq!((channel.as_str(), format), ("a", Format::Json));
+    assert_eq!(tags.iter().collect::<Vec<_>>(), [("x", "y")]);
+    assert!(client.frames.is_empty());
+    client.answer(PUBLISHED);
+    assert_eq!(client.receipt(), "r");
+}
+
+#[test]
+fn a_refused_message_ends_the_connection_with_its_receipt() {
+    let mut client = Client::of(Version::V12);
+    client.send(&send("/topic/a").with("receipt", "r"));
+    client.refuse(ErrorCode::Forbidden);
+    assert_eq!(client.frames[0].header("receipt-id"), Some("r"));
+    assert_eq!(client.error().0, "forbidden");
+    assert_eq!(client.closed, Some(1008));
+}
+
+#[test]
+fn messages_refused_for_their_rate_are_published_later_in_order() {
+    let mut client = Client::of(Version::V12);
+    for name in ["1", "2", "3"] {
+        client.send(&send("/topic/a").with("receipt", name));
+    }
+    client.refuse(ErrorCode::RateLimited);
+    client.refuse(ErrorCode::RateLimited);
+    client.answer(PUBLISHED);
+    assert_eq!(client.receipt(), "3");
+    assert_eq!(client.stomp.readiness(), Readiness::Waits);
+    client.passes(Duration::from_secs(1));
+    client.answer(PUBLISHED);
+    client.answer(PUBLISHED);
+    let receipts = client
+        .frames
+        .iter()
+        .map(|frame| frame.header("receipt-id").unwrap());
+    assert_eq!(receipts.collect::<Vec<_>>(), ["1", "2"]);
+    assert_eq!(client.stomp.readiness(), Readiness::Ready);
+}
+
+#[test]
+fn an_unsubscribe_refused_for_its_rate_is_repeated_before_its_receipt() {
+    let mut client = Client::of(Version::V12);
+    client.subscribe(subscribe("/topic/a", "auto"));
+    client.send(
+        &Frame::new("UNSUBSCRIBE")
+            .with("id", "s")
+            .with("receipt", "r"),
+    );
+    client.refuse(ErrorCode::RateLimited);
+    assert!(client.frames.is_empty());
+    client.passes(Duration::from_secs(1));
+    assert!(matches!(client.command(), Command::Unsubscribe { .. }));
+    client.answer(Reply::Unsubscribed {
+        subscription: ChannelName::new("a").unwrap().into(),
+    });
+    assert_eq!(client.receipt(), "r");
+}
+
+#[test]
+fn more_messages_than_may_wait_pause_the_client() {
+    let mut client = Client::of(Version::V12);
+    let many: Vec<u8> = (0..70)
+        .flat_map(|_| send("/topic/a").encode(Version::V12))
+        .collect();
+    client.send_bytes(&many);
+    assert_eq!(client.asked.len(), 64);
+    assert_eq!(client.stomp.readiness(), Readiness::Waits);
+    client.answer(PUBLISHED);
+    assert_eq!(client.stomp.readiness(), Readiness::HasMore);
+    client.send_bytes(b"");
+    assert_eq!(client.asked.len(), 64);
+}
+
+#[test]
+fn a_transaction_publishes_and_acknowledges_when_it_is_committed() {
+    let mut client = Client::of(Version::V12);
+    let id = client.subscribe(subscribe("/topic/a", "client"));
+    let message = client.deliver(id, "a", 1).unwrap();
+    let of = |frame: Frame| frame.with("transaction", "t");
+    client.send(&of(Frame::new("BEGIN")).with("receipt", "begun"));
+    assert_eq!(client.receipt(), "begun");
+    client.send(&of(send("/topic/b")));
+    client.send(&of(send("/topic/b")));
+    client.send(&of(ack("ACK", &message)));
+    assert!(client.asked.is_empty() && client.told.is_empty());
+    client.send(&of(Frame::new("COMMIT")).with("receipt", "committed"));
+    assert_eq!(client.done(), [1]);
+    client.answer(PUBLISHED);
+    assert!(client.frames.is_empty());
+    client.answer(PUBLISHED);
+    assert_eq!(client.receipt(), "committed");
+}
+
+#[test]
+fn an_aborted_transaction_does_nothing() {
+    let mut client = Client::of(Version::V12);
+    let of = |frame: Frame| frame.with("transaction", "t");
+    client.send(&of(Frame::new("BEGIN")));
+    client.send(&of(send("/topic/b")));
+    client.send(&of(Frame::new("ABORT")).with("receipt", "r"));
+    assert_eq!(client.receipt(), "r");
+    assert!(client.asked.is_empty());
+    client.send(&of(Frame::new("COMMIT")));
+    assert_eq!(client.error().0, "unknown transaction");
+}
+
+#[test]
+fn transactions_that_are_never_committed_are_limited() {
+    let mut client = Client::of(Version::V12);
+    for name in 0..17 {
+        client.send(&Frame::new("BEGIN").with("transaction", &name.to_string()));
+    }
+    assert_eq!(client.error().0, "too large");
+    let mut client = Client::of(Version::V12);
+    client.send(&Frame::new("BEGIN").with("transaction", "t"));
+    let large = send("/topic/b")
+        .with("transaction", "t")
+        .body(vec![b'x'; 60_000]);
+    for _ in 0..18 {
+        client.send(&large);
+    }
+    assert!(client.error().1.contains("1048576 bytes"));
+}
