@@ -2,7 +2,6 @@
 
 use std::{
     error::Error,
-    pin::Pin,
     task::{Context, Poll, ready},
 };
 

@@ -140,11 +140,16 @@ fn run(
     let ours = endpoints.clone();
     let run = move || {
         runtime.block_on(async move {
-            let stopping = async {
-                let _said_or_gone = phase.wait_for(|phase| *phase != Phase::Open).await;
+            let endpoints = &ours;
+            let stopping = async move {
+                // Not the result itself, which locks the phase.
+                let _is_said = phase.wait_for(|phase| *phase != Phase::Open).await.is_ok();
+                // Stopping waits until only workers that are still busy have a receiver.
+                drop(phase);
                 // Further handshakes are refused, so that clients try another server at once.
-                ours.iter()
-                    .for_each(|endpoint| endpoint.set_server_config(None));
+                for endpoint in endpoints {
+                    endpoint.set_server_config(None);
+                }
                 std::future::pending::<()>().await;
             };
             tokio::select! {

@@ -217,6 +217,11 @@ async fn serve_open(
         worker.note_refusal("connect", why, crate::refused::Client::at(place.peer()));
         return Farewell::new(CloseCode::POLICY_VIOLATION, why);
     };
+    // Further streams are refused.
+    streams.close();
+    while let Ok((mut send, mut receive, _)) = streams.try_recv() {
+        refuse(&mut send, &mut receive, REFUSED);
+    }
     worker.metrics.webtransport_sessions.add(1);
     let session = Session {
         quic: connection.quic.clone(),

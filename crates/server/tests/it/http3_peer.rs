@@ -45,7 +45,7 @@ pub(crate) struct Peer {
     /// Kept open: a connection without it is ended.
     pub(crate) control: SendStream,
     /// The server's control stream.
-    pub(crate) of_server: RecvStream,
+    _of_server: RecvStream,
     _endpoint: Endpoint,
     authority: String,
 }
@@ -116,7 +116,7 @@ impl Peer {
         Self {
             quic,
             control,
-            of_server,
+            _of_server: of_server,
             _endpoint: endpoint,
             authority: format!("localhost:{}", address.port()),
         }
