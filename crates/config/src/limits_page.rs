@@ -68,6 +68,15 @@ const LIMITS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "A GraphQL document, and a batch of them",
+        &[
+            "graphql.depth",
+            "graphql.fields",
+            "graphql.aliases",
+            "graphql.batch",
+        ],
+    ),
+    (
         "A connection of HTTP/3",
         &[
             "http3.streams",

@@ -20,7 +20,13 @@ use tokio::{
 };
 use tokio_rustls::rustls;
 
-use crate::{config::Config, door::Certificates, start_error::StartError, worker::Phase};
+use crate::{
+    config::{ClientCerts, Config},
+    door::Certificates,
+    listeners::{Listening, Served},
+    start_error::StartError,
+    worker::Phase,
+};
 
 /// How many streams may have a full window at once. 16, as over HTTP/2.
 const FULL_WINDOWS: u64 = 16;
@@ -71,14 +77,14 @@ impl QuicThread {
     }
 }
 
-/// Binds the UDP port that belongs to a TCP listener. `shared`: other processes may use it, too.
-fn bind(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
+/// Binds the UDP port that belongs to a TCP listener. The port may be shared, because a process that takes
+/// over (`offhook upgrade`) binds it while the other one still serves; that no other server uses it was checked
+/// with the TCP listener.
+fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let domain = Domain::for_address(address);
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
     #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
-    if shared {
-        socket.set_reuse_port(true)?;
-    }
+    socket.set_reuse_port(true)?;
     // Without it, bursts of packets are lost while the processor is busy. The system may allow less.
     let _best_effort = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     socket.set_nonblocking(true)?;
@@ -86,25 +92,45 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Starts HTTP/3 at the UDP ports with the same numbers as those of the listeners, if it is enabled.
+/// Starts HTTP/3 at the UDP ports with the same numbers as those of the TLS listeners for HTTP, if it is
+/// enabled.
 pub(crate) fn start(
     config: &Config,
     certificates: Option<&Arc<Certificates>>,
-    addresses: &[SocketAddr],
+    listening: &[Listening],
     phase: &watch::Receiver<Phase>,
 ) -> Result<Option<(Quic, QuicThread)>, StartError> {
-    let Some(certificates) = certificates.filter(|_| config.http3.enabled) else {
+    if !config.http3.enabled {
         return Ok(None);
-    };
-    let sockets = addresses.iter().map(|address| {
-        bind(*address, config.share_port).map_err(|source| StartError::Listen {
-            address: *address,
-            source,
-        })
-    });
+    }
+    let setting = "http3.enabled";
+    let certificates = certificates.ok_or(StartError::NoCertificate { setting })?;
+    let ours = listening.iter();
+    let ours = ours.filter(|one| one.served == Served::Http && one.tls);
+    let sockets = ours
+        .filter_map(Listening::address)
+        .map(|address| bind(address).map_err(|source| StartError::Listen { address, source }));
     let sockets = sockets.collect::<Result<Vec<_>, _>>()?;
-    let started = run(config, certificates.quic()?, sockets, phase.clone());
+    let tls = certificates.quic(client_certs(config))?;
+    let started = run(config, tls, sockets, phase.clone());
     started.map(Some).map_err(StartError::System)
+}
+
+/// Whether clients need a certificate: if they do at one of the listeners, nobody may evade that over UDP.
+fn client_certs(config: &Config) -> ClientCerts {
+    let usual = config.tls.as_ref().map(|files| files.client_certs);
+    let usual = usual.unwrap_or(ClientCerts::None);
+    let listeners = config.listen.iter();
+    let all: Vec<_> = listeners
+        .map(|listener| listener.client_certs.unwrap_or(usual))
+        .collect();
+    if all.contains(&ClientCerts::Required) {
+        ClientCerts::Required
+    } else if all.contains(&ClientCerts::Optional) {
+        ClientCerts::Optional
+    } else {
+        ClientCerts::None
+    }
 }
 
 /// Starts the thread. Connections are accepted once workers ask for them.
