@@ -121,16 +121,8 @@ fn client_certs(config: &Config) -> ClientCerts {
     let usual = config.tls.as_ref().map(|files| files.client_certs);
     let usual = usual.unwrap_or(ClientCerts::None);
     let listeners = config.listen.iter();
-    let all: Vec<_> = listeners
-        .map(|listener| listener.client_certs.unwrap_or(usual))
-        .collect();
-    if all.contains(&ClientCerts::Required) {
-        ClientCerts::Required
-    } else if all.contains(&ClientCerts::Optional) {
-        ClientCerts::Optional
-    } else {
-        ClientCerts::None
-    }
+    let all = listeners.map(|listener| listener.client_certs.unwrap_or(usual));
+    all.max().unwrap_or_default()
 }
 
 /// Starts the thread. Connections are accepted once workers ask for them.
