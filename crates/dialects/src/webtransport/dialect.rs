@@ -140,6 +140,7 @@ impl OverWebTransport {
                 | Intent::Say(_)
                 | Intent::Permitted { .. }
                 | Intent::Identify { .. }
+                | Intent::Channels { .. }
                 | Intent::Leave
                 | Intent::Keep(_)
                 | Intent::Close { .. } => {}
