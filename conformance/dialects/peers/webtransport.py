@@ -12,6 +12,7 @@ from aioquic.asyncio import QuicConnectionProtocol, connect
 from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import DatagramReceived, DataReceived, HeadersReceived, WebTransportStreamDataReceived
 from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.events import StreamDataReceived
 
 # Nothing waits for this to pass: what takes longer has failed.
 PATIENCE = 30
@@ -27,10 +28,15 @@ class Http3(QuicConnectionProtocol):
         self.bodies: dict[int, bytearray] = {}
         self.ends: dict[int, asyncio.Event] = {}
         self.streams: dict[int, Stream] = {}
+        self.controls: dict[int, Stream] = {}
         self.datagrams: asyncio.Queue[bytes] = asyncio.Queue()
         self.unknown: asyncio.Queue[Stream] = asyncio.Queue()
 
     def quic_event_received(self, event) -> None:
+        # On a stream of a session that it has opened itself, aioquic would look for frames of HTTP/3.
+        if isinstance(event, StreamDataReceived) and event.stream_id in self.controls:
+            self.controls[event.stream_id].add(event.data, event.end_stream)
+            return
         for one in self.http.handle_event(event):
             if isinstance(one, HeadersReceived):
                 self.heads[one.stream_id].set_result(dict(one.headers))
@@ -72,7 +78,7 @@ class Http3(QuicConnectionProtocol):
         head = await asyncio.wait_for(self.heads[session_id], PATIENCE)
         assert head[b":status"] == b"200", head
         control = self.http.create_webtransport_stream(session_id, is_unidirectional=False)
-        self.streams[control] = Stream()
+        self.streams[control] = self.controls[control] = Stream()
         return Session(self, control)
 
 
