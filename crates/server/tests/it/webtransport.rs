@@ -35,6 +35,7 @@ impl Place {
                     unreliable: true,
                     ..ChannelRules::default()
                 },
+                ..ChannelRule::default()
             },
         );
         change(&mut config);
