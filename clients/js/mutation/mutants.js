@@ -26,9 +26,9 @@ export function mutants(source, file, first) {
     return number;
   };
   const wrap = (node, before, after) => edits.push({ at: node.getStart(), text: before, order: -node.getWidth() }, { at: node.getEnd(), text: after, order: node.getWidth() });
-  const replace = (node, replacement) => wrap(node, `(__mutant === ${note(node, replacement)} ? ${parenthesized(replacement)} : (`, '))');
+  const replace = (node, replacement) => wrap(node, `(__mutant(${note(node, replacement)}) ? ${parenthesized(replacement)} : (`, '))');
   // In braces, so that a following `else` does not belong to it.
-  const skip = (node) => wrap(node, `{ if (__mutant !== ${note(node, '{}')}) {`, '}}');
+  const skip = (node) => wrap(node, `{ if (!__mutant(${note(node, '{}')})) {`, '}}');
 
   const visit = (node) => {
     mutate(node, { replace, skip });

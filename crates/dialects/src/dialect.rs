@@ -8,7 +8,7 @@ use std::{
 
 use offhook_engine::{
     ChannelName, CloseReason, Command, CommandId, Epoch, Notice, Position, PresenceChange,
-    Publication, Refusal, SubscriptionId,
+    Publication, Refusal, SubscriptionId, SubscriptionSnapshot,
 };
 
 pub use crate::identity::{Connect, Known, Named, Welcome, Will};
@@ -279,7 +279,8 @@ pub enum Readiness {
     Waits,
 }
 
-/// Data of an incomplete message that a dialect holds.
+/// What a dialect holds for a client: an incomplete message, and what waits for the client's decision,
+/// such as an open transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unfinished {
     /// How many bytes it holds.
@@ -354,8 +355,8 @@ pub trait Dialect: fmt::Debug {
         Readiness::Ready
     }
 
-    /// What it holds of a message that is not complete. The server limits the time and the total of
-    /// these.
+    /// What it holds of a message that is not complete, and what it keeps until the client decides. The
+    /// server limits the time of the former and the total of both.
     fn unfinished(&self) -> Unfinished {
         Unfinished::default()
     }
@@ -365,6 +366,10 @@ pub trait Dialect: fmt::Debug {
     fn poll_intent(&mut self) -> Option<Intent> {
         None
     }
+
+    /// Removes the subscriptions of a stored session that do not continue on this connection. The note
+    /// was stored with the session. Called before a session that the client named is resumed.
+    fn select_restored(&self, _note: &[u8], _subscriptions: &mut Vec<SubscriptionSnapshot>) {}
 
     /// Whether its clients resume sessions with tokens. If not, none are sealed.
     fn has_tokens(&self) -> bool {

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use crate::frame::OpCode;
+use crate::prepared::Prepared;
 
 /// The two types of message (RFC 6455 §5.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,14 +84,14 @@ pub struct Chunk<'b> {
 /// A message to be sent, or a piece of one.
 ///
 /// Borrowed bytes are copied once, into the frame. Shared ([`Bytes`]) and owned bytes are written
-/// without a copy if they are long.
+/// without a copy if they are long. A [`Prepared`] message is neither framed nor compressed again.
 #[derive(Clone, Debug)]
 pub struct Outgoing<'a> {
     pub(crate) kind: Kind,
     pub(crate) payload: Payload<'a>,
 }
 
-/// Types that can be sent: text or bytes, borrowed, owned or shared.
+/// Types that can be sent: text or bytes, borrowed, owned or shared, and [`Prepared`] messages.
 ///
 /// A short message is copied directly after its header; only a long one is converted to an
 /// [`Outgoing`] and stored.
@@ -176,7 +177,8 @@ pub mod sealed {
         Cow<'_, [u8]>,
         super::Outgoing<'_>,
         super::Message<'_>,
-        &super::Message<'_>
+        &super::Message<'_>,
+        &super::Prepared
     );
     impl<const N: usize> Sealed for &[u8; N] {}
 }
@@ -229,11 +231,24 @@ impl<'a> Sendable<'a> for &'a Message<'_> {
     }
 }
 
+impl<'a> Sendable<'a> for &'a Prepared {
+    #[inline]
+    fn kind(&self) -> Kind {
+        Prepared::kind(self)
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        Prepared::as_bytes(self)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Payload<'a> {
     Borrowed(&'a [u8]),
     Owned(Vec<u8>),
     Shared(Bytes),
+    Prepared(Prepared),
 }
 
 impl Payload<'_> {
@@ -243,6 +258,7 @@ impl Payload<'_> {
             Self::Borrowed(bytes) => bytes,
             Self::Owned(bytes) => bytes,
             Self::Shared(bytes) => bytes,
+            Self::Prepared(message) => message.as_bytes(),
         }
     }
 
@@ -251,6 +267,7 @@ impl Payload<'_> {
             Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
             Self::Owned(bytes) => bytes.into(),
             Self::Shared(bytes) => bytes,
+            Self::Prepared(message) => message.shared_bytes(),
         }
     }
 }
@@ -386,6 +403,17 @@ impl<'a> From<Message<'a>> for Outgoing<'a> {
             Message::Text(Cow::Owned(text)) => text.into(),
             Message::Binary(Cow::Borrowed(bytes)) => bytes.into(),
             Message::Binary(Cow::Owned(bytes)) => bytes.into(),
+        }
+    }
+}
+
+impl<'a> From<&'a Prepared> for Outgoing<'a> {
+    /// Shared, not copied.
+    #[inline]
+    fn from(message: &'a Prepared) -> Self {
+        Self {
+            kind: message.kind(),
+            payload: Payload::Prepared(message.clone()),
         }
     }
 }

@@ -7,11 +7,12 @@ use bytes::Bytes;
 
 use crate::deflate::{DeflateConfig, DeflatePool, compress_once};
 use crate::frame::{FrameHeader, OpCode};
-use crate::message::{Kind, Outgoing, Payload};
+use crate::message::{Kind, Outgoing};
 
 /// A message ready for the wire, shared by reference count.
 ///
-/// A server that sends the same bytes to many connections frames and compresses them once. A
+/// A server that sends the same bytes to many connections frames and compresses them once, and
+/// sends a reference to the result with the same methods as any other message. A
 /// message longer than [`Config::fragment_size`](crate::Config::fragment_size) is fragmented like
 /// any other; its payload is still shared. A client must mask each frame with its own key (RFC 6455
 /// §5.3), so it shares only the uncompressed payload.
@@ -113,11 +114,9 @@ impl Prepared {
         self.0.deflates
     }
 
-    pub(crate) fn to_outgoing(&self) -> Outgoing<'static> {
-        Outgoing {
-            kind: self.0.kind,
-            payload: Payload::Shared(self.0.plain.payload()),
-        }
+    /// The payload, uncompressed and shared.
+    pub(crate) fn shared_bytes(&self) -> Bytes {
+        self.0.plain.payload()
     }
 }
 

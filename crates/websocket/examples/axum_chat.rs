@@ -59,7 +59,7 @@ async fn chat(mut socket: WebSocket, room: Room) -> HandlerResult {
                 None => return Ok(()),
             },
             said = messages.recv() => match said {
-                Ok(message) => sender.send_prepared(&message).await?,
+                Ok(message) => sender.send(&message).await?,
                 Err(RecvError::Lagged(missed)) => {
                     sender.send(&*format!("({missed} messages missed)")).await?;
                 }

@@ -25,12 +25,14 @@ use crate::writer::MessageWriter;
 /// | method | while more than the send buffer is unsent | for |
 /// |---|---|---|
 /// | [`send`](Self::send) | waits | nearly everything |
-/// | [`send_prepared`](Self::send_prepared) | waits | the same message on many connections |
 /// | [`send_urgent`](Self::send_urgent) | waits | a message that must overtake queued ones |
 /// | [`send_stream`](Self::send_stream) | waits | a message that is too long to hold, or not complete yet |
 /// | [`try_send`](Self::try_send) | fails with [`Error::Full`] | a message that is worthless if it is late |
-/// | [`put`](Self::put), [`put_prepared`](Self::put_prepared) | queues, and returns the number of unsent bytes | code that cannot wait, or sends to many and must not wait for one of them; limit the unsent bytes yourself, with [`room`](Self::room) |
-/// | [`write_prepared`](Self::write_prepared) | as `put_prepared` | broadcasts to thousands: writes at once, so that output does not wait in a buffer per connection |
+/// | [`put`](Self::put) | queues, and returns the number of unsent bytes | code that cannot wait, or sends to many and must not wait for one of them; limit the unsent bytes yourself, with [`room`](Self::room) |
+/// | [`write_prepared`](Self::write_prepared) | as `put` | broadcasts to thousands: writes at once, so that output does not wait in a buffer per connection |
+///
+/// All of them take text and bytes, and a [`Prepared`] message, which is framed and compressed once for
+/// many connections.
 #[derive(Clone)]
 pub struct Sender {
     driver: Arc<Driver>,
@@ -45,7 +47,8 @@ impl Sender {
         &self.driver
     }
 
-    /// Sends a message: `&str`, `String` and [`Text`](crate::Text) as text, bytes as binary.
+    /// Sends a message: `&str`, `String` and [`Text`](crate::Text) as text, bytes as binary, and a
+    /// [`Prepared`] message as it was prepared.
     ///
     /// Returns when the message is queued; waits first while more than the send buffer is unsent.
     /// Cancel-safe: the message is queued as a whole or not at all.
@@ -75,18 +78,6 @@ impl Sender {
         .await
     }
 
-    /// Sends a message that was framed, and perhaps compressed, once for many connections.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    pub async fn send_prepared(&self, message: &Prepared) -> Result<(), Error> {
-        poll_fn(|cx| {
-            self.driver
-                .poll_send(cx, |outbound| outbound.send_prepared(message))
-        })
-        .await
-    }
-
     /// Sends a message if that needs no wait.
     ///
     /// # Errors
@@ -106,32 +97,19 @@ impl Sender {
         self.driver.put(|outbound| outbound.send(message))
     }
 
-    /// As [`put`](Self::put), for messages that were framed once for many connections.
+    /// Queues messages without waiting, as [`put`](Self::put) does, and writes at once what the
+    /// transport accepts, instead of when the runtime runs the flush task. Use it to send the same
+    /// messages to very many connections: one buffer then serves one connection after another,
+    /// instead of one buffer waiting for each.
     ///
     /// # Errors
     /// As [`send`](Self::send); messages before the rejected one are sent.
-    #[inline]
-    pub fn put_prepared(&self, messages: &[Prepared]) -> Result<usize, Error> {
-        self.driver.put(|outbound| {
-            messages
-                .iter()
-                .try_for_each(|message| outbound.send_prepared(message))
-        })
-    }
-
-    /// As [`put_prepared`](Self::put_prepared), and writes at once what the transport accepts,
-    /// instead of when the runtime runs the flush task. Use it to send the same messages to very
-    /// many connections: one buffer then serves one connection after another, instead of one buffer
-    /// waiting for each.
-    ///
-    /// # Errors
-    /// As [`put_prepared`](Self::put_prepared).
     #[inline]
     pub fn write_prepared(&self, messages: &[Prepared]) -> Result<usize, Error> {
         self.driver.put_through(|outbound| {
             messages
                 .iter()
-                .try_for_each(|message| outbound.send_prepared(message))
+                .try_for_each(|message| outbound.send(message))
         })
     }
 

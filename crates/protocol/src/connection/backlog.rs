@@ -93,6 +93,7 @@ pub(crate) enum Queued {
     },
     Prepared {
         message: Prepared,
+        urgent: bool,
     },
     /// Whole frames.
     Framed {
@@ -119,20 +120,23 @@ impl Queued {
             Self::Message { payload, .. }
             | Self::Rest { payload, .. }
             | Self::Piece { payload, .. } => payload.len(),
-            Self::Prepared { message } => message.as_bytes().len(),
+            Self::Prepared { message, .. } => message.as_bytes().len(),
             Self::Framed { frames } => frames.len(),
         }
     }
 
     fn is_urgent(&self) -> bool {
-        matches!(self, Self::Message { urgent: true, .. })
+        matches!(
+            self,
+            Self::Message { urgent: true, .. } | Self::Prepared { urgent: true, .. }
+        )
     }
 
     /// Whether an urgent message may be put before it.
     fn gives_way(&self) -> bool {
         match self {
-            Self::Message { urgent, .. } => !*urgent,
-            Self::Prepared { .. } | Self::Framed { .. } => true,
+            Self::Message { urgent, .. } | Self::Prepared { urgent, .. } => !*urgent,
+            Self::Framed { .. } => true,
             Self::Rest { .. } => false,
             Self::Piece { first, .. } => *first,
         }

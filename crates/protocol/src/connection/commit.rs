@@ -31,7 +31,7 @@ impl Outbound {
                         payload: Payload::Shared(payload),
                     });
                 }
-                Queued::Prepared { message } => self.begin_prepared(&message),
+                Queued::Prepared { message, .. } => self.begin_prepared(&message),
                 Queued::Framed { frames } => self.wire.place(frames),
                 Queued::Rest {
                     opcode,
@@ -74,11 +74,20 @@ impl Outbound {
     /// Compresses a message if that was negotiated and makes it shorter, and commits it or its
     /// first fragment.
     pub(super) fn begin(&mut self, message: Outgoing<'_>) {
+        let payload = match message.payload {
+            Payload::Prepared(prepared) => return self.begin_prepared(&prepared),
+            payload => payload,
+        };
+        self.compress_and_commit(message.kind, payload);
+    }
+
+    fn compress_and_commit(&mut self, kind: Kind, payload: Payload<'_>) {
         self.liveness.sent();
-        let opcode = message.kind.opcode();
-        match self.compress(message.payload.as_slice()) {
-            Some(compressed) => self.commit_message(opcode, true, Payload::Owned(compressed)),
-            None => self.commit_message(opcode, false, message.payload),
+        match self.compress(payload.as_slice()) {
+            Some(compressed) => {
+                self.commit_message(kind.opcode(), true, Payload::Owned(compressed));
+            }
+            None => self.commit_message(kind.opcode(), false, payload),
         }
     }
 
@@ -157,16 +166,17 @@ impl Outbound {
         self.commit_frame(opcode, last, first, Payload::Owned(compressed));
     }
 
-    pub(super) fn begin_prepared(&mut self, message: &Prepared) {
-        self.liveness.sent();
+    fn begin_prepared(&mut self, message: &Prepared) {
         if !self.is_server() {
             // Each frame of a client has its own mask, so only the payload can be shared.
-            let shared = message.to_outgoing();
+            let payload = Payload::Shared(message.shared_bytes());
             if message.deflates() {
-                return self.begin(shared);
+                return self.compress_and_commit(message.kind(), payload);
             }
-            return self.commit_message(shared.kind.opcode(), false, shared.payload);
+            self.liveness.sent();
+            return self.commit_message(message.kind().opcode(), false, payload);
         }
+        self.liveness.sent();
         let compressed = self.compressor.as_mut().and_then(|compressor| {
             let framed = message.compressed()?;
             compressor.note_sent(message.as_bytes());
@@ -193,7 +203,14 @@ impl Outbound {
             }
             Payload::Shared(bytes) if bytes.len() > COPIED => bytes,
             Payload::Owned(bytes) if bytes.len() > COPIED => bytes.into(),
-            Payload::Borrowed(_) | Payload::Owned(_) | Payload::Shared(_) => {
+            // Only a piece of a message is framed again.
+            Payload::Prepared(message) if message.as_bytes().len() > COPIED => {
+                message.shared_bytes()
+            }
+            Payload::Borrowed(_)
+            | Payload::Owned(_)
+            | Payload::Shared(_)
+            | Payload::Prepared(_) => {
                 return self.push_frame(opcode, fin, rsv1, payload.as_slice());
             }
         };

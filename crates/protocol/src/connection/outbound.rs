@@ -19,8 +19,7 @@ use super::wire::Wire;
 use crate::Config;
 use crate::deflate::Compressor;
 use crate::error::SendError;
-use crate::message::{Kind, Outgoing, Sendable};
-use crate::prepared::Prepared;
+use crate::message::{Kind, Outgoing, Payload, Sendable};
 
 /// How many bytes are committed ahead of the transport. 256 KiB: about what one write can use, and
 /// what a control frame may have to wait for.
@@ -86,7 +85,8 @@ impl Outbound {
         self.mask_keys.is_none()
     }
 
-    /// Sends a message: `&str` and `String` are sent as text, everything else as binary.
+    /// Sends a message: `&str` and `String` are sent as text, bytes as binary, and
+    /// [`Prepared`](crate::Prepared) messages as what they were made of.
     ///
     /// The message is queued as a whole or not at all. A message that is being written piece by
     /// piece is finished first. There is no limit here: check
@@ -151,23 +151,6 @@ impl Outbound {
         self.count_messages(1);
         self.enqueue_message(message.into(), true);
         self.pump();
-        Ok(())
-    }
-
-    /// Sends a message that was framed, and perhaps compressed, once for many connections.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    pub fn send_prepared(&mut self, message: &Prepared) -> Result<(), SendError> {
-        self.check_open()?;
-        self.count_messages(1);
-        if self.has_room() {
-            self.begin_prepared(message);
-        } else {
-            self.enqueue(Queued::Prepared {
-                message: message.clone(),
-            });
-        }
         Ok(())
     }
 
@@ -320,11 +303,14 @@ impl Outbound {
     }
 
     fn enqueue_message(&mut self, message: Outgoing<'_>, urgent: bool) {
-        let payload = message.payload.into_shared();
-        self.enqueue(Queued::Message {
-            kind: message.kind,
-            payload,
-            urgent,
+        let kind = message.kind;
+        self.enqueue(match message.payload {
+            Payload::Prepared(message) => Queued::Prepared { message, urgent },
+            payload => Queued::Message {
+                kind,
+                payload: payload.into_shared(),
+                urgent,
+            },
         });
     }
 

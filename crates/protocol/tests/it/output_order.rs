@@ -75,9 +75,7 @@ fn messages_keep_their_order_behind_a_long_one_and_are_not_mixed() {
         let mut talk = backed_up(role);
         talk.connection.send("first").expect("open");
         talk.connection.send(vec![1; BULK]).expect("open");
-        talk.connection
-            .send_prepared(&Prepared::new("third"))
-            .expect("open");
+        talk.connection.send(&Prepared::new("third")).expect("open");
         talk.connection.send_piece("four", false).expect("open");
         talk.connection.send_piece("th", true).expect("open");
         talk.connection.send("fifth").expect("open");
@@ -99,14 +97,18 @@ fn urgent_messages_overtake_messages_that_have_not_started_and_keep_their_order(
         let mut talk = backed_up(role);
         talk.connection.send("later").expect("open");
         talk.connection
-            .send_prepared(&Prepared::new("later still"))
+            .send(&Prepared::new("later still"))
             .expect("open");
         talk.connection.send_urgent("now").expect("open");
-        talk.connection.send_urgent("and then").expect("open");
-        let expected: [&[u8]; 5] = [
+        talk.connection
+            .send_urgent(&Prepared::new("and then"))
+            .expect("open");
+        talk.connection.send_urgent("at last").expect("open");
+        let expected: [&[u8]; 6] = [
             &[0; 4 * BULK],
             b"now",
             b"and then",
+            b"at last",
             b"later",
             b"later still",
         ];

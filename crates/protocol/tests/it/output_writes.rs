@@ -67,7 +67,7 @@ fn a_prepared_message_is_written_without_copying() {
     let payload = prepared.as_bytes().as_ptr();
     for _ in 0..3 {
         let mut talk = Talk::with_server();
-        talk.connection.send_prepared(&prepared).expect("open");
+        talk.connection.send(&prepared).expect("open");
         let mut slices = [IoSlice::new(&[]); 8];
         let filled = talk.connection.transmit(&mut slices);
         let inside = slices[..filled]
@@ -88,7 +88,7 @@ fn writes_of_every_length_give_the_same_stream() {
                 .send(Bytes::from(vec![1; 5000]))
                 .expect("open");
             talk.connection
-                .send_prepared(&Prepared::new(vec![2; 5000]))
+                .send(&Prepared::new(vec![2; 5000]))
                 .expect("open");
             talk.connection.send(vec![3; 300]).expect("open");
             talk.connection.ping_with(b"?").expect("open");

@@ -39,7 +39,7 @@ fn messages_sent_while_pieces_are_written_follow_them_and_control_frames_do_not_
         talk.connection.send_piece("a", false).expect("open");
         talk.connection.send("one").expect("open");
         let two = Prepared::new("two");
-        talk.connection.send_prepared(&two).expect("open");
+        talk.connection.send(&two).expect("open");
         talk.connection.send_urgent("first").expect("open");
         talk.connection.ping_with(b"?").expect("open");
         assert_eq!(talk.says(), [text("a").more(), ping("?")]);
@@ -114,7 +114,7 @@ fn a_prepared_message_is_the_same_message_on_every_connection() {
         for role in ROLES {
             for _ in 0..2 {
                 let mut talk = role();
-                talk.connection.send_prepared(&prepared).expect("open");
+                talk.connection.send(&prepared).expect("open");
                 assert!(talk.says() == [binary(&payload)]);
             }
         }
@@ -123,7 +123,7 @@ fn a_prepared_message_is_the_same_message_on_every_connection() {
     assert_eq!(words.kind(), Kind::Text);
     for role in ROLES {
         let mut talk = role();
-        talk.connection.send_prepared(&words).expect("open");
+        talk.connection.send(&words).expect("open");
         assert_eq!(talk.says(), [text("Wörter")]);
     }
 }
@@ -135,7 +135,7 @@ fn a_long_prepared_message_is_fragmented_like_others() {
     for role in ROLES {
         let mut talk = role();
         talk.connection.send("before").expect("open");
-        talk.connection.send_prepared(&prepared).expect("open");
+        talk.connection.send(&prepared).expect("open");
         talk.connection.ping_with(b"?").expect("open");
         let mut said = talk.says();
         assert_eq!(said.remove(0), text("before"));
@@ -156,7 +156,7 @@ fn a_long_prepared_message_of_a_server_is_shared_by_its_connections() {
     let used = measure(|| {
         for _ in 0..100 {
             let mut talk = Talk::with_server();
-            talk.connection.send_prepared(&prepared).expect("open");
+            talk.connection.send(&prepared).expect("open");
             drop(talk);
         }
     });
@@ -179,7 +179,7 @@ fn a_long_prepared_message_is_fragmented_after_compression() {
     let prepared = Prepared::with_deflate(message.as_str(), &config, &pool);
     for _ in 0..2 {
         server.connection.ping_with(b"before").expect("open");
-        server.connection.send_prepared(&prepared).expect("open");
+        server.connection.send(&prepared).expect("open");
         let mut said = server.says();
         assert_eq!(said.remove(0), ping("before"));
         assert!(said.len() > 2 && said.len() < 5, "{} frames", said.len());

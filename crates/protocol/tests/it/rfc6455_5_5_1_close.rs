@@ -76,7 +76,7 @@ fn nothing_can_be_sent_after_our_close() {
             Err(SendError::NotOpen)
         );
         let prepared = offhook_protocol::Prepared::new("after");
-        assert_eq!(connection.send_prepared(&prepared), Err(SendError::NotOpen));
+        assert_eq!(connection.send(&prepared), Err(SendError::NotOpen));
         assert_eq!(connection.ping(now), Err(SendError::NotOpen));
         assert_eq!(connection.ping_with(b""), Err(SendError::NotOpen));
         assert_eq!(connection.pong(b""), Err(SendError::NotOpen));

@@ -220,11 +220,11 @@ fn a_message_prepared_without_compression_does_not_enter_the_context() {
     let text = "the same words again and again, ".repeat(20);
     let secret = Prepared::new(text.as_str());
     for _ in 0..3 {
-        client.connection.send_prepared(&secret).expect("open");
+        client.connection.send(&secret).expect("open");
         let said = client.says();
         assert!(!said[0].is_compressed());
         assert_eq!(server.hears(said), [Heard::text(&text)]);
-        server.connection.send_prepared(&secret).expect("open");
+        server.connection.send(&secret).expect("open");
         let said = server.says();
         assert!(!said[0].is_compressed());
         assert_eq!(client.hears(said), [Heard::text(&text)]);

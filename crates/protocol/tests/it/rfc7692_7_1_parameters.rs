@@ -136,14 +136,8 @@ fn prepared_messages_mix_with_others_in_every_memory_mode() {
         let mut pair = Pair::new(Config::default(), Config::default()).deflating(client, server);
         for i in 0..20 {
             pair.server.connection.send(tick(i)).expect("open");
-            pair.server
-                .connection
-                .send_prepared(&prepared)
-                .expect("open");
-            pair.client
-                .connection
-                .send_prepared(&prepared)
-                .expect("open");
+            pair.server.connection.send(&prepared).expect("open");
+            pair.client.connection.send(&prepared).expect("open");
             pair.client.connection.send(tick(i)).expect("open");
             pair.settle();
             let heard = [Heard::Text(tick(i)), Heard::Text(news.clone())];

@@ -127,7 +127,7 @@ fn act(pair: &mut Pair, sent: &mut Sent, choices: &mut Choices<'_>) {
         4 if sent.begun.is_none() => {
             let payload = payload(choices);
             end.connection
-                .send_prepared(&Prepared::new(&payload[..]))
+                .send(&Prepared::new(&payload[..]))
                 .expect("open");
             sent.whole.push(payload);
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use offhook_protocol::halves::{Frames, Inbound};
-use offhook_protocol::{Event, Message, Prepared, Sendable};
+use offhook_protocol::{Event, Message, Sendable};
 
 use super::buffers::ReadBuffer;
 use super::{Driver, Locked, Turn, Unread, buffers, now};
@@ -52,7 +52,11 @@ impl Driver {
             let Some(lease) = ready!(leased)? else {
                 return Poll::Ready(Ok(()));
             };
-            self.serve(lease, handle)?;
+            if let Err(error) = self.serve(lease, handle) {
+                // No turn follows, and there may be replies and input left.
+                self.call();
+                return Poll::Ready(Err(error));
+            }
         }
     }
 
@@ -190,6 +194,7 @@ impl Drop for Leased<'_> {
         let mut state = self.driver.lock();
         if std::thread::panicking() {
             inbound.end();
+            self.driver.call();
         } else {
             state.unread = unread;
         }
@@ -214,16 +219,6 @@ impl Replies<'_> {
         }
         self.send_framed();
         self.driver.send_now(|outbound| outbound.send(message))
-    }
-
-    /// Queues a message that was framed once for many connections.
-    ///
-    /// # Errors
-    /// The connection is closing.
-    pub fn send_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
-        self.send_framed();
-        self.driver
-            .send_now(|outbound| outbound.send_prepared(message))
     }
 
     /// Sends the framed replies.

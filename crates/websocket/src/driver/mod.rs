@@ -7,7 +7,8 @@
 //!
 //! - a receiver reads, takes messages out, and writes queued output when it has no more messages to
 //!   hand out ([`receive`]);
-//! - a sender queues, and writes only above the high-water mark ([`send`]);
+//! - a sender queues, and writes only above the high-water mark, or if the message is [probably](habit)
+//!   the only reply ([`send`]);
 //! - a task that [waits](wait) for anything else is woken when its wait may be over;
 //! - the flush task writes the remaining output, and the timer enforces every deadline.
 //!
@@ -22,6 +23,7 @@ pub(crate) mod buffers;
 mod deferred;
 mod ending;
 mod flush;
+mod habit;
 mod idle;
 mod lease;
 mod observer;
@@ -44,6 +46,7 @@ use std::time::Instant;
 
 use buffers::ReadBuffer;
 use deferred::{Later, LockHeld, Reader};
+use habit::Habit;
 pub use lease::Replies;
 use observer::{Observer, Told};
 use offhook_protocol::halves::{Inbound, Outbound};
@@ -88,6 +91,7 @@ pub(crate) struct State {
     unread: Unread,
     receiver: Receiver,
     reader: Reader,
+    habit: Habit,
     waiters: Option<Box<Waiters>>,
     output: Output,
     /// The connection's entry in the timer's wheel, once a time was set.
@@ -204,6 +208,7 @@ impl Driver {
                 unread,
                 receiver: Receiver::Away,
                 reader: Reader::default(),
+                habit: Habit::default(),
                 waiters: None,
                 output: Output::Open,
                 timer: None,
@@ -269,6 +274,9 @@ impl Driver {
     fn look_after(self: &Arc<Self>) {
         self.called.store(false, Ordering::Release);
         let mut state = self.lock();
+        if state.receiver == Receiver::Away {
+            state.habit.stay_away();
+        }
         if state.receiver != Receiver::Waiting {
             self.listen(&mut state);
         }
@@ -283,9 +291,13 @@ impl Driver {
         state.settle();
     }
 
-    /// Called by the timer: a deadline may have passed.
+    /// Called by the timer: a deadline may have passed, or the receiver may have been away for too
+    /// long.
     fn keep_time(self: &Arc<Self>) {
         let mut state = self.lock();
+        if state.receiver == Receiver::Away {
+            state.habit.stay_away();
+        }
         self.listen(&mut state);
         let unsent = state.buffered();
         if let Err(error) = state.outbound.handle_timeout(now()) {
@@ -301,12 +313,39 @@ impl Driver {
         state.settle();
     }
 
-    /// Sets the timer to the connection's next deadline.
+    /// Sets the timer to the connection's next deadline. Called while a task receives, or after the
+    /// flush task was called, so that the check that it replaces is not needed.
     fn set_timer(self: &Arc<Self>, state: &mut State) {
+        state.habit.forget_check();
         if let Some(at) = state.outbound.poll_timeout() {
-            let key = self.tasks.call_at(state.timer, &Arc::downgrade(self), at);
-            state.timer = Some(key);
+            self.call_at(state, at);
         }
+    }
+
+    /// Makes sure that the connection is handled although no task receives for now.
+    #[inline]
+    fn attend(self: &Arc<Self>, state: &mut State) {
+        // The user may not call again for long, and the peer waits for its pong.
+        if !state.habit.is_prompt() || state.has_output() {
+            self.call();
+        } else if state.habit.request_check() {
+            self.check_soon(state);
+        }
+    }
+
+    #[cold]
+    fn check_soon(self: &Arc<Self>, state: &mut State) {
+        let check = now() + habit::CHECK;
+        let deadline = state.outbound.poll_timeout();
+        self.call_at(
+            state,
+            deadline.map_or(check, |deadline| deadline.min(check)),
+        );
+    }
+
+    fn call_at(self: &Arc<Self>, state: &mut State, at: Instant) {
+        let key = self.tasks.call_at(state.timer, &Arc::downgrade(self), at);
+        state.timer = Some(key);
     }
 }
 

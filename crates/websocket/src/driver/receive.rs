@@ -103,14 +103,19 @@ impl Driver {
         if let Some(inbound) = &mut state.inbound {
             inbound.set_receive_mode(turn.mode);
         }
+        if state.receiver == Receiver::Away {
+            state.habit.come_back();
+        }
         state.receiver = Receiver::Away;
         loop {
             if let Some(taken) = take(&mut state) {
                 if !state.outbound.has_output() {
                     state.give_buffer_back();
                 }
-                // The user may not call again for long, and the peer waits for its pong.
-                self.call();
+                // Messages that are answered within the turn are handled now, and the next turn follows.
+                if !turn.replies {
+                    self.attend(&mut state);
+                }
                 return Poll::Ready(Ok(Some(taken)));
             }
             if state.has_output() {
@@ -127,6 +132,7 @@ impl Driver {
             // Once the connection closes nothing is replied any more.
             if turn.replies && state.is_full() && state.is_open() && !state.is_broken() {
                 state.wait(|waiters| &mut waiters.room, cx.waker());
+                self.call();
                 return Poll::Pending;
             }
             match self.poll_read(&mut state, cx, turn) {
@@ -257,6 +263,9 @@ impl Locked<'_> {
         let left = input.len();
         if let Some(observer) = self.told.observer {
             observer.received_messages(messages);
+        }
+        if taken.is_some() {
+            self.state.habit.hand_out(used_up && messages == 1);
         }
         self.put_back(inbound, taken.is_some());
         if taken.is_some() && !used_up {

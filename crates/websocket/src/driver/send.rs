@@ -90,6 +90,13 @@ impl Driver {
         if sent != Ok(true) {
             return false;
         }
+        if state.habit.reply() {
+            self.flush(&mut state);
+            state.wake_waiters();
+            if !state.has_output() && !state.is_broken() {
+                return true;
+            }
+        }
         self.call();
         true
     }

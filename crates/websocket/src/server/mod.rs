@@ -12,6 +12,7 @@ mod serve;
 mod served;
 #[cfg(feature = "tls")]
 mod tls;
+mod unless;
 
 pub use accept::Acceptor;
 pub use connections::Connections;

@@ -17,6 +17,7 @@ use super::incoming::Incoming;
 use super::registry::{Place, Registry, ServerState};
 use super::requests::Requests;
 use super::served::{BoxError, HandlerResult, Served};
+use super::unless::unless;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
@@ -249,9 +250,9 @@ impl Server {
             hooks: self.hooks,
         });
         loop {
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                () = registry.reached(ServerState::Stopping) => break,
+            let stopping = registry.reached(ServerState::Stopping);
+            let Some(accepted) = unless(stopping, self.listener.accept()).await else {
+                break;
             };
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
@@ -324,10 +325,7 @@ where
             stream.set_nodelay(true).map_err(Error::Lost)?;
             self.acceptor.requests(stream).await
         };
-        let asked = tokio::select! {
-            asked = ask => asked,
-            () = place.registry().reached(ServerState::Cut) => return None,
-        };
+        let asked = unless(place.registry().reached(ServerState::Cut), ask).await?;
         match asked.map(Requests::into_one) {
             Ok(Ok(incoming)) => incoming.map(Asked::One),
             Ok(Err(requests)) => Some(Asked::Many(Box::new(requests))),
@@ -342,14 +340,18 @@ where
     async fn serve_many(self: &Arc<Self>, mut requests: Box<Requests>) {
         let mut stopping = false;
         loop {
-            let request = tokio::select! {
-                request = requests.next() => request,
-                () = self.registry.reached(ServerState::Stopping), if !stopping => {
-                    stopping = true;
-                    requests.stop();
-                    continue;
+            let next_state = match stopping {
+                false => ServerState::Stopping,
+                true => ServerState::Cut,
+            };
+            let Some(request) = unless(self.registry.reached(next_state), requests.next()).await
+            else {
+                if stopping {
+                    return;
                 }
-                () = self.registry.reached(ServerState::Cut) => return,
+                stopping = true;
+                requests.stop();
+                continue;
             };
             match request {
                 Some(Ok(incoming)) => self.serve_one(incoming).await,

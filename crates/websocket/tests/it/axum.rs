@@ -8,7 +8,9 @@ use axum::routing::any;
 use axum::{Extension, Router};
 use offhook::axum::Upgrade;
 use offhook::protocol::deflate::DeflateConfig;
-use offhook::{Acceptor, Connect, Error, HttpVersion, OriginPolicy, Refusal, Settings};
+use offhook::{
+    Acceptor, CloseCode, Connect, Error, HttpVersion, Limits, OriginPolicy, Refusal, Settings,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -174,5 +176,40 @@ async fn an_acceptor_in_the_extensions_is_used() {
         assert!(socket.deflate().is_some());
         socket.recv().await.unwrap();
         assert_echoes(&mut socket, &"hello".repeat(1000)).await;
+    }
+}
+
+/// Sends a long message and returns without waiting for it to be written.
+async fn last_words(Path(room): Path<String>, upgrade: Upgrade) -> Response {
+    upgrade.on_upgrade(move |socket| async move {
+        socket.send(vec![7; 8 << 20]).await?;
+        match &*room {
+            "failing" => Err("as was asked for".into()),
+            _ => Ok(()),
+        }
+    })
+}
+
+#[tokio::test]
+async fn when_a_handler_returns_everything_sent_is_delivered_and_the_connection_closed() {
+    let address = serve(Router::new().route("/room/{room}", any(last_words))).await;
+    let limits = Limits {
+        message_size: 16 << 20,
+        ..Limits::default()
+    };
+    let cases = [
+        ("7", CloseCode::NORMAL),
+        ("failing", CloseCode::INTERNAL_ERROR),
+    ];
+    for version in [HttpVersion::Http1, HttpVersion::Http2] {
+        for (room, code) in cases {
+            let connect = to(format!("ws://{address}/room/{room}")).version(version);
+            let mut client = connect.limits(limits).open().await.unwrap();
+            let message = client.recv().await.unwrap().unwrap();
+            assert!(message.as_bytes() == vec![7; 8 << 20]);
+            assert_eq!(client.recv().await.unwrap(), None);
+            let closed = client.closed().unwrap();
+            assert_eq!((closed.code, closed.clean), (code, true));
+        }
     }
 }

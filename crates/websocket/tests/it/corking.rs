@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use futures_core::Stream as _;
 use offhook::protocol::Prepared;
-use offhook::{Error, Pair, Settings};
+use offhook::{Error, Pair, Settings, WebSocket};
+use tokio::time::Instant;
 
-use crate::counted::counted_pair;
+use crate::counted::{Count, counted_pair};
 
 #[tokio::test]
 async fn pipelined_messages_are_echoed_with_one_write_per_read() {
@@ -66,6 +67,84 @@ async fn each_answers_all_messages_of_one_read_with_one_write() {
         assert_eq!(client.recv().await.unwrap(), Some(n.to_string().into()));
     }
     assert_eq!((count.reads(), count.writes()), (1, 1));
+}
+
+/// Echoes one message, and returns how many writes `send` made.
+async fn echo_one(server: &mut WebSocket, count: &Count) -> usize {
+    let message = server.recv().await.unwrap().unwrap();
+    let before = count.writes();
+    // Not the method of `SinkExt` above.
+    WebSocket::send(server, message).await.unwrap();
+    count.writes() - before
+}
+
+#[tokio::test]
+async fn a_task_that_answers_each_message_with_one_writes_its_reply_at_once() {
+    let (mut client, mut server, _link, count) = counted_pair(&Settings::default());
+    let talking = tokio::spawn(async move {
+        for n in 0..100 {
+            client.send(n.to_string()).await.unwrap();
+            assert_eq!(client.recv().await.unwrap(), Some(n.to_string().into()));
+        }
+        // Several at once: they are answered together.
+        for n in 0..100 {
+            client.put(n.to_string()).unwrap();
+        }
+        for n in 0..100 {
+            assert_eq!(client.recv().await.unwrap(), Some(n.to_string().into()));
+        }
+        client.send("last").await.unwrap();
+        client.recv().await.unwrap()
+    });
+    assert_eq!(echo_one(&mut server, &count).await, 0);
+    let mut at_once = 0;
+    for _ in 1..100 {
+        at_once += echo_one(&mut server, &count).await;
+    }
+    assert!(at_once > 80, "{at_once}");
+    let before = count.writes();
+    for _ in 0..100 {
+        assert_eq!(echo_one(&mut server, &count).await, 0);
+    }
+    assert_eq!(server.recv().await.unwrap(), Some("last".into()));
+    assert_eq!(count.writes(), before + 1);
+    drop(server);
+    assert_eq!(talking.await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_always_sent_one_reply_and_now_sends_several_makes_two_writes() {
+    let (mut client, mut server, _link, count) = counted_pair(&Settings::default());
+    let serving = tokio::spawn(async move {
+        while let Some(message) = server.recv().await? {
+            let replies = if message.as_text() == Some("ten") {
+                10
+            } else {
+                1
+            };
+            for _ in 0..replies {
+                server.send(&message).await?;
+            }
+            if replies > 1 {
+                // This end neither receives nor flushes.
+                tokio::time::sleep(Duration::from_secs(20)).await;
+            }
+        }
+        Ok::<_, Error>(())
+    });
+    for _ in 0..20 {
+        client.send("one").await.unwrap();
+        assert_eq!(client.recv().await.unwrap(), Some("one".into()));
+    }
+    let before = count.writes();
+    let begun = Instant::now();
+    client.send("ten").await.unwrap();
+    for _ in 0..10 {
+        assert_eq!(client.recv().await.unwrap(), Some("ten".into()));
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert_eq!(count.writes(), before + 2);
+    serving.abort();
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,7 +267,7 @@ async fn messages_are_answered_before_an_error_later_in_the_same_read_ends_the_c
         let (ours, mut theirs) = tokio::io::duplex(1024);
         let transport = offhook::Transport::boxed(ours);
         let mut socket =
-            offhook::WebSocket::server(transport, Default::default(), &bytes, &Settings::default());
+            WebSocket::server(transport, Default::default(), &bytes, &Settings::default());
         for expected in ["one", "two"] {
             let message = socket.recv().await.unwrap().expect("a message");
             assert_eq!(message.as_text(), Some(expected));

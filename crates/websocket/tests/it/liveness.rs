@@ -221,6 +221,75 @@ async fn pings_are_answered_while_no_task_receives() {
     assert_eq!(begun.elapsed(), 10 * delay);
 }
 
+/// A task that answered many messages at once is expected to do so again, so the flush task is not
+/// called. The timer notices that it does not.
+#[tokio::test(start_paused = true)]
+async fn pings_are_answered_while_a_prompt_task_is_busy_with_one_message() {
+    let (mut client, mut server, _link) = Pair::new().open();
+    let serving = tokio::spawn(async move {
+        while let Some(message) = server.recv().await? {
+            if message.as_text() == Some("hard") {
+                tokio::time::sleep(Duration::from_secs(600)).await;
+            }
+            server.send(message).await?;
+        }
+        Ok::<_, Error>(())
+    });
+    for _ in 0..20 {
+        client.send("easy").await.unwrap();
+        assert_eq!(client.recv().await.unwrap(), Some("easy".into()));
+    }
+    client.send("hard").await.unwrap();
+    client.flush().await.unwrap();
+    // The task is busy with it by now.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let begun = Instant::now();
+    client.ping().await.unwrap();
+    assert!(begun.elapsed() <= Duration::from_millis(500));
+    let noticed = Instant::now();
+    client.ping().await.unwrap();
+    assert_eq!(noticed.elapsed(), Duration::ZERO);
+    assert_eq!(client.recv().await.unwrap(), Some("hard".into()));
+    // It is no longer expected to be prompt.
+    client.send("hard").await.unwrap();
+    client.flush().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let begun = Instant::now();
+    client.ping().await.unwrap();
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    serving.abort();
+}
+
+/// The check of the timer is not forgotten when it was set for an earlier message.
+#[tokio::test(start_paused = true)]
+async fn a_prompt_task_that_becomes_busy_is_noticed_each_time() {
+    let (mut client, mut server, _link) = Pair::new().open();
+    let serving = tokio::spawn(async move {
+        while let Some(message) = server.recv().await? {
+            if message.as_text() == Some("hard") {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+            }
+            server.send(message).await?;
+        }
+        Ok::<_, Error>(())
+    });
+    for _ in 0..5 {
+        for n in 0..50 {
+            client.send("easy").await.unwrap();
+            assert_eq!(client.recv().await.unwrap(), Some("easy".into()));
+            tokio::time::sleep(Duration::from_millis(n)).await;
+        }
+        client.send("hard").await.unwrap();
+        client.flush().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let begun = Instant::now();
+        client.ping().await.unwrap();
+        assert!(begun.elapsed() <= Duration::from_millis(500));
+        assert_eq!(client.recv().await.unwrap(), Some("hard".into()));
+    }
+    serving.abort();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_task_that_only_sends_stays_connected_and_notices_the_close() {
     let (client, mut server, _link) = Pair::new().client(&keepalive(5, 3)).open();

@@ -144,9 +144,9 @@ async fn a_message_counts_once_however_it_is_sent_and_received() {
         client.send_urgent("b").await.unwrap();
         client.try_send("c").unwrap();
         client.put("d").unwrap();
-        client.send_prepared(&Prepared::new("e")).await.unwrap();
+        client.send(&Prepared::new("e")).await.unwrap();
         client
-            .put_prepared(&[Prepared::new("f"), Prepared::new("g")])
+            .write_prepared(&[Prepared::new("f"), Prepared::new("g")])
             .unwrap();
         let mut writer = client.send_stream(Kind::Text).await.unwrap();
         writer.write("h").await.unwrap();

@@ -4,8 +4,9 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
+use offhook::protocol::deflate::DeflatePool;
 use offhook::protocol::{Kind, Prepared};
-use offhook::{Error, Pair, Settings, WebSocket, pair};
+use offhook::{DeflateConfig, Error, Pair, Settings, WebSocket, pair};
 
 /// A client with a small send buffer, and a server that does not read for now.
 fn narrow() -> (WebSocket, WebSocket) {
@@ -108,9 +109,30 @@ async fn a_prepared_message_can_be_sent_to_many_connections() {
     let news = Prepared::new("news");
     for _ in 0..3 {
         let (mut client, server) = pair();
-        server.send_prepared(&news).await.unwrap();
+        server.send(&news).await.unwrap();
         assert_eq!(client.recv().await.unwrap(), Some("news".into()));
     }
+}
+
+#[tokio::test]
+async fn every_way_to_send_takes_a_prepared_message_and_uses_its_compressed_form() {
+    let settings = Settings::default().deflate(DeflateConfig::default());
+    let (mut client, server, _link) = Pair::new().client(&settings).server(&settings).open();
+    let (config, pool) = (DeflateConfig::default(), DeflatePool::default());
+    let text = "the same for all ".repeat(100);
+    let message = Prepared::with_deflate(&text, &config, &pool);
+    let unsent = server.put(&message).unwrap();
+    assert!(0 < unsent && unsent < 200, "{unsent}");
+    server.send(&message).await.unwrap();
+    server.try_send(&message).unwrap();
+    server.send_urgent(&message).await.unwrap();
+    let mut writer = server.send_stream(Kind::Text).await.unwrap();
+    writer.write(&message).await.unwrap();
+    writer.finish(&message).await.unwrap();
+    for _ in 0..4 {
+        assert_eq!(client.recv().await.unwrap(), Some(text.as_str().into()));
+    }
+    assert_eq!(client.recv().await.unwrap(), Some(text.repeat(2).into()));
 }
 
 #[tokio::test]
@@ -167,9 +189,8 @@ async fn put_always_queues_and_there_is_room_once_half_of_the_buffer_is_sent() {
     let (mut client, server, _link) = Pair::new().capacity(1_000).server(&settings).open();
     let message = Prepared::new("x".repeat(100));
     let mut unsent = 0;
-    for _ in 0..20 {
-        let twice = [message.clone(), message.clone()];
-        unsent = server.put_prepared(&twice).unwrap();
+    for _ in 0..40 {
+        unsent = server.put(&message).unwrap();
     }
     assert!(unsent > 2_000, "{unsent}");
     assert!(server.put("after").unwrap() > unsent);

@@ -1,6 +1,9 @@
 //! The server: limits, deadlines, origins, and how it stops.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use offhook::protocol::CloseCode;
@@ -124,12 +127,16 @@ async fn connections_that_do_not_close_by_the_deadline_are_cut_off() {
 #[tokio::test]
 async fn a_shutdown_without_connections_returns_immediately() {
     let server = running(|server| server).await;
-    let deadline = Duration::from_secs(3_600);
-    server
-        .connections
-        .shutdown(CloseCode::GOING_AWAY, deadline)
-        .await;
+    let hour = Duration::from_secs(3_600);
+    let shutdown = server.connections.shutdown(CloseCode::GOING_AWAY, hour);
+    let shutdown = poll_once(shutdown).await;
+    assert!(shutdown.is_ready(), "it waits for something");
     server.serving.await.unwrap().unwrap();
+}
+
+async fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
 #[tokio::test]

@@ -1,16 +1,22 @@
 //! The events of the feature `tracing`, their levels, and what is never logged.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use offhook::protocol::CloseCode;
 use offhook::{Connect, Error, HandlerResult, Pair, Reconnecting, Refusal, Server, WebSocket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tracing::Dispatch;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::DefaultGuard;
 
 use crate::scripted::{self, Reply};
+
+/// A subscriber that nobody uses, and that wants everything. While a new subscriber is registered, an
+/// event that another thread creates for the first time may be recorded as unwanted for all of them,
+/// and then a test misses it. With this one, each event is wanted from the first test on.
+static WANTS_EVERYTHING: OnceLock<Dispatch> = OnceLock::new();
 
 /// The lines of a log.
 #[derive(Clone, Default)]
@@ -19,6 +25,10 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Of everything that this thread does from now on.
     fn begin(level: LevelFilter) -> (Self, DefaultGuard) {
+        WANTS_EVERYTHING.get_or_init(|| {
+            let everything = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE);
+            Dispatch::new(everything.finish())
+        });
         let log = Self::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()

@@ -125,7 +125,7 @@ impl Run {
                     Some((config, pool)) => Prepared::with_deflate(&*message.payload, config, pool),
                     None => Prepared::new(&*message.payload),
                 };
-                let result = self.end_mut(side).connection.send_prepared(&prepared);
+                let result = self.end_mut(side).connection.send(&prepared);
                 self.note(side, message, result);
             }
             Op::Piece(side, size, last) => self.piece(side, size, last),

@@ -9,7 +9,7 @@ use hyper::{
     body::Body as _,
     header::{CONTENT_ENCODING, CONTENT_TYPE},
 };
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::problem::Problem;
@@ -80,8 +80,8 @@ impl Body {
         })
     }
 
-    /// Parses a JSON body.
-    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+    /// Parses a JSON body. The result may borrow from it.
+    pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Problem> {
         let is_object = self.bytes.trim_ascii_start().starts_with(b"{");
         if !self.is_json {
             let detail = "expected a body of Content-Type: application/json";
