@@ -6,7 +6,8 @@ use super::workspace::{root, text};
 const INDEX: &str = "docs/security.md";
 
 /// The tests that the page names, as crate, module and function: `auth::attacks::a_token_…`. A name
-/// without a function is a module.
+/// without a function is a module. A module in a folder is named after both:
+/// `dialects::pusher::events::other_clients_…`.
 fn named(page: &str) -> Vec<&str> {
     let quoted = page.split('`').skip(1).step_by(2);
     quoted.filter(|text| text.contains("::")).collect()
@@ -23,12 +24,16 @@ fn complaints(page: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> 
         if !krate.starts_with(|first: char| first.is_ascii_lowercase()) {
             continue;
         }
+        let (module, rest) = match rest {
+            [inner, function] => (format!("{module}/{inner}"), Some(function)),
+            rest => ((*module).to_owned(), rest.first()),
+        };
         let file = format!("crates/{krate}/tests/it/{module}.rs");
         let Some(source) = read(&file) else {
             complaints.push(format!("{INDEX}: {name}: there is no {file}"));
             continue;
         };
-        let function = rest.first().map(|name| format!("fn {name}("));
+        let function = rest.map(|name| format!("fn {name}("));
         if function.is_some_and(|function| !source.contains(&function)) {
             complaints.push(format!(
                 "{INDEX}: {name}: {file} has no such test; correct the name"
@@ -49,10 +54,16 @@ fn every_test_in_the_index_of_attacks_exists() {
 #[test]
 fn a_test_that_was_renamed_or_moved_is_reported() {
     let read = |file: &str| {
-        (file == "crates/a/tests/it/b.rs").then(|| "#[test]\nfn an_attack_fails() {}".to_owned())
+        let exists = ["crates/a/tests/it/b.rs", "crates/a/tests/it/d/e.rs"].contains(&file);
+        exists.then(|| "#[test]\nfn an_attack_fails() {}".to_owned())
     };
-    assert!(complaints("`a::b::an_attack_fails`, `a::b`, `ApiKeys::find`", read).is_empty());
-    for wrong in ["`a::b::an_attack`", "`a::c::an_attack_fails`"] {
+    let page = "`a::b::an_attack_fails`, `a::b`, `a::d::e::an_attack_fails`, `ApiKeys::find`";
+    assert!(complaints(page, read).is_empty());
+    for wrong in [
+        "`a::b::an_attack`",
+        "`a::c::an_attack_fails`",
+        "`a::b::c::an_attack_fails`",
+    ] {
         assert_eq!(complaints(wrong, read).len(), 1, "{wrong}");
     }
 }

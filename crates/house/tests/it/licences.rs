@@ -23,10 +23,10 @@ fn no_crate_is_built_that_deny_toml_bans() {
 
 #[test]
 fn no_dependency_takes_any_version() {
-    assert_eq!(
-        parse("deny.toml")["bans"]["wildcards"].as_str(),
-        Some("deny")
-    );
+    let deny = parse("deny.toml");
+    assert_eq!(deny["bans"]["wildcards"].as_str(), Some("deny"));
+    // A path names one version.
+    assert_eq!(deny["bans"]["allow-wildcard-paths"].as_bool(), Some(true));
     expect_none(&wildcards(&WORKSPACE));
 }
 
@@ -51,7 +51,15 @@ fn deny_toml_says_nothing_that_these_tests_do_not_read() {
     let deny = parse("deny.toml");
     let understood = [
         ("licenses", &["version", "allow"][..]),
-        ("bans", &["wildcards", "multiple-versions", "deny"]),
+        (
+            "bans",
+            &[
+                "wildcards",
+                "allow-wildcard-paths",
+                "multiple-versions",
+                "deny",
+            ],
+        ),
         (
             "sources",
             &["unknown-registry", "unknown-git", "allow-registry"],
