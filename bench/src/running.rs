@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use load::report::Report;
 
-/// How long a server may take to listen; RabbitMQ needs ten seconds on an idle machine.
+/// How long a server may take to listen; `RabbitMQ` needs ten seconds on an idle machine.
 const START: Duration = Duration::from_secs(60);
 
 /// A server process, killed on drop.

@@ -23,7 +23,13 @@ SECTIONS = {
     12: "compression, payloads",
     13: "compression, parameters",
 }
-ROLES = {"server": "server", "client": "client", "http2": "server by HTTP/2"}
+ROLES = {
+    "server": "server",
+    "client": "client",
+    "http2": "server by HTTP/2",
+    "program_tls": "offhook serve by TLS",
+    "program_http2": "offhook serve by HTTP/2",
+}
 
 
 class Malformed(Exception):

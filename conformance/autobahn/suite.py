@@ -59,19 +59,21 @@ class Suite:
             await stop(process)
         self.progress.end()
 
-    async def against_server(self, command: list[str]) -> None:
+    async def against_server(self, command: list[str], role: str = "server") -> None:
         """The suite is the client; `command` is given an address and prints
         where it listens.
         """
         async with self.listening(command) as address:
-            await self.connect("server", address)
+            await self.connect(role, address)
 
-    async def against_http2(self, command: list[str], bridge: list[str]) -> None:
+    async def against_http2(
+        self, command: list[str], bridge: list[str], role: str = "http2"
+    ) -> None:
         """As `server`, through a bridge, which is also given the server's
         address.
         """
         async with self.listening(command) as server, self.listening(bridge, server) as address:
-            await self.connect("http2", address)
+            await self.connect(role, address)
 
     async def connect(self, role: str, address: str) -> None:
         servers = [{"agent": AGENT, "url": f"ws://{address}"}]

@@ -15,6 +15,7 @@
 //! - Ours fails on text at its first invalid byte, tungstenite at the end of the frame: only whole
 //!   frames are generated.
 
+pub mod graphql;
 pub mod mqtt;
 pub mod mqtt_connection;
 pub mod pusher;
@@ -167,6 +168,11 @@ mod tests {
     #[test]
     fn the_corpus_is_told_alike_by_both() {
         replay("differential", super::differential);
+    }
+
+    #[test]
+    fn a_connection_with_graphql_says_only_its_messages_and_nothing_after_its_end() {
+        replay("graphql_connection", super::graphql::graphql_connection);
     }
 
     #[test]

@@ -34,8 +34,8 @@ export class Tab {
     return Tab.visit(browser, port, `talk/${room && `#${room}`}`, settings);
   }
 
-  /** Opens any page with a connection in a context of its own. */
-  static async visit(browser, port, path, settings) {
+  /** Opens any page in a context of its own, and waits until it is `ready`: until its connection is open. */
+  static async visit(browser, port, path, { ready = '#connection[data-state="open"]', ...settings } = {}) {
     const tab = new Tab();
     tab.context = await browser.newContext(settings);
     tab.context.setDefaultTimeout(PATIENCE);
@@ -44,7 +44,7 @@ export class Tab {
     tab.page.on('console', (said) => said.type() === 'error' && tab.complaints.push(said.text()));
     tab.page.on('request', (request) => tab.requests.push(request.url()));
     await tab.page.goto(`http://127.0.0.1:${port}/${path}`);
-    await tab.connection('open');
+    await tab.page.waitForSelector(ready);
     return tab;
   }
 

@@ -134,7 +134,7 @@ impl Link {
         Ok(turn)
     }
 
-    /// Some servers reset the connection after the closing handshake, or omit TLS's close_notify.
+    /// Some servers reset the connection after the closing handshake, or omit TLS's `close_notify`.
     fn is_end(&self, error: &io::Error) -> bool {
         matches!(self.state, State::Closing)
             && matches!(

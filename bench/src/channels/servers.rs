@@ -322,7 +322,7 @@ fn rabbitmq() -> Result<Vec<ChannelServer>> {
     ))
 }
 
-/// All files of RabbitMQ are below `data`, and it stays in the process that was started.
+/// All files of `RabbitMQ` are below `data`, and it stays in the process that was started.
 fn rabbit(program: &Path, port: u16, data: &Path) -> Result<Vec<OsString>> {
     fs::create_dir_all(data)?;
     let configuration = data.join("rabbitmq.conf");

@@ -5,7 +5,8 @@
 //! [`Claims`], from which an [`Identity`](offhook_engine::Identity) for the engine is made. A
 //! [`Signer`] creates tokens. [`Refetching`] decides when keys are fetched from a URL; its driver
 //! does the fetching. [`ApiKeys`] finds the entry for the API key in a request. [`App`]
-//! verifies the signatures of the Pusher protocol.
+//! verifies the signatures of the Pusher protocol. A [`CertificateRule`] says which user the
+//! [`Certificate`] of a TLS client stands for.
 //!
 //! The time is always an argument, in milliseconds since 1970. The cryptography is that of AWS-LC.
 //!
@@ -36,6 +37,8 @@
 mod algorithm;
 mod api_key;
 mod app;
+mod certificate;
+mod certificate_rule;
 mod claims;
 mod grants;
 mod jwk;
@@ -50,6 +53,8 @@ mod verify;
 pub use algorithm::Algorithm;
 pub use api_key::{ApiKey, ApiKeys, InvalidApiKey, Scope, new_api_key};
 pub use app::{App, AppKey, BadRequestSignature, InvalidApp, SignedRequest, apps_of};
+pub use certificate::{Certificate, date};
+pub use certificate_rule::CertificateRule;
 pub use claims::{Claims, MAX_GRANTS, MAX_INFO, MAX_USER, Unverified, inspect};
 pub use grants::{InvalidGrant, UserGrant};
 pub use key::{InvalidKey, Key};

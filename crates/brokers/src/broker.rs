@@ -119,6 +119,14 @@ pub trait Broker: Send + Sync + Debug {
     /// before this returns.
     fn submit(&self, worker: WorkerId, request: BrokerRequest);
 
+    /// Handles several requests of a worker, in order. A broker whose own threads do some of the work
+    /// wakes them once, when all requests are queued.
+    fn submit_all(&self, worker: WorkerId, requests: &mut dyn Iterator<Item = BrokerRequest>) {
+        for request in requests {
+            self.submit(worker, request);
+        }
+    }
+
     /// Passes the current time to the broker. A wall clock that steps forward is followed at a
     /// limited speed, so that a clock that is wrong for a moment causes no loss. Then the broker
     /// expires leases, removes old publications and retries failed operations. Call it about once a

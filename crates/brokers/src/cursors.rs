@@ -56,3 +56,6 @@ pub(crate) fn abandoned<Name>(
         Err(BrokerFailure::TooManyConsumers)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,11 +24,15 @@ const SPREAD: u64 = 1 << 20;
 /// A new epoch, different from all before it and from one that another broker starts at this time.
 /// JavaScript reads it exactly until the year 2255.
 pub(crate) fn fresh_epoch(last: Option<Epoch>, now: Now) -> Epoch {
-    let clock = now.unix_ms.saturating_mul(1000);
-    let least = last.map_or(clock, |last| clock.max(last.0 + 1));
     // Every hasher of the standard library has random keys.
     let random = RandomState::new().build_hasher().finish();
-    Epoch(least + random % SPREAD)
+    Epoch(least_epoch(last, now) + random % SPREAD)
+}
+
+/// The smallest number that a new epoch may have.
+fn least_epoch(last: Option<Epoch>, now: Now) -> u64 {
+    let clock = now.unix_ms.saturating_mul(1000);
+    last.map_or(clock, |last| clock.max(last.0 + 1))
 }
 
 /// An epoch, and the newest sequence number of the broker when it started.
@@ -249,3 +253,6 @@ pub(crate) fn backward(resolved: (Resolution, u64), head: u64) -> (Resolution, u
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

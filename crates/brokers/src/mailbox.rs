@@ -45,13 +45,21 @@ impl Mailbox {
 
     /// Adds an event.
     pub fn put(&self, event: BrokerEvent) {
+        if self.put_later(event) {
+            self.wake();
+        }
+    }
+
+    /// As [`put`](Self::put), without waking the worker. Returns whether it must be woken.
+    pub(crate) fn put_later(&self, event: BrokerEvent) -> bool {
         let mut queue = self.lock();
         let was_empty = queue.events.is_empty();
         queue.put(event, self.bytes);
-        drop(queue);
-        if was_empty {
-            (self.wake)();
-        }
+        was_empty
+    }
+
+    pub(crate) fn wake(&self) {
+        (self.wake)();
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {

@@ -106,3 +106,6 @@ impl<Value> Values<Value> {
         self.entries.values().map(|entry| &entry.value)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,6 +154,15 @@ struct Channels {
     /// The token for the server's authentication
     #[arg(long, value_name = "TOKEN", requires = "subscribers")]
     token: Option<String>,
+    /// What they speak; the URL has to be that of the dialect
+    #[arg(
+        long,
+        value_enum,
+        value_name = "DIALECT",
+        default_value = "native",
+        requires = "subscribers"
+    )]
+    dialect: channels::Dialect,
 }
 
 const EXAMPLES: &str = "\
@@ -162,6 +171,7 @@ Examples:
   offhook bench ws://localhost:9001 -c 16 -i 64 -s 20        pipelined
   offhook bench wss://example.com/echo --rate 5000 -c 1000   open loop: latency as users see it
   offhook bench ws://localhost:8000/ws --subscribers 1000 --rate 20
+  offhook bench ws://localhost:8000/mqtt --subscribers 1000 --dialect mqtt
   offhook bench ws://localhost:9001 --rate 5000 --threshold 'p99 < 20ms' --html report.html
   offhook bench --scenario load.toml --json > after.json
   offhook bench --compare before.json after.json --tolerance 10

@@ -4,7 +4,6 @@
 
 mod api;
 mod bench;
-mod certificate;
 mod check;
 mod config;
 mod decode;
@@ -25,6 +24,8 @@ mod settings;
 mod signals;
 mod token;
 mod top;
+#[cfg(unix)]
+mod upgrade;
 mod welcome;
 mod why;
 
@@ -65,6 +66,8 @@ enum Command {
     Config(config::PrintConfig),
     #[cfg(unix)]
     Reload(reload::Reload),
+    #[cfg(unix)]
+    Upgrade(upgrade::Upgrade),
     Dial(Box<dial::Dial>),
     Check(Box<check::Check>),
     Bench(Box<bench::Bench>),
@@ -89,6 +92,8 @@ fn main() -> ExitCode {
         Command::Config(print) => print.run(),
         #[cfg(unix)]
         Command::Reload(reload) => reload.run(),
+        #[cfg(unix)]
+        Command::Upgrade(upgrade) => upgrade.run(),
         Command::Dial(dial) => dial.run(),
         Command::Check(check) => check.run(),
         Command::Bench(bench) => bench.run(),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use offhook_proof::{Plan, Stage, Status, Transport, client_process, fresh_seed, prove};
+use offhook_proof::{Dialect, Plan, Stage, Status, Transport, client_process, fresh_seed, prove};
 use tokio::{runtime::Builder, signal, time::Instant};
 
 use crate::{
@@ -52,6 +52,13 @@ pub(crate) struct Prove {
     /// (long-polling).
     #[arg(long, value_name = "TRANSPORT", default_value = "websocket")]
     transport: Transport,
+    /// What the clients speak: `native`, `socketio` (with connection state recovery) or `mqtt` (5.0 and
+    /// 3.1.1, with persistent sessions). With the last two, the server is not restored from a backup.
+    #[arg(long, value_name = "DIALECT", default_value = "native", value_parser = ["native", "socketio", "mqtt"])]
+    dialect: String,
+    /// The QoS of MQTT's messages: 1 or 2.
+    #[arg(long, value_name = "QOS", default_value_t = 2)]
+    qos: u8,
     /// Directory for the server's data: use it to test a particular disk [default: the system's
     /// directory for temporary files].
     #[arg(long, value_name = "DIR")]
@@ -73,6 +80,7 @@ Examples:
   offhook prove                          a minute, 300 subscribers
   offhook prove --seconds 3600 --place . an hour, on the disk of this directory
   offhook prove --transport poll         over long polls
+  offhook prove --dialect mqtt --qos 1   clients of MQTT, with QoS 1
   offhook prove --seed 42                what happened to somebody else, again
 
 Exit codes: 0 nothing was lost, repeated or reordered; 1 something was, or it could not be run to its
@@ -106,6 +114,11 @@ impl Prove {
             rate: self.rate,
             length: Duration::from_secs(self.seconds),
             patience: PATIENCE,
+            dialect: match &*self.dialect {
+                "socketio" => Dialect::SocketIo,
+                "mqtt" => Dialect::Mqtt { qos: self.qos },
+                _ => Dialect::Native,
+            },
             transport: self.transport,
             seed: self.seed.unwrap_or_else(fresh_seed),
         })

@@ -62,7 +62,7 @@ impl Reload {
 
 fn running(data: &Path) -> Result<i32, Failure> {
     let found = PidFile::read(data).map_err(|error| Failure::failed(&error))?;
-    let found = found.and_then(|pid| i32::try_from(pid).ok());
+    let found = found.and_then(|found| i32::try_from(found.id).ok());
     found.ok_or_else(|| {
         let data = data.display();
         Failure::Failed(format!(

@@ -1,30 +1,45 @@
 //! `offhook serve`: runs the server until it is stopped.
 
 mod dev_tls;
+#[cfg(unix)]
+mod hand_over;
 mod logs;
+#[cfg(unix)]
+mod passed;
 mod pid_file;
 mod reloading;
 mod supervisor;
+#[cfg(unix)]
+mod upgrading;
 mod welcome;
 
-use std::{io, process, time::Duration};
+use std::{
+    env, io,
+    path::{Path, PathBuf},
+    process,
+    time::Duration,
+};
 
 use clap::Args;
 use offhook::OriginPolicy;
 use offhook_auth::{ApiKey, new_api_key};
 use offhook_server::config::{Config, Loaded, LogFormat};
-use offhook_server::{Running, Server, StartError};
+use offhook_server::{Running, Server, Sockets, StartError};
 use tokio::{runtime::Builder, time::sleep};
 
 use crate::{
     failure::Failure,
     open_files, screen,
     settings::Flags,
-    signals::{Hangups, Signals},
+    signals::{Requests, Signals},
 };
 use dev_tls::DevTls;
 use logs::Logs;
 pub(crate) use pid_file::PidFile;
+#[cfg(unix)]
+pub(crate) use upgrading::FAILED as UPGRADE_FAILED;
+#[cfg(unix)]
+use {hand_over::Predecessor, upgrading::Upgraded};
 
 /// Run the server.
 ///
@@ -47,6 +62,10 @@ pub(crate) struct Serve {
     /// WebTransport takes instead of an authority.
     #[arg(long)]
     dev_tls: bool,
+
+    /// For processes that `offhook upgrade` starts.
+    #[arg(long, hide = true)]
+    take_over: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -61,10 +80,11 @@ Examples:
 
 Ctrl-C stops it gracefully: clients are told when to connect again. A second one stops it at once;
 what was acknowledged is on disk all the same. SIGHUP, or `offhook reload`, lets it read its
-configuration again. Exit codes: 0 stopped, 1 could not run, 2 mistakes in flags or configuration.";
+configuration again; SIGUSR2, or `offhook upgrade`, hands it over to a new version. Exit codes: 0 stopped, 1 could not run, 2 mistakes in flags or configuration.";
 
 impl Serve {
     pub(crate) fn run(self) -> Result<(), Failure> {
+        let start = Start::new(self.take_over)?;
         let mut loaded = self.flags.load()?;
         // Files in the data directory are accessible only to their owner.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -75,7 +95,7 @@ impl Serve {
         tracing::debug!(?descriptors, "the limit of this process");
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let is_json = loaded.config.log.format == LogFormat::Json;
-        let served = runtime.block_on(serve(loaded, &self.flags, &dev, &logs));
+        let served = runtime.block_on(serve(loaded, &self.flags, &dev, &logs, start));
         // With the format JSON, every line must be an object, including this error.
         match served {
             Err(failure) if is_json => Err(failure.logged()),
@@ -143,25 +163,79 @@ fn allow_local_pages(config: &mut Config) {
     config.origins = OriginPolicy::allow_list(all).expect("each is a pattern");
 }
 
-async fn serve(loaded: Loaded, flags: &Flags, dev: &Dev, logs: &Logs) -> Result<(), Failure> {
-    let (mut signals, mut hangups) = (Signals::listen()?, Hangups::listen()?);
-    let config = loaded.config.clone();
+/// What was there before this process.
+struct Start {
+    /// This program's file, as it was called when the process started. It may be replaced.
+    program: Option<PathBuf>,
+    /// Sockets of systemd, or of an earlier process.
+    sockets: Sockets,
+    /// The process that is to be replaced by this one.
+    #[cfg(unix)]
+    predecessor: Option<Predecessor>,
+}
+
+impl Start {
+    #[cfg(unix)]
+    fn new(takes_over: bool) -> Result<Self, Failure> {
+        let program = env::current_exe().ok();
+        let (predecessor, sockets) = if takes_over {
+            let (predecessor, sockets) = Predecessor::meet()?;
+            (Some(predecessor), sockets)
+        } else {
+            (None, passed::sockets()?)
+        };
+        Ok(Self {
+            program,
+            sockets,
+            predecessor,
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn new(_takes_over: bool) -> Result<Self, Failure> {
+        Ok(Self {
+            program: None,
+            sockets: Sockets::default(),
+        })
+    }
+}
+
+async fn serve(
+    loaded: Loaded,
+    flags: &Flags,
+    dev: &Dev,
+    logs: &Logs,
+    start: Start,
+) -> Result<(), Failure> {
+    let (mut signals, mut reloads) = (Signals::listen()?, Requests::to_reload()?);
+    #[cfg(unix)]
+    let mut upgrades = Requests::to_upgrade()?;
+    let program = start.program.clone();
     let started = tokio::select! {
-        started = Server::start(config) => started,
+        started = begin(&loaded, dev, start) => started?,
         // No client was served yet.
         () = signals.next() => return Ok(()),
     };
-    let running = started.map_err(|error| advise(&error))?;
-    let _pid_file = pid_file(&loaded.config);
-    match loaded.config.log.format {
-        LogFormat::Text => screen::print(&welcome::text(&loaded, &running, dev))?,
-        LogFormat::Json => welcome::log(&loaded, &running, dev),
-    }
-    supervisor::tell("READY=1");
+    let (mut running, mut file) = started;
     loop {
+        #[cfg(unix)]
+        let upgrade = upgrades.next();
+        #[cfg(not(unix))]
+        let upgrade = std::future::pending::<()>();
         tokio::select! {
             () = signals.next() => break,
-            () = hangups.next() => reloading::reload(&running, logs, flags, dev).await,
+            () = reloads.next() => reloading::reload(&running, logs, flags, dev).await,
+            () = upgrade => {
+                let program = program.as_deref();
+                match upgraded(running, program, &mut signals, &mut file).await? {
+                    Continued::Ended => return Ok(()),
+                    Continued::Serving(same) => running = same,
+                    Continued::Stopping(same) => {
+                        running = same;
+                        break;
+                    }
+                }
+            }
         }
     }
     supervisor::tell("STOPPING=1");
@@ -169,12 +243,92 @@ async fn serve(loaded: Loaded, flags: &Flags, dev: &Dev, logs: &Logs) -> Result<
     Ok(())
 }
 
-/// Writes the file by which `offhook reload` finds this process.
-fn pid_file(config: &Config) -> Option<PidFile> {
-    if config.in_memory {
-        return None;
+/// What this process does after an upgrade.
+enum Continued {
+    Ended,
+    Serving(Running),
+    Stopping(Running),
+}
+
+#[cfg(unix)]
+async fn upgraded(
+    running: Running,
+    program: Option<&Path>,
+    signals: &mut Signals,
+    file: &mut Option<PidFile>,
+) -> Result<Continued, Failure> {
+    Ok(
+        match upgrading::upgrade(running, program, signals, file).await? {
+            Upgraded::Done => Continued::Ended,
+            Upgraded::Failed(running) => Continued::Serving(running),
+            Upgraded::Stopped(running) => Continued::Stopping(running),
+        },
+    )
+}
+
+#[cfg(not(unix))]
+async fn upgraded(
+    running: Running,
+    _program: Option<&Path>,
+    _signals: &mut Signals,
+    _file: &mut Option<PidFile>,
+) -> Result<Continued, Failure> {
+    Ok(Continued::Serving(running))
+}
+
+/// Starts the server, after an earlier process has handed it over, if there is one.
+async fn begin(
+    loaded: &Loaded,
+    dev: &Dev,
+    start: Start,
+) -> Result<(Running, Option<PidFile>), Failure> {
+    let config = loaded.config.clone();
+    let prepared = Server::prepare(config, start.sockets).await;
+    let prepared = prepared.map_err(|error| advise(&error))?;
+    #[cfg(unix)]
+    let since = match &start.predecessor {
+        Some(predecessor) => Some(predecessor.wait().await?),
+        None => None,
+    };
+    let running = prepared.start().await.map_err(|error| advise(&error))?;
+    let data = (!loaded.config.in_memory).then_some(&loaded.config.data);
+    let file = data.and_then(|data| pid_file(data));
+    #[cfg(unix)]
+    if let (Some(predecessor), Some(since)) = (start.predecessor, since) {
+        return Ok(taken_over(predecessor, since, running, file));
     }
-    match PidFile::write(&config.data) {
+    match loaded.config.log.format {
+        LogFormat::Text => screen::print(&welcome::text(loaded, &running, dev))?,
+        LogFormat::Json => welcome::log(loaded, &running, dev),
+    }
+    supervisor::tell("READY=1");
+    Ok((running, file))
+}
+
+/// Tells everyone that this process has taken over.
+#[cfg(unix)]
+fn taken_over(
+    predecessor: Predecessor,
+    since: u64,
+    running: Running,
+    mut file: Option<PidFile>,
+) -> (Running, Option<PidFile>) {
+    let pause = hand_over::common_ms().saturating_sub(since);
+    if let Some(file) = &mut file {
+        file.note(&format!("new connections waited for {pause} ms"));
+    }
+    tracing::info!(
+        pause_ms = pause,
+        "this process has taken over; new connections have waited for it"
+    );
+    // The supervisor, which is told by the earlier process, knows that the server is ready.
+    predecessor.end();
+    (running, file)
+}
+
+/// Writes the file by which `offhook reload` finds this process.
+fn pid_file(data: &Path) -> Option<PidFile> {
+    match PidFile::write(data) {
         Ok(file) => Some(file),
         Err(error) => {
             tracing::warn!(%error, "the process id cannot be written to the data directory; `offhook reload` needs --pid");

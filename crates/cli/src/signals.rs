@@ -47,17 +47,24 @@ impl Signals {
     }
 }
 
-/// Receives SIGHUP, which would otherwise end the process. It exists only on Unix.
-pub(crate) struct Hangups(#[cfg(unix)] Signal);
+/// Receives a signal that would otherwise end the process. It exists only on Unix.
+pub(crate) struct Requests(#[cfg(unix)] Signal);
 
-impl Hangups {
+impl Requests {
+    /// SIGHUP: read the configuration again.
     #[cfg(unix)]
-    pub(crate) fn listen() -> io::Result<Self> {
+    pub(crate) fn to_reload() -> io::Result<Self> {
         Ok(Self(signal(SignalKind::hangup())?))
     }
 
+    /// SIGUSR2: hand the server over to a new process.
+    #[cfg(unix)]
+    pub(crate) fn to_upgrade() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::user_defined2())?))
+    }
+
     #[cfg(not(unix))]
-    pub(crate) fn listen() -> io::Result<Self> {
+    pub(crate) fn to_reload() -> io::Result<Self> {
         Ok(Self())
     }
 

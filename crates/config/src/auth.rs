@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use data_encoding::BASE64;
-use offhook_auth::{Algorithm, ApiKey, UserGrant};
+use offhook_auth::{Algorithm, ApiKey, CertificateRule, UserGrant};
 
 use super::group::group;
 use super::kind::{Bytes, Choice, File, Many, Or, Parsed, Switch, time};
@@ -90,7 +90,7 @@ group! {
         require_expiry: bool = true => Switch;
 
         /// Whether clients without a token may connect anonymously. `auto`: only if there is no key
-        /// to verify tokens with.
+        /// to verify tokens with, and no rule in `certificates`.
         ///
         /// No users are needed to try the server; a server with keys should identify its clients.
         anonymous: Option<bool> = None => Or("auto", Switch);
@@ -114,6 +114,15 @@ group! {
         /// Nothing is permitted unless you grant it.
         grants: Vec<UserGrant> = Vec::new() => Many(Parsed::new("a grant like \"publish+subscribe private/{user}/*\"", "GRANT"));
 
+        /// Which user the certificate of a client stands for, if `tls.client_certs` or a listener asks
+        /// for one: a field (`cn`, `dns`, `email` or `uri`), a pattern for its value, and optionally
+        /// the user's name, in which `*` stands for what `*` matched in the pattern. The first rule
+        /// that matches applies. A client with a certificate may also send a token of the same user,
+        /// whose grants then apply.
+        ///
+        /// Only you know what is written in your certificates.
+        certificates: Vec<CertificateRule> = Vec::new() => Many(Parsed::new("a rule like \"cn device-*\" or \"email *@example.com\"", "RULE"));
+
         /// How long before a token expires its client is notified, so that it can refresh the
         /// token.
         ///
@@ -129,10 +138,12 @@ impl Auth {
         !self.secrets.is_empty() || !self.key_files.is_empty() || self.jwks_url.is_some()
     }
 
-    /// Whether clients without a token may connect.
+    /// Whether clients without a token, and without a certificate that stands for a user, may
+    /// connect.
     #[must_use]
     pub fn allows_anonymous(&self) -> bool {
-        self.anonymous.unwrap_or(!self.has_keys())
+        let identifies = self.has_keys() || !self.certificates.is_empty();
+        self.anonymous.unwrap_or(!identifies)
     }
 }
 

@@ -54,7 +54,7 @@ const LIVE: &[&str] = &[
 ];
 
 /// Settings in these groups that are applied only at the start.
-const NOT_LIVE: &[&str] = &["limits.classes"];
+const NOT_LIVE: &[&str] = &["limits.classes", "tls.client_ca", "tls.client_certs"];
 
 /// Every setting that differs, in the order of their keys.
 ///

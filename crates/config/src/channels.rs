@@ -4,6 +4,7 @@ use offhook_engine::{Access, ChannelRules, History, SlowPolicy, State};
 
 use super::group::{Group, Typed, Visitor, group};
 use super::kind::{Bytes, Choice, NamePattern, Or, Switch, count, time};
+use super::rooms::Rooms;
 
 /// The rules of the channels that match a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub struct ChannelRule {
     pub pattern: String,
     /// The rules of these channels.
     pub rules: ChannelRules,
+    /// The events of Socket.IO that are published in these channels.
+    pub rooms: Rooms,
 }
 
 impl Default for ChannelRule {
@@ -20,7 +23,12 @@ impl Default for ChannelRule {
     fn default() -> Self {
         let (pattern, mut rules) = ("*".to_owned(), ChannelRules::default());
         rules.state.count = SMALL_STATE;
-        Self { pattern, rules }
+        let rooms = Rooms::default();
+        Self {
+            pattern,
+            rules,
+            rooms,
+        }
     }
 }
 
@@ -49,6 +57,7 @@ impl Group for ChannelRule {
                      Every rule has to name its channels.";
         visitor.setting("pattern", about, &mut Typed(NamePattern, &mut self.pattern));
         self.rules.visit(visitor);
+        visitor.group("rooms", &mut self.rooms);
     }
 }
 

@@ -8,6 +8,7 @@ use offhook_engine::Access;
 use super::Config;
 use super::channels::ChannelRule;
 use super::given::Place;
+use super::listen::ClientCerts;
 use super::load::Loaded;
 use super::problem::Problem;
 use super::running::TlsFiles;
@@ -18,10 +19,23 @@ const AROUND: usize = 16 * 1024;
 
 /// Settings that contradict each other. A setting that already `failed` is not reported again.
 pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Problem> {
-    let checks: [(&[&str], Check); 12] = [
+    let checks: [(&[&str], Check); 14] = [
         (
             &["tls.cert", "tls.key", "tls.more_certs", "tls.more_keys"],
             tls,
+        ),
+        (
+            &[
+                "listen",
+                "mqtt.listen",
+                "mqtt.tls_listen",
+                "stomp.listen",
+                "stomp.tls_listen",
+                "admin.listen",
+                "tls.client_ca",
+                "tls.client_certs",
+            ],
+            listeners,
         ),
         (
             &["messages.max_bytes", "limits.data_bytes"],
@@ -37,6 +51,7 @@ pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Proble
         (&["http2.streams", "http2.window"], http2_windows),
         (&["auth.secrets", "auth.secret_algorithm"], secrets),
         (&["channels"], unreachable),
+        (&["channels"], rooms),
         (&["pusher.apps"], apps),
         (
             &["backend.url", "backend.secrets", "backend.plain_http"],
@@ -85,6 +100,55 @@ fn more_certificates(loaded: &Loaded, files: &TlsFiles) -> Vec<Problem> {
     );
     let place = either(loaded, "tls.more_keys", "tls.more_certs");
     vec![Problem::new(place, message)]
+}
+
+/// What listeners say must agree with the settings of TLS.
+fn listeners(loaded: &Loaded) -> Vec<Problem> {
+    let config = &loaded.config;
+    let files = config.tls.as_ref();
+    let usual_certs = files.map_or(ClientCerts::None, |files| files.client_certs);
+    let has_ca = files.is_some_and(|files| !files.client_ca.is_empty());
+    let mut problems = Vec::new();
+    let mut asks = false;
+    for (setting, usual, listeners) in [
+        ("listen", files.is_some(), &config.listen),
+        ("mqtt.listen", false, &config.mqtt.listen),
+        ("mqtt.tls_listen", true, &config.mqtt.tls_listen),
+        ("stomp.listen", false, &config.stomp.listen),
+        ("stomp.tls_listen", true, &config.stomp.tls_listen),
+        ("admin.listen", false, &config.admin.listen),
+    ] {
+        for listener in listeners {
+            let uses_tls = listener.uses_tls(usual);
+            let client_certs = listener.client_certs.unwrap_or(usual_certs);
+            let is_asking = client_certs != ClientCerts::None;
+            asks |= uses_tls && is_asking;
+            let wrong = if listener.tls == Some(true) && files.is_none() {
+                "there is no certificate; set tls.cert and tls.key"
+            } else if listener.tls == Some(false) && setting.ends_with("tls_listen") {
+                "this setting is for TLS; use the one without tls_"
+            } else if listener
+                .client_certs
+                .is_some_and(|asked| asked != ClientCerts::None)
+                && !uses_tls
+            {
+                "client-certs= needs TLS at this listener"
+            } else if uses_tls && is_asking && !has_ca {
+                "certificates of clients are asked for; set tls.client_ca to those who issue them"
+            } else {
+                continue;
+            };
+            let message = format!("{setting}: {listener}: {wrong}");
+            problems.push(Problem::new(loaded.place(setting), message));
+        }
+    }
+    if has_ca && !asks {
+        let message = "tls.client_ca: no listener asks for certificates of clients; set \
+                       tls.client_certs to \"optional\" or \"required\"";
+        let place = loaded.place("tls.client_ca");
+        problems.push(Problem::new(place, message));
+    }
+    problems
 }
 
 /// RFC 7518 §3.2: a secret is at least as long as the hash.
@@ -304,6 +368,32 @@ fn either(loaded: &Loaded, first: &str, second: &str) -> Place {
 }
 
 /// Rules after one that matches every channel.
+/// The name of a room stands in the place of one `*`.
+fn rooms(loaded: &Loaded) -> Vec<Problem> {
+    let rules = loaded.config.channels.iter().enumerate();
+    let rules = rules.filter(|(_, rule)| !rule.rooms.are_none());
+    let problem = |(position, rule): (usize, &ChannelRule)| {
+        let pattern = &rule.pattern;
+        let (setting, why) = match pattern.matches('*').count() {
+            0 => return None,
+            1 if rule.rooms.everyone => (
+                "rooms.everyone",
+                "every client can only be in a room of a pattern without \"*\"",
+            ),
+            1 => return None,
+            _ => (
+                "rooms",
+                "the name of a room stands in the place of one \"*\", and the pattern has several",
+            ),
+        };
+        let key = format!("channels[{position}].{setting}");
+        let message = format!("{key}: {why}: {pattern:?}");
+        let place = format!("channels[{position}].pattern");
+        Some(Problem::new(loaded.place(&place), message))
+    };
+    rules.filter_map(problem).collect()
+}
+
 fn unreachable(loaded: &Loaded) -> Vec<Problem> {
     let rules = loaded.config.channels.iter().enumerate();
     let Some((all, _)) = rules.clone().find(|(_, rule)| rule.pattern == "*") else {

@@ -13,7 +13,7 @@
 //! let environment = [("OFFHOOK_LISTEN".into(), "localhost:9000".into())];
 //! let sources = Sources { environment: environment.into(), ..Sources::default() };
 //! let loaded = load(&sources)?;
-//! assert_eq!(loaded.config.listen[0].port(), 9000);
+//! assert_eq!(loaded.config.listen[0].to_string(), "127.0.0.1:9000");
 //! assert_eq!(loaded.place("listen").to_string(), "OFFHOOK_LISTEN");
 //! # Ok::<(), offhook_config::Problems>(())
 //! ```
@@ -27,11 +27,13 @@ mod channels;
 mod check;
 mod connections;
 mod given;
+mod graphql;
 mod group;
 mod http2;
 mod kind;
 mod limits;
 mod limits_page;
+mod listen;
 mod load;
 mod mqtt;
 mod page;
@@ -40,6 +42,7 @@ mod proxies;
 mod pusher;
 mod reader;
 mod recorder;
+mod rooms;
 mod running;
 mod socketio;
 mod spelling;
@@ -47,7 +50,7 @@ mod stomp;
 mod toml_text;
 mod url;
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use offhook::OriginPolicy;
 use offhook::protocol::Keepalive;
@@ -66,10 +69,12 @@ pub use self::changes::{Change, changes};
 pub use self::channels::ChannelRule;
 pub use self::connections::{Connections, Messages};
 pub use self::given::{Place, SourceFile};
+pub use self::graphql::GraphQl;
 pub use self::http2::Http2;
 pub use self::kind::{parse_bytes, parse_time};
 pub use self::limits::Memory;
 pub use self::limits_page::limits;
+pub use self::listen::{ClientCerts, Listen, ListenAt};
 pub use self::load::{Loaded, Sources, load};
 pub use self::mqtt::Mqtt;
 pub use self::page::{example, reference};
@@ -77,13 +82,16 @@ pub use self::problem::{Problem, Problems};
 pub use self::proxies::{Network, Proxies};
 pub use self::pusher::Pusher;
 pub use self::recorder::Recorder;
+pub use self::rooms::{RoomNamedBy, Rooms};
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};
 pub use self::socketio::SocketIo;
 pub use self::stomp::Stomp;
 pub use self::url::HttpUrl;
 
 use self::group::group;
-use self::kind::{Addresses, Choice, Cores, File, HostName, Many, Origins, Switch, UrlPath, time};
+use self::kind::{
+    Addresses, Choice, Cores, File, HostName, Many, Or, Origins, Switch, UrlPath, time,
+};
 
 /// What an acknowledged publish guarantees.
 const DURABILITY: &[(&str, Durability)] = &[("disk", Durability::Fsync), ("fast", Durability::Os)];
@@ -91,10 +99,14 @@ const DURABILITY: &[(&str, Durability)] = &[("disk", Durability::Fsync), ("fast"
 group! {
     /// The configuration of a server.
     pub struct Config {
-        /// The addresses to listen on.
+        /// Where to listen: addresses, Unix sockets (`unix:/run/offhook.sock`), and sockets that
+        /// systemd passes (`systemd:NAME`). Words after a place apply to this listener: `tls` or
+        /// `plain`, `client-certs=none|optional|required`, `trusted` (whoever connects here is a
+        /// trusted proxy), `proxy-protocol` (likewise, and connections begin with it), and
+        /// `mode=660`, the permissions of a Unix socket. See docs/listeners.md.
         ///
         /// Reachable only from this machine unless you decide otherwise.
-        listen: Vec<SocketAddr> = vec![([127, 0, 0, 1], 8000).into()] => Addresses;
+        listen: Vec<Listen> = vec![([127, 0, 0, 1], 8000).into()] => Addresses;
 
         /// Also listen where other processes of this server listen; the system distributes
         /// connections among them.
@@ -156,9 +168,16 @@ group! {
         /// The path that clients of other servers expect.
         rpc_path: String = "/rpc".to_owned() => UrlPath;
 
-        /// Serve the chat at `/talk/` and the examples at `/examples/`. The channels `talk-typing:*`
-        /// (who is writing in the chat) and `examples-live:*` (what moves in the examples) then have
-        /// no history.
+        /// A path whose WebSockets get every message back, without authentication. It is for suites
+        /// of tests that check WebSockets, and not for production: clients are disconnected after
+        /// `connections.connect_timeout`.
+        ///
+        /// Nobody else needs it.
+        echo_path: Option<String> = None => Or("none", UrlPath);
+
+        /// Serve the chat at `/talk/`, the examples at `/examples/`, the documentation at `/docs/` and, if
+        /// the HTTP API has a key, the dashboard at `/dashboard/`. The channels `talk-typing:*` (who is writing in the chat)
+        /// and `examples-live:*` (what moves in the examples) then have no history.
         ///
         /// Any browser can then check that the server works.
         talk: bool = true => Switch;
@@ -199,6 +218,8 @@ group! {
         stomp: Stomp;
         /// The Pusher protocol.
         pusher: Pusher;
+        /// GraphQL.
+        graphql: GraphQl;
         /// Resuming sessions.
         resume: Resume;
         /// What one session may do, and how much the engine may hold. Its `connections` and
@@ -227,26 +248,38 @@ impl Config {
     /// The rules for the engine and the broker.
     #[must_use]
     pub fn rule_book(&self) -> RuleBook {
-        let add = |book: RuleBook, rule: &ChannelRule| {
-            let mut rules = rule.rules.clone();
-            if rules.ask == AskRule::default() {
-                rules.ask = self.backend.ask_rule();
-            }
-            book.with(&rule.pattern, rules)
-        };
-        let book = self.channels.iter().fold(RuleBook::new(), add);
         let guarded = |book: RuleBook| self.pusher_guarded(book);
         // Without a backend, every call is answered with an error that says so.
         let calls = match self.backend.url {
             Some(_) => self.backend.calls,
             None => Access::Everyone,
         };
-        let pages = [typing_rule(&book), examples_rule(&book)];
-        let pages = pages.iter().flatten().filter(|_| self.talk);
-        let system = system_rule(&self.channels);
-        let system = system.iter().filter(|_| self.mqtt.sys_interval.is_some());
-        let rules = system.chain(pages).chain(&self.channels);
-        guarded(rules.fold(RuleBook::new(), add).with_calls(calls))
+        guarded(self.with_asking(&self.effective_rules()).with_calls(calls))
+    }
+
+    /// The rules of channels that apply, in the order in which they are tried: those for channels of
+    /// the server's own, and those of the configuration.
+    #[must_use]
+    pub fn effective_rules(&self) -> Vec<ChannelRule> {
+        let configured = self.with_asking(&self.channels);
+        let pages = [typing_rule(&configured), examples_rule(&configured)];
+        let pages = pages.into_iter().flatten().filter(|_| self.talk);
+        let system = system_rule(&self.channels).into_iter();
+        let system = system.filter(|_| self.mqtt.sys_interval.is_some());
+        let configured = self.channels.iter().cloned();
+        system.chain(pages).chain(configured).collect()
+    }
+
+    /// A book of these rules. Where a rule does not say how the backend is asked, the setting for all
+    /// channels applies.
+    fn with_asking(&self, rules: &[ChannelRule]) -> RuleBook {
+        rules.iter().fold(RuleBook::new(), |book, rule| {
+            let mut rules = rule.rules.clone();
+            if rules.ask == AskRule::default() {
+                rules.ask = self.backend.ask_rule();
+            }
+            book.with(&rule.pattern, rules)
+        })
     }
 
     /// Guards the channels that are private in the Pusher protocol from clients of other dialects.
@@ -285,6 +318,7 @@ fn typing_rule(configured: &RuleBook) -> Option<ChannelRule> {
             presence: false,
             ..ChannelRules::clone(rules)
         },
+        rooms: Rooms::default(),
     })
 }
 
@@ -308,6 +342,7 @@ fn system_rule(configured: &[ChannelRule]) -> Option<ChannelRule> {
             subscribe: Access::Granted,
             ..ChannelRules::default()
         },
+        rooms: Rooms::default(),
     })
 }
 
@@ -325,6 +360,7 @@ fn examples_rule(configured: &RuleBook) -> Option<ChannelRule> {
             slow: SlowPolicy::LatestByKey,
             ..ChannelRules::clone(rules)
         },
+        rooms: Rooms::default(),
     })
 }
 

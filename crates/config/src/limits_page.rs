@@ -65,6 +65,15 @@ const LIMITS: &[(&str, &[&str])] = &[
             "http2.control_frames",
         ],
     ),
+    (
+        "A GraphQL document, and a batch of them",
+        &[
+            "graphql.depth",
+            "graphql.fields",
+            "graphql.aliases",
+            "graphql.batch",
+        ],
+    ),
     ("A class of clients", &["limits.classes"]),
     (
         "A session",

@@ -1,22 +1,23 @@
 //! Settings of MQTT.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use super::group::group;
 use super::kind::{ListenAddress, Many, Or, Parsed, UrlPath, time};
+use super::listen::Listen;
 
 group! {
     /// MQTT 3.1.1 and 5.0, over WebSocket, TCP and TLS.
     pub struct Mqtt {
-        /// The addresses for MQTT over TCP, usually with port 1883.
+        /// Where MQTT is spoken over TCP, usually with port 1883.
         ///
         /// No port is opened by default, because TCP is not encrypted.
-        listen: Vec<SocketAddr> = Vec::new() => Many(ListenAddress);
+        listen: Vec<Listen> = Vec::new() => Many(ListenAddress);
 
-        /// The addresses for MQTT over TLS with the certificate of `tls`, usually with port 8883.
+        /// Where MQTT is spoken over TLS with the certificate of `tls`, usually with port 8883.
         ///
         /// No port is opened by default.
-        tls_listen: Vec<SocketAddr> = Vec::new() => Many(ListenAddress);
+        tls_listen: Vec<Listen> = Vec::new() => Many(ListenAddress);
 
         /// The path of MQTT over WebSocket.
         ///

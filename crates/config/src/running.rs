@@ -8,6 +8,7 @@ use std::{
 
 use super::group::{Group, Typed, Visitor, group};
 use super::kind::{Bytes, Choice, File, Levels, Many, Or, Secret, Switch, some, time};
+use super::listen::{CLIENT_CERTS, ClientCerts};
 
 /// PEM files. An empty path means that a file is missing, which is reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,10 @@ pub struct TlsFiles {
     pub more_certs: Vec<PathBuf>,
     /// Their private keys, in the same order.
     pub more_keys: Vec<PathBuf>,
+    /// The authorities that issue the certificates of clients.
+    pub client_ca: Vec<PathBuf>,
+    /// Whether clients present a certificate, unless their listener says otherwise.
+    pub client_certs: ClientCerts,
 }
 
 impl TlsFiles {
@@ -49,23 +54,38 @@ impl Group for Option<TlsFiles> {
                     One name is enough for most servers.";
         let more_keys = "PEM files with the private keys of `more_certs`, in the same order.\n\n\
                          One name is enough for most servers.";
+        let ca = "PEM files with the authorities whose certificates clients may present. They are read at \
+                  the start only. `auth.certificates` says which user a certificate stands for.\n\n\
+                  Most clients identify themselves with tokens.";
+        let asked = "Whether clients present a certificate: with `optional`, one that is presented must be \
+                     valid; with `required`, TLS fails without one. The word `client-certs=` of a listener \
+                     takes precedence.\n\n\
+                     Browsers would ask their users for one.";
         let (mut chain, mut private) = (None, None);
-        let (mut certs, mut keys) = (Vec::new(), Vec::new());
+        let (mut certs, mut keys, mut client_ca) = (Vec::new(), Vec::new(), Vec::new());
+        let mut client_certs = ClientCerts::None;
         if let Some(files) = self.take() {
             (chain, private) = (Some(files.cert), Some(files.key));
             (certs, keys) = (files.more_certs, files.more_keys);
+            (client_ca, client_certs) = (files.client_ca, files.client_certs);
         }
         visitor.setting("cert", cert, &mut Typed(Or("none", File), &mut chain));
         visitor.setting("key", key, &mut Typed(Or("none", File), &mut private));
         visitor.setting("more_certs", more, &mut Typed(Many(File), &mut certs));
         visitor.setting("more_keys", more_keys, &mut Typed(Many(File), &mut keys));
+        visitor.setting("client_ca", ca, &mut Typed(Many(File), &mut client_ca));
+        let choice = Choice(CLIENT_CERTS);
+        visitor.setting("client_certs", asked, &mut Typed(choice, &mut client_certs));
         let has_more = !certs.is_empty() || !keys.is_empty();
-        if chain.is_some() || private.is_some() || has_more {
+        let asks_clients = !client_ca.is_empty() || client_certs != ClientCerts::None;
+        if chain.is_some() || private.is_some() || has_more || asks_clients {
             *self = Some(TlsFiles {
                 cert: chain.unwrap_or_default(),
                 key: private.unwrap_or_default(),
                 more_certs: certs,
                 more_keys: keys,
+                client_ca,
+                client_certs,
             });
         }
     }

@@ -1,22 +1,23 @@
 //! Settings of STOMP.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use super::group::group;
 use super::kind::{ListenAddress, Many, UrlPath, time};
+use super::listen::Listen;
 
 group! {
     /// STOMP 1.0, 1.1 and 1.2, over WebSocket, TCP and TLS.
     pub struct Stomp {
-        /// The addresses for STOMP over TCP, usually with port 61613.
+        /// Where STOMP is spoken over TCP, usually with port 61613.
         ///
         /// No port is opened by default, because TCP is not encrypted.
-        listen: Vec<SocketAddr> = Vec::new() => Many(ListenAddress);
+        listen: Vec<Listen> = Vec::new() => Many(ListenAddress);
 
-        /// The addresses for STOMP over TLS with the certificate of `tls`, usually with port 61614.
+        /// Where STOMP is spoken over TLS with the certificate of `tls`, usually with port 61614.
         ///
         /// No port is opened by default.
-        tls_listen: Vec<SocketAddr> = Vec::new() => Many(ListenAddress);
+        tls_listen: Vec<Listen> = Vec::new() => Many(ListenAddress);
 
         /// The path of STOMP over WebSocket.
         ///

@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use offhook_engine::{
-    ChannelName, CloseReason, Command, CommandId, Epoch, Format, Notice, Position, PresenceChange,
-    Publication, Refusal, SessionId, SubscriptionId, SubscriptionKey, Tags,
+    ChannelName, CloseReason, Command, CommandId, Epoch, Notice, Position, PresenceChange,
+    Publication, Refusal, SubscriptionId, SubscriptionSnapshot,
 };
+
+pub use crate::identity::{Connect, Known, Named, Welcome, Will};
 
 /// Data received by a transport: a whole message or, on a byte stream, the bytes of one read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +111,14 @@ pub enum Intent {
         /// The consumer.
         subscription: SubscriptionId,
     },
+    /// Lists channels that have subscribers and that the session may subscribe to. Answered by
+    /// [`Dialect::channels`]. It does not count as a command: a command comes first.
+    Channels {
+        /// The id of the answer.
+        id: CommandId,
+        /// Which ones.
+        listing: Listing,
+    },
     /// Sends this immediately: the answer to a dialect's own ping, or a step of its own handshake.
     Say(Payload),
     /// A command that the dialect's own authentication permits, such as a signature: see
@@ -145,89 +154,16 @@ pub enum Intent {
     },
 }
 
-/// The identity given by a connection.
+/// A page of the channels that have subscribers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Connect {
-    /// The id of the answer.
-    pub id: CommandId,
-    /// The token for the server's authentication.
-    pub token: Option<String>,
-    /// The sealed session to resume.
-    pub resume: Option<String>,
-    /// What members may see of a session, if authentication does not provide it: one JSON value, or
-    /// nothing.
-    pub info: Bytes,
-    /// The client's own positions, which are newer than those in the sealed session.
-    pub positions: Vec<(SubscriptionKey, Position)>,
-    /// Whether the client understands `previous` in messages.
-    pub lineage: bool,
-    /// The session that the client names, instead of resuming one with a token.
-    pub named: Option<Box<Named>>,
-}
-
-/// A session with a name that its client chose. It belongs to its user: the same name of another
-/// user is another session. A new connection that gives the name takes the session over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
-    /// The name; empty if the server is to choose one.
-    pub name: String,
-    /// Whether an earlier session of this name is discarded first.
-    pub fresh: bool,
-    /// How long the session outlives its connection; none if it does not.
-    pub expiry: Option<Duration>,
-    /// How many publications may be unacknowledged, over all acknowledged subscriptions together.
-    pub window: u16,
-    /// The publication to make if the client is lost.
-    pub will: Option<Will>,
-}
-
-/// A publication that is made on behalf of the client when its connection ends without a
-/// [`Leave`](Intent::Leave).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Will {
-    /// The channel.
-    pub channel: ChannelName,
-    /// The data.
-    pub data: Bytes,
-    /// The format of `data`.
-    pub format: Format,
-    /// Names and values published with it.
-    pub tags: Tags,
-    /// How long after the end of the connection it is published, unless the session is resumed
-    /// before. It is published no later than the session ends.
-    pub delay: Duration,
-}
-
-/// The answer to a connection that was accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Welcome<'a> {
-    /// The id of the [`Connect`].
-    pub id: CommandId,
-    /// The session's name, visible to other members.
-    pub session: SessionId,
-    /// Empty for an anonymous session.
-    pub user: &'a str,
-    /// The sealed session to resume with; empty if there is none.
-    pub resume: &'a str,
-    /// When the session's identity expires; none if it does not.
-    pub expires_in: Option<Duration>,
-    /// The time of day in milliseconds since 1970.
-    pub unix_ms: u64,
-    /// The session, if the client named it.
-    pub named: Option<Known<'a>>,
-}
-
-/// The state of a session that its client named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known<'a> {
-    /// The name, chosen by the server if the client gave none.
-    pub name: &'a str,
-    /// Whether the session existed before, and its acknowledged subscriptions continue.
-    pub resumed: bool,
-    /// The dialect's note that was stored with it: see [`Command::Remember`].
-    pub note: &'a [u8],
-    /// How long it outlives the connection, which may be less than was requested.
-    pub expiry: Option<Duration>,
+pub struct Listing {
+    /// What their names begin with.
+    pub prefix: Box<str>,
+    /// The name after which it starts.
+    pub after: Option<Box<str>>,
+    /// How many are looked at. Those that the session may not subscribe to are left out, so that a
+    /// page can have fewer, although there is a next one.
+    pub limit: u32,
 }
 
 /// A publication, encoded once for all recipients of one [`Encoding`].
@@ -343,7 +279,8 @@ pub enum Readiness {
     Waits,
 }
 
-/// Data of an incomplete message that a dialect holds.
+/// What a dialect holds for a client: an incomplete message, and what waits for the client's decision,
+/// such as an open transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unfinished {
     /// How many bytes it holds.
@@ -418,8 +355,8 @@ pub trait Dialect: fmt::Debug {
         Readiness::Ready
     }
 
-    /// What it holds of a message that is not complete. The server limits the time and the total of
-    /// these.
+    /// What it holds of a message that is not complete, and what it keeps until the client decides. The
+    /// server limits the time of the former and the total of both.
     fn unfinished(&self) -> Unfinished {
         Unfinished::default()
     }
@@ -429,6 +366,10 @@ pub trait Dialect: fmt::Debug {
     fn poll_intent(&mut self) -> Option<Intent> {
         None
     }
+
+    /// Removes the subscriptions of a stored session that do not continue on this connection. The note
+    /// was stored with the session. Called before a session that the client named is resumed.
+    fn select_restored(&self, _note: &[u8], _subscriptions: &mut Vec<SubscriptionSnapshot>) {}
 
     /// Whether its clients resume sessions with tokens. If not, none are sealed.
     fn has_tokens(&self) -> bool {
@@ -483,6 +424,24 @@ pub trait Dialect: fmt::Debug {
     /// The session's identity expires after this time, and the connection is closed then. Dialects
     /// without a refresh ignore it.
     fn expiring(&mut self, _expires_in: Duration, _out: &mut Vec<Payload>) {}
+
+    /// The channels that were asked for with [`Intent::Channels`], with their numbers of members;
+    /// `next` is the name after which the next page starts, if there is one.
+    fn channels(
+        &mut self,
+        _id: CommandId,
+        _channels: &[(ChannelName, u64)],
+        _next: Option<&str>,
+        _out: &mut Vec<Payload>,
+    ) {
+    }
+
+    /// The code and the reason with which a connection is closed whose client has not identified
+    /// itself in time.
+    fn late(&self) -> (u16, &'static str) {
+        // RFC 6455 §7.4.1: 1008 is for a violated policy.
+        (1008, "no connect was received in time")
+    }
 
     /// All other output of the engine to one connection.
     fn notice(&mut self, notice: &Notice, out: &mut Vec<Payload>);

@@ -7,7 +7,7 @@
 //!
 //! [`Dialect`] is the server's interface to a dialect: the state of one connection, with an
 //! [`Encoding`] that it may share with any number of others. [`native`] is Offhook's own, specified
-//! in `docs/protocol.md`; [`jsonrpc`] is JSON-RPC 2.0, [`mqtt`] is MQTT 3.1.1 and 5.0, [`socketio`]
+//! in `docs/protocol.md`; [`graphql`] is GraphQL, [`jsonrpc`] is JSON-RPC 2.0, [`mqtt`] is MQTT 3.1.1 and 5.0, [`socketio`]
 //! is Socket.IO v5, [`pusher`] is the Pusher protocol, [`stomp`] is STOMP 1.0 to 1.2, and [`sse`] is a
 //! stream of events for a browser's own `EventSource`.
 #![cfg_attr(
@@ -23,6 +23,8 @@
 
 mod dialect;
 mod format;
+pub mod graphql;
+mod identity;
 pub mod json;
 pub mod jsonrpc;
 pub mod mqtt;
@@ -33,6 +35,6 @@ pub mod sse;
 pub mod stomp;
 
 pub use dialect::{
-    Connect, Dialect, Encoding, Head, Incoming, Intent, Known, Named, Payload, Readiness,
+    Connect, Dialect, Encoding, Head, Incoming, Intent, Known, Listing, Named, Payload, Readiness,
     Recipient, Shared, Unfinished, Welcome, Will,
 };

@@ -88,7 +88,7 @@ impl fmt::Debug for ChannelName {
 /// assert!(!rooms.matches(&ChannelName::new("chat/7/typing")?));
 /// # Ok::<(), offhook_engine::Refusal>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pattern(Box<str>);
 
 impl Pattern {
@@ -122,11 +122,15 @@ impl Pattern {
     }
 
     /// Whether it contains a `*`; without one it matches a single name.
-    pub(crate) fn is_wild(&self) -> bool {
+    #[must_use]
+    pub fn is_wild(&self) -> bool {
         self.0.contains('*')
     }
 
-    pub(crate) fn fits(&self, name: &str) -> bool {
+    /// Whether the whole text matches. Unlike [`matches`](Self::matches), it is for other names than
+    /// those of channels.
+    #[must_use]
+    pub fn fits(&self, name: &str) -> bool {
         // Most patterns are a prefix and a star.
         if let Some(prefix) = self.0.strip_suffix('*')
             && !prefix.contains('*')

@@ -99,7 +99,7 @@ impl fmt::Display for Verbs {
 }
 
 /// What a session may do in the channels that match a pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Grant {
     /// Where.
     pub pattern: Pattern,

@@ -62,8 +62,8 @@ pub struct Identity {
     pub info: Bytes,
     /// Authentication provided `info`: the client itself may not change it.
     pub info_is_fixed: bool,
-    /// Its permissions where [`Access::Granted`] applies.
-    pub grants: Vec<Grant>,
+    /// Its permissions where [`Access::Granted`] applies. Sessions with the same permissions share them.
+    pub grants: Arc<[Grant]>,
     /// When it expires, in milliseconds since 1970; none: never. The engine does not check this:
     /// the caller closes the connection then.
     pub ends_ms: Option<u64>,
@@ -86,7 +86,7 @@ impl Identity {
             user: name.into(),
             info: Bytes::new(),
             info_is_fixed: false,
-            grants: Vec::new(),
+            grants: Arc::default(),
             ends_ms: None,
             class: None,
         }
@@ -95,8 +95,22 @@ impl Identity {
     /// The same, with one grant more.
     #[must_use]
     pub fn with(mut self, pattern: &str, verbs: Verbs) -> Self {
-        self.grants.push(Grant::new(pattern, verbs));
+        self.add(Grant::new(pattern, verbs));
         self
+    }
+
+    /// Adds a grant.
+    pub fn add(&mut self, grant: Grant) {
+        let grants = self.grants.iter().cloned();
+        self.grants = grants.chain([grant]).collect();
+    }
+
+    /// Removes all other grants.
+    pub fn retain(&mut self, keep: impl Fn(&Grant) -> bool) {
+        if !self.grants.iter().all(&keep) {
+            let kept = self.grants.iter().filter(|grant| keep(grant));
+            self.grants = kept.cloned().collect();
+        }
     }
 
     /// The owner of this session's keys and consumers: its user, or, without one, the session

@@ -4,7 +4,7 @@
 //! and frees memory after a peak.
 
 /// The index of an entry, and its generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Slot {
     pub(crate) index: u32,
     pub(crate) generation: u32,

@@ -96,7 +96,7 @@ fn put_identity(out: &mut Vec<u8>, identity: &Identity) -> Option<()> {
     out.put_u8(identity.info_is_fixed.into());
     out.put_u64(identity.ends_ms.unwrap_or(NEVER));
     out.put_u16(u16::try_from(identity.grants.len()).ok()?);
-    for grant in &identity.grants {
+    for grant in &*identity.grants {
         put_text(out, grant.pattern.as_str().as_bytes())?;
         out.put_u8(grant.verbs.bits());
         out.put_u64(grant.ends_ms.unwrap_or(NEVER));
@@ -194,7 +194,7 @@ fn identity(from: &mut &[u8], has_class: bool) -> Option<Identity> {
         info: Bytes::copy_from_slice(slice(from)?),
         info_is_fixed: from.try_get_u8().ok()? != 0,
         ends_ms: end(from)?,
-        grants: list(from, grant)?,
+        grants: list(from, grant)?.into(),
         class: match has_class {
             true => Some(text(from)?.into()),
             false => None,

@@ -1,5 +1,6 @@
 //! A process of clients: follows instructions and sends updates.
 
+mod dialects;
 mod publishing;
 mod subscribing;
 
@@ -12,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, Stdin};
 use tokio::sync::Mutex as Turn;
 
 use crate::messages::{Instruction, Progress, Update};
-use crate::plan::Transport;
+use crate::plan::{Dialect, Transport};
 
 /// How often progress is sent.
 const TELL_EVERY: Duration = Duration::from_millis(250);
@@ -41,20 +42,39 @@ pub async fn client_process() -> io::Result<()> {
     match next_instruction(&mut instructions).await? {
         Some(Instruction::Subscribe {
             url,
+            dialect,
             transport,
             subscribers,
         }) => {
             reporter.transport = transport;
-            subscribing::subscribe(&reporter, &mut instructions, &url, subscribers).await
+            let instructions = &mut instructions;
+            match dialect {
+                Dialect::Native => {
+                    subscribing::subscribe(&reporter, instructions, &url, subscribers).await
+                }
+                Dialect::Mqtt { .. } | Dialect::SocketIo => {
+                    dialects::subscribe(&reporter, instructions, &url, dialect, subscribers).await
+                }
+            }
         }
         Some(Instruction::Publish {
             url,
+            dialect,
             transport,
             publishers,
             rate,
         }) => {
             reporter.transport = transport;
-            publishing::publish(&reporter, &mut instructions, &url, &publishers, rate).await
+            let instructions = &mut instructions;
+            match dialect {
+                Dialect::Native => {
+                    publishing::publish(&reporter, instructions, &url, &publishers, rate).await
+                }
+                Dialect::Mqtt { .. } | Dialect::SocketIo => {
+                    dialects::publish(&reporter, instructions, &url, dialect, &publishers, rate)
+                        .await
+                }
+            }
         }
         Some(Instruction::Stop | Instruction::Expect { .. } | Instruction::Report) => Err(
             io::Error::other("the first instruction must be `subscribe` or `publish`"),

@@ -34,6 +34,8 @@ pub(crate) enum Fault {
 pub(crate) struct Faults {
     random: Random,
     processes: usize,
+    /// Whether the log is replaced by an older backup.
+    has_restores: bool,
     /// Faults that each proof injects before drawing others.
     first: Vec<Fault>,
 }
@@ -56,10 +58,11 @@ fn clock(random: &mut Random) -> i64 {
 }
 
 impl Faults {
-    pub(crate) fn new(random: Random, processes: usize) -> Self {
+    pub(crate) fn new(random: Random, processes: usize, has_restores: bool) -> Self {
         let mut faults = Self {
             random,
             processes,
+            has_restores,
             first: Vec::new(),
         };
         let time = faults.random.time(FROZEN.0, FROZEN.1);
@@ -89,6 +92,10 @@ impl Faults {
             },
             Fault::CutConnections { percent: 100 },
         ];
+        if !has_restores {
+            let is_restore = |fault: &Fault| matches!(fault, Fault::BackUp | Fault::RestoreBackup);
+            faults.first.retain(|fault| !is_restore(fault));
+        }
         faults
     }
 
@@ -125,12 +132,13 @@ impl Faults {
             36..38 => Fault::FreezeServer {
                 time: self.random.time(SERVER_FROZEN.0, SERVER_FROZEN.1),
             },
-            38 => Fault::BackUp,
+            38 if self.has_restores => Fault::BackUp,
             39..41 => Fault::SetClock {
                 ahead: clock(&mut self.random),
             },
-            41..43 => Fault::FailFsync,
-            _ => Fault::RestoreBackup,
+            38 | 41..43 => Fault::FailFsync,
+            _ if self.has_restores => Fault::RestoreBackup,
+            _ => Fault::CutConnections { percent },
         }
     }
 }
@@ -142,7 +150,7 @@ mod tests {
     #[test]
     fn the_same_seed_causes_the_same_faults_and_each_kind_at_least_once() {
         let draw = |seed| {
-            let mut faults = Faults::new(Random::new(seed), 4);
+            let mut faults = Faults::new(Random::new(seed), 4, true);
             let mut drawn = Vec::new();
             while !faults.is_complete() {
                 drawn.push(faults.next());
@@ -156,5 +164,15 @@ mod tests {
             .map(|(_, fault)| std::mem::discriminant(fault))
             .collect();
         assert_eq!(kinds.len(), 10);
+    }
+
+    #[test]
+    fn without_restores_the_log_is_never_replaced() {
+        let mut faults = Faults::new(Random::new(7), 4, false);
+        for _ in 0..1000 {
+            let (_, fault) = faults.next();
+            assert!(!matches!(fault, Fault::BackUp | Fault::RestoreBackup));
+        }
+        assert!(faults.is_complete());
     }
 }

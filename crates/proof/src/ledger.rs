@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     received: Vec<Entry>,
+    /// The highest number received of each publisher.
+    highest: BTreeMap<u32, u64>,
     /// The newest offset received, or reached by a gap.
     reached: u64,
     /// Publications that gaps announced as missing.
@@ -94,12 +96,32 @@ impl Ledger {
             self.unannounced += 1;
         }
         self.reached = offset;
+        let publisher = u32::try_from(publisher).unwrap_or(u32::MAX);
+        let highest = self.highest.entry(publisher).or_default();
+        *highest = number.max(*highest);
         self.received.push(Entry {
             offset,
-            publisher: u32::try_from(publisher).unwrap_or(u32::MAX),
+            publisher,
             number,
             session: fnv(session.bytes()),
         });
+    }
+
+    /// Whether it has this publication.
+    pub(crate) fn has(&self, publisher: usize, number: u64) -> bool {
+        let publisher = u32::try_from(publisher).unwrap_or(u32::MAX);
+        let highest = self.highest.get(&publisher);
+        if highest.is_none_or(|highest| *highest < number) {
+            return false;
+        }
+        // Most repeat one of the last.
+        let mut newest = self.received.iter().rev();
+        newest.any(|entry| entry.publisher == publisher && entry.number == number)
+    }
+
+    /// The newest offset received, or reached by a gap.
+    pub(crate) const fn reached(&self) -> u64 {
+        self.reached
     }
 
     /// Records a gap: the stream continues after this offset. A gap that goes back withdraws the

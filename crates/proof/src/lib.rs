@@ -32,7 +32,7 @@ use std::{fs, io, process};
 pub use clients::client_process;
 pub use ledger::Findings;
 pub use messages::Progress;
-pub use plan::{Plan, Transport};
+pub use plan::{Dialect, Plan, Transport};
 pub use random::fresh_seed;
 pub use report::{Broken, Memory, Report};
 pub use runner::{Stage, Status};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Expected, Findings};
-use crate::plan::Transport;
+use crate::plan::{Dialect, Transport};
 
 /// From the runner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -14,6 +14,7 @@ pub(crate) enum Instruction {
     /// Subscribe to channels: the first instruction of a process of subscribers.
     Subscribe {
         url: String,
+        dialect: Dialect,
         transport: Transport,
         /// The channels of each subscriber.
         subscribers: Vec<Vec<usize>>,
@@ -21,6 +22,7 @@ pub(crate) enum Instruction {
     /// Publish: the first instruction of a process of publishers.
     Publish {
         url: String,
+        dialect: Dialect,
         transport: Transport,
         /// The number of each publisher, and its channel.
         publishers: Vec<(usize, usize)>,
@@ -84,6 +86,8 @@ pub struct Progress {
     pub failures: u64,
     /// Publications that the client dropped because they were received twice.
     pub repeats: u64,
+    /// Messages that were received again, which QoS 1 of MQTT permits.
+    pub again: u64,
 }
 
 impl Progress {
@@ -98,6 +102,7 @@ impl Progress {
             by_position: self.by_position + other.by_position,
             failures: self.failures + other.failures,
             repeats: self.repeats + other.repeats,
+            again: self.again + other.again,
         }
     }
 }

@@ -19,6 +19,35 @@ pub enum Transport {
     Poll,
 }
 
+/// The dialect of the subscribers and publishers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// The native clients.
+    #[default]
+    Native,
+    /// Socket.IO with connection state recovery.
+    SocketIo,
+    /// MQTT 5.0 and 3.1.1 with persistent sessions.
+    Mqtt {
+        /// 1 or 2.
+        qos: u8,
+    },
+}
+
+impl Dialect {
+    /// Whether its clients are told what a restored backup does not contain. MQTT has no such
+    /// message, and the sessions of both dialects are in the log that is replaced.
+    pub(crate) fn survives_restores(self) -> bool {
+        self == Self::Native
+    }
+
+    /// Whether its subscribers are members of their channels.
+    pub(crate) fn has_members(self) -> bool {
+        self == Self::Native
+    }
+}
+
 impl FromStr for Transport {
     type Err = String;
 
@@ -67,7 +96,9 @@ pub struct Plan {
     /// How long, after the last fault, clients that lack messages may receive nothing before they
     /// are given up.
     pub patience: Duration,
-    /// The clients' transport.
+    /// The clients' dialect.
+    pub dialect: Dialect,
+    /// The clients' transport, if they are native.
     pub transport: Transport,
     /// Determines which faults are injected when. The same seed gives the same faults.
     pub seed: u64,
@@ -88,6 +119,14 @@ impl Plan {
             if number == 0 {
                 return Err(format!("{name}: at least one is needed"));
             }
+        }
+        if self.dialect != Dialect::Native && self.transport != Transport::WebSocket {
+            return Err("transport: clients of other dialects use WebSockets".to_owned());
+        }
+        if let Dialect::Mqtt { qos } = self.dialect
+            && !(1..=2).contains(&qos)
+        {
+            return Err(format!("qos: {qos}; only QoS 1 and 2 lose nothing"));
         }
         if !(self.rate > 0.0 && self.rate <= 1_000.0) {
             return Err("rate: more than 0 and at most 1000 a second".to_owned());

@@ -146,6 +146,9 @@ impl fmt::Display for Report {
         if progress.repeats > 0 {
             row(f, progress.repeats, "sent twice", "and dropped by clients")?;
         }
+        if progress.again > 0 {
+            row(f, progress.again, "again", "as QoS 1 permits")?;
+        }
         if self.late > 0 {
             let note = "that did not get everything in time";
             row(f, self.late as u64, "processes", note)?;

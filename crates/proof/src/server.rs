@@ -22,14 +22,16 @@ const STARTED_WITHIN: Duration = Duration::from_secs(30);
 /// Longer than an orderly stop takes, which is 10 s at most.
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
-/// Several workers, so that a session resumes on another one. Leases and grace are shorter than the
+/// Clients of Socket.IO are pinged often enough for both ends to notice a frozen one. Several workers, so that a session resumes on another one. Leases and grace are shorter than the
 /// server is frozen, so that presence has to recover. The budget for memory is small enough for all
 /// clients together to exceed it when they reconnect.
-const SETTINGS: [&str; 4] = [
+const SETTINGS: [&str; 6] = [
     "--workers=3",
     "--limits-presence-lease=3s",
     "--limits-presence-grace=2s",
     "--memory-bytes=8MiB",
+    "--socketio-ping-interval=1s",
+    "--socketio-ping-timeout=3s",
 ];
 
 /// Rates that a publisher normally stays below, and exceeds when it publishes what it could not

@@ -19,24 +19,30 @@
 
 mod auth;
 mod backend;
+mod data;
 mod directory;
 mod door;
 mod http;
 mod http2;
 mod json_object;
 mod key_file;
+mod listeners;
 mod metrics;
 mod refused;
 mod reload;
 mod server;
 mod sessions;
+mod sockets;
 mod stamp;
 mod start_error;
 mod tokens;
 mod worker;
 
+pub use door::OverEngineIo;
+pub use listeners::{Listening, Served};
 pub use offhook_config as config;
 pub use offhook_config::Config;
-pub use server::{Running, Server};
+pub use server::{Prepared, Running, Server};
 pub use sessions::Sessions;
+pub use sockets::{ListeningSocket, Sockets};
 pub use start_error::StartError;

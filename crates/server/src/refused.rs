@@ -171,6 +171,7 @@ fn setting_of(kind: &str) -> Option<&'static str> {
         "api" | "metrics" => "api.keys",
         "bad_token" => "resume.key",
         "backend_away" | "rejected" | "timed_out" => "backend",
+        "certificate" => "tls.client_ca",
         "connect" => "connections.connect_timeout",
         "connections" => "connections.max, connections.max_per_address",
         "expired" | "token" | "unauthenticated" => "auth",
@@ -215,6 +216,7 @@ mod tests {
         let ours = [
             "admin",
             "api",
+            "certificate",
             "connect",
             "connections",
             "flood",

@@ -1,9 +1,8 @@
 //! Starting a server, and stopping it.
 
 use std::{
-    fs, io, mem,
+    io, mem,
     net::SocketAddr,
-    path::Path,
     sync::{
         Arc,
         mpsc::{RecvTimeoutError, SyncSender, sync_channel},
@@ -13,7 +12,7 @@ use std::{
 };
 
 use offhook_auth::ApiKey;
-use offhook_brokers::{Broker, Budget, Log, LogOptions, Memory, private_directory};
+use offhook_brokers::Broker;
 use offhook_engine::RuleBook;
 use tokio::{
     sync::{Mutex as AsyncMutex, watch},
@@ -25,29 +24,24 @@ use crate::{
     auth::{self, Authenticator},
     backend,
     config::{Api, Auth, Config, ResumeKey},
-    door::{self, Admission, Certificates, Door, Routes, Streamed},
-    key_file,
+    data,
+    door::{Admission, Certificates, OverEngineIo, Routes, SocketFile},
+    listeners::{self, Listening, Opened, Served},
     metrics::Metrics,
     sessions::Sessions,
+    sockets::Sockets,
     start_error::StartError,
-    tokens::{self, Sealer},
+    tokens::Sealer,
     worker::{self, Orders, Phase, Shared},
 };
 
 /// How often the broker's time is advanced.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The log's subdirectory in the data directory.
-const LOG: &str = "log";
-
-/// What a server has in its data directory.
-const OWN_FILES: [&str; 5] = [
-    LOG,
-    "dev-tls",
-    "offhook.pid",
-    "resume.key",
-    "resume.unfinished",
-];
+/// How long open connections have to end when the server is handed over. 500 ms: the Close of each has
+/// been written, and several round trips on most networks suffice for the answers. Meanwhile, new
+/// connections wait.
+const YIELD: Duration = Duration::from_millis(500);
 
 /// Starts servers.
 #[derive(Clone, Copy, Debug)]
@@ -61,18 +55,74 @@ impl Server {
     /// # Errors
     /// [`StartError`], which says what is wrong and what to do.
     pub async fn start(config: Config) -> Result<Running, StartError> {
-        let started = spawn_blocking(|| start(config)).await;
-        started.map_err(|panic| StartError::System(io::Error::other(panic)))?
+        let prepared = Self::prepare(config, Sockets::default()).await?;
+        prepared.start().await
     }
+
+    /// The same, but connections over Engine.IO, at the path of Socket.IO, speak another dialect. For
+    /// a program with a protocol of its own over Engine.IO.
+    ///
+    /// # Errors
+    /// [`StartError`], which says what is wrong and what to do.
+    pub async fn start_over_engine_io(
+        config: Config,
+        dialect: OverEngineIo,
+    ) -> Result<Running, StartError> {
+        let prepared = Self::prepare(config, Sockets::default()).await?;
+        let routes = prepared.routes.with_engine_io(dialect);
+        Prepared { routes, ..prepared }.start().await
+    }
+
+    /// Does everything that can be done while another process still uses the data directory: checks
+    /// the configuration, reads certificates and keys, and listens. Connections wait in the queues
+    /// of the sockets until [`Prepared::start`].
+    ///
+    /// Sockets of systemd and of an earlier process are used instead of new ones.
+    ///
+    /// # Errors
+    /// [`StartError`], which says what is wrong and what to do.
+    pub async fn prepare(config: Config, sockets: Sockets) -> Result<Prepared, StartError> {
+        blocking(|| prepare(config, sockets)).await
+    }
+}
+
+/// A server that listens and does not serve yet.
+#[derive(Debug)]
+pub struct Prepared {
+    config: Config,
+    rules: Arc<RuleBook>,
+    certificates: Option<Arc<Certificates>>,
+    auth: Arc<Authenticator>,
+    opened: Opened,
+    routes: Routes,
+}
+
+impl Prepared {
+    /// Opens the log and starts the workers. The server is running when this returns.
+    ///
+    /// Must be called within a tokio runtime; the workers have their own.
+    ///
+    /// # Errors
+    /// [`StartError`], which says what is wrong and what to do.
+    pub async fn start(self) -> Result<Running, StartError> {
+        blocking(|| start(self)).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    let done = spawn_blocking(work).await;
+    done.map_err(|panic| StartError::System(io::Error::other(panic)))?
 }
 
 /// A running server. Dropping it stops it without notifying clients.
 #[derive(Debug)]
 pub struct Running {
-    addresses: Vec<SocketAddr>,
-    mqtt_addresses: Vec<SocketAddr>,
-    stomp_addresses: Vec<SocketAddr>,
-    admin_addresses: Vec<SocketAddr>,
+    listening: Vec<Listening>,
+    /// Every listening socket, to hand it over.
+    sockets: Sockets,
+    files: Vec<SocketFile>,
     drain: Duration,
     phase: watch::Sender<Phase>,
     sealer: Arc<Sealer>,
@@ -106,28 +156,45 @@ struct Threads {
 }
 
 impl Running {
-    /// The addresses it listens on: as configured, with the port chosen by the system for port 0.
+    /// Every listener: where it listens, and what is served there.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn listening(&self) -> &[Listening] {
+        &self.listening
+    }
+
+    /// The addresses with HTTP and WebSockets: as configured, with the port chosen by the system for
+    /// port 0.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses_of(Served::Http)
     }
 
     /// The addresses at which it speaks MQTT without HTTP: those over TCP, then those over TLS.
     #[must_use]
-    pub fn mqtt_addresses(&self) -> &[SocketAddr] {
-        &self.mqtt_addresses
+    pub fn mqtt_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses_of(Served::Mqtt)
     }
 
     /// The addresses at which it speaks STOMP without HTTP: those over TCP, then those over TLS.
     #[must_use]
-    pub fn stomp_addresses(&self) -> &[SocketAddr] {
-        &self.stomp_addresses
+    pub fn stomp_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses_of(Served::Stomp)
     }
 
     /// The addresses for operators.
     #[must_use]
-    pub fn admin_addresses(&self) -> &[SocketAddr] {
-        &self.admin_addresses
+    pub fn admin_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses_of(Served::Admin)
+    }
+
+    fn addresses_of(&self, served: Served) -> Vec<SocketAddr> {
+        let ours = self.listening.iter().filter(|one| one.served == served);
+        ours.filter_map(Listening::address).collect()
+    }
+
+    /// The configuration that is in effect.
+    pub async fn config(&self) -> Config {
+        self.config.lock().await.clone()
     }
 
     /// Replaces the keys of resume tokens: the first one seals from now on, all of them open.
@@ -169,9 +236,42 @@ impl Running {
     /// its own time, and closes its connection with 1012. Connections still open after `drain` are
     /// cut off. When this returns, everything acknowledged is on disk and the addresses are free.
     pub async fn stop(mut self) {
-        self.phase.send_replace(Phase::Draining);
+        // Otherwise connections would still be queued by the system.
+        self.sockets = Sockets::default();
+        self.files.clear();
+        let drain = self.drain;
+        self.end(Phase::Draining, drain).await;
+    }
+
+    /// Stops the server for another process that serves the same data, and returns the listening
+    /// sockets for it. They stay open, so no connection is refused: new ones wait in the queues of
+    /// the sockets until the other process accepts them.
+    ///
+    /// Every client is told when to reconnect, each at its own time, and all connections are closed
+    /// with 1012 at once. Those that are still open after half a second are cut off. When this
+    /// returns, everything acknowledged is on disk, and another process may open the log.
+    ///
+    /// Pass the sockets to [`Server::prepare`], in this process or in another one.
+    pub async fn hand_over(mut self) -> Sockets {
+        let sockets = mem::take(&mut self.sockets);
+        self.files.drain(..).for_each(SocketFile::release);
+        self.end(Phase::Yielding, YIELD).await;
+        sockets
+    }
+
+    /// The sockets that [`hand_over`](Self::hand_over) will return, for a process that prepares
+    /// itself before.
+    ///
+    /// # Errors
+    /// The process has no descriptors left.
+    pub fn sockets(&self) -> io::Result<Sockets> {
+        self.sockets.try_clone()
+    }
+
+    async fn end(&mut self, phase: Phase, within: Duration) {
+        self.phase.send_replace(phase);
         // Every worker holds a receiver until it has ended.
-        if timeout(self.drain, self.phase.closed()).await.is_err() {
+        if timeout(within, self.phase.closed()).await.is_err() {
             tracing::warn!("some clients did not disconnect in time and are cut off");
         }
         self.phase.send_replace(Phase::Cut);
@@ -209,34 +309,48 @@ impl Threads {
     }
 }
 
-fn start(config: Config) -> Result<Running, StartError> {
-    start_with(config, |routes| routes)
+fn prepare(config: Config, sockets: Sockets) -> Result<Prepared, StartError> {
+    if config.listen.is_empty() {
+        return Err(StartError::NoAddress);
+    }
+    let certificates = config.tls.as_ref().map(Certificates::open).transpose()?;
+    let auth = Arc::new(Authenticator::open(&config)?);
+    auth::first_fetch(&auth).map_err(StartError::System)?;
+    let opened = listeners::open(&config, certificates.as_ref(), sockets)?;
+    Ok(Prepared {
+        rules: Arc::new(config.rule_book()),
+        routes: Routes::new(&config),
+        config,
+        certificates,
+        auth,
+        opened,
+    })
 }
 
 /// Starts a server with routes other than the configured ones.
+#[cfg(test)]
 pub(crate) fn start_with(
     config: Config,
     routes: impl FnOnce(Routes) -> Routes,
 ) -> Result<Running, StartError> {
-    if config.listen.is_empty() {
-        return Err(StartError::NoAddress);
-    }
-    let rules = Arc::new(config.rule_book());
-    let certificates = config.tls.as_ref().map(Certificates::open).transpose()?;
-    let http2 = config.http2.enabled;
-    let tls = certificates.as_ref().map(|known| known.acceptor(http2));
-    let tls = tls.transpose()?;
-    if tls.is_none() {
-        need_no_certificate(&config)?;
-    }
-    let keys = resume_keys(&config)?;
-    let auth = Arc::new(Authenticator::open(&config)?);
-    auth::first_fetch(&auth).map_err(StartError::System)?;
-    let listeners = listen(&config)?;
-    let addresses = addresses(&listeners)?;
-    let broker = open_broker(&config, &rules)?;
-    let drain = config.drain;
-    let routes = routes(Routes::new(&config));
+    let prepared = prepare(config, Sockets::default())?;
+    start(Prepared {
+        routes: routes(prepared.routes),
+        ..prepared
+    })
+}
+
+fn start(prepared: Prepared) -> Result<Running, StartError> {
+    let Prepared {
+        config,
+        rules,
+        certificates,
+        auth,
+        opened,
+        routes,
+    } = prepared;
+    let keys = data::resume_keys(&config)?;
+    let broker = data::open_broker(&config, &rules)?;
     let sealer = Arc::new(Sealer::new(&keys, config.resume.expiry));
     let orders = Arc::new(Orders::new(config.workers.get()));
     let started = backend::start(&config, &rules, Arc::clone(&orders))?;
@@ -254,7 +368,6 @@ pub(crate) fn start_with(
         Arc::clone(&auth),
         Arc::clone(&orders),
         link,
-        tls,
         routes,
     ));
     let sessions = Sessions::new(Arc::clone(&shared.directory), Arc::clone(&shared.orders));
@@ -264,7 +377,7 @@ pub(crate) fn start_with(
         broker: Some(Arc::clone(&broker)),
         ..Threads::default()
     };
-    for (number, listeners) in listeners.into_iter().enumerate() {
+    for (number, listeners) in opened.workers.into_iter().enumerate() {
         let number = u16::try_from(number).expect("the configuration allows 1,024 workers");
         let (shared, rules) = (Arc::clone(&shared), Arc::clone(&rules));
         let worker = worker::spawn(number, shared, rules, listeners, serving.clone());
@@ -277,17 +390,14 @@ pub(crate) fn start_with(
     let rereading = auth::keep_rereading(Arc::clone(&auth)).map_err(StartError::System)?;
     (threads.rereading_runs, threads.rereading) = rereading.unzip();
     threads.keys = auth::keep_fetching(Arc::clone(&auth), serving).map_err(StartError::System)?;
-    tracing::info!(?addresses, workers = threads.workers.len(), "serving");
-    let of = |wanted: &dyn Fn(Door) -> bool| {
-        let ours = addresses.iter().filter(|(door, _)| wanted(*door));
-        ours.map(|(_, address)| *address).collect()
-    };
-    Ok(Running {
-        addresses: of(&|door| door == Door::Http),
-        mqtt_addresses: of(&|door| is_streamed(door, Streamed::Mqtt)),
-        stomp_addresses: of(&|door| is_streamed(door, Streamed::Stomp)),
-        admin_addresses: of(&|door| door == Door::Admin),
-        drain,
+    let mut files = opened.files;
+    let passed = opened.passed_files.iter();
+    files.extend(passed.filter_map(|path| SocketFile::of(path)));
+    let running = Running {
+        listening: opened.listening,
+        sockets: opened.sockets,
+        files,
+        drain: config.drain,
         phase,
         sealer,
         auth,
@@ -298,153 +408,14 @@ pub(crate) fn start_with(
         orders,
         metrics: Arc::clone(&shared.metrics),
         threads,
-    })
-}
-
-fn is_streamed(door: Door, dialect: Streamed) -> bool {
-    door == Door::Tcp(dialect) || door == Door::Tls(dialect)
-}
-
-/// Checks that no listener needs a certificate.
-fn need_no_certificate(config: &Config) -> Result<(), StartError> {
-    for (setting, addresses) in [
-        ("mqtt.tls_listen", &config.mqtt.tls_listen),
-        ("stomp.tls_listen", &config.stomp.tls_listen),
-    ] {
-        if !addresses.is_empty() {
-            return Err(StartError::NoCertificate { setting });
-        }
-    }
-    Ok(())
-}
-
-/// A worker's listeners, one for every address.
-type Listeners = Vec<(Door, std::net::TcpListener)>;
-
-/// The listeners of each worker.
-fn listen(config: &Config) -> Result<Vec<Listeners>, StartError> {
-    let mut workers: Vec<_> = (0..config.workers.get()).map(|_| Vec::new()).collect();
-    let all = [
-        (Door::Http, &config.listen),
-        (Door::Tcp(Streamed::Mqtt), &config.mqtt.listen),
-        (Door::Tls(Streamed::Mqtt), &config.mqtt.tls_listen),
-        (Door::Tcp(Streamed::Stomp), &config.stomp.listen),
-        (Door::Tls(Streamed::Stomp), &config.stomp.tls_listen),
-        (Door::Admin, &config.admin.listen),
-    ];
-    for (door, addresses) in all {
-        for address in addresses {
-            listen_at(config, door, *address, &mut workers)?;
-        }
-    }
-    Ok(workers)
-}
-
-fn listen_at(
-    config: &Config,
-    door: Door,
-    mut address: SocketAddr,
-    workers: &mut [Listeners],
-) -> Result<(), StartError> {
-    let failed = |address, source| StartError::Listen { address, source };
-    if !config.share_port {
-        door::ensure_free(address).map_err(|source| failed(address, source))?;
-    }
-    for worker in workers {
-        let listener =
-            door::listen(address, &config.connections).map_err(|source| failed(address, source))?;
-        // For port 0, the system chooses once, and all listeners use that port.
-        address = listener
-            .local_addr()
-            .map_err(|source| failed(address, source))?;
-        worker.push((door, listener));
-    }
-    Ok(())
-}
-
-fn addresses(listeners: &[Listeners]) -> Result<Vec<(Door, SocketAddr)>, StartError> {
-    let ours = listeners.first().into_iter().flatten();
-    ours.map(|(door, listener)| {
-        let address = listener.local_addr().map_err(StartError::System)?;
-        Ok((*door, address))
-    })
-    .collect()
-}
-
-/// The key that seals resume tokens, followed by those that only open them.
-fn resume_keys(config: &Config) -> Result<Vec<ResumeKey>, StartError> {
-    let key = match &config.resume.key {
-        Some(key) => key.clone(),
-        // Sessions end with the process, so their tokens may, too.
-        None if config.in_memory => tokens::fresh_key().map_err(StartError::System)?,
-        None => key_file::read_or_make(&config.data)?,
     };
-    Ok([&[key][..], &config.resume.older_keys].concat())
-}
-
-fn open_broker(config: &Config, rules: &Arc<RuleBook>) -> Result<Arc<dyn Broker>, StartError> {
-    let (rules, now) = (Arc::clone(rules), worker::now());
-    let budget = Budget {
-        // The other half is for connections.
-        memory_bytes: config.memory.bytes / 2,
-        channels: config.storage.channels,
-        disk_bytes: config.storage.disk_bytes,
-    };
-    if config.in_memory {
-        return Ok(Arc::new(Memory::within(budget, rules, now)));
-    }
-    keep_private(&config.data)?;
-    let options = LogOptions {
-        durability: config.durability,
-        accept_loss: config.storage.accept_loss,
-        queue_count: config.storage.queue_count,
-        queue_bytes: config.storage.queue_bytes,
-        cache_bytes: config.storage.cache_bytes,
-        budget,
-        ..LogOptions::new(config.data.join(LOG))
-    };
-    let log = Log::open(options, rules, now).map_err(StartError::Log)?;
-    for warning in log.warnings() {
-        tracing::warn!("{warning}");
-    }
-    Ok(Arc::new(log))
-}
-
-/// The data directory contains messages and the key of resume tokens, so no other user may read it.
-/// Creates the data directory for its owner only, or takes the permissions of others from an
-/// existing one. A directory that belongs to another user, or that contains other files, is not
-/// changed: the files that the server creates in it are private.
-fn keep_private(directory: &Path) -> Result<(), StartError> {
-    let unusable = |source| StartError::File {
-        path: directory.to_owned(),
-        source,
-    };
-    let shown = directory.display();
-    if directory.is_dir() && has_other_things(directory).map_err(unusable)? {
-        return Ok(());
-    }
-    match private_directory(directory) {
-        Ok(true) => {
-            tracing::warn!(directory = %shown, "others could read the data directory; now only its owner can");
-            Ok(())
-        }
-        Ok(false) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && directory.is_dir() => {
-            tracing::warn!(directory = %shown, "the data directory belongs to another user, who decides who can read it");
-            Ok(())
-        }
-        Err(error) => Err(unusable(error)),
-    }
-}
-
-fn has_other_things(directory: &Path) -> io::Result<bool> {
-    for entry in fs::read_dir(directory)? {
-        let name = entry?.file_name();
-        if !OWN_FILES.iter().any(|own| *own == name) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let addresses = running.addresses();
+    tracing::info!(
+        ?addresses,
+        workers = running.threads.workers.len(),
+        "serving"
+    );
+    Ok(running)
 }
 
 /// Advances the broker's time, and checks certificates for changes, until the sender is dropped.

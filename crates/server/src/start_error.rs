@@ -1,6 +1,10 @@
 //! Why a server does not start.
 
-use std::{fmt, io, net::SocketAddr, path::PathBuf};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use offhook_brokers::OpenError;
 
@@ -16,6 +20,34 @@ pub enum StartError {
         address: SocketAddr,
         /// The system's error.
         source: io::Error,
+    },
+    /// A Unix socket cannot be listened on.
+    Socket {
+        /// The path of its file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The file of a Unix socket is something else.
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// systemd does not pass a socket that the configuration names.
+    NoSystemdSocket {
+        /// The setting that names it.
+        setting: &'static str,
+        /// Its name.
+        name: String,
+        /// The names of the sockets that were passed and are not in use yet.
+        passed: Vec<String>,
+    },
+    /// The authorities of clients' certificates cannot be used.
+    ClientCa {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
     },
     /// A dialect over TLS is configured, and there is no certificate.
     NoCertificate {
@@ -87,6 +119,20 @@ impl fmt::Display for StartError {
                 )
             }
             Self::Listen { address, .. } => write!(f, "{address} cannot be listened on"),
+            Self::Socket { path, source } => unix_socket(f, path, source),
+            Self::NotASocket { path } => write!(
+                f,
+                "unix:{}: there is a file that is not a socket; move it away, or listen elsewhere",
+                path.display()
+            ),
+            Self::NoSystemdSocket {
+                setting,
+                name,
+                passed,
+            } => no_systemd_socket(f, setting, name, passed),
+            Self::ClientCa { path, reason } => {
+                write!(f, "tls.client_ca: {}: {reason}", path.display())
+            }
             Self::Log(_) => f.write_str("the log cannot be used"),
             Self::File { path, .. } => write!(f, "{} cannot be used", path.display()),
             Self::ResumeKey { path, found } => write!(
@@ -111,14 +157,56 @@ impl fmt::Display for StartError {
     }
 }
 
+fn unix_socket(f: &mut fmt::Formatter<'_>, path: &Path, source: &io::Error) -> fmt::Result {
+    let path = path.display();
+    match source.kind() {
+        io::ErrorKind::AddrInUse => write!(
+            f,
+            "unix:{path} is in use by another program; stop it, or listen elsewhere"
+        ),
+        io::ErrorKind::PermissionDenied => write!(
+            f,
+            "unix:{path} cannot be listened on: this user may not create files in its directory"
+        ),
+        io::ErrorKind::NotFound => write!(
+            f,
+            "unix:{path} cannot be listened on: its directory does not exist; create it (systemd: RuntimeDirectory=)"
+        ),
+        _ => write!(f, "unix:{path} cannot be listened on"),
+    }
+}
+
+fn no_systemd_socket(
+    f: &mut fmt::Formatter<'_>,
+    setting: &str,
+    name: &str,
+    passed: &[String],
+) -> fmt::Result {
+    write!(f, "{setting}: systemd passes no socket named {name:?}; ")?;
+    if passed.is_empty() {
+        return f.write_str(
+            "it passes no other either: start the socket unit, which starts the server",
+        );
+    }
+    let passed = passed.join(", ");
+    write!(
+        f,
+        "it passes {passed}: use that name, or set FileDescriptorName={name} in the socket unit"
+    )
+}
+
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Listen { source, .. } | Self::File { source, .. } | Self::System(source) => {
-                Some(source)
-            }
+            Self::Listen { source, .. }
+            | Self::Socket { source, .. }
+            | Self::File { source, .. }
+            | Self::System(source) => Some(source),
             Self::Log(error) => Some(error),
             Self::NoAddress
+            | Self::NotASocket { .. }
+            | Self::NoSystemdSocket { .. }
+            | Self::ClientCa { .. }
             | Self::NoCertificate { .. }
             | Self::ResumeKey { .. }
             | Self::Keys { .. }

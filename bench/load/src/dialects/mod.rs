@@ -37,7 +37,7 @@ pub enum Dialect {
     SocketIoChannels,
     /// STOMP 1.2 over WebSocket, at `/stomp`.
     Stomp,
-    /// STOMP 1.2 over WebSocket, at `/ws` and with the user `guest`, as RabbitMQ has it.
+    /// STOMP 1.2 over WebSocket, at `/ws` and with the user `guest`, as `RabbitMQ` has it.
     RabbitStomp,
     /// JSON-RPC 2.0 over WebSocket, with the events of the npm package rpc-websockets.
     JsonRpc,

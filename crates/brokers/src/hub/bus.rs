@@ -5,6 +5,7 @@ mod followers;
 mod upkeep;
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
@@ -37,6 +38,8 @@ const ROOM: u64 = 1 << 16;
 #[derive(Debug)]
 pub(crate) struct Bus {
     mailboxes: BTreeMap<WorkerId, Arc<Mailbox>>,
+    /// Mailboxes whose workers are woken later; none if each is woken at once.
+    asleep: RefCell<Option<Vec<Arc<Mailbox>>>>,
     next_worker: u64,
     followers: HashMap<ChannelName, Followers>,
     /// The same names in order, for lists of them.
@@ -77,6 +80,7 @@ impl Bus {
         let epoch = fresh_epoch(Some(began), now);
         Self {
             mailboxes: BTreeMap::new(),
+            asleep: RefCell::new(None),
             next_worker: 1,
             followers: HashMap::new(),
             followed: BTreeSet::new(),
@@ -169,8 +173,32 @@ impl Bus {
 
     pub(crate) fn tell(&self, worker: WorkerId, event: BrokerEvent) {
         if let Some(mailbox) = self.mailboxes.get(&worker) {
-            mailbox.put(event);
+            self.put(mailbox, event);
         }
+    }
+
+    fn put(&self, mailbox: &Arc<Mailbox>, event: BrokerEvent) {
+        if !mailbox.put_later(event) {
+            return;
+        }
+        match &mut *self.asleep.borrow_mut() {
+            Some(asleep) => asleep.push(Arc::clone(mailbox)),
+            None => mailbox.wake(),
+        }
+    }
+
+    /// From now on, workers are not woken when they are told something, until
+    /// [`told`](Self::told): a worker woken by the first of a hundred answers would take that one alone,
+    /// and would have to be woken again for the others.
+    pub(crate) fn tell_many(&mut self) {
+        *self.asleep.get_mut() = Some(Vec::new());
+    }
+
+    /// Ends [`tell_many`](Self::tell_many). Returns the mailboxes whose workers must be woken, which is
+    /// done best without the bus's lock.
+    #[must_use]
+    pub(crate) fn told(&mut self) -> Vec<Arc<Mailbox>> {
+        self.asleep.get_mut().take().unwrap_or_default()
     }
 
     pub(crate) fn tell_failed(&self, worker: WorkerId, id: RequestId, failure: BrokerFailure) {
@@ -179,7 +207,7 @@ impl Bus {
 
     pub(crate) fn tell_all(&self, event: &BrokerEvent) {
         for mailbox in self.mailboxes.values() {
-            mailbox.put(event.clone());
+            self.put(mailbox, event.clone());
         }
     }
 

@@ -98,7 +98,13 @@ impl Hub {
 
     /// A panic elsewhere leaves the bus in a valid state.
     pub(crate) fn bus(&self) -> MutexGuard<'_, Bus> {
-        self.bus.lock().unwrap_or_else(PoisonError::into_inner)
+        self.bus.lock().unwrap_or_else(|panicked| {
+            let mut bus = panicked.into_inner();
+            for mailbox in bus.told() {
+                mailbox.wake();
+            }
+            bus
+        })
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {

@@ -299,7 +299,12 @@ impl Broker for Log {
     }
 
     fn submit(&self, worker: WorkerId, request: BrokerRequest) {
-        self.shared.submit(worker, request);
+        self.shared
+            .submit_all(worker, &mut std::iter::once(request));
+    }
+
+    fn submit_all(&self, worker: WorkerId, requests: &mut dyn Iterator<Item = BrokerRequest>) {
+        self.shared.submit_all(worker, requests);
     }
 
     fn tick(&self, now: Now) {

@@ -103,14 +103,30 @@ impl JobQueue {
         }
     }
 
-    /// Queues a request. False if the queue is full.
-    pub(super) fn put(&self, worker: WorkerId, write: Write) -> bool {
-        let jobs = self.lock();
-        if jobs.waiting.len() >= self.count || jobs.bytes >= self.bytes {
-            return false;
+    /// Queues requests, and wakes the writer once. Returns the ids of those for which the queue has no
+    /// room.
+    pub(super) fn put(
+        &self,
+        worker: WorkerId,
+        writes: impl Iterator<Item = Write>,
+    ) -> Vec<RequestId> {
+        let mut refused = Vec::new();
+        let mut jobs = self.lock();
+        let was_empty = jobs.waiting.is_empty();
+        for write in writes {
+            if jobs.waiting.len() >= self.count || jobs.bytes >= self.bytes {
+                refused.push(write.id);
+                continue;
+            }
+            jobs.bytes += write.bytes();
+            jobs.waiting.push_back(Job::Write { worker, write });
         }
-        self.push(jobs, Job::Write { worker, write });
-        true
+        let is_filled = was_empty && !jobs.waiting.is_empty();
+        drop(jobs);
+        if is_filled {
+            self.filled.notify_one();
+        }
+        refused
     }
 
     /// Queues a job that frees space, or of which there is a bounded number.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use offhook_engine::{ChannelName, ReadLimit, ReadStart, RequestId, StreamState};
@@ -61,6 +64,8 @@ pub(super) enum Load {
 pub(super) struct ReadQueue {
     waiting: Mutex<Waiting>,
     filled: Condvar,
+    /// Something was queued of which the reader was not told.
+    unannounced: AtomicBool,
 }
 
 #[derive(Default)]
@@ -85,14 +90,30 @@ impl ReadQueue {
     /// Queues a load. `false` if too many are queued; those for the writer are limited by its own
     /// queue.
     pub(super) fn load(&self, load: Load) -> bool {
+        let queued = self.load_later(load);
+        self.wake();
+        queued
+    }
+
+    /// As [`load`](Self::load), for a caller that calls [`wake`](Self::wake) once it has queued all
+    /// loads that it knows of. A crowd opens thousands of channels, and waking a thread takes longer
+    /// than looking one up.
+    pub(super) fn load_later(&self, load: Load) -> bool {
         let mut waiting = self.lock();
         if matches!(load, Load::ForBus(_)) && waiting.loads.len() >= LOADS {
             return false;
         }
         waiting.loads.push_back(load);
         drop(waiting);
-        self.filled.notify_one();
+        self.unannounced.store(true, Ordering::Release);
         true
+    }
+
+    /// Wakes the reader if loads were queued without that.
+    pub(super) fn wake(&self) {
+        if self.unannounced.swap(false, Ordering::AcqRel) {
+            self.filled.notify_one();
+        }
     }
 
     /// Queues a read. `false` if too many are queued.

@@ -164,7 +164,7 @@ impl Retained {
         bytes += self.open.bytes;
         while let Some(oldest) = self.sealed.front() {
             let too_old = oldest.newest_ms < oldest_kept;
-            let too_many = oldest.last + history.count <= self.head;
+            let too_many = oldest.last.saturating_add(history.count) <= self.head;
             if !(too_old || too_many || bytes > history.bytes) {
                 break;
             }
@@ -244,3 +244,6 @@ impl Retained {
         Some(retained)
     }
 }
+
+#[cfg(test)]
+mod tests;

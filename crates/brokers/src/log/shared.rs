@@ -1,4 +1,4 @@
-//! State shared by callers, the writer and the reader: waiting requests, and routing of new ones.
+//! State shared by callers, the writer and the reader, and requests that wait for a channel.
 //!
 //! Publications and acknowledgements go to the writer. Everything else is answered in the caller's
 //! thread from what the bus knows as of the last commit, so that only publishers wait for an fsync.
@@ -14,18 +14,15 @@ use std::{
 };
 
 use offhook_engine::{
-    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, ChannelRules, History, Position,
-    ReadFrom, RequestId, Resolution, StreamState,
+    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, ChannelRules, History, ReadFrom,
+    RequestId, StreamState,
 };
 
 use super::{
-    filters::FilterJob,
     past_rules::PastRules,
-    queue::{Job, JobQueue},
+    queue::JobQueue,
     read_queue::{Load, ReadJob, ReadQueue, StateJob},
     retained::Retained,
-    states::ValuesJob,
-    write::Write,
 };
 use crate::{
     broker::WorkerId,
@@ -33,6 +30,8 @@ use crate::{
     hub::{Bus, Durable, Hub, View},
     lineage::Epochs,
 };
+
+mod submitting;
 
 /// How many requests can wait for one channel to be loaded; loading takes milliseconds.
 const WAITING: usize = 4096;
@@ -77,160 +76,11 @@ pub(super) struct WriterTimings {
 }
 
 impl Shared {
-    pub(super) fn submit(&self, worker: WorkerId, request: BrokerRequest) {
-        if let BrokerRequest::Unfollow { channel } = request {
-            return self.unfollow(worker, channel);
-        }
-        let on_disk = |channel: &&ChannelName| self.hub.has(channel, is_on_disk);
-        if channel_of(&request).filter(on_disk).is_none() {
-            return self.in_memory(worker, request);
-        }
-        let request = match Write::of(request) {
-            Ok(write) => {
-                let id = write.id;
-                if !self.jobs.put(worker, write) {
-                    let failure = BrokerFailure::Busy;
-                    self.hub.bus().tell_failed(worker, id, failure);
-                }
-                return;
-            }
-            Err(request) => request,
-        };
-        let Some(channel) = channel_of(&request).cloned() else {
-            return;
-        };
-        let mut bus = self.hub.bus();
-        match bus.durable.get_mut(&channel) {
-            Some(Durable::Open(_)) => {
-                self.answer(&mut bus, worker, request);
-                bus.forget_empty(&channel);
-            }
-            Some(Durable::Loading(waiting)) if waiting.len() < WAITING => {
-                waiting.push_back((worker, request));
-            }
-            Some(Durable::Loading(_)) => refuse(&mut bus, worker, &request, BrokerFailure::Busy),
-            None => self.load(&mut bus, channel, worker, request),
-        }
-    }
-
-    /// A worker follows a channel no longer, wherever its stream is.
-    fn unfollow(&self, worker: WorkerId, channel: ChannelName) {
-        let mut bus = self.hub.bus();
-        if let Some(Durable::Loading(waiting)) = bus.durable.get_mut(&channel)
-            && waiting.len() < WAITING
-        {
-            waiting.push_back((worker, BrokerRequest::Unfollow { channel }));
-            return;
-        }
-        bus.unfollow(worker, &channel);
-        bus.forget_empty(&channel);
-    }
-
-    /// Handles requests about no stream on disk, or about many.
-    fn in_memory(&self, worker: WorkerId, request: BrokerRequest) {
-        match request {
-            BrokerRequest::FilterHistory {
-                id,
-                filter,
-                after,
-                limit,
-            } => {
-                let bus = self.hub.bus();
-                let Some(mailbox) = bus.mailbox(worker).cloned() else {
-                    return;
-                };
-                let job = FilterJob {
-                    mailbox,
-                    id,
-                    filter,
-                    after,
-                    limit,
-                    merge: None,
-                };
-                if !self.reads.filter(job) {
-                    bus.tell_failed(worker, id, BrokerFailure::Busy);
-                }
-            }
-            BrokerRequest::Receipts {
-                id,
-                ref channel,
-                position,
-            } => {
-                if !self.has(channel, position) {
-                    let failure = BrokerFailure::UnknownPosition;
-                    return self.hub.bus().tell_failed(worker, id, failure);
-                }
-                self.hub.handle(worker, request);
-            }
-            BrokerRequest::SaveSession { id, .. } => {
-                for change in self.hub.session(request) {
-                    self.jobs.put_always(Job::Session(change));
-                }
-                if let Some(id) = id {
-                    self.jobs.put_always(Job::Saved { worker, id });
-                }
-            }
-            BrokerRequest::DropSession { .. } => {
-                for change in self.hub.session(request) {
-                    self.jobs.put_always(Job::Session(change));
-                }
-            }
-            BrokerRequest::Share { name, request } => {
-                for change in self.hub.share(worker, &name, request) {
-                    self.jobs.put_always(Job::Session(change));
-                }
-            }
-            BrokerRequest::Values {
-                id,
-                filter,
-                after,
-                limit,
-            } => {
-                let bus = self.hub.bus();
-                let Some(mailbox) = bus.mailbox(worker).cloned() else {
-                    return;
-                };
-                if !self
-                    .reads
-                    .values(ValuesJob::new(mailbox, id, filter, after, limit))
-                {
-                    bus.tell_failed(worker, id, BrokerFailure::Busy);
-                }
-            }
-            BrokerRequest::Publish { .. }
-            | BrokerRequest::Follow { .. }
-            | BrokerRequest::Unfollow { .. }
-            | BrokerRequest::FollowFilter { .. }
-            | BrokerRequest::UnfollowFilter { .. }
-            | BrokerRequest::LoadSession { .. }
-            | BrokerRequest::History { .. }
-            | BrokerRequest::State { .. }
-            | BrokerRequest::Join { .. }
-            | BrokerRequest::Leave { .. }
-            | BrokerRequest::Members { .. }
-            | BrokerRequest::Ack { .. }
-            | BrokerRequest::Found { .. }
-            | BrokerRequest::Renew { .. } => self.hub.handle(worker, request),
-        }
-    }
-
-    /// Whether a position is valid in a stream that is in use. Also true for streams that are not
-    /// in use, to which no client here is subscribed.
-    fn has(&self, channel: &ChannelName, position: Position) -> bool {
-        let bus = self.hub.bus();
-        let Some(Durable::Open(view)) = bus.durable.get(channel) else {
-            return true;
-        };
-        let head = view.stream.head.offset;
-        let (resolution, _) = view.lineage.resolve(&self.epochs, position, head);
-        resolution == Resolution::Continuous
-    }
-
     fn load(&self, bus: &mut Bus, channel: ChannelName, worker: WorkerId, request: BrokerRequest) {
         if !bus.has_room() {
             return refuse(bus, worker, &request, BrokerFailure::TooManyChannels);
         }
-        if !self.reads.load(Load::ForBus(channel.clone())) {
+        if !self.reads.load_later(Load::ForBus(channel.clone())) {
             return refuse(bus, worker, &request, BrokerFailure::Busy);
         }
         let waiting = VecDeque::from([(worker, request)]);
@@ -252,8 +102,14 @@ impl Shared {
             return;
         }
         let mut bus = self.hub.bus();
+        bus.tell_many();
         for loaded in channels {
             self.loaded_one(&mut bus, loaded);
+        }
+        let asleep = bus.told();
+        drop(bus);
+        for mailbox in asleep {
+            mailbox.wake();
         }
     }
 

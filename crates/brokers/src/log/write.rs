@@ -32,8 +32,7 @@ pub(super) struct Ack {
 impl Write {
     /// The request as the writer knows it, or unchanged if it is not for the writer.
     #[expect(clippy::result_large_err, reason = "the request goes on either way")]
-    pub(super) fn of(request: BrokerRequest) -> Result<Self, BrokerRequest> {
-        let at = Instant::now();
+    pub(super) fn of(request: BrokerRequest, at: Instant) -> Result<Self, BrokerRequest> {
         if let BrokerRequest::Publish { id, draft } = request {
             let what = What::Publish(Box::new(draft));
             return Ok(Self { id, at, what });

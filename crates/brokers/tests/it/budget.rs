@@ -1,6 +1,6 @@
 //! The memory of a broker is limited, whatever its clients do, and is freed when they leave.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use offhook_brokers::{Broker, Budget, Health, Log, LogOptions, Memory};
 use offhook_engine::*;
@@ -280,7 +280,7 @@ fn members_and_consumers_count_against_the_budget_until_they_leave() {
     every_broker(1 << 30, |broker| {
         let mut worker = TestWorker::new(broker);
         worker.submit(BrokerRequest::Renew {
-            lease: std::time::Duration::from_secs(3_600),
+            lease: Duration::from_secs(3_600),
         });
         worker.writer_barrier();
         let before = broker.held().memory_bytes;
@@ -305,7 +305,7 @@ fn members_and_consumers_count_against_the_budget_until_they_leave() {
                 channel: channel("flow/a"),
                 session: member(n).session,
                 generation: 1,
-                grace: std::time::Duration::ZERO,
+                grace: Duration::ZERO,
             });
         }
         assert_eq!(broker.held().memory_bytes, before);
@@ -394,4 +394,33 @@ fn at_its_disk_limit_a_log_refuses_publications_and_can_be_read() {
     let mut worker = TestWorker::new(&broker);
     worker.publish("a", "y");
     assert_eq!(broker.health(), Health::Good);
+}
+
+#[test]
+fn members_and_sessions_count_as_held_memory() {
+    every_broker(1 << 30, |broker| {
+        let mut worker = TestWorker::new(broker);
+        worker.writer_barrier();
+        let held = || broker.held().memory_bytes;
+        let nothing = held();
+        worker.submit(BrokerRequest::Join {
+            channel: channel("kept/a"),
+            member: Arc::new(Member {
+                session: SessionId::from_bytes([1; 16]),
+                user: "ann".into(),
+                info: vec![b'1'; 10_000].into(),
+            }),
+            generation: 1,
+        });
+        let member = held() - nothing;
+        assert!((10_000..12_000).contains(&member), "{member} bytes");
+        worker.submit(BrokerRequest::SaveSession {
+            id: None,
+            session: SessionId::from_bytes([2; 16]),
+            bytes: vec![1; 20_000].into(),
+            expiry: Duration::from_secs(60),
+        });
+        let session = held() - nothing - member;
+        assert!((20_000..22_000).contains(&session), "{session} bytes");
+    });
 }

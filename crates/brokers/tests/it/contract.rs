@@ -429,3 +429,46 @@ fn an_unused_ephemeral_stream_is_discarded_and_a_followed_one_is_not() {
         assert_eq!(worker.publish("flow/used", "x").epoch, used);
     });
 }
+
+#[test]
+fn requests_submitted_together_are_handled_in_order() {
+    every_broker(&kept(100), |broker| {
+        let mut worker = TestWorker::new(broker);
+        for name in ["a", "flow/a"] {
+            let ids: Vec<RequestId> = (0..6).map(|_| worker.id()).collect();
+            let publish = |id: usize, data: &str| BrokerRequest::Publish {
+                id: ids[id],
+                draft: draft(name, data, None),
+            };
+            let ack = |id: usize| BrokerRequest::Ack {
+                id: ids[id],
+                channel: channel(name),
+                scope: "ann".into(),
+                consumer: Key::new("billing").unwrap(),
+                position: None,
+            };
+            let follow = BrokerRequest::Follow {
+                id: ids[4],
+                channel: channel(name),
+            };
+            let all = [
+                publish(0, "one"),
+                ack(1),
+                publish(2, "two"),
+                publish(3, "three"),
+                follow,
+                publish(5, "four"),
+            ];
+            worker
+                .broker
+                .submit_all(worker.worker_id, &mut all.into_iter());
+            let offset = |event| match event {
+                BrokerEvent::Published { position, .. } => position.offset,
+                other => panic!("not published: {other:?}"),
+            };
+            let offsets = [0, 2, 3, 5].map(|id| offset(worker.answer(ids[id])));
+            assert_eq!(offsets, [1, 2, 3, 4], "{name}");
+        }
+        assert_eq!(worker.texts("a"), ["one", "two", "three", "four"]);
+    });
+}

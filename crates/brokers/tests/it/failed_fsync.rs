@@ -152,3 +152,54 @@ fn after_a_failed_fsync_a_restart_makes_durable_what_it_serves() {
     cut_the_power(log.path(), disk.path());
     after_the_power_cut(log.path());
 }
+
+/// What happened to the entries of directories, in order: whether they changed or became durable,
+/// and the directory.
+fn entries(disk: &Path) -> Vec<(bool, PathBuf)> {
+    let text = fs::read_to_string(disk.join("entries")).unwrap_or_default();
+    let line = |line: &str| match line.split_once(' ').unwrap() {
+        ("changed", directory) => (true, directory.into()),
+        ("synced", directory) => (false, directory.into()),
+        other => panic!("{other:?}"),
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn what_is_renamed_or_created_is_durable_in_its_directory_before_anything_is_acknowledged() {
+    const NAME: &str =
+        "what_is_renamed_or_created_is_durable_in_its_directory_before_anything_is_acknowledged";
+    if let Some((step, log, _)) = step() {
+        // The log's directory and its parent do not exist yet.
+        let log = log.join("deep/log");
+        let mut worker = TestWorker::new(&open_log(&log, kept(1_000)));
+        worker.publish("a", "one");
+        println!("{step} done");
+        std::process::abort();
+    }
+    let (log, disk) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let root = fs::canonicalize(log.path()).unwrap();
+    for step in ["create", "open again"] {
+        drop(fs::remove_file(disk.path().join("entries")));
+        run(NAME, step, log.path(), disk.path());
+        let entries = entries(disk.path());
+        // The store has tests of its own for what it does in its directory.
+        let is_ours = |directory: &Path| !directory.starts_with(root.join("deep/log/store"));
+        let changed = entries
+            .iter()
+            .enumerate()
+            .filter(|(_, (changed, directory))| *changed && is_ours(directory));
+        let mut seen = 0;
+        for (at, (_, directory)) in changed {
+            seen += 1;
+            let is_durable = entries[at..]
+                .iter()
+                .any(|(changed, synced)| !changed && synced == directory);
+            assert!(is_durable, "{step}: {directory:?} in {entries:#?}");
+        }
+        assert!(
+            seen > 0 || step != "create",
+            "nothing changed: {entries:#?}"
+        );
+    }
+}

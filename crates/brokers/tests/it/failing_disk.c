@@ -3,7 +3,9 @@
  * the bytes stay readable, and the next fsync of that file says that all is well.
  *
  * OFFHOOK_TEST_DISK is a directory. `fail` in it fails the next fsync of a journal. `INODE` in it
- * is what the disk holds of the file with that number after a power cut. */
+ * is what the disk holds of the file with that number after a power cut. `entries` in it lists what
+ * happened to entries of directories: `changed DIRECTORY` after a rename or a new directory, `synced
+ * DIRECTORY` after an fsync of the directory. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -40,10 +42,58 @@ static void remember(int fd, const char *disk, unsigned long inode) {
     close(to);
 }
 
+static void note(const char *what, const char *directory) {
+    const char *disk = getenv("OFFHOOK_TEST_DISK");
+    char path[4096], line[8192];
+    if (!disk) return;
+    snprintf(path, sizeof path, "%s/entries", disk);
+    int length = snprintf(line, sizeof line, "%s %s\n", what, directory);
+    int to = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    if (write(to, line, length) != length) abort();
+    close(to);
+}
+
+/* The directory of an entry, by the path that leads to it. */
+static void changed(const char *entry) {
+    char path[4096], *end;
+    if (!realpath(entry, path) || !(end = strrchr(path, '/'))) return;
+    *end = 0;
+    note("changed", path);
+}
+
+int rename(const char *from, const char *to) {
+    int (*real)(const char *, const char *) =
+        (int (*)(const char *, const char *))dlsym(RTLD_NEXT, "rename");
+    int result = real(from, to);
+    if (!result) changed(to);
+    return result;
+}
+
+int mkdir(const char *path, mode_t mode) {
+    int (*real)(const char *, mode_t) = (int (*)(const char *, mode_t))dlsym(RTLD_NEXT, "mkdir");
+    int result = real(path, mode);
+    if (!result) changed(path);
+    return result;
+}
+
+static void sync_directory(int fd) {
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length < 0) return;
+    path[length] = 0;
+    note("synced", path);
+}
+
 static int sync_with(const char *name, int fd) {
     int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
     const char *disk = getenv("OFFHOOK_TEST_DISK");
     struct stat file;
+    if (disk && !fstat(fd, &file) && S_ISDIR(file.st_mode)) {
+        int result = real(fd);
+        if (!result) sync_directory(fd);
+        return result;
+    }
     if (!disk || !is_journal(fd) || fstat(fd, &file)) return real(fd);
     unsigned long inode = file.st_ino;
     char fail[4096], forgotten[4096];

@@ -1,67 +1,67 @@
 //! Publishers and subscribers of an Offhook server.
 //!
-//! They implement the native dialect (docs/protocol.md) themselves: the channel client would
-//! reconnect and fill gaps, and its own work would be measured too.
+//! They implement the dialects themselves: the channel client would reconnect and fill gaps, and its
+//! own work would be measured too.
+
+mod speech;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use offhook::{Error, Sender, WebSocket};
-use serde::Deserialize;
+use offhook::{Error, Message, Sender, WebSocket};
 
 use super::load_sender::{LoadSender, Sent, Shared, with_causes};
 use super::plan::Schedule;
+pub(super) use speech::Dialect;
+use speech::{Heard, Said, Speech};
 
-/// The fields of a server's message that are used here.
-#[derive(Debug, Deserialize)]
-struct Said<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    id: Option<u64>,
-    position: Option<&'a str>,
-    data: Option<&'a str>,
-    code: Option<&'a str>,
-    #[serde(borrow)]
-    message: Option<std::borrow::Cow<'a, str>>,
-}
-
-/// Sends the connect message, and subscribes if a channel is given.
+/// Connects the client, and subscribes if a channel is given.
 pub(super) async fn introduce(
     socket: &mut WebSocket,
+    dialect: Dialect,
     token: Option<&str>,
     channel: Option<&str>,
 ) -> Result<(), String> {
-    let connect = match token {
-        Some(token) => serde_json::json!({ "type": "connect", "id": 0, "token": token }),
-        None => serde_json::json!({ "type": "connect", "id": 0 }),
-    };
-    ask(socket, &connect.to_string(), "welcome").await?;
+    let mut speech = Speech::new(dialect);
+    if speech.listens_first() {
+        until(socket, &mut speech, &Heard::Opened).await?;
+    }
+    let connect = speech.connect(token);
+    say(socket, connect).await?;
+    until(socket, &mut speech, &Heard::Welcome).await?;
     if let Some(channel) = channel {
-        let subscribe = serde_json::json!({ "type": "subscribe", "id": 1, "channel": channel });
-        ask(socket, &subscribe.to_string(), "subscribed").await?;
+        let subscribe = speech.subscribe(channel);
+        say(socket, subscribe).await?;
+        until(socket, &mut speech, &Heard::Subscribed).await?;
     }
     Ok(())
 }
 
-async fn ask(socket: &mut WebSocket, request: &str, answer: &str) -> Result<(), String> {
+async fn say(socket: &WebSocket, said: Said) -> Result<(), String> {
+    let sent = match said {
+        Said::Text(text) => socket.send(text.as_str()).await,
+        Said::Bytes(bytes) => socket.send(bytes.as_slice()).await,
+    };
+    sent.map_err(|error| with_causes(&error))
+}
+
+async fn until(socket: &mut WebSocket, speech: &mut Speech, wanted: &Heard) -> Result<(), String> {
     let failed = |error: Error| with_causes(&error);
-    socket.send(request).await.map_err(failed)?;
     while let Some(message) = socket.recv().await.map_err(failed)? {
-        let text = message.as_text().unwrap_or_default();
-        let Ok(said) = serde_json::from_str::<Said<'_>>(text) else {
-            return Err("the server does not answer in the native dialect".to_owned());
-        };
-        if said.kind == answer {
+        let mut heard = Vec::new();
+        speech.hear(&message, |one| heard.push(one));
+        if heard.contains(wanted) {
             return Ok(());
         }
-        if said.kind == "error" {
-            let (code, message) = (
-                said.code.unwrap_or_default(),
-                said.message.unwrap_or_default(),
-            );
-            return Err(format!("the server refuses: {code}: {message}"));
+        for one in heard {
+            if let Heard::Refused { code, why, .. } = one {
+                return Err(format!("the server refuses: {code}: {why}"));
+            }
+            if one == Heard::Wrong {
+                return Err("the server does not speak this dialect".to_owned());
+            }
         }
     }
     Err("the server closed the connection".to_owned())
@@ -77,6 +77,7 @@ pub(super) struct Publisher {
     size: usize,
     epoch: Instant,
     state: RefCell<State>,
+    speech: RefCell<Speech>,
 }
 
 #[derive(Default)]
@@ -84,14 +85,14 @@ struct State {
     /// When each message should have been published, by id.
     under_way: HashMap<u64, Instant>,
     next: u64,
-    text: String,
+    data: String,
 }
 
 impl Publisher {
     pub(super) fn new(
         socket: &WebSocket,
         shared: Rc<Shared>,
-        (channel, name): (usize, &str),
+        (dialect, channel, name): (Dialect, usize, &str),
         size: usize,
         epoch: Instant,
     ) -> Rc<Self> {
@@ -109,6 +110,7 @@ impl Publisher {
             size,
             epoch,
             state: RefCell::new(state),
+            speech: RefCell::new(Speech::new(dialect)),
         })
     }
 
@@ -116,11 +118,7 @@ impl Publisher {
     pub(super) async fn listen(self: Rc<Self>, mut socket: WebSocket) {
         let why = loop {
             match socket.recv().await {
-                Ok(Some(message)) => {
-                    if let Some(text) = message.as_text() {
-                        self.take(text);
-                    }
-                }
+                Ok(Some(message)) => self.take(&message),
                 Ok(None) => break ended(&self.sender),
                 Err(error) => break with_causes(&error),
             }
@@ -128,28 +126,49 @@ impl Publisher {
         self.shared.lost(why);
     }
 
-    fn take(&self, text: &str) {
+    fn take(&self, message: &Message) {
         let now = Instant::now();
-        let Ok(said) = serde_json::from_str::<Said<'_>>(text) else {
-            self.shared.counts.borrow_mut().wrong += 1;
-            return;
+        // The answers cause further messages, which need the conversation.
+        let mut all = Vec::new();
+        self.speech
+            .borrow_mut()
+            .hear(message, |heard| all.push(heard));
+        for heard in all {
+            self.take_one(heard, now);
+        }
+    }
+
+    fn take_one(&self, heard: Heard, now: Instant) {
+        let (number, refused) = match heard {
+            Heard::Published(number) => (Some(number), None),
+            Heard::Refused { number, code, .. } => (number, Some(code)),
+            Heard::Ping(pong) => {
+                // A connection that takes no more is not measured any longer.
+                let _sent = self.sender.put(pong);
+                return;
+            }
+            Heard::Wrong => {
+                self.shared.counts.borrow_mut().wrong += 1;
+                return;
+            }
+            Heard::Opened
+            | Heard::Welcome
+            | Heard::Subscribed
+            | Heard::Delivered { .. }
+            | Heard::Gap
+            | Heard::Other => return,
         };
-        let intended = said
-            .id
-            .and_then(|id| self.state.borrow_mut().under_way.remove(&id));
+        let intended = number.and_then(|number| self.state.borrow_mut().under_way.remove(&number));
         let Some(intended) = intended else { return };
-        if said.kind == "published" {
-            self.shared.answered(intended, now);
-            self.count_published();
-        } else {
-            let code = said.code.unwrap_or("unknown").to_owned();
-            *self
-                .shared
-                .counts
-                .borrow_mut()
-                .refused
-                .entry(code)
-                .or_default() += 1;
+        match refused {
+            None => {
+                self.shared.answered(intended, now);
+                self.count_published();
+            }
+            Some(code) => {
+                let mut counts = self.shared.counts.borrow_mut();
+                *counts.refused.entry(code).or_default() += 1;
+            }
         }
         if self.shared.goes_on(now) {
             self.send(now);
@@ -181,28 +200,27 @@ impl LoadSender for Publisher {
         let State {
             under_way,
             next,
-            text,
+            data,
         } = &mut *state;
         let stamp = intended.saturating_duration_since(self.epoch).as_nanos();
-        let (name, fill) = (&self.name, self.size.saturating_sub(STAMP));
-        text.clear();
+        let fill = self.size.saturating_sub(STAMP);
+        data.clear();
         // Writing to a String never fails.
-        let _ = std::fmt::Write::write_fmt(
-            text,
-            format_args!(
-                "{{\"type\":\"publish\",\"id\":{next},\"channel\":\"{name}\",\
-                 \"data\":\"{stamp:016x}{:x<fill$}\"}}",
-                ""
-            ),
-        );
-        let sent = match self.shared.schedule {
-            Schedule::Open { .. } => self.sender.try_send(text.as_str()),
+        let _ = std::fmt::Write::write_fmt(data, format_args!("{stamp:016x}{:x<fill$}", ""));
+        let speech = self.speech.borrow();
+        let number = speech.number(*next);
+        let said = speech.publish(number, &self.name, data);
+        let is_open = matches!(self.shared.schedule, Schedule::Open { .. });
+        let sent = match &said {
+            Said::Text(text) if is_open => self.sender.try_send(text.as_str()),
+            Said::Bytes(bytes) if is_open => self.sender.try_send(bytes.as_slice()),
             // A closed loop limits the number of messages in flight by itself.
-            Schedule::Closed { .. } => self.sender.put(text.as_str()).map(drop),
+            Said::Text(text) => self.sender.put(text.as_str()).map(drop),
+            Said::Bytes(bytes) => self.sender.put(bytes.as_slice()).map(drop),
         };
         match sent {
             Ok(()) => {
-                under_way.insert(*next, intended);
+                under_way.insert(number, intended);
                 *next += 1;
                 Sent::Yes
             }
@@ -226,16 +244,22 @@ pub(super) struct Subscriber {
     epoch: Instant,
     /// The offset of the previous publication, if there was one.
     last: Option<u64>,
+    speech: Speech,
 }
 
 impl Subscriber {
-    pub(super) fn new(shared: Rc<Shared>, channel: usize, epoch: Instant) -> Self {
-        let last = None;
+    pub(super) fn new(
+        shared: Rc<Shared>,
+        dialect: Dialect,
+        channel: usize,
+        epoch: Instant,
+    ) -> Self {
         Self {
             shared,
             channel,
             epoch,
-            last,
+            last: None,
+            speech: Speech::new(dialect),
         }
     }
 
@@ -243,11 +267,7 @@ impl Subscriber {
     pub(super) async fn listen(mut self, mut socket: WebSocket) {
         let why = loop {
             match socket.recv().await {
-                Ok(Some(message)) => {
-                    if let Some(text) = message.as_text() {
-                        self.take(text);
-                    }
-                }
+                Ok(Some(message)) => self.take(&message, &socket),
                 Ok(None) => break ended(&socket.sender()),
                 Err(error) => break with_causes(&error),
             }
@@ -255,42 +275,51 @@ impl Subscriber {
         self.shared.lost(why);
     }
 
-    fn take(&mut self, text: &str) {
+    fn take(&mut self, message: &Message, socket: &WebSocket) {
         let now = Instant::now();
-        let mut counts = self.shared.counts.borrow_mut();
-        let Ok(said) = serde_json::from_str::<Said<'_>>(text) else {
-            counts.wrong += 1;
-            return;
-        };
-        match said.kind {
-            "message" => {}
-            "gap" => {
-                counts.gaps += 1;
-                return;
+        let Self {
+            shared,
+            channel,
+            epoch,
+            last,
+            speech,
+        } = self;
+        speech.hear(message, |heard| {
+            let mut counts = shared.counts.borrow_mut();
+            let (offset, stamp) = match heard {
+                Heard::Delivered { offset, stamp } => (offset, stamp),
+                Heard::Gap => {
+                    counts.gaps += 1;
+                    return;
+                }
+                Heard::Ping(pong) => {
+                    // A connection that takes no more is not measured any longer.
+                    let _sent = socket.sender().put(pong);
+                    return;
+                }
+                Heard::Wrong => {
+                    counts.wrong += 1;
+                    return;
+                }
+                Heard::Opened
+                | Heard::Welcome
+                | Heard::Subscribed
+                | Heard::Published(_)
+                | Heard::Refused { .. }
+                | Heard::Other => return,
+            };
+            match (*last, offset) {
+                (Some(last), Some(offset)) if offset == last => counts.twice += 1,
+                (Some(last), Some(offset)) if offset < last => counts.out_of_order += 1,
+                (_, offset) => {
+                    *last = offset;
+                    add_one(&mut counts.delivered, *channel);
+                }
             }
-            _ => return,
-        }
-        let offset = said
-            .position
-            .and_then(|position| position.split_once('.')?.1.parse().ok());
-        let stamp = said
-            .data
-            .and_then(|data| u64::from_str_radix(data.get(..STAMP)?, 16).ok());
-        let (Some(offset), Some(stamp)) = (offset, stamp) else {
-            counts.wrong += 1;
-            return;
-        };
-        match self.last {
-            Some(last) if offset == last => counts.twice += 1,
-            Some(last) if offset < last => counts.out_of_order += 1,
-            Some(_) | None => {
-                self.last = Some(offset);
-                add_one(&mut counts.delivered, self.channel);
-            }
-        }
-        let intended = self.epoch + Duration::from_nanos(stamp);
-        counts.deliveries.note(intended, now, &self.shared.window);
-        drop(counts);
-        self.shared.show(intended, now);
+            let intended = *epoch + Duration::from_nanos(stamp);
+            counts.deliveries.note(intended, now, &shared.window);
+            drop(counts);
+            shared.show(intended, now);
+        });
     }
 }

@@ -7,6 +7,7 @@ use offhook::protocol::deflate::DeflateConfig;
 use offhook::{Connect, HttpVersion};
 
 use super::Bench;
+use super::channels::Dialect;
 use crate::failure::Failure;
 
 /// The longest message.
@@ -42,6 +43,7 @@ pub(super) enum Load {
         subscribers: usize,
         names: Vec<String>,
         token: Option<String>,
+        dialect: Dialect,
     },
 }
 
@@ -113,6 +115,14 @@ impl Load {
         }
     }
 
+    /// The dialect of the channels' clients.
+    pub(super) fn dialect(&self) -> Dialect {
+        match self {
+            Self::Echo { .. } => Dialect::default(),
+            Self::Channels { dialect, .. } => *dialect,
+        }
+    }
+
     /// A channel's name.
     pub(super) fn channel(&self, number: usize) -> &str {
         match self {
@@ -150,6 +160,7 @@ fn load(bench: &Bench) -> Load {
         subscribers,
         names: names.collect(),
         token: channels.token.clone(),
+        dialect: channels.dialect,
     }
 }
 
@@ -167,10 +178,10 @@ fn connect(bench: &Bench, url: &str, load: &Load) -> Result<Connect, Failure> {
     for name in &bench.request.subprotocol {
         connect = connect.subprotocol(name);
     }
-    if matches!(load, Load::Channels { .. }) {
-        connect = connect
-            .subprotocol(offhook_client::SUBPROTOCOL)
-            .require_subprotocol();
+    if let Load::Channels { dialect, .. } = load
+        && let Some(name) = dialect.subprotocol()
+    {
+        connect = connect.subprotocol(name).require_subprotocol();
     }
     if bench.deflate {
         connect = connect.deflate(DeflateConfig::default());

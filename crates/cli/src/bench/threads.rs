@@ -293,12 +293,18 @@ async fn open(plan: &Plan, part: usize, tell: &SyncSender<Update>) -> Result<Vec
             let _place = places.acquire().await;
             let mut socket = connect.open().await.map_err(|error| with_causes(&error))?;
             let role = role(&load, number);
-            if let Load::Channels { names, token, .. } = &load {
+            if let Load::Channels {
+                names,
+                token,
+                dialect,
+                ..
+            } = &load
+            {
                 let channel = match role {
                     Role::Subscriber { channel } => Some(names[channel].as_str()),
                     Role::Echo | Role::Publisher { .. } => None,
                 };
-                introduce(&mut socket, token.as_deref(), channel).await?;
+                introduce(&mut socket, *dialect, token.as_deref(), channel).await?;
             }
             Ok::<_, String>(Opened { socket, role })
         });
@@ -334,13 +340,13 @@ fn begin(plan: &Plan, opened: Vec<Opened>, shared: &Rc<Shared>) -> Vec<Rc<dyn Lo
             }
             Role::Publisher { channel } => {
                 let name = plan.load.channel(channel);
-                let sender =
-                    Publisher::new(&socket, shared, (channel, name), plan.size, plan.epoch);
+                let to = (plan.load.dialect(), channel, name);
+                let sender = Publisher::new(&socket, shared, to, plan.size, plan.epoch);
                 spawn_local(Rc::clone(&sender).listen(socket));
                 senders.push(sender);
             }
             Role::Subscriber { channel } => {
-                let subscriber = Subscriber::new(shared, channel, plan.epoch);
+                let subscriber = Subscriber::new(shared, plan.load.dialect(), channel, plan.epoch);
                 spawn_local(subscriber.listen(socket));
             }
         }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use offhook_auth::{Certificate, date};
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
@@ -13,7 +14,6 @@ use tokio_rustls::rustls::{
 
 use super::finding::{Finding, Findings, counted};
 use super::socket::{Route, Unopened};
-use crate::certificate::{Certificate, date};
 use crate::dial::{AnyCertificate, Trust};
 use crate::failure::Failure;
 

@@ -4,6 +4,7 @@ use std::{fs, path::Path, path::PathBuf, sync::Arc};
 
 use clap::Args;
 use offhook::Tls;
+use offhook_auth::Certificate;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
@@ -16,7 +17,7 @@ use tokio_rustls::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
-use crate::{certificate::Certificate, failure::Failure};
+use crate::failure::Failure;
 
 /// TLS as configured by flags.
 #[derive(Clone, Debug, Default, Args)]

@@ -3,6 +3,7 @@
 use offhook_protocol::deflate::DeflateParams;
 
 use super::content::Compression;
+use super::dialect::Dialect;
 use super::direction::{Direction, Piece};
 use super::head::{Answered, Asked, Head};
 
@@ -52,6 +53,7 @@ pub(crate) struct Conversation {
     server: Direction,
     asked: Option<Asked>,
     agreed: Agreed,
+    dialect: Dialect,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +70,7 @@ impl Conversation {
             server: Direction::new(Side::Server),
             asked: None,
             agreed: Agreed::Unknown,
+            dialect: Dialect::default(),
         }
     }
 
@@ -79,7 +82,10 @@ impl Conversation {
             pieces.extend(self.head(side, &head));
         }
         let compression = self.compression(side);
-        while let Some(piece) = self.direction(side).take_frame(compression) {
+        while let Some(mut piece) = self.direction(side).take_frame(compression) {
+            if let Piece::Frame(frame) = &mut piece {
+                self.dialect.explain(frame);
+            }
             pieces.push(piece);
         }
         pieces
@@ -99,6 +105,7 @@ impl Conversation {
             Side::Client => {
                 let (head, asked) = Head::request(bytes);
                 self.asked = Some(asked);
+                self.dialect = Dialect::asked_for(&head);
                 vec![Piece::Head(side, head)]
             }
             Side::Server => {

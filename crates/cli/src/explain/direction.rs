@@ -35,6 +35,8 @@ pub(crate) struct Frame {
     /// The payload without its mask.
     pub(crate) payload: Vec<u8>,
     pub(crate) content: Content,
+    /// The packets of a dialect that the frame completes, in one line each.
+    pub(crate) packets: Vec<String>,
     pub(crate) broken: Vec<Broken>,
     /// Notes that are not violations.
     pub(crate) notes: Vec<String>,
@@ -235,6 +237,7 @@ impl Direction {
             masked,
             payload,
             content,
+            packets: Vec::new(),
             broken,
             notes,
         }

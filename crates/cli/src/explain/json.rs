@@ -45,6 +45,9 @@ struct JsonFrame<'a> {
     hex: Option<String>,
     #[serde(skip_serializing_if = "is_false")]
     compressed: bool,
+    /// The packets of MQTT or Socket.IO that the frame completes.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    packets: &'a [String],
     broken: Vec<Rule<'a>>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     notes: &'a [String],
@@ -128,6 +131,7 @@ fn json_frame(frame: &Frame) -> JsonFrame<'_> {
         text: text.filter(|_| !is_binary),
         hex: is_binary.then(|| hex(plain).replace(' ', "")),
         compressed: header.is_compressed(),
+        packets: &frame.packets,
         broken: rules(&frame.broken),
         notes: &frame.notes,
     }

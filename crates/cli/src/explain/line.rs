@@ -62,6 +62,9 @@ fn frame_text(frame: &Frame) -> String {
         let _ = write!(text, "  {}", readable(plain));
     }
     text.push('\n');
+    for packet in &frame.packets {
+        let _ = writeln!(text, "  {packet}");
+    }
     for broken in &frame.broken {
         let (section, rule) = (broken.section, &broken.rule);
         let _ = writeln!(text, "  {WRONG}✗ {section}: {rule}{WRONG:#}");

@@ -12,6 +12,7 @@
 
 mod content;
 mod conversation;
+mod dialect;
 mod direction;
 mod head;
 mod header;

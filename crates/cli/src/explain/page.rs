@@ -84,6 +84,9 @@ fn frame_text(frame: &Frame, amount: Amount, place: Place) -> String {
     text.push_str(&header_lines(&frame.header));
     text.push_str(&payload_line(frame, amount));
     text.push_str(&content_lines(frame, amount));
+    for packet in &frame.packets {
+        let _ = writeln!(text, "    {packet}");
+    }
     for broken in &frame.broken {
         let (section, rule) = (broken.section, &broken.rule);
         let _ = writeln!(text, "    {WRONG}✗ {section}: {rule}{WRONG:#}");

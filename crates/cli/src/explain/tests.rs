@@ -1,6 +1,7 @@
 //! Explanations of frames, compared with the behaviour of an endpoint.
 
 mod compressed;
+mod dialects;
 mod endpoint;
 mod heads;
 mod rules;

@@ -10,11 +10,12 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::BASE64;
+use offhook_auth::Certificate;
 use offhook_server::config::{Config, TlsFiles};
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use crate::{certificate::Certificate, failure::Failure};
+use crate::failure::Failure;
 
 /// The subdirectory of the data directory, so that the hash stays the same over restarts.
 const DIRECTORY: &str = "dev-tls";

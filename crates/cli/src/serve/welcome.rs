@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path};
 
 use offhook_server::{
-    Running,
+    Listening, Running, Served,
     config::{Config, Loaded},
 };
 
@@ -13,38 +13,13 @@ use crate::screen::{BOLD, DIM, LINK};
 /// The addresses of the chat and for programs, the location of the data, and what `--dev` and `--dev-tls` have
 /// created.
 pub(super) fn text(loaded: &Loaded, running: &Running, dev: &Dev) -> String {
-    let (config, addresses) = (&loaded.config, running.addresses());
-    let tls = if config.tls.is_some() { "s" } else { "" };
+    let config = &loaded.config;
     let version = env!("CARGO_PKG_VERSION");
     let mut text = format!("{BOLD}Offhook {version}{BOLD:#} is listening\n\n");
-    for address in addresses {
-        let (host, note) = reached(*address);
-        if config.talk {
-            text.push_str(&line("chat", &format!("http{tls}://{host}/talk/"), note));
+    for listening in running.listening() {
+        for (word, url, note) in urls(config, listening) {
+            text.push_str(&line(word, &url, note));
         }
-        text.push_str(&line(
-            "url",
-            &format!("ws{tls}://{host}{}", config.ws_path),
-            note,
-        ));
-    }
-    for (name, addresses, plain) in [
-        ("mqtt", running.mqtt_addresses(), config.mqtt.listen.len()),
-        (
-            "stomp",
-            running.stomp_addresses(),
-            config.stomp.listen.len(),
-        ),
-    ] {
-        for (n, address) in addresses.iter().enumerate() {
-            let tls = if n < plain { "" } else { "s" };
-            let (host, note) = reached(*address);
-            text.push_str(&line(name, &format!("{name}{tls}://{host}"), note));
-        }
-    }
-    for address in running.admin_addresses() {
-        let (host, note) = reached(*address);
-        text.push_str(&line("admin", &format!("http://{host}/metrics"), note));
     }
     text.push_str(&data(config));
     if let Some(file) = loaded.file() {
@@ -53,11 +28,11 @@ pub(super) fn text(loaded: &Loaded, running: &Running, dev: &Dev) -> String {
     if let Some(hash) = dev.hash() {
         text.push_str(&for_webtransport(hash));
     }
-    if let (Some(key), Some(address)) = (&dev.key, addresses.first()) {
-        text.push_str(&for_development(
-            key,
-            &format!("http{tls}://{}", reached(*address).0),
-        ));
+    let with_http = |one: &&Listening| one.served == Served::Http;
+    let first = running.listening().iter().find(with_http);
+    let first = first.and_then(|one| url("http", one));
+    if let (Some(key), Some(Url { base, .. })) = (&dev.key, first) {
+        text.push_str(&for_development(key, &base, config.talk));
     }
     text.push_str("\nCtrl-C stops it.\n");
     text
@@ -66,20 +41,14 @@ pub(super) fn text(loaded: &Loaded, running: &Running, dev: &Dev) -> String {
 /// Logs the same for programs.
 pub(super) fn log(loaded: &Loaded, running: &Running, dev: &Dev) {
     let config = &loaded.config;
-    let tls = if config.tls.is_some() { "s" } else { "" };
-    for address in running.addresses() {
-        let host = reached(*address).0;
-        tracing::info!(
-            url = format!("ws{tls}://{host}{}", config.ws_path),
-            "listening"
-        );
-    }
-    for address in running.admin_addresses() {
-        let host = reached(*address).0;
-        tracing::info!(
-            url = format!("http://{host}/metrics"),
-            "listening for operators"
-        );
+    for listening in running.listening() {
+        for (word, url, _) in urls(config, listening) {
+            match word {
+                "admin" => tracing::info!(url, "listening for operators"),
+                "chat" => {}
+                _ => tracing::info!(url, "listening"),
+            }
+        }
     }
     let data = (!config.in_memory).then(|| shown(&config.data));
     tracing::info!(
@@ -92,11 +61,58 @@ pub(super) fn log(loaded: &Loaded, running: &Running, dev: &Dev) {
     );
 }
 
+/// What is at a listener: a word, a URL, and a note for people.
+fn urls(config: &Config, listening: &Listening) -> Vec<(&'static str, String, &'static str)> {
+    let word = match listening.served {
+        Served::Http => "url",
+        Served::Mqtt => "mqtt",
+        Served::Stomp => "stomp",
+        Served::Admin => "admin",
+    };
+    let scheme = match listening.served {
+        Served::Http => "ws",
+        Served::Admin => "http",
+        Served::Mqtt | Served::Stomp => word,
+    };
+    let Some(Url { base, note }) = url(scheme, listening) else {
+        // A Unix socket has no URL.
+        return vec![(word, listening.at.to_string(), "")];
+    };
+    match listening.served {
+        Served::Mqtt | Served::Stomp => vec![(word, base, note)],
+        Served::Admin => vec![(word, format!("{base}/dashboard/"), note)],
+        Served::Http => {
+            let own = (word, format!("{base}{}", config.ws_path), note);
+            let chat = url("http", listening).filter(|_| config.talk);
+            let chat = chat.map(|chat| ("chat", format!("{}/talk/", chat.base), note));
+            chat.into_iter().chain([own]).collect()
+        }
+    }
+}
+
+/// A URL without a path.
+struct Url {
+    base: String,
+    note: &'static str,
+}
+
+/// The URL of a listener; none if it has no address.
+fn url(scheme: &str, listening: &Listening) -> Option<Url> {
+    let tls = if listening.tls { "s" } else { "" };
+    let (host, note) = reached(listening.address()?);
+    let base = format!("{scheme}{tls}://{host}");
+    Some(Url { base, note })
+}
+
 /// The text about the key of `--dev`, which is printed only here.
-fn for_development(key: &str, url: &str) -> String {
+fn for_development(key: &str, url: &str, has_dashboard: bool) -> String {
+    let dashboard = match has_dashboard {
+        true => format!("  {LINK}{url}/dashboard/#key={key}{LINK:#}\n\n"),
+        false => String::new(),
+    };
     format!(
         "\n{BOLD}For development, not for production:{BOLD:#} anyone with this key may do everything, and\n\
-         every page served from this machine (localhost, any port) may connect.\n\n  \
+         every page served from this machine (localhost, any port) may connect.\n\n{dashboard}  \
          curl {url}/api/v1/publish -H 'Authorization: Bearer {key}' \\\n    \
          --json '{{\"channel\":\"chat\",\"data\":\"hello\"}}'\n"
     )

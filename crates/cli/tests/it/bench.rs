@@ -117,9 +117,19 @@ fn an_answer_other_than_the_echo_is_wrong_unless_any_is_accepted() {
 }
 
 #[test]
-fn deliveries_are_measured_and_no_subscriber_misses_any() {
+fn deliveries_are_measured_in_every_dialect_and_no_subscriber_misses_any() {
     let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
-    let url = format!("ws://{address}/ws");
+    for (path, dialect) in [
+        ("/ws", "native"),
+        ("/socket.io/?EIO=4&transport=websocket", "socketio"),
+        ("/mqtt", "mqtt"),
+    ] {
+        deliveries_are_measured(&format!("ws://{address}{path}"), dialect);
+    }
+    drop(server);
+}
+
+fn deliveries_are_measured(url: &str, dialect: &str) {
     let load = [
         "--subscribers",
         "10",
@@ -129,14 +139,15 @@ fn deliveries_are_measured_and_no_subscriber_misses_any() {
         "2",
         "--rate",
         "60",
+        "--dialect",
+        dialect,
     ];
-    let (result, ended) = bench(&[&[url.as_str()], &load[..]].concat());
+    let (result, ended) = bench(&[&[url], &load[..]].concat());
     assert_eq!(ended.code, Some(0), "{}\n{result:#}", ended.stderr);
     assert!(no_faults(&result), "{result:#}");
     let published = result["answers"]["count"].as_u64().expect("a count");
     let delivered = result["deliveries"]["count"].as_u64().expect("a count");
     assert!(published > 0 && delivered > published, "{result:#}");
-    drop(server);
 }
 
 #[test]

@@ -77,18 +77,21 @@ fn systemd_accepts_the_service_and_rates_it_as_safe() {
     assert_ne!(text, own, "{}", unit.display());
     let path = directory.path().join("offhook.service");
     fs::write(&path, own).expect("written");
+    let socket = directory.path().join("offhook.socket");
+    fs::write(&socket, read("systemd/offhook.socket")).expect("written");
     let analyze = |words: &[&str]| {
         let mut command = Command::new("systemd-analyze");
         command.args(words).arg(&path).output()
     };
-    let Ok(verified) = analyze(&["verify"]) else {
+    let socket = socket.display().to_string();
+    let Ok(verified) = analyze(&["verify", &socket]) else {
         println!("systemd-analyze is not installed: the service was not checked");
         return;
     };
     let said = String::from_utf8_lossy(&verified.stderr);
     let about_ours: Vec<_> = said
         .lines()
-        .filter(|line| line.contains("offhook.service"))
+        .filter(|line| line.contains("offhook.service") || line.contains("offhook.socket"))
         .collect();
     assert!(about_ours.is_empty(), "{said}");
     let rated = analyze(&["security", "--offline=yes", "--threshold=20"]).expect("installed");
@@ -99,4 +102,74 @@ fn systemd_accepts_the_service_and_rates_it_as_safe() {
         "{said}{}",
         String::from_utf8_lossy(&rated.stderr)
     );
+}
+
+/// Into a root of its own, where nothing is running.
+#[test]
+fn the_debian_package_is_installed_removed_and_purged() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let build = Command::new(deploy("debian/build"))
+        .args(["--binary", env!("CARGO_BIN_EXE_offhook"), "--uncompressed"])
+        .arg("--output")
+        .arg(directory.path())
+        .output();
+    if Command::new("dpkg-deb").arg("--version").output().is_err() {
+        println!("dpkg-deb is not installed: the package was not built");
+        return;
+    }
+    let built = build.expect("a shell");
+    let said = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "{said}");
+    let package = String::from_utf8_lossy(&built.stdout).trim().to_owned();
+    for empty in ["root/var/lib/dpkg/info", "root/var/lib/dpkg/updates"] {
+        fs::create_dir_all(path(empty)).expect("made");
+    }
+    fs::write(path("root/var/lib/dpkg/status"), "").expect("written");
+    let dpkg = |words: &[&str]| {
+        let root = format!("--root={}", path("root").display());
+        // The root contains no C library and no shell.
+        let flags = [
+            "--force-not-root",
+            "--force-depends",
+            "--force-script-chrootless",
+        ];
+        let mut command = Command::new("dpkg");
+        let command = command.arg(root).arg("--log=/dev/null").args(flags);
+        let output = command.args(words).output().expect("it is installed");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {said}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    dpkg(&["--install", &package]);
+    assert_eq!(
+        dpkg(&["--verify", "offhook"]),
+        "",
+        "every file is as in the package"
+    );
+    let configuration = path("root/etc/offhook/offhook.toml");
+    let shown = configuration.display().to_string();
+    let installed = path("root/usr/bin/offhook");
+    let checked = Command::new(&installed)
+        .args(["config", "--config", &shown])
+        .output();
+    let checked = checked.expect("it runs");
+    assert!(
+        checked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&checked.stderr)
+    );
+    let unit = fs::read_to_string(path("root/usr/lib/systemd/system/offhook.service"));
+    assert!(
+        unit.expect("a unit")
+            .contains("ExecStart=/usr/bin/offhook serve")
+    );
+    assert!(path("root/usr/share/man/man1/offhook-serve.1.gz").exists());
+    dpkg(&["--remove", "offhook"]);
+    assert!(
+        !installed.exists() && configuration.exists(),
+        "the configuration stays"
+    );
+    dpkg(&["--purge", "offhook"]);
+    assert!(!configuration.exists());
 }

@@ -14,8 +14,10 @@ use crate::program::offhook;
 use crate::serve::serving;
 
 const README: &str = include_str!("../../../../README.md");
+const FIRST: &str = include_str!("../../../../docs/README.md");
 const TOOLS: &str = include_str!("../../../../docs/tools.md");
 const SERVER: &str = include_str!("../../../../docs/server.md");
+const WEBSOCKET: &str = include_str!("../../../../docs/how-websocket-works.md");
 const TRANSPORTS: &str = include_str!("../../../../docs/transports.md");
 const MQTT: &str = include_str!("../../../../docs/dialects/mqtt.md");
 const BACKUP: &str = include_str!("../../../../docs/backup.md");
@@ -181,8 +183,8 @@ fn every_command_in_the_readme_and_the_pages_runs_as_documented() {
     let line = echo.error_line("listening");
     let (_, rest) = line.split_once("ws://").expect("a URL");
     let (echoes, _) = rest.split_once('/').expect("a URL");
-    let pages = [README, TOOLS, SERVER, TRANSPORTS, MQTT];
-    for (page, at_least) in pages.into_iter().zip([3, 20, 5, 3, 3]) {
+    let pages = [README, FIRST, TOOLS, SERVER, TRANSPORTS, MQTT, WEBSOCKET];
+    for (page, at_least) in pages.into_iter().zip([3, 2, 20, 5, 3, 3, 9]) {
         assert!(commands(page).len() >= at_least, "{:?}", commands(page));
     }
     for command in pages.into_iter().flat_map(commands) {

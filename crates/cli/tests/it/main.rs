@@ -21,3 +21,5 @@ mod serve;
 mod serving;
 mod supervised;
 mod token;
+#[cfg(unix)]
+mod upgrade;

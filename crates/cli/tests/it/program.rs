@@ -123,6 +123,30 @@ impl Program {
         self
     }
 
+    /// Passes it this socket in the way of systemd, under this name.
+    pub(crate) fn with_socket(
+        mut self,
+        name: &str,
+        socket: impl Into<std::os::fd::OwnedFd>,
+    ) -> Self {
+        let mut shell = Command::new("sh");
+        // The socket becomes the descriptor 3, as systemd numbers the first one.
+        let script = "LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 </dev/null";
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_offhook")]);
+        shell.args(self.command.get_args());
+        shell.current_dir(self.directory.path());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        shell.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", name);
+        shell.stdin(Stdio::from(socket.into()));
+        self.command = shell;
+        self
+    }
+
     /// Starts it in a terminal of its own.
     pub(crate) fn start_in_a_terminal(mut self) -> Terminal {
         use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -233,6 +257,11 @@ impl Running {
             self.signal(signal);
             thread::yield_now();
         }
+    }
+
+    /// Where it runs.
+    pub(crate) fn directory(&self) -> &std::path::Path {
+        self._directory.path()
     }
 
     pub(crate) fn id(&self) -> u32 {

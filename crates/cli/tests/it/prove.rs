@@ -97,6 +97,33 @@ fn nothing_is_lost_repeated_or_reordered_under_any_fault() {
 }
 
 #[test]
+fn nothing_is_lost_repeated_or_reordered_by_clients_of_other_dialects() {
+    for dialect in [
+        &["socketio"][..],
+        &["mqtt", "--qos=1"],
+        &["mqtt", "--qos=2"],
+    ] {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().to_str().expect("UTF-8");
+        let ended = offhook(SHORT)
+            .args(&["--place", path, "--dialect"])
+            .args(dialect)
+            .run();
+        let said = format!("{dialect:?}: {}{}", ended.stderr, ended.stdout);
+        assert_eq!(ended.code, Some(0), "{said}");
+        assert!(number(&ended, "", " published") > 0, "{said}");
+        for (before, behind) in [
+            ("the server killed ", " times"),
+            ("stopped ", " times"),
+            ("connections cut, ", " frozen"),
+            ("recovered ", " connections by token"),
+        ] {
+            assert!(number(&ended, before, behind) > 0, "{said}");
+        }
+    }
+}
+
+#[test]
 fn a_server_that_loses_messages_is_detected() {
     let program = offhook(SHORT).file("forgetful.toml", "in_memory = true\n");
     let program = program.args(&["--config", "forgetful.toml", "--place", "."]);
@@ -119,4 +146,8 @@ fn invalid_arguments_are_reported_before_anything_starts() {
         "{}",
         ended.stderr
     );
+    let ended = offhook(&["prove", "--dialect=mqtt", "--qos=0"]).run();
+    assert_eq!(ended.code, Some(2));
+    let why = "qos: 0; only QoS 1 and 2 lose nothing";
+    assert!(ended.stderr.contains(why), "{}", ended.stderr);
 }

@@ -1,20 +1,22 @@
-//! Addresses to listen on.
+//! Places to listen at.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use super::Kind;
-use crate::given::{Given, Misfit, Value};
+use crate::given::{Given, Misfit, Place, Value};
+use crate::listen::{Listen, Wrong};
 use crate::toml_text::quoted;
 
-/// One address or several.
+/// One listener or several.
 pub(crate) struct Addresses;
 
 impl Kind for Addresses {
-    type Value = Vec<SocketAddr>;
+    type Value = Vec<Listen>;
 
     fn expected(&self) -> String {
-        "an address like \"127.0.0.1:8000\", \"[::1]:8000\", \"8000\" (this machine only) or \
-         \":8000\" (every interface), or a list of them"
+        "an address like \"127.0.0.1:8000\", \"[::1]:8000\", \"8000\" (this machine only), \
+         \":8000\" (every interface), \"unix:/run/offhook.sock\" or \"systemd:NAME\", with words for this \
+         listener after it, or a list of them"
             .to_owned()
     }
 
@@ -33,23 +35,23 @@ impl Kind for Addresses {
             | Value::Table(_)
             | Value::Other(_) => std::slice::from_ref(given),
         };
-        let (mut addresses, mut misfits) = (Vec::new(), Vec::new());
+        let (mut listeners, mut misfits) = (Vec::new(), Vec::new());
         for item in items {
-            match address(item) {
-                Some(address) => addresses.push(address),
-                None => misfits.extend(item.misfit(self.expected())),
+            match listener(item, || self.expected()) {
+                Ok(listener) => listeners.push(listener),
+                Err(wrong) => misfits.extend(wrong),
             }
         }
         if misfits.is_empty() {
-            Ok(addresses)
+            Ok(listeners)
         } else {
             Err(misfits)
         }
     }
 
     fn write(&self, value: &Self::Value) -> Option<String> {
-        let addresses: Vec<_> = value.iter().map(|one| quoted(&one.to_string())).collect();
-        Some(format!("[{}]", addresses.join(", ")))
+        let listeners: Vec<_> = value.iter().map(|one| quoted(&one.to_string())).collect();
+        Some(format!("[{}]", listeners.join(", ")))
     }
 
     fn is_list(&self) -> bool {
@@ -57,15 +59,15 @@ impl Kind for Addresses {
     }
 }
 
-/// One address, of a list that may be empty.
+/// One listener, of a list that may be empty.
 pub(crate) struct ListenAddress;
 
 impl Kind for ListenAddress {
-    type Value = SocketAddr;
+    type Value = Listen;
 
     fn expected(&self) -> String {
-        "an address like \"127.0.0.1:1883\", \"1883\" (this machine only) or \":1883\" (every \
-         interface)"
+        "an address like \"127.0.0.1:1883\", \"1883\" (this machine only), \":1883\" (every \
+         interface), \"unix:PATH\" or \"systemd:NAME\", with words for this listener after it"
             .to_owned()
     }
 
@@ -74,7 +76,7 @@ impl Kind for ListenAddress {
     }
 
     fn read(&self, given: &Given) -> Result<Self::Value, Vec<Misfit>> {
-        address(given).ok_or_else(|| given.misfit(self.expected()))
+        listener(given, || self.expected())
     }
 
     fn write(&self, value: &Self::Value) -> Option<String> {
@@ -82,22 +84,16 @@ impl Kind for ListenAddress {
     }
 }
 
-fn address(given: &Given) -> Option<SocketAddr> {
-    let text = given.text().or_else(|| given.number())?.trim();
-    if let Ok(port) = text.parse() {
-        return Some((Ipv4Addr::LOCALHOST, port).into());
-    }
-    if let Some((host, port)) = text.rsplit_once(':')
-        && let Ok(port) = port.parse()
-    {
-        let known: Option<IpAddr> = match host {
-            "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
-            "" | "*" => Some(Ipv4Addr::UNSPECIFIED.into()),
-            _ => None,
-        };
-        if let Some(ip) = known {
-            return Some((ip, port).into());
-        }
-    }
-    text.parse().ok()
+/// A place, and the words after it.
+fn listener(given: &Given, expected: impl Fn() -> String) -> Result<Listen, Vec<Misfit>> {
+    let text = given.text().or_else(|| given.number()).unwrap_or_default();
+    let listener = Listen::read(text).map_err(|wrong| match wrong {
+        Wrong::Place => given.misfit(expected()),
+        Wrong::Word(message) => given.complaint(message),
+    })?;
+    // As all paths: relative to the file that contains it.
+    Ok(match &given.place {
+        Place::File { file, .. } => listener.within(file.path.parent().unwrap_or(Path::new(""))),
+        Place::Default | Place::Variable(_) | Place::Flag(_) => listener,
+    })
 }

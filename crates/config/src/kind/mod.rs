@@ -12,7 +12,7 @@ pub use amount::parse_bytes;
 pub(crate) use amount::{Bytes, count, some};
 pub(crate) use network::{HostName, Origins, Secret, UrlPath};
 pub(crate) use parsed::Parsed;
-pub(crate) use text::{Choice, File, Levels, NamePattern, Switch};
+pub(crate) use text::{Choice, EventPattern, File, Levels, NamePattern, Switch};
 pub use time::parse_time;
 pub(crate) use time::time;
 

@@ -91,7 +91,15 @@ fn allow_list(items: &[Given]) -> Result<OriginPolicy, Vec<Misfit>> {
 pub(crate) struct UrlPath;
 
 /// Paths that are already in use.
-const TAKEN: &[&str] = &["/", "/talk", "/healthz", "/readyz", "/metrics"];
+const TAKEN: &[&str] = &[
+    "/",
+    "/talk",
+    "/dashboard",
+    "/docs",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+];
 
 impl Kind for UrlPath {
     type Value = String;

@@ -137,6 +137,37 @@ impl Kind for NamePattern {
     }
 }
 
+/// The name of an event of Socket.IO, or a pattern over such names.
+pub(crate) struct EventPattern;
+
+/// The maximum length of an event's name in bytes, the same as for a method of the backend.
+const MAX_EVENT: usize = 200;
+
+impl Kind for EventPattern {
+    type Value = String;
+
+    fn expected(&self) -> String {
+        "an event's name of at most 200 bytes like \"chat message\", or a pattern like \"game:*\""
+            .to_owned()
+    }
+
+    fn placeholder(&self) -> String {
+        "EVENT".to_owned()
+    }
+
+    fn read(&self, given: &Given) -> Result<String, Vec<Misfit>> {
+        let is_good = |text: &&str| !text.is_empty() && text.len() <= MAX_EVENT;
+        let event = given.text().filter(is_good);
+        event
+            .map(str::to_owned)
+            .ok_or_else(|| given.misfit(self.expected()))
+    }
+
+    fn write(&self, value: &String) -> Option<String> {
+        Some(quoted(value))
+    }
+}
+
 /// What is logged: a level, or levels by module.
 pub(crate) struct Levels;
 

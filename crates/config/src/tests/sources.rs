@@ -123,6 +123,48 @@ fn addresses_are_read_in_every_spelling() {
 }
 
 #[test]
+fn a_listener_has_settings_of_its_own_in_the_words_after_its_place() {
+    let given = file(
+        "listen = [\":8000 plain\", \"unix:run/a.sock  trusted mode=0600\", \
+         \"systemd:web proxy-protocol\"]\n[admin]\nlisten = \"unix:/run/admin.sock\"",
+    );
+    let directory = given.directory.path().display().to_string();
+    let loaded = given.good();
+    let written: Vec<String> = loaded
+        .config
+        .listen
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let relative = format!("unix:{directory}/run/a.sock trusted mode=600");
+    let expected = [
+        "0.0.0.0:8000 plain",
+        &relative,
+        "systemd:web proxy-protocol",
+    ];
+    assert_eq!(written, expected);
+    let proxied = &loaded.config.listen[2];
+    assert!(proxied.trusted && proxied.proxy_protocol);
+    let admin = loaded.config.admin.listen[0].to_string();
+    assert_eq!(admin, "unix:/run/admin.sock");
+    // A flag is relative to the working directory.
+    let loaded = file("").flag("listen", "unix:a.sock").good();
+    assert_eq!(loaded.config.listen[0].to_string(), "unix:a.sock");
+}
+
+#[test]
+fn whether_a_listener_uses_tls_depends_on_its_words_its_setting_and_its_kind() {
+    let text = "listen = [\":1\", \":2 plain\", \"unix:/a\", \":3 tls client-certs=required\"]\n\
+                [tls]\ncert = \"a\"\nkey = \"b\"\nclient_ca = \"c\"";
+    let loaded = file(text).good();
+    let listeners = loaded.config.listen.iter();
+    let with_tls: Vec<bool> = listeners.map(|one| one.uses_tls(true)).collect();
+    assert_eq!(with_tls, [true, false, false, true]);
+    let asked = loaded.config.listen[3].client_certs;
+    assert_eq!(asked, Some(ClientCerts::Required));
+}
+
+#[test]
 fn a_list_in_a_variable_is_separated_by_commas_or_written_in_toml() {
     for list in ["8000, 9000", "[\"8000\", 9000]"] {
         let loaded = file("").variable("OFFHOOK_LISTEN", list).good();

@@ -141,6 +141,18 @@ fn rules_without_effect_are_reported_by_number() {
             "[[channels]]\npattern = \"*\"\n[[channels]]\npattern = \"a\"",
             "channels[1].pattern: \"a\" is never reached",
         ),
+        (
+            "[[channels]]\npattern = \"room/*\"\nrooms.everyone = true",
+            "channels[0].rooms.everyone: every client can only be in a room of a pattern without",
+        ),
+        (
+            "[[channels]]\npattern = \"*/room/*\"\nrooms.join = \"join\"",
+            "channels[0].rooms: the name of a room stands in the place of one \"*\"",
+        ),
+        (
+            "[[channels]]\npattern = \"room/*\"\nrooms.events = [\"\"]",
+            "expected an event's name of at most 200 bytes",
+        ),
     ];
     for (text, expected) in cases {
         let wrong = file(text).wrong();
@@ -177,7 +189,16 @@ fn errors_about_a_secret_or_its_neighbours_do_not_show_it() {
 
 #[test]
 fn a_path_that_is_in_use_is_refused() {
-    for path in ["/", "/talk/", "/healthz", "ws", "/a b", "/a?b"] {
+    for path in [
+        "/",
+        "/talk/",
+        "/dashboard/",
+        "/docs/",
+        "/healthz",
+        "ws",
+        "/a b",
+        "/a?b",
+    ] {
         let wrong = file(&format!("ws_path = \"{path}\"")).wrong();
         assert!(wrong.contains("ws_path"), "{path}: {wrong}");
     }
@@ -260,4 +281,51 @@ fn windows_that_http_2_cannot_have_are_refused() {
     assert!(together.contains("2147483647 (RFC 9113)"), "{together}");
     let none = file("[http2]\nwindow = 0").wrong();
     assert!(none.contains("http2.window is 0"), "{none}");
+}
+
+#[test]
+fn errors_about_a_listener_name_the_word_that_is_wrong() {
+    for (listener, expected) in [
+        (
+            ":1 fast",
+            "there is no word \"fast\"; the words are tls, plain",
+        ),
+        (":1 mode=660", "mode= is for Unix sockets"),
+        ("unix:/a mode=999", "expected permissions in octal"),
+        ("unix:/a mode=7777", "expected permissions in octal"),
+        ("unix:/a tls", "TLS is not offered on Unix sockets"),
+        (
+            ":1 client-certs=maybe",
+            "expected none, optional or required",
+        ),
+        ("unix:", "expected an address"),
+        ("systemd:", "expected an address"),
+        ("", "expected an address"),
+        (
+            ":1 tls",
+            "there is no certificate; set tls.cert and tls.key",
+        ),
+        (
+            ":1 client-certs=required",
+            "client-certs= needs TLS at this listener",
+        ),
+    ] {
+        let wrong = file(&format!("listen = \"{listener}\"")).wrong();
+        assert!(wrong.contains(expected), "{listener}: {wrong}");
+    }
+    let tls = "[tls]\ncert = \"a\"\nkey = \"b\"\n";
+    for (text, expected) in [
+        ("client_certs = \"required\"", "set tls.client_ca"),
+        (
+            "client_ca = \"ca.pem\"",
+            "no listener asks for certificates",
+        ),
+        (
+            "[mqtt]\ntls_listen = \":1 plain\"",
+            "this setting is for TLS; use the one without tls_",
+        ),
+    ] {
+        let wrong = file(&format!("{tls}{text}")).wrong();
+        assert!(wrong.contains(expected), "{text}: {wrong}");
+    }
 }

@@ -30,6 +30,9 @@ const AT_ONCE: usize = 64;
 /// How many messages may wait for the broker before decoding pauses. 64: those of one turn.
 pub(super) const PUBLISHING: usize = 64;
 
+/// Why a connection ends whose client takes only smaller packets.
+const TOO_LARGE: &str = "an answer is larger than the maximum packet size of the client";
+
 /// MQTT over one connection.
 ///
 /// ```text
@@ -170,9 +173,13 @@ impl Mqtt {
         self.queue.push_back(Intent::Command { id, command });
     }
 
-    /// Queues a packet.
+    /// Queues a packet. If the client takes no packets of this size (§3.1.2.11.4), the connection
+    /// ends instead, because the client would wait for it.
     pub(super) fn say(&mut self, packet: &Packet) {
         let bytes = packet.encode(self.client.version);
+        if bytes.len() > self.client.packet_size {
+            return self.end(Reason::PACKET_TOO_LARGE, TOO_LARGE);
+        }
         self.queue.push_back(Intent::Say(Payload::Binary(bytes)));
     }
 
@@ -424,7 +431,11 @@ impl Dialect for Mqtt {
         }
         self.look_at = self.silent_at();
         let version = self.client.version;
-        out.push(Payload::Binary(self.greeting(welcome).encode(version)));
+        let greeting = self.greeting(welcome).encode(version);
+        if greeting.len() > self.client.packet_size {
+            return self.end(Reason::PACKET_TOO_LARGE, TOO_LARGE);
+        }
+        out.push(Payload::Binary(greeting));
         if is_resumed {
             self.continue_session();
         }
@@ -436,7 +447,10 @@ impl Dialect for Mqtt {
         }
         let reason = refusals::of_connect(refusal.code);
         if let Some(connack) = self.refusing_connack(reason, &refusal.detail) {
-            out.push(Payload::Binary(connack.encode(self.client.version)));
+            let bytes = connack.encode(self.client.version);
+            if bytes.len() <= self.client.packet_size {
+                out.push(Payload::Binary(bytes));
+            }
         }
         self.end(reason, refusal.code.name());
     }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::{
     answer,
     dialect::{Phase, Purpose, SocketIo},
-    packet::{Engine, Kind, Packet},
+    packet::{Kind, Packet},
     recovery::{self, Brought, Note},
     spaces::{MAX_SPACES, Subscription},
 };
@@ -41,8 +41,7 @@ struct Auth<'a> {
     info: Option<&'a RawValue>,
     #[serde(default)]
     recover: bool,
-    #[serde(default)]
-    events: bool,
+    events: Option<bool>,
     #[serde(borrow)]
     pid: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -50,23 +49,6 @@ struct Auth<'a> {
 }
 
 impl SocketIo {
-    /// The server's first packet.
-    pub(super) fn greeting(&self, id: &str) -> Payload {
-        let upgrades = if self.settings.can_upgrade {
-            "[\"websocket\"]"
-        } else {
-            "[]"
-        };
-        let json = Object::part()
-            .text("sid", id)
-            .raw("upgrades", upgrades)
-            .raw("pingInterval", self.settings.ping_interval.as_millis())
-            .raw("pingTimeout", self.settings.ping_timeout.as_millis())
-            .raw("maxPayload", self.settings.max_payload)
-            .end();
-        Engine::Open(&json).write().into()
-    }
-
     /// Handles a CONNECT to a namespace.
     pub(super) fn enter(&mut self, packet: &Packet) {
         let namespace: Arc<str> = Arc::from(&*packet.namespace);
@@ -117,7 +99,7 @@ impl SocketIo {
         let brought = auth.pid.as_deref().filter(|_| auth.recover);
         self.brought = brought.and_then(|pid| Brought::read(pid, offset));
         self.wants_recovery = auth.recover;
-        self.wants_names = auth.events;
+        self.wants_names = auth.events.unwrap_or(!self.settings.rooms.are_none());
         let name = self.brought.as_ref().map(|brought| brought.name.clone());
         let named = auth.recover.then(|| {
             Box::new(Named {
@@ -143,7 +125,7 @@ impl SocketIo {
     /// The session has begun, or was resumed.
     pub(super) fn welcomed(&mut self, welcome: &Welcome<'_>, out: &mut Vec<Payload>) {
         self.phase = Phase::Open;
-        self.session = welcome.session.to_string();
+        self.session = Some(welcome.session);
         let Some(Purpose::Enter(namespace)) = self.pending.remove(&welcome.id) else {
             debug_assert!(false, "a welcome answers a CONNECT");
             return;
@@ -207,13 +189,15 @@ impl SocketIo {
         recovery_id: Option<&str>,
         out: &mut Vec<Payload>,
     ) {
-        let json = Object::part().text("sid", &self.session);
+        let session = self.session.map(|session| session.to_string());
+        let json = Object::part().text("sid", session.as_deref().unwrap_or_default());
         let json = match recovery_id {
             Some(id) => json.text("pid", id),
             None => json,
         };
         Packet::new(Kind::Connect, &namespace, json.end()).write(out);
-        self.spaces.enter(namespace);
+        self.spaces.enter(Arc::clone(&namespace));
+        self.join_rooms_of_everyone(&namespace);
     }
 
     /// Refuses to connect the client to a namespace. The stock client does not retry after that. If

@@ -7,15 +7,16 @@ use std::{
 };
 
 use offhook_engine::{
-    CloseReason, Command, CommandId, Notice, Position, Refusal, Reply, SubscriptionId,
+    CloseReason, Command, CommandId, Notice, Position, Refusal, Reply, SessionId, SubscriptionId,
     SubscriptionKey,
 };
 
 use super::{
     Settings, answer,
     connecting::Recovery,
-    packet::{Decoder, Engine, Invalid, MAIN},
-    publication::{Own, form, own},
+    engine_io::{Due, EngineIo},
+    packet::{Decoder, Invalid, MAIN},
+    publication::{Own, form, is_own_broadcast, own},
     recovery::Brought,
     spaces::Spaces,
     subscribing::{Deferred, Notes, Waiting},
@@ -42,8 +43,8 @@ pub struct SocketIo {
     pub(super) settings: Settings,
     pub(super) decoder: Decoder,
     pub(super) phase: Phase,
-    /// The session's id, which other members see.
-    pub(super) session: String,
+    /// The session's id, which other members see; none before the session has begun.
+    pub(super) session: Option<SessionId>,
     pub(super) spaces: Spaces,
     /// Commands that are not answered yet.
     pub(super) pending: HashMap<CommandId, Purpose>,
@@ -55,7 +56,8 @@ pub struct SocketIo {
     next_ack: u64,
     /// Whether the client requested recovery in its CONNECT.
     pub(super) wants_recovery: bool,
-    /// Whether the client receives publications with a tag `event` as events of that name.
+    /// Whether the client receives publications with a tag `event` as events of that name: by
+    /// default, if there are rooms.
     pub(super) wants_names: bool,
     /// The id and offset of an earlier connection that the client sent.
     pub(super) brought: Option<Brought>,
@@ -63,7 +65,7 @@ pub struct SocketIo {
     pub(super) notes: Notes,
     /// When the client last sent something.
     seen: Option<Instant>,
-    heartbeat: Heartbeat,
+    pub(super) engine: EngineIo,
     pub(super) queue: VecDeque<Intent>,
 }
 
@@ -73,17 +75,6 @@ pub(super) enum Phase {
     Asked,
     Open,
     Ended,
-}
-
-/// The server's pings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heartbeat {
-    /// No pings are sent before the client has connected.
-    Off,
-    /// When the next ping is due.
-    PingDue(Instant),
-    /// When the answer to the last ping is due.
-    PongDue(Instant),
 }
 
 /// An event of the client, which is acknowledged if the client requested that.
@@ -128,9 +119,10 @@ impl SocketIo {
     pub fn new(settings: Settings) -> Self {
         Self {
             decoder: Decoder::new(settings.max_payload),
+            engine: EngineIo::new(settings.engine()),
             settings,
             phase: Phase::New,
-            session: String::new(),
+            session: None,
             spaces: Spaces::default(),
             pending: HashMap::new(),
             next_command: 0,
@@ -143,7 +135,6 @@ impl SocketIo {
             recovery: None,
             notes: Notes::default(),
             seen: None,
-            heartbeat: Heartbeat::Off,
             queue: VecDeque::new(),
         }
     }
@@ -178,23 +169,20 @@ impl SocketIo {
             return;
         }
         self.phase = Phase::Ended;
-        self.heartbeat = Heartbeat::Off;
+        self.engine.end();
         self.decoder.clear();
         self.queue.push_back(Intent::Close { code, reason });
-    }
-
-    fn later(&self, pause: Duration) -> Option<Instant> {
-        self.seen.and_then(|seen| seen.checked_add(pause))
     }
 }
 
 impl Dialect for SocketIo {
     fn encoding(&self, _connect: &Connect) -> &'static dyn Encoding {
-        form(self.wants_names, self.wants_recovery)
+        let has_broadcasts = self.settings.rooms.have_broadcasts();
+        form(self.wants_names, self.wants_recovery || has_broadcasts)
     }
 
     fn opened(&mut self, id: &str, out: &mut Vec<Payload>) {
-        out.push(self.greeting(id));
+        out.push(self.engine.greeting(id));
     }
 
     fn receive(&mut self, incoming: Incoming<'_>, now: Instant, intents: &mut Vec<Intent>) {
@@ -202,12 +190,7 @@ impl Dialect for SocketIo {
             return;
         }
         self.seen = Some(now);
-        // Any packet shows that the client is alive.
-        if let Heartbeat::PongDue(_) = self.heartbeat
-            && let Some(next) = self.later(self.settings.ping_interval)
-        {
-            self.heartbeat = Heartbeat::PingDue(next);
-        }
+        self.engine.heard_something(now);
         if let Err(Invalid(reason)) = self.take_message(incoming) {
             self.end(1002, reason);
         }
@@ -219,24 +202,17 @@ impl Dialect for SocketIo {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        match self.heartbeat {
-            Heartbeat::Off => None,
-            Heartbeat::PingDue(at) | Heartbeat::PongDue(at) => Some(at),
-        }
+        self.engine.poll_timeout()
     }
 
     fn handle_timeout(&mut self, now: Instant, intents: &mut Vec<Intent>) {
-        match self.heartbeat {
-            Heartbeat::PingDue(at) if at <= now => {
-                intents.push(Intent::Say(Engine::Ping("").write().into()));
-                let until = now.checked_add(self.settings.ping_timeout);
-                self.heartbeat = until.map_or(Heartbeat::Off, Heartbeat::PongDue);
-            }
-            Heartbeat::PongDue(at) if at <= now => {
+        match self.engine.handle_timeout(now) {
+            Some(Due::Ping(ping)) => intents.push(Intent::Say(ping)),
+            Some(Due::Dead) => {
                 self.end(1008, "no pong came in time");
                 intents.extend(self.queue.drain(..));
             }
-            Heartbeat::Off | Heartbeat::PingDue(_) | Heartbeat::PongDue(_) => {}
+            None => {}
         }
     }
 
@@ -269,6 +245,10 @@ impl Dialect for SocketIo {
                 None => return Head::Nothing,
             },
         };
+        let publication = shared.publication.as_deref();
+        if window.is_none() && publication.is_some_and(|one| is_own_broadcast(one, self.session)) {
+            return Head::Nothing;
+        }
         let ack = window.map(|number| {
             self.next_ack = self.next_ack.wrapping_add(1);
             let place = (number, recipient.place);
@@ -300,8 +280,9 @@ impl Dialect for SocketIo {
     }
 
     fn welcome(&mut self, welcome: &Welcome<'_>, out: &mut Vec<Payload>) {
-        if let Some(next) = self.later(self.settings.ping_interval) {
-            self.heartbeat = Heartbeat::PingDue(next);
+        // A client is welcomed after it has sent a CONNECT.
+        if let Some(seen) = self.seen {
+            self.engine.begin(seen);
         }
         self.welcomed(welcome, out);
     }

@@ -8,7 +8,7 @@ use offhook_engine::{ChannelName, Command, ErrorCode, Filter, Format, Refusal, S
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::packet::Packet;
+use super::{Settings, packet::Packet, rooms::RoomEvent};
 use crate::{
     json::{MAX_NESTING, is_shallow},
     jsonrpc::{
@@ -69,6 +69,8 @@ pub(super) enum Ask {
     Subscribe(Subscribe, Option<String>),
     /// Ends the namespace's subscription to a channel or filter.
     Unsubscribe(Target),
+    /// Joins or leaves a room, or is published in one.
+    Room(RoomEvent),
     /// A newer token of the session's user.
     Refresh(String),
 }
@@ -81,15 +83,23 @@ pub(super) fn name(packet: &Packet) -> Box<str> {
     name.chars().take(40).collect()
 }
 
-/// Decodes an event. With `calls_backend`, an event with an unknown name is a call of the backend.
-pub(super) fn read(packet: &Packet, calls_backend: bool) -> Result<Ask, Refusal> {
+/// Decodes an event. If its name is not one of the dialect's own, it belongs to a room if a rule
+/// says so; otherwise it is a call of the backend, if the settings allow that.
+pub(super) fn read(packet: &Packet, settings: &Settings) -> Result<Ask, Refusal> {
     let args: Vec<&RawValue> = serde_json::from_str(&packet.json)
         .map_err(|error| bad(format!("the event is not an array: {error}")))?;
-    if calls_backend
-        && let Some((name, rest)) = args.split_first()
-        && is_free(&text_of(name))
+    if let Some((name, rest)) = args.split_first()
+        && let name = text_of(name)
+        && is_free(&name)
     {
-        return with_attachments(called(&text_of(name), rest)?, &packet.attachments);
+        let ask = match settings.rooms.find(&name) {
+            Some((room, deed)) => Some(Ask::Room(RoomEvent::read(room, deed, &name, rest)?)),
+            None if settings.calls_backend => Some(called(&name, rest)?),
+            None => None,
+        };
+        if let Some(ask) = ask {
+            return with_attachments(ask, &packet.attachments);
+        }
     }
     let (name, argument) = match *args {
         [name] => (name, None),
@@ -227,12 +237,21 @@ fn with_attachments(ask: Ask, attachments: &[Bytes]) -> Result<Ask, Refusal> {
             within,
             key,
         })),
-        Ask::Do(_) | Ask::Subscribe(..) | Ask::Unsubscribe(_) | Ask::Refresh(_) => Err(misplaced()),
+        Ask::Room(mut event) if event.data().is_some_and(|data| is_placeholder(data)) => {
+            event.replace_data(bytes);
+            Ok(Ask::Room(event))
+        }
+        Ask::Do(_) | Ask::Subscribe(..) | Ask::Unsubscribe(_) | Ask::Room(_) | Ask::Refresh(_) => {
+            Err(misplaced())
+        }
     }
 }
 
 fn misplaced() -> Refusal {
-    bad("an attachment must be the whole `data` of `publish` or `call`, not a part of it")
+    bad(
+        "an attachment must be the whole `data` of `publish` or `call`, or the only argument of an \
+         event, not a part of it",
+    )
 }
 
 fn is_placeholder(data: &[u8]) -> bool {
@@ -248,7 +267,7 @@ fn is_placeholder(data: &[u8]) -> bool {
 }
 
 /// A string's text, or the JSON text of any other value.
-fn text_of(raw: &RawValue) -> Cow<'_, str> {
+pub(super) fn text_of(raw: &RawValue) -> Cow<'_, str> {
     serde_json::from_str(raw.get()).unwrap_or(Cow::Borrowed(raw.get()))
 }
 
@@ -256,6 +275,6 @@ fn refusal(failure: Failure) -> Refusal {
     failure.into_refusal()
 }
 
-fn bad(detail: impl Into<Cow<'static, str>>) -> Refusal {
+pub(super) fn bad(detail: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal::new(ErrorCode::BadRequest, detail)
 }

@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, fmt::Write};
 
-use offhook_engine::{Format, Position, PresenceChange, Publication};
+use offhook_engine::{Format, Position, PresenceChange, Publication, SessionId};
 
 use super::{
     answer::PLACEHOLDER,
@@ -17,7 +17,16 @@ use crate::{
 };
 
 /// The tag that names the event as which a publication is delivered, if the client requested that.
-const EVENT_TAG: &str = "event";
+pub(super) const EVENT_TAG: &str = "event";
+/// The tag of a publication whose data is an array with the arguments of the event, if its value is
+/// [`SEVERAL`]. Without it, the data is the only argument.
+pub(super) const ARGUMENTS_TAG: &str = "arguments";
+/// The value of [`ARGUMENTS_TAG`].
+pub(super) const SEVERAL: &str = "several";
+/// The tag of a publication that is not delivered to its publisher, if its value is [`OTHERS`].
+pub(super) const TO_TAG: &str = "to";
+/// The value of [`TO_TAG`].
+pub(super) const OTHERS: &str = "others";
 
 /// The form in which a connection receives publications.
 #[derive(Debug)]
@@ -25,28 +34,29 @@ pub(super) struct Form {
     name: &'static str,
     /// Whether a publication with a tag `event` is delivered as an event of that name.
     has_names: bool,
-    /// Whether every event contains the connection's own offset. Without offsets, all plain
-    /// subscriptions in the main namespace receive the same bytes.
-    has_offsets: bool,
+    /// Whether each copy is decided by the connection: its events contain an offset of its own, or
+    /// it does not receive its own broadcasts. Otherwise, all plain subscriptions in the main
+    /// namespace receive the same bytes.
+    has_heads: bool,
 }
 
-/// The form that a client requested in its CONNECT.
-pub(super) fn form(has_names: bool, has_offsets: bool) -> &'static Form {
-    const fn of(name: &'static str, has_names: bool, has_offsets: bool) -> Form {
+/// The form for a client with these wishes.
+pub(super) fn form(has_names: bool, has_heads: bool) -> &'static Form {
+    const fn of(name: &'static str, has_names: bool, has_heads: bool) -> Form {
         Form {
             name,
             has_names,
-            has_offsets,
+            has_heads,
         }
     }
     static PLAIN: Form = of("socket.io", false, false);
     static NAMES: Form = of("socket.io, names", true, false);
-    static OFFSETS: Form = of("socket.io, offsets", false, true);
-    static BOTH: Form = of("socket.io, names, offsets", true, true);
-    match (has_names, has_offsets) {
+    static HEADS: Form = of("socket.io, heads", false, true);
+    static BOTH: Form = of("socket.io, names, heads", true, true);
+    match (has_names, has_heads) {
         (false, false) => &PLAIN,
         (true, false) => &NAMES,
-        (false, true) => &OFFSETS,
+        (false, true) => &HEADS,
         (true, true) => &BOTH,
     }
 }
@@ -59,7 +69,7 @@ impl Encoding for Form {
     fn publication(&self, publication: &Publication) -> Shared {
         let is_binary = publication.format == Format::Binary;
         let array = match event_of(publication).filter(|_| self.has_names) {
-            Some(name) => format!("[{},{}]", json(name), data(publication)),
+            Some(name) => named(name, publication),
             None => {
                 let fields = answer::publication_with(publication, |object| {
                     object.raw("data", data(publication))
@@ -79,7 +89,7 @@ impl Encoding for Form {
     }
 
     fn has_heads(&self) -> bool {
-        self.has_offsets
+        self.has_heads
     }
 
     fn presence(&self, change: &PresenceChange) -> Option<Shared> {
@@ -93,6 +103,28 @@ impl Encoding for Form {
 fn event_of(publication: &Publication) -> Option<&str> {
     let name = publication.tags.get(EVENT_TAG)?;
     is_free(name).then_some(name)
+}
+
+/// An event with this name, whose arguments are the data.
+fn named(name: &str, publication: &Publication) -> String {
+    let (name, data) = (json(name), data(publication));
+    let several = publication.tags.get(ARGUMENTS_TAG) == Some(SEVERAL);
+    let arguments = match publication.format {
+        Format::Json if several => data.trim().strip_prefix('['),
+        Format::Json | Format::Text | Format::Binary => None,
+    };
+    match arguments.and_then(|rest| rest.strip_suffix(']')) {
+        Some(none) if none.trim().is_empty() => format!("[{name}]"),
+        Some(arguments) => format!("[{name},{arguments}]"),
+        None => format!("[{name},{data}]"),
+    }
+}
+
+/// Whether a publication is for everybody but its publisher, which is this session.
+pub(super) fn is_own_broadcast(publication: &Publication, session: Option<SessionId>) -> bool {
+    let publisher = publication.publisher.as_ref();
+    publication.tags.get(TO_TAG) == Some(OTHERS)
+        && publisher.is_some_and(|publisher| Some(publisher.session) == session)
 }
 
 /// The data as an argument of an event.

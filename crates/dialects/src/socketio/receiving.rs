@@ -5,8 +5,9 @@ use offhook_engine::{Command, ErrorCode, Refusal};
 use super::{
     connecting::Recovery,
     dialect::{Call, Phase, Purpose, SocketIo},
+    engine_io::{EngineIo, Heard},
     events::{self, Ask},
-    packet::{Engine, Invalid, Kind, Packet},
+    packet::{Invalid, Kind, Packet},
 };
 use crate::dialect::{Incoming, Intent};
 
@@ -21,22 +22,19 @@ impl SocketIo {
                 return Ok(());
             }
         };
-        match Engine::read(text)? {
-            Engine::Message(text) => match self.decoder.text(text)? {
+        match EngineIo::read(text)? {
+            Heard::Message(text) => match self.decoder.text(text)? {
                 Some(packet) => self.take(&packet),
                 None => Ok(()),
             },
-            Engine::Pong(_) | Engine::Noop => Ok(()),
-            Engine::Close => {
+            Heard::Nothing => Ok(()),
+            Heard::Close => {
                 if self.recovery.is_none() {
                     self.queue.push_back(Intent::Leave);
                 }
                 self.end(1000, "the client closed the connection");
                 Ok(())
             }
-            Engine::Ping(_) => Err(Invalid("in Engine.IO v4 only the server pings")),
-            Engine::Upgrade => Err(Invalid("there is no other transport to upgrade from")),
-            Engine::Open(_) => Err(Invalid("only the server sends an open packet")),
         }
     }
 
@@ -68,13 +66,14 @@ impl SocketIo {
             is_free: events::is_free(&event),
             event,
         };
-        match events::read(packet, self.settings.calls_backend) {
+        match events::read(packet, &self.settings) {
             Ok(Ask::Do(command)) => {
                 let id = self.number(Purpose::Call(call));
                 self.queue.push_back(Intent::Command { id, command });
             }
             Ok(Ask::Subscribe(wish, token)) => self.subscribe(call, wish, token),
             Ok(Ask::Unsubscribe(target)) => self.unsubscribe(call, &target),
+            Ok(Ask::Room(wish)) => self.take_room_event(call, wish),
             Ok(Ask::Refresh(token)) => {
                 let id = self.number(Purpose::Call(call));
                 self.queue.push_back(Intent::Refresh { id, token });

@@ -6,7 +6,8 @@ use std::{
 };
 
 use offhook_engine::{
-    Position, Since, Subscribe, SubscriptionId, SubscriptionKey, SubscriptionName, Target,
+    ChannelName, Position, Since, Subscribe, SubscriptionId, SubscriptionKey, SubscriptionName,
+    Target,
 };
 
 use super::{packet::MAIN, recovery::Kept};
@@ -137,6 +138,13 @@ impl Spaces {
     pub(super) fn has(&self, namespace: &Arc<str>, target: &Target) -> bool {
         let key = (Arc::clone(namespace), target.clone());
         self.by_target.contains_key(&key)
+    }
+
+    /// The channels to which the namespace is subscribed.
+    pub(super) fn channels(&self, namespace: &str) -> impl Iterator<Item = &ChannelName> {
+        let theirs = self.by_target.keys();
+        let theirs = theirs.filter(move |(of, _)| **of == *namespace);
+        theirs.filter_map(|(_, target)| target.channel())
     }
 
     /// The namespace's subscription to `target`.

@@ -7,7 +7,7 @@ use super::{
     frame::{Frame, Invalid, Version},
     message,
     publishing::required,
-    subscription::{AckMode, Delivered},
+    subscription::{AckMode, Unacknowledged},
 };
 use crate::dialect::Intent;
 
@@ -53,7 +53,7 @@ impl Stomp {
 
     /// Applies the client's verdict to a message and, in the mode `client`, to all earlier ones.
     pub(super) fn settle(&mut self, ack: u64, verdict: Verdict) {
-        let Some(known) = self.unacknowledged.get(&ack) else {
+        let Some(known) = self.unacknowledged.get(ack) else {
             // Acknowledging twice is not an error.
             return;
         };
@@ -62,19 +62,15 @@ impl Stomp {
         let is_cumulative = subscription.is_some_and(|s| s.mode == AckMode::Client);
         let acks: Vec<u64> = match is_cumulative {
             false => vec![ack],
-            true => {
-                let before = self.unacknowledged.range(..=ack);
-                let ours = before.filter(|(_, known)| known.subscription == number);
-                ours.map(|(ack, _)| *ack).collect()
-            }
+            true => self.unacknowledged.up_to(ack, number),
         };
         for ack in acks {
-            let Some(known) = self.unacknowledged.remove(&ack) else {
+            let Some(known) = self.unacknowledged.remove(ack) else {
                 continue;
             };
             match verdict {
-                Verdict::Processed => self.is_done(number, known.message.place),
-                Verdict::Again => self.deliver_again(number, known.message),
+                Verdict::Processed => self.is_done(number, known.place),
+                Verdict::Again => self.deliver_again(number, known),
             }
         }
     }
@@ -103,7 +99,7 @@ impl Stomp {
 
     /// Handles a refused message: a queue delivers it to any consumer, and a topic to the same
     /// subscription.
-    fn deliver_again(&mut self, number: u32, message: Delivered) {
+    fn deliver_again(&mut self, number: u32, message: Unacknowledged) {
         let is_queue = self
             .subscriptions
             .get(&number)
@@ -115,8 +111,10 @@ impl Stomp {
                 processed: false,
             });
         }
-        let earlier = message.earlier.saturating_add(1);
-        if let Some(again) = self.deliver(number, Delivered { earlier, ..message }) {
+        let again = message
+            .again()
+            .and_then(|message| self.deliver(number, message));
+        if let Some(again) = again {
             self.queue.push_back(Intent::Say(again));
         }
     }

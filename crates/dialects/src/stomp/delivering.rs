@@ -19,6 +19,7 @@ impl Stomp {
     pub(super) fn deliver(&mut self, number: u32, message: Delivered) -> Option<Payload> {
         let subscription = self.subscriptions.get_mut(&number)?;
         if subscription.stage == SubscriptionState::Detached {
+            self.held_bytes = self.held_bytes.saturating_add(message.bytes());
             subscription.held.push_back(message);
             return None;
         }
@@ -43,14 +44,15 @@ impl Stomp {
         match ack {
             None => self.is_done(number, message.place),
             Some(ack) => {
-                let subscription = number;
-                self.unacknowledged.insert(
-                    ack,
-                    Unacknowledged {
-                        subscription,
-                        message,
-                    },
-                );
+                // A queue keeps its messages until they are settled.
+                let publication = (!subscription.is_queue()).then_some(message.publication);
+                let known = Unacknowledged {
+                    subscription: number,
+                    place: message.place,
+                    earlier: message.earlier,
+                    publication,
+                };
+                self.unacknowledged.insert(ack, known);
             }
         }
         Some(payload)

@@ -1,24 +1,26 @@
 //! The state of one connection that speaks STOMP.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use offhook_engine::{
     CloseReason, Command, CommandId, Notice, Position, Publication, Refusal, Reply, SubscriptionId,
+    SubscriptionSnapshot,
 };
 
 use super::{
     connecting::Client,
+    durable::select_durable,
     ending::error,
     frame::{Decoder, Frame, Invalid, Version, escaped},
     message::{self, payload},
     publishing::{Again, Sending},
     refusals,
     subscribing::Ending,
-    subscription::{Delivered, Subscription, Unacknowledged},
+    subscription::{AllUnacknowledged, Delivered, Subscription},
     transactions::Transactions,
 };
 use crate::dialect::{
@@ -31,6 +33,11 @@ use crate::dialect::{
 const AT_ONCE: usize = 64;
 /// How many messages may wait for the broker before decoding pauses. 64: those of one turn.
 pub(super) const PUBLISHING: usize = 64;
+
+/// How many bytes of unacknowledged messages do not count as memory of the connection. 64 KiB: a few
+/// messages that are just being processed are usually shared with other connections, and would be
+/// counted for each of them.
+const KEPT: usize = 64 * 1024;
 
 /// The server's settings for STOMP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +79,9 @@ pub struct Stomp {
     /// The numbers of durable subscriptions, by name.
     pub(super) durable: HashMap<Box<str>, u32>,
     pub(super) next_number: u32,
-    /// Unacknowledged messages by the number of their acknowledgement, in the order of delivery.
-    pub(super) unacknowledged: BTreeMap<u64, Unacknowledged>,
+    pub(super) unacknowledged: AllUnacknowledged,
+    /// The bytes of the messages that detached subscriptions hold.
+    pub(super) held_bytes: usize,
     pub(super) next_ack: u64,
     /// Distinguishes acknowledgements of this connection from those of earlier ones.
     pub(super) mark: Box<str>,
@@ -142,7 +150,8 @@ impl Stomp {
             ids: HashMap::new(),
             durable: HashMap::new(),
             next_number: 0,
-            unacknowledged: BTreeMap::new(),
+            unacknowledged: AllUnacknowledged::default(),
+            held_bytes: 0,
             next_ack: 0,
             mark: "".into(),
             transactions: Transactions::default(),
@@ -329,8 +338,15 @@ impl Dialect for Stomp {
     }
 
     fn unfinished(&self) -> Unfinished {
+        let kept = self.unacknowledged.bytes().saturating_add(self.held_bytes);
+        let kept = kept.saturating_sub(KEPT);
+        let open = self.transactions.bytes();
         Unfinished {
-            bytes: self.decoder.buffered(),
+            bytes: self
+                .decoder
+                .buffered()
+                .saturating_add(open)
+                .saturating_add(kept),
             since: self.begun_at,
         }
     }
@@ -409,6 +425,10 @@ impl Dialect for Stomp {
             earlier,
         };
         is_consumer.then(|| self.deliver(number, message)).flatten()
+    }
+
+    fn select_restored(&self, note: &[u8], subscriptions: &mut Vec<SubscriptionSnapshot>) {
+        select_durable(note, subscriptions);
     }
 
     fn has_tokens(&self) -> bool {

@@ -1,14 +1,28 @@
 //! Durable subscriptions: their messages are kept while the client is disconnected.
 
-use offhook_engine::{Command, Reply};
+use std::collections::HashSet;
+
+use offhook_engine::{Command, Reply, SubscriptionId, SubscriptionSnapshot};
 
 use super::{
     dialect::{Purpose, Stomp},
     frame::Invalid,
     note,
-    subscription::{Delivered, SubscriptionState},
+    subscribing::NUMBERS,
+    subscription::SubscriptionState,
 };
 use bytes::Bytes;
+
+/// Keeps the durable subscriptions of a stored session. Every session with a client id is stored with
+/// all of its acknowledged subscriptions, but the client makes the others again after a reconnect.
+pub(super) fn select_durable(note: &[u8], subscriptions: &mut Vec<SubscriptionSnapshot>) {
+    let (_, all) = note::read(note).unwrap_or_default();
+    let durable: HashSet<_> = all
+        .into_iter()
+        .map(|(number, _)| SubscriptionId(number))
+        .collect();
+    subscriptions.retain(|kept| kept.id.is_some_and(|id| durable.contains(&id)));
+}
 
 impl Stomp {
     /// Continues a session. Its subscriptions wait until the client subscribes again.
@@ -18,6 +32,8 @@ impl Stomp {
         };
         self.next_number = next_number;
         for (number, subscription) in all {
+            // A number that the engine has must not be used again.
+            self.next_number = self.next_number.max(number.wrapping_add(1) & NUMBERS);
             if let Some(name) = &subscription.durable {
                 self.durable.insert(name.clone(), number);
             }
@@ -33,14 +49,12 @@ impl Stomp {
         };
         subscription.stage = SubscriptionState::Detached;
         self.ids.remove(&subscription.id);
-        let ours =
-            |_: &u64, known: &mut super::subscription::Unacknowledged| known.subscription == number;
-        for (_, known) in self.unacknowledged.extract_if(.., ours) {
-            let earlier = known.message.earlier.saturating_add(1);
-            subscription.held.push_back(Delivered {
-                earlier,
-                ..known.message
-            });
+        for known in self.unacknowledged.take_all_of(number) {
+            let Some(message) = known.again() else {
+                continue;
+            };
+            self.held_bytes = self.held_bytes.saturating_add(message.bytes());
+            subscription.held.push_back(message);
         }
     }
 

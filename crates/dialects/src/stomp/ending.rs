@@ -5,6 +5,7 @@ use offhook_engine::{ErrorCode, Refusal};
 use super::{
     dialect::{Phase, Stomp},
     frame::{Frame, Invalid},
+    subscription::AllUnacknowledged,
     transactions::Transactions,
 };
 use crate::dialect::Intent;
@@ -52,7 +53,7 @@ impl Stomp {
         self.may_hold = false;
         self.outgoing.clear();
         self.again.clear();
-        self.unacknowledged.clear();
+        self.unacknowledged = AllUnacknowledged::default();
         self.transactions = Transactions::default();
         (self.beat_at, self.look_at, self.again_at) = (None, None, None);
     }

@@ -13,7 +13,7 @@ use super::{
     frame::{Frame, Invalid, Version},
     publishing::{Again, required},
     refusals,
-    subscription::{AckMode, Subscription, SubscriptionState},
+    subscription::{AckMode, Delivered, Subscription, SubscriptionState},
 };
 use crate::dialect::Intent;
 
@@ -24,6 +24,8 @@ pub(super) const WINDOW: u16 = 1_024;
 /// The limit for one subscription, unless the client requests another. 64: enough to keep a
 /// connection busy, and few enough that other consumers of a queue receive their share.
 const PREFETCH: u16 = 64;
+/// The largest number of a subscription. 2^31 - 1: no session lasts long enough to reuse a number.
+pub(super) const NUMBERS: u32 = 0x7fff_ffff;
 /// The maximum length, in bytes, of the id of a subscription and of the name of a durable one. 256:
 /// enough for a UUID with a prefix.
 const ID: usize = 256;
@@ -77,8 +79,7 @@ impl Stomp {
             return Err(Invalid::new("too many subscriptions", detail).code(1008));
         }
         let number = self.next_number;
-        // There are 2^31 numbers: no session lasts long enough to reuse one.
-        self.next_number = number.wrapping_add(1) & 0x7fff_ffff;
+        self.next_number = number.wrapping_add(1) & NUMBERS;
         self.ids.insert(id.into(), number);
         if let Some(name) = &subscription.durable {
             self.durable.insert(name.clone(), number);
@@ -241,6 +242,7 @@ impl Stomp {
             ..new
         };
         self.give_receipt(receipt.as_deref());
+        self.no_longer_held(&held);
         for message in held {
             if let Some(payload) = self.deliver(number, message) {
                 self.queue.push_back(Intent::Say(payload));
@@ -301,6 +303,12 @@ impl Stomp {
         self.after_note.extend(ending.receipt);
     }
 
+    fn no_longer_held(&mut self, messages: &VecDeque<Delivered>) {
+        let bytes = messages.iter().map(Delivered::bytes);
+        let bytes = bytes.fold(0, usize::saturating_add);
+        self.held_bytes = self.held_bytes.saturating_sub(bytes);
+    }
+
     /// Removes a subscription. Returns whether it was durable.
     fn forget(&mut self, number: u32) -> bool {
         let Some(gone) = self.subscriptions.remove(&number) else {
@@ -309,8 +317,8 @@ impl Stomp {
         if self.ids.get(&gone.id) == Some(&number) {
             self.ids.remove(&gone.id);
         }
-        self.unacknowledged
-            .retain(|_, known| known.subscription != number);
+        drop(self.unacknowledged.take_all_of(number));
+        self.no_longer_held(&gone.held);
         if gone.is_queue() {
             self.queue.push_back(Intent::Quit {
                 subscription: SubscriptionId(number),

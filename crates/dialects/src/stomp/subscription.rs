@@ -1,6 +1,9 @@
 //! The state of a subscription, and of messages that its client has not acknowledged.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use offhook_engine::{Position, Publication, Since};
 
@@ -78,5 +81,79 @@ pub(super) struct Delivered {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unacknowledged {
     pub(super) subscription: u32,
-    pub(super) message: Delivered,
+    pub(super) place: Position,
+    /// The number of earlier deliveries.
+    pub(super) earlier: u16,
+    /// None for a message of a queue, which keeps it.
+    pub(super) publication: Option<Arc<Publication>>,
+}
+
+impl Delivered {
+    pub(super) fn bytes(&self) -> usize {
+        self.publication.weight()
+    }
+}
+
+impl Unacknowledged {
+    /// The message of a topic for its next delivery.
+    pub(super) fn again(self) -> Option<Delivered> {
+        Some(Delivered {
+            publication: self.publication?,
+            place: self.place,
+            earlier: self.earlier.saturating_add(1),
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        let publication = self.publication.as_ref();
+        publication.map_or(0, |publication| publication.weight())
+    }
+}
+
+/// The unacknowledged messages of a connection, by the number of their acknowledgement, in the order of
+/// delivery.
+#[derive(Debug, Default)]
+pub(super) struct AllUnacknowledged {
+    messages: BTreeMap<u64, Unacknowledged>,
+    /// The bytes of their publications.
+    bytes: usize,
+}
+
+impl AllUnacknowledged {
+    pub(super) fn insert(&mut self, ack: u64, message: Unacknowledged) {
+        self.bytes = self.bytes.saturating_add(message.bytes());
+        self.messages.insert(ack, message);
+    }
+
+    pub(super) fn get(&self, ack: u64) -> Option<&Unacknowledged> {
+        self.messages.get(&ack)
+    }
+
+    pub(super) fn remove(&mut self, ack: u64) -> Option<Unacknowledged> {
+        let removed = self.messages.remove(&ack)?;
+        self.bytes = self.bytes.saturating_sub(removed.bytes());
+        Some(removed)
+    }
+
+    /// The numbers of the messages of a subscription, up to this one.
+    pub(super) fn up_to(&self, ack: u64, subscription: u32) -> Vec<u64> {
+        let before = self.messages.range(..=ack);
+        let ours = before.filter(|(_, known)| known.subscription == subscription);
+        ours.map(|(ack, _)| *ack).collect()
+    }
+
+    /// Removes the messages of a subscription, in order.
+    pub(super) fn take_all_of(&mut self, subscription: u32) -> Vec<Unacknowledged> {
+        let ours = |_: &u64, known: &mut Unacknowledged| known.subscription == subscription;
+        let removed = self.messages.extract_if(.., ours);
+        let removed: Vec<_> = removed.map(|(_, known)| known).collect();
+        for known in &removed {
+            self.bytes = self.bytes.saturating_sub(known.bytes());
+        }
+        removed
+    }
+
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
 }

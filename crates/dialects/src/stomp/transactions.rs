@@ -17,8 +17,11 @@ const OPEN: usize = 16;
 /// How many frames may be held for all transactions of a connection. 1,024: enough for a batch;
 /// larger batches must be split into several transactions.
 const STEPS: usize = 1_024;
-/// How many bytes of bodies may be held. 1 MiB: as much as a single message may have.
+/// How many bytes may be held, of bodies and headers. 1 MiB: as much as a single message may have.
 const BYTES: usize = 1 << 20;
+/// What a frame takes beside its body and its headers. 256: about the size of a command, and of the
+/// allocations of 16 headers.
+const STEP: usize = 256;
 
 /// Identifies a transaction that is being committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,8 +47,21 @@ enum Step {
 impl Step {
     fn bytes(&self) -> usize {
         match self {
-            Self::Send(Command::Publish { data, .. }) => data.len(),
-            Self::Send(_) | Self::Settle(..) => 0,
+            Self::Send(Command::Publish {
+                channel,
+                data,
+                tags,
+                key,
+                ..
+            }) => {
+                let tags = tags
+                    .iter()
+                    .map(|(name, value)| name.len().saturating_add(value.len()));
+                let key = key.as_ref().map_or(0, |key| key.as_str().len());
+                tags.chain([STEP, channel.as_str().len(), key, data.len()])
+                    .fold(0, usize::saturating_add)
+            }
+            Self::Send(_) | Self::Settle(..) => STEP,
         }
     }
 }
@@ -58,6 +74,11 @@ struct Commit {
 }
 
 impl Transactions {
+    /// How many bytes the open transactions hold.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn of(&mut self, name: &str) -> Result<&mut Vec<Step>, Invalid> {
         self.open.get_mut(name).ok_or_else(|| unknown(name))
     }

@@ -71,6 +71,7 @@ impl Client {
                 | Intent::Consume { .. }
                 | Intent::Settle { .. }
                 | Intent::Quit { .. }
+                | Intent::Channels { .. }
                 | Intent::Close { .. } => panic!("nobody leaves"),
             }
         }

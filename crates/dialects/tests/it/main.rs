@@ -1,6 +1,8 @@
 //! The dialects' behaviour: accepted and refused messages, and output.
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod graphql;
+mod graphql_documents;
 mod hostile;
 mod jsonrpc;
 mod mqtt;

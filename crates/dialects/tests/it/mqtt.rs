@@ -1024,17 +1024,69 @@ fn topic_aliases_work_in_both_directions_where_both_sides_allow_them() {
 fn a_message_above_the_clients_maximum_packet_size_is_skipped_and_counts_as_delivered() {
     let mut connect = connect(Version::V5);
     connect.properties = Some(Box::new(Properties {
-        maximum_packet_size: Some(20),
+        maximum_packet_size: Some(50),
         ..Properties::default()
     }));
     let mut client = Client::new(connect);
     let number = client.subscribe("b", qos(Qos::AtLeastOnce)).unwrap();
     client.take();
-    let long = publication("b", "more than twenty bytes in all", &[]);
+    let long = publication(
+        "b",
+        "a text of more than fifty bytes, with the topic and all",
+        &[],
+    );
     client.deliver(number, &long, 7, 0);
     assert_eq!(
         (client.take(), client.told),
         (vec![], vec![done(number, 7)])
+    );
+}
+
+#[test]
+fn a_client_that_takes_no_packet_of_the_size_of_an_answer_is_closed_without_it() {
+    let with = |size| {
+        let mut connect = connect(Version::V5);
+        connect.properties = Some(Box::new(Properties {
+            maximum_packet_size: Some(size),
+            ..Properties::default()
+        }));
+        Client::new(connect)
+    };
+    // The CONNACK contains what the client must know.
+    let mut client = with(10);
+    assert_eq!((client.take(), client.closed), (vec![], Some(1009)));
+    // The SUBACK has a reason for each filter.
+    let mut client = with(50);
+    client.packets.clear();
+    let options = Options {
+        retain_handling: RetainHandling::Never,
+        ..Options::default()
+    };
+    let filters = (0..60).map(|n| (format!("b/{n}").into(), options));
+    client.send(Packet::Subscribe(Subscribe {
+        packet_id: 7,
+        properties: None,
+        filters: filters.collect(),
+    }));
+    while let Some((_, command)) = client.asked.first() {
+        let reply = match command {
+            Command::Subscribe(wish) => Reply::Subscribed {
+                subscription: wish.name(),
+                position: Position::new(1, 1),
+                live: true,
+            },
+            other => panic!("{other:?}"),
+        };
+        client.reply(reply);
+    }
+    assert_eq!((client.take(), client.closed), (vec![], Some(1009)));
+    // Every other answer fits.
+    let mut client = with(50);
+    client.packets.clear();
+    client.send(Packet::PingReq);
+    assert_eq!(
+        (client.take(), client.closed),
+        (vec![Packet::PingResp], None)
     );
 }
 

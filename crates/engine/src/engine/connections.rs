@@ -1,10 +1,6 @@
 //! Connections open, fill up, drain and end; sessions move from one to the next.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use crate::{
     command::{Now, Since},
@@ -55,6 +51,7 @@ impl Engine {
         if self.is_leaving() {
             self.finish_leaving(session);
         }
+        let identity = self.sharing(identity);
         let older = self.sessions.get(&session).copied();
         let before = older.and_then(|old| self.connections.get(old.into()));
         let later = before.map_or(0, |old| old.generation + 1);
@@ -83,12 +80,7 @@ impl Engine {
         }
         let id = ConnectionId::from(self.connections.insert(Box::new(connection)));
         self.sessions.insert(session, id);
-        if !identity.user.is_empty() {
-            self.users
-                .entry(Arc::clone(&identity.user))
-                .or_default()
-                .insert(id);
-        }
+        self.users.add(&identity.user, id);
         self.set_durable(id, durable);
         Ok(id)
     }
@@ -430,21 +422,12 @@ impl Engine {
         if self.sessions.get(&session) == Some(&connection) {
             self.sessions.remove(&session);
         }
-        self.leave_user(connection, user);
+        self.users.remove(user, connection);
         if is_empty {
             self.connections.remove(connection.into());
         }
         if self.sessions.len() < self.sessions.capacity() / 8 {
             self.sessions.shrink_to(self.sessions.len() * 2);
-        }
-    }
-
-    pub(super) fn leave_user(&mut self, connection: ConnectionId, user: Arc<str>) {
-        if let Entry::Occupied(mut here) = self.users.entry(user) {
-            here.get_mut().remove(&connection);
-            if here.get().is_empty() {
-                here.remove();
-            }
         }
     }
 }

@@ -101,6 +101,9 @@ impl Engine {
             return;
         };
         g.members.push_back(slot);
+        if let Some(c) = self.connections.get_mut(connection.into()) {
+            c.extra().shares.insert(slot);
+        }
         if g.members.len() == 1 {
             g.asked = Some(id);
         }
@@ -182,11 +185,8 @@ impl Engine {
     /// Called when a connection ends. The groups of its subscriptions are kept for as long as its
     /// session.
     pub(super) fn keep_groups(&mut self, connection: ConnectionId) {
-        if self.groups.len() == 0 {
-            return;
-        }
         let kept = self.kept_for(connection);
-        for slot in self.subscriptions_of(connection) {
+        for slot in self.shares_of(connection) {
             let s = self.subscriptions.get_mut(slot);
             if let Some(shared) = s.and_then(Subscription::shared) {
                 shared.share.keep = shared.share.keep.max(kept);
@@ -194,19 +194,30 @@ impl Engine {
         }
     }
 
+    /// The subscriptions of a connection that are members of a group.
+    pub(super) fn shares_of(&self, connection: ConnectionId) -> Vec<Slot> {
+        let c = self.connections.get(connection.into());
+        let shares = c.and_then(|c| c.extra.as_ref()).map(|extra| &extra.shares);
+        shares.into_iter().flatten().copied().collect()
+    }
+
     /// Removes a subscription from its group. Publications that it has not acknowledged go to other
     /// members.
     pub(super) fn leave_group(&mut self, slot: Slot) {
-        let shared = self
-            .subscriptions
-            .get_mut(slot)
-            .and_then(|s| s.shared.take());
-        let Some(mut shared) = shared else {
+        let Some(s) = self.subscriptions.get_mut(slot) else {
+            return;
+        };
+        let connection = s.connection;
+        let Some(mut shared) = s.shared.take() else {
             return;
         };
         let Some(group) = shared.group else {
             return;
         };
+        if let Some(c) = self.connections.get_mut(connection.into()) {
+            c.extra().shares.remove(&slot);
+            c.settle();
+        }
         let places = shared.take_all();
         if !places.is_empty() {
             let delivered = true;

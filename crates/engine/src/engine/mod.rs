@@ -12,6 +12,7 @@ mod durable;
 mod events;
 mod fan_out;
 mod following;
+mod identities;
 mod leaving;
 mod members;
 mod presence;
@@ -30,7 +31,7 @@ mod subscriptions;
 mod values;
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     ops::Range,
     sync::Arc,
     time::Instant,
@@ -47,13 +48,14 @@ use crate::{
     limits::Limits,
     publication::{Key, Publication},
     rules::{ChannelRules, RuleBook},
-    session::SessionId,
+    session::{Identity, SessionId},
     slab::{Slab, Slot},
     subscription::SubscriptionName,
 };
 
 use asks::Asks;
 use fan_out::Underway;
+use identities::{RecentGrants, Users};
 use leaving::Leaving;
 use requests::Requests;
 use state::{Again, Connection, Feed, Group, Item, Subscription};
@@ -96,8 +98,10 @@ pub struct Engine {
     filter_rules: Arc<ChannelRules>,
     connections: Slab<Box<Connection>>,
     sessions: HashMap<SessionId, ConnectionId>,
-    /// The connections of each named user.
-    users: HashMap<Arc<str>, HashSet<ConnectionId>>,
+    users: Users,
+    /// The identity of every anonymous client without grants or information.
+    stranger: Arc<Identity>,
+    recent_grants: RecentGrants,
     subscriptions: Slab<Subscription>,
     /// The number of subscriptions that exclude their session's own publications.
     without_echo: usize,
@@ -155,7 +159,9 @@ impl Engine {
             filter_rules: Arc::new(ChannelRules::of_filters()),
             connections: Slab::new(),
             sessions: HashMap::new(),
-            users: HashMap::new(),
+            users: Users::default(),
+            stranger: Arc::new(Identity::stranger()),
+            recent_grants: RecentGrants::default(),
             subscriptions: Slab::new(),
             without_echo: 0,
             feeds: Slab::new(),

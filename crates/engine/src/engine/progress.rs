@@ -15,8 +15,9 @@ use super::{
 };
 
 /// When the engine closes a connection, how many of its subscriptions are remembered until it is
-/// removed. 64: more than most sessions have, in 8 KiB.
-const AT_THE_END: usize = 64;
+/// removed. 65: more than most sessions have, in 8 KiB, and one more than the server's recorder keeps,
+/// so that it can tell whether there were more.
+const AT_THE_END: usize = 65;
 
 impl Engine {
     /// The progress of the subscriptions of a connection, of at most `limit`. While a connection is

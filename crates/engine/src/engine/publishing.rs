@@ -163,6 +163,16 @@ impl Engine {
         Err(Refusal::new(ErrorCode::TooLarge, detail))
     }
 
+    /// Whether a publication of the server itself would be accepted, as far as the engine can tell
+    /// before it is published.
+    ///
+    /// # Errors
+    /// The refusal that [`handle_caller`](Self::handle_caller) would answer with.
+    pub fn check_publish(&self, channel: &ChannelName, data: &Bytes) -> Result<(), Refusal> {
+        self.rules_of(channel)?;
+        self.within_size(data)
+    }
+
     pub(super) fn send_publish(&mut self, asker: Asker, draft: Draft) {
         let id = self.request(Pending::Publish { asker });
         self.broker_requests

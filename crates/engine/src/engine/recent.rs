@@ -99,3 +99,6 @@ impl Recent {
         self.entries.get(index)
     }
 }
+
+#[cfg(test)]
+mod tests;

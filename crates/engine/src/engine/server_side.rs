@@ -33,13 +33,7 @@ impl Engine {
     pub fn connections_of(&self, whom: &Whom) -> Vec<ConnectionId> {
         let found: Vec<ConnectionId> = match whom {
             Whom::Session(session) => self.sessions.get(session).copied().into_iter().collect(),
-            Whom::User(user) => self
-                .users
-                .get(user)
-                .into_iter()
-                .flatten()
-                .copied()
-                .collect(),
+            Whom::User(user) => self.users.of(user),
         };
         let is_open = |c: &ConnectionId| {
             self.connections
@@ -131,16 +125,14 @@ impl Engine {
         self.set_now(now);
         let connections = self.connections_of(whom);
         for &connection in &connections {
+            let identity = self.sharing(Arc::clone(identity));
             let Some(c) = self.connections.get_mut(connection.into()) else {
                 continue;
             };
-            let old = std::mem::replace(&mut c.identity, Arc::clone(identity));
+            let old = std::mem::replace(&mut c.identity, Arc::clone(&identity));
             if old.user != identity.user {
-                self.leave_user(connection, Arc::clone(&old.user));
-                if !identity.user.is_empty() {
-                    let user = Arc::clone(&identity.user);
-                    self.users.entry(user).or_default().insert(connection);
-                }
+                self.users.remove(Arc::clone(&old.user), connection);
+                self.users.add(&identity.user, connection);
             }
             for slot in self.subscriptions_of(connection) {
                 self.end_if_forbidden(slot, why);

@@ -443,10 +443,7 @@ impl Engine {
 
     /// A member's connection has room again.
     pub(super) fn groups_go_on(&mut self, connection: ConnectionId) {
-        if self.groups.len() == 0 {
-            return;
-        }
-        for slot in self.subscriptions_of(connection) {
+        for slot in self.shares_of(connection) {
             let s = self.subscriptions.get(slot);
             if let Some(group) = s.and_then(|s| s.shared.as_ref()?.group) {
                 self.group_goes_on(group);

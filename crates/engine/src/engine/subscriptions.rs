@@ -105,6 +105,14 @@ impl Engine {
         Err(forbidden("subscribe to", target, identity))
     }
 
+    /// Whether a connection may subscribe to a channel without anybody being asked.
+    #[must_use]
+    pub fn may_subscribe_to(&self, connection: ConnectionId, channel: &ChannelName) -> bool {
+        let target = Target::Channel(channel.clone());
+        let found = self.may_subscribe(connection, &target);
+        found.is_ok_and(|(_rules, is_asked)| !is_asked)
+    }
+
     pub(super) fn subscribe(
         &mut self,
         connection: ConnectionId,

@@ -154,7 +154,12 @@ fn a_stream_that_goes_on_elsewhere_is_claimed_again_from_there() {
     );
     // An older copy of the log, with everything up to 11, was restored.
     let other: Vec<_> = [12, 13].map(|offset| Position::new(2, offset)).into();
-    let claims = shares.claim(&name(), 2, at(11), &other).claims;
+    let Claimed { claims, next, .. } = shares.claim(&name(), 2, at(11), &other);
+    assert_eq!(
+        next,
+        at(10),
+        "what was returned before is still to be claimed"
+    );
     let expected = other.iter().map(|place| Claim {
         place: *place,
         deliveries: 1,
@@ -197,6 +202,42 @@ fn the_order_of_a_filter_keeps_its_places_in_a_new_epoch() {
     assert_eq!(offsets, [15, 17]);
     assert_eq!(later.done(&name, 1, &now), []);
     assert_eq!(later.claim(&name, 1, Position::new(2, 10), &now).claims, []);
+}
+
+#[test]
+fn a_stream_that_differs_only_in_its_newest_publication_is_claimed_again_from_there() {
+    let mut shares = two();
+    claim(&mut shares, 1, 10, &[11, 12]);
+    assert_eq!(shares.give_back(&name(), 1, &places([12]), true).len(), 2);
+    let other = Position::new(2, 12);
+    let claimed = shares.claim(&name(), 2, at(11), &[other]);
+    let deliveries = 1;
+    let place = other;
+    assert_eq!(claimed.claims, [Claim { place, deliveries }]);
+    assert_eq!(claimed.next, other, "nothing of the old stream is left");
+}
+
+#[test]
+fn a_group_is_saved_if_something_was_claimed_since() {
+    let mut shares = two();
+    shares.join(&name(), 1, (at(10), HOUR), None).unwrap();
+    assert_eq!(shares.unsaved(NOW_MS).len(), 1);
+    // A worker asks whether there is anything: nothing changes.
+    assert_eq!(claim(&mut shares, 1, 10, &[]), []);
+    assert_eq!(shares.unsaved(NOW_MS), []);
+    assert_eq!(claim(&mut shares, 1, 10, &[11]), [(11, 1)]);
+    assert_eq!(shares.unsaved(NOW_MS).len(), 1);
+    // A place that is not after the worker's own is no error.
+    assert_eq!(claim(&mut shares, 1, 11, &[11]), []);
+}
+
+#[test]
+fn open_publications_and_groups_have_a_weight() {
+    assert_eq!(Shares::<u8>::default().weight(), 0);
+    let mut shares = two();
+    assert_eq!(shares.weight(), 512);
+    claim(&mut shares, 1, 10, &[11, 12, 13]);
+    assert_eq!(shares.weight(), 512 + 3 * 64);
 }
 
 #[test]

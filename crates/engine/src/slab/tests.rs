@@ -30,3 +30,15 @@ fn empty_pages_are_freed_and_their_slots_reused() {
     }
     assert_eq!((slab.len(), slab.pages.capacity()), (0, 0));
 }
+
+#[test]
+fn the_free_place_of_a_full_page_is_used_before_a_new_page() {
+    let mut slab = Slab::new();
+    let slots: Vec<_> = (0..PAGE).map(|n| slab.insert(n)).collect();
+    slab.remove(slots[7]);
+    assert_eq!(slab.insert(1).index, slots[7].index);
+    assert_eq!(slab.pages.len(), 1);
+    // It is full again.
+    slab.insert(2);
+    assert_eq!(slab.pages.len(), 2);
+}

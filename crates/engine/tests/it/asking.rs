@@ -474,3 +474,111 @@ fn a_channel_that_becomes_asked_asks_about_the_subscriptions_that_there_are() {
     assert!(asks(&mut world).is_empty());
     assert_eq!(world.workers[0].subscriptions(), 2);
 }
+
+#[test]
+fn each_question_waits_until_its_own_deadline() {
+    let mut world = world(NoAnswer::Refuse);
+    let call = |within| Command::Call {
+        method: "sum".into(),
+        data: "1".into(),
+        format: Format::Json,
+        within: Some(Duration::from_secs(within)),
+        key: None,
+    };
+    world.command(0, call(3));
+    world.command(0, call(1));
+    assert_eq!(asks(&mut world).len(), 2);
+    let mut refused = Vec::new();
+    for _ in 0..4 {
+        refused.push(world.clients[0].replies().len());
+        world.wait(Duration::from_secs(1));
+        world.settle_at_once();
+    }
+    assert_eq!(refused, [0, 1, 1, 2]);
+}
+
+#[test]
+fn a_call_of_a_connection_that_has_ended_is_asked_no_more() {
+    let mut world = world(NoAnswer::Refuse);
+    let call = || Command::Call {
+        method: "sum".into(),
+        data: "1".into(),
+        format: Format::Json,
+        within: None,
+        key: None,
+    };
+    world.command(0, call());
+    world.command(1, call());
+    world.cut(0);
+    let all = asks(&mut world);
+    let by: Vec<_> = all.iter().filter_map(|ask| ask.connection).collect();
+    assert_eq!(by, [world.clients[1].connection.unwrap().1]);
+}
+
+#[test]
+fn a_session_that_the_backend_let_in_may_read_the_channel_and_others_may_not() {
+    let mut world = world(NoAnswer::Refuse);
+    let read = || Command::History {
+        channel: channel("kept/asked/a"),
+        since: Since::Start,
+        limit: 10,
+    };
+    world.subscribe(0, "kept/asked/a", Since::Now);
+    // Another subscription says nothing about this channel.
+    world.subscribe(1, "kept/b", Since::Now);
+    let all = asks(&mut world);
+    decide(&mut world, &all[0], Verdict::Allowed);
+    for client in 0..2 {
+        world.command(client, read());
+    }
+    world.settle_at_once();
+    let last = |client: usize| world.clients[client].replies().pop().unwrap();
+    assert!(matches!(last(0), Reply::History { .. }), "{:?}", last(0));
+    let Reply::Refused(refusal) = last(1) else {
+        panic!("{:?}", last(1))
+    };
+    assert_eq!(
+        refusal.to_string(),
+        "forbidden: a client without a user name may not read channel kept/asked/a"
+    );
+}
+
+#[test]
+fn questions_are_limited_whatever_they_are_about() {
+    let limits = Limits {
+        requests: 2,
+        ..tight_limits()
+    };
+    let mut world = World::with(1, 1, &limits, asking(NoAnswer::Refuse));
+    world.connect(0, 0, false);
+    let rule = AskRule::default();
+    for caller in 0..2 {
+        let known = Arc::new(Identity::stranger());
+        let engine = &mut world.workers[0];
+        engine.handle_connect(CallerId(caller), known, "{}".into(), rule, world.now);
+    }
+    let caller = CallerId(2);
+    let known = Arc::new(Identity::stranger());
+    world.workers[0].handle_connect(caller, known, "{}".into(), rule, world.now);
+    let reply = world.workers[0].poll_caller_reply();
+    let busy = |reply: &Reply| matches!(reply, Reply::Refused(no) if no.code == ErrorCode::Busy);
+    let Some((CallerId(2), CallerReply::Reply(reply))) = reply else {
+        panic!("{reply:?}")
+    };
+    assert!(busy(&reply), "{reply:?}");
+    world.publish(0, "kept/asked/a", "x");
+    world.command(
+        0,
+        Command::Call {
+            method: "sum".into(),
+            data: "1".into(),
+            format: Format::Json,
+            within: None,
+            key: None,
+        },
+    );
+    world.settle_at_once();
+    let replies = world.clients[0].replies();
+    assert_eq!(replies.len(), 2);
+    assert!(replies.iter().copied().all(busy), "{replies:?}");
+}

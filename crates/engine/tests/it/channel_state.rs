@@ -1,8 +1,10 @@
 //! State: the newest publication of each value, then what follows.
 
+use std::sync::Arc;
+
 use offhook_engine::*;
 
-use crate::world::{OUTBOX, World, channel, client::Wire};
+use crate::world::{OUTBOX, World, channel, client::Wire, rules, tight_limits};
 
 /// A channel with two values that were changed often, and no subscriber.
 fn with_values() -> World {
@@ -18,7 +20,7 @@ fn with_values() -> World {
     world
 }
 
-fn texts(values: &[std::sync::Arc<Publication>]) -> Vec<&[u8]> {
+fn texts(values: &[Arc<Publication>]) -> Vec<&[u8]> {
     values.iter().map(|value| &*value.data).collect()
 }
 
@@ -245,4 +247,135 @@ fn a_state_that_cannot_be_read_now_is_read_later() {
     world.broker.failure = None;
     world.settle();
     assert!(world.clients[0].to("state/g").live);
+}
+
+#[test]
+fn the_states_of_all_channels_that_match_a_filter_are_read_as_far_as_permitted() {
+    let state = |subscribe| ChannelRules {
+        state: State {
+            count: 100,
+            ..State::default()
+        },
+        history: History::NONE,
+        subscribe,
+        ..ChannelRules::default()
+    };
+    let book = RuleBook::new()
+        .with("state/open/*", state(Access::Everyone))
+        .with("state/secret/*", state(Access::Granted))
+        .with("state/asked/*", state(Access::Asked));
+    let limits = Limits {
+        page_count: 100,
+        ..tight_limits()
+    };
+    let mut world = World::with(1, 2, &limits, book);
+    let ann = Identity::user("ann").with("state/secret/a", Verbs::SUBSCRIBE);
+    world.clients[0].identity = Arc::new(ann);
+    for client in 0..2 {
+        world.connect(client, 0, false);
+    }
+    for name in ["open/a", "secret/a", "secret/b", "asked/a"] {
+        world.publish_with(1, &format!("state/{name}"), name, None, "k");
+    }
+    world.settle();
+    let read = |after| Command::Values {
+        filter: Filter::new("state/#").unwrap(),
+        after,
+        limit: 100,
+    };
+    world.command(0, read(None));
+    world.settle();
+    let replies = world.clients[0].replies();
+    let Some(Reply::Values { values, next, .. }) = replies.last() else {
+        panic!("{replies:?}")
+    };
+    assert_eq!(texts(values), [b"open/a".as_slice(), b"secret/a"]);
+    assert_eq!(*next, None);
+    world.command(0, read(Some(channel("state/open/a"))));
+    world.settle();
+    let replies = world.clients[0].replies();
+    let Some(Reply::Values { values, .. }) = replies.last() else {
+        panic!("{replies:?}")
+    };
+    assert_eq!(texts(values), [b"secret/a".as_slice()]);
+}
+
+#[test]
+fn a_page_of_a_state_is_limited_in_bytes_and_has_at_least_one_value() {
+    for (fits, pages) in [(2, vec![2, 2, 1]), (0, vec![1, 1, 1, 1, 1])] {
+        let weight = 128 + 10 + 3 + 1;
+        let limits = Limits {
+            page_count: 100,
+            page_bytes: fits * weight,
+            ..tight_limits()
+        };
+        let mut world = World::with(1, 2, &limits, rules());
+        for client in 0..2 {
+            world.connect(client, 0, false);
+        }
+        for n in 0..5 {
+            world.publish_with(1, "state/g", "ten bytes!", None, &n.to_string());
+        }
+        world.settle();
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            world.command(
+                0,
+                Command::State {
+                    channel: channel("state/g"),
+                    after,
+                    limit: 100,
+                },
+            );
+            world.settle();
+            let replies = world.clients[0].replies();
+            let Some(Reply::State { values, more, .. }) = replies.last() else {
+                panic!("{replies:?}")
+            };
+            found.push(values.len());
+            after = values.last().map(|last| last.position);
+            if !more {
+                break;
+            }
+        }
+        assert_eq!(found, pages);
+    }
+}
+
+#[test]
+fn a_token_does_not_contain_a_subscription_whose_state_is_not_delivered_completely() {
+    let mut world = World::new(1, 2);
+    world.connect(0, 0, false);
+    world.connect(1, 0, false);
+    for n in 0..20 {
+        world.publish_with(1, "state/g", &n.to_string(), None, &n.to_string());
+    }
+    world.settle();
+    world.subscribe(0, "state/g", Since::State);
+    world.settle_broker();
+    let (_, connection) = world.clients[0].connection.unwrap();
+    let subscriptions = |world: &World| {
+        let snapshot = world.workers[0].snapshot(connection, world.now);
+        snapshot.unwrap().subscriptions.len()
+    };
+    assert_eq!(subscriptions(&world), 0);
+    world.settle();
+    assert_eq!(subscriptions(&world), 1);
+}
+
+#[test]
+fn subscriptions_that_need_the_state_at_the_same_time_cause_one_read_of_it() {
+    let mut world = World::new(1, 3);
+    for client in 0..3 {
+        world.connect(client, 0, false);
+    }
+    world.publish_with(2, "state/g", "1", None, "a");
+    world.settle();
+    world.subscribe(0, "state/g", Since::State);
+    world.subscribe(1, "state/g", Since::State);
+    // The channel is followed, and then both subscriptions begin.
+    world.broker_works(0, 1);
+    world.deliver(0, 1);
+    let reads = |request: &&BrokerRequest| matches!(request, BrokerRequest::State { .. });
+    assert_eq!(world.broker.requests[0].iter().filter(reads).count(), 1);
 }

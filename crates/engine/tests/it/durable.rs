@@ -59,11 +59,36 @@ fn a_durable_session_is_saved_soon_after_it_changed_and_not_with_each_change() {
     }
     assert_eq!(saves(&world), 0);
     let due = world.workers[0].poll_timeout().unwrap();
-    assert!(due <= world.now.instant + tight_limits().save_after);
-    world.wait(tight_limits().save_after);
+    assert_eq!(due, world.now.instant + tight_limits().save_after);
+    world.wait(tight_limits().save_after - Duration::from_millis(1));
+    assert_eq!(saves(&world), 0, "others may change it, too");
+    world.wait(Duration::from_millis(1));
     assert_eq!(saves(&world), 1);
     world.wait(tight_limits().save_after);
     assert_eq!(saves(&world), 1, "nothing has changed");
+}
+
+#[test]
+fn an_unchanged_session_is_saved_a_few_times_per_lifetime_of_its_copy() {
+    let mut world = durable();
+    world.wait(tight_limits().save_after);
+    world.settle();
+    let copy = world.broker.sessions.values().next().unwrap().1 - WEEK;
+    let (mut saves, mut turns) = (0, 0);
+    let end = world.now.instant + copy * 4;
+    while world.now.instant < end {
+        let next = world.workers[0].poll_timeout().unwrap();
+        assert!(next > world.now.instant, "nothing is due");
+        world.wait(next - world.now.instant);
+        let saved = |r: &&BrokerRequest| matches!(r, BrokerRequest::SaveSession { .. });
+        saves += world.broker.requests[0].iter().filter(saved).count();
+        let all = world.broker.requests[0].len();
+        world.broker_works(0, all);
+        turns += 1;
+        assert!(turns < 100_000, "it is woken all the time");
+    }
+    // After half of its copy's lifetime, or three quarters of it at the latest.
+    assert!((5..=8).contains(&saves), "{saves} times");
 }
 
 #[test]

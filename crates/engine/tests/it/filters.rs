@@ -229,6 +229,33 @@ fn a_filter_delivers_only_channels_that_its_subscriber_may_read() {
 }
 
 #[test]
+fn a_filter_has_no_members() {
+    let mut world = World::new(1, 1);
+    world.connect(0, 0, false);
+    let wish = Subscribe::new(filter("kept/+"), Since::Now).with_presence();
+    world.command(0, Command::Subscribe(wish));
+    world.settle();
+    let replies = world.clients[0].replies();
+    assert!(
+        matches!(replies[..], [Reply::Refused(no)] if no.code == ErrorCode::NoPresence),
+        "{replies:?}"
+    );
+}
+
+#[test]
+fn filters_may_be_for_users_only() {
+    let book = rules().with_filters(Access::Users);
+    for (identity, allowed) in [(Identity::stranger(), false), (Identity::user("ann"), true)] {
+        let mut world = World::with(1, 1, &tight_limits(), book.clone());
+        world.clients[0].identity = Arc::new(identity);
+        world.connect(0, 0, false);
+        subscribe(&mut world, 0, "kept/+", Since::Now);
+        world.settle();
+        assert_eq!(world.workers[0].subscriptions(), usize::from(allowed));
+    }
+}
+
+#[test]
 fn permission_to_subscribe_to_filters_is_a_rule() {
     let granted = rules().with_filters(Access::Granted);
     let mut world = World::with(1, 0, &tight_limits(), granted);

@@ -154,3 +154,48 @@ fn a_change_of_rules_while_a_connection_leaves_lets_no_member_join_again() {
     let join = |request: &BrokerRequest| matches!(request, BrokerRequest::Join { .. });
     assert!(!requests(&mut world).iter().any(join));
 }
+
+#[test]
+fn only_a_connection_with_more_subscriptions_than_end_at_once_ends_in_parts() {
+    let limits = Limits {
+        leave_at_once: 2,
+        ..tight_limits()
+    };
+    let mut world = World::with(1, 1, &limits, rules());
+    world.connect(0, 0, false);
+    let (_, connection) = world.clients[0].connection.unwrap();
+    let mut ends_in_parts = Vec::new();
+    for id in 0..4 {
+        ends_in_parts.push(world.workers[0].ends_in_parts(connection));
+        let wish = Subscribe::new(channel("kept/a"), Since::Now).numbered(id);
+        world.command(0, Command::Subscribe(wish));
+    }
+    assert_eq!(ends_in_parts, [false, false, false, true]);
+    world.cut(0);
+    while world.leave_on(0) {}
+    assert!(!world.workers[0].ends_in_parts(connection));
+}
+
+#[test]
+fn connections_that_end_at_the_same_time_all_leave_and_no_part_is_empty() {
+    let limits = Limits {
+        leave_at_once: 2,
+        ..tight_limits()
+    };
+    let mut world = World::with(1, 2, &limits, rules());
+    for client in 0..2 {
+        world.connect(client, 0, false);
+        for id in 0..4 {
+            let wish = Subscribe::new(channel("kept/a"), Since::Now).numbered(id);
+            world.command(client, Command::Subscribe(wish));
+        }
+    }
+    world.settle_broker();
+    world.cut(0);
+    world.cut(1);
+    let parts: Vec<_> = (0..4)
+        .map(|_| (world.leave_on(0), world.workers[0].subscriptions()))
+        .collect();
+    assert_eq!(parts, [(true, 6), (true, 4), (true, 2), (false, 0)]);
+    assert_eq!(world.workers[0].connections(), 0);
+}

@@ -473,3 +473,23 @@ fn acknowledgements_of_delivered_messages_are_not_rate_limited_and_others_are() 
     let accepted = |reply: &&&Reply| matches!(reply, Reply::Done { .. });
     assert_eq!(replies.iter().filter(accepted).count(), 3);
 }
+
+#[test]
+fn a_request_without_an_answer_has_a_deadline() {
+    let mut world = world_with(|limits| limits.answer_within = Duration::from_secs(7));
+    world.publish(0, "kept/a", "x");
+    let due = world.workers[0].poll_timeout();
+    assert_eq!(due, Some(world.now.instant + Duration::from_secs(7)));
+}
+
+#[test]
+fn what_the_caller_does_for_a_connection_counts_as_a_command() {
+    let mut world = world_with(|limits| {
+        (limits.commands_per_second, limits.command_burst) = (1, 2);
+    });
+    let (_, connection) = world.clients[0].connection.unwrap();
+    let now = world.now;
+    let mut admit = || world.workers[0].admit_command(connection, now);
+    assert_eq!((admit(), admit()), (Ok(()), Ok(())));
+    assert_eq!(admit().unwrap_err().code, ErrorCode::RateLimited);
+}

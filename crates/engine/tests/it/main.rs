@@ -26,5 +26,6 @@ mod sharing;
 mod slow_connections;
 mod snapshots;
 mod subscriptions;
+mod vocabulary;
 mod windows;
 mod world;

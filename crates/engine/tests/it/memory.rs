@@ -4,11 +4,22 @@ use std::{sync::Arc, time::Instant};
 
 use offhook_engine::*;
 
+use crate::world::bare;
+
 const CONNECTIONS: u64 = 10_000;
 
 /// Opens connections with one live subscription each, and returns the engine's heap bytes per
 /// connection.
 fn bytes_a_connection(channel_of: impl Fn(u64) -> String) -> u64 {
+    let stranger = Arc::new(Identity::stranger());
+    bytes_a_client(channel_of, |_| Arc::clone(&stranger))
+}
+
+/// As [`bytes_a_connection`], including the memory of the clients' identities.
+fn bytes_a_client(
+    channel_of: impl Fn(u64) -> String,
+    identity_of: impl Fn(u64) -> Arc<Identity>,
+) -> u64 {
     #[expect(
         clippy::disallowed_methods,
         reason = "the one instant this test counts from"
@@ -26,14 +37,13 @@ fn bytes_a_connection(channel_of: impl Fn(u64) -> String) -> u64 {
         Arc::new(RuleBook::everything(rules)),
         now,
     );
-    let identity = Arc::new(Identity::stranger());
     let names: Vec<_> = (0..CONNECTIONS)
         .map(|n| ChannelName::new(&channel_of(n)).unwrap())
         .collect();
     let subscribe = |engine: &mut Engine, n: u64| {
         let session = SessionId::from_bytes(u128::from(n).to_be_bytes());
         let connection = engine
-            .handle_connection_opened(Arrival::new(session, Arc::clone(&identity)), now)
+            .handle_connection_opened(Arrival::new(session, identity_of(n)), now)
             .unwrap();
         let since = Since::Now;
         let channel = names[n as usize].clone();
@@ -79,6 +89,128 @@ fn an_idle_connection_with_a_channel_of_its_own_costs_at_most_600_bytes() {
     let bytes = bytes_a_connection(|n| format!("user/{n}"));
     println!("{bytes} bytes a connection with a channel of its own");
     assert!(bytes <= 600, "{bytes} bytes");
+}
+
+/// An identity as it is decoded from a token, which shares nothing with any other.
+fn with_four_grants(user: &str, own: &str) -> Arc<Identity> {
+    let identity = Identity::user(user)
+        .with("chat/*", Verbs::ALL)
+        .with("news/*", Verbs::READ)
+        .with("games/7", Verbs::ALL)
+        .with(own, Verbs::ALL);
+    Arc::new(Identity {
+        ends_ms: Some(1_700_000_000_000),
+        ..identity
+    })
+}
+
+#[test]
+fn connections_of_one_user_share_their_identity_and_users_with_equal_grants_the_grants() {
+    let chat = |_| "chat".to_owned();
+    let anonymous = bytes_a_connection(chat);
+    let more = |identity_of: &dyn Fn(u64) -> Arc<Identity>| {
+        bytes_a_client(chat, identity_of).saturating_sub(anonymous)
+    };
+    let one_user = more(&|_| with_four_grants("ann", "private/ann/*"));
+    let own_name = more(&|n| with_four_grants(&format!("user {n}"), "private/*"));
+    let own_grant =
+        more(&|n| with_four_grants(&format!("user {n}"), &format!("private/user {n}/*")));
+    println!(
+        "bytes more than an anonymous client: {one_user} for connections of one user, \
+         {own_name} for users with the same grants, {own_grant} for users with a grant of their own"
+    );
+    assert!(one_user <= 50, "{one_user} bytes");
+    assert!(own_name <= 250, "{own_name} bytes");
+    assert!(own_grant <= 500, "{own_grant} bytes");
+}
+
+#[test]
+fn grants_that_nobody_has_any_more_do_not_accumulate() {
+    let mut engine = Engine::new(
+        Limits::default(),
+        Arc::new(RuleBook::everything(ChannelRules::default())),
+        bare::now(),
+    );
+    let mut open_and_close = |n: u64| {
+        let identity = with_four_grants(&format!("user {n}"), &format!("private/user {n}/*"));
+        let arrival = Arrival::new(SessionId::from_bytes([1; 16]), identity);
+        let connection = engine.handle_connection_opened(arrival, bare::now());
+        engine.handle_connection_closed(connection.unwrap());
+        while engine.poll_delivery().is_some() {}
+    };
+    open_and_close(0);
+    let kept = allocation_counter::measure(|| (1..=10_000).for_each(&mut open_and_close));
+    let bytes = kept.bytes_current;
+    // 256 lists of 4 grants may remain, without their patterns.
+    assert!(bytes < 64 * 1024, "{bytes} bytes");
+}
+
+#[test]
+fn ten_thousand_users_that_have_gone_leave_nothing_behind() {
+    let mut engine = Engine::new(
+        Limits::default(),
+        Arc::new(RuleBook::everything(ChannelRules::default())),
+        bare::now(),
+    );
+    let kept = allocation_counter::measure(|| {
+        let mut open = Vec::new();
+        for n in 0..CONNECTIONS {
+            let session = SessionId::from_bytes(u128::from(n).to_be_bytes());
+            let identity = Arc::new(Identity::user(&format!("user {n}")));
+            let arrival = Arrival::new(session, identity);
+            open.push(
+                engine
+                    .handle_connection_opened(arrival, bare::now())
+                    .unwrap(),
+            );
+        }
+        for connection in open {
+            engine.handle_connection_closed(connection);
+        }
+        while engine.poll_delivery().is_some() {}
+    });
+    let bytes = kept.bytes_current;
+    assert!(bytes < 64 * 1024, "{bytes} bytes");
+}
+
+#[test]
+fn queues_that_were_long_once_are_freed() {
+    let mut engine = Engine::new(
+        Limits::default(),
+        Arc::new(RuleBook::everything(ChannelRules::default())),
+        bare::now(),
+    );
+    for n in 0..CONNECTIONS {
+        let session = SessionId::from_bytes(u128::from(n).to_be_bytes());
+        let arrival = Arrival::new(session, bare::identity());
+        engine
+            .handle_connection_opened(arrival, bare::now())
+            .unwrap();
+    }
+    let notices = allocation_counter::measure(|| {
+        engine.handle_drain(std::time::Duration::ZERO, || 0);
+        while engine.poll_delivery().is_some() {}
+    });
+    let bytes = notices.bytes_current;
+    assert!(bytes < 64 * 1024, "{bytes} bytes for notices");
+    for n in 0..CONNECTIONS {
+        let publish = Command::Publish {
+            channel: ChannelName::new("a").unwrap(),
+            data: "x".into(),
+            format: Format::Text,
+            tags: Tags::default(),
+            key: None,
+        };
+        engine.handle_caller(CallerId(n), None, publish, bare::now());
+    }
+    let requests = allocation_counter::measure(|| while engine.poll_broker_request().is_some() {});
+    let bytes = requests.bytes_current;
+    let each = size_of::<BrokerRequest>() as i64;
+    let freed = -bytes / CONNECTIONS as i64;
+    assert!(
+        freed >= each,
+        "{freed} bytes freed for each request of {each}"
+    );
 }
 
 #[test]

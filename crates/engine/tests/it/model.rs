@@ -24,6 +24,7 @@ enum Kind {
     WithoutEcho(usize),
     Window(usize, u16),
     Filter(usize),
+    FilterWindow(usize, u16),
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
@@ -35,18 +36,26 @@ fn kind() -> impl Strategy<Value = Kind> {
         1 => ch.prop_map(Kind::WithoutEcho),
         2 => (kept, 1..4_u16).prop_map(|(channel, window)| Kind::Window(channel, window)),
         2 => (0..FILTERS.len()).prop_map(Kind::Filter),
+        1 => (0..FILTERS.len(), 1..4_u16)
+            .prop_map(|(filter, window)| Kind::FilterWindow(filter, window)),
     ]
 }
 
 fn wish(kind: Kind, since: Since) -> Subscribe {
-    let to =
-        |channel: usize| Subscribe::new(self::channel(CHANNELS[channel]), since).with_presence();
+    let to = |channel: usize| Subscribe {
+        members: true,
+        ..Subscribe::new(self::channel(CHANNELS[channel]), since).with_presence()
+    };
     match kind {
         Kind::Plain(channel) => to(channel),
         Kind::Numbered(channel, id) => to(channel).numbered(id),
         Kind::WithoutEcho(channel) => to(channel).numbered(10).without_echo(),
         Kind::Window(channel, window) => to(channel).numbered(11).acknowledged(window),
         Kind::Filter(filter) => Subscribe::new(Filter::new(FILTERS[filter]).unwrap(), since),
+        Kind::FilterWindow(filter, window) => {
+            let wish = Subscribe::new(Filter::new(FILTERS[filter]).unwrap(), since);
+            wish.numbered(12 + filter as u32).acknowledged(window)
+        }
     }
 }
 
@@ -186,7 +195,9 @@ fn perform(world: &mut World, op: Op) {
             since,
         } => {
             let since = match kind {
-                Kind::Filter(_) => [Since::Now, Since::Start][usize::from(since % 2)],
+                Kind::Filter(_) | Kind::FilterWindow(..) => {
+                    [Since::Now, Since::Start][usize::from(since % 2)]
+                }
                 Kind::Plain(6) | Kind::Numbered(6, _) if since > 0 => Since::State,
                 _ => [Since::Now, Since::Start, Since::Last(2), Since::Last(5)][usize::from(since)],
             };
@@ -371,6 +382,7 @@ fn everybody_has_everything(world: &World) {
                 Target::Channel(name) => name,
                 Target::Filter(filter) => {
                     filter_is_whole(world, filter, seen);
+                    assert!(seen.undone.is_empty(), "{key} is done: {seen:?}");
                     continue;
                 }
             };
@@ -383,6 +395,8 @@ fn everybody_has_everything(world: &World) {
                 seen.undone.is_empty(),
                 "it is done with everything: {seen:?}"
             );
+            let watches = seen.wish.presence && seen.wish.members;
+            assert!(seen.told_members || !watches, "{key} lacks the members");
             let here = (name.clone(), client.session);
             assert!(
                 world

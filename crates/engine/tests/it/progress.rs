@@ -2,7 +2,7 @@
 
 use offhook_engine::*;
 
-use crate::world::{World, channel};
+use crate::world::{World, channel, tight_limits};
 
 fn progress(world: &World, client: usize) -> Vec<Progress> {
     let (worker, connection) = world.clients[client].connection.unwrap();
@@ -68,4 +68,47 @@ fn a_connection_that_the_engine_closes_keeps_its_progress_until_it_is_removed() 
     assert_eq!(engine.progress_in(connection, &channel("kept/b")), []);
     engine.handle_connection_lost(connection);
     assert_eq!(engine.progress(connection, 64), []);
+}
+
+#[test]
+fn the_progress_of_a_filter_says_whether_it_may_deliver_the_channel() {
+    let secret = ChannelRules {
+        subscribe: Access::Granted,
+        ..ChannelRules::default()
+    };
+    let book = RuleBook::new()
+        .with("kept/secret", secret)
+        .with("kept/*", ChannelRules::default());
+    let mut world = World::with(1, 1, &tight_limits(), book);
+    world.connect(0, 0, false);
+    let filter = Filter::new("kept/+").unwrap();
+    world.command(0, Command::Subscribe(Subscribe::new(filter, Since::Now)));
+    world.subscribe(0, "kept/a", Since::Now);
+    world.settle();
+    let (_, connection) = world.clients[0].connection.unwrap();
+    let engine = &world.workers[0];
+    assert_eq!(engine.subscriptions_on(connection), 2);
+    let may_read = |name| {
+        let all = engine.progress_in(connection, &channel(name));
+        all.iter().map(|one| one.may_read).collect::<Vec<_>>()
+    };
+    assert_eq!(may_read("kept/a"), [true, true]);
+    assert_eq!(may_read("kept/b"), [true]);
+    assert_eq!(may_read("kept/secret"), [false]);
+}
+
+#[test]
+fn the_progress_of_a_subscription_that_waits_for_its_client_has_a_position() {
+    let mut world = World::new(1, 1);
+    world.connect(0, 0, false);
+    let wish = Subscribe::new(channel("kept/a"), Since::Now).acknowledged(1);
+    world.command(0, Command::Subscribe(wish));
+    world.settle();
+    for text in ["1", "2"] {
+        world.publish(0, "kept/a", text);
+    }
+    world.settle();
+    let all = progress(&world, 0);
+    assert_eq!(all[0].activity, Activity::AwaitsAcknowledgement);
+    assert_eq!(offset(&all[0]), Some(1));
 }

@@ -107,3 +107,10 @@ fn keys_and_consumers_of_anonymous_sessions_belong_to_the_session() {
     world.settle();
     assert_eq!(world.broker.streams[&channel("kept/a")].head().offset, 2);
 }
+
+#[test]
+fn a_publish_that_is_refused_for_good_holds_up_no_later_one() {
+    let mut world = world_with(|limits| limits.data_bytes = 3);
+    // The key is the data.
+    assert_eq!(taken(&mut world, &["long", "1", "2"]), [false, true, true]);
+}

@@ -93,6 +93,68 @@ fn all_sessions_of_a_user_can_be_messaged_and_disconnected() {
     assert_eq!(engine.tell(&ann, &"hi".into(), Format::Text, world.now), 0);
 }
 
+/// Opens a connection of a user, whose identity shares nothing with any other when it arrives.
+fn open(world: &mut World, session: u8, user: &str, pattern: &str) -> ConnectionId {
+    let identity = Identity::user(user).with(pattern, Verbs::ALL);
+    let arrival = Arrival::new(bare::session(session), Arc::new(identity));
+    let opened = world.workers[0].handle_connection_opened(arrival, world.now);
+    opened.unwrap()
+}
+
+fn identity(world: &World, connection: ConnectionId) -> &Arc<Identity> {
+    world.workers[0].identity(connection).unwrap()
+}
+
+#[test]
+fn connections_share_what_is_equal_in_their_identities_and_nothing_else() {
+    let mut world = World::new(1, 0);
+    let ann = open(&mut world, 1, "ann", "chat/*");
+    let again = open(&mut world, 2, "ann", "chat/*");
+    let bob = open(&mut world, 3, "bob", "chat/*");
+    let limited = open(&mut world, 4, "ann", "news/*");
+    assert!(Arc::ptr_eq(identity(&world, ann), identity(&world, again)));
+    assert!(Arc::ptr_eq(
+        &identity(&world, ann).grants,
+        &identity(&world, bob).grants
+    ));
+    assert_eq!(*identity(&world, bob).user, *"bob");
+    let other = Identity::user("ann").with("news/*", Verbs::ALL);
+    assert_eq!(**identity(&world, limited), other);
+    // Replacing one of them leaves the others alone.
+    let whom = Whom::Session(bare::session(2));
+    let fewer = Arc::new(Identity::user("ann"));
+    world.workers[0].replace_identity(&whom, &fewer, "revoked", world.now);
+    assert!(identity(&world, again).grants.is_empty());
+    assert_eq!(identity(&world, ann).grants.len(), 1);
+    assert_eq!(identity(&world, bob).grants.len(), 1);
+}
+
+#[test]
+fn a_user_is_found_by_name_through_any_number_of_connections_opened_and_closed() {
+    let mut world = World::new(1, 0);
+    let ann = Whom::User("ann".into());
+    let found = |world: &World| world.workers[0].connections_of(&ann).len();
+    let open: Vec<_> = (1..=40)
+        .map(|n| open(&mut world, n, "ann", "chat/*"))
+        .collect();
+    assert_eq!(found(&world), 40);
+    for (n, connection) in open.iter().enumerate() {
+        world.workers[0].handle_connection_closed(*connection);
+        assert_eq!(found(&world), 39 - n);
+    }
+    // Closing one twice changes nothing, and the name can be used again.
+    world.workers[0].handle_connection_closed(open[0]);
+    let last = self::open(&mut world, 50, "ann", "chat/*");
+    assert_eq!(world.workers[0].connections_of(&ann), [last]);
+    // A connection that changes hands is found by its new name only.
+    let whom = Whom::Session(bare::session(50));
+    let bob = Arc::new(Identity::user("bob"));
+    world.workers[0].replace_identity(&whom, &bob, "signed in", world.now);
+    assert_eq!(found(&world), 0);
+    let bob = Whom::User("bob".into());
+    assert_eq!(world.workers[0].connections_of(&bob), [last]);
+}
+
 #[test]
 fn a_revoked_grant_ends_only_what_it_permitted() {
     let granted = ChannelRules {
@@ -260,4 +322,70 @@ fn a_subscription_that_the_server_made_survives_a_reconnect() {
         !all.iter().any(|told| told.contains("Unsubscribed")),
         "{all:?}"
     );
+}
+
+#[test]
+fn the_sessions_of_a_user_are_named() {
+    let mut world = World::new(1, 0);
+    for (session, user) in [(1, "ann"), (2, "bob"), (3, "ann")] {
+        open(&mut world, session, user, "chat/*");
+    }
+    let mut sessions = world.workers[0].sessions_of(&Whom::User("ann".into()));
+    sessions.sort();
+    assert_eq!(sessions, [bare::session(1), bare::session(3)]);
+    assert_eq!(world.workers[0].sessions_of(&Whom::User("eve".into())), []);
+}
+
+#[test]
+fn a_session_that_cannot_be_subscribed_is_told_why_and_one_that_is_subscribed_is_not() {
+    let mut world = connected(1);
+    world.subscribe(0, "kept/a", Since::Now);
+    world.settle();
+    let told = world.clients[0].notices().len();
+    let whom = session(&world, 0);
+    for name in ["kept/a", "no rule"] {
+        let wish = Subscribe::new(channel(name), Since::Now);
+        assert_eq!(world.workers[0].subscribe_for(&whom, &wish, world.now), 1);
+    }
+    let mut told_now = Vec::new();
+    while let Some(delivery) = world.workers[0].poll_delivery() {
+        if let Delivery::Connection { notice, .. } = delivery {
+            told_now.push(notice);
+        }
+    }
+    assert!(told > 0);
+    let [Notice::Unsubscribed { refusal, .. }] = &told_now[..] else {
+        panic!("{told_now:?}")
+    };
+    assert_eq!(refusal.code, ErrorCode::UnknownChannel);
+}
+
+#[test]
+fn rules_that_leave_presence_as_it_is_let_nobody_join_or_leave() {
+    let mut world = connected(1);
+    world.subscribe(0, "kept/a", Since::Now);
+    world.settle();
+    world.workers[0].set_rules(Arc::new(rules()), world.now);
+    world.pump(0);
+    let changes = |request: &&BrokerRequest| {
+        matches!(
+            request,
+            BrokerRequest::Join { .. } | BrokerRequest::Leave { .. }
+        )
+    };
+    assert_eq!(world.broker.requests[0].iter().filter(changes).count(), 0);
+    // The same for a channel without presence.
+    let silent = || {
+        let presence = ChannelRules {
+            presence: false,
+            ..ChannelRules::default()
+        };
+        Arc::new(RuleBook::everything(presence))
+    };
+    world.workers[0].set_rules(silent(), world.now);
+    world.pump(0);
+    world.settle();
+    world.workers[0].set_rules(silent(), world.now);
+    world.pump(0);
+    assert_eq!(world.broker.requests[0].iter().filter(changes).count(), 0);
 }

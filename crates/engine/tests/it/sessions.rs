@@ -148,3 +148,77 @@ fn a_closed_connection_uses_no_memory() {
     );
     assert_eq!(world.workers[0].poll_timeout(), None);
 }
+
+#[test]
+fn a_session_on_a_newer_connection_is_found_after_the_older_one_has_ended() {
+    let mut world = World::new(1, 0);
+    let session = SessionId::from_bytes([1; 16]);
+    let whom = Whom::Session(session);
+    let mut open = || {
+        let arrival = Arrival::new(session, Arc::new(Identity::stranger()));
+        world.workers[0].handle_connection_opened(arrival, world.now)
+    };
+    let (old, new) = (open().unwrap(), open().unwrap());
+    let engine = &mut world.workers[0];
+    // It is numbered after the older one, whatever number the caller gave it.
+    let generation = |engine: &Engine, of| engine.snapshot(of, world.now).unwrap().generation;
+    assert_eq!(generation(engine, new), 2);
+    engine.handle_connection_lost(old);
+    assert_eq!(engine.connections_of(&whom), [new]);
+    engine.handle_connection_lost(new);
+    assert_eq!(engine.connections_of(&whom), []);
+}
+
+#[test]
+fn a_client_is_told_that_all_is_restored_after_the_last_subscription_and_once() {
+    let mut world = World::new(1, 1);
+    world.connect(0, 0, false);
+    for name in ["kept/a", "kept/b", "kept/c"] {
+        world.subscribe(0, name, Since::Now);
+    }
+    world.settle();
+    world.issue_token(0);
+    world.settle();
+    world.cut(0);
+    world.settle();
+    let restored = |world: &World| {
+        let notices = world.clients[0].notices();
+        notices
+            .iter()
+            .filter(|notice| ***notice == Notice::Restored)
+            .count()
+    };
+    assert_eq!(restored(&world), 0);
+    world.connect(0, 0, true);
+    for told in [0, 0, 1] {
+        // One subscription begins: its request is answered.
+        world.broker_works(0, 1);
+        world.deliver(0, 1);
+        world.read(0, usize::MAX);
+        assert_eq!(restored(&world), told);
+    }
+    world.settle();
+    assert_eq!(restored(&world), 1);
+}
+
+#[test]
+fn a_connection_with_room_does_not_ask_for_more() {
+    let mut world = World::new(1, 0);
+    let arrival = Arrival::new(
+        SessionId::from_bytes([1; 16]),
+        Arc::new(Identity::stranger()),
+    );
+    let engine = &mut world.workers[0];
+    let connection = engine.handle_connection_opened(arrival, world.now).unwrap();
+    assert!(!engine.wants_writable(connection));
+    engine.handle_full(connection);
+    assert!(engine.wants_writable(connection));
+    assert_eq!(engine.poll_wants_writable(), Some(connection));
+    engine.handle_full(connection);
+    engine.handle_writable(connection, 100);
+    assert!(!engine.wants_writable(connection));
+    assert_eq!(engine.poll_wants_writable(), None);
+    // An outbox that has no room at all still waits.
+    engine.handle_writable(connection, 0);
+    assert!(engine.wants_writable(connection));
+}

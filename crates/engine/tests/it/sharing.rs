@@ -835,3 +835,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_token_has_the_position_of_the_group_whoever_reads_for_it() {
+    let mut world = world(1, 2);
+    for client in 0..2 {
+        join(&mut world, client, member(Since::Now, 10, HOUR));
+    }
+    publish(&mut world, 1..=4);
+    for client in 0..2 {
+        let (_, connection) = world.clients[client].connection.unwrap();
+        let snapshot = world.workers[0].snapshot(connection, world.now).unwrap();
+        let position = snapshot.subscriptions[0].position;
+        assert_eq!(position, Position::new(1, 4), "member {client}");
+    }
+}

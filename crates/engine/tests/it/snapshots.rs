@@ -11,7 +11,7 @@ fn snapshot() -> SessionSnapshot {
     identity.info_is_fixed = true;
     identity.ends_ms = Some(1_700_000_000_000);
     let grant = Grant::new("news", Verbs::SUBSCRIBE | Verbs::HISTORY);
-    identity.grants.push(grant.until(1_600_000_000_000));
+    identity.add(grant.until(1_600_000_000_000));
     let subscription = |name: &str, offset| SubscriptionSnapshot {
         target: ChannelName::new(name).unwrap().into(),
         id: None,

@@ -346,3 +346,127 @@ fn a_resumed_session_is_notified_once_all_subscriptions_are_restored() {
     );
     assert!(!notices[restored..].iter().copied().any(|n| subscribed(&n)));
 }
+
+#[test]
+fn many_subscriptions_of_a_session_to_one_channel_make_it_one_member() {
+    let mut world = World::new(1, 1);
+    world.connect(0, 0, false);
+    let changes = |world: &mut World| {
+        let (mut joins, mut leaves) = (0, 0);
+        for request in &world.broker.requests[0] {
+            match request {
+                BrokerRequest::Join { .. } => joins += 1,
+                BrokerRequest::Leave { .. } => leaves += 1,
+                _ => {}
+            }
+        }
+        world.settle();
+        (joins, leaves)
+    };
+    let subscribe = |world: &mut World, id| {
+        let wish = Subscribe::new(channel("kept/a"), Since::Now).numbered(id);
+        world.command(0, Command::Subscribe(wish));
+    };
+    let unsubscribe = |world: &mut World, id| {
+        let subscription = numbered(id);
+        world.command(0, Command::Unsubscribe { subscription });
+    };
+    // The first is made a member by the answer to its request.
+    subscribe(&mut world, 0);
+    world.broker_works(0, 1);
+    world.deliver(0, 1);
+    assert_eq!(changes(&mut world), (1, 0));
+    for id in 1..30 {
+        subscribe(&mut world, id);
+    }
+    world.subscribe(0, "kept/a", Since::Now);
+    assert_eq!(changes(&mut world), (0, 0));
+    for round in 0..3 {
+        for id in 0..29 {
+            unsubscribe(&mut world, id);
+        }
+        assert_eq!(changes(&mut world), (0, 0), "{round}");
+        unsubscribe(&mut world, 5);
+        world.settle();
+        assert!(matches!(world.clients[0].replies().last(),
+            Some(Reply::Refused(no)) if no.code == ErrorCode::NotSubscribed));
+        for id in 0..29 {
+            subscribe(&mut world, id);
+        }
+        assert_eq!(changes(&mut world), (0, 0), "{round}");
+    }
+    for id in 0..30 {
+        unsubscribe(&mut world, id);
+    }
+    assert_eq!(
+        changes(&mut world),
+        (0, 0),
+        "the one without a number remains"
+    );
+    world.command(
+        0,
+        Command::Unsubscribe {
+            subscription: channel("kept/a").into(),
+        },
+    );
+    assert_eq!(changes(&mut world), (0, 1));
+}
+
+#[test]
+fn a_subscription_with_nothing_to_read_is_live_with_its_answer() {
+    let mut world = World::new(1, 2);
+    for client in 0..2 {
+        world.connect(client, 0, false);
+    }
+    world.publish(1, "kept/b", "1");
+    world.publish(1, "flow/c", "1");
+    world.settle();
+    let head = Position::new(1, 1);
+    for (name, since) in [
+        ("kept/a", Since::Start),
+        ("flow/c", Since::Start),
+        ("flow/c", Since::Last(5)),
+        ("kept/b", Since::Last(0)),
+        ("kept/b", Since::Position(head)),
+    ] {
+        world.subscribe(0, name, since);
+        world.settle();
+        let live = match world.clients[0].replies().last() {
+            Some(Reply::Subscribed { live, .. }) => *live,
+            other => panic!("{other:?}"),
+        };
+        assert!(live, "{name} {since:?}");
+        let subscription = channel(name).into();
+        world.command(0, Command::Unsubscribe { subscription });
+        world.settle();
+    }
+}
+
+#[test]
+fn a_subscription_that_the_server_made_and_ended_before_it_began_is_reported() {
+    let mut world = World::new(1, 1);
+    world.connect(0, 0, false);
+    let wish = Subscribe::new(channel("kept/a"), Since::Now);
+    let whom = Whom::Session(world.clients[0].session);
+    world.clients[0].expects(&wish);
+    let why = Refusal::new(ErrorCode::Forbidden, "closed");
+    let engine = &mut world.workers[0];
+    engine.subscribe_for(&whom, &wish, world.now);
+    engine.unsubscribe_for(&whom, &channel("kept/a").into(), &why, world.now);
+    world.pump(0);
+    world.settle();
+    let ended = Notice::Unsubscribed {
+        subscription: channel("kept/a").into(),
+        refusal: why.clone(),
+    };
+    assert_eq!(world.clients[0].notices(), [&ended]);
+    // One that had begun leaves at once: nothing else will make it again.
+    world.clients[0].expects(&wish);
+    world.workers[0].subscribe_for(&whom, &wish, world.now);
+    world.pump(0);
+    world.settle();
+    world.workers[0].unsubscribe_for(&whom, &channel("kept/a").into(), &why, world.now);
+    world.pump(0);
+    let at_once = |request: &BrokerRequest| matches!(request, BrokerRequest::Leave { grace, .. } if grace.is_zero());
+    assert!(world.broker.requests[0].iter().any(at_once));
+}

@@ -322,3 +322,39 @@ fn messages_of_an_earlier_connection_can_be_acknowledged_only_after_redelivery()
         assert!(all[0].contains("Refused"), "{all:?}");
     }
 }
+
+#[test]
+fn own_publications_in_a_window_without_echo_are_told_and_need_no_acknowledgement() {
+    let mut world = World::new(1, 2);
+    for client in 0..2 {
+        world.connect(client, 0, false);
+    }
+    let wish = Subscribe::new(channel("kept/a"), Since::Now);
+    let wish = wish.numbered(1).acknowledged(1).without_echo();
+    world.command(0, Command::Subscribe(wish));
+    world.settle();
+    for (client, text) in [(0, "own"), (1, "other"), (0, "own again")] {
+        world.publish(client, "kept/a", text);
+    }
+    world.settle();
+    assert_eq!(world.clients[0].texts("kept/a"), ["other"]);
+    let subscription = SubscriptionKey::Id(SubscriptionId(1));
+    let position = Position::new(1, 2);
+    world.command(
+        0,
+        Command::Done {
+            subscription,
+            position,
+            cumulative: false,
+        },
+    );
+    world.settle();
+    let own = world.clients[0]
+        .notices()
+        .into_iter()
+        .filter_map(|notice| match notice {
+            Notice::Own { position, .. } => Some(position.offset),
+            _ => None,
+        });
+    assert_eq!(own.collect::<Vec<_>>(), [1, 3]);
+}

@@ -53,7 +53,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "offhook-proof",
-        may_know: &["offhook-client"],
+        may_know: &["offhook", "offhook-client", "offhook-dialects"],
         is_sans_io: false,
     },
     // Settings consist of the types that they configure.
@@ -75,9 +75,16 @@ const RULES: &[Rule] = &[
             "offhook-brokers",
             "offhook-config",
             "offhook-dialects",
+            "offhook-docs",
             "offhook-engine",
             "offhook-protocol",
         ],
+        is_sans_io: false,
+    },
+    // Text and its rendering; nothing of the server.
+    Rule {
+        name: "offhook-docs",
+        may_know: &[],
         is_sans_io: false,
     },
     Rule {
@@ -87,6 +94,7 @@ const RULES: &[Rule] = &[
             "offhook-auth",
             "offhook-brokers",
             "offhook-client",
+            "offhook-dialects",
             "offhook-engine",
             "offhook-proof",
             "offhook-protocol",

@@ -36,10 +36,7 @@ pub(super) async fn publish(
         running.push((number, tokio::spawn(publisher.run(every, stopped.clone()))));
     }
     reporter.tell(&Update::Ready).await?;
-    while let Some(instruction) = next_instruction(instructions).await? {
-        if !matches!(instruction, Instruction::Stop) {
-            continue;
-        }
+    settle(reporter, instructions, async || {
         stop.send_replace(true);
         let mut totals = Vec::new();
         for (publisher, task) in running.drain(..) {
@@ -53,6 +50,22 @@ pub(super) async fn publish(
                 discarded,
             });
         }
+        Ok(totals)
+    })
+    .await
+}
+
+/// Waits until the runner stops the publishers, and reports what they have published.
+pub(super) async fn settle(
+    reporter: &Reporter,
+    instructions: &mut Instructions,
+    mut stop: impl AsyncFnMut() -> io::Result<Vec<Total>>,
+) -> io::Result<()> {
+    while let Some(instruction) = next_instruction(instructions).await? {
+        if !matches!(instruction, Instruction::Stop) {
+            continue;
+        }
+        let totals = stop().await?;
         reporter.tell_progress_now().await?;
         reporter.tell(&Update::Published { totals }).await?;
     }

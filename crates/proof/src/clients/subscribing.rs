@@ -21,11 +21,11 @@ const STORY: usize = 16;
 /// The last events of a subscriber: those of its connection, and those of its channels except
 /// publications.
 #[derive(Clone, Default)]
-struct Story(Arc<Mutex<VecDeque<(Instant, String)>>>);
+pub(super) struct Story(Arc<Mutex<VecDeque<(Instant, String)>>>);
 
 /// One channel of one subscriber.
 #[derive(Clone)]
-struct Reader {
+pub(super) struct Reader {
     /// The number of the subscriber in its process.
     subscriber: usize,
     channel: usize,
@@ -57,13 +57,24 @@ pub(super) async fn subscribe(
         clients.push(client);
     }
     reporter.tell(&Update::Ready).await?;
+    let repeats = || clients.iter().map(Client::repeats).sum();
+    settle(reporter, instructions, &readers, repeats).await
+}
+
+/// Waits until the readers have what the runner expects, and reports what they received.
+pub(super) async fn settle(
+    reporter: &Reporter,
+    instructions: &mut Instructions,
+    readers: &[Reader],
+    repeats: impl Fn() -> u64,
+) -> io::Result<()> {
     let mut expected: Vec<Expected> = Vec::new();
     let mut waiting = JoinSet::new();
     loop {
         tokio::select! {
             instruction = next_instruction(instructions) => match instruction? {
                 Some(Instruction::Expect { channels }) => {
-                    for reader in &readers {
+                    for reader in readers {
                         let head = channels.get(reader.channel).map_or(0, |c| c.head);
                         waiting.spawn(reader.clone().reach(head));
                     }
@@ -80,9 +91,9 @@ pub(super) async fn subscribe(
             }
         }
     }
-    reporter.progress().repeats = clients.iter().map(Client::repeats).sum();
+    reporter.progress().repeats = repeats();
     reporter.tell_progress_now().await?;
-    reporter.tell(&found(&readers, &expected)).await?;
+    reporter.tell(&found(readers, &expected)).await?;
     // Until the runner closes stdin.
     while next_instruction(instructions).await?.is_some() {}
     Ok(())
@@ -113,7 +124,7 @@ fn found(readers: &[Reader], expected: &[Expected]) -> Update {
 }
 
 impl Story {
-    fn add(&self, event: String) {
+    pub(super) fn add(&self, event: String) {
         let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if events.len() == STORY {
             events.pop_front();
@@ -139,7 +150,7 @@ impl Story {
 }
 
 impl Reader {
-    fn new(subscriber: usize, channel: usize, story: Story) -> Self {
+    pub(super) fn new(subscriber: usize, channel: usize, story: Story) -> Self {
         Self {
             subscriber,
             channel,
@@ -147,6 +158,58 @@ impl Reader {
             ledger: Arc::default(),
             reached: Arc::new(watch::Sender::new(0)),
         }
+    }
+
+    pub(super) const fn channel(&self) -> usize {
+        self.channel
+    }
+
+    /// Records a publication with this text. False if no publisher makes such a publication.
+    pub(super) fn receive(
+        &self,
+        reporter: &Reporter,
+        offset: u64,
+        text: &str,
+        session: &str,
+    ) -> bool {
+        let Some((publisher, number)) = numbers(text) else {
+            return false;
+        };
+        self.ledger().receive(offset, publisher, number, session);
+        reporter.progress().delivered += 1;
+        self.reached.send_replace(offset);
+        true
+    }
+
+    /// Records a message without an offset. It counts as received again if its publisher's message
+    /// with this number was received before, which is no mistake if the message `may_repeat`.
+    pub(super) fn receive_text(&self, reporter: &Reporter, text: &str, may_repeat: bool) -> bool {
+        let Some((publisher, number)) = numbers(text) else {
+            return false;
+        };
+        let mut ledger = self.ledger();
+        let is_known = ledger.has(publisher, number);
+        if is_known && may_repeat {
+            reporter.progress().again += 1;
+            return true;
+        }
+        let offset = ledger.reached() + 1;
+        ledger.receive(offset, publisher, number, "");
+        drop(ledger);
+        let mut progress = reporter.progress();
+        progress.delivered += 1;
+        drop(progress);
+        if !is_known {
+            self.reached.send_modify(|distinct| *distinct += 1);
+        }
+        true
+    }
+
+    /// Records a gap.
+    pub(super) fn gap(&self, to: u64, what: &str) {
+        self.story.add(format!("channel {}: {what}", self.channel));
+        self.ledger().gap(to);
+        self.reached.send_replace(to);
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -176,26 +239,17 @@ impl Reader {
             let event = subscription.next().await;
             match event {
                 Ok(Some(Event::Publication(publication))) => {
-                    let text = publication.data.text();
-                    match text.as_deref().and_then(numbers) {
-                        Some((publisher, number)) => {
-                            let offset = publication.position.offset;
-                            let session = publication.session.as_deref().unwrap_or_default();
-                            self.ledger().receive(offset, publisher, number, session);
-                        }
-                        None => {
-                            return reporter
-                                .failed("received a publication that was not made")
-                                .await;
-                        }
+                    let text = publication.data.text().unwrap_or_default();
+                    let offset = publication.position.offset;
+                    let session = publication.session.as_deref().unwrap_or_default();
+                    if !self.receive(&reporter, offset, &text, session) {
+                        return reporter
+                            .failed("received a publication that was not made")
+                            .await;
                     }
-                    reporter.progress().delivered += 1;
-                    self.reached.send_replace(publication.position.offset);
                 }
                 Ok(Some(Event::Gap(gap))) => {
-                    self.story.add(format!("channel {}: {gap:?}", self.channel));
-                    self.ledger().gap(gap.to.offset);
-                    self.reached.send_replace(gap.to.offset);
+                    self.gap(gap.to.offset, &format!("{gap:?}"));
                 }
                 Ok(Some(event @ (Event::Live { .. } | Event::CatchingUp))) => {
                     self.story

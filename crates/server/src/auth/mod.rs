@@ -14,8 +14,8 @@ use std::{
 };
 
 use offhook_auth::{
-    ApiKey, ApiKeys, Claims, KeySet, RefetchLimits, Refetching, Rules, TokenError, UserGrant,
-    Verifier,
+    ApiKey, ApiKeys, Certificate, CertificateRule, Claims, KeySet, RefetchLimits, Refetching,
+    Rules, TokenError, UserGrant, Verifier,
 };
 use offhook_engine::{ErrorCode, Grant, Identity, Refusal, Target};
 use tokio::sync::Notify;
@@ -165,6 +165,16 @@ impl Authenticator {
             Refusal::new(ErrorCode::Unauthenticated, format!("token: {detail}"))
         })?;
         Ok(identity)
+    }
+
+    /// The identity that the certificate of a client stands for, if it does. TLS has verified it.
+    pub(crate) fn certified(&self, certificate: &[u8]) -> Option<Identity> {
+        let rules = &self.settings.certificates;
+        if rules.is_empty() {
+            return None;
+        }
+        let certificate = Certificate::read(certificate)?;
+        CertificateRule::identity(rules, &certificate, self.of_users())
     }
 
     /// The grant in a subscription token.

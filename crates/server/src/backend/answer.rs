@@ -80,7 +80,8 @@ pub(super) fn verdict(
             if claims.user().is_empty() {
                 // If the answer names no user, the token's user and grants remain valid.
                 identity.user = Arc::clone(&known.user);
-                identity.grants.extend(known.grants.iter().cloned());
+                let all = identity.grants.iter().chain(&*known.grants);
+                identity.grants = all.cloned().collect();
             }
             if identity.info.is_empty() {
                 identity.info = known.info.clone();

@@ -3,11 +3,14 @@
 //! These connections have their own limit, so that the server's health can be checked even if
 //! clients use all connections. They are also accepted while the server stops.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
-use tokio::{net::TcpListener, task::spawn_local, time::sleep};
+use tokio::{
+    task::spawn_local,
+    time::{sleep, timeout},
+};
 
-use super::ACCEPT_PAUSE;
+use super::{ACCEPT_PAUSE, Entrance, Listener};
 use crate::{http, worker::Worker};
 
 /// The maximum number of open connections of one worker. 64: enough for some programs that collect
@@ -15,7 +18,7 @@ use crate::{http, worker::Worker};
 const MOST: usize = 64;
 
 /// Accepts until the worker ends.
-pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+pub(super) async fn accept(worker: Rc<Worker>, entrance: Arc<Entrance>, listener: Listener) {
     let open = Rc::new(Cell::new(0));
     loop {
         match listener.accept().await {
@@ -24,10 +27,15 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
                     worker.note_refused("admin", "too many connections of operators");
                     continue;
                 };
-                tracing::debug!(%address, "an operator's connection");
-                let worker = Rc::clone(&worker);
+                tracing::debug!(?address, "an operator's connection");
+                let (worker, entrance) = (Rc::clone(&worker), Arc::clone(&entrance));
                 spawn_local(async move {
-                    http::serve_admin(&worker, stream).await;
+                    let within = worker.shared.config.connections.handshake_timeout;
+                    match timeout(within, entrance.accept_tls(stream)).await {
+                        Ok(Ok(stream)) => http::serve_admin(&worker, stream).await,
+                        Ok(Err(error)) => tracing::debug!(?address, %error, "TLS failed"),
+                        Err(_) => tracing::debug!(?address, "accepting TLS took too long"),
+                    }
                     drop(place);
                 });
             }

@@ -12,7 +12,9 @@ use std::{
     time::Instant,
 };
 
-use crate::config::Connections;
+use offhook_engine::Identity;
+
+use crate::{config::Connections, worker::Verified};
 use handshakes::{Handshakes, customer};
 
 /// How many connections over the limit get an answer. 256: further connections are closed unread,
@@ -33,6 +35,9 @@ pub(crate) struct Admission {
     addresses: Mutex<HashMap<IpAddr, usize>>,
     most_per_address: AtomicUsize,
     handshakes: Mutex<Handshakes>,
+    /// The users whose certificates clients have presented, by the numbers of their connections. Not
+    /// in their places, because few connections have one.
+    certified: Mutex<HashMap<u32, Arc<Identity>>>,
 }
 
 impl Admission {
@@ -48,6 +53,7 @@ impl Admission {
                 limits.handshake_burst,
                 now,
             )),
+            certified: Mutex::default(),
         })
     }
 
@@ -144,6 +150,8 @@ const BY_ADDRESS: u8 = 4;
 const COUNTED: u8 = 8;
 /// A request has opened a connection to the engine on it.
 const REQUESTED: u8 = 16;
+/// Its client has presented the certificate of a user.
+const CERTIFIED: u8 = 32;
 
 /// A connection's place, freed on drop. Each connection's task holds one, so it is kept small.
 #[derive(Debug)]
@@ -200,6 +208,31 @@ impl Place {
         self.set(OVER_BY_ADDRESS, over);
     }
 
+    /// Notes that the client has presented the certificate of this user.
+    pub(crate) fn certify(&mut self, identity: Identity) {
+        self.keep_certified(Arc::new(identity));
+    }
+
+    fn keep_certified(&mut self, identity: Arc<Identity>) {
+        self.set(CERTIFIED, true);
+        lock(&self.admission.certified).insert(self.number, identity);
+    }
+
+    fn certificate(&self) -> Option<Arc<Identity>> {
+        if !self.has(CERTIFIED) {
+            return None;
+        }
+        lock(&self.admission.certified).get(&self.number).cloned()
+    }
+
+    /// The identity by the client's certificate, at this time.
+    pub(crate) fn certified(&self, now_ms: u64) -> Option<Verified> {
+        Some(Verified {
+            identity: self.certificate()?,
+            at_ms: now_ms,
+        })
+    }
+
     /// The client's address.
     pub(crate) const fn address(&self) -> IpAddr {
         self.address
@@ -208,7 +241,11 @@ impl Place {
     /// A second place for the same address, for a connection over requests, which outlives each of
     /// them.
     pub(crate) fn another(&self) -> Option<Self> {
-        self.admission.take(self.address)
+        let mut another = self.admission.take(self.address)?;
+        if let Some(identity) = self.certificate() {
+            another.keep_certified(identity);
+        }
+        Some(another)
     }
 
     /// Whether a request on this connection may open a connection to the engine now. Each counts as a
@@ -232,6 +269,9 @@ impl Drop for Place {
         self.admission.open.fetch_sub(1, Ordering::Relaxed);
         if self.has(BY_ADDRESS) {
             self.admission.uncount(self.address);
+        }
+        if self.has(CERTIFIED) {
+            lock(&self.admission.certified).remove(&self.number);
         }
     }
 }

@@ -3,6 +3,8 @@
 
 mod admin;
 mod admission;
+mod echo;
+mod entrance;
 mod forwarded;
 mod head;
 mod hosts;
@@ -11,6 +13,7 @@ mod origins;
 mod proxy_protocol;
 mod pusher;
 mod raw_head;
+mod rooms;
 mod routes;
 mod stream;
 mod streams;
@@ -19,31 +22,38 @@ mod upgrade;
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use offhook::protocol::handshake::{Carrier, Refusal, Response};
 use tokio::{
     io::AsyncWriteExt,
-    net::{TcpListener, TcpStream},
     task::spawn_local,
     time::{sleep, timeout},
 };
 
-use crate::{http, http2, refused::Client, worker::Worker};
+use crate::{
+    http, http2,
+    refused::Client,
+    worker::{Arriving, Worker},
+};
 pub(crate) use admission::{Admission, Peer, Place};
+pub(crate) use entrance::Entrance;
 pub(crate) use forwarded::client as forwarded_client;
 use head::Heard;
 pub(crate) use hosts::is_known as is_known_host;
-pub(crate) use listening::{ensure_free, listen};
+pub(crate) use listening::{Listener, SocketFile, ensure_free, listen, listen_unix};
 pub(crate) use origins::{explanation as origin_explanation, rejected};
 pub(crate) use pusher::Apps;
 use raw_head::RawHead;
+pub(crate) use rooms::rooms;
+pub use routes::OverEngineIo;
 #[cfg(test)]
 pub(crate) use routes::Spoken;
-pub(crate) use routes::{Routes, speak_socketio};
+pub(crate) use routes::{Routes, graphql_settings, speak_over_engine_io};
 pub(crate) use stream::{Rewound, Stream};
 pub(crate) use tls::Certificates;
 pub(crate) use upgrade::{TurnedAway, Upgrade, Way, admit_request, approach, has_room, upgrade};
@@ -52,15 +62,13 @@ pub(crate) use upgrade::{TurnedAway, Upgrade, Way, admit_request, approach, has_
 /// lack of descriptors. The cause persists, and retrying immediately would use a whole core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The protocol of the clients that connect to an address.
+/// The protocol of the clients that connect to a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Door {
-    /// HTTP and WebSockets; over TLS if the server has a certificate.
+    /// HTTP and WebSockets.
     Http,
-    /// A dialect over TCP.
-    Tcp(Streamed),
-    /// A dialect over TLS.
-    Tls(Streamed),
+    /// A dialect without HTTP.
+    Stream(Streamed),
     /// HTTP of operators.
     Admin,
 }
@@ -73,10 +81,12 @@ pub(crate) enum Streamed {
 }
 
 /// Accepts until the worker stops.
-pub(crate) async fn accept(worker: Rc<Worker>, door: Door, listener: TcpListener) {
-    if door == Door::Admin {
-        return admin::accept(worker, listener).await;
-    }
+pub(crate) async fn accept(worker: Rc<Worker>, entrance: Arc<Entrance>, listener: Listener) {
+    let streamed = match entrance.door {
+        Door::Admin => return admin::accept(worker, entrance, listener).await,
+        Door::Http => None,
+        Door::Stream(dialect) => Some(dialect),
+    };
     let mut stopping = worker.stopping();
     loop {
         let accepted = tokio::select! {
@@ -85,20 +95,22 @@ pub(crate) async fn accept(worker: Rc<Worker>, door: Door, listener: TcpListener
         };
         match accepted {
             Ok((stream, address)) => {
-                let Some(place) = worker.shared.admission.take(address.ip()) else {
+                let Some(place) = worker.shared.admission.take(counted_as(address)) else {
                     // Closed without reading: there are too many connections to answer.
                     worker.note_refused("connections", "too many connections");
                     continue;
                 };
                 let worker = Rc::clone(&worker);
-                match door {
-                    Door::Http | Door::Admin => {
-                        drop(spawn_local(receive(worker, stream, address, place)));
-                    }
-                    Door::Tcp(_) | Door::Tls(_) => {
-                        drop(spawn_local(streams::receive(
-                            worker, door, stream, address, place,
-                        )));
+                let arrived = Arrived {
+                    entrance: Arc::clone(&entrance),
+                    stream,
+                    address,
+                    place,
+                };
+                match streamed {
+                    None => drop(spawn_local(receive(worker, arrived))),
+                    Some(dialect) => {
+                        drop(spawn_local(streams::receive(worker, dialect, arrived)));
                     }
                 }
             }
@@ -110,22 +122,53 @@ pub(crate) async fn accept(worker: Rc<Worker>, door: Door, listener: TcpListener
     }
 }
 
+/// A connection that was accepted.
+struct Arrived {
+    entrance: Arc<Entrance>,
+    stream: Stream,
+    /// The address of its other end; none on a Unix socket.
+    address: Option<SocketAddr>,
+    place: Place,
+}
+
+/// The address under which a connection is counted and logged. One on a Unix socket comes from this
+/// machine.
+fn counted_as(address: Option<SocketAddr>) -> IpAddr {
+    address.map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
+}
+
+/// Notes the user whose certificate the client has presented.
+fn identify(worker: &Worker, stream: &Stream, place: &mut Place) {
+    if let Some(certificate) = stream.certificate()
+        && let Some(identity) = worker.shared.auth.certified(certificate)
+    {
+        place.certify(identity);
+    }
+}
+
 /// Reads a client's request and passes the connection on.
-async fn receive(worker: Rc<Worker>, mut stream: TcpStream, address: SocketAddr, mut place: Place) {
-    let Some(from_proxy) = proxied(&worker, &mut stream, address, &mut place).await else {
+async fn receive(worker: Rc<Worker>, mut arrived: Arrived) {
+    let _arriving = Arriving::new(&worker);
+    let Some(from_proxy) = proxied(&worker, &mut arrived).await else {
         return;
     };
+    let Arrived {
+        entrance,
+        stream,
+        address,
+        mut place,
+    } = arrived;
     // TLS costs more than everything after it, so excess connections are closed before it. Without
     // TLS, they get a 503 that says when to return.
-    if worker.shared.tls.is_some() && !place.handshake(Instant::now()) {
+    if entrance.tls.is_some() && !place.handshake(Instant::now()) {
         let client = Client::at(place.peer());
         return worker.note_refusal("handshakes", "too many handshakes at once", client);
     }
-    // An error of the client's socket will be noticed by reading from it.
-    let _best_effort = stream.set_nodelay(true);
+    stream.send_at_once();
     let within = worker.shared.config.connections.handshake_timeout;
     let heard = timeout(within, async {
-        let mut stream = worker.shared.accept_tls(stream).await?;
+        let mut stream = entrance.accept_tls(stream).await?;
+        identify(&worker, &stream, &mut place);
         let live = worker.live();
         let http2 = worker.shared.config.http2.enabled;
         let heard = head::hear(&mut stream, live.handshake(from_proxy), http2).await?;
@@ -133,7 +176,10 @@ async fn receive(worker: Rc<Worker>, mut stream: TcpStream, address: SocketAddr,
     });
     match Box::pin(heard).await {
         Ok(Ok((stream, heard))) => show(worker, stream, heard, from_proxy, place).await,
-        Ok(Err(error)) => tracing::debug!(%address, %error, "lost before the request was complete"),
+        Ok(Err(error)) if Entrance::is_about_certificate(&error) => {
+            worker.note_refusal("certificate", &error, Client::at(place.peer()));
+        }
+        Ok(Err(error)) => tracing::debug!(?address, %error, "lost before the request was complete"),
         Err(_) => {
             let client = Client::at(place.peer());
             worker.note_refusal("handshake_timeout", "the handshake took too long", client);
@@ -143,20 +189,15 @@ async fn receive(worker: Rc<Worker>, mut stream: TcpStream, address: SocketAddr,
 
 /// Whether the peer is a trusted proxy. If the PROXY protocol is configured, its header is read
 /// first; none if it is invalid.
-async fn proxied(
-    worker: &Worker,
-    stream: &mut TcpStream,
-    address: SocketAddr,
-    place: &mut Place,
-) -> Option<bool> {
+async fn proxied(worker: &Worker, arrived: &mut Arrived) -> Option<bool> {
     let live = worker.live();
-    let proxies = &live.config.proxies;
-    if !proxies.trusts(address.ip()) {
-        return Some(false);
+    let other = arrived
+        .entrance
+        .other(arrived.address, &live.config.proxies);
+    if !other.has_proxy_protocol {
+        return Some(other.is_proxy);
     }
-    if !proxies.protocol {
-        return Some(true);
-    }
+    let Arrived { stream, place, .. } = arrived;
     let within = worker.shared.config.connections.handshake_timeout;
     let read = timeout(within, proxy_protocol::read(stream)).await;
     match read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {

@@ -3,6 +3,8 @@
 
 use offhook::protocol::handshake::{Request, ServerDecision};
 use offhook_dialects::{
+    Dialect,
+    graphql::{self, GraphQl},
     jsonrpc::Rpc,
     mqtt::{self, Mqtt},
     native,
@@ -10,15 +12,23 @@ use offhook_dialects::{
     stomp::{self, Stomp},
 };
 
-use super::pusher;
+use super::{echo, pusher};
 use crate::{
     config::Config,
     worker::{CarriedId, Shared, Speaker},
 };
 
+/// Creates the dialect of a new connection over Engine.IO. It is told whether the connection can be
+/// upgraded to a WebSocket, which its greeting has to say.
+pub type OverEngineIo = fn(&Config, bool) -> Box<dyn Dialect>;
+
 /// The paths of the server's WebSockets, and the dialects at each.
 #[derive(Debug)]
-pub(crate) struct Routes(Vec<Route>);
+pub(crate) struct Routes {
+    routes: Vec<Route>,
+    /// The dialect over Engine.IO; none if it is Socket.IO.
+    engine_io: Option<OverEngineIo>,
+}
 
 #[derive(Debug)]
 struct Route {
@@ -110,17 +120,28 @@ fn stomp_socket(subprotocol: Option<&'static str>) -> Spoken {
     }
 }
 
-/// The state of a new connection that speaks Socket.IO, and may be upgraded to a WebSocket.
-pub(crate) fn speak_socketio(config: &Config, can_upgrade: bool) -> Speaker {
+/// The state of a new connection over Engine.IO, which may be upgraded to a WebSocket.
+pub(crate) fn speak_over_engine_io(shared: &Shared, can_upgrade: bool) -> Speaker {
+    let dialect = match shared.routes.engine_io {
+        Some(other) => other(&shared.config, can_upgrade),
+        None => socketio(shared, can_upgrade),
+    };
+    Speaker::Other(Box::new(dialect))
+}
+
+/// The state of a new connection that speaks Socket.IO.
+fn socketio(shared: &Shared, can_upgrade: bool) -> Box<dyn Dialect> {
+    let config = &shared.config;
     let settings = socketio::Settings {
         ping_interval: config.socketio.ping_interval,
         ping_timeout: config.socketio.ping_timeout,
         max_payload: config.messages.max_bytes,
         recovery: config.socketio.recovery,
         calls_backend: config.socketio.calls_backend,
+        rooms: shared.rooms(),
         can_upgrade,
     };
-    Speaker::Other(Box::new(Box::new(SocketIo::new(settings))))
+    Box::new(SocketIo::new(settings))
 }
 
 /// Whether a handshake is one of Engine.IO v4.
@@ -151,6 +172,18 @@ fn session_of(request: &Request) -> Option<Option<CarriedId>> {
     sids.next().map(|sid| sid.parse().ok())
 }
 
+/// The limits of GraphQL documents.
+pub(crate) fn graphql_settings(config: &Config) -> graphql::Settings {
+    let config = &config.graphql;
+    graphql::Settings {
+        introspection: config.introspection,
+        depth: config.depth,
+        fields: config.fields,
+        aliases: config.aliases,
+        batch: config.batch,
+    }
+}
+
 impl Routes {
     /// The routes of the configuration.
     pub(crate) fn new(config: &Config) -> Self {
@@ -176,12 +209,12 @@ impl Routes {
             admits: false,
             begin: |shared, _| speak_mqtt(&shared.config),
         };
-        let socketio = Spoken {
+        let over_engine_io = Spoken {
             subprotocol: None,
             check: check_engine_io,
             upgrades: |request| session_of(request).flatten(),
             admits: false,
-            begin: |shared, _| speak_socketio(&shared.config, false),
+            begin: |shared, _| speak_over_engine_io(shared, false),
         };
         // The newest version first. The CONNECT decides, so that a client may offer none.
         let stomp = stomp::SUBPROTOCOLS.into_iter().map(Some).chain([None]);
@@ -194,25 +227,56 @@ impl Routes {
             begin: pusher::speak,
         };
         let routes = match config.pusher.apps.is_empty() {
-            true => Self(Vec::new()),
-            false => Self(Vec::new()).with_keys(pusher::CLIENTS, pusher),
+            true => Self::none(),
+            false => Self::none().with_keys(pusher::CLIENTS, pusher),
+        };
+        let routes = match &config.echo_path {
+            Some(path) => routes.with(path, echo::route()),
+            None => routes,
         };
         let routes = routes
             .with(&config.ws_path, native)
             .with(&config.rpc_path, rpc)
             .with(&config.mqtt.path, mqtt)
-            .with(bare, socketio)
-            .with(&format!("{bare}/"), socketio);
+            .with(bare, over_engine_io)
+            .with(&format!("{bare}/"), over_engine_io);
+        let graphql = Spoken {
+            subprotocol: Some(graphql::SUBPROTOCOL),
+            check: |_| Ok(()),
+            upgrades: |_| None,
+            admits: false,
+            begin: |shared, _| {
+                let settings = graphql_settings(&shared.config);
+                Speaker::Other(Box::new(Box::new(GraphQl::new(settings))))
+            },
+        };
+        let routes = match config.graphql.enabled {
+            true => routes.with(&config.graphql.path, graphql),
+            false => routes,
+        };
         stomp.fold(routes, |routes, subprotocol| {
             routes.with(&config.stomp.path, stomp_socket(subprotocol))
         })
     }
 
+    const fn none() -> Self {
+        Self {
+            routes: Vec::new(),
+            engine_io: None,
+        }
+    }
+
+    /// Replaces the dialect over Engine.IO.
+    pub(crate) fn with_engine_io(self, engine_io: OverEngineIo) -> Self {
+        let engine_io = Some(engine_io);
+        Self { engine_io, ..self }
+    }
+
     /// Adds a dialect at a path.
     pub(crate) fn with(mut self, path: &str, spoken: Spoken) -> Self {
-        match self.0.iter_mut().find(|route| route.path == path) {
+        match self.routes.iter_mut().find(|route| route.path == path) {
             Some(route) => route.dialects.push(spoken),
-            None => self.0.push(Route {
+            None => self.routes.push(Route {
                 path: path.to_owned(),
                 has_keys: false,
                 dialects: vec![spoken],
@@ -223,7 +287,7 @@ impl Routes {
 
     /// Adds a dialect at all paths that consist of this one and a key.
     fn with_keys(mut self, path: &str, spoken: Spoken) -> Self {
-        self.0.push(Route {
+        self.routes.push(Route {
             path: path.to_owned(),
             has_keys: true,
             dialects: vec![spoken],
@@ -233,15 +297,15 @@ impl Routes {
 
     /// Whether WebSockets are served at a path.
     pub(crate) fn is_websocket(&self, path: &str) -> bool {
-        self.0.iter().any(|route| route.is_at(path))
+        self.routes.iter().any(|route| route.is_at(path))
     }
 
     /// Chooses the dialect of a handshake and selects its subprotocol: the first dialect at the
     /// path that the client offers.
     pub(super) fn choose(&self, decision: &mut ServerDecision) -> Result<Spoken, NoRoute> {
         let path = decision.request().path();
-        let Some(route) = self.0.iter().find(|route| route.is_at(path)) else {
-            let paths: Vec<_> = self.0.iter().map(|route| &*route.path).collect();
+        let Some(route) = self.routes.iter().find(|route| route.is_at(path)) else {
+            let paths: Vec<_> = self.routes.iter().map(|route| &*route.path).collect();
             return Err(NoRoute::Path(paths.join(", ")));
         };
         for spoken in &route.dialects {

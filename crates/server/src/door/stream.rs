@@ -8,6 +8,8 @@ use std::{
 };
 
 use offhook::Transport;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -21,6 +23,8 @@ use super::tls::HTTP_2;
 #[derive(Debug)]
 pub(crate) enum Stream {
     Plain(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
@@ -29,13 +33,32 @@ impl Stream {
     pub(super) fn is_http2(&self) -> bool {
         match self {
             Self::Plain(_) => false,
+            #[cfg(unix)]
+            Self::Unix(_) => false,
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(HTTP_2),
         }
     }
 
     /// Whether the bytes are those that the client sends, and not encrypted.
     pub(super) const fn is_plain(&self) -> bool {
-        matches!(self, Self::Plain(_))
+        !matches!(self, Self::Tls(_))
+    }
+
+    /// The certificate that the client has presented, which was verified.
+    pub(super) fn certificate(&self) -> Option<&[u8]> {
+        let Self::Tls(stream) = self else {
+            return None;
+        };
+        let own = stream.get_ref().1.peer_certificates()?.first()?;
+        Some(own.as_ref())
+    }
+
+    /// Disables Nagle's algorithm, if it is TCP.
+    pub(super) fn send_at_once(&self) {
+        if let Self::Plain(stream) = self {
+            // An error of the client's socket will be noticed by reading from it.
+            let _best_effort = stream.set_nodelay(true);
+        }
     }
 }
 
@@ -44,6 +67,8 @@ impl From<Stream> for Transport {
         match stream {
             // Unwrapped, so that the connection uses its socket directly.
             Stream::Plain(stream) => stream.into(),
+            #[cfg(unix)]
+            Stream::Unix(stream) => Self::Unix(stream),
             Stream::Tls(stream) => {
                 let peer = stream.get_ref().0.peer_addr().ok();
                 Self::Boxed(stream, peer.map(Box::new))
@@ -56,6 +81,11 @@ macro_rules! of_either {
     ($self:ident, $stream:ident => $call:expr) => {
         match &mut *$self {
             Stream::Plain($stream) => {
+                let $stream = Pin::new($stream);
+                $call
+            }
+            #[cfg(unix)]
+            Stream::Unix($stream) => {
                 let $stream = Pin::new($stream);
                 $call
             }

@@ -1,21 +1,23 @@
 //! Connections without HTTP, over TCP or TLS, of clients whose dialect allows it.
 
-use std::{io, net::SocketAddr, rc::Rc, time::Instant};
+use std::{rc::Rc, time::Instant};
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 
 use super::{
-    Door, Place, Stream, Streamed, proxied,
+    Arrived, Entrance, Stream, Streamed, identify, proxied,
     routes::{Beats, speak_mqtt, speak_stomp},
 };
 use crate::refused::Client;
-use crate::worker::{Approach, Guest, Pressure, Worker};
+use crate::worker::{Approach, Arriving, Guest, Pressure, Worker, now};
 
 /// Enables TCP keepalive. A client may have disabled the keep-alive of MQTT or the heart-beats of
 /// STOMP, and in neither of them servers send pings.
-fn notice_dead_peers(worker: &Worker, stream: &TcpStream) {
-    if let Some(interval) = worker.shared.config.keepalive.interval {
+fn notice_dead_peers(worker: &Worker, stream: &Stream) {
+    if let Stream::Plain(stream) = stream
+        && let Some(interval) = worker.shared.config.keepalive.interval
+    {
         let keepalive = TcpKeepalive::new()
             .with_time(interval)
             .with_interval(interval);
@@ -24,19 +26,17 @@ fn notice_dead_peers(worker: &Worker, stream: &TcpStream) {
 }
 
 /// Accepts TLS if it is configured for this listener, and passes on the connection.
-pub(super) async fn receive(
-    worker: Rc<Worker>,
-    door: Door,
-    mut stream: TcpStream,
-    address: SocketAddr,
-    mut place: Place,
-) {
-    if proxied(&worker, &mut stream, address, &mut place)
-        .await
-        .is_none()
-    {
+pub(super) async fn receive(worker: Rc<Worker>, dialect: Streamed, mut arrived: Arrived) {
+    let _arriving = Arriving::new(&worker);
+    if proxied(&worker, &mut arrived).await.is_none() {
         return;
     }
+    let Arrived {
+        entrance,
+        stream,
+        mut place,
+        ..
+    } = arrived;
     let client = Client::at(place.peer());
     let refuse = |kind, why: &str| worker.note_refusal(kind, why, client);
     // Nothing can be sent to a client before its CONNECT.
@@ -49,31 +49,21 @@ pub(super) async fn receive(
     if !place.handshake(Instant::now()) {
         return refuse("handshakes", "too many come at once");
     }
-    // An error of the client's socket will be noticed by reading from it.
-    let _best_effort = stream.set_nodelay(true);
+    stream.send_at_once();
     notice_dead_peers(&worker, &stream);
     let within = worker.shared.config.connections.handshake_timeout;
-    let accepted = timeout(within, async {
-        match door {
-            Door::Tls(_) => worker.shared.accept_tls(stream).await,
-            Door::Tcp(_) | Door::Http | Door::Admin => io::Result::Ok(Stream::Plain(stream)),
-        }
-    });
+    let accepted = timeout(within, entrance.accept_tls(stream));
     match Box::pin(accepted).await {
         Ok(Ok(stream)) => {
+            identify(&worker, &stream, &mut place);
             let backend = worker.shared.backend.as_ref();
             let asks = backend.is_some_and(|backend| backend.asks_about_clients());
             let guest = Guest {
-                speaker: match door {
-                    Door::Tcp(Streamed::Stomp) | Door::Tls(Streamed::Stomp) => {
-                        speak_stomp(&worker.shared.config, Beats::Enforced)
-                    }
-                    Door::Tcp(Streamed::Mqtt)
-                    | Door::Tls(Streamed::Mqtt)
-                    | Door::Http
-                    | Door::Admin => speak_mqtt(&worker.shared.config),
+                speaker: match dialect {
+                    Streamed::Stomp => speak_stomp(&worker.shared.config, Beats::Enforced),
+                    Streamed::Mqtt => speak_mqtt(&worker.shared.config),
                 },
-                identity: None,
+                identity: place.certified(now().unix_ms),
                 peer: Some(place.peer()),
                 approach: asks.then(|| {
                     Box::new(Approach {
@@ -85,6 +75,9 @@ pub(super) async fn receive(
                 upgrades: None,
             };
             worker.open_stream(stream, guest, place);
+        }
+        Ok(Err(error)) if Entrance::is_about_certificate(&error) => {
+            refuse("certificate", &error.to_string());
         }
         Ok(Err(error)) => tracing::debug!(%error, "lost before TLS was accepted"),
         Err(_) => refuse("handshake_timeout", "accepting TLS took too long"),

@@ -11,16 +11,23 @@ use std::{
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        ServerConfig,
+        RootCertStore, ServerConfig,
         client::verify_server_name,
         crypto::{CryptoProvider, aws_lc_rs},
         pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
-        server::{ClientHello, ParsedCertificate, ResolvesServerCert},
+        server::{
+            ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
+            danger::ClientCertVerifier,
+        },
         sign::CertifiedKey,
     },
 };
 
-use crate::{config::TlsFiles, stamp::Stamp, start_error::StartError};
+use crate::{
+    config::{ClientCerts, TlsFiles},
+    stamp::Stamp,
+    start_error::StartError,
+};
 
 /// The ALPN name of HTTP/2 over TLS (RFC 9113 §3.2).
 pub(super) const HTTP_2: &[u8] = b"h2";
@@ -59,8 +66,13 @@ impl Certificates {
     }
 
     /// An acceptor that uses these certificates, and those that are read later. It chooses HTTP/2 if
-    /// `http2` is set and the client offers it (ALPN, RFC 7301).
-    pub(crate) fn acceptor(self: &Arc<Self>, http2: bool) -> Result<TlsAcceptor, StartError> {
+    /// `http2` is set and the client offers it (ALPN, RFC 7301). The authorities of clients are read
+    /// once.
+    pub(crate) fn acceptor(
+        self: &Arc<Self>,
+        http2: bool,
+        client_certs: ClientCerts,
+    ) -> Result<TlsAcceptor, StartError> {
         let config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| StartError::Tls {
@@ -68,12 +80,51 @@ impl Certificates {
                 reason: error.to_string(),
             })?;
         let resolver = Arc::<Self>::clone(self);
-        let mut config = config.with_no_client_auth().with_cert_resolver(resolver);
+        let config = match self.clients(client_certs)? {
+            Some(verifier) => config.with_client_cert_verifier(verifier),
+            None => config.with_no_client_auth(),
+        };
+        let mut config = config.with_cert_resolver(resolver);
         // In the order of preference.
         let names: [&[u8]; 3] = [HTTP_2, b"http/1.1", b"mqtt"];
         let names = names.iter().filter(|name| http2 || **name != HTTP_2);
         config.alpn_protocols = names.map(|name| name.to_vec()).collect();
         Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    /// What verifies the certificates of clients; none if they are not asked for one.
+    fn clients(
+        &self,
+        client_certs: ClientCerts,
+    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, StartError> {
+        if client_certs == ClientCerts::None {
+            return Ok(None);
+        }
+        let names = self.files().names.client_ca.clone();
+        let mut roots = RootCertStore::empty();
+        for path in &names {
+            let wrong = |reason: String| StartError::ClientCa {
+                path: path.clone(),
+                reason,
+            };
+            let pem = read_file(path)?;
+            for authority in CertificateDer::pem_slice_iter(&pem) {
+                let authority = authority.map_err(|error| wrong(error.to_string()))?;
+                let added = roots.add(authority);
+                added.map_err(|error| wrong(error.to_string()))?;
+            }
+        }
+        let provider = Arc::clone(&self.provider);
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let builder = match client_certs {
+            ClientCerts::Optional => builder.allow_unauthenticated(),
+            ClientCerts::Required | ClientCerts::None => builder,
+        };
+        let built = builder.build().map_err(|error| StartError::ClientCa {
+            path: names.first().cloned().unwrap_or_default(),
+            reason: error.to_string(),
+        });
+        built.map(Some)
     }
 
     /// Reads other files, or the same ones again.
@@ -171,28 +222,29 @@ fn read(names: &TlsFiles, provider: &CryptoProvider) -> Result<ReadCertificates,
     })
 }
 
+fn read_file(path: &Path) -> Result<Vec<u8>, StartError> {
+    fs::read(path).map_err(|source| StartError::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
 /// A certificate with its chain, and its key.
 fn certified(
     cert: &Path,
     key: &Path,
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, StartError> {
-    let read = |path: &Path| {
-        fs::read(path).map_err(|source| StartError::File {
-            path: path.to_owned(),
-            source,
-        })
-    };
     let wrong = |reason: String| StartError::Tls {
         cert: cert.to_owned(),
         reason,
     };
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(cert)?).collect();
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read_file(cert)?).collect();
     let chain = chain.map_err(|error| wrong(error.to_string()))?;
     if chain.is_empty() {
         return Err(wrong("the file has no certificate".to_owned()));
     }
-    let private = PrivateKeyDer::from_pem_slice(&read(key)?)
+    let private = PrivateKeyDer::from_pem_slice(&read_file(key)?)
         .map_err(|error| wrong(format!("{}: {error}", key.display())))?;
     CertifiedKey::from_der(chain, private, provider)
         .map_err(|error| wrong(format!("with the key {}: {error}", key.display())))

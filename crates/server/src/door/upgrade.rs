@@ -187,8 +187,8 @@ fn other_host(request: &Request) -> TurnedAway {
     TurnedAway::new("host", 421, sentence)
 }
 
-/// Whether a client may open a connection now, and its identity according to its token; none
-/// without a token.
+/// Whether a client may open a connection now, and its identity according to its token, or else to
+/// its certificate; none without either.
 fn admit(
     worker: &Worker,
     request: &Request,
@@ -197,7 +197,31 @@ fn admit(
 ) -> Result<Option<Verified>, TurnedAway> {
     has_room(worker, place, places)?;
     // Done last, because verifying a signature costs more than all other checks.
-    by_token(worker, request, places)
+    let by_certificate = place.certified(now().unix_ms);
+    match (by_token(worker, request, places)?, by_certificate) {
+        (ByToken::None, by_certificate) => Ok(by_certificate),
+        (ByToken::Backend, _) => Ok(None),
+        (ByToken::Verified(token), Some(own)) if token.identity.user != own.identity.user => {
+            let sentence = "token: it belongs to another user than the client's certificate";
+            Err(invalid_token(sentence.to_owned()))
+        }
+        (ByToken::Verified(token), _) => Ok(Some(token)),
+    }
+}
+
+/// RFC 6750 §3.1.
+fn invalid_token(sentence: String) -> TurnedAway {
+    TurnedAway::new("token", 401, sentence)
+        .with("WWW-Authenticate", "Bearer error=\"invalid_token\"")
+}
+
+/// The identity in the token of a request.
+enum ByToken {
+    Verified(Verified),
+    /// Only the backend can verify the token.
+    Backend,
+    /// There is no token.
+    None,
 }
 
 /// Whether the server has room for another connection now. Each call counts as a handshake.
@@ -244,32 +268,26 @@ pub(crate) fn approach(
     }))
 }
 
-/// The identity in the token of a handshake or another request; none without a token.
-fn by_token(
-    worker: &Worker,
-    request: &Request,
-    places: Places,
-) -> Result<Option<Verified>, TurnedAway> {
+/// The identity in the token of a handshake or another request.
+fn by_token(worker: &Worker, request: &Request, places: Places) -> Result<ByToken, TurnedAway> {
     let config = &worker.shared.config;
     let token = presented(request, config, places);
     let token = token.map_err(|TwoTokens| {
         let sentence = "the handshake has two tokens; send one";
         TurnedAway::new("token", 400, sentence)
     })?;
-    let Some(token) = token.filter(|_| !worker.shared.passes_tokens_on()) else {
-        return Ok(None);
+    let Some(token) = token else {
+        return Ok(ByToken::None);
     };
-    // RFC 6750 §3.1.
-    let invalid = |sentence: String| {
-        TurnedAway::new("token", 401, sentence)
-            .with("WWW-Authenticate", "Bearer error=\"invalid_token\"")
-    };
+    if worker.shared.passes_tokens_on() {
+        return Ok(ByToken::Backend);
+    }
     let now_ms = now().unix_ms;
     let identity = worker.shared.auth.identity(token.text, now_ms);
     let identity = identity.map_err(|no| {
         let sentence = no.detail.into_owned();
         let Some(pause) = no.retry_after else {
-            return invalid(sentence);
+            return invalid_token(sentence);
         };
         let seconds = pause.as_secs().max(1).to_string();
         TurnedAway::new("token", 503, sentence).with("Retry-After", seconds)
@@ -278,9 +296,9 @@ fn by_token(
     if token.is_in_url && !config.auth.query && identity.ends_ms.is_none_or(long) {
         let sentence = "token: URLs are written to logs, so a token in a URL has to expire within 15 minutes; \
                         use one that expires earlier, or send it as Authorization: Bearer";
-        return Err(invalid(sentence.to_owned()));
+        return Err(invalid_token(sentence.to_owned()));
     }
-    Ok(Some(Verified {
+    Ok(ByToken::Verified(Verified {
         identity: Arc::new(identity),
         at_ms: now_ms,
     }))

@@ -6,15 +6,19 @@ use hyper::{
     Method, Request, StatusCode, body::Incoming, server::conn::http1, service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 
 use super::{
-    Answer, HELD, Received, api, health, host, metrics, names_one_host, other_methods, sentence,
+    Answer, HELD, Received, Served, api, files, health, host, metrics, names_one_host,
+    other_methods, redirect, sentence,
 };
-use crate::{door::is_known_host, metrics::Answered, worker::Worker};
+use crate::{
+    door::{Stream, is_known_host},
+    metrics::Answered,
+    worker::Worker,
+};
 
 /// Serves requests on one connection until it ends.
-pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream) {
+pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream) {
     let service = service_fn(|request: Request<Incoming>| async {
         let (answered, answer) = answer(worker, request.map(Received::Http1)).await;
         let status = answer.status().as_u16();
@@ -59,10 +63,23 @@ async fn answer(worker: &Rc<Worker>, request: Request<Received>) -> (Answered, A
         metrics::PATH => (Answered::Metrics, metrics::report(&worker.shared)),
         health::PATH => (Answered::Health, health::report(&worker.shared)),
         health::READY => (Answered::Health, health::ready(worker)),
-        _ => {
-            let words =
-                "this address is for operators; it serves /metrics, /healthz, /readyz and /api/v1/";
-            (Answered::Page, sentence(StatusCode::NOT_FOUND, words))
-        }
+        "/" | "/dashboard" => (Answered::Page, redirect("/dashboard/")),
+        "/docs" => (Answered::Page, redirect("/docs/")),
+        path => (Answered::Page, page(path, &request)),
     }
+}
+
+/// The dashboard and the documentation.
+fn page(path: &str, request: &Request<Received>) -> Answer {
+    let served = Served {
+        client: false,
+        talk: false,
+        dashboard: true,
+        docs: true,
+    };
+    files::serve(path, request.headers(), served).unwrap_or_else(|| {
+        let words = "this address is for operators; it serves /dashboard/, /docs/, /metrics, \
+                     /healthz, /readyz and /api/v1/";
+        sentence(StatusCode::NOT_FOUND, words)
+    })
 }

@@ -6,7 +6,7 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 use http_body_util::Either;
 use hyper::{Method, Request, StatusCode, header::ORIGIN};
 use offhook::protocol::handshake::ServerDecision;
-use offhook_dialects::{Payload, native::Native};
+use offhook_dialects::native::Native;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
@@ -18,7 +18,7 @@ use crate::{
     auth::Places,
     door::{Place, admit_request, approach},
     refused::Client,
-    worker::{self, CarriedId, Carry, Form, Guest, Speaker, Worker, Wrong},
+    worker::{self, CarriedId, Carry, Form, Guest, Messages, Speaker, Worker, Wrong},
 };
 
 const PATH: &str = "/connection";
@@ -157,12 +157,10 @@ async fn of_connection(
             .await?;
             let text = String::from_utf8(body.bytes.into());
             let text = text.map_err(|_| Problem::bad("the body is not UTF-8"))?;
-            let lines = text.lines().filter(|line| !line.trim().is_empty());
-            let messages = lines.map(|line| Payload::Text(line.to_owned())).collect();
             let (done, handled) = oneshot::channel();
             let send = Carry::Send {
                 number: Some(number),
-                messages,
+                messages: Messages::Lines(text),
                 done,
             };
             worker.carry(id, send);
@@ -265,6 +263,10 @@ fn problem(wrong: Wrong) -> Problem {
         Wrong::Overlap => {
             let detail = "another request of the connection is under way";
             conflict("overlap", detail.to_owned())
+        }
+        Wrong::Invalid => {
+            let detail = "the messages violate the protocol of the connection, which has ended";
+            Problem::new(StatusCode::BAD_REQUEST, "invalid_messages", detail)
         }
         Wrong::Streamed => {
             let detail = "this connection has a stream, and cannot be polled";

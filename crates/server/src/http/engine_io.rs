@@ -12,7 +12,7 @@ use hyper::{
 use offhook::protocol::{CloseCode, handshake::ServerDecision};
 use offhook_dialects::{
     Payload,
-    socketio::packet::{Engine, Record, records, write_record},
+    socketio::packet::{Engine, Record, write_record},
 };
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     auth::Places,
-    door::{Peer, Place, admit_request, approach, speak_socketio},
-    worker::{self, CarriedId, Carry, Form, Guest, Worker, Wrong},
+    door::{Peer, Place, admit_request, approach, speak_over_engine_io},
+    worker::{self, CarriedId, Carry, Form, Guest, Messages, Worker, Wrong},
 };
 
 /// A refusal, with the codes and messages of Engine.IO.
@@ -137,7 +137,7 @@ async fn begin(
     let another = taken.another();
     place.set(Some(taken));
     let guest = Guest {
-        speaker: speak_socketio(&worker.shared.config, true),
+        speaker: speak_over_engine_io(&worker.shared, true),
         identity: admitted.map_err(events::turned_away)?,
         approach,
         peer,
@@ -211,7 +211,8 @@ async fn post(
         config.api.body_timeout,
     )
     .await?;
-    let Some(messages) = messages_of(&body.bytes) else {
+    let payload = String::from_utf8(body.bytes.into()).ok();
+    let Some(messages) = payload.and_then(Messages::of_payload) else {
         worker.carry(id, Carry::Spoil);
         return Ok(Refused::Request.answer());
     };
@@ -228,23 +229,15 @@ async fn post(
     })
 }
 
-/// Parses the messages of a payload. Returns `None` if it is not a payload.
-fn messages_of(payload: &[u8]) -> Option<Vec<Payload>> {
-    let payload = std::str::from_utf8(payload).ok()?;
-    let messages = records(payload).map(|record| match record {
-        Ok(Record::Text(text)) => Some(Payload::Text(text.to_owned())),
-        Ok(Record::Binary(bytes)) => Some(Payload::Binary(bytes)),
-        Err(_) => None,
-    });
-    messages.collect()
-}
-
 fn refused(wrong: Wrong) -> Refused {
     match wrong {
         Wrong::Unknown => Refused::Unknown,
-        Wrong::Number { .. } | Wrong::Busy | Wrong::Replaced | Wrong::Streamed | Wrong::Overlap => {
-            Refused::Request
-        }
+        Wrong::Number { .. }
+        | Wrong::Busy
+        | Wrong::Replaced
+        | Wrong::Streamed
+        | Wrong::Overlap
+        | Wrong::Invalid => Refused::Request,
     }
 }
 

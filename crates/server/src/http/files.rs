@@ -1,6 +1,10 @@
-//! Files embedded in this program: the chat, the examples, and the client for browsers.
+//! Files embedded in this program: the chat, the examples, the dashboard, the documentation, and the
+//! client for browsers.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -8,7 +12,8 @@ use http_body_util::Full;
 use hyper::{
     HeaderMap, Response, StatusCode,
     header::{
-        CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH,
+        REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     },
 };
 use rust_embed::{EmbeddedFile, RustEmbed};
@@ -31,30 +36,77 @@ struct Examples;
 #[folder = "../../clients/js/src"]
 struct Client;
 
+/// The dashboard. It contains nothing about this server: it asks the HTTP API, with the operator's
+/// key.
+#[derive(RustEmbed)]
+#[folder = "../../web/dashboard"]
+struct Dashboard;
+
+/// What the dashboard and the documentation may load and contact: only this server. No page may show
+/// them in a frame.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'";
+
+/// Which files an address serves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Served {
+    /// The client for browsers.
+    pub(super) client: bool,
+    /// The chat and the examples.
+    pub(super) talk: bool,
+    pub(super) dashboard: bool,
+    pub(super) docs: bool,
+}
+
 /// The file at a path, if one is served there.
-pub(super) fn serve(path: &str, request: &HeaderMap, talk: bool) -> Option<Answer> {
-    let (name, file) = if let Some(name) = path.strip_prefix("/client/") {
-        (name, Client::get(name)?)
-    } else if !talk {
-        return None;
-    } else if let Some(name) = path.strip_prefix("/examples/") {
-        let name = page(name);
-        (name, Examples::get(name)?)
-    } else {
-        let name = page(path.strip_prefix("/talk/")?);
-        (name, Talk::get(name)?)
+pub(super) fn serve(path: &str, request: &HeaderMap, served: Served) -> Option<Answer> {
+    let (_, path) = path.split_once('/')?;
+    let (folder, name) = path.split_once('/')?;
+    let file = |get: fn(&str) -> Option<EmbeddedFile>| {
+        let name = if name.is_empty() { "index.html" } else { name };
+        Some(embedded(name, get(name)?, request))
     };
-    Some(answer(name, file, request))
+    match folder {
+        "client" if served.client => file(Client::get),
+        "talk" if served.talk => file(Talk::get),
+        "examples" if served.talk => file(Examples::get),
+        "dashboard" if served.dashboard => file(Dashboard::get).map(guarded),
+        "docs" if served.docs => documentation(name, request).map(guarded),
+        _ => None,
+    }
 }
 
-/// The file that represents a directory, or the name itself.
-fn page(name: &str) -> &str {
-    if name.is_empty() { "index.html" } else { name }
+/// A file of the documentation.
+fn documentation(path: &str, request: &HeaderMap) -> Option<Answer> {
+    let file = offhook_docs::file(path)?;
+    let mut hash = DefaultHasher::new();
+    file.content.hash(&mut hash);
+    let content = Bytes::from_owner(file.content);
+    Some(answer(
+        &file.name,
+        &format!("{:x}", hash.finish()),
+        content,
+        request,
+    ))
 }
 
-fn answer(name: &str, file: EmbeddedFile, request: &HeaderMap) -> Answer {
-    let hash = file.metadata.sha256_hash();
-    let tag = format!("\"{}\"", HEXLOWER.encode(&hash[..16]));
+/// Adds the policy of the dashboard and the documentation.
+fn guarded(mut answer: Answer) -> Answer {
+    let headers = answer.headers_mut();
+    let policy = HeaderValue::from_static(POLICY);
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    answer
+}
+
+fn embedded(name: &str, file: EmbeddedFile, request: &HeaderMap) -> Answer {
+    let hash = HEXLOWER.encode(&file.metadata.sha256_hash()[..16]);
+    answer(name, &hash, bytes_of(file.data), request)
+}
+
+fn answer(name: &str, hash: &str, content: Bytes, request: &HeaderMap) -> Answer {
+    let tag = format!("\"{hash}\"");
     let known = request.get_all(IF_NONE_MATCH).iter();
     let known = known.filter_map(|value| value.to_str().ok());
     // RFC 9110 §13.1.2: compared weakly; a list, or a star.
@@ -67,7 +119,7 @@ fn answer(name: &str, file: EmbeddedFile, request: &HeaderMap) -> Answer {
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
         answer
     } else {
-        Response::new(Full::from(bytes_of(file.data)))
+        Response::new(Full::from(content))
     };
     let headers = answer.headers_mut();
     if let Ok(tag) = HeaderValue::from_str(&tag) {

@@ -1,5 +1,5 @@
 //! All HTTP requests other than WebSocket handshakes: streams of events, polling, the API, the
-//! health report, and the files of the chat, the examples and the client.
+//! health report, and the files of the chat, the examples, the dashboard and the client.
 //!
 //! The handlers do not know which version of HTTP carries a request. [`serve`] passes them the requests
 //! of one connection of HTTP/1.1, and [`http2`](crate::http2) those of HTTP/2.
@@ -11,6 +11,7 @@ mod cors;
 mod engine_io;
 mod events;
 mod files;
+mod graphql;
 mod health;
 mod metrics;
 mod pusher;
@@ -51,6 +52,7 @@ use crate::{
     worker::{Lease, Streaming, Worker},
 };
 use api::Problem;
+use files::Served;
 pub(crate) use received::Received;
 
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -88,6 +90,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, from_proxy: bool,
     tokio::pin!(connection);
     let mut stopping = worker.stopping();
     let served = tokio::select! {
+        // First, so that a request that was received before the server stops is answered.
+        biased;
         served = connection.as_mut() => served,
         () = stopping.begun() => {
             connection.as_mut().graceful_shutdown();
@@ -188,6 +192,10 @@ async fn respond(
         let answer = rpc::serve(worker, request, place).await;
         return (Answered::Api, answer.map(Either::Left));
     }
+    if graphql::is_at(worker, &request) {
+        let answer = graphql::serve(worker, request, place).await;
+        return (Answered::Api, answer.map(Either::Left));
+    }
     if carried::is_at(path) {
         return (
             Answered::Events,
@@ -252,14 +260,23 @@ fn at_once(
     (answered, answer)
 }
 
-/// The chat, the examples and the client's files.
+/// The chat, the examples, the dashboard, the documentation and the client's files. The dashboard is of no use without a
+/// key of the HTTP API.
 fn page(worker: &Worker, path: &str, request: &Request<Received>) -> Answer {
     let talk = worker.shared.config.talk;
+    let served = Served {
+        client: true,
+        talk,
+        dashboard: talk && !worker.shared.auth.api_keys().is_empty(),
+        docs: talk,
+    };
     match path {
         "/" | "/talk" if talk => redirect("/talk/"),
         "/examples" if talk => redirect("/examples/"),
-        path => files::serve(path, request.headers(), talk).unwrap_or_else(|| {
-            let there = "nothing is served at this path; available are /sse, /poll, /connection, /healthz, /readyz, /metrics, /talk/, /examples/, /client/ and /api/v1/openapi.json";
+        "/dashboard" if served.dashboard => redirect("/dashboard/"),
+        "/docs" if served.docs => redirect("/docs/"),
+        path => files::serve(path, request.headers(), served).unwrap_or_else(|| {
+            let there = "nothing is served at this path; available are /sse, /poll, /connection, /healthz, /readyz, /metrics, /talk/, /examples/, /dashboard/, /docs/, /client/ and /api/v1/openapi.json";
             sentence(StatusCode::NOT_FOUND, there)
         }),
     }

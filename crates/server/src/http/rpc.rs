@@ -103,8 +103,14 @@ async fn handle(
         answer.extend_from_slice(&piece);
     }
     stream.leave();
-    if answer.is_empty() && !stream.is_connected() {
-        let detail = "the server does not accept requests at the moment; try again";
+    if answer.is_empty() && !stream.is_answered() {
+        let detail = match stream.is_connected() {
+            false => "the server does not accept requests at the moment; try again",
+            true => {
+                "the server ended the connection before the request was answered; it may have been \
+                 carried out"
+            }
+        };
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail);
         return Err(problem.after(Some(Duration::from_secs(1))));
     }

@@ -33,6 +33,9 @@ const END_STREAM: u8 = 1;
 /// RFC 9113 §6.9: what a `WINDOW_UPDATE` contains.
 const INCREMENT: usize = 4;
 
+/// RFC 9113 §6.9: the bit of an increment that is ignored when receiving.
+const RESERVED: u32 = 1 << 31;
+
 /// A `WINDOW_UPDATE` of less is small: it makes the server send a frame with as little. 1 KiB: clients
 /// return some part of a window of 64 KiB or more at a time.
 const SMALL_UPDATE: u32 = 1024;
@@ -164,7 +167,7 @@ impl Meter {
             // Any other length is an error, for which h2 ends the connection.
             WINDOW_UPDATE if length as usize == INCREMENT => {
                 self.skip = 0;
-                if u32::from_be_bytes(increment) < SMALL_UPDATE {
+                if u32::from_be_bytes(increment) & !RESERVED < SMALL_UPDATE {
                     return self.count_update();
                 }
             }
@@ -273,6 +276,17 @@ mod tests {
             assert_eq!(meter.count(most_of_it, now), Ok(()), "pieces of {size}");
             assert_eq!(meter.count(rest, now), Err(Flood::SmallUpdates(most)));
         }
+    }
+
+    #[test]
+    fn the_reserved_bit_does_not_make_an_update_large() {
+        let now = Instant::now();
+        let most = 5 * UPDATES_PER_FRAME;
+        let update = frame(WINDOW_UPDATE, 0, &[0x80, 0, 0, 1]);
+        let mut meter = meter();
+        let allowed = connection(&[update.repeat(most as usize)]);
+        assert_eq!(meter.count(&allowed, now), Ok(()));
+        assert_eq!(meter.count(&update, now), Err(Flood::SmallUpdates(most)));
     }
 
     #[test]

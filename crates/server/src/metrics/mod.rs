@@ -58,6 +58,31 @@ impl ByWord {
     }
 }
 
+/// Open connections by dialect and transport. Updated when a connection comes or goes.
+#[derive(Debug, Default)]
+pub(crate) struct Clients(Mutex<BTreeMap<[&'static str; 2], u64>>);
+
+impl Clients {
+    pub(crate) fn came(&self, dialect: &'static str, transport: &'static str) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry([dialect, transport]).or_default() += 1;
+    }
+
+    pub(crate) fn went(&self, dialect: &'static str, transport: &'static str) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&[dialect, transport]) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    fn add_to(&self, all: &mut BTreeMap<[&'static str; 2], u64>) {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (labels, count) in &*counts {
+            *all.entry(*labels).or_default() += count;
+        }
+    }
+}
+
 /// Close codes that have their own counter: those of RFC 6455 and of this server. Clients can
 /// choose any code, so all others share one counter.
 const CLOSE_CODES: [u16; 20] = [
@@ -135,6 +160,8 @@ pub(crate) struct WorkerMetrics {
     pub(crate) opened: Counter,
     /// Those of them that have ended.
     pub(crate) ended: Counter,
+    /// Those that are open, by dialect and transport.
+    pub(crate) clients: Clients,
     /// Closed WebSockets by close code, including those whose clients never identified themselves.
     pub(crate) closed: Closed,
     pub(crate) refused: ByWord,
@@ -194,6 +221,14 @@ impl Metrics {
         let mut all = BTreeMap::new();
         for worker in &self.workers {
             of(worker).add_to(&mut all);
+        }
+        all
+    }
+
+    fn clients(&self) -> BTreeMap<[&'static str; 2], u64> {
+        let mut all = BTreeMap::new();
+        for worker in &self.workers {
+            worker.clients.add_to(&mut all);
         }
         all
     }

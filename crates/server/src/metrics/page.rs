@@ -61,6 +61,12 @@ fn connections(text: &mut Text, shared: &Shared) {
     text.gauge("offhook_connections", help, shared.connections());
     let help = "Open sockets of clients, including those that have not identified themselves yet.";
     text.gauge("offhook_sockets", help, shared.admission.open());
+    text.gauges_by_two(
+        "offhook_clients",
+        "Open connections by dialect and transport, since the first of their kind.",
+        ["dialect", "transport"],
+        metrics.clients(),
+    );
     text.counter(
         "offhook_connections_opened",
         "Connections whose clients have identified themselves, since the start.",

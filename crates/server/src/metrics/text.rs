@@ -70,6 +70,23 @@ impl Text {
         }
     }
 
+    /// Adds gauges with two labels.
+    pub(super) fn gauges_by_two(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&str; 2],
+        values: impl IntoIterator<Item = ([&'static str; 2], u64)>,
+    ) {
+        self.family(name, "gauge", help);
+        let [first, second] = labels;
+        for ([one, other], value) in values {
+            self.line(format_args!(
+                "{name}{{{first}=\"{one}\",{second}=\"{other}\"}} {value}"
+            ));
+        }
+    }
+
     /// Adds constant facts as labels.
     pub(super) fn info(&mut self, name: &str, help: &str, labels: &str) {
         self.family(name, "info", help);

@@ -107,9 +107,10 @@ fn succeeding(newer: &Identity, before: &Identity, now_ms: u64) -> Identity {
         identity.info = before.info.clone();
         identity.info_is_fixed = before.info_is_fixed;
     }
-    let kept = without_ended(before, now_ms).grants.into_iter();
-    let kept = kept.filter(|grant| grant.ends_ms.is_some());
-    identity.grants.extend(kept);
+    let ends_later = |grant: &&Grant| grant.ends_ms.is_some_and(|ends| ends > now_ms);
+    for kept in before.grants.iter().filter(ends_later) {
+        identity.add(kept.clone());
+    }
     identity
 }
 
@@ -223,9 +224,9 @@ impl Worker {
         let pattern = wish.target.as_str();
         // A newer token replaces the previous one.
         let of_token = |grant: &Grant| grant.ends_ms.is_some() && grant.pattern.as_str() == pattern;
-        identity.grants.retain(|grant| !of_token(grant));
+        identity.retain(|grant| !of_token(grant));
         let grant = auth.subscription_grant(token, &wish.target, &identity, now.unix_ms)?;
-        identity.grants.push(grant);
+        identity.add(grant);
         let why = "its subscription token has expired";
         self.exchange_identity(connection, identity, why);
         Ok(())

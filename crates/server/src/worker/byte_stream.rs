@@ -24,7 +24,7 @@ use super::{
     Guest, Worker,
     connecting::{Connected, Connecting, Ended},
     connection::{Connection, Taken},
-    outlet::{Gone, Kind, Outlet, Transport, wait},
+    outlet::{Gone, Kind, Medium, Outlet, Transport, wait},
     stopping::Lease,
 };
 use crate::{
@@ -121,6 +121,10 @@ impl Transport for Pipe {
         self.unsent.borrow_mut().extend_from_slice(message);
         self.filled.notify_one();
         Ok(self.unsent())
+    }
+
+    fn medium(&self) -> Medium {
+        Medium::Stream
     }
 
     fn unsent(&self) -> usize {
@@ -250,13 +254,21 @@ async fn introduction(
     guest: Guest,
 ) -> Result<Connection, Ended> {
     let mut connecting = Connecting::new(outlet, guest);
+    let stranger = worker.strangers.enter();
     loop {
         let read = poll_fn(|cx| {
             poll_bytes(reader, cx, |bytes| {
                 connecting.receive(worker, Incoming::Binary(bytes))
             })
         });
-        let mut connected = read.await.unwrap_or(Err(Ended::Lost))?;
+        let mut connected = tokio::select! {
+            read = read => read.unwrap_or(Err(Ended::Lost))?,
+            () = stranger.is_cut() => {
+                let reason = "memory is short, and its packet is incomplete";
+                return Err(Ended::Close(CloseCode::TRY_AGAIN_LATER, reason));
+            }
+        };
+        stranger.holds(connecting.unfinished());
         loop {
             match connected {
                 Connected::NotYet => break,

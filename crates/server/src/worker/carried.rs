@@ -6,13 +6,14 @@
 //! [`Order`](super::Order). Any dialect can be spoken.
 //!
 //! There are two forms. The requests of `/connection` are numbered, so that a lost answer can be
-//! //! repeated, and its clients may receive a stream instead of polling. The requests of Engine.IO
-//! have //! no numbers: the server assumes that every answer arrives, a second request at the same
-//! time ends //! the connection, and the client can upgrade to a WebSocket.
+//! repeated, and its clients may receive a stream instead of polling. The requests of Engine.IO have
+//! no numbers: the server assumes that every answer arrives, a second request at the same time ends
+//! the connection, and the client can upgrade to a WebSocket.
 
 mod downlink;
 mod events;
 mod id;
+mod messages;
 mod serving;
 mod upgrading;
 
@@ -23,7 +24,6 @@ use std::{
 };
 
 use offhook::{WebSocket, protocol::CloseCode};
-use offhook_dialects::Payload;
 use tokio::sync::{Notify, oneshot};
 
 use super::{Guest, Order, Streaming, Worker, outlet::Outlet, streaming::Unsent};
@@ -32,6 +32,7 @@ use downlink::Kept;
 pub(crate) use downlink::{Answer, Form};
 use events::Events;
 pub(crate) use id::CarriedId;
+pub(crate) use messages::Messages;
 
 /// The connections over HTTP requests that belong to one worker.
 #[derive(Debug, Default)]
@@ -74,7 +75,7 @@ type Done = oneshot::Sender<Result<(), Wrong>>;
 /// The messages of one request.
 #[derive(Debug)]
 struct Batch {
-    messages: Vec<Payload>,
+    messages: Messages,
     done: Done,
 }
 
@@ -95,6 +96,8 @@ pub(crate) enum Wrong {
     /// Another request of the same kind is under way. This ends a connection whose requests are not
     /// numbered.
     Overlap,
+    /// The messages violate the protocol of the connection, which has ended.
+    Invalid,
 }
 
 /// A request to the worker that has the connection.
@@ -103,7 +106,7 @@ pub(crate) enum Carry {
     /// Handle these messages. Requests of Engine.IO have no number.
     Send {
         number: Option<u64>,
-        messages: Vec<Payload>,
+        messages: Messages,
         done: oneshot::Sender<Result<(), Wrong>>,
     },
     /// Answer with the messages after this number. Polls of Engine.IO have no number; they are
@@ -222,10 +225,11 @@ impl Carried {
         }
     }
 
-    /// Whether the client has upgraded to a WebSocket. Later requests are then treated as requests
-    /// of an unknown connection.
-    fn is_upgraded(&self) -> bool {
-        self.upgrading().is_some_and(Kept::is_upgraded)
+    /// Whether the client of Engine.IO has upgraded to a WebSocket, or its connection is over. Later
+    /// requests are then treated as requests of an unknown connection.
+    fn is_gone(&self) -> bool {
+        let kept = self.upgrading();
+        kept.is_some_and(|kept| kept.is_upgraded() || kept.is_over())
     }
 
     /// The next batch to handle.
@@ -240,9 +244,16 @@ impl Carried {
     fn handled(&self, done: Done) {
         let uplink = &mut *self.uplink.borrow_mut();
         uplink.is_handling = false;
+        // Engine.IO refuses the request itself; a client of `/connection` reads why with its next poll.
+        let is_invalid = self.upgrading().is_some_and(Kept::is_violated);
+        let result = if is_invalid {
+            Err(Wrong::Invalid)
+        } else {
+            Ok(())
+        };
         for done in [Some(done), uplink.repeated.take()].into_iter().flatten() {
             // If the client has closed this request, it repeats it, which has no effect.
-            let _sent = done.send(Ok(()));
+            let _sent = done.send(result);
         }
     }
 
@@ -313,7 +324,7 @@ impl Worker {
 
     pub(super) fn take_carry(&self, id: CarriedId, carry: Carry) {
         let carried = self.carried.0.borrow().get(&id).cloned();
-        let carried = carried.filter(|carried| !carried.is_upgraded() && carry.is_of(carried));
+        let carried = carried.filter(|carried| !carried.is_gone() && carry.is_of(carried));
         match (carry, carried) {
             (
                 Carry::Send {

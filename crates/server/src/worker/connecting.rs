@@ -15,7 +15,7 @@ use std::{
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Connect, Incoming, Intent, Named};
 use offhook_engine::{
-    Arrival, CallerReply, CommandId, ConnectionId, ErrorCode, Identity, Refusal, SessionId,
+    Arrival, CallerReply, Class, CommandId, ConnectionId, ErrorCode, Identity, Refusal, SessionId,
     SessionSnapshot,
 };
 use tokio::sync::oneshot;
@@ -100,11 +100,11 @@ enum Begins {
     Named(Found),
 }
 
-/// A connection that is registered with the engine, with the older connection of its session, and
-/// the session that the client named.
+/// A connection that is registered with the engine and its class, with the older connection of its
+/// session, and the session that the client named.
 type Begun<'a> = (
     RefMut<'a, State>,
-    ConnectionId,
+    (ConnectionId, Class),
     Option<Place>,
     Option<Found>,
 );
@@ -160,6 +160,14 @@ impl Connecting {
             });
         }
         self.take(worker, intents)
+    }
+
+    /// The bytes of an incomplete message that the dialect holds.
+    pub(super) fn unfinished(&mut self) -> usize {
+        let speaker = self.speaker.as_mut();
+        speaker.map_or(0, |speaker| {
+            speaker.with(|dialect| dialect.unfinished().bytes)
+        })
     }
 
     /// Continues once the broker has answered.
@@ -271,6 +279,7 @@ impl Connecting {
                 | Intent::Permitted { id, .. }
                 | Intent::Identify { id, .. }
                 | Intent::Granted { id, .. }
+                | Intent::Channels { id, .. }
                 | Intent::Refresh { id, .. } => (Some(id), bad("send connect first")),
                 Intent::Refuse { id, refusal } => (id, refusal),
                 Intent::Say(message) => {
@@ -368,7 +377,7 @@ impl Connecting {
             Begins::Named(found) => found.snapshot.is_some(),
         };
         match self.begin(worker, connect, begins, &mut speaker) {
-            Ok((state, connection, older, named)) => {
+            Ok((state, (connection, class), older, named)) => {
                 self.welcome(
                     worker,
                     state,
@@ -382,7 +391,12 @@ impl Connecting {
                 if let Some(older) = older {
                     worker.close_replaced(older);
                 }
-                Ok(Connection::new(worker, connection))
+                Ok(Connection::new(
+                    worker,
+                    connection,
+                    class,
+                    self.outlet.medium(),
+                ))
             }
             Err(refusal) => {
                 self.speaker = Some(speaker);
@@ -432,7 +446,11 @@ impl Connecting {
                         .generation(generation.into())
                 };
                 let connection = match found.snapshot.take() {
-                    Some(kept) => engine.handle_connection_resumed(arrival, kept, &[], now)?,
+                    Some(mut kept) => {
+                        let subscriptions = &mut kept.subscriptions;
+                        speaker.with(|dialect| dialect.select_restored(&kept.note, subscriptions));
+                        engine.handle_connection_resumed(arrival, kept, &[], now)?
+                    }
                     None => engine.handle_connection_opened(arrival, now)?,
                 };
                 named = Some(found);
@@ -465,7 +483,7 @@ impl Connecting {
         };
         let place = worker.place(connection);
         if let Ok(older) = directory.enter(session, generation, place, order) {
-            return Ok((state, connection, older, named));
+            return Ok((state, (connection, class), older, named));
         }
         engine.handle_connection_lost(connection);
         worker.carry_out(state);

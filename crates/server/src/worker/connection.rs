@@ -3,10 +3,10 @@
 use std::{fmt, rc::Rc, time::Duration};
 
 use offhook_dialects::{Incoming, Intent, Readiness};
-use offhook_engine::{Command, CommandId, ConnectionId, Now, Refusal};
+use offhook_engine::{Class, Command, CommandId, ConnectionId, Now, Refusal};
 use tokio::task::yield_now;
 
-use super::{State, Worker, connecting::bad, explaining::leaver, now};
+use super::{State, Worker, connecting::bad, explaining::leaver, now, outlet::Medium};
 use crate::{directory::Place, refused::Client};
 
 /// A connection whose client has identified itself. The engine knows it until this is dropped.
@@ -14,6 +14,9 @@ use crate::{directory::Place, refused::Client};
 pub(super) struct Connection {
     pub(super) worker: Rc<Worker>,
     id: ConnectionId,
+    /// Its class and its medium, by which it is counted.
+    class: Class,
+    medium: Medium,
     /// Whether its client has sent anything since it was connected.
     confirmed: bool,
     /// Whether its client has said that it is leaving.
@@ -35,12 +38,16 @@ pub(super) enum Taken {
 }
 
 impl Connection {
-    pub(super) fn new(worker: &Rc<Worker>, id: ConnectionId) -> Self {
+    pub(super) fn new(worker: &Rc<Worker>, id: ConnectionId, class: Class, medium: Medium) -> Self {
         worker.shared.connection_came();
         worker.metrics.opened.add(1);
+        let dialect = worker.state.borrow().outboxes.dialect_of(class);
+        worker.metrics.clients.came(dialect, medium.name());
         Self {
             worker: Rc::clone(worker),
             id,
+            class,
+            medium,
             confirmed: false,
             left: false,
         }
@@ -49,6 +56,19 @@ impl Connection {
     #[cfg(test)]
     pub(super) const fn id(&self) -> ConnectionId {
         self.id
+    }
+
+    /// The name of what its client speaks.
+    fn dialect(&self) -> &'static str {
+        self.worker.state.borrow().outboxes.dialect_of(self.class)
+    }
+
+    /// Its client has upgraded to a WebSocket.
+    pub(super) fn has_upgraded(&mut self) {
+        let (clients, dialect) = (&self.worker.metrics.clients, self.dialect());
+        clients.went(dialect, self.medium.name());
+        self.medium = Medium::WebSocket;
+        clients.came(dialect, self.medium.name());
     }
 
     /// The client is leaving.
@@ -82,12 +102,16 @@ impl Connection {
             outboxes.read(self.id, incoming, now.instant, &mut intents);
             intents
         };
-        let mut taken = Taken::Done;
-        for intent in intents.drain(..) {
-            if self.carry_out_at(now, intent) == Taken::AwaitsAnswer {
-                taken = Taken::AwaitsAnswer;
+        let worker = Rc::clone(&self.worker);
+        let taken = worker.gather(|| {
+            let mut taken = Taken::Done;
+            for intent in intents.drain(..) {
+                if self.carry_out_at(now, intent) == Taken::AwaitsAnswer {
+                    taken = Taken::AwaitsAnswer;
+                }
             }
-        }
+            taken
+        });
         let state = &mut *self.worker.state.borrow_mut();
         state.intents = intents;
         match (taken, state.outboxes.readiness(self.id)) {
@@ -180,6 +204,11 @@ impl Drop for Connection {
         self.worker.end_connection(self.id, self.left);
         self.worker.shared.connection_went();
         self.worker.metrics.ended.add(1);
+        let dialect = self.dialect();
+        self.worker
+            .metrics
+            .clients
+            .went(dialect, self.medium.name());
     }
 }
 
@@ -225,13 +254,21 @@ impl Worker {
                 self.identify(connection, id, (&*user, since_ms), now);
             }
             Intent::Refuse { id, refusal } => self.refuse(connection, id, refusal, now),
+            Intent::Channels { id, listing } => {
+                let mut state = self.state.borrow_mut();
+                let State {
+                    engine, outboxes, ..
+                } = &mut *state;
+                self.list_channels(engine, outboxes, connection, (id, &listing));
+                // The dialect may go on with further commands.
+                self.carry_out_at(state, now);
+            }
             Intent::Say(message) => {
                 let mut state = self.state.borrow_mut();
                 state.outboxes.say(connection, |_, out| out.push(message));
             }
             Intent::Consume { .. } | Intent::Settle { .. } | Intent::Quit { .. } => {
-                let mut state = self.state.borrow_mut();
-                self.ask_queue(&mut state.outboxes, connection, intent);
+                self.ask_queue(connection, intent);
             }
             // Forgets the connection, since its transport has ended.
             Intent::Leave => {}

@@ -6,9 +6,12 @@ use offhook_engine::{CloseReason, ConnectionId, Identity, Whom};
 
 use super::{State, Worker, now};
 
-/// Future steps for connections, ordered by their time in milliseconds since 1970.
+/// Future steps for connections, ordered by their time in milliseconds since 1970. The end of an identity is
+/// added after its notice, so that most connections of users have one step here.
 #[derive(Debug, Default)]
-pub(super) struct Expiries(BTreeSet<(u64, ConnectionId, Step)>);
+pub(super) struct Expiries(BTreeSet<Due>);
+
+type Due = (u64, ConnectionId, Step);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
@@ -20,21 +23,45 @@ enum Step {
     End,
 }
 
-/// The future steps for one connection.
-fn steps(
-    connection: ConnectionId,
-    identity: &Identity,
-    notice_ms: u64,
-) -> impl Iterator<Item = (u64, ConnectionId, Step)> {
-    let end = identity.ends_ms;
-    let notice = end.map(|ends| (ends.saturating_sub(notice_ms), connection, Step::Notice));
-    let end = end.map(|ends| (ends, connection, Step::End));
-    let grants = identity.grants.iter().filter_map(|grant| grant.ends_ms);
-    let grants = grants.map(move |ends| (ends, connection, Step::Grant));
-    notice.into_iter().chain(end).chain(grants)
+/// The notice before an identity expires.
+fn notice(connection: ConnectionId, identity: &Identity, notice_ms: u64) -> Option<Due> {
+    let ends = identity.ends_ms?;
+    Some((ends.saturating_sub(notice_ms), connection, Step::Notice))
+}
+
+/// The end of an identity.
+fn end(connection: ConnectionId, identity: &Identity) -> Option<Due> {
+    Some((identity.ends_ms?, connection, Step::End))
+}
+
+/// The ends of grants.
+fn ends_of_grants(connection: ConnectionId, identity: &Identity) -> impl Iterator<Item = Due> {
+    let ends = identity.grants.iter().filter_map(|grant| grant.ends_ms);
+    ends.map(move |ends| (ends, connection, Step::Grant))
 }
 
 impl Expiries {
+    fn watch(&mut self, connection: ConnectionId, identity: &Identity, notice_ms: u64) {
+        self.0.extend(notice(connection, identity, notice_ms));
+        self.0.extend(ends_of_grants(connection, identity));
+    }
+
+    /// Adds the step after the notice.
+    fn noticed(&mut self, connection: ConnectionId, identity: &Identity) {
+        self.0.extend(end(connection, identity));
+    }
+
+    fn forget(&mut self, connection: ConnectionId, identity: &Identity, notice_ms: u64) {
+        let notice = notice(connection, identity, notice_ms);
+        // Only one of both is there.
+        for step in notice.into_iter().chain(end(connection, identity)) {
+            self.0.remove(&step);
+        }
+        for step in ends_of_grants(connection, identity) {
+            self.0.remove(&step);
+        }
+    }
+
     fn due(&mut self, now_ms: u64) -> Option<(ConnectionId, Step)> {
         let (at, connection, step) = *self.0.first()?;
         if at > now_ms {
@@ -53,19 +80,22 @@ impl Worker {
 
     /// Schedules the expiry of a connection's identity and grants.
     pub(super) fn watch_end(&self, state: &mut State, connection: ConnectionId) {
-        if let Some(identity) = state.engine.identity(connection) {
-            let steps = steps(connection, identity, self.notice_ms());
-            state.expiries.0.extend(steps);
+        let State {
+            engine, expiries, ..
+        } = state;
+        if let Some(identity) = engine.identity(connection) {
+            expiries.watch(connection, identity, self.notice_ms());
         }
     }
 
     /// Cancels these steps, because the connection is about to end, or to get another identity.
     /// Must be called while the engine still has the old identity.
     pub(super) fn forget_end(&self, state: &mut State, connection: ConnectionId) {
-        if let Some(identity) = state.engine.identity(connection) {
-            for step in steps(connection, identity, self.notice_ms()) {
-                state.expiries.0.remove(&step);
-            }
+        let State {
+            engine, expiries, ..
+        } = state;
+        if let Some(identity) = engine.identity(connection) {
+            expiries.forget(connection, identity, self.notice_ms());
         }
     }
 
@@ -114,10 +144,16 @@ impl Worker {
 
     fn tell_expiring(&self, connection: ConnectionId, now_ms: u64) {
         let State {
-            engine, outboxes, ..
+            engine,
+            outboxes,
+            expiries,
+            ..
         } = &mut *self.state.borrow_mut();
-        let ends = engine.identity(connection).and_then(|i| i.ends_ms);
-        if let Some(ends) = ends {
+        let Some(identity) = engine.identity(connection) else {
+            return;
+        };
+        expiries.noticed(connection, identity);
+        if let Some(ends) = identity.ends_ms {
             let left = Duration::from_millis(ends.saturating_sub(now_ms));
             outboxes.say(connection, |dialect, out| dialect.expiring(left, out));
         }
@@ -139,8 +175,7 @@ impl Worker {
 /// The identity without expired grants.
 pub(super) fn without_ended(identity: &Identity, now_ms: u64) -> Identity {
     let mut left = identity.clone();
-    left.grants
-        .retain(|grant| grant.ends_ms.is_none_or(|ends| ends > now_ms));
+    left.retain(|grant| grant.ends_ms.is_none_or(|ends| ends > now_ms));
     left
 }
 

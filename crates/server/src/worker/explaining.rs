@@ -211,12 +211,14 @@ pub(super) fn leaver(
     if !outboxes.has(connection) {
         return None;
     }
-    let progress = engine.progress(connection, AT_THE_END);
+    let mut progress = engine.progress(connection, AT_THE_END + 1);
+    let has_more = progress.len() > AT_THE_END;
+    progress.truncate(AT_THE_END);
     Some(Leaver {
         number: outboxes.peer(connection).map(|peer: Peer| peer.number),
         session: engine.session(connection)?,
         user: Arc::clone(&engine.identity(connection)?.user),
-        has_more: progress.len() == AT_THE_END,
+        has_more,
         progress,
     })
 }

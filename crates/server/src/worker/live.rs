@@ -6,7 +6,7 @@ use offhook::protocol::{deflate::DeflateConfig, handshake::ServerConfig};
 use offhook_engine::{Limits, RuleBook};
 
 use super::Worker;
-use crate::config::Config;
+use crate::{config::Config, door::rooms};
 
 /// Settings that can be replaced while the server runs, and values derived from them.
 #[derive(Debug)]
@@ -76,6 +76,7 @@ impl Worker {
     /// next commands.
     pub(super) fn renew(self: &Rc<Self>, live: Arc<Live>) {
         let (rules, limits) = (Arc::clone(&live.rules), live.limits());
+        self.shared.set_rooms(rooms(&live.config));
         self.live.replace(live);
         self.turn(|engine, now| {
             engine.set_limits(limits);

@@ -7,7 +7,8 @@
 //!    history, and keep their cursor.
 //! 2. From three quarters on, new connections and the bodies of requests are refused.
 //! 3. Beyond it, the connections with the largest incomplete messages are closed; they resume, and
-//!    send the message again.
+//!    send the message again. What a dialect keeps for its client counts as such: open transactions and
+//!    unacknowledged messages of STOMP.
 //! 4. Then the connections with the most unsent bytes are closed, and resume.
 //!
 //! Channels in memory may take half of the budget; within that, the broker decides what to free

@@ -10,6 +10,7 @@ mod connecting;
 mod connection;
 mod expiring;
 mod explaining;
+mod listing;
 mod live;
 mod memory;
 mod naming;
@@ -24,6 +25,7 @@ mod replies;
 mod shared;
 mod speaker;
 mod stopping;
+mod strangers;
 mod streaming;
 mod system;
 mod ticks;
@@ -51,21 +53,22 @@ use offhook_brokers::{Mailbox, WorkerId};
 use offhook_dialects::Intent;
 use offhook_engine::{Engine, Identity, Now, RuleBook};
 use tokio::{
-    net::TcpListener,
     sync::{Notify, Semaphore, watch},
     task::{LocalSet, spawn_local},
 };
 
 use crate::{
     config::Config,
-    door::{self, Door, Peer, Place, Stream},
+    door::{self, Entrance, Listener, Peer, Place, Stream},
+    listeners::Listeners,
     metrics::WorkerMetrics,
     refused::{Client, Refused},
 };
 use busiest::Busiest;
 use callers::Callers;
+pub(crate) use callers::going_away;
 use carried::AllCarried;
-pub(crate) use carried::{Answer, CarriedId, Carry, Form, Wrong};
+pub(crate) use carried::{Answer, CarriedId, Carry, Form, Messages, Wrong};
 use expiring::Expiries;
 pub(crate) use explaining::{Known, Question, Sighting, Subject};
 pub(crate) use live::Live;
@@ -77,7 +80,8 @@ use recorder::Recorder;
 pub(crate) use recorder::{End, Entry, Outcome, What, Why};
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
-pub(crate) use stopping::{Lease, Phase};
+pub(crate) use stopping::{Arriving, Lease, Phase};
+use strangers::Strangers;
 pub(crate) use streaming::Streaming;
 pub(crate) use top::{Slow, Top};
 use unfinished::Unfinished;
@@ -99,15 +103,20 @@ pub(crate) struct Worker {
     /// The counters of this worker.
     pub(crate) metrics: Arc<WorkerMetrics>,
     state: RefCell<State>,
+    /// Requests to the broker are gathered, and submitted later.
+    gathers: Cell<bool>,
     refused: RefCell<Refused>,
     phase: watch::Receiver<Phase>,
     /// Wakes the task that takes the broker's events.
     mail: Arc<Notify>,
     unfinished: Unfinished,
+    strangers: Strangers,
     carried: AllCarried,
     queues: Queues,
     /// Tasks that serve a connection.
     connections: Cell<usize>,
+    /// Tasks that receive the first request of a connection.
+    arriving: Cell<usize>,
     /// Notified when the last of these tasks has ended.
     emptied: Notify,
     /// Held by a connection with many subscriptions until it may end.
@@ -183,7 +192,7 @@ pub(crate) fn spawn(
     number: u16,
     shared: Arc<Shared>,
     rules: Arc<RuleBook>,
-    listeners: Vec<(Door, std::net::TcpListener)>,
+    listeners: Listeners,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<JoinHandle<()>> {
     // Created here, so that an error of the system fails the start, not the thread.
@@ -193,7 +202,7 @@ pub(crate) fn spawn(
     let listeners = {
         let _entered = runtime.enter();
         let ours = listeners.into_iter();
-        let ours = ours.map(|(door, listener)| Ok((door, TcpListener::from_std(listener)?)));
+        let ours = ours.map(|(entrance, socket)| Ok((entrance, Listener::new(socket)?)));
         ours.collect::<io::Result<Vec<_>>>()?
     };
     let run = move || {
@@ -241,15 +250,18 @@ impl Worker {
                 intents: Vec::new(),
             }),
             live: RefCell::new(live),
+            gathers: Cell::new(false),
             settings,
             refused: RefCell::new(Refused::new(now.instant, Arc::clone(&metrics))),
             metrics,
             phase,
             mail: Arc::clone(mail),
             unfinished: Unfinished::default(),
+            strangers: Strangers::default(),
             carried: AllCarried::default(),
             queues: Queues::default(),
             connections: Cell::new(0),
+            arriving: Cell::new(0),
             emptied: Notify::new(),
             ending: Semaphore::new(1),
             anonymous: Arc::new(Identity::stranger()),
@@ -257,13 +269,14 @@ impl Worker {
         })
     }
 
-    async fn run(self: Rc<Self>, listeners: Vec<(Door, TcpListener)>) {
-        for (door, listener) in listeners {
-            spawn_local(door::accept(Rc::clone(&self), door, listener));
+    async fn run(self: Rc<Self>, listeners: Vec<(Arc<Entrance>, Listener)>) {
+        for (entrance, listener) in listeners {
+            spawn_local(door::accept(Rc::clone(&self), entrance, listener));
         }
         spawn_local(Rc::clone(&self).take_mail());
         spawn_local(Rc::clone(&self).take_orders());
         spawn_local(Rc::clone(&self).tick());
+        spawn_local(Rc::clone(&self).tick_dialects());
         spawn_local(Rc::clone(&self).measure_delay());
         spawn_local(Rc::clone(&self).publish_system());
         self.until_stopped().await;

@@ -25,6 +25,27 @@ pub(crate) enum Outlet {
     Other(Rc<dyn Transport>),
 }
 
+/// How the bytes of a connection travel, by which connections are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Medium {
+    WebSocket,
+    /// Requests and responses of HTTP: server-sent events, polling, Engine.IO before its upgrade.
+    Http,
+    /// A byte stream of its own: TCP or TLS.
+    Stream,
+}
+
+impl Medium {
+    /// Its name in the metrics.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::Http => "http",
+            Self::Stream => "stream",
+        }
+    }
+}
+
 /// The connection is closing or closed, and accepts nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gone;
@@ -43,6 +64,11 @@ pub(crate) trait Transport: fmt::Debug {
 
     /// Sends what was put before, then ends the connection.
     fn close(&self, code: CloseCode, reason: &str);
+
+    /// How its bytes travel.
+    fn medium(&self) -> Medium {
+        Medium::Http
+    }
 
     /// The WebSocket that has taken its place; everything goes there then.
     fn socket(&self) -> Option<Sender> {
@@ -65,6 +91,17 @@ pub(crate) enum Kind {
 }
 
 impl Outlet {
+    /// How the connection's bytes travel.
+    pub(crate) fn medium(&self) -> Medium {
+        match self {
+            Self::WebSocket(_) => Medium::WebSocket,
+            Self::Other(transport) => match transport.socket() {
+                Some(_) => Medium::WebSocket,
+                None => transport.medium(),
+            },
+        }
+    }
+
     /// Queues a message without waiting and returns how many bytes are unsent.
     pub(crate) fn put(&self, message: Payload) -> Result<usize, Gone> {
         match (self, message) {

@@ -1,24 +1,23 @@
 //! State shared by all workers of a server.
 
 use std::{
-    fmt, io,
+    fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
 
 use offhook_brokers::Broker;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use offhook_dialects::socketio::Rooms;
 
 use crate::{
     auth::Authenticator,
     backend::BackendLink,
     config::Config,
     directory::Directory,
-    door::{Admission, Apps, Routes, Stream},
+    door::{Admission, Apps, Routes, rooms},
     metrics::Metrics,
     tokens::Sealer,
     worker::{DelayedWills, Memory, Orders},
@@ -37,7 +36,6 @@ pub(crate) struct Shared {
     pub(crate) backend: Option<Arc<BackendLink>>,
     pub(crate) memory: Memory,
     pub(crate) wills: DelayedWills,
-    pub(crate) tls: Option<TlsAcceptor>,
     /// Which dialect is used where.
     pub(crate) routes: Routes,
     /// The apps of the Pusher protocol.
@@ -45,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     pub(crate) started_at: SystemTime,
     pub(crate) metrics: Arc<Metrics>,
+    /// The rooms of Socket.IO, for new connections.
+    rooms: Mutex<Arc<Rooms>>,
     /// Connections whose clients have identified themselves.
     connections: AtomicUsize,
 }
@@ -61,7 +61,6 @@ impl Shared {
         auth: Arc<Authenticator>,
         orders: Arc<Orders>,
         backend: Option<Arc<BackendLink>>,
-        tls: Option<TlsAcceptor>,
         routes: Routes,
     ) -> Self {
         let started = Instant::now();
@@ -72,13 +71,13 @@ impl Shared {
             backend,
             apps: Apps::of(&config.pusher.apps),
             memory: Memory::new(config.memory.bytes, config.workers.get()),
+            rooms: Mutex::new(Arc::new(rooms(&config))),
             wills: DelayedWills::new(config.connections.max),
             metrics: Arc::new(Metrics::new(config.workers.get())),
             config,
             broker,
             sealer,
             auth,
-            tls,
             routes,
             started,
             started_at: SystemTime::now(),
@@ -91,6 +90,18 @@ impl Shared {
     pub(crate) fn passes_tokens_on(&self) -> bool {
         let backend = self.backend.as_ref();
         backend.is_some_and(|backend| backend.asks_about_clients()) && !self.config.auth.has_keys()
+    }
+
+    /// The rooms of Socket.IO for a new connection.
+    pub(crate) fn rooms(&self) -> Arc<Rooms> {
+        let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&rooms)
+    }
+
+    /// Replaces the rooms of Socket.IO for connections that begin from now on.
+    pub(super) fn set_rooms(&self, rooms: Rooms) {
+        let mut known = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Arc::new(rooms);
     }
 
     /// The number of connections.
@@ -111,17 +122,6 @@ impl Shared {
     pub(crate) fn patience(&self) -> Duration {
         let keepalive = &self.config.keepalive;
         keepalive.interval.unwrap_or_default() + keepalive.pong_timeout
-    }
-
-    /// Accepts TLS, if that is configured.
-    pub(crate) async fn accept_tls(&self, stream: TcpStream) -> io::Result<Stream> {
-        match &self.tls {
-            None => Ok(Stream::Plain(stream)),
-            Some(tls) => {
-                let accepted = Box::pin(tls.accept(stream)).await?;
-                Ok(Stream::Tls(Box::new(accepted)))
-            }
-        }
     }
 }
 

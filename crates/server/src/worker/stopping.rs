@@ -19,6 +19,8 @@ pub(crate) enum Phase {
     Open,
     /// It accepts no connections, and waits for the open ones to end.
     Draining,
+    /// Likewise, for another process that waits for its data: all connections are closed at once.
+    Yielding,
     /// It no longer waits.
     Cut,
 }
@@ -59,7 +61,7 @@ impl Worker {
             std::future::pending::<()>().await;
         };
         let emptied = async {
-            while self.connections.get() > 0 {
+            while self.is_busy() {
                 self.emptied.notified().await;
             }
         };
@@ -71,8 +73,17 @@ impl Worker {
         self.refused.borrow_mut().tell(super::now().instant);
     }
 
+    /// Whether there are connections whose ends are waited for. A server that yields also waits for
+    /// those that it has accepted and whose first request it has not answered, because nobody else
+    /// can answer it.
+    fn is_busy(&self) -> bool {
+        let arriving = self.arriving.get() > 0 && self.phase() == Phase::Yielding;
+        self.connections.get() > 0 || arriving
+    }
+
     /// Tells every connection when to reconnect, each at its own time, and closes it at that time.
-    /// Until then it is served as before.
+    /// Until then it is served as before. A server that yields closes all connections at once,
+    /// because nobody can reconnect before its data has another owner.
     async fn say_goodbye(self: &Rc<Self>) {
         let spread = self.spread();
         self.turn(|engine, _| {
@@ -84,7 +95,9 @@ impl Worker {
         farewells.sort_unstable_by_key(|(after, _)| *after);
         let begun = Instant::now();
         for (after, connection) in farewells {
-            sleep_until(begun + after).await;
+            if self.phase() == Phase::Draining {
+                sleep_until(begun + after).await;
+            }
             let code = CloseCode::SERVICE_RESTART.get();
             let mut state = self.state.borrow_mut();
             state
@@ -125,6 +138,26 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.0.connections.update(|count| count - 1);
         if self.0.connections.get() == 0 {
+            self.0.emptied.notify_waiters();
+        }
+    }
+}
+
+/// Held by a task that has accepted a connection and receives its first request.
+#[derive(Debug)]
+pub(crate) struct Arriving(Rc<Worker>);
+
+impl Arriving {
+    pub(crate) fn new(worker: &Rc<Worker>) -> Self {
+        worker.arriving.update(|count| count + 1);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.arriving.update(|count| count - 1);
+        if self.0.arriving.get() == 0 {
             self.0.emptied.notify_waiters();
         }
     }

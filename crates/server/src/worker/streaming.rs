@@ -41,6 +41,8 @@ struct Inner {
     bytes: Vec<u8>,
     /// Nothing more is accepted, and the response ends after these bytes.
     closed: bool,
+    /// The code with which the connection was closed.
+    code: Option<CloseCode>,
     /// Waits for bytes.
     reader: Option<Waker>,
     /// The tasks that wait for room: that of the connection, and the one that refills it.
@@ -139,7 +141,14 @@ impl Transport for Unsent {
         Poll::Pending
     }
 
-    fn close(&self, _code: CloseCode, _reason: &str) {
+    fn close(&self, code: CloseCode, _reason: &str) {
+        // The first close stands.
+        {
+            let inner = &mut *self.inner.borrow_mut();
+            if !inner.closed {
+                inner.code = Some(code);
+            }
+        }
         self.end();
     }
 }
@@ -205,6 +214,16 @@ impl Streaming {
     /// Whether the client was let in.
     pub(crate) const fn is_connected(&self) -> bool {
         self.connection.is_some()
+    }
+
+    /// Whether the connection's dialect has closed it because the request is answered.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.unsent.inner.borrow().code == Some(CloseCode::NORMAL)
+    }
+
+    #[cfg(test)]
+    pub(super) const fn connection(&self) -> Option<&Connection> {
+        self.connection.as_ref()
     }
 
     /// The client is leaving, and is no longer a member.

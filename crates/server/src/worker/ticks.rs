@@ -32,6 +32,13 @@ const TICKS_A_LOOK: u32 = 120;
 /// second is always noticed, and an idle worker hardly wakes more often than it would anyway.
 const DELAY_SAMPLES: Duration = Duration::from_millis(100);
 
+/// How often dialects are called whose timeouts have expired: the client's time for a pong is the
+/// shortest of these, and should not be exceeded by more than half a percent. Many that are due at
+/// about the same time are called together.
+fn dialect_tick(ping_timeout: Duration) -> Duration {
+    (ping_timeout / 200).clamp(Duration::from_millis(1), TICK)
+}
+
 impl Worker {
     pub(super) async fn tick(self: Rc<Self>) {
         let mut ticks = interval(TICK);
@@ -40,7 +47,6 @@ impl Worker {
         loop {
             ticks.tick().await;
             self.keep_deadlines();
-            self.keep_dialects_time(now());
             self.publish_due_wills();
             self.end_expired();
             until_look -= 1;
@@ -59,6 +65,16 @@ impl Worker {
             self.count_subscriptions();
             self.keep_records();
             self.refused.borrow_mut().tell_in_time(now().instant);
+        }
+    }
+
+    /// Calls dialects whose timeouts have expired.
+    pub(super) async fn tick_dialects(self: Rc<Self>) {
+        let mut ticks = interval(dialect_tick(self.shared.config.socketio.ping_timeout));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.keep_dialects_time(now());
         }
     }
 
@@ -139,13 +155,19 @@ impl Worker {
             let outboxes = &mut self.state.borrow_mut().outboxes;
             let (of_dialects, mut slowest) = outboxes.count_partial(now, within);
             let unsent = outboxes.count_unsent();
-            let unfinished = of_sockets + of_dialects;
+            let unfinished = of_sockets + of_dialects + self.strangers.count();
             let too_much = memory.note(self.number, Connections { unsent, unfinished });
             outboxes.set_pressure(memory.pressure());
-            let (largest, freed) = outboxes.largest_partial(too_much.unfinished);
+            // First those whose clients nobody knows.
+            let (freed, cut) = self.strangers.shed(too_much.unfinished);
+            if cut > 0 {
+                self.note_refused("memory", format_args!("{cut} unfinished first packets"));
+            }
+            let too_many = too_much.unfinished.saturating_sub(freed);
+            let (largest, freed) = outboxes.largest_partial(too_many);
             slowest.extend(largest);
             slowest.extend(outboxes.slowest(too_much.unsent));
-            (slowest, too_much.unfinished.saturating_sub(freed))
+            (slowest, too_many.saturating_sub(freed))
         };
         let shed = self.unfinished.shed(unfinished);
         if shed > 0 {

@@ -1,6 +1,10 @@
 //! A turn of the event loop: the engine handles an event, then its decisions are carried out.
 
-use std::{cell::RefMut, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefMut},
+    rc::Rc,
+    sync::Arc,
+};
 
 use offhook_dialects::Intent;
 use offhook_engine::{
@@ -129,8 +133,8 @@ impl Worker {
                 self.grant_wish(&mut state, connection, intent, now);
             }
         }
-        while let Some(request) = state.engine.poll_broker_request() {
-            self.shared.broker.submit(self.id, request);
+        if !self.gathers.get() {
+            self.submit(&mut state.engine);
         }
         let State {
             engine,
@@ -147,6 +151,26 @@ impl Worker {
         if outboxes.holds_any() || engine.is_leaving() {
             self.mail.notify_one();
         }
+    }
+
+    /// Passes the engine's requests to the broker.
+    fn submit(&self, engine: &mut Engine) {
+        let mut requests = std::iter::from_fn(|| engine.poll_broker_request());
+        self.shared.broker.submit_all(self.id, &mut requests);
+    }
+
+    /// Gathers the requests to the broker that arise meanwhile, and then submits them together, which
+    /// wakes the broker's threads once. For the messages of one read: they may subscribe to hundreds of
+    /// channels, or publish as often.
+    pub(super) fn gather<R>(self: &Rc<Self>, act: impl FnOnce() -> R) -> R {
+        let gathering = Gathering::begin(&self.gathers);
+        let acted = act();
+        let outer = gathering.outer;
+        drop(gathering);
+        if !outer {
+            self.submit(&mut self.state.borrow_mut().engine);
+        }
+        acted
     }
 
     /// Carries out the intents of a connection's dialect that were caused by the server's output.
@@ -168,10 +192,13 @@ impl Worker {
             }
             Intent::Refuse { id, refusal } => engine.handle_refused(connection, id, refusal, now),
             Intent::Say(message) => outboxes.say(connection, |_, out| out.push(message)),
+            Intent::Channels { id, listing } => {
+                self.list_channels(engine, outboxes, connection, (id, &listing));
+            }
             Intent::Close { code, reason } => outboxes.close(connection, code, reason),
             Intent::Keep(expiry) => engine.set_durable(connection, self.longest(expiry)),
             Intent::Consume { .. } | Intent::Settle { .. } | Intent::Quit { .. } => {
-                self.ask_queue(outboxes, connection, intent);
+                self.ask_queue(connection, intent);
             }
             // These are caused only by messages of the client.
             Intent::Connect(_)
@@ -273,6 +300,27 @@ impl Worker {
             ..Client::default()
         };
         self.note_refusal(kind, detail, client);
+    }
+}
+
+/// The time in which a worker gathers requests. Ends when it is dropped, so that a panic in one task
+/// does not hold back the requests of all others.
+struct Gathering<'a> {
+    gathers: &'a Cell<bool>,
+    /// Whether requests were already being gathered.
+    outer: bool,
+}
+
+impl<'a> Gathering<'a> {
+    fn begin(gathers: &'a Cell<bool>) -> Self {
+        let outer = gathers.replace(true);
+        Self { gathers, outer }
+    }
+}
+
+impl Drop for Gathering<'_> {
+    fn drop(&mut self) {
+        self.gathers.set(self.outer);
     }
 }
 

@@ -95,9 +95,10 @@ async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Box<Guest>) -> Op
 async fn until_connected(
     lease: &Lease,
     socket: &mut WebSocket,
-    connecting: Connecting,
+    mut connecting: Connecting,
 ) -> Option<Connection> {
     let worker = lease.worker();
+    let late = connecting.late();
     let within = worker.shared.config.connections.connect_timeout;
     let client = connecting
         .peer()
@@ -106,9 +107,7 @@ async fn until_connected(
     let mut stopping = worker.stopping();
     let connected = tokio::select! {
         connected = introduction(worker, socket, connecting) => connected,
-        () = sleep(within) => {
-            Err(Ended::Close(CloseCode::POLICY_VIOLATION, "no connect was received in time"))
-        }
+        () = sleep(within) => Err(late),
         () = stopping.begun() => {
             Err(Ended::Close(CloseCode::SERVICE_RESTART, "the server goes away"))
         }
@@ -162,8 +161,20 @@ async fn introduction(
         };
         receiving.message();
         connected = connecting.receive(worker, incoming(&message))?;
+        if socket.buffered_amount() > worker.shared.config.messages.outbox_bytes {
+            // An error means that the connection is closing, which the next receive reports.
+            let _closing = socket.room().await;
+        }
+        if connecting.unfinished() > FIRST {
+            let reason = "the first packet is split over too many messages";
+            return Err(Ended::Close(CloseCode::TOO_BIG, reason));
+        }
     }
 }
+
+/// How many bytes of an incomplete first packet of MQTT may be spread over several messages. 64 KiB:
+/// clients send a CONNECT as one message, and what strangers leave unfinished here is not counted.
+const FIRST: usize = 64 * 1024;
 
 /// A connected client. One variable instead of three makes the task of a connection smaller.
 struct Client<'s> {
@@ -176,6 +187,11 @@ impl Client<'_> {
     /// Takes messages until there is a reason to pause: something to wait for, or a full outbox,
     /// since a client that does not read its answers may not send further requests. None at the end.
     fn poll_messages(&mut self, cx: &mut Context<'_>) -> Poll<Option<Taken>> {
+        let worker = Rc::clone(&self.connection.worker);
+        worker.gather(|| self.take_messages(cx))
+    }
+
+    fn take_messages(&mut self, cx: &mut Context<'_>) -> Poll<Option<Taken>> {
         let Self {
             connection,
             socket,

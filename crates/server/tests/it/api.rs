@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use offhook_auth::ApiKey;
+use offhook_server::config::ChannelRule;
 use serde_json::{Value, json};
 
 use crate::{
@@ -261,6 +262,45 @@ async fn rules_are_explained_and_the_specification_is_public() {
     let (status, head, _) = hall.api(KEY, "GET /api/v1/publish", "").await;
     assert_eq!(status, 405);
     assert!(head.contains("allow: post"), "{head}");
+}
+
+#[tokio::test]
+async fn the_rules_are_listed_in_their_order_with_those_of_the_servers_own_pages() {
+    let mut config = with_tokens(|auth| auth.anonymous = Some(true));
+    config.api.keys = vec![ApiKey::of_everything(KEY)];
+    config.channels.push(ChannelRule::default());
+    let hall = Hall::open(config).await;
+    let listed = get(&hall, "rules").await;
+    assert_eq!(listed["calls"], "nobody");
+    let rules = listed["rules"].as_array().unwrap();
+    let at = |pattern: &str| rules.iter().position(|rule| rule["pattern"] == pattern);
+    assert!(at("talk-typing:*") < at("chat*"), "{listed}");
+    let typing = &rules[at("talk-typing:*").unwrap()];
+    assert_eq!(
+        typing["history"],
+        json!({ "count": 0, "bytes": 0 }),
+        "{listed}"
+    );
+    let silent = &rules[at("silent/*").unwrap()];
+    assert_eq!(silent["publish"], "nobody", "{listed}");
+    // What is listed is what `explain` says.
+    for rule in rules {
+        let pattern = rule["pattern"].as_str().unwrap();
+        let channel = pattern.replace('*', "x");
+        let asked = get(&hall, &format!("explain?channel={channel}&verb=subscribe")).await;
+        assert_eq!(asked["rule"], pattern, "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn the_rules_are_not_for_keys_of_some_channels() {
+    let mut config = with_tokens(|auth| auth.anonymous = Some(true));
+    let everything = ApiKey::of_everything(KEY).to_string();
+    let (_, hash) = everything.rsplit_once(' ').unwrap();
+    config.api.keys = vec![format!("admin chat/* {hash}").parse().unwrap()];
+    let hall = Hall::open(config).await;
+    let (status, _, problem) = hall.api(KEY, "GET /api/v1/rules", "").await;
+    assert_eq!((status, &problem["code"]), (403, &json!("forbidden")));
 }
 
 #[tokio::test]

@@ -201,7 +201,14 @@ pub(crate) fn asking(backend: &TestBackend) -> Config {
         ..ChannelRules::default()
     };
     let pattern = "asked/*".to_owned();
-    config.channels.insert(0, ChannelRule { pattern, rules });
+    config.channels.insert(
+        0,
+        ChannelRule {
+            pattern,
+            rules,
+            ..ChannelRule::default()
+        },
+    );
     config.backend.url = Some(backend.url().parse().unwrap());
     config.backend.secrets = vec![SECRET.parse().unwrap()];
     config.backend.calls = Access::Everyone;

@@ -20,7 +20,14 @@ fn granted(mut config: Config) -> Config {
         ..ChannelRules::default()
     };
     let pattern = "private/*".to_owned();
-    config.channels.insert(0, ChannelRule { pattern, rules });
+    config.channels.insert(
+        0,
+        ChannelRule {
+            pattern,
+            rules,
+            ..ChannelRule::default()
+        },
+    );
     config
 }
 

@@ -1,7 +1,8 @@
 //! `/connection`: connections over ordinary requests, which reach any of the workers.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
+use offhook_engine::Limits;
 use offhook_server::Config;
 use serde_json::{Value, json};
 use tokio::{
@@ -13,6 +14,7 @@ use tokio::{
 use crate::{
     hall::{Hall, NEVER, config, with_connections},
     issuer::{of, with_tokens},
+    metrics::text,
     reader::Reader,
 };
 
@@ -384,6 +386,28 @@ async fn a_body_that_is_too_large_or_not_text_is_refused() {
         .await;
     let heard = poller.until(&hall, "pong").await;
     assert_eq!(heard[0]["type"], "error");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_after_the_one_that_ends_the_connection_are_not_handled() {
+    let mut config = config();
+    config.admin.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()];
+    config.limits = Limits::default();
+    let hall = Hall::open(config).await;
+    let poller = Poller::connected(&hall).await;
+    // Far more than a client may send at once.
+    let request = format!("POST /connection/{}?n=2", poller.id);
+    let count = 50_000;
+    assert_eq!(ask(&hall, &request, &"{}\n".repeat(count)).await.0, 204);
+    let page = text(&hall).await;
+    let received = |line: &str| {
+        line.strip_prefix("offhook_received_messages_total ")?
+            .parse::<f64>()
+            .ok()
+    };
+    let received = page.lines().find_map(received).unwrap();
+    assert!(received > 100.0 && received < 10_000.0, "{received}");
+    hall.close().await;
 }
 
 #[tokio::test]

@@ -20,7 +20,14 @@ fn with_state(mut config: Config) -> Config {
         ..ChannelRules::default()
     };
     let pattern = "prices*".to_owned();
-    config.channels.insert(0, ChannelRule { pattern, rules });
+    config.channels.insert(
+        0,
+        ChannelRule {
+            pattern,
+            rules,
+            ..ChannelRule::default()
+        },
+    );
     config
 }
 

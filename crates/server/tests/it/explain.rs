@@ -34,6 +34,7 @@ fn settings() -> Config {
     let short = ChannelRule {
         pattern: "chat/short".to_owned(),
         rules: short,
+        ..ChannelRule::default()
     };
     config.channels.insert(0, short);
     config
@@ -174,6 +175,7 @@ async fn a_missing_grant_is_named_together_with_the_existing_ones() {
         ChannelRule {
             pattern: "chat/granted/*".to_owned(),
             rules,
+            ..ChannelRule::default()
         },
     );
     let hall = Hall::open(config).await;
@@ -628,7 +630,14 @@ async fn a_key_for_some_channels_learns_no_connections_and_grants_of_others() {
         ..ChannelRules::default()
     };
     let pattern = "chat/granted/*".to_owned();
-    config.channels.insert(0, ChannelRule { pattern, rules });
+    config.channels.insert(
+        0,
+        ChannelRule {
+            pattern,
+            rules,
+            ..ChannelRule::default()
+        },
+    );
     let hall = Hall::open(config).await;
     let mut caller = hall.dial().await;
     let grants = json!({ "chat/granted/1": "subscribe", "secret/tenant": "subscribe" });

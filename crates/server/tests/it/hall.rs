@@ -13,7 +13,7 @@ use offhook::Connect;
 use offhook_auth::ApiKey;
 use offhook_engine::{Access, ChannelRules, History, Limits};
 use offhook_server::{
-    Config, Running, Server, Sessions, StartError,
+    Config, Listening, Running, Server, Sessions, Sockets, StartError,
     config::{Change, ChannelRule, Connections, ResumeKey},
 };
 use serde_json::Value;
@@ -71,6 +71,7 @@ pub(crate) fn config() -> Config {
     let rule = |pattern: &str, rules| ChannelRule {
         pattern: pattern.to_owned(),
         rules,
+        ..ChannelRule::default()
     };
     let history = History {
         count: 1_000_000,
@@ -92,7 +93,7 @@ pub(crate) fn config() -> Config {
         ..ChannelRules::default()
     };
     Config {
-        listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+        listen: vec![([127, 0, 0, 1], 0).into()],
         in_memory: true,
         workers: NonZeroUsize::MIN,
         limits: Limits {
@@ -168,6 +169,22 @@ impl Hall {
 
     pub(crate) fn sessions(&self) -> &Sessions {
         self.running.sessions()
+    }
+
+    /// A server that uses these sockets, and opens those that are missing.
+    pub(crate) async fn open_on(config: Config, sockets: Sockets) -> Self {
+        let _watchdog = Watchdog::new();
+        let prepared = Server::prepare(config, sockets).await.unwrap();
+        let running = prepared.start().await.unwrap();
+        Self { running, _watchdog }
+    }
+
+    pub(crate) fn listening(&self) -> &[Listening] {
+        self.running.listening()
+    }
+
+    pub(crate) async fn hand_over(self) -> Sockets {
+        timeout(NEVER, self.running.hand_over()).await.unwrap()
     }
 
     pub(crate) async fn close(self) {

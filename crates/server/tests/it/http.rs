@@ -80,11 +80,93 @@ async fn the_examples_are_served_from_the_binary() {
 }
 
 #[tokio::test]
+async fn the_dashboard_is_served_if_the_api_has_a_key_and_loads_only_from_this_server() {
+    let mut keyed = config();
+    keyed.api.keys = vec![offhook_auth::ApiKey::of_everything("ohk_dashboard")];
+    let hall = Hall::open(keyed).await;
+    let (status, head, _) = hall.get("/dashboard").await;
+    assert_eq!(status, 302);
+    assert!(head.contains("location: /dashboard/"), "{head}");
+    let (status, head, page) = hall.get("/dashboard/").await;
+    assert_eq!(status, 200);
+    assert!(
+        head.contains("content-security-policy: default-src 'none'; "),
+        "{head}"
+    );
+    assert!(head.contains("frame-ancestors 'none'"), "{head}");
+    assert!(head.contains("referrer-policy: no-referrer"), "{head}");
+    let files = page
+        .split(['"'])
+        .filter(|text| text.ends_with(".js") || text.ends_with(".css"));
+    let files: Vec<_> = files.collect();
+    assert!(
+        files.contains(&"style.css") && files.contains(&"dashboard.js"),
+        "{page}"
+    );
+    for file in files {
+        assert_eq!(
+            hall.get(&format!("/dashboard/{file}")).await.0,
+            200,
+            "{file}"
+        );
+    }
+    // Without a key, it could show nothing.
+    let hall = Hall::open(config()).await;
+    for path in ["/dashboard", "/dashboard/", "/dashboard/dashboard.js"] {
+        assert_eq!(hall.get(path).await.0, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_documentation_is_served_from_the_binary() {
+    let hall = Hall::open(config()).await;
+    let (status, head, _) = hall.get("/docs").await;
+    assert_eq!(status, 302);
+    assert!(head.contains("location: /docs/"), "{head}");
+    let (status, head, page) = hall.get("/docs/").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/html"), "{head}");
+    assert!(head.contains("content-security-policy: "), "{head}");
+    assert!(page.contains("<a href=\"dialects/mqtt.html\">"), "{page}");
+    let tag = head
+        .lines()
+        .find_map(|line| line.strip_prefix("etag: "))
+        .unwrap();
+    let again = format!("GET /docs/ HTTP/1.1\r\nIf-None-Match: {tag}");
+    assert_eq!(hall.request(&again).await.0, 304);
+    for path in [
+        "dialects/mqtt.html",
+        "search.json",
+        "style.css",
+        "images/chat.png",
+    ] {
+        assert_eq!(hall.get(&format!("/docs/{path}")).await.0, 200, "{path}");
+    }
+    for path in [
+        "SUMMARY.md",
+        "nothing.html",
+        "../Cargo.toml",
+        "%2e%2e/Cargo.toml",
+    ] {
+        assert_eq!(hall.get(&format!("/docs/{path}")).await.0, 404, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn without_the_chat_its_paths_are_404() {
     let mut plain = config();
     plain.talk = false;
+    plain.api.keys = vec![offhook_auth::ApiKey::of_everything("ohk_dashboard")];
     let hall = Hall::open(plain).await;
-    for path in ["/", "/talk", "/talk/", "/examples", "/examples/"] {
+    for path in [
+        "/",
+        "/talk",
+        "/talk/",
+        "/examples",
+        "/examples/",
+        "/dashboard/",
+        "/docs/",
+    ] {
         assert_eq!(hall.get(path).await.0, 404, "{path}");
     }
     assert_eq!(hall.get("/client/index.js").await.0, 200);

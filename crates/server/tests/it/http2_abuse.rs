@@ -7,8 +7,10 @@ use hyper::Method;
 use offhook_auth::ApiKey;
 use offhook_server::Config;
 
+use tokio::time::timeout;
+
 use crate::{
-    hall::{Hall, config},
+    hall::{Hall, NEVER, config},
     http2_peer::{
         CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, Peer,
         REFUSED_STREAM, RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, data, frame, get, number, post,
@@ -117,9 +119,13 @@ async fn a_connection_may_carry_a_hundred_frames_of_empty_data_whatever_the_sett
 
 #[tokio::test]
 async fn a_flood_of_small_window_updates_ends_the_connection() {
-    let mut frames = request(1, "/sse?channel=chat");
-    frames.extend(frame(WINDOW_UPDATE, 0, 1, &1_u32.to_be_bytes()).repeat(10_000));
-    assert_eq!(ended_by(strict(), frames).await, Some(ENHANCE_YOUR_CALM));
+    // The highest bit is reserved and ignored.
+    for increment in [1_u32, 0x8000_0001] {
+        let mut frames = request(1, "/sse?channel=chat");
+        let update = frame(WINDOW_UPDATE, 0, 1, &increment.to_be_bytes());
+        frames.extend(update.repeat(10_000));
+        assert_eq!(ended_by(strict(), frames).await, Some(ENHANCE_YOUR_CALM));
+    }
 }
 
 /// Previously, the body filled the windows until the poll was answered.
@@ -188,6 +194,54 @@ async fn a_hundred_websockets_may_send_many_small_messages_at_once() {
             heard.extend_from_slice(&data(receive).await.expect("the stream is open"));
         }
     }
+}
+
+/// A WebSocket that waits for the room to send a large answer is not read. What its client sends
+/// meanwhile lies in the server.
+#[tokio::test]
+async fn small_frames_that_are_not_read_end_the_connection_above_a_limit() {
+    let hall = Hall::open(config()).await;
+    let mut publisher = hall.caller().await;
+    for n in 0..100 {
+        let data = serde_json::json!(format!("{n}{}", "x".repeat(20_000)));
+        publisher.publish("chat", data).await;
+    }
+    let peer = Peer::new(&hall).await;
+    let text = |text: &str| {
+        let length = u8::try_from(text.len()).unwrap();
+        let header = [0x81, 0x80 | 126, 0, length, 0, 0, 0, 0];
+        [&header[..], text.as_bytes()].concat()
+    };
+    let mut sockets = Vec::new();
+    for _ in 0..2 {
+        let (mut send, receive) = peer.websocket().await;
+        let connect = r#"{"type":"connect","id":1}"#;
+        // 2 MB, of which the client takes only what fits into its windows.
+        let history = r#"{"type":"history","id":2,"channel":"chat","since":"start","limit":100}"#;
+        for request in [connect, history, history] {
+            send.send_data(text(request).into(), false).unwrap();
+        }
+        sockets.push((send, receive));
+    }
+    // The limit is 4 MiB, at 256 bytes for each frame: 16,384 frames. All of them fit into the windows.
+    for (send, _) in &mut sockets {
+        for _ in 0..10_000 {
+            send.send_data(WEBSOCKET_PING.into(), false).unwrap();
+        }
+    }
+    // The client does not open its window, so that the server has no room to answer.
+    let (_, receive) = &mut sockets[0];
+    let ended = loop {
+        match timeout(NEVER, receive.data()).await.unwrap() {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break error,
+            None => panic!("the stream has ended by itself"),
+        }
+    };
+    let reason = ended.reason().map(u32::from);
+    assert_eq!(reason, Some(ENHANCE_YOUR_CALM), "{ended}");
+    // Others are served.
+    publisher.publish("chat", serde_json::json!("again")).await;
 }
 
 const WEBSOCKET_LAST: &[u8] = &[0x89, 0x84, 0, 0, 0, 0, b'l', b'a', b's', b't'];

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    task::JoinSet,
     time::timeout,
 };
 
@@ -216,5 +217,41 @@ async fn channels_in_memory_are_limited_to_half_of_the_memory_budget() {
     // The existing connections continue.
     let again = json!({"type": "publish", "id": 9, "channel": "fleeting/0", "data": "x"});
     assert_eq!(caller.ask(again).await["type"], "published");
+    hall.close().await;
+}
+
+/// The beginning of a CONNECT of MQTT that announces 250,000 bytes, with this many of them.
+fn unfinished_connect(bytes: usize) -> Vec<u8> {
+    let mut packet = vec![0x10, 0x90, 0xa1, 0x0f];
+    packet.resize(packet.len() + bytes, 0);
+    packet
+}
+
+#[tokio::test]
+async fn the_first_packets_of_strangers_count_towards_the_memory_and_the_largest_are_ended() {
+    let mut config = config();
+    config.mqtt.listen = vec![([127, 0, 0, 1], 0).into()];
+    config.memory.bytes = 4 << 20;
+    // Otherwise, strangers would be ended because they take too long.
+    config.connections.connect_timeout = 10 * NEVER;
+    let hall = Hall::open(config).await;
+    let mut first = TcpStream::connect(hall.mqtt_address()).await.unwrap();
+    first.write_all(&unfinished_connect(200_000)).await.unwrap();
+    until_health(&hall, |health| health["unfinished_bytes"] == 200_004).await;
+    let mut strangers = JoinSet::new();
+    for _ in 0..40 {
+        let address = hall.mqtt_address();
+        strangers.spawn(async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            // A stranger that has been ended takes no more, or resets the connection.
+            let _sent = stream.write_all(&unfinished_connect(220_000)).await;
+            let _end = stream.read_to_end(&mut Vec::new()).await;
+        });
+    }
+    timeout(NEVER, strangers.join_next())
+        .await
+        .expect("somebody is ended")
+        .unwrap()
+        .unwrap();
     hall.close().await;
 }

@@ -21,7 +21,7 @@ const KEY: &str = "ohk_metrics";
 const OTHER_KEY: &str = "ohk_read";
 
 /// Adds a listener for operators, and a key for each of two scopes.
-fn operated(config: Config) -> Config {
+pub(crate) fn operated(config: Config) -> Config {
     let key = |scope: &str, key: &str| {
         let everything = offhook_auth::ApiKey::of_everything(key).to_string();
         let (_, hash) = everything.rsplit_once(' ').unwrap();
@@ -29,7 +29,7 @@ fn operated(config: Config) -> Config {
     };
     Config {
         admin: Admin {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            listen: vec![([127, 0, 0, 1], 0).into()],
         },
         api: Api {
             keys: vec![key("metrics", KEY), key("read", OTHER_KEY)],
@@ -128,6 +128,10 @@ async fn the_figures_agree_with_what_was_done() {
         ("offhook_connections_opened_total", 4.0),
         ("offhook_connections_ended_total", 1.0),
         ("offhook_subscriptions", 2.0),
+        (
+            r#"offhook_clients{dialect="native json",transport="websocket"}"#,
+            3.0,
+        ),
         (closed, 1.0),
         ("offhook_published_total", 12.0),
         ("offhook_published_before_total", 1.0),
@@ -214,6 +218,13 @@ async fn the_operators_address_serves_health_readiness_and_the_api() {
     assert!(ask("GET /healthz").await.2.contains("\"status\":\"good\""));
     assert_eq!(ask("GET /api/v1/stats").await.0, 401);
     assert_eq!(ask("GET /talk/").await.0, 404);
+    let (status, head, _) = ask("GET /").await;
+    assert_eq!(status, 302);
+    assert!(head.contains("location: /dashboard/"), "{head}");
+    let (status, head, page) = ask("GET /dashboard/").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("frame-ancestors 'none'"), "{head}");
+    assert!(page.contains("dashboard.js"), "{page}");
     assert_eq!(ask("POST /metrics").await.0, 405);
     // A page whose own host name resolves to this address (DNS rebinding).
     let rebound = get(address, "GET /metrics", "Host: evil.example\r\n").await;
@@ -228,14 +239,15 @@ async fn no_label_contains_a_text_from_a_client() {
     let everything = ChannelRule {
         pattern: "*".to_owned(),
         rules: ChannelRules::default(),
+        ..ChannelRule::default()
     };
     let hall = Hall::open(operated(Config {
         channels: vec![everything],
         ..config()
     }))
     .await;
-    let lines = text(&hall).await.lines().count();
     let mut caller = hall.caller().await;
+    let lines = text(&hall).await.lines().count();
     for n in 0..50 {
         let channel = format!("chosen-by-a-client-{n}");
         caller.publish(&channel, json!(n)).await;

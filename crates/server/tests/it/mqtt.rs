@@ -1,6 +1,6 @@
 //! MQTT over TCP and WebSocket against a server with two workers.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
+use std::{num::NonZeroUsize, path::Path, time::Duration};
 
 use offhook_dialects::mqtt::{
     Reason,
@@ -35,11 +35,12 @@ fn with_mqtt(config: Config) -> Config {
             },
             ..ChannelRules::default()
         },
+        ..ChannelRule::default()
     };
     Config {
         workers: NonZeroUsize::new(2).unwrap(),
         mqtt: Mqtt {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            listen: vec![([127, 0, 0, 1], 0).into()],
             ..Mqtt::default()
         },
         channels: vec![everything],
@@ -504,7 +505,14 @@ async fn the_servers_own_topics_are_published_for_those_that_a_rule_allows() {
     let everybody = |config: &mut Config| {
         let rules = config.channels[0].rules.clone();
         let pattern = "$SYS/*".to_owned();
-        config.channels.insert(0, ChannelRule { pattern, rules });
+        config.channels.insert(
+            0,
+            ChannelRule {
+                pattern,
+                rules,
+                ..ChannelRule::default()
+            },
+        );
     };
     let mut config = with_mqtt(config());
     config.mqtt.sys_interval = Some(Duration::from_millis(20));

@@ -328,6 +328,7 @@ async fn private_channels_are_closed_to_clients_of_other_dialects_unless_a_rule_
     let open = ChannelRule {
         pattern: "presence-open*".to_owned(),
         rules: ChannelRules::default(),
+        ..ChannelRule::default()
     };
     let mut config = with_apps(config());
     config.channels.insert(0, open);
@@ -416,7 +417,14 @@ async fn a_rule_that_permits_nobody_to_publish_also_applies_to_client_events() {
         ..ChannelRules::default()
     };
     let pattern = "private-news".to_owned();
-    config.channels.insert(0, ChannelRule { pattern, rules });
+    config.channels.insert(
+        0,
+        ChannelRule {
+            pattern,
+            rules,
+            ..ChannelRule::default()
+        },
+    );
     let hall = Hall::open(config).await;
     let mut client = Client::open(&hall).await;
     client.subscribe("private-news").await;
@@ -534,12 +542,22 @@ async fn occupied_channels_are_listed() {
         get(&hall, "channels", &[("info", "user_count")]).await.0,
         400
     );
+    let counts = [("info", "subscription_count")];
     assert_eq!(
-        get(&hall, "channels", &[("info", "subscription_count")])
-            .await
-            .0,
-        400
+        get(&hall, "channels", &counts).await.1["channels"]["chatter"],
+        json!({"subscription_count": 1})
     );
+    let mut other = Client::open(&hall).await;
+    other.subscribe("chat").await;
+    assert_eq!(
+        get(&hall, "channels/chat", &counts).await.1,
+        json!({"occupied": true, "subscription_count": 2})
+    );
+    assert_eq!(
+        get(&hall, "channels/nobody", &counts).await.1,
+        json!({"occupied": false, "subscription_count": 0})
+    );
+    assert_eq!(get(&hall, "channels", &[("info", "cache")]).await.0, 400);
     assert_eq!(
         get(&hall, "channels/chat", &[]).await.1,
         json!({"occupied": true})
@@ -570,6 +588,10 @@ async fn a_batch_is_published_in_order_or_not_at_all() {
     ] {
         assert_eq!(post(&hall, "batch_events", &wrong).await.0, 400, "{wrong}");
     }
+    // What the engine refuses is found before anything is published.
+    let large = json!({"channel": "b", "name": "x", "data": "x".repeat(65 * 1024)});
+    let batch = json!({"batch": [event("a", "x"), large, event("a", "x")]});
+    assert_eq!(post(&hall, "batch_events", &batch).await.0, 413);
     let info = json!({"batch": [{"channel": "presence-a", "name": "x", "data": "1", "info": "user_count"}]});
     let answer = post(&hall, "batch_events", &info).await;
     assert_eq!(answer, (200, json!({"batch": [{"user_count": 0}]})));

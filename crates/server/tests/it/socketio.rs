@@ -3,11 +3,18 @@
 use std::{num::NonZeroUsize, path::Path};
 
 use offhook::{Message, WebSocket};
-use offhook_server::Config;
+use offhook_engine::{Access, ChannelRules};
+use offhook_server::{
+    Config,
+    config::{ChannelRule, Rooms},
+};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::hall::{Hall, NEVER, config, on_disk};
+use crate::{
+    asked::{Does, TestBackend, asking},
+    hall::{Hall, NEVER, config, on_disk},
+};
 
 const PATH: &str = "/socket.io/?EIO=4&transport=websocket";
 
@@ -148,6 +155,123 @@ async fn socketio_and_native_clients_share_a_channel() {
         "{members}"
     );
     drop((sio, native));
+    hall.close().await;
+}
+
+/// Rooms whose logic is in the backend.
+fn with_rooms(mut config: Config) -> Config {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let rule = |pattern: &str, rooms| ChannelRule {
+        pattern: pattern.to_owned(),
+        rules: ChannelRules {
+            subscribe: Access::Asked,
+            publish: Access::Asked,
+            ..ChannelRules::default()
+        },
+        rooms,
+    };
+    let joined = Rooms {
+        join: names(&["join"]),
+        leave: names(&["leave"]),
+        events: names(&["chat message"]),
+        broadcasts: names(&["typing"]),
+        ..Rooms::default()
+    };
+    let lobby = Rooms {
+        events: names(&["hello"]),
+        everyone: true,
+        ..Rooms::default()
+    };
+    config.channels.insert(0, rule("room/*", joined));
+    config.channels.insert(0, rule("lobby", lobby));
+    config
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_with_rooms_runs_with_its_logic_in_the_backend() {
+    let backend = TestBackend::new(|request| {
+        let body = &request.body;
+        Does::Says(match (&body["type"], &body["channel"]) {
+            (kind, room) if kind == "subscribe" => json!({ "allow": room != "room/secret" }),
+            (kind, _) if kind == "publish" && body["data"] == "censor me" => {
+                json!({ "allow": true, "data": "***" })
+            }
+            _ => json!({ "allow": true }),
+        })
+    })
+    .await;
+    let hall = Hall::open(with_rooms(asking(&backend))).await;
+    let mut ann = Client::plain(&hall).await;
+    let mut bob = Client::plain(&hall).await;
+    for client in [&mut ann, &mut bob] {
+        let joined = client.emit("join", json!("7")).await;
+        assert_eq!(joined["offset"], 0, "{joined}");
+    }
+    let refused = bob.emit("join", json!({ "room": "secret" })).await;
+    assert_eq!(refused["error"]["code"], "rejected", "{refused}");
+    // Everyone in the room, and the sender.
+    ann.emit("chat message", json!("censor me")).await;
+    let message = json!(["chat message", "***"]);
+    assert_eq!(
+        (ann.event().await, bob.event().await),
+        (message.clone(), message)
+    );
+    // Everyone but the sender, who gets what follows.
+    ann.emit("typing", json!({ "user": "Ann" })).await;
+    bob.emit("chat message", json!("hi")).await;
+    assert_eq!(bob.event().await, json!(["typing", { "user": "Ann" }]));
+    let hi = json!(["chat message", "hi"]);
+    assert_eq!((ann.event().await, bob.event().await), (hi.clone(), hi));
+    bob.emit("leave", json!("7")).await;
+    ann.emit("chat message", json!("alone")).await;
+    assert_eq!(ann.event().await, json!(["chat message", "alone"]));
+    let refused = bob.emit("chat message", json!("from outside")).await;
+    assert_eq!(refused["error"]["code"], "not_subscribed", "{refused}");
+    // Both have been in the lobby from the beginning.
+    bob.emit("hello", json!({ "from": "Bob" })).await;
+    let hello = json!(["hello", { "from": "Bob" }]);
+    assert_eq!(
+        (ann.event().await, bob.event().await),
+        (hello.clone(), hello)
+    );
+    drop((ann, bob));
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_is_recovered_and_its_sender_does_not_get_its_own_broadcast_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = || {
+        let mut config = with_rooms(durable(directory.path()));
+        for rule in &mut config.channels {
+            (rule.rules.subscribe, rule.rules.publish) = (Access::Everyone, Access::Everyone);
+        }
+        config
+    };
+    let hall = Hall::open(config()).await;
+    let mut ann = Client::open(&hall, &json!({ "recover": true })).await;
+    let mut bob = Client::plain(&hall).await;
+    ann.emit("join", json!("7")).await;
+    bob.emit("join", json!("7")).await;
+    bob.emit("chat message", json!("one")).await;
+    let one = ann.event().await;
+    assert_eq!((&one[0], &one[1]), (&json!("chat message"), &json!("one")));
+    ann.emit("typing", json!(true)).await;
+    let pid = ann.entered["pid"].clone();
+    drop(ann);
+    bob.emit("chat message", json!("two")).await;
+    let auth = json!({ "recover": true, "pid": pid, "offset": one[2] });
+    let mut ann = Client::open(&hall, &auth).await;
+    assert_eq!(ann.entered["pid"], pid);
+    loop {
+        let event = ann.event().await;
+        assert_ne!(event[0], "typing", "{event}");
+        if event[0] == "chat message" {
+            assert_eq!(event[1], "two");
+            break;
+        }
+    }
+    drop((ann, bob));
     hall.close().await;
 }
 

@@ -11,7 +11,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::hall::{Hall, NEVER, config};
+use crate::{
+    hall::{Hall, NEVER, config},
+    metrics,
+};
 
 /// Sends each request over a new connection, so that it reaches any worker.
 fn on_three_workers() -> Config {
@@ -145,6 +148,30 @@ async fn polled_and_native_clients_exchange_messages_although_each_poll_reaches_
     hall.close().await;
 }
 
+/// The transports of connected Socket.IO clients, with how many have each.
+async fn transports(hall: &Hall) -> Vec<String> {
+    let text = metrics::text(hall).await;
+    let clients = text
+        .lines()
+        .filter(|line| line.starts_with("offhook_clients{"));
+    let transports = clients.filter_map(|line| line.split_once("transport="));
+    transports.map(|(_, count)| count.to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_polled_client_that_upgrades_is_counted_by_its_websocket() {
+    let hall = Hall::open(metrics::operated(config())).await;
+    let polled = Polled::connected(&hall).await;
+    assert_eq!(transports(&hall).await, ["\"http\"} 1"]);
+    let mut socket = polled.probe(&hall).await;
+    socket.send("2probe").await.unwrap();
+    assert_eq!(text(&mut socket).await, "3probe");
+    socket.send("5").await.unwrap();
+    socket.send("421[\"subscribe\",\"chat/1\"]").await.unwrap();
+    assert!(text(&mut socket).await.starts_with("431["));
+    assert_eq!(transports(&hall).await, ["\"http\"} 0", "\"websocket\"} 1"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_polled_client_upgrades_to_a_websocket_on_whichever_worker_it_is_opened() {
     let hall = Hall::open(on_three_workers()).await;
@@ -182,7 +209,6 @@ async fn a_polled_client_upgrades_to_a_websocket_on_whichever_worker_it_is_opene
         // Polls of an upgraded connection are answered like those of an unknown one.
         assert_eq!(polled.poll().await.0, 400);
         let mut second = polled.probe(&hall).await;
-        second.send("2probe").await.unwrap();
         assert!(
             timeout(NEVER, second.recv())
                 .await
@@ -272,12 +298,24 @@ async fn an_invalid_packet_closes_a_polled_connection() {
     for payload in ["nonsense", "b?", "4nonsense", "", "42[\"a\"]\u{1e}\u{1e}"] {
         let polled = Polled::connected(&hall).await;
         let (status, _, _) = request(hall.address(), &polled.line("POST"), "", payload).await;
-        assert!(matches!(status, 200 | 400));
+        assert_eq!(status, 400, "{payload:?}");
         let mut ended = false;
         while !ended {
             let (status, body) = polled.poll().await;
             ended = status == 400 || body.ends_with('1');
         }
+    }
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_invalid_packet_the_session_of_a_polled_client_is_unknown() {
+    let hall = Hall::open(config()).await;
+    for payload in ["nonsense", "4nonsense", ""] {
+        let polled = Polled::connected(&hall).await;
+        let (status, _, _) = request(hall.address(), &polled.line("POST"), "", payload).await;
+        assert_eq!(status, 400, "{payload:?}");
+        assert_eq!(polled.poll().await.0, 400, "{payload:?}");
     }
     hall.close().await;
 }

@@ -276,9 +276,14 @@ async fn a_stream_may_start_with_the_state_of_a_channel_whose_values_have_no_id(
         ..ChannelRules::default()
     };
     let pattern = "prices*".to_owned();
-    with_state
-        .channels
-        .insert(0, ChannelRule { pattern, rules });
+    with_state.channels.insert(
+        0,
+        ChannelRule {
+            pattern,
+            rules,
+            ..ChannelRule::default()
+        },
+    );
     let hall = Hall::open(with_state).await;
     let mut publisher = hall.caller().await;
     for (key, price) in [("a", 1), ("b", 2), ("a", 3)] {

@@ -22,7 +22,7 @@ async fn a_log_in_use_by_another_server_is_refused() {
 async fn several_servers_can_share_one_address() {
     let first = Hall::open(config()).await;
     let second = Config {
-        listen: vec![first.address()],
+        listen: vec![first.address().into()],
         ..config()
     };
     // Sharing requires the setting.
@@ -51,7 +51,7 @@ async fn the_errors_for_an_address_in_use_and_a_directory_that_is_a_file_name_th
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let error = Server::start(Config {
-        listen: vec![address],
+        listen: vec![address.into()],
         ..config()
     });
     let error = error.await.unwrap_err().to_string();

@@ -1,6 +1,6 @@
 //! STOMP over TCP, TLS and WebSocket against a server with two workers.
 
-use std::{fs, net::SocketAddr, num::NonZeroUsize, path::Path, sync::Arc};
+use std::{fs, num::NonZeroUsize, path::Path, sync::Arc};
 
 use offhook::{Message, WebSocket};
 use offhook_dialects::stomp::frame::{Decoder, Frame, Version};
@@ -34,6 +34,7 @@ fn with_stomp(config: Config) -> Config {
     let rule = |pattern: &str, rules| ChannelRule {
         pattern: pattern.to_owned(),
         rules,
+        ..ChannelRule::default()
     };
     let fleeting = ChannelRules {
         history: History::NONE,
@@ -46,7 +47,7 @@ fn with_stomp(config: Config) -> Config {
     Config {
         workers: NonZeroUsize::new(2).unwrap(),
         stomp: Stomp {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            listen: vec![([127, 0, 0, 1], 0).into()],
             ..Stomp::default()
         },
         channels: vec![
@@ -452,6 +453,54 @@ async fn a_durable_subscription_gets_its_messages_after_a_restart() {
     hall.close().await;
 }
 
+/// Many clients send `client-id` in every CONNECT. The session then outlives the connection, but the
+/// client makes its subscriptions again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_with_an_id_makes_its_subscriptions_again_after_every_reconnect() {
+    let hall = Hall::open(with_stomp(config())).await;
+    let mut sender = Client::open(&hall).await;
+    let mut native = hall.caller().await;
+    let durable: &[(&str, &str)] = &[("durable", "true")];
+    for (name, has_durable, is_orderly) in [
+        ("lost", false, false),
+        ("left", false, true),
+        ("lost-durable", true, false),
+        ("left-durable", true, true),
+    ] {
+        let me = [("client-id", name)];
+        let of = |kind: &str| format!("/{kind}/{name}");
+        for round in 0..3 {
+            let mut client = Client::with(&hall, &me).await;
+            if has_durable {
+                let kept = of("topic/kept");
+                client.subscribe_as(&kept, "client", durable).await;
+            }
+            client.subscribe(&of("queue"), "client-individual").await;
+            client.subscribe(&of("topic"), "client").await;
+            // The engine has no subscription that the client has not made on this connection.
+            let text = format!("{name} {round}");
+            sender.publish(&of("topic"), &text).await;
+            assert_eq!(client.text().await, text);
+            sender.publish(&of("queue"), &text).await;
+            let message = client.message().await;
+            assert_eq!(body(&message), text);
+            client
+                .ask(frame("ACK", &[("id", message.header("ack").unwrap())]))
+                .await;
+            if is_orderly {
+                client.leave().await;
+            }
+        }
+        // Subscriptions that the client does not make again have ended.
+        let client = Client::with(&hall, &me).await;
+        let presence = json!({"type": "presence", "channel": name});
+        let members = native.ask(presence).await;
+        assert_eq!(members["members"], json!([]), "{name}");
+        client.leave().await;
+    }
+    hall.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_is_published_in_order_when_it_is_committed() {
     let hall = Hall::open(with_stomp(config())).await;
@@ -580,7 +629,7 @@ async fn messages_of_a_queue_wait_for_room_in_the_outbox_of_their_consumer() {
     let mut config = with_stomp(config());
     config.limits.data_bytes = 64 * 1024;
     config.workers = NonZeroUsize::MIN;
-    config.admin.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+    config.admin.listen = vec![([127, 0, 0, 1], 0).into()];
     let hall = Hall::open(config).await;
     let mut slow = Client::open(&hall).await;
     let many = [("prefetch-count", "256")];
@@ -611,6 +660,96 @@ async fn messages_of_a_queue_wait_for_room_in_the_outbox_of_their_consumer() {
     sender.publish("/queue/jobs", "the end").await;
     assert_eq!(slow.text().await, "the end");
     hall.close().await;
+}
+
+/// Sends so many messages to a queue that the buffers of two sockets and an outbox cannot hold them, and
+/// returns their number. Each begins with its own.
+async fn publish_many(hall: &Hall, queue: &str) -> usize {
+    let mut sender = Client::open(hall).await;
+    let rest = "x".repeat(60 * 1024);
+    let count = 250;
+    for n in 0..count {
+        sender.publish(queue, &format!("{n:03}{rest}")).await;
+    }
+    count
+}
+
+fn number_of(message: &Frame) -> usize {
+    body(message)[..3].parse().unwrap()
+}
+
+fn large_messages() -> Config {
+    let mut config = with_stomp(config());
+    config.limits.data_bytes = 64 * 1024;
+    config
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_does_not_read_leaves_messages_to_others_whatever_its_window() {
+    let hall = Hall::open(large_messages()).await;
+    let mut slow = Client::open(&hall).await;
+    let many = [("prefetch-count", "256")];
+    slow.subscribe_as("/queue/jobs", "client-individual", &many)
+        .await;
+    let count = publish_many(&hall, "/queue/jobs").await;
+    let mut quick = Client::open(&hall).await;
+    quick.subscribe("/queue/jobs", "client-individual").await;
+    let mut numbers = Vec::new();
+    let first = quick.message().await;
+    quick.settle("ACK", &first).await;
+    numbers.push(number_of(&first));
+    // Everything arrives once, at either of them.
+    while numbers.len() < count {
+        let (client, message) = tokio::select! {
+            message = quick.message() => (&mut quick, message),
+            message = slow.message() => (&mut slow, message),
+        };
+        assert_eq!(message.header("redelivered"), None);
+        client.settle("ACK", &message).await;
+        numbers.push(number_of(&message));
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, Vec::from_iter(0..count));
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_ack_has_a_receipt_is_not_delivered_again() {
+    for end in ["UNSUBSCRIBE", "DISCONNECT"] {
+        let hall = Hall::open(large_messages()).await;
+        let mut slow = Client::open(&hall).await;
+        let many = [("prefetch-count", "256")];
+        slow.subscribe_as("/queue/jobs", "client-individual", &many)
+            .await;
+        publish_many(&hall, "/queue/jobs").await;
+        let first = slow.message().await;
+        assert_eq!(number_of(&first), 0);
+        // Much is unsent when the server receives these.
+        let ack = frame("ACK", &[("id", first.header("ack").unwrap())]);
+        slow.send(&ack.with("receipt", "acked")).await;
+        slow.send(&frame(end, &[("id", "/queue/jobs"), ("receipt", "ended")]))
+            .await;
+        let mut receipts = Vec::new();
+        while receipts.len() < 2 {
+            let frame = slow.next().await;
+            if &*frame.command == "RECEIPT" {
+                receipts.push(frame.header("receipt-id").unwrap().to_owned());
+            }
+        }
+        assert_eq!(receipts, ["acked", "ended"]);
+        let mut next = Client::open(&hall).await;
+        next.subscribe("/queue/jobs", "client-individual").await;
+        // The others that the first consumer had come back, in order. It may still be leaving.
+        loop {
+            let message = next.message().await;
+            assert_ne!(number_of(&message), 0, "{end}");
+            if number_of(&message) == 1 {
+                break;
+            }
+            next.settle("ACK", &message).await;
+        }
+        hall.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

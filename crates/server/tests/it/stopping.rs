@@ -80,7 +80,7 @@ async fn each_client_is_served_until_its_own_time() {
 #[tokio::test]
 async fn while_the_server_stops_only_operators_are_accepted_and_it_is_not_ready() {
     let mut stopping = config();
-    stopping.admin.listen = vec![std::net::SocketAddr::from(([127, 0, 0, 1], 0))];
+    stopping.admin.listen = vec![([127, 0, 0, 1], 0).into()];
     let hall = Hall::open(stopping).await;
     let (address, admin) = (hall.address(), hall.admin_address());
     let ready = async || {

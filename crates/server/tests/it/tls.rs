@@ -71,6 +71,70 @@ async fn handshakes_above_the_rate_are_closed_before_tls() {
     assert!(!matches!(first, Some(Ok(Ok(1..)))), "{first:?}");
 }
 
+/// Each connection has two descriptors in this process.
+const CONNECTIONS: usize = 1_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_certificate_is_used_without_closing_one_of_a_thousand_connections() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (old, new) = (made(), made());
+    let mut many = with_files(
+        directory.path(),
+        &old.cert.pem(),
+        &old.signing_key.serialize_pem(),
+    );
+    many.connections.handshakes_per_second = 1_000_000;
+    many.connections.handshake_burst = 1_000_000;
+    let hall = Hall::open(many).await;
+    let with = |cert: &rcgen::Certificate| {
+        let tls = Tls::builder()
+            .pinned_pem(cert.pem())
+            .unwrap()
+            .build()
+            .unwrap();
+        let port = hall.address().port();
+        Connect::to(format!("wss://localhost:{port}/ws"))
+            .subprotocol("offhook.v1.json")
+            .no_proxy()
+            .tls(tls)
+    };
+    let mut opening = JoinSet::new();
+    let connect = with(&old.cert);
+    for _ in 0..CONNECTIONS {
+        let connect = connect.clone();
+        opening.spawn(async move {
+            let mut caller = Caller::new(connect.open().await.unwrap());
+            caller.connect().await;
+            caller
+        });
+    }
+    let mut callers = opening.join_all().await;
+    let files = [
+        ("cert.pem", new.cert.pem()),
+        ("key.pem", new.signing_key.serialize_pem()),
+    ];
+    for (name, text) in files {
+        fs::write(directory.path().join(name), text).unwrap();
+    }
+    // The files are read again within a second.
+    let connect = with(&new.cert);
+    let mut newest = loop {
+        if let Ok(socket) = connect.clone().open().await {
+            break Caller::new(socket);
+        }
+    };
+    newest.connect().await;
+    assert!(
+        with(&old.cert).open().await.is_err(),
+        "the old certificate is not used any more"
+    );
+    for caller in &mut callers {
+        assert_eq!(caller.ask(json!({"type": "ping"})).await["type"], "pong");
+    }
+    assert_eq!(callers.len(), CONNECTIONS);
+}
+
 #[tokio::test]
 async fn the_error_for_invalid_certificate_files_names_them() {
     let directory = tempfile::tempdir().unwrap();

@@ -52,6 +52,7 @@ async fn the_backend_decides_identity_and_grants_on_connect_but_not_on_resume() 
     let rule = offhook_server::config::ChannelRule {
         pattern,
         rules: granted,
+        ..offhook_server::config::ChannelRule::default()
     };
     config.channels.insert(0, rule);
     let hall = Hall::open(config).await;

@@ -17,6 +17,7 @@ impl Writer {
         let mut answers = answers.into_iter().peekable();
         loop {
             let mut bus = self.shared.hub.bus();
+            bus.tell_many();
             let mut told = 0;
             // Publications without history between two slices have sequence numbers between those
             // of the slices, so a slice ends where the batch left numbers free.
@@ -26,8 +27,17 @@ impl Writer {
                 told += usize::from(matches!(answer.outcome, Outcome::Published { .. }));
                 self.tell_one(&mut bus, answer);
             }
-            if answers.peek().is_none() {
-                return bus.end_batch(self.sequence);
+            let is_last = answers.peek().is_none();
+            if is_last {
+                bus.end_batch(self.sequence);
+            }
+            let asleep = bus.told();
+            drop(bus);
+            for mailbox in asleep {
+                mailbox.wake();
+            }
+            if is_last {
+                return;
             }
         }
     }

@@ -131,6 +131,7 @@ impl Client {
             | Intent::Consume { .. }
             | Intent::Settle { .. }
             | Intent::Quit { .. }
+            | Intent::Channels { .. }
             | Intent::Say(_)
             | Intent::Leave
             | Intent::Keep(_)) => panic!("{other:?}"),

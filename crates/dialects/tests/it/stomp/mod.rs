@@ -363,6 +363,13 @@ fn subscribe(destination: &str, ack: &str) -> Frame {
         .with("ack", ack)
 }
 
+fn subscribe_as(id: &str, destination: &str) -> Frame {
+    Frame::new("SUBSCRIBE")
+        .with("id", id)
+        .with("destination", destination)
+        .with("ack", "client-individual")
+}
+
 fn ack(command: &str, message: &Frame) -> Frame {
     Frame::new(command).with("id", message.header("ack").unwrap())
 }

@@ -143,3 +143,27 @@ fn transactions_that_are_never_committed_are_limited() {
     }
     assert!(client.error().1.contains("1048576 bytes"));
 }
+
+#[test]
+fn the_headers_of_held_frames_count_against_the_limit_of_transactions() {
+    let mut client = Client::of(Version::V12);
+    client.send(&Frame::new("BEGIN").with("transaction", "t"));
+    let mut frame = send("/topic/b").with("transaction", "t");
+    for n in 0..15 {
+        frame = frame.with(&format!("{n:0>200}"), &"v".repeat(200));
+    }
+    let mut held = 0;
+    while client.frames.is_empty() {
+        client.send(&frame);
+        held += 1;
+        // The connection's memory includes what the transaction holds.
+        let bytes = client.stomp.unfinished().bytes;
+        assert!(
+            !client.frames.is_empty() || bytes >= held * 6_000,
+            "{bytes}"
+        );
+    }
+    assert!(held < (1 << 20) / 6_000, "{held}");
+    assert!(client.error().1.contains("1048576 bytes"));
+    assert_eq!(client.stomp.unfinished().bytes, 0);
+}

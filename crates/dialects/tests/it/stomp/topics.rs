@@ -253,3 +253,76 @@ fn too_many_subscriptions_are_refused() {
     }
     assert_eq!(client.error().0, "too many subscriptions");
 }
+
+#[test]
+fn unacknowledged_messages_count_as_memory_of_the_connection_while_it_keeps_them() {
+    let text: &'static str = "x".repeat(60_000).leak();
+    let large = |offset| publication("a", offset, text);
+    let mut client = Client::durable(b"", false);
+    let held = |client: &Client| client.stomp.unfinished().bytes;
+    let durable = subscribe("/topic/a", "client").with("durable", "true");
+    let topic = client.subscribe(durable.clone());
+    let encoding = client.stomp.encoding(client.connect.as_ref().unwrap());
+    for offset in 1..=10 {
+        let mut shared = encoding.publication(&large(offset));
+        shared.publication = Some(large(offset));
+        let recipient = Recipient {
+            subscription: Some(topic),
+            place: Position::new(1, offset),
+            ..Recipient::PLAIN
+        };
+        let head = client.stomp.head(&recipient, &shared);
+        client.heads(head, &shared).unwrap();
+    }
+    let ten = held(&client);
+    assert!(ten > 500_000, "{ten}");
+    // It makes no difference whether they wait for an acknowledgement or for the client to subscribe.
+    client.send(&Frame::new("UNSUBSCRIBE").with("id", "s"));
+    assert_eq!(held(&client), ten);
+    client.send(&durable);
+    assert_eq!(held(&client), ten);
+    let messages = std::mem::take(&mut client.frames);
+    client.send(&ack("ACK", &messages[9]));
+    assert_eq!(held(&client), 0);
+    // A queue keeps its messages itself.
+    let queue = subscribe_as("q", "/queue/jobs");
+    let queue = client.subscribe(queue);
+    for offset in 1..=10 {
+        let place = Position::new(1, offset);
+        let queued = client.stomp.queued(queue, &large(offset), place, 0);
+        client.hear(vec![queued.unwrap()]);
+    }
+    assert_eq!(held(&client), 0);
+}
+
+#[test]
+fn only_the_durable_subscriptions_of_a_stored_session_continue() {
+    let mut client = Client::durable(b"", false);
+    let durable = subscribe("/topic/a", "client").with("durable", "true");
+    let queue = client.subscribe(subscribe_as("q", "/queue/jobs"));
+    let kept = client.subscribe(durable);
+    let topic = client.subscribe(subscribe_as("t", "/topic/b"));
+    let snapshot = |id| SubscriptionSnapshot {
+        target: ChannelName::new("a").unwrap().into(),
+        id: Some(id),
+        position: Position::new(1, 0),
+        presence: false,
+        echo: true,
+        vouched: false,
+        flow: Flow::Acknowledged { window: 1 },
+        unacknowledged: None,
+        share: None,
+    };
+    let mut all = [queue, kept, topic].map(snapshot).to_vec();
+    let note = client.note.clone();
+    let mut client = Client::durable(&note, true);
+    client.stomp.select_restored(&note, &mut all);
+    assert_eq!(all, [snapshot(kept)]);
+    // New subscriptions have other numbers.
+    let queue = client.subscribe(subscribe_as("q", "/queue/jobs"));
+    assert_ne!(queue, kept);
+    client
+        .stomp
+        .select_restored(b"a note of another dialect", &mut all);
+    assert!(all.is_empty());
+}

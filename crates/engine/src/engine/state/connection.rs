@@ -1,7 +1,7 @@
 //! The state of a connection.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{BTreeSet, HashMap, VecDeque, hash_map::Entry},
     sync::Arc,
 };
 
@@ -73,6 +73,8 @@ pub(in crate::engine) struct Extra {
     pub(in crate::engine) last: Vec<Progress>,
     /// What the session is in channels where that is not its identity.
     pub(in crate::engine) faces: HashMap<Slot, Box<Face>>,
+    /// Subscriptions that are members of a group.
+    pub(in crate::engine) shares: BTreeSet<Slot>,
 }
 
 impl Connection {
@@ -91,6 +93,7 @@ impl Connection {
                 && extra.owed.is_empty()
                 && extra.last.is_empty()
                 && extra.faces.is_empty()
+                && extra.shares.is_empty()
                 && !extra.members_asked
                 && extra.restoring == 0
         });

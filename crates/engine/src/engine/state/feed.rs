@@ -142,3 +142,6 @@ impl Feed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

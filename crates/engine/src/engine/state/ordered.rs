@@ -147,3 +147,6 @@ impl Ordered {
         self.refused.retain(|refused| !is_it(refused));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,7 +44,7 @@ pub(in crate::engine) struct Subscription {
     pub(in crate::engine) joined: bool,
     /// The session's own publications are wanted, too.
     pub(in crate::engine) echo: bool,
-    /// Two facts in one byte, so that an entry of the table has 80 bytes: see `OWED` and `VOUCHED`.
+    /// Two facts in one byte, so that an entry of the table has 88 bytes: see `OWED` and `VOUCHED`.
     facts: u8,
     /// Publications up to this offset precede the subscription: nobody awaits their receipt.
     pub(in crate::engine) began_after: u64,
@@ -492,3 +492,6 @@ impl Behind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

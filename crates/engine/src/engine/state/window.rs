@@ -232,3 +232,6 @@ impl Window {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

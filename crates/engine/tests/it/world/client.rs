@@ -168,6 +168,7 @@ impl Client {
         self.leaving.clear();
         for seen in self.subscriptions.values_mut() {
             (seen.confirmed, seen.live) = (false, false);
+            seen.told_members = false;
             seen.in_hand.clear();
             if seen.wish.flow != Flow::Pushed {
                 // What was not acknowledged is delivered again, if it is still retained.
@@ -248,10 +249,18 @@ impl Client {
         handed: Handed,
         broker: &ModelBroker,
     ) {
+        let session = self.session;
         let Some(seen) = self.seen(key) else {
             return;
         };
         let here = publication.position;
+        let own = publication.publisher.as_ref();
+        let own = own.is_some_and(|by| by.session == session);
+        // A state is complete only with its own values.
+        assert!(
+            seen.wish.echo || !own || handed.state,
+            "its own are excluded"
+        );
         let published = &broker.streams[&publication.channel].all[&(here.epoch.0, here.offset)];
         assert_eq!(**published, *publication);
         if handed.state {
@@ -266,7 +275,10 @@ impl Client {
             return seen.read_shared(handed);
         }
         match (&seen.wish.target, seen.wish.flow) {
-            (Target::Filter(_), _) => seen.read_by_filter(publication, handed.place),
+            (Target::Filter(_), Flow::Pushed) => seen.read_by_filter(publication, handed.place),
+            (Target::Filter(_), Flow::Acknowledged { window }) => {
+                seen.read_by_filter_in_window(publication, handed, window);
+            }
             (Target::Channel(_), Flow::Acknowledged { window }) => {
                 seen.read_in_window(publication, handed.deliveries, window);
             }
@@ -327,9 +339,16 @@ impl Client {
                 at,
                 ..
             } => {
+                let session = self.session;
                 let Some(seen) = self.seen(&subscription.key()) else {
                     return;
                 };
+                assert!(!seen.wish.echo);
+                if let Some(channel) = seen.wish.target.channel() {
+                    let here = (position.epoch.0, position.offset);
+                    let by = broker.streams[channel].all[&here].publisher.as_ref();
+                    assert!(by.is_some_and(|by| by.session == session), "not its own");
+                }
                 if let Some(at) = at {
                     seen.position = Some(*at);
                     return;
@@ -436,6 +455,18 @@ impl Client {
                     seen.position = Some(*position);
                 }
             }
+            Reply::Members {
+                channel,
+                subscription,
+                ..
+            } => {
+                let target = Target::from(channel.clone());
+                let id = *subscription;
+                let key = SubscriptionName { target, id }.key();
+                if let Some(seen) = self.subscriptions.get_mut(&key) {
+                    seen.told_members = true;
+                }
+            }
             Reply::Unsubscribed { subscription } => self.left(&subscription.key()),
             Reply::Refused(refusal) => match self.legitimate(id, command, refusal, broker) {
                 Some(Command::Subscribe(wish)) => {
@@ -450,7 +481,6 @@ impl Client {
             Reply::Published { .. }
             | Reply::History { .. }
             | Reply::State { .. }
-            | Reply::Members { .. }
             | Reply::Acked { .. }
             | Reply::Receipts { .. }
             | Reply::Done { .. }

@@ -14,6 +14,8 @@ pub(crate) struct Seen {
     pub(crate) wish: Subscribe,
     pub(crate) confirmed: bool,
     pub(crate) live: bool,
+    /// Whether the members of its channel were told on this connection.
+    pub(crate) told_members: bool,
     /// The command that made it; `None` for a resumed one.
     pub(crate) by: Option<u64>,
     /// For a filter: what was delivered, and what was reported missing, by channel.
@@ -53,6 +55,7 @@ impl Seen {
             wish,
             confirmed: false,
             live: false,
+            told_members: false,
             by,
             came: BTreeMap::new(),
             restarts: Vec::new(),
@@ -73,6 +76,26 @@ impl Seen {
         let came = self.came.entry(publication.channel.clone()).or_default();
         assert!(came.publications.insert((here.epoch.0, here.offset)));
         self.position = Some(place);
+    }
+
+    /// The places are those of the order of all channels. What was not acknowledged on an earlier
+    /// connection may come again.
+    pub(crate) fn read_by_filter_in_window(
+        &mut self,
+        publication: &Publication,
+        handed: Handed,
+        window: u16,
+    ) {
+        let place = handed.place;
+        assert_eq!(place.offset, publication.sequence);
+        let here = publication.position;
+        let came = self.came.entry(publication.channel.clone()).or_default();
+        came.publications.insert((here.epoch.0, here.offset));
+        let previous = Position {
+            offset: place.offset - 1,
+            ..place
+        };
+        self.read_paced((place, previous), handed.deliveries, window);
     }
 
     pub(crate) fn read_shared(&mut self, handed: Handed) {
@@ -110,15 +133,18 @@ impl Seen {
         deliveries: u16,
         window: u16,
     ) {
-        let here = publication.position;
+        let place = (publication.position, publication.previous);
+        self.read_paced(place, deliveries, window);
+    }
+
+    fn read_paced(&mut self, (here, previous): (Position, Position), deliveries: u16, window: u16) {
         assert!(deliveries >= 1, "an acknowledged delivery is counted");
         assert!(
             self.last < here.offset,
             "twice or out of order on one connection"
         );
         self.last = here.offset;
-        self.undone
-            .insert(here.offset, (here, publication.previous));
+        self.undone.insert(here.offset, (here, previous));
         self.on_this_connection.insert(here.offset);
         assert!(
             self.on_this_connection.len() <= usize::from(window),

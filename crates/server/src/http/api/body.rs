@@ -9,7 +9,7 @@ use hyper::{
     body::Body as _,
     header::{CONTENT_ENCODING, CONTENT_TYPE},
 };
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::problem::Problem;
@@ -18,7 +18,8 @@ use crate::{http::Received, worker::Memory};
 /// A received body.
 pub(in crate::http) struct Body {
     pub(in crate::http) bytes: Bytes,
-    pub(super) is_json: bool,
+    /// Whether its type is `application/json`.
+    pub(in crate::http) is_json: bool,
     /// `Idempotency-Key`, if the request has one.
     pub(super) idempotency_key: Option<String>,
 }
@@ -79,8 +80,8 @@ impl Body {
         })
     }
 
-    /// Parses a JSON body.
-    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+    /// Parses a JSON body. The result may borrow from it.
+    pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Problem> {
         let is_object = self.bytes.trim_ascii_start().starts_with(b"{");
         if !self.is_json {
             let detail = "expected a body of Content-Type: application/json";

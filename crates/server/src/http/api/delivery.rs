@@ -332,9 +332,10 @@ fn permission(call: &Call<'_>, channel: &ChannelName, seen: &Sighting) -> Permis
         };
     };
     let access = rules.subscribe;
-    let mut configured = live.config.channels.iter();
+    let configured = live.config.effective_rules();
+    let mut configured = configured.iter();
     let rule = configured.find(|rule| Pattern::new(&rule.pattern).matches(channel));
-    let rule = rule.map_or("of the server's own pages", |rule| rule.pattern.as_str());
+    let rule = rule.map_or("", |rule| rule.pattern.as_str());
     let identity = match &seen.identity {
         Some(identity) => Arc::clone(identity),
         None => Arc::new(call.worker.shared.auth.known_of(&seen.user)),

@@ -17,6 +17,7 @@ pub(super) fn stats(call: &Call<'_>) -> Value {
         "uptime_seconds": shared.started.elapsed().as_secs(),
         "healthy": shared.broker.health().is_good(),
         "version": env!("CARGO_PKG_VERSION"),
+        "ws_path": shared.config.ws_path,
         "backend": shared.backend.as_ref().map(|backend| backend.stats()),
     })
 }
@@ -35,9 +36,9 @@ pub(super) fn explain(call: &Call<'_>) -> Outcome {
     }
     let channel = ChannelName::new(call.query.need("channel")?)?;
     let live = call.worker.live();
-    let config = &live.config;
+    let rules = live.config.effective_rules();
     let fits = |rule: &&ChannelRule| Pattern::new(&rule.pattern).matches(&channel);
-    let Some(rule) = config.channels.iter().find(fits) else {
+    let Some(rule) = rules.iter().find(fits) else {
         return Ok(json!({
             "allowed": false,
             "because": format!("no rule matches channel {channel}: there is no such channel"),

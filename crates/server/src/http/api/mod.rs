@@ -9,6 +9,7 @@ mod problem;
 mod publishing;
 mod reading;
 mod recorded;
+mod rules;
 mod sessions;
 mod time;
 mod top;
@@ -58,6 +59,7 @@ enum Action {
     Disconnect,
     Revoke,
     Stats,
+    Rules,
     Explain,
     Delivery,
     Connection,
@@ -96,6 +98,7 @@ const ROUTES: &[(&str, Method, Scope, Action)] = &[
     ),
     ("revoke", Method::POST, Scope::Sessions, Action::Revoke),
     ("stats", Method::GET, Scope::Admin, Action::Stats),
+    ("rules", Method::GET, Scope::Admin, Action::Rules),
     ("explain", Method::GET, Scope::Admin, Action::Explain),
     (
         "explain/delivery",
@@ -197,7 +200,7 @@ async fn handle(worker: &Rc<Worker>, request: Request<Received>) -> Result<Answe
     };
     let body = match action {
         Action::Publish => publishing::publish(&call).await?.to_string(),
-        Action::Batch => publishing::batch(&call).await?.to_string(),
+        Action::Batch => publishing::batch(&call).await?,
         Action::History => reading::history(&call).await?.text(),
         Action::State => reading::state(&call).await?.text(),
         Action::Presence => reading::presence(&call).await?.text(),
@@ -211,6 +214,7 @@ async fn handle(worker: &Rc<Worker>, request: Request<Received>) -> Result<Answe
         Action::Disconnect => sessions::disconnect(&call).await?.to_string(),
         Action::Revoke => sessions::revoke(&call).await?.to_string(),
         Action::Stats => explain::stats(&call).to_string(),
+        Action::Rules => rules::rules(&call)?.to_string(),
         Action::Explain => explain::explain(&call)?.to_string(),
         Action::Delivery => delivery::delivery(&call).await?.to_string(),
         Action::Connection => delivery::connection(&call).await?.to_string(),

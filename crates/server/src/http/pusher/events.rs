@@ -1,7 +1,7 @@
 //! `POST events` and `POST batch_events`.
 
 use offhook_dialects::pusher::{CACHE_KEY, EVENT_TAG, Pusher, check_event, data_of, is_cache};
-use offhook_engine::{Command, Reply, SessionId, Tags};
+use offhook_engine::{Command, Refusal, Reply, SessionId, Tags};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
@@ -94,24 +94,33 @@ impl Event {
     }
 }
 
-/// Publishes, and waits until everything is as durable as the server guarantees.
+/// Publishes, and waits until everything is as durable as the server guarantees. Nothing is published
+/// if the engine would refuse one of the commands: clients repeat the whole request, and the events
+/// have no keys. If the broker fails in the middle, the others are published.
 async fn publish(call: &Call<'_>, commands: Vec<Publish>) -> Result<(), Problem> {
+    for (command, _) in &commands {
+        let checked = call.worker.check_publish(command);
+        checked.map_err(|refusal| refused(&channel_of(command), refusal))?;
+    }
     let channels: Vec<String> = commands
         .iter()
         .map(|(command, _)| channel_of(command))
         .collect();
-    let replies = call.worker.command_for(commands).await;
+    let replies = call.worker.command_for(commands.into_iter()).await;
     for (reply, channel) in replies.into_iter().zip(channels) {
         if let Reply::Refused(refusal) = reply {
-            let detail = format!("{channel}: {}", refusal.detail);
-            let refusal = offhook_engine::Refusal {
-                detail: detail.into(),
-                ..refusal
-            };
-            return Err(refusal.into());
+            return Err(refused(&channel, refusal));
         }
     }
     Ok(())
+}
+
+fn refused(channel: &str, refusal: Refusal) -> Problem {
+    let detail = format!("{channel}: {}", refusal.detail);
+    Problem::from(Refusal {
+        detail: detail.into(),
+        ..refusal
+    })
 }
 
 fn channel_of(command: &Command) -> String {
@@ -133,7 +142,7 @@ pub(super) async fn one(call: &Call<'_>) -> Result<Value, Problem> {
 }
 
 /// Publishes several events, each to its channel, in order. Nothing is published if one of them is
-/// invalid.
+/// invalid, too large, or for a channel without a rule.
 pub(super) async fn batch(call: &Call<'_>) -> Result<Value, Problem> {
     let Batch { batch } = body(call)?;
     if batch.is_empty() || batch.len() > MAX_BATCH {

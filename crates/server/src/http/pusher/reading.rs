@@ -1,5 +1,6 @@
 //! `GET channels`, `GET channels/NAME` and `GET channels/NAME/users`.
 
+use offhook_brokers::Occupied;
 use offhook_dialects::pusher::{Kind, kind_of, name_of, users_of};
 use offhook_engine::{Command, Reply};
 use serde_json::{Map, Value, json};
@@ -13,6 +14,7 @@ const MAX_CHANNELS: usize = 10_000;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wanted {
     user_count: bool,
+    subscription_count: bool,
 }
 
 impl Wanted {
@@ -21,43 +23,55 @@ impl Wanted {
         let mut wanted = Self::default();
         let attributes = info.unwrap_or_default().split(',').map(str::trim);
         for attribute in attributes.filter(|attribute| !attribute.is_empty()) {
-            if attribute != "user_count" {
-                let shown: String = attribute.chars().take(40).collect();
-                let detail = format!("info: {shown:?} is not available; there is user_count");
-                return Err(Problem::bad(detail));
+            match attribute {
+                "subscription_count" => wanted.subscription_count = true,
+                "user_count" if kind_of(name) == Kind::Presence => wanted.user_count = true,
+                "user_count" => {
+                    let detail = "info: user_count is available for presence channels; the name has to begin \
+                                  with presence-";
+                    return Err(Problem::bad(detail));
+                }
+                _ => {
+                    let shown: String = attribute.chars().take(40).collect();
+                    let detail = format!(
+                        "info: {shown:?} is not available; there are user_count and subscription_count"
+                    );
+                    return Err(Problem::bad(detail));
+                }
             }
-            if kind_of(name) != Kind::Presence {
-                let detail = "info: user_count is available for presence channels; the name has to begin with \
-                              presence-";
-                return Err(Problem::bad(detail));
-            }
-            wanted.user_count = true;
         }
         Ok(wanted)
     }
 
     /// The information about one channel.
     pub(super) fn of(self, call: &Call<'_>, name: &str) -> Result<Value, Problem> {
-        let users = occupied(call, name)?.unwrap_or(0);
-        Ok(self.shown(users))
+        let found = occupied(call, name)?;
+        Ok(self.shown(found.as_ref()).into())
     }
 
-    fn shown(self, users: u64) -> Value {
-        match self.user_count {
-            true => json!({ "user_count": users }),
-            false => json!({}),
+    fn shown(self, found: Option<&Occupied>) -> Map<String, Value> {
+        let mut shown = Map::new();
+        if self.user_count {
+            let users = found.map_or(0, |found| found.users);
+            shown.insert("user_count".to_owned(), users.into());
         }
+        let members = found.map_or(0, |found| found.members);
+        // A channel whose rule keeps no presence has no members, but may have subscribers.
+        let is_known = found.is_none() || members > 0;
+        if self.subscription_count && is_known {
+            shown.insert("subscription_count".to_owned(), members.into());
+        }
+        shown
     }
 }
 
-/// The number of users of a channel, if it has subscribers.
-fn occupied(call: &Call<'_>, name: &str) -> Result<Option<u64>, Problem> {
+/// What is known about a channel, if it has subscribers.
+fn occupied(call: &Call<'_>, name: &str) -> Result<Option<Occupied>, Problem> {
     let channel = call.channel(name)?;
     let broker = &call.worker.shared.broker;
     // In the order of names, the name itself precedes all longer ones.
     let first = broker.occupied(channel.as_str(), None, 1).pop();
-    let found = first.filter(|first| first.channel == channel);
-    Ok(found.map(|found| found.users))
+    Ok(first.filter(|first| first.channel == channel))
 }
 
 /// The channels of the app that have subscribers.
@@ -81,7 +95,7 @@ pub(super) fn channels(call: &Call<'_>) -> Result<Value, Problem> {
     for one in found {
         let name = name_of(prefix, one.channel.as_str());
         if let Some(name) = name.filter(|_| call.is_own(one.channel.as_str())) {
-            channels.insert(name.into_owned(), wanted.shown(one.users));
+            channels.insert(name.into_owned(), wanted.shown(Some(&one)).into());
         }
     }
     Ok(json!({ "channels": channels }))
@@ -90,10 +104,10 @@ pub(super) fn channels(call: &Call<'_>) -> Result<Value, Problem> {
 /// One channel.
 pub(super) fn channel(call: &Call<'_>, name: &str) -> Result<Value, Problem> {
     let wanted = Wanted::read(call.query.get("info")?, name)?;
-    let users = occupied(call, name)?;
-    let mut value = wanted.shown(users.unwrap_or(0));
-    value["occupied"] = users.is_some().into();
-    Ok(value)
+    let found = occupied(call, name)?;
+    let mut shown = wanted.shown(found.as_ref());
+    shown.insert("occupied".to_owned(), found.is_some().into());
+    Ok(shown.into())
 }
 
 /// The users in a presence channel.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use offhook::{Sender, WebSocket, protocol::CloseCode};
-use offhook_dialects::Payload;
+use offhook_dialects::{Payload, socketio::packet::Engine};
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
@@ -125,6 +125,17 @@ impl Inner {
     /// The number of the last message.
     fn last(&self) -> u64 {
         self.first + self.messages.len() as u64 - 1
+    }
+
+    /// Whether no message of the application waits for a poll of Engine.IO.
+    fn has_only_pings(&self) -> bool {
+        let is_ping = |message: &Payload| {
+            let Payload::Text(text) = message else {
+                return false;
+            };
+            matches!(Engine::read(text), Ok(Engine::Ping(_)))
+        };
+        self.messages.iter().all(is_ping)
     }
 
     /// Notes that the client has received all messages up to `after`.
@@ -273,6 +284,13 @@ impl Kept {
         self.inner.borrow().closed.is_some()
     }
 
+    /// Whether the connection was closed because its client violated the protocol.
+    pub(super) fn is_violated(&self) -> bool {
+        let inner = self.inner.borrow();
+        let closed = inner.closed.as_ref();
+        closed.is_some_and(|closed| closed.code == u16::from(CloseCode::PROTOCOL_ERROR))
+    }
+
     /// Whether an answer contained the last message and reported that the connection is closed.
     pub(super) fn is_over(&self) -> bool {
         self.inner.borrow().end != End::Unknown
@@ -382,6 +400,13 @@ impl Transport for Kept {
         inner
             .closed
             .get_or_insert_with(|| Closing::new(code, reason));
+        // Engine.IO: the session of a client that violates the protocol, or does not answer pings, is
+        // unknown from now on, unless the client has to be told something.
+        let is_to_blame = [CloseCode::PROTOCOL_ERROR, CloseCode::POLICY_VIOLATION].contains(&code);
+        let is_polling = inner.waiting.as_ref().is_some_and(|poll| !poll.is_closed());
+        if self.form == Form::EngineIo && is_to_blame && !is_polling && inner.has_only_pings() {
+            inner.end = End::Told;
+        }
         inner.room.drain(..).for_each(Waker::wake);
         self.changed.notify_one();
     }

@@ -4,10 +4,13 @@
 use std::{future::pending, mem, rc::Rc, time::Duration};
 
 use offhook::{WebSocket, protocol::CloseCode};
-use offhook_dialects::{Incoming, Payload};
-use tokio::time::{Instant, sleep, sleep_until};
+use offhook_dialects::Incoming;
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep, sleep_until},
+};
 
-use super::{Batch, Carried, CarriedId, Downlink, downlink::Kept};
+use super::{Batch, Carried, CarriedId, Downlink, Messages, downlink::Kept, messages::incoming};
 use crate::{
     door::Place,
     worker::{
@@ -32,6 +35,10 @@ const LINGER: Duration = Duration::from_secs(5);
 /// stop.
 const STOPPING: Duration = Duration::from_secs(1);
 
+/// How many messages of a request are handled before other tasks run. 64: these take a fraction of a
+/// millisecond.
+const AT_ONCE: u64 = 64;
+
 /// The state that handles the messages of a connection's client.
 enum Served {
     Connecting(Connecting),
@@ -52,10 +59,21 @@ pub(super) fn serve(
         let outlet = carried.outlet();
         let mut connecting = Connecting::new(outlet.clone(), guest);
         let greeted = connecting.opened_as(&id.to_string());
-        let mut served = Served::Connecting(connecting);
-        let upgraded = match greeted {
+        let begun = match greeted {
+            Ok(()) => begin(&worker, &mut connecting).await,
+            Err(ended) => Err(ended),
+        };
+        let (mut served, begun) = match begun {
+            Ok(Some(connection)) => (Served::Connected(connection), Ok(())),
+            Ok(None) => (Served::Connecting(connecting), Ok(())),
+            Err(ended) => (Served::Connecting(connecting), Err(ended)),
+        };
+        let upgraded = match begun {
             Ok(()) => run(&worker, &carried, &outlet, &mut served).await,
-            Err(_ended) => None,
+            Err(ended) => {
+                end(&worker, &outlet, ended);
+                None
+            }
         };
         if upgraded.is_none()
             && let Served::Connected(connection) = &mut served
@@ -95,7 +113,8 @@ type Upgraded = (Box<WebSocket>, Box<Place>);
 /// Continues over the WebSocket until the connection ends.
 async fn go_on(lease: &Lease, served: Served, (mut socket, place): Upgraded) {
     match served {
-        Served::Connected(connection) => {
+        Served::Connected(mut connection) => {
+            connection.has_upgraded();
             Box::pin(websocket::go_on(connection, &mut socket)).await;
         }
         Served::Connecting(connecting) => {
@@ -141,7 +160,7 @@ async fn run(
     loop {
         if let Some(Batch { messages, done }) = carried.take_batch() {
             let taken = {
-                let taking = take(worker, outlet, served, &messages);
+                let taking = take(worker, carried, outlet, served, &messages);
                 tokio::pin!(taking);
                 loop {
                     tokio::select! {
@@ -153,10 +172,10 @@ async fn run(
                     }
                 }
             };
-            carried.handled(done);
             if let Err(ended) = taken {
                 end(worker, outlet, ended);
             }
+            carried.handled(done);
             continue;
         }
         if let Downlink::Polled(kept) = &carried.downlink {
@@ -273,12 +292,14 @@ fn end(worker: &Worker, outlet: &Outlet, ended: Ended) {
     }
 }
 
-/// Handles the messages of one request, as fast as the client takes the answers.
+/// Handles the messages of one request, as fast as the client takes the answers. Those that follow the
+/// end of the connection are dropped.
 async fn take(
     worker: &Rc<Worker>,
+    carried: &Carried,
     outlet: &Outlet,
     served: &mut Served,
-    messages: &[Payload],
+    messages: &Messages,
 ) -> Result<(), Ended> {
     let bound = worker.shared.config.messages.outbox_bytes;
     let room = async || {
@@ -287,11 +308,14 @@ async fn take(
             let _closing = outlet.room().await;
         }
     };
-    for message in messages {
-        let incoming = match message {
-            Payload::Text(text) => Incoming::Text(text),
-            Payload::Binary(bytes) => Incoming::Binary(bytes),
-        };
+    for (number, record) in (1..).zip(messages.iter()) {
+        if carried.is_closed() {
+            return Ok(());
+        }
+        if number % AT_ONCE == 0 {
+            yield_now().await;
+        }
+        let incoming = incoming(&record);
         let taken = match served {
             Served::Connected(connection) => connection.receive(incoming),
             Served::Connecting(connecting) => match connect(worker, connecting, incoming).await? {
@@ -318,7 +342,25 @@ async fn connect(
     connecting: &mut Connecting,
     incoming: Incoming<'_>,
 ) -> Result<Option<Connection>, Ended> {
-    let mut connected = connecting.receive(worker, incoming)?;
+    let connected = connecting.receive(worker, incoming)?;
+    finish(worker, connecting, connected).await
+}
+
+/// Begins the session of a dialect that does so without a message of the client.
+async fn begin(
+    worker: &Rc<Worker>,
+    connecting: &mut Connecting,
+) -> Result<Option<Connection>, Ended> {
+    let connected = connecting.begin_by_itself(worker)?;
+    finish(worker, connecting, connected).await
+}
+
+/// Waits for what connecting the client awaits.
+async fn finish(
+    worker: &Rc<Worker>,
+    connecting: &mut Connecting,
+    mut connected: Connected,
+) -> Result<Option<Connection>, Ended> {
     loop {
         match connected {
             Connected::NotYet => return Ok(None),

@@ -18,6 +18,13 @@ const PROBE: &str = "probe";
 /// Tries a WebSocket until the client upgrades to it.
 pub(super) async fn probe(worker: Rc<Worker>, id: CarriedId, mut socket: WebSocket, place: Place) {
     let lease = Lease::new(&worker);
+    // The client may know an id that is no longer valid, or that of a connection that was upgraded.
+    if !is_known(&worker, id).await {
+        let reason = "unknown session, or already upgraded";
+        // The result of closing does not matter.
+        let _closed = socket.close(CloseCode::POLICY_VIOLATION, reason).await;
+        return;
+    }
     let within = worker.shared.config.connections.connect_timeout;
     let upgrades = timeout(within, until_upgrade(&worker, id, &mut socket)).await;
     if upgrades.unwrap_or(false) {
@@ -31,6 +38,12 @@ pub(super) async fn probe(worker: Rc<Worker>, id: CarriedId, mut socket: WebSock
             .await;
     }
     drop(lease);
+}
+
+async fn is_known(worker: &Worker, id: CarriedId) -> bool {
+    let (done, known) = oneshot::channel();
+    worker.carry(id, Carry::Find { done });
+    known.await.is_ok()
 }
 
 /// Waits until the client upgrades or gives up; true if it upgrades.

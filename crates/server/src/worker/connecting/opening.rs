@@ -7,6 +7,15 @@ use super::{Connecting, Ended};
 use crate::{tokens::random_bytes, worker::speaker::Speaker};
 
 impl Connecting {
+    /// How its transport is closed if its client does not identify itself in time.
+    pub(in crate::worker) fn late(&mut self) -> Ended {
+        let speaker = self.speaker.as_mut();
+        match speaker.map(|speaker| speaker.with(|dialect| dialect.late())) {
+            Some((code, reason)) => Ended::Close(CloseCode::new(code), reason),
+            None => Ended::Lost,
+        }
+    }
+
     /// Sends the dialect's first message, if the server sends first.
     pub(in crate::worker) fn opened(&mut self) -> Result<(), Ended> {
         let Some(Speaker::Other(_)) = self.speaker else {

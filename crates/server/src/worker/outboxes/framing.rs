@@ -57,6 +57,12 @@ impl Framing {
         Class(u8::try_from(index).expect("the dialects have fewer than 256 encodings together"))
     }
 
+    /// The name of the encoding of a class; empty if there is no such class.
+    pub(super) fn name(&self, class: Class) -> &'static str {
+        let entry = self.classes.get(usize::from(class.0));
+        entry.map_or("", |entry| entry.encoding.name())
+    }
+
     /// Whether each copy of a publication has its own head in this class.
     pub(super) fn has_heads(&self, class: Class) -> bool {
         let entry = self.classes.get(usize::from(class.0));

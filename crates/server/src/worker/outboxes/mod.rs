@@ -147,6 +147,11 @@ impl Outboxes {
         self.framing.class_of(encoding)
     }
 
+    /// The name of the encoding of a class.
+    pub(super) fn dialect_of(&self, class: Class) -> &'static str {
+        self.framing.name(class)
+    }
+
     /// Adds a connection; its token was sealed just now.
     pub(super) fn add(
         &mut self,

@@ -1,5 +1,5 @@
-//! Incomplete messages that dialects hold: their total size, and how long each may take. Those that
-//! WebSockets hold are counted in [`Unfinished`](crate::worker::unfinished::Unfinished).
+//! What dialects hold for their clients: its total size, and how long an incomplete message may take. Those
+//! messages that WebSockets hold are counted in [`Unfinished`](crate::worker::unfinished::Unfinished).
 
 use std::time::{Duration, Instant};
 

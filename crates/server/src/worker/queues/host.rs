@@ -46,9 +46,10 @@ impl Hosting {
     /// Gives waiting messages to consumers.
     pub(super) fn deal(&self) {
         let dealt = self.sharing.borrow_mut().deal();
-        for (consumer, message) in dealt {
+        for (consumer, times, message) in dealt {
             let what = FromQueue::Message {
                 subscription: consumer.subscription,
+                times,
                 message,
             };
             let connection = consumer.connection;

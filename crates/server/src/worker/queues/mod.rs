@@ -16,7 +16,7 @@ mod sharing;
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
     rc::Rc,
     sync::Arc,
@@ -26,8 +26,9 @@ use std::{
 use bytes::Bytes;
 use offhook_dialects::Intent;
 use offhook_engine::{
-    Arrival, ChannelName, Command, CommandId, ConnectionId, Notice, Position, Refusal, Reply,
-    SessionSnapshot, Since, Subscribe, SubscriptionId, SubscriptionKey, SubscriptionName, Whom,
+    Arrival, ChannelName, Command, CommandId, ConnectionId, ErrorCode, Notice, Position, Refusal,
+    Reply, SessionSnapshot, Since, Subscribe, SubscriptionId, SubscriptionKey, SubscriptionName,
+    Whom,
 };
 use tokio::task::spawn_local;
 
@@ -52,9 +53,17 @@ const SUBSCRIPTION: SubscriptionId = SubscriptionId(0);
 #[derive(Debug, Default)]
 pub(super) struct Queues {
     hosted: RefCell<HashMap<ChannelName, Hosted>>,
-    consumed: RefCell<HashMap<ConnectionId, HashMap<SubscriptionId, ChannelName>>>,
-    /// Messages that wait until there is room in the outbox of their consumer.
-    held: RefCell<HashMap<ConnectionId, VecDeque<(SubscriptionId, Queued)>>>,
+    consumed: RefCell<HashMap<ConnectionId, HashMap<SubscriptionId, Consumed>>>,
+}
+
+/// A queue that a connection of this worker consumes.
+#[derive(Debug)]
+struct Consumed {
+    queue: ChannelName,
+    /// Whether the queue was told that the connection has no room.
+    is_full: bool,
+    /// How often the queue was told that there is room again.
+    times: u32,
 }
 
 #[derive(Debug)]
@@ -90,6 +99,12 @@ pub(crate) enum ToQueue {
         place: Position,
         processed: bool,
     },
+    /// The consumer's connection has no room: deal it no more messages.
+    Full(Consumer),
+    /// There is room again.
+    Room(Consumer),
+    /// There was no room for this message.
+    TakeBack(Consumer, Position),
     Quit(Consumer),
     /// Its subscription has ended.
     Failed(Refusal),
@@ -102,6 +117,8 @@ pub(crate) enum FromQueue {
     Refused(CommandId, Refusal),
     Message {
         subscription: SubscriptionId,
+        /// How often the consumer had told the queue that it had room again.
+        times: u32,
         message: Queued,
     },
     /// The consumer receives nothing more.
@@ -114,7 +131,7 @@ pub(crate) enum FromQueue {
 
 impl Worker {
     /// The worker that hosts a queue.
-    fn host_of(&self, queue: &ChannelName) -> u16 {
+    pub(super) fn host_of(&self, queue: &ChannelName) -> u16 {
         let mut hasher = DefaultHasher::new();
         queue.hash(&mut hasher);
         let workers = u64::from(self.shared.orders.workers().max(1));
@@ -137,12 +154,7 @@ impl Worker {
     }
 
     /// Carries out an intent of a dialect that concerns a queue.
-    pub(super) fn ask_queue(
-        &self,
-        outboxes: &mut Outboxes,
-        connection: ConnectionId,
-        intent: Intent,
-    ) {
+    pub(super) fn ask_queue(&self, connection: ConnectionId, intent: Intent) {
         let mut consumed = self.queues.consumed.borrow_mut();
         if let Intent::Consume {
             id,
@@ -153,7 +165,12 @@ impl Worker {
         {
             let consumer = self.consumer(connection, subscription);
             let ours = consumed.entry(connection).or_default();
-            ours.insert(subscription, queue.clone());
+            let consumes = Consumed {
+                queue: queue.clone(),
+                is_full: false,
+                times: 0,
+            };
+            ours.insert(subscription, consumes);
             let join = Join {
                 consumer,
                 id,
@@ -167,53 +184,30 @@ impl Worker {
         } = intent
         {
             let ours = consumed.get(&connection);
-            if let Some(queue) = ours.and_then(|ours| ours.get(&subscription)) {
+            if let Some(consumed) = ours.and_then(|ours| ours.get(&subscription)) {
                 let consumer = self.consumer(connection, subscription);
                 let what = ToQueue::Settle {
                     consumer,
                     place,
                     processed,
                 };
-                self.settle_with_room(outboxes, queue.clone(), what);
+                self.tell_queue(consumed.queue.clone(), what);
             }
         } else if let Intent::Quit { subscription } = intent
             && let Some(ours) = consumed.get_mut(&connection)
-            && let Some(queue) = ours.remove(&subscription)
+            && let Some(consumed) = ours.remove(&subscription)
         {
             let consumer = self.consumer(connection, subscription);
-            self.tell_queue(queue, ToQueue::Quit(consumer));
+            self.tell_queue(consumed.queue, ToQueue::Quit(consumer));
         }
-    }
-
-    /// Tells a queue that a message was settled, once the connection has room for another one:
-    /// messages that need no acknowledgement would otherwise fill an outbox without limit.
-    fn settle_with_room(&self, outboxes: &mut Outboxes, queue: ChannelName, what: ToQueue) {
-        let ToQueue::Settle { consumer, .. } = &what else {
-            return;
-        };
-        let bound = self.shared.config.messages.outbox_bytes;
-        let outlet = outboxes.outlet(consumer.connection);
-        let full = outlet.filter(|outlet| outlet.unsent() > bound / 2);
-        let Some(outlet) = full else {
-            return self.tell_queue(queue, what);
-        };
-        let worker = self.host_of(&queue);
-        let orders = Arc::clone(&self.shared.orders);
-        spawn_local(async move {
-            // A connection that has ended has left the queue.
-            if outlet.room().await.is_ok() {
-                orders.give(worker, Order::ToQueue { queue, what });
-            }
-        });
     }
 
     /// The consumers of a connection that has ended leave their queues.
     pub(super) fn quit_queues(&self, connection: ConnectionId) {
         let ours = self.queues.consumed.borrow_mut().remove(&connection);
-        self.queues.held.borrow_mut().remove(&connection);
-        for (subscription, queue) in ours.into_iter().flatten() {
+        for (subscription, consumed) in ours.into_iter().flatten() {
             let consumer = self.consumer(connection, subscription);
-            self.tell_queue(queue, ToQueue::Quit(consumer));
+            self.tell_queue(consumed.queue, ToQueue::Quit(consumer));
         }
     }
 
@@ -232,8 +226,12 @@ impl Worker {
             }
             FromQueue::Message {
                 subscription,
+                times,
                 message,
-            } => self.put_or_hold(outboxes, connection, subscription, message),
+            } => {
+                let consumer = self.consumer(connection, subscription);
+                self.put_or_give_back(outboxes, consumer, times, &message);
+            }
             FromQueue::Ended {
                 queue,
                 subscription,
@@ -256,56 +254,66 @@ impl Worker {
         self.carry_out(state);
     }
 
-    /// Puts a message into the outbox of its consumer, or holds it until there is room: a client that
-    /// does not read must not fill the memory with what its window allows.
-    fn put_or_hold(
+    /// Puts a message into the outbox of its consumer, or gives it back to the queue if there is no
+    /// room. A client that does not read must neither fill the memory with what its window allows nor
+    /// keep these messages from others.
+    fn put_or_give_back(
         self: &Rc<Self>,
         outboxes: &mut Outboxes,
-        connection: ConnectionId,
-        subscription: SubscriptionId,
-        message: Queued,
+        consumer: Consumer,
+        times: u32,
+        message: &Queued,
     ) {
-        let bound = self.shared.config.messages.outbox_bytes;
+        let Consumer {
+            connection,
+            subscription,
+            ..
+        } = consumer;
         let Some(outlet) = outboxes.outlet(connection) else {
             return;
         };
-        let mut held = self.queues.held.borrow_mut();
-        if let Some(before) = held.get_mut(&connection) {
-            return before.push_back((subscription, message));
-        }
-        if outlet.unsent() <= bound {
+        let mut consumed = self.queues.consumed.borrow_mut();
+        let ours = consumed.get_mut(&connection);
+        let Some(ours) = ours.and_then(|ours| ours.get_mut(&subscription)) else {
+            // The consumer has left, and the queue gives the message to another one.
+            return;
+        };
+        let bound = self.shared.config.messages.outbox_bytes;
+        let has_room = || outlet.unsent() <= bound / 2;
+        // A message of an earlier time was dealt before others that the queue has taken back, and
+        // must not overtake them.
+        let is_taken = !ours.is_full && ours.times == times && has_room();
+        if is_taken {
             let what = (message.place, message.earlier);
-            return outboxes.put_queued(connection, subscription, &message.publication, what);
+            outboxes.put_queued(connection, subscription, &message.publication, what);
         }
-        held.insert(connection, [(subscription, message)].into());
-        spawn_local(Rc::clone(self).put_held(connection, outlet));
+        // The queue learns this before it learns that the message was processed, for which it would
+        // otherwise deal another one.
+        if !ours.is_full && !has_room() {
+            ours.is_full = true;
+            self.tell_queue(ours.queue.clone(), ToQueue::Full(consumer));
+            spawn_local(Rc::clone(self).await_room(consumer, outlet));
+        }
+        if !is_taken {
+            let back = ToQueue::TakeBack(consumer, message.place);
+            self.tell_queue(ours.queue.clone(), back);
+        }
     }
 
-    /// Puts the held messages of a connection whenever there is room.
-    async fn put_held(self: Rc<Self>, connection: ConnectionId, outlet: Outlet) {
-        let bound = self.shared.config.messages.outbox_bytes;
-        // A connection that has ended holds nothing any more.
-        while outlet.room().await.is_ok() {
-            let mut state = self.state.borrow_mut();
-            loop {
-                let mut held = self.queues.held.borrow_mut();
-                let next = held.get_mut(&connection).and_then(VecDeque::pop_front);
-                let Some((subscription, message)) = next else {
-                    held.remove(&connection);
-                    drop(held);
-                    return self.carry_out(state);
-                };
-                drop(held);
-                let what = (message.place, message.earlier);
-                let outboxes = &mut state.outboxes;
-                outboxes.put_queued(connection, subscription, &message.publication, what);
-                if outlet.unsent() > bound {
-                    break;
-                }
-            }
-            self.carry_out(state);
+    /// Tells the queue of a consumer once its connection has room again.
+    async fn await_room(self: Rc<Self>, consumer: Consumer, outlet: Outlet) {
+        // The consumers of a connection that has ended leave their queues.
+        if outlet.room().await.is_err() {
+            return;
         }
-        self.queues.held.borrow_mut().remove(&connection);
+        let mut consumed = self.queues.consumed.borrow_mut();
+        let ours = consumed.get_mut(&consumer.connection);
+        let ours = ours.and_then(|ours| ours.get_mut(&consumer.subscription));
+        if let Some(ours) = ours {
+            ours.is_full = false;
+            ours.times = ours.times.wrapping_add(1);
+            self.tell_queue(ours.queue.clone(), ToQueue::Room(consumer));
+        }
     }
 
     /// Passes something on to a queue that this worker hosts.
@@ -321,10 +329,23 @@ impl Worker {
             (None, _) => {}
             (Some(Hosted::Opening(joins)), ToQueue::Join(join)) => joins.push(join),
             (Some(Hosted::Opening(joins)), ToQueue::Quit(consumer)) => {
-                joins.retain(|join| join.consumer != consumer);
+                let is_gone = |join: &mut Join| join.consumer == consumer;
+                for join in joins.extract_if(.., is_gone) {
+                    // A client that disconnects waits for the answers to all of its requests.
+                    let detail = "the consumer left before the queue was open";
+                    let why = Refusal::new(ErrorCode::NotSubscribed, detail);
+                    self.answer(&join, FromQueue::Refused(join.id, why));
+                }
             }
             // Nothing was delivered yet, and a failure is handled once it is open.
-            (Some(Hosted::Opening(_)), ToQueue::Settle { .. } | ToQueue::Failed(_)) => {}
+            (
+                Some(Hosted::Opening(_)),
+                ToQueue::Settle { .. }
+                | ToQueue::Full(_)
+                | ToQueue::Room(_)
+                | ToQueue::TakeBack(..)
+                | ToQueue::Failed(_),
+            ) => {}
             (Some(Hosted::Open(open)), what) => {
                 let (hosting, connection) = (open.hosting.clone(), open.connection);
                 drop(hosted);
@@ -356,6 +377,11 @@ impl Worker {
                         engine.handle_command(connection, CommandId(0), command, now);
                     });
                 }
+            }
+            ToQueue::Full(consumer) => sharing.borrow_mut().set_full(consumer),
+            ToQueue::Room(consumer) => sharing.borrow_mut().set_room(consumer),
+            ToQueue::TakeBack(consumer, place) => {
+                sharing.borrow_mut().take_back(consumer, place);
             }
             ToQueue::Quit(consumer) => {
                 sharing.borrow_mut().quit(consumer);

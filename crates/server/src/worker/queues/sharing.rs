@@ -43,6 +43,12 @@ struct Share {
     /// How many messages it may have.
     window: usize,
     has: Messages,
+    /// Whether its connection has no room for messages.
+    is_full: bool,
+    /// How often its connection had room again after it was full. Each message has the number of its
+    /// time, so that the consumer's worker recognizes those that were dealt before the queue knew
+    /// that there was no room.
+    times: u32,
 }
 
 pub(super) const fn key(place: Position) -> (u64, u64) {
@@ -65,7 +71,39 @@ impl Sharing {
             consumer,
             window: usize::from(window.max(1)),
             has: Messages::new(),
+            is_full: false,
+            times: 0,
         });
+    }
+
+    fn share(&mut self, consumer: Consumer) -> Option<&mut Share> {
+        let mut shares = self.consumers.iter_mut();
+        shares.find(|share| share.consumer == consumer)
+    }
+
+    /// Deals a consumer nothing until it [has room](Self::set_room).
+    pub(super) fn set_full(&mut self, consumer: Consumer) {
+        if let Some(share) = self.share(consumer) {
+            share.is_full = true;
+        }
+    }
+
+    /// The connection of a consumer has room again.
+    pub(super) fn set_room(&mut self, consumer: Consumer) {
+        if let Some(share) = self.share(consumer) {
+            share.is_full = false;
+            share.times = share.times.wrapping_add(1);
+        }
+    }
+
+    /// Takes back a message for which a consumer's connection had no room: it was not delivered.
+    pub(super) fn take_back(&mut self, consumer: Consumer, place: Position) {
+        let message = self
+            .share(consumer)
+            .and_then(|share| share.has.remove(&key(place)));
+        if let Some(message) = message {
+            self.add(message);
+        }
     }
 
     /// Removes a consumer: its messages wait again.
@@ -89,9 +127,9 @@ impl Sharing {
     /// A consumer has processed a message, or returns it. Returns whether the message is processed now,
     /// which is false if the consumer does not have it.
     pub(super) fn settle(&mut self, consumer: Consumer, place: Position, processed: bool) -> bool {
-        let mut shares = self.consumers.iter_mut();
-        let share = shares.find(|share| share.consumer == consumer);
-        let message = share.and_then(|share| share.has.remove(&key(place)));
+        let message = self
+            .share(consumer)
+            .and_then(|share| share.has.remove(&key(place)));
         match message {
             None => false,
             Some(_) if processed => true,
@@ -122,15 +160,16 @@ impl Sharing {
         self.consumers.iter().map(|share| share.consumer)
     }
 
-    /// Gives waiting messages to consumers with room, one after the other.
-    pub(super) fn deal(&mut self) -> Vec<(Consumer, Queued)> {
+    /// Gives waiting messages to consumers with room, one after the other. The numbers are those of the
+    /// consumers' times.
+    pub(super) fn deal(&mut self) -> Vec<(Consumer, u32, Queued)> {
         let mut dealt = Vec::new();
         while !self.waiting.is_empty()
             && let Some(place) = self.next_with_room()
             && let Some(share) = self.consumers.get_mut(place)
             && let Some((key, message)) = self.waiting.pop_first()
         {
-            dealt.push((share.consumer, message.clone()));
+            dealt.push((share.consumer, share.times, message.clone()));
             share.has.insert(key, message);
             self.next = place + 1;
         }
@@ -142,7 +181,7 @@ impl Sharing {
         let all = (self.next..count).chain(0..self.next.min(count));
         let has_room = |place: &usize| {
             let share = self.consumers.get(*place);
-            share.is_some_and(|share| share.has.len() < share.window)
+            share.is_some_and(|share| !share.is_full && share.has.len() < share.window)
         };
         all.into_iter().find(has_room)
     }
@@ -200,7 +239,7 @@ mod tests {
     fn dealt(sharing: &mut Sharing) -> Vec<(u32, u64, u16)> {
         let dealt = sharing.deal().into_iter();
         dealt
-            .map(|(to, message)| (to.subscription.0, message.place.offset, message.earlier))
+            .map(|(to, _, message)| (to.subscription.0, message.place.offset, message.earlier))
             .collect()
     }
 
@@ -242,6 +281,28 @@ mod tests {
         assert_eq!(dealt(&mut sharing), []);
         sharing.join(consumer(2), 9);
         assert_eq!(dealt(&mut sharing), [(2, 1, 2), (2, 2, 1), (2, 3, 2)]);
+    }
+
+    #[test]
+    fn a_consumer_without_room_is_passed_over_and_what_it_could_not_take_goes_to_others() {
+        let mut sharing = sharing(&[9, 1], 4);
+        let all = [(0, 1, 0), (1, 2, 0), (0, 3, 0), (0, 4, 0)];
+        assert_eq!(dealt(&mut sharing), all);
+        sharing.set_full(consumer(0));
+        sharing.take_back(consumer(0), Position::new(1, 3));
+        sharing.take_back(consumer(0), Position::new(1, 4));
+        assert_eq!(dealt(&mut sharing), []);
+        assert!(sharing.settle(consumer(1), Position::new(1, 2), true));
+        assert_eq!(dealt(&mut sharing), [(1, 3, 0)]);
+        sharing.set_room(consumer(0));
+        let dealt: Vec<_> = sharing.deal();
+        let [(to, times, message)] = &dealt[..] else {
+            panic!("{dealt:?}");
+        };
+        assert_eq!((to.subscription.0, *times, message.place.offset), (0, 1, 4));
+        // A message that the consumer does not have stays where it is.
+        sharing.take_back(consumer(0), Position::new(1, 3));
+        assert_eq!(sharing.deal(), []);
     }
 
     #[test]

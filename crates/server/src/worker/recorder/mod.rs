@@ -383,6 +383,15 @@ impl Recorder {
         while let Some(ended) = self.ended.pop_front_if(old) {
             self.used -= ended.weight();
         }
+        // After the clock was set back, newer entries are behind one from the future.
+        if self.ended.front().is_some_and(|ended| ended.at_ms > now_ms) {
+            let used = &mut self.used;
+            self.ended.retain_mut(|ended| {
+                let is_old = old(ended);
+                *used -= if is_old { ended.weight() } else { 0 };
+                !is_old
+            });
+        }
     }
 
     /// Changes the record of an open connection, which may be its first entry.

@@ -167,6 +167,19 @@ fn any_number_of_connections_stays_within_the_memory() {
 }
 
 #[test]
+fn records_expire_in_time_after_the_clock_was_set_back() {
+    let mut recorder = recorder(1 << 20);
+    let all = connections(2);
+    recorder.ended(all[0], false, leaver(0), 1_000_000);
+    recorder.ended(all[1], false, leaver(1), 1_000);
+    recorder.expire(1_000 + 60_000);
+    let left: Vec<_> = recorder.ended_ones().map(|ended| ended.at_ms).collect();
+    assert_eq!(left, [1_000_000]);
+    recorder.expire(1_000_000 + 60_000);
+    assert_eq!((recorder.used, recorder.ended.len()), (0, 0));
+}
+
+#[test]
 fn records_of_ended_connections_are_discarded_before_those_of_open_ones() {
     let mut recorder = recorder(8 << 10);
     let all = connections(3);

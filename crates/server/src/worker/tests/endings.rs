@@ -6,12 +6,18 @@ use offhook_dialects::Incoming;
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
 use super::{super::Worker, Connection, connect, toy_outlet::List, worker};
+use crate::worker::explaining::leaver;
 
 /// A connection with so many subscriptions that they are ended in parts.
 async fn large(worker: &Rc<Worker>, name: &str) -> Connection {
-    const CHANNELS: usize = 1_000;
+    let connection = subscribed(worker, name, 1_000).await;
+    assert!(worker.state.borrow().engine.ends_in_parts(connection.id()));
+    connection
+}
+
+async fn subscribed(worker: &Rc<Worker>, name: &str, channels: usize) -> Connection {
     let mut connection = connect(worker, Rc::new(List::default()).outlet());
-    for n in 0..CHANNELS {
+    for n in 0..channels {
         let channel = format!("{name}/{n}");
         let subscribe = format!(r#"{{"type":"subscribe","id":{n},"channel":"{channel}"}}"#);
         connection.receive(Incoming::Text(&subscribe));
@@ -19,8 +25,25 @@ async fn large(worker: &Rc<Worker>, name: &str) -> Connection {
     while worker.state.borrow().engine.unanswered(connection.id()) > 0 {
         yield_now().await;
     }
-    assert!(worker.state.borrow().engine.ends_in_parts(connection.id()));
     connection
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_recorder_knows_whether_an_ended_connection_had_more_subscriptions_than_it_remembers() {
+    let test = async {
+        let (worker, _phase) = worker();
+        spawn_local(Rc::clone(&worker).take_mail());
+        for (channels, has_more) in [(64, false), (65, true)] {
+            let connection = subscribed(&worker, "left", channels).await;
+            let leaver = {
+                let state = &mut *worker.state.borrow_mut();
+                leaver(&state.engine, &mut state.outboxes, connection.id()).unwrap()
+            };
+            assert_eq!(leaver.progress.len(), 64);
+            assert_eq!(leaver.has_more, has_more, "{channels}");
+        }
+    };
+    LocalSet::new().run_until(test).await;
 }
 
 #[tokio::test(flavor = "current_thread")]

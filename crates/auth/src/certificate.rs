@@ -2,21 +2,29 @@
 
 use std::net::IpAddr;
 
-/// The fields of a certificate that are shown.
+/// The fields of a certificate that are shown, or that say whose it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Certificate {
+pub struct Certificate {
     /// The subject's common name, or its organisation.
-    pub(crate) subject: String,
+    pub subject: String,
     /// The issuer's common name, or its organisation.
-    pub(crate) issuer: String,
+    pub issuer: String,
+    /// The common names of the subject, if they are valid text. Usually one.
+    pub common_name: Vec<String>,
     /// The host names and addresses for which it is valid.
-    pub(crate) names: Vec<String>,
+    pub names: Vec<String>,
+    /// The host names among them.
+    pub dns_names: Vec<String>,
+    /// The addresses of electronic mail for which it is valid.
+    pub emails: Vec<String>,
+    /// The URIs for which it is valid.
+    pub uris: Vec<String>,
     /// Seconds since 1970.
-    pub(crate) not_before: i64,
+    pub not_before: i64,
     /// Seconds since 1970.
-    pub(crate) not_after: i64,
+    pub not_after: i64,
     /// Whether subject and issuer are the same.
-    pub(crate) is_self_signed: bool,
+    pub is_self_signed: bool,
 }
 
 /// How many names of a certificate are kept. 100: some certificates list thousands.
@@ -24,7 +32,8 @@ const MOST_NAMES: usize = 100;
 
 impl Certificate {
     /// Parses DER; `None` if it is not a certificate.
-    pub(crate) fn read(der: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn read(der: &[u8]) -> Option<Self> {
         let (certificate, _) = Value::of(der, SEQUENCE)?;
         let (mut fields, _) = Value::of(certificate, SEQUENCE)?;
         if let Some((_, rest)) = Value::of(fields, VERSION) {
@@ -38,18 +47,50 @@ impl Certificate {
         let (_, fields) = Value::of(fields, SEQUENCE)?;
         let (from, until) = Value::next(validity)?;
         let (until, _) = Value::next(until)?;
-        Some(Self {
+        let mut read = Self {
             subject: name(subject),
             issuer: name(issuer),
-            names: alternative_names(fields),
+            common_name: common_names(subject),
             not_before: time(&from)?,
             not_after: time(&until)?,
             is_self_signed: subject == issuer,
-        })
+            ..Self::default()
+        };
+        read.take_names(alternative_names(fields));
+        Some(read)
+    }
+
+    /// Takes the names of a certificate, RFC 5280 §4.2.1.6.
+    fn take_names(&mut self, mut values: &[u8]) {
+        let text = |content| String::from_utf8_lossy(content).into_owned();
+        let mut taken = 0;
+        while let Some((value, rest)) = Value::next(values)
+            && taken < MOST_NAMES
+        {
+            values = rest;
+            taken += 1;
+            // A name that is not text stands for nobody.
+            let strict = std::str::from_utf8(value.content).ok().map(str::to_owned);
+            match value.tag {
+                DNS_NAME => {
+                    self.names.push(text(value.content));
+                    self.dns_names.extend(strict);
+                }
+                EMAIL => self.emails.extend(strict),
+                URI => self.uris.extend(strict),
+                IP_ADDRESS => {
+                    let address = address(value.content);
+                    let address = address.map(|address| address.to_string());
+                    self.names.extend(address);
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Whether it is valid at this time, in seconds since 1970.
-    pub(crate) fn is_valid_at(&self, time: i64) -> bool {
+    #[must_use]
+    pub fn is_valid_at(&self, time: i64) -> bool {
         (self.not_before..=self.not_after).contains(&time)
     }
 }
@@ -67,9 +108,14 @@ const UTC_TIME: u8 = 0x17;
 const LONG_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
+const UTF8_TEXT: u8 = 0x0c;
+const PRINTABLE_TEXT: u8 = 0x13;
+const IA5_TEXT: u8 = 0x16;
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
+const EMAIL: u8 = 0x81;
 const DNS_NAME: u8 = 0x82;
+const URI: u8 = 0x86;
 const IP_ADDRESS: u8 = 0x87;
 
 impl<'a> Value<'a> {
@@ -101,9 +147,35 @@ impl<'a> Value<'a> {
     }
 }
 
+/// The object identifier of a common name.
+const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+
+/// The common names that are text in a superset of ASCII.
+fn common_names(mut sets: &[u8]) -> Vec<String> {
+    let mut names = Vec::new();
+    while let Some((mut set, rest)) = Value::of(sets, SET) {
+        sets = rest;
+        while let Some((pair, others)) = Value::of(set, SEQUENCE) {
+            set = others;
+            let Some((COMMON_NAME, value)) = Value::of(pair, OBJECT) else {
+                continue;
+            };
+            let Some((value, _)) = Value::next(value) else {
+                continue;
+            };
+            if names.len() < MOST_NAMES
+                && matches!(value.tag, UTF8_TEXT | PRINTABLE_TEXT | IA5_TEXT)
+                && let Ok(text) = std::str::from_utf8(value.content)
+            {
+                names.push(text.to_owned());
+            }
+        }
+    }
+    names
+}
+
 /// The common name, otherwise the organisation, otherwise an empty string.
 fn name(mut sets: &[u8]) -> String {
-    const COMMON_NAME: &[u8] = &[0x55, 4, 3];
     const ORGANISATION: &[u8] = &[0x55, 4, 10];
     let mut organisation = String::new();
     while let Some((set, rest)) = Value::of(sets, SET) {
@@ -122,12 +194,12 @@ fn name(mut sets: &[u8]) -> String {
     organisation
 }
 
-/// RFC 5280 §4.2.1.6.
-fn alternative_names(mut fields: &[u8]) -> Vec<String> {
+/// The content of the alternative names; empty if there are none.
+fn alternative_names(mut fields: &[u8]) -> &[u8] {
     const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
     let extensions = loop {
         let Some((value, rest)) = Value::next(fields) else {
-            return Vec::new();
+            return &[];
         };
         if value.tag == EXTENSIONS {
             break value.content;
@@ -135,7 +207,7 @@ fn alternative_names(mut fields: &[u8]) -> Vec<String> {
         fields = rest;
     };
     let Some((mut extensions, _)) = Value::of(extensions, SEQUENCE) else {
-        return Vec::new();
+        return &[];
     };
     while let Some((extension, rest)) = Value::of(extensions, SEQUENCE) {
         extensions = rest;
@@ -145,35 +217,18 @@ fn alternative_names(mut fields: &[u8]) -> Vec<String> {
         // A field before the octets may say whether the extension is critical.
         while let Some((value, rest)) = Value::next(values) {
             if value.tag == OCTETS {
-                return Value::of(value.content, SEQUENCE)
-                    .map(|(names, _)| host_names(names))
-                    .unwrap_or_default();
+                return Value::of(value.content, SEQUENCE).map_or(&[], |(names, _)| names);
             }
             values = rest;
         }
     }
-    Vec::new()
+    &[]
 }
 
-fn host_names(mut values: &[u8]) -> Vec<String> {
-    let mut names = Vec::new();
-    while let Some((value, rest)) = Value::next(values) {
-        values = rest;
-        let address = || -> Option<IpAddr> {
-            let four = <[u8; 4]>::try_from(value.content).map(IpAddr::from);
-            let sixteen = || <[u8; 16]>::try_from(value.content).map(IpAddr::from);
-            four.or_else(|_| sixteen()).ok()
-        };
-        match value.tag {
-            DNS_NAME => names.push(String::from_utf8_lossy(value.content).into_owned()),
-            IP_ADDRESS => names.extend(address().map(|address| address.to_string())),
-            _ => {}
-        }
-        if names.len() >= MOST_NAMES {
-            break;
-        }
-    }
-    names
+fn address(content: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(content).map(IpAddr::from);
+    let sixteen = || <[u8; 16]>::try_from(content).map(IpAddr::from);
+    four.or_else(|_| sixteen()).ok()
 }
 
 /// RFC 5280 §4.1.2.5: years before 2050 have two digits.
@@ -217,8 +272,9 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> Option<i64> {
     Some(era * 146_097 + day_of_era - 719_468)
 }
 
-/// Formats a time as a date.
-pub(crate) fn date(seconds: i64) -> String {
+/// Formats a time, in seconds since 1970, as a date.
+#[must_use]
+pub fn date(seconds: i64) -> String {
     let days = seconds.div_euclid(86_400) + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);

@@ -16,12 +16,22 @@ fn names_and_times_of_a_certificate_are_parsed() {
     params
         .distinguished_name
         .push(rcgen::DnType::CommonName, "the subject");
+    let ia5 = |text: &str| text.try_into().expect("ASCII");
+    let others = [
+        rcgen::SanType::Rfc822Name(ia5("ann@example.com")),
+        rcgen::SanType::URI(ia5("spiffe://example.com/ann")),
+    ];
+    params.subject_alt_names.extend(others);
     let made = params.self_signed(&key).expect("signed");
     let read = Certificate::read(made.der()).expect("it is one");
     let expected = Certificate {
         subject: "the subject".to_owned(),
         issuer: "the subject".to_owned(),
+        common_name: vec!["the subject".to_owned()],
         names: vec!["a.example".into(), "127.0.0.1".into(), "::1".into()],
+        dns_names: vec!["a.example".into()],
+        emails: vec!["ann@example.com".into()],
+        uris: vec!["spiffe://example.com/ann".into()],
         not_before: 1_709_164_800,
         not_after: 2_556_144_000,
         is_self_signed: true,
