@@ -22,6 +22,9 @@ const PATIENCE = 60_000;
 
 export const launch = () => chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS });
 
+/** With HTTP/3 and WebTransport. */
+export const launchWithQuic = () => chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS.filter((flag) => flag !== '--disable-quic') });
+
 /** One person's tab. */
 export class Tab {
   /** What the page complained of: a script that failed, something the policy forbade. */

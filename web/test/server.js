@@ -11,6 +11,8 @@ import { createInterface } from 'node:readline';
 const PROGRAM = process.env.OFFHOOK;
 
 export class Server {
+  /** With `--dev-tls`: the hash of the certificate. */
+  certificate;
   #directory = mkdtempSync(join(tmpdir(), 'offhook-browser-'));
   #process;
   #said = [];
@@ -35,7 +37,8 @@ export class Server {
     const ended = once(this.#process, 'exit').then(([code]) => Promise.reject(new Error(`it ended with ${code}: ${this.#said.join(' | ')}`)));
     createInterface(this.#process.stderr).on('line', (line) => this.#said.push(line));
     const lines = createInterface(this.#process.stdout);
-    const listening = new Promise((resolve) => lines.on('line', (line) => line.includes('ws://') && resolve()));
+    lines.on('line', (line) => { this.certificate = /^ *certificate +(\S+)/.exec(line)?.[1] ?? this.certificate; });
+    const listening = new Promise((resolve) => lines.on('line', (line) => line.includes('Ctrl-C stops it') && resolve()));
     await Promise.race([listening, ended]);
     ended.catch(() => {});
   }

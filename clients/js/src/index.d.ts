@@ -74,15 +74,17 @@ export interface Options {
   openWithin?: number;
   /** The limit for an answer (history, presence, receipts, …) in milliseconds. Default 20,000. */
   answerWithin?: number;
-  /** The allowed transports. Default: all three. If WebSockets do not get through, the client falls back to server-sent events with
-   * requests (`sse`), then to long-polling, and returns to a better transport when one works.
+  /** The allowed transports. Default: all but `webtransport`. If WebSockets do not get through, the client falls back to server-sent
+   * events with requests (`sse`), then to long-polling, and returns to a better transport when one works. If `webtransport` is among
+   * them, it is tried first; `{ webtransport: {…} }` gives it the options of the browser's `WebTransport`, such as
+   * `serverCertificateHashes` for a certificate that no authority has signed.
    */
-  transports?: readonly Transport[];
+  transports?: readonly (Transport | { webtransport: object })[];
   /** For Node before 22, which has no WebSocket: the one of the package `ws`. */
   WebSocket?: WebSocketClass;
 }
 
-export type Transport = 'websocket' | 'sse' | 'polling';
+export type Transport = 'webtransport' | 'websocket' | 'sse' | 'polling';
 
 export interface Message<T = any> {
   type: 'message';

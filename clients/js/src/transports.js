@@ -1,17 +1,21 @@
 // Chooses the transport. Loaded when a WebSocket has failed before a message arrived, or had failed in an earlier page.
 //
-//   websocket ──▶ sse ──▶ polling ──▶ websocket ──▶ …    down, when a transport fails while the server can be reached by HTTP
-//       ▲          ▲         │
-//       └──────────┴─────────┘                           up, when a trial of a better transport was answered
+//   webtransport ──▶ websocket ──▶ sse ──▶ polling ──▶ …  down, when a transport fails while the server can be reached by HTTP
+//        ▲              ▲         ▲         │
+//        └──────────────┴─────────┴─────────┘            up, when a trial of a better transport was answered
+//
+// WebTransport is used only if the option `transports` contains it. After the last one, the first one is tried again.
 //
 // Each step is a new connection, which resumes the session with its positions: nothing is lost or repeated.
 
 import { EventStream } from './event-stream.js';
 import { explain } from './explain.js';
 import { Polling } from './polling.js';
+import { WebTransportSocket } from './webtransport.js';
 
-const BEST_FIRST = ['websocket', 'sse', 'polling'];
-const REQUESTS = { sse: EventStream, polling: Polling };
+const BEST_FIRST = ['webtransport', 'websocket', 'sse', 'polling'];
+const UNASKED = BEST_FIRST.slice(1);
+const CLASSES = { webtransport: WebTransportSocket, sse: EventStream, polling: Polling };
 
 /** How many refusals lead to the next transport. 2: the first one may come from a server that is just starting. */
 const REFUSALS = 2;
@@ -48,10 +52,12 @@ export function install(environment) {
 class Transports {
   #environment;
   #openWebSocket;
-  #allowed = BEST_FIRST;
+  #allowed = UNASKED;
   #current = 0;
   // The transport of the newest connection.
   #opened = 0;
+  // Those of the browser's WebTransport.
+  #options;
   #client;
   #isRecalled = false;
   #refusals = 0;
@@ -67,11 +73,13 @@ class Transports {
   }
 
   /** Called before each attempt. */
-  recall(url, client, allowed = BEST_FIRST) {
+  recall(url, client, allowed = UNASKED) {
     this.#client = client;
     if (this.#isRecalled) return;
     this.#isRecalled = true;
-    this.#allowed = BEST_FIRST.filter((name) => allowed.includes(name));
+    this.#options = allowed.find((one) => one.webtransport)?.webtransport;
+    const isThere = (name) => name !== 'webtransport' || hasWebTransport(this.#environment, url);
+    this.#allowed = BEST_FIRST.filter((name) => allowed.some((one) => one === name || one[name]) && isThere(name));
     const found = this.#allowed.indexOf(remembered(this.#environment, url));
     if (found < 0) return;
     this.#current = found;
@@ -84,22 +92,25 @@ class Transports {
     const socket = this.#make(this.#current, url, protocols);
     const name = this.#allowed[this.#current];
     if (name === 'websocket') {
-      socket.addEventListener?.('message', () => this.#works(name), { once: true });
+      socket.addEventListener?.('message', () => this.#works(name, url, protocols, new Replaceable(socket)), { once: true });
       return socket;
     }
-    socket.onworks = () => {
-      this.#works(name);
-      remember(this.#environment, url, name);
-      this.#tryBetter(url, protocols, socket);
-    };
+    socket.onworks = () => this.#works(name, url, protocols, socket);
     socket.onended = () => this.#cancel();
     return socket;
   }
 
   /** The first message arrived: the `welcome`, or one that precedes it. */
-  #works(name) {
+  #works(name, url, protocols, socket) {
     this.#refusals = 0;
     if (this.#client) this.#client.transport = name;
+    if (name !== 'websocket' || this.#current > 0) this.#remember(url, name);
+    if (this.#current > 0) this.#tryBetter(url, protocols, socket);
+  }
+
+  /** Nothing has to be remembered of the best one. */
+  #remember(url, name) {
+    remember(this.#environment, url, name === this.#allowed[0] ? undefined : name);
   }
 
   /** A connection ended before its `welcome`. Warns once, if the server gives a reason. */
@@ -139,8 +150,8 @@ class Transports {
   }
 
   #make(index, url, protocols) {
-    const Class = REQUESTS[this.#allowed[index]];
-    return Class ? new Class(url, this.#environment) : this.#openWebSocket(url, protocols);
+    const Class = CLASSES[this.#allowed[index]];
+    return Class ? new Class(url, this.#environment, this.#options) : this.#openWebSocket(url, protocols);
   }
 
   /** Whether the server can be reached with an ordinary request, and its answer. */
@@ -159,12 +170,14 @@ class Transports {
     const after = this.#trialAfter;
     this.#trialAfter = Math.min(TRIAL.longest, Math.max(TRIAL.first, after * 2));
     this.#cancel = this.#environment.later(async () => {
+      // A WebSocket does not say here that it has ended.
+      if (!socket.isOpen) return;
       for (let index = 0; index < this.#current; index += 1) {
         const isAnswered = await this.#isAnswered(index, url, protocols);
         if (!socket.isOpen) return;
         if (isAnswered) {
           this.#step(index);
-          remember(this.#environment, url, this.#allowed[index]);
+          this.#remember(url, this.#allowed[index]);
           socket.replace();
           return;
         }
@@ -192,12 +205,38 @@ class Transports {
   }
 }
 
+/** A WebSocket that is used although a better transport is allowed. */
+class Replaceable {
+  #socket;
+
+  constructor(socket) {
+    this.#socket = socket;
+  }
+
+  get isOpen() {
+    return this.#socket.readyState === 1;
+  }
+
+  /** Ends the connection because the next one will use a better transport. Not with 1000, which would end the session. */
+  replace() {
+    const socket = this.#socket;
+    socket.close(4000, 'a better transport gets through');
+    // The closing handshake would delay the next connection by a round trip.
+    socket.onclose?.({ type: 'close', code: 1012, reason: 'a better transport gets through', wasClean: true });
+  }
+}
+
+/** Whether sessions can be opened: only from pages and to servers with TLS, and not in every browser. */
+function hasWebTransport({ WebTransport = globalThis.WebTransport }, url) {
+  return !!WebTransport && /^(wss|https):/.test(url);
+}
+
 /** Whether a connection ended because of the network and not because of its messages; a browser gives no reason then. */
 function isTransport(reason) {
   return !reason || SWALLOWED.test(reason) || /^(a request|the stream|the answer|no answer)/.test(reason);
 }
 
-/** Where pages store the transports that worked: `{ HOST: TRANSPORT }`, without hosts where a WebSocket worked. */
+/** Where pages store the transports that worked: `{ HOST: TRANSPORT }`, without hosts where the best one worked. */
 const KEY = 'offhook';
 
 /** The transport that worked for this server in an earlier page. */
@@ -207,7 +246,7 @@ function remembered(environment, url) {
 
 function remember(environment, url, name) {
   const { [new URL(url).host]: before, ...others } = kept(environment);
-  const now = name === 'websocket' ? others : { ...others, [new URL(url).host]: name };
+  const now = name ? { ...others, [new URL(url).host]: name } : others;
   try {
     const storage = environment.storage ?? globalThis.localStorage;
     if (Object.keys(now).length > 0) storage.setItem(KEY, JSON.stringify(now));

@@ -118,6 +118,13 @@ group! {
         /// A backend receives only the events that it needs.
         notify => Switch;
 
+        /// Send publications in datagrams to clients over WebTransport that read them: lost ones are not
+        /// repeated, and of those that wait only the newest with the same tag `key` is sent. All other
+        /// transports deliver everything.
+        ///
+        /// Suits cursors and positions in games, which are outdated by the time they could be repeated.
+        unreliable => Switch;
+
         /// How long an idempotency key is remembered.
         ///
         /// Longer than clients keep retrying.

@@ -30,6 +30,7 @@ mod given;
 mod graphql;
 mod group;
 mod http2;
+mod http3;
 mod kind;
 mod limits;
 mod limits_page;
@@ -71,6 +72,7 @@ pub use self::connections::{Connections, Messages};
 pub use self::given::{Place, SourceFile};
 pub use self::graphql::GraphQl;
 pub use self::http2::Http2;
+pub use self::http3::Http3;
 pub use self::kind::{parse_bytes, parse_time};
 pub use self::limits::Memory;
 pub use self::limits_page::limits;
@@ -196,6 +198,8 @@ group! {
         connections: Connections;
         /// HTTP/2, and how much one connection of it may use.
         http2: Http2;
+        /// HTTP/3 and WebTransport, and how much one connection of them may use.
+        http3: Http3;
         /// Messages on a connection, and how much may be queued.
         messages: Messages;
         /// Proxies in front of the server.

@@ -8,8 +8,9 @@
 //! [`Dialect`] is the server's interface to a dialect: the state of one connection, with an
 //! [`Encoding`] that it may share with any number of others. [`native`] is Offhook's own, specified
 //! in `docs/protocol.md`; [`graphql`] is GraphQL, [`jsonrpc`] is JSON-RPC 2.0, [`mqtt`] is MQTT 3.1.1 and 5.0, [`socketio`]
-//! is Socket.IO v5, [`pusher`] is the Pusher protocol, [`stomp`] is STOMP 1.0 to 1.2, and [`sse`] is a
-//! stream of events for a browser's own `EventSource`.
+//! is Socket.IO v5, [`pusher`] is the Pusher protocol, [`stomp`] is STOMP 1.0 to 1.2, [`sse`] is a
+//! stream of events for a browser's own `EventSource`, and [`webtransport`] is the native dialect over
+//! several streams.
 #![cfg_attr(
     not(test),
     deny(
@@ -33,6 +34,7 @@ pub mod pusher;
 pub mod socketio;
 pub mod sse;
 pub mod stomp;
+pub mod webtransport;
 
 pub use dialect::{
     Connect, Dialect, Encoding, Head, Incoming, Intent, Known, Listing, Named, Payload, Readiness,

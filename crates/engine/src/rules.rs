@@ -145,6 +145,9 @@ pub struct ChannelRules {
     /// Whether somebody outside is told when the channel gets its first subscriber and loses its
     /// last, and, if it keeps presence, when members join and leave. Nothing here does it.
     pub notify: bool,
+    /// Whether only the newest publication matters, so that transports with datagrams may lose the
+    /// others. Nothing here does it.
+    pub unreliable: bool,
     /// How long an idempotency key is remembered, even after its publication was trimmed. Default
     /// one hour: longer than a client keeps retrying before it gives up its queue.
     pub key_window: Duration,
@@ -161,6 +164,7 @@ impl Default for ChannelRules {
             subscribe: Access::default(),
             ask: AskRule::default(),
             notify: false,
+            unreliable: false,
             key_window: Duration::from_secs(3600),
         }
     }

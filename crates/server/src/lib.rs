@@ -24,6 +24,7 @@ mod directory;
 mod door;
 mod http;
 mod http2;
+mod http3;
 mod json_object;
 mod key_file;
 mod listeners;

@@ -26,6 +26,7 @@ use crate::{
     config::{Api, Auth, Config, ResumeKey},
     data,
     door::{Admission, Certificates, OverEngineIo, Routes, SocketFile},
+    http3::{self, QuicThread},
     listeners::{self, Listening, Opened, Served},
     metrics::Metrics,
     sessions::Sessions,
@@ -149,6 +150,8 @@ struct Threads {
     /// Dropping it ends the thread that reads files with keys again.
     rereading_runs: Option<SyncSender<()>>,
     rereading: Option<JoinHandle<()>>,
+    /// Receives the packets of QUIC, if HTTP/3 is enabled.
+    quic: Option<QuicThread>,
     /// Asks the backend, if there is one.
     backend: Option<backend::Running>,
     /// Dropping the last reference completes what the log has queued.
@@ -301,6 +304,10 @@ impl Threads {
                 tracing::error!("a thread of the server has panicked");
             }
         }
+        // After the workers, which tell their clients how connections end.
+        if let Some(mut quic) = self.quic.take() {
+            quic.end();
+        }
         // After the workers, because they report the ends of their connections.
         if let Some(backend) = self.backend.take() {
             backend.end();
@@ -361,6 +368,9 @@ fn start(prepared: Prepared) -> Result<Running, StartError> {
         }
         None => (None, None),
     };
+    let (phase, serving) = watch::channel(Phase::Open);
+    let quic = http3::start(&config, certificates.as_ref(), &opened.listening, &serving)?;
+    let (quic, quic_thread) = quic.unzip();
     let shared = Arc::new(Shared::new(
         config.clone(),
         Arc::clone(&broker),
@@ -368,11 +378,12 @@ fn start(prepared: Prepared) -> Result<Running, StartError> {
         Arc::clone(&auth),
         Arc::clone(&orders),
         link,
+        quic,
         routes,
     ));
     let sessions = Sessions::new(Arc::clone(&shared.directory), Arc::clone(&shared.orders));
-    let (phase, serving) = watch::channel(Phase::Open);
     let mut threads = Threads {
+        quic: quic_thread,
         backend,
         broker: Some(Arc::clone(&broker)),
         ..Threads::default()

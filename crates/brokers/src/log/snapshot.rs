@@ -157,6 +157,8 @@ impl Snapshot {
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
+        // The request first: otherwise the log's writer could answer it again while the rest is removed.
+        drop(fs::remove_file(self.path.join(REQUEST)));
         // What remains is removed by the next process that opens the log.
         drop(fs::remove_dir_all(&self.path));
     }
@@ -215,6 +217,8 @@ pub(super) fn answer_requests(log: &Path) {
             Ok(()) => drop(fs::remove_dir_all(&path)),
             Err(TryLockError::WouldBlock) if path.join(READY).exists() => {}
             Err(TryLockError::WouldBlock) if path.join(FAILED).exists() => {}
+            // It is being removed.
+            Err(TryLockError::WouldBlock) if !path.join(REQUEST).exists() => {}
             Err(TryLockError::WouldBlock) => answer(log, &path),
             Err(TryLockError::Error(_)) => {}
         }

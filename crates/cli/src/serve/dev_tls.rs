@@ -88,6 +88,8 @@ impl DevTls {
 
     pub(super) fn apply(&self, config: &mut Config) {
         config.tls = Some(self.files.clone());
+        // WebTransport is what the hash is for.
+        config.http3.enabled = true;
     }
 
     /// SHA-256 of the certificate in base64.

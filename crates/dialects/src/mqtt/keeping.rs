@@ -7,7 +7,7 @@ use super::{
     Reason,
     dialect::{Mqtt, Purpose},
 };
-use crate::dialect::{Intent, Payload};
+use crate::dialect::Intent;
 
 impl Mqtt {
     /// Stores the note if it has changed. The command is queued before the messages whose keys are
@@ -40,9 +40,9 @@ impl Mqtt {
     }
 
     pub(super) fn say_all(&mut self, packets: Vec<Vec<u8>>) {
-        let packets = packets.into_iter();
-        let said = packets.map(|bytes| Intent::Say(Payload::Binary(bytes)));
-        self.queue.extend(said);
+        for bytes in packets {
+            self.say_bytes(bytes);
+        }
     }
 
     /// Handles the answer to storing the note. If it failed, nothing that relies on it may be sent.

@@ -14,6 +14,7 @@ mod connecting;
 mod content;
 mod dialect;
 mod encoding;
+mod ending;
 mod keeping;
 mod note;
 pub mod packet;

@@ -146,7 +146,9 @@ impl Mqtt {
     /// PUBREL: the client has received the PUBREC, and will not send the message again.
     pub(super) fn client_releases(&mut self, ack: &Ack) {
         let known = self.session.received.remove(&ack.packet_id).is_some();
-        let reason = match known {
+        // §3.7.2.1: an unknown identifier is no error if the client resumes its session, because the
+        // PUBCOMP may have been lost. MQTT.js would report the message as not published.
+        let reason = match known || self.is_durable {
             true => Reason::SUCCESS,
             false => Reason::PACKET_ID_NOT_FOUND,
         };

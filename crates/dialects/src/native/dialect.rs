@@ -25,11 +25,11 @@ pub struct Native {
 
 /// JSON for clients that understand `previous`.
 #[derive(Debug)]
-struct Json;
+pub(crate) struct Json;
 
 /// JSON for clients that expect consecutive offsets in every epoch.
 #[derive(Debug)]
-struct JsonWithoutLineage;
+pub(crate) struct JsonWithoutLineage;
 
 impl Encoding for Json {
     fn name(&self) -> &'static str {

@@ -28,6 +28,7 @@ pub use decode::{
     SubscribeAll, decode,
 };
 pub use dialect::Native;
+pub(crate) use dialect::{Json, JsonWithoutLineage};
 pub use encode::{
     close_code, encode_expiring, encode_new_epoch, encode_notice, encode_presence,
     encode_publication, encode_refreshed, encode_rejection, encode_token, encode_welcome,

@@ -16,3 +16,4 @@ mod socketio_packets;
 mod specification;
 mod stomp;
 mod stomp_frames;
+mod webtransport;

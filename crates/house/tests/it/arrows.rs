@@ -37,6 +37,11 @@ const RULES: &[Rule] = &[
         is_sans_io: true,
     },
     Rule {
+        name: "offhook-http3",
+        may_know: &[],
+        is_sans_io: true,
+    },
+    Rule {
         name: "offhook-brokers",
         may_know: &["offhook-engine"],
         is_sans_io: false,
@@ -77,6 +82,7 @@ const RULES: &[Rule] = &[
             "offhook-dialects",
             "offhook-docs",
             "offhook-engine",
+            "offhook-http3",
             "offhook-protocol",
         ],
         is_sans_io: false,

@@ -51,7 +51,16 @@ fn deny_toml_says_nothing_that_these_tests_do_not_read() {
     let deny = parse("deny.toml");
     let understood = [
         ("licenses", &["version", "allow"][..]),
-        ("bans", &["wildcards", "multiple-versions", "deny"]),
+        (
+            "bans",
+            &[
+                "wildcards",
+                // `wildcards` below does not complain of paths either.
+                "allow-wildcard-paths",
+                "multiple-versions",
+                "deny",
+            ],
+        ),
         (
             "sources",
             &["unknown-registry", "unknown-git", "allow-registry"],

@@ -23,6 +23,9 @@ use super::{NoPublications, begin, engine_io};
 /// How long a client may take to connect to a namespace.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long after its CONNECT a client gets `auth`.
+const GREETS_AFTER: Duration = Duration::from_millis(5);
+
 #[derive(Debug)]
 struct Program {
     engine: EngineIo,
@@ -32,6 +35,9 @@ struct Program {
     namespaces: BTreeSet<Box<str>>,
     /// When the client must have connected to a namespace; none once it has.
     connects_by: Option<Instant>,
+    /// The `auth` events that follow a CONNECT, and when. The suite reads one message at a time, so
+    /// they are not sent together with the answer.
+    greetings: VecDeque<(Instant, Packet)>,
     queue: VecDeque<Intent>,
 }
 
@@ -45,12 +51,13 @@ pub(super) fn new(config: &Config, can_upgrade: bool) -> Box<dyn Dialect> {
         id: String::new(),
         namespaces: BTreeSet::new(),
         connects_by: Some(now + CONNECT_WITHIN),
+        greetings: VecDeque::new(),
         queue: VecDeque::from([begin()]),
     })
 }
 
 impl Program {
-    fn take(&mut self, incoming: Incoming<'_>) -> Result<(), Invalid> {
+    fn take(&mut self, incoming: Incoming<'_>, now: Instant) -> Result<(), Invalid> {
         let packet = match incoming {
             Incoming::Binary(bytes) => self.decoder.binary(bytes)?,
             Incoming::Text(text) => match EngineIo::read(text)? {
@@ -63,15 +70,15 @@ impl Program {
             },
         };
         match packet {
-            Some(packet) => self.handle(packet),
+            Some(packet) => self.handle(packet, now),
             None => Ok(()),
         }
     }
 
-    fn handle(&mut self, packet: Packet) -> Result<(), Invalid> {
+    fn handle(&mut self, packet: Packet, now: Instant) -> Result<(), Invalid> {
         match packet.kind {
             Kind::Connect => {
-                self.connect(&packet);
+                self.connect(&packet, now);
                 Ok(())
             }
             Kind::Disconnect => {
@@ -84,7 +91,7 @@ impl Program {
         }
     }
 
-    fn connect(&mut self, packet: &Packet) {
+    fn connect(&mut self, packet: &Packet, now: Instant) {
         let namespace = &*packet.namespace;
         if ![MAIN, "/custom"].contains(&namespace) {
             let error = r#"{"message":"Invalid namespace"}"#;
@@ -100,7 +107,8 @@ impl Program {
             &packet.json
         };
         let event = format!("[\"auth\",{auth}]");
-        self.say(Packet::new(Kind::Event, namespace, event));
+        let greeting = Packet::new(Kind::Event, namespace, event);
+        self.greetings.push_back((now + GREETS_AFTER, greeting));
     }
 
     fn echo(&mut self, packet: Packet) -> Result<(), Invalid> {
@@ -152,7 +160,7 @@ impl Dialect for Program {
 
     fn receive(&mut self, incoming: Incoming<'_>, now: Instant, intents: &mut Vec<Intent>) {
         self.engine.heard_something(now);
-        if let Err(Invalid(reason)) = self.take(incoming) {
+        if let Err(Invalid(reason)) = self.take(incoming, now) {
             self.end(1002, reason);
         }
         intents.extend(self.queue.drain(..));
@@ -163,12 +171,9 @@ impl Dialect for Program {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let both = self
-            .engine
-            .poll_timeout()
-            .into_iter()
-            .chain(self.connects_by);
-        both.min()
+        let greeting = self.greetings.front().map(|(at, _)| *at);
+        let all = [self.engine.poll_timeout(), self.connects_by, greeting];
+        all.into_iter().flatten().min()
     }
 
     fn handle_timeout(&mut self, now: Instant, intents: &mut Vec<Intent>) {
@@ -176,6 +181,11 @@ impl Dialect for Program {
             Some(Due::Ping(ping)) => intents.push(Intent::Say(ping)),
             Some(Due::Dead) => self.end(1008, "no pong came in time"),
             None => {}
+        }
+        while self.greetings.front().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, greeting)) = self.greetings.pop_front() {
+                self.say(greeting);
+            }
         }
         if self.connects_by.is_some_and(|at| at <= now) {
             self.end(1008, "no namespace was connected in time");

@@ -73,6 +73,28 @@ impl Certificates {
         http2: bool,
         client_certs: ClientCerts,
     ) -> Result<TlsAcceptor, StartError> {
+        // In the order of preference.
+        let names: [&[u8]; 3] = [HTTP_2, b"http/1.1", b"mqtt"];
+        let names = names.into_iter().filter(|name| http2 || *name != HTTP_2);
+        Ok(TlsAcceptor::from(Arc::new(
+            self.config(names, client_certs)?,
+        )))
+    }
+
+    /// The same for QUIC.
+    pub(crate) fn quic(
+        self: &Arc<Self>,
+        client_certs: ClientCerts,
+    ) -> Result<ServerConfig, StartError> {
+        self.config([offhook_http3::ALPN], client_certs)
+    }
+
+    /// A configuration with these names of protocols.
+    fn config<'n>(
+        self: &Arc<Self>,
+        protocols: impl IntoIterator<Item = &'n [u8]>,
+        client_certs: ClientCerts,
+    ) -> Result<ServerConfig, StartError> {
         let config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| StartError::Tls {
@@ -85,11 +107,8 @@ impl Certificates {
             None => config.with_no_client_auth(),
         };
         let mut config = config.with_cert_resolver(resolver);
-        // In the order of preference.
-        let names: [&[u8]; 3] = [HTTP_2, b"http/1.1", b"mqtt"];
-        let names = names.iter().filter(|name| http2 || **name != HTTP_2);
-        config.alpn_protocols = names.map(|name| name.to_vec()).collect();
-        Ok(TlsAcceptor::from(Arc::new(config)))
+        config.alpn_protocols = protocols.into_iter().map(<[u8]>::to_vec).collect();
+        Ok(config)
     }
 
     /// What verifies the certificates of clients; none if they are not asked for one.

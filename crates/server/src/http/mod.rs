@@ -2,7 +2,8 @@
 //! health report, and the files of the chat, the examples, the dashboard and the client.
 //!
 //! The handlers do not know which version of HTTP carries a request. [`serve`] passes them the requests
-//! of one connection of HTTP/1.1, and [`http2`](crate::http2) those of HTTP/2.
+//! of one connection of HTTP/1.1, [`http2`](crate::http2) those of HTTP/2, and [`http3`](crate::http3)
+//! those of HTTP/3.
 
 mod admin;
 mod api;
@@ -26,8 +27,8 @@ use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Version,
     body::Incoming,
     header::{
-        ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderName,
-        HeaderValue, LOCATION, ORIGIN, UPGRADE,
+        ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, ALT_SVC, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST,
+        HeaderName, HeaderValue, LOCATION, ORIGIN, UPGRADE,
     },
     server::conn::http1,
     service::service_fn,
@@ -104,7 +105,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, from_proxy: bool,
     drop(lease);
 }
 
-/// Answers a request of a stream of HTTP/2, which has this place.
+/// Answers a request of a stream of HTTP/2 or HTTP/3, which has this place.
 pub(crate) async fn answer(
     worker: &Rc<Worker>,
     request: Request<Received>,
@@ -131,9 +132,13 @@ fn prepared(
     request
 }
 
-fn counted(worker: &Worker, (answered, answer): (Answered, Streamed)) -> Streamed {
+fn counted(worker: &Worker, (answered, mut answer): (Answered, Streamed)) -> Streamed {
     let status = answer.status().as_u16();
     worker.metrics.answers.count(answered, status);
+    if let Some(quic) = &worker.shared.quic {
+        // RFC 7838 §3: the same resources are available over HTTP/3.
+        answer.headers_mut().insert(ALT_SVC, quic.alt_svc.clone());
+    }
     answer
 }
 

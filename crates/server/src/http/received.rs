@@ -10,6 +10,8 @@ use bytes::Bytes;
 use h2::RecvStream;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use crate::http3;
+
 /// The body of a request that is being received.
 #[derive(Debug)]
 pub(crate) enum Received {
@@ -22,6 +24,8 @@ pub(crate) enum Received {
         stream: RecvStream,
         length: Option<u64>,
     },
+    /// Over HTTP/3. Boxed, because it is much larger than the others.
+    Http3(Box<http3::Body>),
 }
 
 impl Body for Received {
@@ -42,6 +46,7 @@ impl Body for Received {
                 let data = ready!(stream.poll_data(cx));
                 Poll::Ready(data.map(|data| Ok(Frame::data(taken(stream, data?)))))
             }
+            Self::Http3(body) => body.poll_frame(cx),
         }
     }
 
@@ -50,6 +55,7 @@ impl Body for Received {
             Self::Discarded => true,
             Self::Http1(body) => body.is_end_stream(),
             Self::Http2 { stream, .. } => stream.is_end_stream(),
+            Self::Http3(body) => body.is_over(),
         }
     }
 
@@ -62,6 +68,9 @@ impl Body for Received {
                 ..
             } => SizeHint::with_exact(*length),
             Self::Http2 { length: None, .. } => SizeHint::default(),
+            Self::Http3(body) => body
+                .length()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }

@@ -93,7 +93,7 @@ pub(super) async fn serve(
 }
 
 /// The answer to an invalid request.
-pub(super) fn bad(words: &'static str) -> Answer {
+pub(crate) fn bad(words: impl fmt::Display) -> Answer {
     let mut answer = Response::new(Full::from(format!("{words}\n")));
     *answer.status_mut() = StatusCode::BAD_REQUEST;
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -182,8 +182,8 @@ async fn room(stream: &mut SendStream<Bytes>, patience: Duration) -> Result<(), 
         .unwrap_or(Err(Unsent::Stalled))
 }
 
-/// Converts the fields of an answer to those of HTTP/2. Over HTTP/1.1, hyper does this.
-fn complete(status: StatusCode, headers: &mut HeaderMap, body: &impl Body) {
+/// Converts the fields of an answer to those of HTTP/2, which HTTP/3 shares. Over HTTP/1.1, hyper does this.
+pub(crate) fn complete(status: StatusCode, headers: &mut HeaderMap, body: &impl Body) {
     // RFC 9113 §8.2.2: a message with fields about the connection is malformed.
     for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE] {
         headers.remove(name);

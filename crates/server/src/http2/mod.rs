@@ -26,6 +26,9 @@ use h2::Reason;
 use hyper::Method;
 use tokio::task::spawn_local;
 
+pub(crate) use answer::{bad, complete};
+pub(crate) use request::{join_cookies, name_host};
+
 use crate::{
     door::{Place, Rewound},
     refused::Client,

@@ -30,7 +30,7 @@ pub(super) fn received(request: Request<RecvStream>) -> Result<Request<Received>
 }
 
 /// RFC 9113 §8.3.1: `:authority` replaces `Host`, which must not differ from it, and names no user.
-pub(super) fn name_host(uri: &Uri, headers: &mut HeaderMap) -> Result<(), &'static str> {
+pub(crate) fn name_host(uri: &Uri, headers: &mut HeaderMap) -> Result<(), &'static str> {
     let Some(authority) = uri.authority() else {
         return Ok(());
     };
@@ -51,7 +51,7 @@ pub(super) fn name_host(uri: &Uri, headers: &mut HeaderMap) -> Result<(), &'stat
 }
 
 /// RFC 9113 §8.2.3: cookies may be split over several fields. Joins them, since handlers expect one field.
-pub(super) fn join_cookies(headers: &mut HeaderMap) {
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     let crumbs = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     let crumbs: Vec<&[u8]> = crumbs.collect();
     if crumbs.len() < 2 {

@@ -114,16 +114,18 @@ pub(crate) enum Answered {
     Health,
     Metrics,
     Page,
+    WebTransport,
 }
 
 impl Answered {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Api,
         Self::Events,
         Self::WebSocket,
         Self::Health,
         Self::Metrics,
         Self::Page,
+        Self::WebTransport,
     ];
 
     const fn name(self) -> &'static str {
@@ -134,6 +136,7 @@ impl Answered {
             Self::Health => "health",
             Self::Metrics => "metrics",
             Self::Page => "page",
+            Self::WebTransport => "webtransport",
         }
     }
 }
@@ -166,6 +169,21 @@ pub(crate) struct WorkerMetrics {
     pub(crate) closed: Closed,
     pub(crate) refused: ByWord,
     pub(crate) answers: Answers,
+
+    /// WebTransport sessions whose control stream was opened.
+    pub(crate) webtransport_sessions: Counter,
+    /// Streams that subscriptions have had for themselves.
+    pub(crate) webtransport_streams: Counter,
+    /// Datagrams that were sent.
+    pub(crate) datagrams_sent: Counter,
+    /// Messages for datagrams that a newer one replaced before they were sent.
+    pub(crate) datagrams_replaced: Counter,
+    /// Messages for datagrams that went to the control stream, because they were too long.
+    pub(crate) datagrams_too_long: Counter,
+    /// Datagrams of clients, which are ignored.
+    pub(crate) datagrams_received: Counter,
+    /// Clients that were asked to prove their address.
+    pub(crate) quic_retries: Counter,
 
     pub(crate) received_messages: Counter,
     pub(crate) received_bytes: Counter,

@@ -22,6 +22,7 @@ pub(crate) fn page(shared: &Shared) -> Page {
     let mut text = Text::default();
     about(&mut text, shared);
     connections(&mut text, shared);
+    http3(&mut text, &shared.metrics);
     messages(&mut text, &shared.metrics);
     storage(&mut text, shared);
     latencies(&mut text, shared);
@@ -105,6 +106,36 @@ fn connections(text: &mut Text, shared: &Shared) {
         "Answers to HTTP requests, by the part of the server and the class of the status.",
         ["to", "status"],
         answers(metrics),
+    );
+}
+
+fn http3(text: &mut Text, metrics: &Metrics) {
+    text.counter(
+        "offhook_webtransport_sessions",
+        "WebTransport sessions whose control stream was opened.",
+        metrics.sum(|worker| &worker.webtransport_sessions),
+    );
+    text.counter(
+        "offhook_webtransport_streams",
+        "Streams that subscriptions over WebTransport have had for themselves.",
+        metrics.sum(|worker| &worker.webtransport_streams),
+    );
+    text.counters(
+        "offhook_webtransport_datagrams",
+        "Messages for datagrams: sent, replaced by a newer one before, too long and therefore sent on a \
+         stream; and datagrams received from clients, which are ignored.",
+        "outcome",
+        [
+            ("sent", metrics.sum(|worker| &worker.datagrams_sent)),
+            ("replaced", metrics.sum(|worker| &worker.datagrams_replaced)),
+            ("too_long", metrics.sum(|worker| &worker.datagrams_too_long)),
+            ("ignored", metrics.sum(|worker| &worker.datagrams_received)),
+        ],
+    );
+    text.counter(
+        "offhook_quic_retries",
+        "Clients of QUIC that were asked to prove their address, because many handshakes were under way.",
+        metrics.sum(|worker| &worker.quic_retries),
     );
 }
 

@@ -248,7 +248,8 @@ async fn room(pipe: &Pipe) {
     }
 }
 
-async fn introduction(
+/// Reads until the client has connected.
+pub(super) async fn introduction(
     worker: &Rc<Worker>,
     reader: &mut (impl AsyncRead + Unpin),
     outlet: Outlet,
@@ -288,7 +289,7 @@ async fn introduction(
 }
 
 /// Reads some bytes and passes them to `take`; none at the end of the stream.
-fn poll_bytes<T>(
+pub(super) fn poll_bytes<T>(
     reader: &mut (impl AsyncRead + Unpin),
     cx: &mut Context<'_>,
     take: impl FnOnce(&[u8]) -> T,

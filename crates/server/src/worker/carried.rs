@@ -123,6 +123,9 @@ pub(crate) enum Carry {
     Leave,
     /// The client sent something that is not a payload: end the connection.
     Spoil,
+    /// The client opened a WebSocket that it may upgrade to. `done` is answered if the connection
+    /// exists and the client is not trying another WebSocket.
+    Claim { done: oneshot::Sender<()> },
     /// The client is trying a WebSocket: answer polls immediately. `done` is answered if the
     /// connection exists.
     Probe { done: oneshot::Sender<()> },
@@ -144,6 +147,7 @@ impl Carry {
             Self::Find { .. }
             | Self::Leave
             | Self::Spoil
+            | Self::Claim { .. }
             | Self::Probe { .. }
             | Self::ProbeFailed
             | Self::Upgrade { .. } => return true,
@@ -353,6 +357,11 @@ impl Worker {
                 carried.wake.notify_one();
             }
             (Carry::Spoil, Some(carried)) => carried.close_for("it is not a payload"),
+            (Carry::Claim { done }, Some(carried)) => {
+                if carried.upgrading().is_some_and(Kept::claim) {
+                    let _sent = done.send(());
+                }
+            }
             (Carry::Probe { done }, Some(carried)) => {
                 if let Some(kept) = carried.upgrading() {
                     kept.set_probing(true);
@@ -360,10 +369,7 @@ impl Worker {
                 }
             }
             (Carry::ProbeFailed, Some(carried)) => {
-                carried
-                    .upgrading()
-                    .into_iter()
-                    .for_each(|kept| kept.set_probing(false));
+                carried.upgrading().into_iter().for_each(Kept::probe_failed);
             }
             (Carry::Upgrade { socket, place }, Some(carried)) => {
                 if let Some(kept) = carried.upgrading() {
@@ -375,6 +381,7 @@ impl Worker {
             (
                 Carry::Leave
                 | Carry::Spoil
+                | Carry::Claim { .. }
                 | Carry::Probe { .. }
                 | Carry::ProbeFailed
                 | Carry::Upgrade { .. },

@@ -149,27 +149,6 @@ impl Connecting {
         self.take(worker, intents)
     }
 
-    /// Takes what the dialect asks for without a message of the client, once the transport is open.
-    pub(super) fn begin_by_itself(&mut self, worker: &Rc<Worker>) -> Result<Connected, Ended> {
-        let mut intents = Vec::new();
-        if let Some(speaker) = &mut self.speaker {
-            speaker.with(|dialect| {
-                while let Some(intent) = dialect.poll_intent() {
-                    intents.push(intent);
-                }
-            });
-        }
-        self.take(worker, intents)
-    }
-
-    /// The bytes of an incomplete message that the dialect holds.
-    pub(super) fn unfinished(&mut self) -> usize {
-        let speaker = self.speaker.as_mut();
-        speaker.map_or(0, |speaker| {
-            speaker.with(|dialect| dialect.unfinished().bytes)
-        })
-    }
-
     /// Continues once the broker has answered.
     pub(super) async fn go_on(
         &mut self,

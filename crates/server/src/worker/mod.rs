@@ -33,6 +33,7 @@ mod top;
 mod turn;
 mod unfinished;
 mod websocket;
+mod webtransport;
 mod wills;
 
 use std::{
@@ -60,6 +61,7 @@ use tokio::{
 use crate::{
     config::Config,
     door::{self, Entrance, Listener, Peer, Place, Stream},
+    http3,
     listeners::Listeners,
     metrics::WorkerMetrics,
     refused::{Client, Refused},
@@ -85,6 +87,7 @@ use strangers::Strangers;
 pub(crate) use streaming::Streaming;
 pub(crate) use top::{Slow, Top};
 use unfinished::Unfinished;
+pub(crate) use webtransport::{Ended, Farewell, Session};
 pub(crate) use wills::DelayedWills;
 use wills::Wills;
 
@@ -272,6 +275,9 @@ impl Worker {
     async fn run(self: Rc<Self>, listeners: Vec<(Arc<Entrance>, Listener)>) {
         for (entrance, listener) in listeners {
             spawn_local(door::accept(Rc::clone(&self), entrance, listener));
+        }
+        for endpoint in self.shared.quic.iter().flat_map(|quic| &quic.endpoints) {
+            spawn_local(http3::accept(Rc::clone(&self), endpoint.clone()));
         }
         spawn_local(Rc::clone(&self).take_mail());
         spawn_local(Rc::clone(&self).take_orders());

@@ -18,6 +18,7 @@ use crate::{
     config::Config,
     directory::Directory,
     door::{Admission, Apps, Routes, rooms},
+    http3::Quic,
     metrics::Metrics,
     tokens::Sealer,
     worker::{DelayedWills, Memory, Orders},
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) backend: Option<Arc<BackendLink>>,
     pub(crate) memory: Memory,
     pub(crate) wills: DelayedWills,
+    /// HTTP/3, if it is enabled.
+    pub(crate) quic: Option<Quic>,
     /// Which dialect is used where.
     pub(crate) routes: Routes,
     /// The apps of the Pusher protocol.
@@ -61,6 +64,7 @@ impl Shared {
         auth: Arc<Authenticator>,
         orders: Arc<Orders>,
         backend: Option<Arc<BackendLink>>,
+        quic: Option<Quic>,
         routes: Routes,
     ) -> Self {
         let started = Instant::now();
@@ -78,6 +82,7 @@ impl Shared {
             broker,
             sealer,
             auth,
+            quic,
             routes,
             started,
             started_at: SystemTime::now(),

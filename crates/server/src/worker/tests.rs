@@ -50,7 +50,7 @@ fn worker() -> (Rc<Worker>, watch::Sender<Phase>) {
     let routes = Routes::new(&config);
     let auth = Arc::new(Authenticator::open(&config).unwrap());
     let orders = Arc::new(super::Orders::new(config.workers.get()));
-    let shared = Shared::new(config, broker, sealer, auth, orders, None, routes);
+    let shared = Shared::new(config, broker, sealer, auth, orders, None, None, routes);
     let shared = Arc::new(shared);
     let (phase, serving) = watch::channel(Phase::Open);
     let mail = Arc::new(Notify::new());

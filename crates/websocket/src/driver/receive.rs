@@ -112,7 +112,7 @@ impl Driver {
                 if !state.outbound.has_output() {
                     state.give_buffer_back();
                 }
-                // Messages that are answered within the turn are handled now, and the next turn follows.
+                // With replies, the messages are handled now, and another turn follows.
                 if !turn.replies {
                     self.attend(&mut state);
                 }

@@ -91,6 +91,8 @@ struct Inner {
     reached: Option<u32>,
     closed: Option<Closing>,
     end: End,
+    /// True once the client has opened a WebSocket that it may upgrade to, until that has failed.
+    is_claimed: bool,
     /// True while the client is trying a WebSocket.
     is_probing: bool,
     /// The WebSocket to which the client upgrades, until the connection's task takes it.
@@ -300,6 +302,18 @@ impl Kept {
     /// does it poll again.
     pub(super) fn is_known_to_be_over(&self) -> bool {
         self.form == Form::EngineIo || self.inner.borrow().end == End::Known
+    }
+
+    /// A WebSocket asks to be the one that the client may upgrade to. False if there is another one.
+    pub(super) fn claim(&self) -> bool {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.closed.is_none() && !mem::replace(&mut inner.is_claimed, true)
+    }
+
+    /// The WebSocket has failed; the client may open another one.
+    pub(super) fn probe_failed(&self) {
+        self.inner.borrow_mut().is_claimed = false;
+        self.set_probing(false);
     }
 
     pub(super) fn set_probing(&self, is_probing: bool) {

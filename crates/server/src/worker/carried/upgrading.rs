@@ -18,9 +18,10 @@ const PROBE: &str = "probe";
 /// Tries a WebSocket until the client upgrades to it.
 pub(super) async fn probe(worker: Rc<Worker>, id: CarriedId, mut socket: WebSocket, place: Place) {
     let lease = Lease::new(&worker);
-    // The client may know an id that is no longer valid, or that of a connection that was upgraded.
-    if !is_known(&worker, id).await {
-        let reason = "unknown session, or already upgraded";
+    // The client may know an id that is no longer valid, or that of a connection that was upgraded, or
+    // is being upgraded to another WebSocket.
+    if !claims(&worker, id).await {
+        let reason = "unknown session, or upgraded to another WebSocket";
         // The result of closing does not matter.
         let _closed = socket.close(CloseCode::POLICY_VIOLATION, reason).await;
         return;
@@ -40,9 +41,9 @@ pub(super) async fn probe(worker: Rc<Worker>, id: CarriedId, mut socket: WebSock
     drop(lease);
 }
 
-async fn is_known(worker: &Worker, id: CarriedId) -> bool {
+async fn claims(worker: &Worker, id: CarriedId) -> bool {
     let (done, known) = oneshot::channel();
-    worker.carry(id, Carry::Find { done });
+    worker.carry(id, Carry::Claim { done });
     known.await.is_ok()
 }
 

@@ -1,10 +1,15 @@
-//! The first message of dialects in which the server sends first.
+//! The first message of dialects in which the server sends first, and what a client has begun to send.
+
+use std::rc::Rc;
 
 use data_encoding::HEXLOWER;
 use offhook::protocol::CloseCode;
 
-use super::{Connecting, Ended};
-use crate::{tokens::random_bytes, worker::speaker::Speaker};
+use super::{Connected, Connecting, Ended};
+use crate::{
+    tokens::random_bytes,
+    worker::{Worker, speaker::Speaker},
+};
 
 impl Connecting {
     /// How its transport is closed if its client does not identify itself in time.
@@ -37,5 +42,29 @@ impl Connecting {
             self.outlet.put(message).map_err(|_| Ended::Lost)?;
         }
         Ok(())
+    }
+
+    /// Takes what the dialect asks for without a message of the client, once the transport is open.
+    pub(in crate::worker) fn begin_by_itself(
+        &mut self,
+        worker: &Rc<Worker>,
+    ) -> Result<Connected, Ended> {
+        let mut intents = Vec::new();
+        if let Some(speaker) = &mut self.speaker {
+            speaker.with(|dialect| {
+                while let Some(intent) = dialect.poll_intent() {
+                    intents.push(intent);
+                }
+            });
+        }
+        self.take(worker, intents)
+    }
+
+    /// The bytes of an incomplete message that the dialect holds.
+    pub(in crate::worker) fn unfinished(&mut self) -> usize {
+        let speaker = self.speaker.as_mut();
+        speaker.map_or(0, |speaker| {
+            speaker.with(|dialect| dialect.unfinished().bytes)
+        })
     }
 }

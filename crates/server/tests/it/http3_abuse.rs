@@ -1,0 +1,270 @@
+//! Hostile clients of HTTP/3 and QUIC.
+
+use std::{net::SocketAddr, time::Duration};
+
+use offhook_http3::{frame, qpack, stream, varint};
+use tokio::{net::UdpSocket, time::timeout};
+
+use crate::{
+    hall::{Hall, NEVER},
+    http3_peer::{Peer, client_config, with_http3},
+};
+
+const CLOSED_CRITICAL_STREAM: u64 = 0x104;
+const FRAME_UNEXPECTED: u64 = 0x105;
+const EXCESSIVE_LOAD: u64 = 0x107;
+const STREAM_CREATION_ERROR: u64 = 0x103;
+const MISSING_SETTINGS: u64 = 0x10a;
+const MESSAGE_ERROR: u64 = 0x10e;
+
+/// Opens a unidirectional stream with these bytes, and keeps it open until the connection ends.
+async fn ended_by(peer: &Peer, bytes: &[u8]) -> u64 {
+    let mut send = peer.quic.open_uni().await.unwrap();
+    send.write_all(bytes).await.unwrap();
+    peer.ended().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn violations_of_http_3_end_the_connection_with_their_code() {
+    let directory = tempfile::tempdir().unwrap();
+    let (config, trusted) = with_http3(directory.path());
+    let hall = Hall::open(config).await;
+    let connect = || Peer::connect(hall.address(), &trusted);
+    // A second control stream, a push, and an entry for the dynamic table.
+    assert_eq!(
+        ended_by(&connect().await, &[0x00]).await,
+        STREAM_CREATION_ERROR
+    );
+    assert_eq!(
+        ended_by(&connect().await, &[0x01]).await,
+        STREAM_CREATION_ERROR
+    );
+    assert_eq!(ended_by(&connect().await, &[0x02, 0xc0]).await, 0x201);
+
+    let mut peer = connect().await;
+    peer.control.finish().unwrap();
+    assert_eq!(peer.ended().await, CLOSED_CRITICAL_STREAM);
+
+    let mut peer = connect().await;
+    let mut bytes = Vec::new();
+    frame::write(frame::DATA, b"no place for it", &mut bytes);
+    peer.control.write_all(&bytes).await.unwrap();
+    assert_eq!(peer.ended().await, FRAME_UNEXPECTED);
+
+    let mut peer = connect().await;
+    let mut bytes = Vec::new();
+    for _ in 0..2_000 {
+        frame::write(frame::GOAWAY, &[0], &mut bytes);
+    }
+    // The connection may end before everything is written.
+    let _ended = peer.control.write_all(&bytes).await;
+    assert_eq!(peer.ended().await, EXCESSIVE_LOAD);
+
+    let peer = connect().await;
+    let (mut send, _receive) = peer.quic.open_bi().await.unwrap();
+    send.write_all(&bytes[..3]).await.unwrap();
+    assert_eq!(
+        peer.ended().await,
+        FRAME_UNEXPECTED,
+        "a request begins with its head"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_stream_without_settings_ends_the_connection() {
+    let directory = tempfile::tempdir().unwrap();
+    let (config, trusted) = with_http3(directory.path());
+    let hall = Hall::open(config).await;
+    let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let client = client_config(&trusted, quinn::TransportConfig::default());
+    let connecting = endpoint.connect_with(client, hall.address(), "localhost");
+    let quic = timeout(NEVER, connecting.unwrap()).await.unwrap().unwrap();
+    let mut control = quic.open_uni().await.unwrap();
+    let mut bytes = vec![];
+    varint::write(stream::CONTROL, &mut bytes);
+    frame::write(frame::GOAWAY, &[0], &mut bytes);
+    control.write_all(&bytes).await.unwrap();
+    let quinn::ConnectionError::ApplicationClosed(closed) =
+        timeout(NEVER, quic.closed()).await.unwrap()
+    else {
+        panic!("another end");
+    };
+    assert_eq!(closed.error_code.into_inner(), MISSING_SETTINGS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_request_ends_only_its_stream() {
+    let directory = tempfile::tempdir().unwrap();
+    let (config, trusted) = with_http3(directory.path());
+    let hall = Hall::open(config).await;
+    let peer = Peer::connect(hall.address(), &trusted).await;
+    let (_send, mut receive) = peer
+        .begin(&[(":method", "GET"), ("connection", "close")])
+        .await;
+    let read = timeout(NEVER, receive.read(&mut [0])).await.unwrap();
+    let Err(quinn::ReadError::Reset(code)) = read else {
+        panic!("{read:?}");
+    };
+    assert_eq!(code.into_inner(), MESSAGE_ERROR);
+    assert_eq!(peer.request("GET", "/healthz", &[], &[]).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn header_fields_above_the_limit_are_answered_with_431() {
+    let directory = tempfile::tempdir().unwrap();
+    let (config, trusted) = with_http3(directory.path());
+    let hall = Hall::open(config).await;
+    let peer = Peer::connect(hall.address(), &trusted).await;
+    let long = "x".repeat(30_000);
+    let answer = peer
+        .request("GET", "/healthz", &[("x-long", &long)], &[])
+        .await;
+    assert_eq!(answer.status, 431);
+    // Small on the wire, because each field takes one byte.
+    let many = vec![("accept", "*/*"); 2_000];
+    assert!(qpack::encode(many.iter().copied()).len() < 3_000);
+    assert_eq!(
+        peer.request("GET", "/healthz", &many, &[]).await.status,
+        431
+    );
+    assert_eq!(peer.request("GET", "/healthz", &[], &[]).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_cancelled_requests_ends_the_connection() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut config, trusted) = with_http3(directory.path());
+    config.http3.resets = 50;
+    let hall = Hall::open(config).await;
+    let peer = Peer::connect(hall.address(), &trusted).await;
+    let flood = async {
+        loop {
+            let Ok((mut send, _receive)) = peer.quic.open_bi().await else {
+                return;
+            };
+            // Part of a request's head, so that the stream is known to the server before it is reset.
+            if send.write_all(&[0x01, 0x40]).await.is_err() {
+                return;
+            }
+            let _ended = send.reset(quinn::VarInt::from_u32(0x10c));
+        }
+    };
+    timeout(NEVER, flood).await.expect("the connection ends");
+    assert_eq!(peer.ended().await, EXCESSIVE_LOAD);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_sessions_than_allowed_are_refused_and_the_others_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut config, trusted) = with_http3(directory.path());
+    config.http3.sessions = 1;
+    let hall = Hall::open(config).await;
+    let peer = Peer::connect(hall.address(), &trusted).await;
+    let mut session = peer.session().await;
+    session.connect(serde_json::json!({})).await;
+    let authority = format!("localhost:{}", hall.address().port());
+    let fields = [
+        (":method", "CONNECT"),
+        (":scheme", "https"),
+        (":authority", &*authority),
+        (":path", "/ws"),
+        (":protocol", "webtransport"),
+    ];
+    let (_send, mut receive) = peer.begin(&fields).await;
+    let read = timeout(NEVER, receive.read(&mut [0])).await.unwrap();
+    assert!(matches!(read, Err(quinn::ReadError::Reset(_))), "{read:?}");
+    session.send(serde_json::json!({"type": "ping"})).await;
+    session.control.hear_a("pong").await;
+}
+
+/// RFC 9000 §8.1: with `validate_from = 0`, every client has to prove its address first.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_prove_their_address_while_many_handshakes_are_under_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut config, trusted) = with_http3(directory.path());
+    config.http3.validate_from = 0;
+    let hall = Hall::open(config).await;
+    // A client that does not answer the Retry costs nothing: no connection is counted for it.
+    let forger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    forger.connect(hall.address()).await.unwrap();
+    let initial = offhook_initial();
+    for _ in 0..20 {
+        forger.send(&initial).await.unwrap();
+    }
+    let peer = Peer::connect(hall.address(), &trusted).await;
+    let health = peer.request("GET", "/healthz", &[], &[]).await;
+    let health: serde_json::Value = serde_json::from_slice(&health.body).unwrap();
+    assert_eq!(
+        health["sockets"], 2,
+        "the connection and its request: {health}"
+    );
+}
+
+/// A datagram that looks like the first one of a client, with a key that nobody has.
+fn offhook_initial() -> Vec<u8> {
+    let mut packet = vec![
+        0xc3, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0x44, 0x9e,
+    ];
+    packet.resize(1200, 0);
+    packet
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_does_not_end_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut config, trusted) = with_http3(directory.path());
+    config.connections.handshake_timeout = Duration::from_millis(200);
+    config.http3.handshakes = 1;
+    config.http3.validate_from = 1;
+    let hall = Hall::open(config).await;
+    // A relay that passes only the client's first datagram on: the handshake stays half open.
+    let relay = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = relay.local_addr().unwrap();
+    let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let client = client_config(&trusted, quinn::TransportConfig::default());
+    let _connecting = endpoint.connect_with(client, address, "localhost").unwrap();
+    let mut packet = vec![0; 2048];
+    let (length, _) = timeout(NEVER, relay.recv_from(&mut packet))
+        .await
+        .unwrap()
+        .unwrap();
+    relay
+        .send_to(&packet[..length], hall.address())
+        .await
+        .unwrap();
+    // The server answers, and waits in vain.
+    timeout(NEVER, relay.recv_from(&mut packet))
+        .await
+        .unwrap()
+        .unwrap();
+    // Its place is free again, so that another client gets in, after its own repetitions.
+    let peer = Peer::connect(hall.address(), &trusted).await;
+    assert_eq!(peer.request("GET", "/healthz", &[], &[]).await.status, 200);
+}
+
+/// Early data can be replayed (RFC 9001 §9.2): the server accepts none.
+#[tokio::test(flavor = "multi_thread")]
+async fn early_data_is_not_accepted() {
+    let directory = tempfile::tempdir().unwrap();
+    let (config, trusted) = with_http3(directory.path());
+    let hall = Hall::open(config).await;
+    let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let client = client_config(&trusted, quinn::TransportConfig::default());
+    let connect = || {
+        endpoint
+            .connect_with(client.clone(), hall.address(), "localhost")
+            .unwrap()
+    };
+    let first = timeout(NEVER, connect()).await.unwrap().unwrap();
+    // Tickets arrive with the first answers: the server's control stream is behind them.
+    let mut control = timeout(NEVER, first.accept_uni()).await.unwrap().unwrap();
+    timeout(NEVER, control.read(&mut [0; 64]))
+        .await
+        .unwrap()
+        .unwrap();
+    first.close(quinn::VarInt::from_u32(0x100), b"");
+    assert!(
+        connect().into_0rtt().is_err(),
+        "no ticket allows early data"
+    );
+}
