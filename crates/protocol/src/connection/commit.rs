@@ -76,7 +76,7 @@ impl Outbound {
     pub(super) fn begin(&mut self, message: Outgoing<'_>) {
         let payload = match message.payload {
             Payload::Prepared(prepared) => return self.begin_prepared(&prepared),
-            payload => payload,
+            payload @ (Payload::Borrowed(_) | Payload::Owned(_) | Payload::Shared(_)) => payload,
         };
         self.compress_and_commit(message.kind, payload);
     }

@@ -306,11 +306,13 @@ impl Outbound {
         let kind = message.kind;
         self.enqueue(match message.payload {
             Payload::Prepared(message) => Queued::Prepared { message, urgent },
-            payload => Queued::Message {
-                kind,
-                payload: payload.into_shared(),
-                urgent,
-            },
+            payload @ (Payload::Borrowed(_) | Payload::Owned(_) | Payload::Shared(_)) => {
+                Queued::Message {
+                    kind,
+                    payload: payload.into_shared(),
+                    urgent,
+                }
+            }
         });
     }
 
