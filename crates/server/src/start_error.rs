@@ -159,6 +159,10 @@ impl fmt::Display for StartError {
 
 fn unix_socket(f: &mut fmt::Formatter<'_>, path: &Path, source: &io::Error) -> fmt::Result {
     let path = path.display();
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "other errors say themselves what is wrong"
+    )]
     match source.kind() {
         io::ErrorKind::AddrInUse => write!(
             f,

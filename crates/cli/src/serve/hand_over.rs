@@ -226,9 +226,11 @@ impl Channel {
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let descriptor = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
+        let descriptor = control.drain().find_map(|message| {
+            let RecvAncillaryMessage::ScmRights(mut descriptors) = message else {
+                return None;
+            };
+            descriptors.next()
         });
         let mut stream = &self.0;
         stream.read_exact(length.get_mut(read..).unwrap_or_default())?;
@@ -266,15 +268,16 @@ impl Channel {
     }
 
     async fn expect(&self, text: &str) -> io::Result<()> {
-        let told = self.next().await.map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                io::Error::other("it has ended, and its error is in the server's log")
+        let told = self.next().await.map_err(|error| {
+            let kind = error.kind();
+            if kind == io::ErrorKind::UnexpectedEof {
+                return io::Error::other("it has ended, and its error is in the server's log");
             }
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            if matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
                 let seconds = WITHIN.as_secs();
-                io::Error::other(format!("it was not ready within {seconds} s"))
+                return io::Error::other(format!("it was not ready within {seconds} s"));
             }
-            _ => error,
+            error
         })?;
         if told == text {
             Ok(())

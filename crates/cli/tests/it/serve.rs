@@ -152,8 +152,8 @@ fn dev_tls_beside_a_certificate_is_refused() {
         "--tls-key",
         "k.pem",
     ])
-    .file("c.pem", &own.cert.pem())
-    .file("k.pem", &own.signing_key.serialize_pem())
+    .file("c.pem", own.cert.pem())
+    .file("k.pem", own.signing_key.serialize_pem())
     .run();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(

@@ -138,15 +138,13 @@ async fn receive(
             event = subscription.next() => event.expect("it goes on").expect("it goes on"),
             () = complete => break,
         };
-        match event {
-            Event::Publication(publication) => {
-                let text = publication.data.text();
-                let wanted = expected.to_string();
-                assert_eq!(text.as_deref(), Some(wanted.as_str()), "client {number}");
-                expected += 1;
-            }
-            Event::Gap(gap) => panic!("client {number} misses something: {gap:?}"),
-            _ => {}
+        if let Event::Publication(publication) = event {
+            let text = publication.data.text();
+            let wanted = expected.to_string();
+            assert_eq!(text.as_deref(), Some(wanted.as_str()), "client {number}");
+            expected += 1;
+        } else if let Event::Gap(gap) = event {
+            panic!("client {number} misses something: {gap:?}");
         }
     }
     client.close().await;

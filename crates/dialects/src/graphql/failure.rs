@@ -103,16 +103,11 @@ pub fn status_of(answer: &str) -> u16 {
     let code = ErrorCode::ALL
         .iter()
         .find(|known| Some(known.name()) == code.as_deref());
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "every other code is that of an invalid request"
-    )]
-    let status = match code {
+    match code {
         Some(ErrorCode::Unauthenticated | ErrorCode::BadToken) => 401,
         Some(ErrorCode::Forbidden | ErrorCode::Rejected) => 403,
         Some(ErrorCode::RateLimited) => 429,
         Some(code) if code.retry() != Retry::Never => 503,
         _ => 400,
-    };
-    status
+    }
 }

@@ -80,7 +80,7 @@ impl SocketIo {
             }
             None => {
                 let mut out = Vec::new();
-                self.entered(namespace, None, &mut out);
+                self.entered(&namespace, None, &mut out);
                 self.say(out);
             }
         }
@@ -153,7 +153,7 @@ impl SocketIo {
             }
             recovery::id(known.name, stamp)
         });
-        self.entered(namespace, id.as_deref(), out);
+        self.entered(&namespace, id.as_deref(), out);
     }
 
     /// Restores the subscriptions of an earlier connection, from the positions that the client
@@ -185,7 +185,7 @@ impl SocketIo {
     /// Confirms that the client is connected to a namespace.
     pub(super) fn entered(
         &mut self,
-        namespace: Arc<str>,
+        namespace: &Arc<str>,
         recovery_id: Option<&str>,
         out: &mut Vec<Payload>,
     ) {
@@ -195,9 +195,9 @@ impl SocketIo {
             Some(id) => json.text("pid", id),
             None => json,
         };
-        Packet::new(Kind::Connect, &namespace, json.end()).write(out);
-        self.spaces.enter(Arc::clone(&namespace));
-        self.join_rooms_of_everyone(&namespace);
+        Packet::new(Kind::Connect, namespace, json.end()).write(out);
+        self.spaces.enter(Arc::clone(namespace));
+        self.join_rooms_of_everyone(namespace);
     }
 
     /// Refuses to connect the client to a namespace. The stock client does not retry after that. If

@@ -296,7 +296,7 @@ impl Dialect for SocketIo {
     fn refreshed(&mut self, id: CommandId, expires_in: Option<Duration>, out: &mut Vec<Payload>) {
         let purpose = self.pending.remove(&id);
         if let Some(Purpose::Enter(namespace)) = purpose {
-            self.entered(namespace, None, out);
+            self.entered(&namespace, None, out);
         } else if let Some(Purpose::Call(call)) = purpose {
             let expiry = Object::part();
             let expiry = match expires_in {

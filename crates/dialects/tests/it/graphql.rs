@@ -1,4 +1,8 @@
 //! GraphQL: `graphql-transport-ws`, execution, introspection and requests over HTTP.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test matches the variants that it expects"
+)]
 
 use std::sync::Arc;
 

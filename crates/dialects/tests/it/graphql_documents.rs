@@ -20,6 +20,7 @@ fn accepted(query: &str) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of documents")]
 fn invalid_documents_are_refused_with_what_is_wrong() {
     for (query, words) in [
         (

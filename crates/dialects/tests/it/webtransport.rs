@@ -1,6 +1,10 @@
 //! The native dialect over WebTransport: its framing, and where each message goes.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test matches the variants that it expects"
+)]
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use offhook_dialects::{
@@ -12,6 +16,8 @@ use offhook_engine::{
     Refusal, Reply, RuleBook, SubscriptionName, Tags,
 };
 use proptest::prelude::*;
+
+use crate::native_encode::sometime;
 
 fn dialect() -> OverWebTransport {
     let unreliable = ChannelRules {
@@ -30,7 +36,7 @@ fn dialect() -> OverWebTransport {
 
 fn receive(dialect: &mut OverWebTransport, bytes: &[u8]) -> Vec<Intent> {
     let mut intents = Vec::new();
-    dialect.receive(Incoming::Binary(bytes), Instant::now(), &mut intents);
+    dialect.receive(Incoming::Binary(bytes), sometime(), &mut intents);
     intents
 }
 

@@ -177,6 +177,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a line or two for each operation")]
 fn perform(world: &mut World, op: Op) {
     match op {
         Op::Connect {

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 
 const LIMIT: usize = 1024;
 
-/// Everything in these bytes, with the pieces of DATA joined.
-/// The frames, each with its type, and what is left.
+/// The frames, each with its type and content, and the pieces of DATA.
 type Found = (Vec<(u64, Vec<u8>)>, Vec<u8>);
 
+/// Everything in these bytes, with the pieces of DATA joined.
 fn all(bytes: &[u8], step: usize) -> Result<Found, offhook_http3::Error> {
     let mut frames = Frames::new(LIMIT);
     let (mut whole, mut data) = (Vec::new(), Vec::new());

@@ -18,6 +18,8 @@ use super::connection::number;
 /// The size of one read. 8 KiB: several packets.
 const READ: usize = 8 * 1024;
 
+type AnyError = Box<dyn Error + Send + Sync>;
+
 /// A body that is being received.
 #[derive(Debug)]
 pub(crate) struct Body {
@@ -57,7 +59,7 @@ impl Body {
     pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<BodyFrame<Bytes>, Box<dyn Error + Send + Sync>>>> {
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, AnyError>>> {
         if self.is_over {
             return Poll::Ready(None);
         }
@@ -66,10 +68,7 @@ impl Body {
         Poll::Ready(next.map(|data| data.map(BodyFrame::data)).transpose())
     }
 
-    fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Bytes>, Box<dyn Error + Send + Sync>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, AnyError>> {
         loop {
             match self.frames.next()? {
                 Some(Frame::Data(_)) if self.has_trailers => {
@@ -107,7 +106,7 @@ impl Body {
         }
     }
 
-    fn malformed(&mut self, words: &'static str) -> Box<dyn Error + Send + Sync> {
+    fn malformed(&mut self, words: &'static str) -> AnyError {
         // An error means that the stream has ended already.
         let _ended = self.receive.stop(number(Code::MESSAGE_ERROR));
         words.into()

@@ -209,10 +209,11 @@ impl Peer {
 
     /// Waits until the server ends the connection, and returns its code.
     pub(crate) async fn ended(&self) -> u64 {
-        match timeout(NEVER, self.quic.closed()).await.unwrap() {
-            ConnectionError::ApplicationClosed(closed) => closed.error_code.into_inner(),
-            other => panic!("{other}"),
-        }
+        let reason = timeout(NEVER, self.quic.closed()).await.unwrap();
+        let ConnectionError::ApplicationClosed(closed) = reason else {
+            panic!("{reason}")
+        };
+        closed.error_code.into_inner()
     }
 }
 

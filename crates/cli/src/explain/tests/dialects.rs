@@ -38,7 +38,7 @@ fn packets(conversation: &mut Conversation, side: Side, said: &[Sentence]) -> Ve
 }
 
 fn text(text: &str) -> Sentence {
-    opcode(1, text.as_bytes().to_vec())
+    opcode(1, text.as_bytes())
 }
 
 #[test]
@@ -65,10 +65,7 @@ fn packets_of_mqtt_are_explained_however_they_are_framed() {
     });
     let both = [connect.encode(Version::V5), subscribe.encode(Version::V5)].concat();
     // Two packets in two messages, which end in the middle of a packet.
-    let said = [
-        opcode(2, both[..20].to_vec()),
-        opcode(2, both[20..].to_vec()),
-    ];
+    let said = [opcode(2, &both[..20]), opcode(2, &both[20..])];
     let explained = packets(&mut conversation, Side::Client, &said);
     assert_eq!(
         explained,
@@ -143,7 +140,7 @@ fn packets_of_engine_io_and_socket_io_are_explained() {
     let explained = packets(&mut conversation, Side::Server, &[attachment]);
     assert_eq!(explained, ["Socket.IO: an attachment"]);
     // A message in fragments is explained at its end.
-    let said = [text("42[\"x\"").more(), opcode(0, b",1]".to_vec())];
+    let said = [text("42[\"x\"").more(), opcode(0, b",1]")];
     let explained = packets(&mut conversation, Side::Server, &said);
     assert_eq!(explained, ["Socket.IO: EVENT [\"x\",1]"]);
 }

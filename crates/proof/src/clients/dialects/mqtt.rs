@@ -81,13 +81,14 @@ impl Session {
         conversation
             .send(&Packet::Connect(Box::new(connect)))
             .await?;
-        match conversation.next().await? {
-            Packet::ConnAck(answer) if answer.reason == Reason::SUCCESS => {
-                conversation.is_resumed = answer.session_present;
-                Ok(conversation)
-            }
-            other => Err(format!("not connected: {other:?}")),
+        let answer = conversation.next().await?;
+        if let Packet::ConnAck(answer) = &answer
+            && answer.reason == Reason::SUCCESS
+        {
+            conversation.is_resumed = answer.session_present;
+            return Ok(conversation);
         }
+        Err(format!("not connected: {answer:?}"))
     }
 }
 
@@ -179,6 +180,10 @@ impl Receiving {
             conversation.send(&Packet::Subscribe(subscribe)).await?;
         }
         loop {
+            #[expect(
+                clippy::wildcard_enum_match_arm,
+                reason = "a subscriber receives no other packets"
+            )]
             match conversation.next().await? {
                 Packet::SubAck(acks) => {
                     if acks

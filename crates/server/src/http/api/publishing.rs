@@ -150,6 +150,10 @@ fn results(count: usize, refused: Vec<(usize, Problem)>, replies: Vec<Reply>) ->
         if number > 0 {
             text.push(',');
         }
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "publishing has no other answers"
+        )]
         let problem = match refused.next_if(|(at, _)| *at == number) {
             Some((_, problem)) => problem,
             None => match replies.next().unwrap_or_else(going_away) {

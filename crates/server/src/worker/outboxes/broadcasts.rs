@@ -99,7 +99,7 @@ impl Outboxes {
     pub(super) fn hold_each(
         &mut self,
         class: Class,
-        shared: Arc<Shared>,
+        shared: &Arc<Shared>,
         recipients: Recipients<'_>,
         at: Option<Position>,
         place: Position,
@@ -108,7 +108,7 @@ impl Outboxes {
         let publication = shared.publication.as_ref();
         let published_ms = publication.map(|publication| publication.time_ms);
         let message = Individual {
-            shared: Arc::clone(&shared),
+            shared: Arc::clone(shared),
             recipient: Recipient {
                 at,
                 place,
@@ -292,8 +292,7 @@ impl Outboxes {
             None => self.framing.has_heads(class),
         };
         if recipients.are_numbered() || at.is_some() || has_heads {
-            let shared = Arc::clone(&framed.shared);
-            self.hold_each(class, shared, recipients, at, place);
+            self.hold_each(class, &framed.shared, recipients, at, place);
         } else {
             let publication = framed.shared.publication.as_ref();
             let published_ms = publication.map(|publication| publication.time_ms);
