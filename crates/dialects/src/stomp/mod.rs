@@ -23,6 +23,7 @@ mod publishing;
 mod refusals;
 mod subscribing;
 mod subscription;
+mod taking;
 mod timing;
 mod transactions;
 
