@@ -419,6 +419,50 @@ fn fragments_that_multiply_are_refused_before_they_do() {
     accepted(&query);
 }
 
+/// Looking at a fragment again costs time, even where it adds no field.
+#[test]
+fn every_use_of_a_fragment_counts_towards_a_limit() {
+    let settings = Settings {
+        fields: 50,
+        ..SETTINGS
+    };
+    // One field, this many spreads, and the field of the fragment, which is looked at once.
+    let ask = |spreads: usize| {
+        let spreads = "...C ".repeat(spreads);
+        let query = format!("{{ __typename {spreads}}} fragment C on Query {{ __typename }}");
+        Once::post(&json!({ "query": query }).to_string(), &settings)
+    };
+    assert!(ask(398).is_ok(), "400 in all");
+    let Err(Unexecuted::Document(answer)) = ask(399) else {
+        panic!("401 are refused")
+    };
+    let words = "more than 400 fields and fragments to look at";
+    assert!(answer.contains(words), "{answer}");
+    // Inline fragments count as well.
+    let query = format!("{{ __typename {}}}", "... { __typename } ".repeat(200));
+    let once = Once::post(&json!({ "query": query }).to_string(), &settings);
+    assert!(matches!(once, Err(Unexecuted::Document(_))), "{once:?}");
+}
+
+/// Thousands of spreads, in each of hundreds of selections: 800,000 in all, for 236 fields.
+#[test]
+fn spreads_that_add_no_field_are_not_looked_at_without_end() {
+    let mut query = String::from("{ __schema { types { ");
+    for _ in 0..12 {
+        query.push_str("ofType { ...B interfaces { ...B } ");
+    }
+    query.push_str(&"} ".repeat(12));
+    write!(
+        query,
+        "}} }} }} fragment B on __Type {{ {}}} fragment C on __Type {{ name }}",
+        "...C ".repeat(3_400)
+    )
+    .unwrap();
+    let refusal = refused(&query);
+    let words = "more than 4000 fields and fragments to look at";
+    assert!(refusal.contains(words), "{refusal}");
+}
+
 #[test]
 fn a_cycle_of_fragments_through_fields_is_refused() {
     let query = "{ __schema { types { ...A } } } fragment A on __Type { ofType { ...B } } fragment B on __Type { ofType { ...A } }";

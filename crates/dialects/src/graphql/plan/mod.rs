@@ -24,6 +24,10 @@ use planner::Planner;
 /// publications of the largest size.
 const MAX_VALUES: usize = 1024 * 1024;
 
+/// The most selections that are looked at, for each field that the settings allow. 8: a field may come
+/// with some uses of fragments, of which most repeat fields that are there already.
+const SELECTIONS_PER_FIELD: usize = 8;
+
 /// The most bytes of the names of an answer's fields. 16 KiB: they are kept with each subscription.
 const MAX_KEYS: usize = 16 * 1024;
 
@@ -110,6 +114,7 @@ pub(super) fn prepare(
     let chosen = chosen(&document, request.operation.as_deref()).map_err(|one| vec![one])?;
     let mut budget = Budget {
         fields: settings.fields,
+        selections: most_selections(settings),
         keys: MAX_KEYS,
         values: MAX_VALUES,
     };
@@ -149,8 +154,14 @@ pub(super) fn prepare(
 #[derive(Debug)]
 struct Budget {
     fields: usize,
+    /// Fields, spreads and inline fragments that are looked at.
+    selections: usize,
     keys: usize,
     values: usize,
+}
+
+fn most_selections(settings: &Settings) -> usize {
+    settings.fields.saturating_mul(SELECTIONS_PER_FIELD)
 }
 
 fn within_limits(prepared: &Prepared) -> Result<(), Failure> {

@@ -150,7 +150,7 @@ impl<'p, 'd> Planner<'p, 'd> {
         into: &mut Collected<'d>,
     ) {
         for selection in selections {
-            if self.has_stopped {
+            if self.has_stopped || !self.look_at(selection) {
                 return;
             }
             match selection {
@@ -193,6 +193,27 @@ impl<'p, 'd> Planner<'p, 'd> {
                 }
             }
         }
+    }
+
+    /// Counts a selection that is looked at. A spread costs time even if its fragment was looked at
+    /// before, and a fragment is looked at again in every selection that uses it. Returns whether
+    /// the limit allows it.
+    fn look_at(&mut self, selection: &Selection<'_>) -> bool {
+        if let Some(left) = self.budget.selections.checked_sub(1) {
+            self.budget.selections = left;
+            return true;
+        }
+        let at = match selection {
+            Selection::Field(field) => field.at,
+            Selection::Inline { at, .. } | Selection::Spread { at, .. } => *at,
+        };
+        let limit = super::most_selections(self.settings);
+        let detail = format!(
+            "the document has more than {limit} fields and fragments to look at, counting those of a fragment \
+             wherever it is used"
+        );
+        self.stop(at, detail);
+        false
     }
 
     fn collect_within(
