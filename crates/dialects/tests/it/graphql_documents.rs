@@ -495,6 +495,37 @@ fn introspection_that_would_have_no_end_is_cut_off() {
     assert!(result.to_string().len() < 1_100_000);
 }
 
+/// Otherwise a publication of 60 KB would be a message of 2 MB, for each of 128 subscriptions.
+#[test]
+fn a_subscription_chooses_each_field_once() {
+    for (query, name) in [
+        (
+            "subscription { channel(name: \"a\") { data again: data } }",
+            "data",
+        ),
+        (
+            "subscription { filter(pattern: \"#\") { ...A ...B } } fragment A on Message { a: base64 } fragment B on Message { b: base64 }",
+            "base64",
+        ),
+        (
+            "subscription { presence(channel: \"a\") { members { one: info two: info } } }",
+            "info",
+        ),
+        (
+            "subscription { presence(channel: \"a\") { one: members { user } two: members { user } } }",
+            "members",
+        ),
+    ] {
+        let refusal = refused(query);
+        let words = format!("a subscription chooses each field once; {name} is chosen as");
+        assert!(refusal.contains(&words), "{query}: {refusal}");
+    }
+    let mut client = Client::connected();
+    let query = "subscription { channel(name: \"a\") { data ...A no: data @skip(if: true) at { offset } offset } } fragment A on Message { data }";
+    client.subscribe("s", query, &Value::Null);
+    assert_eq!(client.asked.len(), 1, "{:?}", client.heard);
+}
+
 #[test]
 fn a_variable_cannot_be_multiplied() {
     let many = "$d, ".repeat(2_000);

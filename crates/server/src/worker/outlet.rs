@@ -8,7 +8,7 @@ use std::{
 };
 
 use offhook::{
-    Sender,
+    ReadyState, Sender,
     protocol::{CloseCode, Prepared},
 };
 use offhook_dialects::Payload;
@@ -64,6 +64,11 @@ pub(crate) trait Transport: fmt::Debug {
 
     /// Sends what was put before, then ends the connection.
     fn close(&self, code: CloseCode, reason: &str);
+
+    /// Whether it is known that nothing more is accepted. Checked before a message is built.
+    fn is_closing(&self) -> bool {
+        false
+    }
 
     /// How its bytes travel.
     fn medium(&self) -> Medium {
@@ -158,6 +163,18 @@ impl Outlet {
             Self::Other(transport) => match transport.socket() {
                 Some(sender) => sender.buffered_amount(),
                 None => transport.unsent(),
+            },
+        }
+    }
+
+    /// Whether it is known that nothing more is accepted.
+    pub(crate) fn is_closing(&self) -> bool {
+        let is_closing = |sender: &Sender| sender.state() != ReadyState::Open;
+        match self {
+            Self::WebSocket(sender) => is_closing(sender),
+            Self::Other(transport) => match transport.socket() {
+                Some(sender) => is_closing(&sender),
+                None => transport.is_closing(),
             },
         }
     }

@@ -98,7 +98,7 @@ impl<'p, 'd> Planner<'p, 'd> {
     /// GraphQL §5.2.4.1.
     fn check_subscription(&mut self, fields: &[Plan]) {
         match fields {
-            [one] if !one.is_meta() => {}
+            [one] if !one.is_meta() => self.check_repeated(one),
             [_] => self.fault(
                 self.operation.at,
                 "a subscription needs a field that is not __typename",
@@ -107,6 +107,24 @@ impl<'p, 'd> Planner<'p, 'd> {
                 self.operation.at,
                 "a subscription has exactly one field; send several subscriptions",
             ),
+        }
+    }
+
+    /// Each publication is written for each subscription whether its client reads or not. With aliases,
+    /// its data could be in a message many times.
+    fn check_repeated(&mut self, plan: &Plan) {
+        for (index, part) in plan.parts.iter().enumerate() {
+            let mut earlier = plan.parts.iter().take(index);
+            let earlier = earlier.find(|earlier| earlier.field.name == part.field.name);
+            if let Some(earlier) = earlier {
+                let name = part.field.name;
+                let (one, other) = (cut(&earlier.key), cut(&part.key));
+                let detail = format!(
+                    "a subscription chooses each field once; {name} is chosen as {one:?} and as {other:?}"
+                );
+                return self.fault(part.at, detail);
+            }
+            self.check_repeated(part);
         }
     }
 

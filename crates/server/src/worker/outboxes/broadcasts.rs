@@ -26,6 +26,10 @@ const HELD: usize = 32;
 /// messages are put before more are taken.
 const WALKS: usize = 8;
 
+/// The bytes of copies that cost as much as an outbox. 16 KiB: copying them takes about as long as
+/// building and putting a small message.
+const COPIED: usize = 16 * 1024;
+
 /// Walks that have not ended, in order.
 #[derive(Debug, Default)]
 pub(super) struct Broadcasts(VecDeque<Walk>);
@@ -155,7 +159,7 @@ impl Outboxes {
     }
 
     /// Puts held messages into at most this many outboxes; a message of which each recipient gets its
-    /// own copy costs as much as an outbox. Returns whether some are left.
+    /// own copy costs as much as an outbox, or several if it is large. Returns whether some are left.
     pub(in crate::worker) fn walk(&mut self, mut budget: usize) -> bool {
         // Most turns have one audience. It is written to at once, so that the bytes come from one
         // buffer in the processor's cache. A connection in several audiences gets everything in one
@@ -163,12 +167,10 @@ impl Outboxes {
         let at_once = self.broadcasts.0.len() == 1;
         while let Some(mut walk) = self.broadcasts.0.pop_front() {
             let cost = walk.cost();
-            // `HELD` is less than the budget, so every turn makes progress.
-            let until = walk
-                .audience
-                .len()
-                .min(walk.next.saturating_add(budget / cost));
-            budget -= (until - walk.next) * cost;
+            // At least one, so that every turn makes progress.
+            let outboxes = (budget / cost).max(1);
+            let until = walk.audience.len().min(walk.next.saturating_add(outboxes));
+            budget = budget.saturating_sub((until - walk.next) * cost);
             self.count_deliveries(&walk, until - walk.next);
             for index in walk.next..until {
                 self.put_one(&walk, index, at_once);
@@ -248,6 +250,10 @@ impl Outboxes {
         let Some(outbox) = outbox.filter(|outbox| outbox.connection == connection) else {
             return;
         };
+        // Its copies would be built, once for each subscription, only to be dropped.
+        if matches!(walk.what, What::Each { .. }) && outbox.outlet.is_closing() {
+            return;
+        }
         let put = match &walk.what {
             What::Same(messages) if at_once => outbox.outlet.write_prepared(messages),
             What::Same(messages) => outbox.outlet.put_prepared(messages),
@@ -307,7 +313,12 @@ impl Walk {
     fn cost(&self) -> usize {
         match &self.what {
             What::Same(_) => 1,
-            What::Each { messages, .. } => messages.len(),
+            What::Each { messages, .. } => {
+                let bytes = messages
+                    .iter()
+                    .map(|message| message.shared.message.as_bytes().len());
+                messages.len() + bytes.sum::<usize>() / COPIED
+            }
         }
     }
 

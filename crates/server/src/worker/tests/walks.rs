@@ -240,3 +240,34 @@ fn copies_of_several_messages_are_put_together_in_order() {
     assert_eq!(twice, [(7, 4), (8, 4), (7, 5), (8, 5)]);
     assert_eq!(data(&lists[1]), [(7, 4), (7, 5)]);
 }
+
+/// A large message is copied for each recipient, which takes longer than a small one.
+#[test]
+fn a_turn_copies_a_large_message_into_fewer_outboxes() {
+    // 60 KB count as 4 outboxes.
+    const AT_ONCE: usize = DELIVERIES / 4;
+    let (worker, _phase) = worker();
+    let lists: Vec<_> = (0..DELIVERIES).map(|_| Rc::new(List::default())).collect();
+    let mut connections: Vec<_> = lists
+        .iter()
+        .map(|list| connect(&worker, list.outlet()))
+        .collect();
+    for connection in &mut connections {
+        connection.receive(Incoming::Text(
+            r#"{"type":"subscribe","id":2,"channel":"chat","subscription":7}"#,
+        ));
+    }
+    take_all(&worker);
+    lists.iter().for_each(|list| drop(list.take()));
+    let publisher = Rc::new(List::default());
+    let mut publisher = connect(&worker, publisher.outlet());
+    let data = "x".repeat(60_000);
+    let publish = format!(r#"{{"type":"publish","id":1,"channel":"chat","data":"{data}"}}"#);
+    publisher.receive(Incoming::Text(&publish));
+    take_all(&worker);
+    let put = || lists.iter().filter(|list| !list.is_empty()).count();
+    assert!(worker.walk(), "one part is not all");
+    assert_eq!(put(), AT_ONCE);
+    while worker.walk() {}
+    assert_eq!(put(), DELIVERIES);
+}
