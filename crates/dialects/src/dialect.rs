@@ -425,12 +425,12 @@ pub trait Dialect: fmt::Debug {
     /// without a refresh ignore it.
     fn expiring(&mut self, _expires_in: Duration, _out: &mut Vec<Payload>) {}
 
-    /// The channels that were asked for with [`Intent::Channels`], with their numbers of members;
-    /// `next` is the name after which the next page starts, if there is one.
+    /// The channels that were asked for with [`Intent::Channels`], with their numbers of members, unless
+    /// the client may not ask for those; `next` is the name after which the next page starts, if there is one.
     fn channels(
         &mut self,
         _id: CommandId,
-        _channels: &[(ChannelName, u64)],
+        _channels: &[(ChannelName, Option<u64>)],
         _next: Option<&str>,
         _out: &mut Vec<Payload>,
     ) {

@@ -402,7 +402,7 @@ impl Dialect for GraphQl {
     fn channels(
         &mut self,
         id: CommandId,
-        channels: &[(ChannelName, u64)],
+        channels: &[(ChannelName, Option<u64>)],
         next: Option<&str>,
         out: &mut Vec<Payload>,
     ) {

@@ -250,7 +250,7 @@ impl Executor {
     pub(super) fn listed(
         &mut self,
         id: CommandId,
-        channels: &[(ChannelName, u64)],
+        channels: &[(ChannelName, Option<u64>)],
         next: Option<&str>,
         intents: &mut VecDeque<Intent>,
     ) -> Option<(Number, Outcome)> {

@@ -237,7 +237,7 @@ impl Dialect for Once {
     fn channels(
         &mut self,
         id: CommandId,
-        channels: &[(ChannelName, u64)],
+        channels: &[(ChannelName, Option<u64>)],
         next: Option<&str>,
         out: &mut Vec<Payload>,
     ) {

@@ -116,7 +116,7 @@ fn member(out: &mut Out, plan: &Plan, member: &Member) -> Written {
 /// The value of `channels`.
 pub(super) fn channels(
     plan: &Plan,
-    channels: &[(ChannelName, u64)],
+    channels: &[(ChannelName, Option<u64>)],
     next: Option<&str>,
     limit: usize,
 ) -> Result<String, Failure> {
@@ -126,7 +126,10 @@ pub(super) fn channels(
                 out.object(part, |out, part| match part.field.name {
                     "name" => out.text(name.as_str()),
                     // `members`
-                    _ => out.raw(&members.to_string()),
+                    _ => match members {
+                        Some(members) => out.raw(&members.to_string()),
+                        None => out.raw("null"),
+                    },
                 })
             }),
             // `next`

@@ -849,13 +849,18 @@ fn channels_are_listed_once_the_request_has_counted() {
     let (id, prefix, after, limit) = client.listings.remove(0);
     assert_eq!((&*prefix, after.as_deref(), limit), ("a", Some("ab"), 5));
     let mut out = Vec::new();
-    client
-        .dialect
-        .channels(id, &[(chat(), 3)], Some("chat"), &mut out);
+    let secret = ChannelName::new("secret").unwrap();
+    client.dialect.channels(
+        id,
+        &[(chat(), Some(3)), (secret, None)],
+        Some("chat"),
+        &mut out,
+    );
     client.hear(out);
     assert_eq!(
         client.result(),
-        json!({"data": {"channels": {"next": "chat", "channels": [{"name": "chat", "members": 3}]}}})
+        json!({"data": {"channels": {"next": "chat", "channels": [
+            {"name": "chat", "members": 3}, {"name": "secret", "members": null}]}}})
     );
     client.subscribe("l", query, &Value::Null);
     client.reply(Reply::Refused(Refusal::new(

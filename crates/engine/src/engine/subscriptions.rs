@@ -113,6 +113,13 @@ impl Engine {
         found.is_ok_and(|(_rules, is_asked)| !is_asked)
     }
 
+    /// Whether a connection may ask for the members of a channel.
+    #[must_use]
+    pub fn may_see_members(&self, connection: ConnectionId, channel: &ChannelName) -> bool {
+        let allowed = self.may_read(connection, Verbs::PRESENCE, channel);
+        allowed.is_ok()
+    }
+
     pub(super) fn subscribe(
         &mut self,
         connection: ConnectionId,

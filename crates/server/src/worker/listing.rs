@@ -23,7 +23,11 @@ impl Worker {
         let channels: Vec<_> = found
             .into_iter()
             .filter(|one| engine.may_subscribe_to(connection, &one.channel))
-            .map(|one| (one.channel, one.members))
+            .map(|one| {
+                // Their number is part of presence.
+                let shows = engine.may_see_members(connection, &one.channel);
+                (one.channel, shows.then_some(one.members))
+            })
             .collect();
         outboxes.say(connection, |dialect, out| {
             dialect.channels(id, &channels, next.as_deref(), out);

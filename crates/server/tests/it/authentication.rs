@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Channels below `private/` require a grant.
-fn granted(mut config: Config) -> Config {
+pub(crate) fn granted(mut config: Config) -> Config {
     let rules = ChannelRules {
         publish: Access::Granted,
         subscribe: Access::Granted,

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
+    authentication::granted,
     hall::{Hall, NEVER, config, with_connections},
-    issuer::{of, with_tokens},
+    issuer::{of, token, with_tokens},
 };
 
 async fn dial(hall: &Hall) -> WebSocket {
@@ -293,6 +294,34 @@ async fn only_channels_that_a_client_may_read_are_listed() {
         found["data"]["channels"]["channels"],
         json!([{"name": "chat/b"}])
     );
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_listed_channels_are_counted_only_for_clients_that_may_ask_for_them() {
+    let hall = Hall::open(granted(with_tokens(|_| {}))).await;
+    let with = |verbs: &str| token(json!({"sub": "ann", "grants": {"private/news": verbs}}));
+    let list = "{ channels(prefix: \"private/\") { channels { name members } } }";
+    let mut ann = open(&hall, json!({"token": with("subscribe+presence")})).await;
+    let query = "subscription { channel(name: \"private/news\") { id } }";
+    subscribe(&mut ann, "s", query, Value::Null).await;
+    let found = ask(&mut ann, list).await;
+    let channels = &found["data"]["channels"]["channels"];
+    assert_eq!(channels[0]["name"], "private/news");
+    assert!(channels[0]["members"].is_u64(), "{found}");
+    let mut other = open(&hall, json!({"token": with("subscribe")})).await;
+    let found = ask(&mut other, list).await;
+    let channels = &found["data"]["channels"]["channels"];
+    assert_eq!(
+        *channels,
+        json!([{"name": "private/news", "members": null}])
+    );
+    let refused = ask(
+        &mut other,
+        "{ presence(channel: \"private/news\") { total } }",
+    )
+    .await;
+    assert_eq!(refused["errors"][0]["extensions"]["code"], "forbidden");
     hall.close().await;
 }
 

@@ -129,7 +129,7 @@ types! {
     CHANNEL = Object "Channel", "A channel that has subscribers." {
         fields: fields! {
             name: A_STRING, "Its name.";
-            members: AN_INT, "How many members it has.";
+            members: INT_, "How many members it has; null if the client may not ask for them.";
         }
     };
     PUBLISHED = Object "Published", "The position of a publication." {
