@@ -301,30 +301,33 @@ pub(super) async fn write_control(streams: Rc<Streams>, mut send: SendStream, wi
 
 /// Opens the stream of a subscription, and writes it until the subscription ends.
 async fn write_own(streams: Rc<Streams>, number: u32, lane: Rc<Lane>) {
+    let opened = tokio::select! {
+        opened = streams.quic.open_uni() => opened,
+        () = streams.reached(State::Ended) => return,
+    };
+    let Ok(mut send) = opened else { return };
+    let mut begin = wire::unidirectional(streams.session);
+    begin.extend_from_slice(&number.to_be_bytes());
     let writing = async {
-        let mut send = streams.quic.open_uni().await.ok()?;
-        let mut begin = wire::unidirectional(streams.session);
-        begin.extend_from_slice(&number.to_be_bytes());
-        let written = match send.write_all(&begin).await {
+        match send.write_all(&begin).await {
             Ok(()) => write_lane(&streams, &lane, &mut send).await,
             Err(_stopped) => false,
-        };
-        Some((send, written))
+        }
     };
     let written = tokio::select! {
+        // First: a stream whose output is written ends as such, even if its session has ended meanwhile.
+        biased;
         written = writing => written,
-        () = streams.reached(State::Ended) => None,
+        () = streams.reached(State::Ended) => false,
     };
-    match written {
-        Some((mut send, true)) => {
-            let _ended = send.finish();
-        }
-        // Its messages would be missing without anybody noticing.
-        Some((mut send, false)) => {
-            let _ended = send.reset(gone());
+    if written {
+        let _ended = send.finish();
+    } else {
+        // Its messages would be missing without anybody noticing; dropping the stream would finish it.
+        let _ended = send.reset(gone());
+        if *streams.state.borrow() != State::Ended {
             streams.fail("the stream of a subscription was stopped");
         }
-        None => {}
     }
 }
 
