@@ -213,6 +213,32 @@ async fn a_stream_that_is_not_written_completely_is_reset_when_its_session_ends(
     assert_eq!(own.reset().await, Some(SESSION_GONE));
 }
 
+/// The client allows two streams: that of HTTP/3 and one of a subscription.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_client_allows_too_few_streams_ends_with_a_reason() {
+    let place = Place::open(|config| {
+        // Without Pings, this is how long a client may take nothing.
+        config.keepalive.interval = None;
+        config.keepalive.pong_timeout = Duration::from_millis(500);
+    })
+    .await;
+    let mut transport = quinn::TransportConfig::default();
+    transport.max_concurrent_uni_streams(quinn::VarInt::from_u32(2));
+    let peer = Peer::connect_with(place.hall.address(), &place.trusted, transport).await;
+    let mut session = peer.session().await;
+    session.connect(json!({"streams": true})).await;
+    session.subscribe("chat/one", json!("now")).await;
+    session.subscribe("chat/two", json!("now")).await;
+    let mut caller = place.caller().await;
+    caller.publish("chat/one", json!(1)).await;
+    let (_, mut own) = session.stream().await;
+    assert_eq!(own.hear_a("message").await["data"], 1);
+    caller.publish("chat/two", json!(2)).await;
+    let closed = session.closed().await;
+    assert_eq!(closed.code, 1008, "{closed:?}");
+    assert!(closed.reason.contains("too few streams"), "{closed:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn publications_of_an_unreliable_channel_come_in_datagrams_to_a_client_that_reads_them() {
     let place = Place::open(|_| {}).await;
