@@ -383,3 +383,46 @@ async fn a_connect_whose_answer_the_client_does_not_accept_is_given_up() {
         Some(REQUEST_CANCELLED)
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_with_forged_addresses_do_not_count_for_the_victim() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut config, trusted) = with_http3(directory.path());
+    config.connections.max_per_address = Some(1);
+    let hall = Hall::open(config).await;
+    let endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let client = client_config(&trusted, TransportConfig::default());
+    let mut forged = Vec::new();
+    for _ in 0..4 {
+        // A relay that passes only the first datagram on: the address is never validated.
+        let relay = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = relay.local_addr().unwrap();
+        let connecting = endpoint.connect_with(client.clone(), address, "localhost");
+        let mut packet = vec![0; 2048];
+        let received = timeout(NEVER, relay.recv_from(&mut packet)).await.unwrap();
+        let (length, _) = received.unwrap();
+        relay
+            .send_to(&packet[..length], hall.address())
+            .await
+            .unwrap();
+        // The server waits for the rest of the handshake once it has answered; what the client repeats comes
+        // from its own address.
+        loop {
+            let received = timeout(NEVER, relay.recv_from(&mut packet)).await.unwrap();
+            if received.unwrap().1 == hall.address() {
+                break;
+            }
+        }
+        forged.push((relay, connecting.unwrap()));
+    }
+    let peer = Peer::connect(hall.address(), &trusted).await;
+    assert_eq!(peer.request("GET", "/healthz", &[], &[]).await.status, 200);
+    // Those whose address is validated do count.
+    let (_endpoint, another) = bare(&hall, &trusted, TransportConfig::default()).await;
+    let reason = timeout(NEVER, another.closed()).await.unwrap();
+    let ConnectionError::ApplicationClosed(closed) = reason else {
+        panic!("{reason}");
+    };
+    assert_eq!(closed.error_code.into_inner(), EXCESSIVE_LOAD);
+    drop(forged);
+}
