@@ -72,6 +72,17 @@ export class Api {
   }
 }
 
+/** The key in the part of an address after #, or undefined if it has none. */
+export function keyIn(hash) {
+  if (!hash.startsWith('#key=')) return undefined;
+  const text = hash.slice('#key='.length);
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 /** Repeats something until the signal ends it; not while the page is hidden. Returns when it has ended. */
 export async function repeat(everyMs, signal, work) {
   while (!signal.aborted) {
@@ -80,9 +91,16 @@ export async function repeat(everyMs, signal, work) {
   }
 }
 
-function pause(ms, signal) {
+/** Waits, at most until the signal. The signal can outlive many pauses, so each takes its listener away again. */
+export function pause(ms, signal) {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => { clearTimeout(timer); resolve(); }, { once: true });
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    signal.addEventListener('abort', end);
+    if (signal.aborted) end();
   });
 }

@@ -11,6 +11,9 @@ const MEMBERS_EVERY_MS = 3_000;
 /** What the list contains at most. */
 const MOST = 200;
 
+/** How many pages of the history are read in a row before the list says that it is behind. */
+const MOST_PAGES = 10;
+
 export function channel(app, query, signal) {
   const name = query.get('name') ?? '';
   const messages = new Messages(app, name);
@@ -30,6 +33,7 @@ export function channel(app, query, signal) {
 
 /** The newest publications, the newest first. */
 class Messages {
+  /** The positions of what the list shows. */
   #seen = new Set();
   #list = element('ol', { className: 'messages', id: 'messages', 'aria-label': 'Publications, the newest first' });
   #note = element('p', { className: 'quiet' });
@@ -50,7 +54,9 @@ class Messages {
   add(message) {
     if (this.#seen.has(message.position)) return;
     this.#seen.add(message.position);
-    this.#put(this.#shown(message));
+    const shown = this.#shown(message);
+    shown.dataset.position = message.position;
+    this.#put(shown);
   }
 
   /** Says that something is missing. */
@@ -60,7 +66,10 @@ class Messages {
 
   #put(shown) {
     this.#list.prepend(shown);
-    while (this.#list.children.length > MOST) this.#list.lastChild.remove();
+    while (this.#list.children.length > MOST) {
+      this.#seen.delete(this.#list.lastChild.dataset.position);
+      this.#list.lastChild.remove();
+    }
   }
 
   #shown(message) {
@@ -109,12 +118,18 @@ function readHistory(app, name, messages, signal) {
   messages.note('');
   repeat(EVERY_MS, signal, async () => {
     try {
-      const page = await app.api.get('history', { channel: name, since, limit: since === undefined ? 50 : MOST }, signal);
-      if (page.gap && since !== undefined) messages.gap(page.gap);
-      page.messages.forEach((message) => messages.add(message));
-      since = page.messages.at(-1)?.position ?? since ?? page.head;
-      messages.note(`${count(page.messages.length)} new; the newest position is ${page.head}`);
-      if (page.messages.length === 0) messages.note(`The newest position is ${page.head}.`);
+      let [read, page, isBehind] = [0, undefined, true];
+      for (let pages = 0; isBehind && pages < MOST_PAGES; pages += 1) {
+        page = await app.api.get('history', { channel: name, since, limit: since === undefined ? 50 : MOST }, signal);
+        if (page.gap && since !== undefined) messages.gap(page.gap);
+        page.messages.forEach((message) => messages.add(message));
+        read += page.messages.length;
+        since = page.messages.at(-1)?.position ?? since ?? page.head;
+        isBehind = page.messages.length > 0 && since !== page.head;
+      }
+      const head = `the newest position is ${page.head}`;
+      if (read === 0) messages.note(`The newest position is ${page.head}.`);
+      else messages.note(`${count(read)} new; ${head}${isBehind ? '. More is published than this list reads: it is behind.' : ''}`);
     } catch (error) {
       if (signal.aborted) return;
       if (error.code === 'no_history') messages.note('This channel keeps no history. Subscribe to see what is published from now on.');

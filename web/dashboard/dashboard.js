@@ -1,6 +1,6 @@
 // The dashboard: reads /metrics all the time, and shows one page after the other. The address after # says which.
 
-import { Api, repeat } from './api.js';
+import { Api, keyIn, repeat } from './api.js';
 import { byId } from './dom.js';
 import { Reading } from './metrics.js';
 import { Plots, overview } from './overview.js';
@@ -28,7 +28,13 @@ class App {
   start() {
     this.#takeKeyFromAddress();
     this.#listenToKeyDialog();
-    window.addEventListener('hashchange', () => this.show(true));
+    window.addEventListener('hashchange', () => {
+      // The address with a key can be entered in a tab that shows the dashboard already.
+      const isNew = this.#takeKeyFromAddress();
+      if (isNew) byId('key-dialog').close();
+      this.show(true);
+      if (isNew) this.#read();
+    });
     this.show(false);
     this.#read();
   }
@@ -93,11 +99,16 @@ class App {
     byId('version').textContent = this.healthReport?.version ?? '';
   }
 
-  /** `offhook serve --dev` prints an address with the key. It is removed from the address and from the tab's history. */
+  /**
+   * `offhook serve --dev` prints an address with the key. It is removed from the address and from the tab's history.
+   * Returns whether there was one.
+   */
   #takeKeyFromAddress() {
-    if (!location.hash.startsWith('#key=')) return;
-    this.api.use(decodeURIComponent(location.hash.slice('#key='.length)), false);
+    const key = keyIn(location.hash);
+    if (key === undefined) return false;
     history.replaceState(null, '', location.pathname);
+    this.api.use(key, false);
+    return true;
   }
 
   #listenToKeyDialog() {

@@ -66,6 +66,8 @@ export class Plot {
   /** Shows the newest values, or those under the pointer. */
   #say() {
     const end = this.#entries.at(-1);
+    // The pointer can be there before the first figures, or without any, if they need a key.
+    if (end === undefined) return;
     const wanted = this.#pointed === undefined ? undefined : end.at - (1 - this.#pointed) * SHOWN_MS;
     const entry = wanted === undefined ? end : this.#entries.reduce((best, one) => (Math.abs(one.at - wanted) < Math.abs(best.at - wanted) ? one : best));
     const texts = entry.values.map((value) => (value === undefined ? '–' : this.format(value)));

@@ -1,9 +1,11 @@
 // The parts of the dashboard that need no page.
 
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
+import { keyIn, pause } from '../dashboard/api.js';
 import { parsed } from '../dashboard/channel.js';
 import { bytes, count, data, duration, seconds } from '../dashboard/format.js';
 import { Reading, quantile, rate } from '../dashboard/metrics.js';
@@ -81,4 +83,21 @@ test('a timeline is in the order of time, with the end of the connection', () =>
   assert.deepEqual(shown.map(([time]) => time), [10, 30, 40]);
   assert.match(shown[0][2], /4 times/);
   assert.match(shown[2][2], /lost/);
+});
+
+test('a key is read from an address, also from one that is encoded wrongly', () => {
+  assert.equal(keyIn('#key=ohk_a%2Bb'), 'ohk_a+b');
+  assert.equal(keyIn('#key=%'), '%');
+  assert.equal(keyIn('#channels'), undefined);
+});
+
+test('a pause ends with its time or its signal, and leaves no listener at the signal', async () => {
+  const over = new AbortController();
+  await pause(1, over.signal);
+  assert.equal(getEventListeners(over.signal, 'abort').length, 0);
+  const day = pause(86_400_000, over.signal);
+  over.abort();
+  await day;
+  await pause(86_400_000, over.signal);
+  assert.equal(getEventListeners(over.signal, 'abort').length, 0);
 });

@@ -95,6 +95,20 @@ test('a key in the address is used and removed from it, and nothing but the serv
   assertNoComplaint(board);
 });
 
+test('a key in the address of a page that is open already is used and removed, too', async (t) => {
+  const { visit } = await stage(t, { settings: SETTINGS });
+  const board = await visit('dashboard/', { ready: 'dialog[open]' });
+  // Before the first figures, a pointer over a plot is no error.
+  await board.page.evaluate(() => document.querySelector('.plot svg').dispatchEvent(new PointerEvent('pointermove')));
+  await go(board, `key=${KEY}`);
+  await shows(board, '#facts', /workers/);
+  assert.doesNotMatch(board.page.url(), /ohk_/);
+  await go(board, 'key=%');
+  await board.page.waitForSelector('.problem');
+  assert.doesNotMatch(board.page.url(), /key=/);
+  assertNoComplaint(board);
+});
+
 test('the page is smaller than 100 KB, with everything that it loads', async (t) => {
   const { browser, port } = await stage(t, { settings: SETTINGS });
   const context = await browser.newContext();

@@ -65,6 +65,14 @@ impl Admission {
     /// A place for a connection. A connection over the limit also gets one, so that the client can
     /// be told; see [`Place::is_over`].
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let mut place = self.take_unvalidated(address)?;
+        place.count_address();
+        Some(place)
+    }
+
+    /// A place for a connection whose address may be forged. It does not count towards the limit of that
+    /// address before [`Place::count_address`].
+    pub(crate) fn take_unvalidated(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let address = customer(address);
         let most_at_all = self.most.load(Ordering::Relaxed);
         let before = self.open.fetch_add(1, Ordering::Relaxed);
@@ -72,7 +80,6 @@ impl Admission {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let (is_counted, over) = self.count(address);
         let admission = Arc::clone(self);
         let mut place = Place {
             admission,
@@ -81,8 +88,6 @@ impl Admission {
             flags: 0,
         };
         place.set(OVER, before >= most_at_all);
-        place.set(OVER_BY_ADDRESS, over);
-        place.set(BY_ADDRESS, is_counted);
         Some(place)
     }
 
@@ -203,7 +208,16 @@ impl Place {
             self.admission.uncount(self.address);
         }
         self.address = address;
-        let (is_counted, over) = self.admission.count(address);
+        self.set(BY_ADDRESS, false);
+        self.count_address();
+    }
+
+    /// Counts the connection by its address, if addresses have a limit. Only the first call counts.
+    pub(crate) fn count_address(&mut self) {
+        if self.has(BY_ADDRESS) {
+            return;
+        }
+        let (is_counted, over) = self.admission.count(self.address);
         self.set(BY_ADDRESS, is_counted);
         self.set(OVER_BY_ADDRESS, over);
     }

@@ -87,8 +87,23 @@ pub(super) async fn refuse(send: &mut SendStream, refusal: Answer, patience: Dur
     }
 }
 
+/// Sends the head of the answer that accepts a CONNECT; resets the stream if the client does not accept it
+/// in time.
+pub(super) async fn accept(
+    send: &mut SendStream,
+    status: u16,
+    fields: impl Iterator<Item = (Vec<u8>, Vec<u8>)>,
+    patience: Duration,
+) -> Result<(), Unsent> {
+    let sent = patiently(patience, send_head(send, status, fields)).await;
+    if sent.is_err() {
+        let _ended = send.reset(number(Code::REQUEST_CANCELLED));
+    }
+    sent
+}
+
 /// Sends the head of an answer.
-pub(super) async fn send_head(
+async fn send_head(
     send: &mut SendStream,
     status: u16,
     fields: impl Iterator<Item = (Vec<u8>, Vec<u8>)>,

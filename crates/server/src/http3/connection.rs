@@ -12,7 +12,7 @@ use quinn::{ReadError, RecvStream, SendStream, VarInt};
 use tokio::{
     sync::{Notify, mpsc},
     task::spawn_local,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{stream, unidirectional};
@@ -102,9 +102,34 @@ pub(super) async fn serve(worker: Rc<Worker>, quic: quinn::Connection, place: Pl
         has: Default::default(),
         cancelled: Cell::new((0, now)),
     });
-    match begin(&connection).await {
-        Ok(control) => run(&connection, control).await,
-        Err(error) => tracing::debug!(%error, "lost before HTTP/3 began"),
+    let within = connection
+        .worker
+        .shared
+        .config
+        .connections
+        .handshake_timeout;
+    let mut stopping = connection.worker.stopping();
+    let begun = tokio::select! {
+        // First, so that a client that gives credit at once is told GOAWAY when the server stops.
+        biased;
+        begun = timeout(within, begin(&connection)) => begun,
+        () = stopping.begun() => {
+            close(&connection.quic, Code::NO_ERROR, "the server goes away");
+            return drop(lease);
+        }
+    };
+    match begun {
+        Ok(Ok(control)) => run(&connection, control).await,
+        Ok(Err(error)) => tracing::debug!(%error, "lost before HTTP/3 began"),
+        Err(_elapsed) => {
+            // RFC 9114 §6.2: clients have to allow a control stream, and should give credit for it.
+            let why = "the client does not accept the control stream";
+            let client = Client::at(connection.place.peer());
+            connection
+                .worker
+                .note_refusal("handshake_timeout", why, client);
+            close(&connection.quic, Code::EXCESSIVE_LOAD, why);
+        }
     }
     drop(lease);
 }
@@ -131,6 +156,9 @@ async fn run(connection: &Rc<Connection>, mut control: SendStream) {
     let worker = &connection.worker;
     let idle_timeout = worker.shared.config.http3.idle_timeout;
     let (mut stopping, mut cut) = (worker.stopping(), worker.stopping());
+    // What is unsent of GOAWAY. A client may give no credit for it, which must not keep this loop from
+    // the end of the connection.
+    let mut goaway = Vec::new();
     loop {
         let quic = &connection.quic;
         let is_leaving = connection.end.get().is_some();
@@ -156,8 +184,13 @@ async fn run(connection: &Rc<Connection>, mut control: SendStream) {
                 Err(error) => return connection.lost(&error),
             },
             () = stopping.begun(), if !is_leaving => {
-                connection.leave(&mut control).await;
+                goaway = connection.leave();
             }
+            written = control.write(&goaway), if !goaway.is_empty() => match written {
+                Ok(count) => drop(goaway.drain(..count)),
+                // If the connection is lost, accepting notices it.
+                Err(_lost) => goaway.clear(),
+            },
             () = cut.cut() => return close(quic, Code::NO_ERROR, "the server goes away"),
             () = connection.emptied.notified() => {}
             () = sleep_until(expiry), if is_idle => return close(quic, Code::NO_ERROR, ""),
@@ -183,15 +216,15 @@ impl Connection {
         spawn_local(stream::serve(Rc::clone(self), in_use, send, receive));
     }
 
-    /// Accepts no further streams (RFC 9114 §5.2). Open ones go on until they end.
-    async fn leave(&self, control: &mut SendStream) {
+    /// Accepts no further streams, and returns the GOAWAY that says so (RFC 9114 §5.2). Open ones go on until
+    /// they end.
+    fn leave(&self) -> Vec<u8> {
         let end = self.next.get();
         self.end.set(Some(end));
         let (mut id, mut goaway) = (Vec::new(), Vec::new());
         varint::write(end, &mut id);
         frame::write(frame::GOAWAY, &id, &mut goaway);
-        // If the connection is lost, accepting notices it.
-        let _lost = control.write_all(&goaway).await;
+        goaway
     }
 
     /// Ends the connection because of what the client did.

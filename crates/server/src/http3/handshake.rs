@@ -68,7 +68,13 @@ fn begin(worker: &Rc<Worker>, incoming: Incoming) {
         worker.note_refused("handshakes", "too many handshakes of QUIC are under way");
         return incoming.ignore();
     }
-    let Some(mut place) = worker.shared.admission.take(incoming.remote_address().ip()) else {
+    let (admission, address) = (&worker.shared.admission, incoming.remote_address().ip());
+    let taken = if is_validated {
+        admission.take(address)
+    } else {
+        admission.take_unvalidated(address)
+    };
+    let Some(mut place) = taken else {
         worker.note_refused("connections", "too many connections");
         return incoming.ignore();
     };
@@ -114,17 +120,14 @@ async fn finish(
     let finished = timeout(within, connecting).await;
     drop(handshake);
     match finished {
-        Ok(Ok(quic)) if place.handshake(Instant::now()) => {
-            connection::serve(worker, quic, place).await;
-        }
         Ok(Ok(quic)) => {
-            let client = Client::at(place.peer());
-            worker.note_refusal("handshakes", "too many handshakes at once", client);
-            connection::close(
-                &quic,
-                offhook_http3::Code::EXCESSIVE_LOAD,
-                "too many handshakes",
-            );
+            // RFC 9000 §8.1: the handshake has validated the address.
+            place.count_address();
+            let Some((kind, why)) = refusal(&worker, &mut place, true) else {
+                return connection::serve(worker, quic, place).await;
+            };
+            worker.note_refusal(kind, why, Client::at(place.peer()));
+            connection::close(&quic, offhook_http3::Code::EXCESSIVE_LOAD, why);
         }
         Ok(Err(error)) => tracing::debug!(%error, "lost before the handshake of QUIC was complete"),
         Err(_) => {

@@ -97,7 +97,8 @@ pub(super) async fn serve(
     connection.sessions.borrow_mut().insert(id, give);
     let listed = Listed(connection, id);
     let draft = (DRAFT.0.as_bytes().to_vec(), DRAFT.1.as_bytes().to_vec());
-    if let Err(error) = answer::send_head(&mut send, 200, [draft].into_iter()).await {
+    let patience = worker.shared.patience();
+    if let Err(error) = answer::accept(&mut send, 200, [draft].into_iter(), patience).await {
         return tracing::debug!(%error, "lost before the session was open");
     }
     let (end, ended) = watch::channel(None);

@@ -72,7 +72,8 @@ pub(super) async fn open(
     let fields = response.headers().iter();
     let fields =
         fields.map(|(name, value)| (name.to_ascii_lowercase().into_bytes(), value.to_vec()));
-    if let Err(error) = answer::send_head(&mut send, response.status(), fields).await {
+    let patience = worker.shared.patience();
+    if let Err(error) = answer::accept(&mut send, response.status(), fields, patience).await {
         return tracing::debug!(%error, "lost before the WebSocket was open");
     }
     let way = Way {

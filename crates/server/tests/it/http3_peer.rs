@@ -355,7 +355,8 @@ impl Session<'_> {
         frame::write(frame::DATA, &webtransport::close(0, ""), &mut bytes);
         self.connect.write_all(&bytes).await.unwrap();
         self.connect.finish().unwrap();
-        while self.capsules.data().await.is_some() {}
+        let told = self.capsules.data().await;
+        assert!(told.is_none(), "the client has ended the session: {told:?}");
     }
 }
 
@@ -392,6 +393,12 @@ impl Messages {
             .unwrap()
             .unwrap();
         Some(serde_json::from_slice(&text).unwrap())
+    }
+
+    /// The code with which the server resets the stream, or none if it finishes it. Reads nothing.
+    pub(crate) async fn reset(&mut self) -> Option<u64> {
+        let reset = timeout(NEVER, self.0.received_reset()).await.unwrap();
+        reset.unwrap().map(VarInt::into_inner)
     }
 
     /// The next message of this type; others are skipped.

@@ -15,6 +15,9 @@ use crate::{
     http3_peer::{Peer, Session, with_http3},
 };
 
+/// `WEBTRANSPORT_SESSION_GONE`.
+const SESSION_GONE: u64 = 0x170d_7b68;
+
 /// A server with HTTP/3, whose directory lives as long as this.
 struct Place {
     hall: Hall,
@@ -185,6 +188,55 @@ async fn a_stream_that_is_not_read_delays_no_other() {
     let mut large = large;
     let message = large.next().await.unwrap();
     assert_eq!(message["data"].as_str().unwrap().len(), 500_000);
+}
+
+/// A FIN in the middle of a message would look like the end of the subscription.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_not_written_completely_is_reset_when_its_session_ends() {
+    let place = Place::open(|config| {
+        config.limits.data_bytes = 1 << 20;
+        config.messages.max_bytes = 2 << 20;
+        config.messages.outbox_bytes = 4 << 20;
+    })
+    .await;
+    let mut transport = quinn::TransportConfig::default();
+    transport.stream_receive_window(quinn::VarInt::from_u32(16 * 1024));
+    let peer = Peer::connect_with(place.hall.address(), &place.trusted, transport).await;
+    let mut session = peer.session().await;
+    session.connect(json!({"streams": true})).await;
+    session.subscribe("chat", json!("now")).await;
+    let mut caller = place.caller().await;
+    // More than the window and http3.send_window.
+    caller.publish("chat", json!("x".repeat(900_000))).await;
+    let (_, mut own) = session.stream().await;
+    session.leave().await;
+    assert_eq!(own.reset().await, Some(SESSION_GONE));
+}
+
+/// The client allows two streams: that of HTTP/3 and one of a subscription.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_client_allows_too_few_streams_ends_with_a_reason() {
+    let place = Place::open(|config| {
+        // Without Pings, this is how long a client may take nothing.
+        config.keepalive.interval = None;
+        config.keepalive.pong_timeout = Duration::from_millis(500);
+    })
+    .await;
+    let mut transport = quinn::TransportConfig::default();
+    transport.max_concurrent_uni_streams(quinn::VarInt::from_u32(2));
+    let peer = Peer::connect_with(place.hall.address(), &place.trusted, transport).await;
+    let mut session = peer.session().await;
+    session.connect(json!({"streams": true})).await;
+    session.subscribe("chat/one", json!("now")).await;
+    session.subscribe("chat/two", json!("now")).await;
+    let mut caller = place.caller().await;
+    caller.publish("chat/one", json!(1)).await;
+    let (_, mut own) = session.stream().await;
+    assert_eq!(own.hear_a("message").await["data"], 1);
+    caller.publish("chat/two", json!(2)).await;
+    let closed = session.closed().await;
+    assert_eq!(closed.code, 1008, "{closed:?}");
+    assert!(closed.reason.contains("too few streams"), "{closed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,6 +48,19 @@ fn connections_are_limited_per_address() {
 }
 
 #[test]
+fn a_connection_counts_for_its_address_once_and_only_after_the_address_was_validated() {
+    let admission = Admission::new(&limits(100, Some(1)), Instant::now());
+    let mut forged = admission.take_unvalidated(HERE).unwrap();
+    let first = admission.take(HERE).unwrap();
+    assert!(!forged.is_over() && !first.is_over());
+    forged.count_address();
+    assert!(forged.is_over());
+    forged.count_address();
+    drop((forged, first));
+    assert!(lock(&admission.addresses).is_empty());
+}
+
+#[test]
 fn the_addresses_of_one_ipv6_network_count_as_one() {
     let admission = Admission::new(&limits(100, Some(1)), Instant::now());
     let one: IpAddr = "2001:db8::1".parse().unwrap();

@@ -19,7 +19,7 @@ use quinn::{SendDatagramError, SendStream, VarInt};
 use tokio::{
     sync::{Notify, watch},
     task::spawn_local,
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use super::{Farewell, Session};
@@ -45,6 +45,8 @@ pub(super) struct Streams {
     unsent: Cell<usize>,
     /// The limit for unsent bytes. Once it was exceeded, there is room again at half of it.
     bound: usize,
+    /// How long a stream may wait for the client to allow it.
+    patience: Duration,
     /// The tasks that wait for room: the one that reads, and the one that refills the connection.
     waiting: RefCell<Vec<Waker>>,
     state: watch::Sender<State>,
@@ -122,6 +124,7 @@ impl Streams {
             news: Notify::new(),
             unsent: Cell::new(0),
             bound: worker.shared.config.messages.outbox_bytes,
+            patience: worker.shared.patience(),
             waiting: RefCell::default(),
             state: watch::Sender::new(State::Open),
             farewell: RefCell::default(),
@@ -301,30 +304,42 @@ pub(super) async fn write_control(streams: Rc<Streams>, mut send: SendStream, wi
 
 /// Opens the stream of a subscription, and writes it until the subscription ends.
 async fn write_own(streams: Rc<Streams>, number: u32, lane: Rc<Lane>) {
+    // The client decides how many streams it allows. The subscription was told of this one, and would wait for
+    // it in vain.
+    let opened = tokio::select! {
+        opened = timeout(streams.patience, streams.quic.open_uni()) => opened,
+        () = streams.reached(State::Ended) => return,
+    };
+    let mut send = match opened {
+        Ok(Ok(send)) => send,
+        Ok(Err(_lost)) => return,
+        Err(_elapsed) => {
+            let why = "the client allows too few streams for its subscriptions";
+            return streams.close(CloseCode::POLICY_VIOLATION, why);
+        }
+    };
+    let mut begin = wire::unidirectional(streams.session);
+    begin.extend_from_slice(&number.to_be_bytes());
     let writing = async {
-        let mut send = streams.quic.open_uni().await.ok()?;
-        let mut begin = wire::unidirectional(streams.session);
-        begin.extend_from_slice(&number.to_be_bytes());
-        let written = match send.write_all(&begin).await {
+        match send.write_all(&begin).await {
             Ok(()) => write_lane(&streams, &lane, &mut send).await,
             Err(_stopped) => false,
-        };
-        Some((send, written))
+        }
     };
     let written = tokio::select! {
+        // First: a stream whose output is written ends as such, even if its session has ended meanwhile.
+        biased;
         written = writing => written,
-        () = streams.reached(State::Ended) => None,
+        () = streams.reached(State::Ended) => false,
     };
-    match written {
-        Some((mut send, true)) => {
-            let _ended = send.finish();
-        }
-        // Its messages would be missing without anybody noticing.
-        Some((mut send, false)) => {
-            let _ended = send.reset(gone());
+    if written {
+        let _ended = send.finish();
+    } else {
+        // Its messages would be missing without anybody noticing; dropping the stream would finish it.
+        let _ended = send.reset(gone());
+        if *streams.state.borrow() != State::Ended {
             streams.fail("the stream of a subscription was stopped");
         }
-        None => {}
     }
 }
 
