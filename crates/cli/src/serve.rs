@@ -39,7 +39,7 @@ pub(crate) use pid_file::PidFile;
 #[cfg(unix)]
 pub(crate) use upgrading::FAILED as UPGRADE_FAILED;
 #[cfg(unix)]
-use {hand_over::Predecessor, upgrading::Upgraded};
+use {hand_over::Predecessor, rustix::process::Signal, upgrading::Upgraded};
 
 /// Run the server.
 ///
@@ -228,7 +228,15 @@ async fn serve(
             () = upgrade => {
                 let program = program.as_deref();
                 match upgraded(running, program, &mut signals, &mut file).await? {
-                    Continued::Ended => return Ok(()),
+                    Continued::Ended(next) => {
+                        #[cfg(unix)]
+                        if let Some(next) = next {
+                            pass_on_requests(next, &mut reloads, &mut upgrades).await;
+                        }
+                        #[cfg(not(unix))]
+                        let _nobody = next;
+                        return Ok(());
+                    }
                     Continued::Serving(same) => running = same,
                     Continued::Stopping(same) => {
                         running = same;
@@ -245,7 +253,8 @@ async fn serve(
 
 /// What this process does after an upgrade.
 enum Continued {
-    Ended,
+    /// It ends. The process with this id serves, if any.
+    Ended(Option<u32>),
     Serving(Running),
     Stopping(Running),
 }
@@ -259,11 +268,23 @@ async fn upgraded(
 ) -> Result<Continued, Failure> {
     Ok(
         match upgrading::upgrade(running, program, signals, file).await? {
-            Upgraded::Done => Continued::Ended,
+            Upgraded::Done(next) => Continued::Ended(next),
             Upgraded::Failed(running) => Continued::Serving(running),
             Upgraded::Stopped(running) => Continued::Stopping(running),
         },
     )
+}
+
+/// Passes on what was requested while the server was handed over: the new process may have read its
+/// configuration, and may be of a version, from before.
+#[cfg(unix)]
+async fn pass_on_requests(next: u32, reloads: &mut Requests, upgrades: &mut Requests) {
+    if reloads.is_pending().await {
+        upgrading::pass_on(next, Signal::HUP);
+    }
+    if upgrades.is_pending().await {
+        upgrading::pass_on(next, Signal::USR2);
+    }
 }
 
 #[cfg(not(unix))]

@@ -299,6 +299,47 @@ fn if_the_new_process_cannot_open_the_log_the_old_one_opens_it_again() {
 }
 
 #[test]
+fn after_a_failed_upgrade_the_server_has_the_settings_with_which_it_was_running() {
+    let mut server = Server::start("", &[], |program| program.file("file", ""));
+    let data = server.data.clone();
+    let _guard = Guard(&data);
+    let before = server.process();
+    server.configure("data = \"file/data\"\nhosts = [\"chat.example.com\"]");
+    server.running.signal(Signal::HUP);
+    server
+        .running
+        .error_line_with("a setting has changed, which takes effect at the next start");
+    let ended = server.upgrade();
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    server.running.error_line_with("the upgrade has failed");
+    // It serves the data that it served before, with the setting that a reload applies.
+    assert_eq!(server.process(), before);
+    assert!(get(&server.address, "/healthz").starts_with("HTTP/1.1 200"));
+    assert_eq!(server.stop().code, Some(0));
+}
+
+#[test]
+fn a_signal_to_stop_during_the_hand_over_stops_both_processes() {
+    let flags = ["--connections-connect-timeout", "1h"];
+    let server = Server::start("", &flags, |program| program);
+    let data = server.data.clone();
+    let _guard = Guard(&data);
+    // It does not answer the Close, so the old process waits for it after the hand-over has begun.
+    let _open = open_connection(&server.address);
+    let address = server.address.clone();
+    server.running.signal(Signal::USR2);
+    // The old process removes its file when the new one is prepared.
+    while data.join("offhook.pid").exists() {
+        thread::yield_now();
+    }
+    server.running.signal(Signal::TERM);
+    // Both have ended when nobody has their output open any more.
+    let ended = server.running.end();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
 fn sigusr2_upgrades_too_and_the_supervisor_is_told_the_new_process() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("notify");
