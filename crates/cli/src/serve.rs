@@ -1,5 +1,7 @@
 //! `offhook serve`: runs the server until it is stopped.
 
+#[cfg(unix)]
+mod called;
 mod dev_tls;
 #[cfg(unix)]
 mod hand_over;
@@ -14,7 +16,7 @@ mod upgrading;
 mod welcome;
 
 use std::{
-    env, io,
+    io,
     path::{Path, PathBuf},
     process,
     time::Duration,
@@ -165,7 +167,8 @@ fn allow_local_pages(config: &mut Config) {
 
 /// What was there before this process.
 struct Start {
-    /// This program's file, as it was called when the process started. It may be replaced.
+    /// This program's file, as it was called when the process started: it may be a symbolic link. Both
+    /// may be replaced.
     program: Option<PathBuf>,
     /// Sockets of systemd, or of an earlier process.
     sockets: Sockets,
@@ -177,7 +180,7 @@ struct Start {
 impl Start {
     #[cfg(unix)]
     fn new(takes_over: bool) -> Result<Self, Failure> {
-        let program = env::current_exe().ok();
+        let program = called::program();
         let (predecessor, sockets) = if takes_over {
             let (predecessor, sockets) = Predecessor::meet()?;
             (Some(predecessor), sockets)

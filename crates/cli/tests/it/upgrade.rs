@@ -4,7 +4,10 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    os::unix::net::UnixDatagram,
+    os::unix::{
+        fs::{PermissionsExt as _, symlink},
+        net::UnixDatagram,
+    },
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -315,6 +318,27 @@ fn after_a_failed_upgrade_the_server_has_the_settings_with_which_it_was_running(
     // It serves the data that it served before, with the setting that a reload applies.
     assert_eq!(server.process(), before);
     assert!(get(&server.address, "/healthz").starts_with("HTTP/1.1 200"));
+    assert_eq!(server.stop().code, Some(0));
+}
+
+#[test]
+fn a_link_that_leads_to_a_newer_version_starts_the_newer_version() {
+    let server = Server::start("", &[], |program| program.by_link("current"));
+    let data = server.data.clone();
+    let _guard = Guard(&data);
+    let directory = server.running.directory();
+    let (link, newer) = (directory.join("current"), directory.join("newer"));
+    let script = format!(
+        "#!/bin/sh\n: > newer-was-started\nexec {} \"$@\"\n",
+        env!("CARGO_BIN_EXE_offhook")
+    );
+    fs::write(&newer, script).expect("written");
+    fs::set_permissions(&newer, fs::Permissions::from_mode(0o755)).expect("executable");
+    fs::remove_file(&link).expect("removed");
+    symlink(&newer, &link).expect("linked");
+    let ended = server.upgrade();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(directory.join("newer-was-started").exists());
     assert_eq!(server.stop().code, Some(0));
 }
 
