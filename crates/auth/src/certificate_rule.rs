@@ -57,6 +57,7 @@ impl CertificateRule {
         let grants = of_users.iter().map(|grant| grant.of(&user));
         let ends_s = u64::try_from(certificate.not_after).ok()?;
         Some(Identity {
+            by_certificate: true,
             grants: grants.collect(),
             ends_ms: Some(ends_s.saturating_mul(1000)),
             ..Identity::user(&user)

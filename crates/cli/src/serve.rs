@@ -1,5 +1,7 @@
 //! `offhook serve`: runs the server until it is stopped.
 
+#[cfg(unix)]
+mod called;
 mod dev_tls;
 #[cfg(unix)]
 mod hand_over;
@@ -14,7 +16,7 @@ mod upgrading;
 mod welcome;
 
 use std::{
-    env, io,
+    io,
     path::{Path, PathBuf},
     process,
     time::Duration,
@@ -39,7 +41,7 @@ pub(crate) use pid_file::PidFile;
 #[cfg(unix)]
 pub(crate) use upgrading::FAILED as UPGRADE_FAILED;
 #[cfg(unix)]
-use {hand_over::Predecessor, upgrading::Upgraded};
+use {hand_over::Predecessor, rustix::process::Signal, upgrading::Upgraded};
 
 /// Run the server.
 ///
@@ -165,7 +167,8 @@ fn allow_local_pages(config: &mut Config) {
 
 /// What was there before this process.
 struct Start {
-    /// This program's file, as it was called when the process started. It may be replaced.
+    /// This program's file, as it was called when the process started: it may be a symbolic link. Both
+    /// may be replaced.
     program: Option<PathBuf>,
     /// Sockets of systemd, or of an earlier process.
     sockets: Sockets,
@@ -177,7 +180,7 @@ struct Start {
 impl Start {
     #[cfg(unix)]
     fn new(takes_over: bool) -> Result<Self, Failure> {
-        let program = env::current_exe().ok();
+        let program = called::program();
         let (predecessor, sockets) = if takes_over {
             let (predecessor, sockets) = Predecessor::meet()?;
             (Some(predecessor), sockets)
@@ -228,7 +231,15 @@ async fn serve(
             () = upgrade => {
                 let program = program.as_deref();
                 match upgraded(running, program, &mut signals, &mut file).await? {
-                    Continued::Ended => return Ok(()),
+                    Continued::Ended(next) => {
+                        #[cfg(unix)]
+                        if let Some(next) = next {
+                            pass_on_requests(next, &mut reloads, &mut upgrades).await;
+                        }
+                        #[cfg(not(unix))]
+                        let _nobody = next;
+                        return Ok(());
+                    }
                     Continued::Serving(same) => running = same,
                     Continued::Stopping(same) => {
                         running = same;
@@ -245,7 +256,8 @@ async fn serve(
 
 /// What this process does after an upgrade.
 enum Continued {
-    Ended,
+    /// It ends. The process with this id serves, if any.
+    Ended(Option<u32>),
     Serving(Running),
     Stopping(Running),
 }
@@ -259,11 +271,23 @@ async fn upgraded(
 ) -> Result<Continued, Failure> {
     Ok(
         match upgrading::upgrade(running, program, signals, file).await? {
-            Upgraded::Done => Continued::Ended,
+            Upgraded::Done(next) => Continued::Ended(next),
             Upgraded::Failed(running) => Continued::Serving(running),
             Upgraded::Stopped(running) => Continued::Stopping(running),
         },
     )
+}
+
+/// Passes on what was requested while the server was handed over: the new process may have read its
+/// configuration, and may be of a version, from before.
+#[cfg(unix)]
+async fn pass_on_requests(next: u32, reloads: &mut Requests, upgrades: &mut Requests) {
+    if reloads.is_pending().await {
+        upgrading::pass_on(next, Signal::HUP);
+    }
+    if upgrades.is_pending().await {
+        upgrading::pass_on(next, Signal::USR2);
+    }
 }
 
 #[cfg(not(unix))]

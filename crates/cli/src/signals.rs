@@ -45,6 +45,16 @@ impl Signals {
             _ = self.terminate.recv() => {}
         }
     }
+
+    /// Whether either has arrived since the last wait. It is taken.
+    #[cfg(unix)]
+    pub(crate) async fn is_pending(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.next() => true,
+            () = std::future::ready(()) => false,
+        }
+    }
 }
 
 /// Receives a signal that would otherwise end the process. It exists only on Unix.
@@ -72,6 +82,16 @@ impl Requests {
     #[cfg(unix)]
     pub(crate) async fn next(&mut self) {
         self.0.recv().await;
+    }
+
+    /// Whether one has arrived since the last wait. It is taken.
+    #[cfg(unix)]
+    pub(crate) async fn is_pending(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.next() => true,
+            () = std::future::ready(()) => false,
+        }
     }
 
     #[cfg(not(unix))]

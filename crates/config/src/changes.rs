@@ -89,6 +89,42 @@ pub fn changes(before: &Config, after: &Config) -> Vec<Change> {
     changes
 }
 
+/// The configuration of a running server that has applied another one: its live settings are those
+/// of `after`, and all others are still those of `before`.
+#[must_use]
+pub fn applied(before: &Config, after: &Config) -> Config {
+    let after = after.clone();
+    let mut now = before.clone();
+    now.api.keys = after.api.keys;
+    now.api.key_files = after.api.key_files;
+    now.auth.key_files = after.auth.key_files;
+    now.auth.secret_algorithm = after.auth.secret_algorithm;
+    now.auth.secrets = after.auth.secrets;
+    now.backend.calls = after.backend.calls;
+    now.behind_tls_proxy = after.behind_tls_proxy;
+    now.channels = after.channels;
+    now.connections.handshake_burst = after.connections.handshake_burst;
+    now.connections.handshakes_per_second = after.connections.handshakes_per_second;
+    now.connections.max = after.connections.max;
+    now.connections.max_per_address = after.connections.max_per_address;
+    now.hosts = after.hosts;
+    let classes = std::mem::take(&mut now.limits.classes);
+    now.limits = after.limits;
+    now.limits.classes = classes;
+    now.log.level = after.log.level;
+    now.origins = after.origins;
+    now.proxies = after.proxies;
+    now.resume.key = after.resume.key;
+    now.resume.older_keys = after.resume.older_keys;
+    if let (Some(now), Some(after)) = (&mut now.tls, after.tls) {
+        let before = now.clone();
+        *now = after;
+        now.client_ca = before.client_ca;
+        now.client_certs = before.client_certs;
+    }
+    now
+}
+
 fn change(key: &str, before: Option<String>, after: Option<String>) -> Change {
     let is_in = |group: &&&str| {
         let rest = key.strip_prefix(**group);
@@ -131,4 +167,35 @@ fn secrets(before: &Config, after: &Config) -> Vec<Change> {
     ];
     let changed = same.into_iter().filter(|(_, same)| !same);
     changed.map(|(key, _)| change(key, None, None)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_running_server_applies_is_exactly_what_is_live() {
+        let before = Config::default();
+        let mut after = Config::default();
+        after.behind_tls_proxy = true;
+        after.connections.max = 7;
+        after.hosts = vec!["chat.example.com".to_owned()];
+        after.limits.data_bytes = 10;
+        after.data = "other".into();
+        after.talk = !before.talk;
+        after.connections.connect_timeout *= 2;
+        let now = applied(&before, &after);
+        let keys = |changes: Vec<Change>| -> Vec<(String, bool)> {
+            changes
+                .into_iter()
+                .map(|one| (one.key, one.is_live))
+                .collect()
+        };
+        let (live, later): (Vec<_>, Vec<_>) = keys(changes(&before, &after))
+            .into_iter()
+            .partition(|(_, is_live)| *is_live);
+        assert_eq!((live.len(), later.len()), (4, 3));
+        assert_eq!(keys(changes(&before, &now)), live);
+        assert_eq!(keys(changes(&now, &after)), later);
+    }
 }

@@ -66,7 +66,7 @@ pub use self::admin::Admin;
 pub use self::auth::{Api, Auth, JwksUrl, TokenSecret};
 pub use self::backend::{Backend, SigningSecret};
 pub use self::catalogue::{Setting, settings};
-pub use self::changes::{Change, changes};
+pub use self::changes::{Change, applied, changes};
 pub use self::channels::ChannelRule;
 pub use self::connections::{Connections, Messages};
 pub use self::given::{Place, SourceFile};

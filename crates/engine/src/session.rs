@@ -62,6 +62,9 @@ pub struct Identity {
     pub info: Bytes,
     /// Authentication provided `info`: the client itself may not change it.
     pub info_is_fixed: bool,
+    /// It is that of a client's certificate: the session resumes only with a certificate, or a token,
+    /// of the same user.
+    pub by_certificate: bool,
     /// Its permissions where [`Access::Granted`] applies. Sessions with the same permissions share them.
     pub grants: Arc<[Grant]>,
     /// When it expires, in milliseconds since 1970; none: never. The engine does not check this:
@@ -86,6 +89,7 @@ impl Identity {
             user: name.into(),
             info: Bytes::new(),
             info_is_fixed: false,
+            by_certificate: false,
             grants: Arc::default(),
             ends_ms: None,
             class: None,

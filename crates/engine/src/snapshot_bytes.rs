@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! version:1  time_ms:8  session:16  generation:8
-//! user  info  info_is_fixed:1  ends_ms:8  count:2 × ( pattern  verbs:1  ends_ms:8 )  [ class ]
+//! user  info  flags:1  ends_ms:8  count:2 × ( pattern  verbs:1  ends_ms:8 )  [ class ]
 //! count:2 × ( flags:1  target  [id:4]  epoch:8  offset:8
 //!             [window:2  until epoch:8 offset:8  count:2 × (epoch:8 offset:8 deliveries:2)]
 //!             [group keep_ms:8] )
@@ -93,7 +93,17 @@ impl SessionSnapshot {
 fn put_identity(out: &mut Vec<u8>, identity: &Identity) -> Option<()> {
     put_text(out, identity.user.as_bytes())?;
     put_text(out, &identity.info)?;
-    out.put_u8(identity.info_is_fixed.into());
+    let fixed = if identity.info_is_fixed {
+        INFO_IS_FIXED
+    } else {
+        0
+    };
+    let certified = if identity.by_certificate {
+        BY_CERTIFICATE
+    } else {
+        0
+    };
+    out.put_u8(fixed | certified);
     out.put_u64(identity.ends_ms.unwrap_or(NEVER));
     out.put_u16(u16::try_from(identity.grants.len()).ok()?);
     for grant in &*identity.grants {
@@ -188,11 +198,20 @@ fn note(from: &mut &[u8]) -> Option<Bytes> {
     Some(Bytes::copy_from_slice(note))
 }
 
+/// The client may not change its info.
+const INFO_IS_FIXED: u8 = 1;
+/// The identity is that of a client's certificate.
+const BY_CERTIFICATE: u8 = 2;
+
 fn identity(from: &mut &[u8], has_class: bool) -> Option<Identity> {
+    let user = text(from)?.into();
+    let info = Bytes::copy_from_slice(slice(from)?);
+    let flags = from.try_get_u8().ok()?;
     Some(Identity {
-        user: text(from)?.into(),
-        info: Bytes::copy_from_slice(slice(from)?),
-        info_is_fixed: from.try_get_u8().ok()? != 0,
+        user,
+        info,
+        info_is_fixed: flags & INFO_IS_FIXED != 0,
+        by_certificate: flags & BY_CERTIFICATE != 0,
         ends_ms: end(from)?,
         grants: list(from, grant)?.into(),
         class: match has_class {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use offhook_config::{Change, changes};
+use offhook_config::{Change, applied, changes};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -28,10 +28,10 @@ impl Running {
         let reloaded = self.take_over(&current, config).await;
         let word = if reloaded.is_ok() { "good" } else { "bad" };
         self.metrics.reloads.count(word);
-        let (mut config, changes) = reloaded?;
-        // They are served as they were at the start.
-        config.pusher.apps.clone_from(&current.pusher.apps);
-        *current = config;
+        let (config, changes) = reloaded?;
+        // All other settings are still those of the start, also if this process has to start its server
+        // again because an upgrade fails.
+        *current = applied(&current, &config);
         Ok(changes)
     }
 

@@ -29,6 +29,7 @@ use crate::{
     http3::{self, QuicThread},
     listeners::{self, Listening, Opened, Served},
     metrics::Metrics,
+    paused::Paused,
     sessions::Sessions,
     sockets::Sockets,
     start_error::StartError,
@@ -110,7 +111,7 @@ impl Prepared {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
 ) -> Result<T, StartError> {
     let done = spawn_blocking(work).await;
@@ -129,7 +130,8 @@ pub struct Running {
     sealer: Arc<Sealer>,
     auth: Arc<Authenticator>,
     sessions: Sessions,
-    /// The configuration that was applied last.
+    /// The configuration that is in effect: that of the start, with the live settings of the one that
+    /// was applied last.
     pub(crate) config: AsyncMutex<Config>,
     pub(crate) certificates: Option<Arc<Certificates>>,
     pub(crate) admission: Arc<Admission>,
@@ -254,12 +256,24 @@ impl Running {
     /// with 1012 at once. Those that are still open after half a second are cut off. When this
     /// returns, everything acknowledged is on disk, and another process may open the log.
     ///
-    /// Pass the sockets to [`Server::prepare`], in this process or in another one.
-    pub async fn hand_over(mut self) -> Sockets {
+    /// Pass the sockets to [`Server::prepare`], in this process or in another one. To be able to serve
+    /// again if the other process fails, use [`pause`](Self::pause).
+    pub async fn hand_over(self) -> Sockets {
+        self.pause().await.into_sockets()
+    }
+
+    /// The same, but this server can be [resumed](Paused::resume).
+    pub async fn pause(mut self) -> Paused {
         let sockets = mem::take(&mut self.sockets);
-        self.files.drain(..).for_each(SocketFile::release);
+        let files = mem::take(&mut self.files);
         self.end(Phase::Yielding, YIELD).await;
-        sockets
+        Paused {
+            config: self.config.lock().await.clone(),
+            certificates: self.certificates.clone(),
+            auth: Arc::clone(&self.auth),
+            sockets,
+            files,
+        }
     }
 
     /// The sockets that [`hand_over`](Self::hand_over) will return, for a process that prepares
@@ -323,6 +337,16 @@ fn prepare(config: Config, sockets: Sockets) -> Result<Prepared, StartError> {
     let certificates = config.tls.as_ref().map(Certificates::open).transpose()?;
     let auth = Arc::new(Authenticator::open(&config)?);
     auth::first_fetch(&auth).map_err(StartError::System)?;
+    prepare_with(config, certificates, auth, sockets)
+}
+
+/// The same with certificates and keys that have been read already.
+pub(crate) fn prepare_with(
+    config: Config,
+    certificates: Option<Arc<Certificates>>,
+    auth: Arc<Authenticator>,
+    sockets: Sockets,
+) -> Result<Prepared, StartError> {
     let opened = listeners::open(&config, certificates.as_ref(), sockets)?;
     Ok(Prepared {
         rules: Arc::new(config.rule_book()),
@@ -347,7 +371,7 @@ pub(crate) fn start_with(
     })
 }
 
-fn start(prepared: Prepared) -> Result<Running, StartError> {
+pub(crate) fn start(prepared: Prepared) -> Result<Running, StartError> {
     let Prepared {
         config,
         rules,

@@ -119,7 +119,7 @@ impl Successor {
 
     /// Lets it open the log, and waits until it serves. `since` is when this process stopped
     /// accepting connections.
-    pub(super) async fn serve(mut self, since: u64) -> io::Result<()> {
+    pub(super) async fn serve(&mut self, since: u64) -> io::Result<()> {
         self.channel.send(&format!("{GO}{since}"), None)?;
         self.channel.expect(SERVING).await?;
         // From now on, it does not depend on this process.

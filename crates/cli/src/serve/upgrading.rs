@@ -1,8 +1,9 @@
 //! Replaces the running process by a new one, for `offhook upgrade`.
 
-use std::{path::Path, process, time::Instant};
+use std::{io, path::Path, process, time::Instant};
 
-use offhook_server::{Running, Server};
+use offhook_server::Running;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
     PidFile, advise,
@@ -13,8 +14,9 @@ use crate::{failure::Failure, signals::Signals};
 
 /// How an attempt ended.
 pub(super) enum Upgraded {
-    /// The new process serves, and this one has nothing left to do.
-    Done,
+    /// This process has nothing left to do: the process with this id serves, or nobody, because the
+    /// server was to be stopped.
+    Done(Option<u32>),
     /// The new process could not serve, and this one continues.
     Failed(Running),
     /// The server is to be stopped.
@@ -32,7 +34,7 @@ pub(super) async fn upgrade(
     file: &mut Option<PidFile>,
 ) -> Result<Upgraded, Failure> {
     let begun = Instant::now();
-    let successor = match start(&running, program) {
+    let mut successor = match start(&running, program) {
         Ok(successor) => successor,
         Err(reason) => {
             failed(file, &reason);
@@ -53,13 +55,21 @@ pub(super) async fn upgrade(
         },
         () = signals.next() => return Ok(Upgraded::Stopped(running)),
     }
-    let config = running.config().await;
+    let data = running.config().await;
+    let data = (!data.in_memory).then_some(data.data);
     // The new process writes a file of its own.
     *file = None;
     let since = common_ms();
-    let sockets = running.hand_over().await;
-    match successor.serve(since).await {
+    let paused = running.pause().await;
+    if signals.is_pending().await {
+        // Dropping the successor ends it, and dropping the server removes the files of its sockets.
+        drop(successor);
+        return Ok(Upgraded::Done(None));
+    }
+    let (served, is_to_stop) = served(&mut successor, since, signals).await;
+    match served {
         Ok(()) => {
+            let _sockets = paused.into_sockets();
             supervisor::tell(&format!("MAINPID={id}"));
             let took = begun.elapsed().as_millis();
             tracing::info!(
@@ -67,17 +77,55 @@ pub(super) async fn upgrade(
                 took_ms = took,
                 "the new process serves, and this one ends"
             );
-            Ok(Upgraded::Done)
+            Ok(Upgraded::Done(Some(id)))
         }
+        Err(_) if is_to_stop => Ok(Upgraded::Done(None)),
         Err(error) => {
-            let data = (!config.in_memory).then(|| config.data.clone());
-            let prepared = Server::prepare(config, sockets).await;
-            let prepared = prepared.map_err(|error| advise(&error))?;
-            let running = prepared.start().await.map_err(|error| advise(&error))?;
+            // It has ended afterwards, and the log is free.
+            drop(successor);
+            let running = paused.resume().await.map_err(|error| advise(&error))?;
             *file = data.and_then(|data| pid_file(&data));
             failed(file, &format!("the new process: {error}"));
             Ok(Upgraded::Failed(running))
         }
+    }
+}
+
+/// Waits until the new process serves. Also returns whether the server is to be stopped: signals are
+/// passed on to the new process, which may be serving already, and which ends if it is not.
+async fn served(
+    successor: &mut Successor,
+    since: u64,
+    signals: &mut Signals,
+) -> (io::Result<()>, bool) {
+    let id = successor.id();
+    let mut is_to_stop = false;
+    let serving = successor.serve(since);
+    tokio::pin!(serving);
+    loop {
+        tokio::select! {
+            served = &mut serving => {
+                if signals.is_pending().await {
+                    is_to_stop = true;
+                    pass_on(id, Signal::TERM);
+                }
+                return (served, is_to_stop);
+            }
+            () = signals.next() => {
+                is_to_stop = true;
+                pass_on(id, Signal::TERM);
+            }
+        }
+    }
+}
+
+/// Passes a signal on to the new process.
+pub(super) fn pass_on(id: u32, signal: Signal) {
+    let process = i32::try_from(id).ok().and_then(Pid::from_raw);
+    if let Some(process) = process
+        && let Err(error) = kill_process(process, signal)
+    {
+        tracing::warn!(%error, process = id, "a signal cannot be passed on to the new process");
     }
 }
 

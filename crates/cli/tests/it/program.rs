@@ -123,6 +123,24 @@ impl Program {
         self
     }
 
+    /// Starts it by a symbolic link with this name in its directory.
+    pub(crate) fn by_link(mut self, name: &str) -> Self {
+        let link = self.directory.path().join(name);
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_offhook"), &link).expect("linked");
+        let mut command = Command::new(link);
+        command.args(self.command.get_args());
+        command.current_dir(self.directory.path());
+        command.stdin(Stdio::null());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        self.command = command;
+        self
+    }
+
     /// Passes it this socket in the way of systemd, under this name.
     pub(crate) fn with_socket(
         mut self,

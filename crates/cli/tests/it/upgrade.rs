@@ -4,7 +4,10 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    os::unix::net::UnixDatagram,
+    os::unix::{
+        fs::{PermissionsExt as _, symlink},
+        net::UnixDatagram,
+    },
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -296,6 +299,68 @@ fn if_the_new_process_cannot_open_the_log_the_old_one_opens_it_again() {
     assert_eq!(server.process(), before);
     assert!(get(&server.address, "/healthz").starts_with("HTTP/1.1 200"));
     assert_eq!(server.stop().code, Some(0));
+}
+
+#[test]
+fn after_a_failed_upgrade_the_server_has_the_settings_with_which_it_was_running() {
+    let mut server = Server::start("", &[], |program| program.file("file", ""));
+    let data = server.data.clone();
+    let _guard = Guard(&data);
+    let before = server.process();
+    server.configure("data = \"file/data\"\nhosts = [\"chat.example.com\"]");
+    server.running.signal(Signal::HUP);
+    server
+        .running
+        .error_line_with("a setting has changed, which takes effect at the next start");
+    let ended = server.upgrade();
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    server.running.error_line_with("the upgrade has failed");
+    // It serves the data that it served before, with the setting that a reload applies.
+    assert_eq!(server.process(), before);
+    assert!(get(&server.address, "/healthz").starts_with("HTTP/1.1 200"));
+    assert_eq!(server.stop().code, Some(0));
+}
+
+#[test]
+fn a_link_that_leads_to_a_newer_version_starts_the_newer_version() {
+    let server = Server::start("", &[], |program| program.by_link("current"));
+    let data = server.data.clone();
+    let _guard = Guard(&data);
+    let directory = server.running.directory();
+    let (link, newer) = (directory.join("current"), directory.join("newer"));
+    let script = format!(
+        "#!/bin/sh\n: > newer-was-started\nexec {} \"$@\"\n",
+        env!("CARGO_BIN_EXE_offhook")
+    );
+    fs::write(&newer, script).expect("written");
+    fs::set_permissions(&newer, fs::Permissions::from_mode(0o755)).expect("executable");
+    fs::remove_file(&link).expect("removed");
+    symlink(&newer, &link).expect("linked");
+    let ended = server.upgrade();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(directory.join("newer-was-started").exists());
+    assert_eq!(server.stop().code, Some(0));
+}
+
+#[test]
+fn a_signal_to_stop_during_the_hand_over_stops_both_processes() {
+    let flags = ["--connections-connect-timeout", "1h"];
+    let server = Server::start("", &flags, |program| program);
+    let data = server.data.clone();
+    let _guard = Guard(&data);
+    // It does not answer the Close, so the old process waits for it after the hand-over has begun.
+    let _open = open_connection(&server.address);
+    let address = server.address.clone();
+    server.running.signal(Signal::USR2);
+    // The old process removes its file when the new one is prepared.
+    while data.join("offhook.pid").exists() {
+        thread::yield_now();
+    }
+    server.running.signal(Signal::TERM);
+    // Both have ended when nobody has their output open any more.
+    let ended = server.running.end();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(TcpStream::connect(address).is_err());
 }
 
 #[test]

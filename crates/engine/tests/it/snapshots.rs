@@ -9,6 +9,7 @@ fn snapshot() -> SessionSnapshot {
     let mut identity = Identity::user("ann").with("chat/*", Verbs::ALL);
     identity.info = "{\"name\":\"Ann\"}".into();
     identity.info_is_fixed = true;
+    identity.by_certificate = true;
     identity.ends_ms = Some(1_700_000_000_000);
     let grant = Grant::new("news", Verbs::SUBSCRIBE | Verbs::HISTORY);
     identity.add(grant.until(1_600_000_000_000));

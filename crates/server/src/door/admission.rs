@@ -228,8 +228,16 @@ impl Place {
     }
 
     fn keep_certified(&mut self, identity: Arc<Identity>) {
+        let mut certified = lock(&self.admission.certified);
+        if !self.has(CERTIFIED) {
+            // Numbers begin again after 2^32, and an older connection may still have this one.
+            while certified.contains_key(&self.number) {
+                self.number = self.admission.next.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        certified.insert(self.number, identity);
+        drop(certified);
         self.set(CERTIFIED, true);
-        lock(&self.admission.certified).insert(self.number, identity);
     }
 
     fn certificate(&self) -> Option<Arc<Identity>> {

@@ -90,6 +90,12 @@ impl Worker {
             if before.user.is_empty() && !auth.allows_anonymous() {
                 return Err(token_is_missing());
             }
+            // The rule or the authority of its certificate may have been removed meanwhile.
+            if before.by_certificate {
+                return Err(bad_token(
+                    "is of a session that began with a client certificate, which is missing now",
+                ));
+            }
             return Ok(Arc::new(without_ended(before, now.unix_ms)));
         };
         if newer.user != before.user {

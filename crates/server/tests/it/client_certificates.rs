@@ -213,6 +213,36 @@ async fn a_user_by_certificate_has_the_grants_of_every_user() {
 }
 
 #[tokio::test]
+async fn a_session_that_began_with_a_certificate_does_not_resume_without_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let (mut config, own) = asking(
+        directory.path(),
+        &authority,
+        ClientCerts::Optional,
+        &["cn *"],
+    );
+    config.auth.anonymous = Some(true);
+    let hall = Hall::open(config).await;
+    let client = authority.issue("ann");
+    let mut caller = Caller::new(open(&hall, 0, &own, Some(&client)).await.unwrap());
+    caller.connect().await;
+    caller.fresh_token().await;
+    let token = caller.resume.clone();
+    drop(caller);
+    let mut without = Caller::new(open(&hall, 0, &own, None).await.unwrap());
+    let refused = without.resume(&token, json!({})).await;
+    assert_eq!(refused["code"], "bad_token", "{refused}");
+    let other = authority.issue("ben");
+    let mut other = Caller::new(open(&hall, 0, &own, Some(&other)).await.unwrap());
+    let refused = other.resume(&token, json!({})).await;
+    assert_eq!(refused["code"], "bad_token", "{refused}");
+    let mut same = Caller::new(open(&hall, 0, &own, Some(&client)).await.unwrap());
+    let welcome = same.resume(&token, json!({})).await;
+    assert_eq!(welcome["user"], "ann", "{welcome}");
+}
+
+#[tokio::test]
 async fn the_error_for_unusable_authorities_names_their_file() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new();

@@ -127,6 +127,39 @@ async fn what_was_acknowledged_before_the_hand_over_is_there_after_it() {
     hall.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_resumes_has_the_settings_that_were_in_effect_and_does_not_read_files_again()
+{
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("api.key");
+    std::fs::write(&key, "ohk_one\n").unwrap();
+    let data = directory.path().join("data");
+    let mut config = on_disk(&data);
+    config.api.key_files = vec![key.clone()];
+    let running = Server::start(config.clone()).await.unwrap();
+    let mut newer = config.clone();
+    newer.hosts = vec!["chat.example.com".to_owned()];
+    newer.data = directory.path().join("other");
+    newer.listen.clear();
+    for _ in 0..2 {
+        let changes = running.reload(newer.clone()).await.unwrap();
+        let later = changes.iter().filter(|change| !change.is_live);
+        let later: Vec<_> = later.map(|change| change.key.as_str()).collect();
+        // The next reload says again what waits for a restart.
+        assert_eq!(later, ["data", "listen"]);
+    }
+    let address = running.addresses();
+    let paused = running.pause().await;
+    std::fs::remove_file(&key).unwrap();
+    let running = paused.resume().await.unwrap();
+    assert_eq!(running.addresses(), address);
+    let now = running.config().await;
+    assert_eq!(now.data, data);
+    assert_eq!(now.listen, config.listen);
+    assert_eq!(now.hosts, newer.hosts);
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn a_server_that_could_not_start_leaves_the_socket_s_file_to_the_earlier_one() {
     let directory = tempfile::tempdir().unwrap();

@@ -137,3 +137,27 @@ fn retry_after_grows_with_the_number_of_refused_clients() {
     let later = start + Duration::from_secs(5);
     assert_eq!(admission.come_back(later), (2, 7));
 }
+
+#[test]
+fn a_certificate_is_that_of_its_connection_even_when_numbers_begin_again() {
+    let admission = Admission::new(&limits(10, None), Instant::now());
+    let user = |place: &Place| {
+        place
+            .certified(0)
+            .map(|known| known.identity.user.to_string())
+    };
+    let mut old = admission.take(HERE).unwrap();
+    old.certify(Identity::user("ann"));
+    // As after 2^32 connections.
+    admission.next.store(old.number, Ordering::Relaxed);
+    let mut new = admission.take(HERE).unwrap();
+    assert_eq!(new.number, old.number);
+    assert_eq!(user(&new), None);
+    new.certify(Identity::user("ben"));
+    assert_eq!(user(&old).as_deref(), Some("ann"));
+    assert_eq!(user(&new).as_deref(), Some("ben"));
+    drop(new);
+    assert_eq!(user(&old).as_deref(), Some("ann"));
+    drop(old);
+    assert!(lock(&admission.certified).is_empty());
+}
