@@ -48,7 +48,7 @@ impl Mqtt {
         let key = match qos {
             Qos::AtMostOnce | Qos::AtLeastOnce => None,
             Qos::ExactlyOnce => match self.first_seen(&publish) {
-                Some(key) => self.key(key),
+                Some(number) => self.key(number, &publish),
                 None => return,
             },
         };
@@ -111,13 +111,12 @@ impl Mqtt {
                 return None;
             }
             // An earlier connection started to publish it. The same key publishes it only if that
-            // did not succeed.
-            Some(received) if publish.dup => {
+            // did not succeed. MQTT.js repeats messages without the DUP flag.
+            Some(received) => {
                 received.state = Taking::Pending;
                 return Some(received.key);
             }
-            // Without the DUP flag it is a different message that reuses the identifier.
-            Some(_) | None => {}
+            None => {}
         }
         let most = match self.client.version {
             Version::V5 => RECEIVE_MAXIMUM.into(),
@@ -137,10 +136,12 @@ impl Mqtt {
     }
 
     /// The idempotency key with this number; none if the session ends with its connection, because
-    /// nothing is published twice within one connection.
-    fn key(&self, number: u64) -> Option<Key> {
+    /// nothing is published twice within one connection. It depends on the content: a client that
+    /// has lost its state uses an unreleased identifier for a different message, which is published.
+    fn key(&self, number: u64, publish: &Publish) -> Option<Key> {
         let name = self.name.filter(|_| self.is_durable)?;
-        Key::new(&format!("mqtt/{name}/{number}")).ok()
+        let content = digest(&[publish.topic.as_bytes(), &[0], &publish.payload]);
+        Key::new(&format!("mqtt/{name}/{number}/{content:x}")).ok()
     }
 
     /// PUBREL: the client has received the PUBREC, and will not send the message again.
@@ -240,6 +241,16 @@ impl Mqtt {
             Qos::ExactlyOnce => Packet::PubRec(ack),
         });
     }
+}
+
+/// FNV-1a with 64 bits. A client can only make messages of its own collide.
+fn digest(parts: &[&[u8]]) -> u64 {
+    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let bytes = parts.iter().flat_map(|part| part.iter());
+    bytes.fold(BASIS, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(PRIME)
+    })
 }
 
 /// The command that publishes a message.

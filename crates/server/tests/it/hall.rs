@@ -232,11 +232,13 @@ impl Hall {
             self.address()
         );
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        timeout(NEVER, stream.read_to_string(&mut answer))
+        let mut answer = Vec::new();
+        timeout(NEVER, stream.read_to_end(&mut answer))
             .await
             .unwrap()
             .unwrap();
+        // A picture is no text.
+        let answer = String::from_utf8_lossy(&answer);
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, head.to_lowercase(), body.to_owned())

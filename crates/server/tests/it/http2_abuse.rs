@@ -232,11 +232,12 @@ async fn small_frames_that_are_not_read_end_the_connection_above_a_limit() {
     }
     // The client does not open its window, so that the server has no room to answer.
     let (_, receive) = &mut sockets[0];
+    let mut last = bytes::Bytes::new();
     let ended = loop {
         match timeout(NEVER, receive.data()).await.unwrap() {
-            Some(Ok(_)) => {}
+            Some(Ok(data)) => last = data,
             Some(Err(error)) => break error,
-            None => panic!("the stream has ended by itself"),
+            None => panic!("the stream has ended by itself, with {last:?}"),
         }
     };
     let reason = ended.reason().map(u32::from);

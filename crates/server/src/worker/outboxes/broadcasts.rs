@@ -165,10 +165,12 @@ impl Outboxes {
         // buffer in the processor's cache. A connection in several audiences gets everything in one
         // write, when the turn is over.
         let at_once = self.broadcasts.0.len() == 1;
+        let mut least = 1;
         while let Some(mut walk) = self.broadcasts.0.pop_front() {
             let cost = walk.cost();
-            // At least one, so that every turn makes progress.
-            let outboxes = (budget / cost).max(1);
+            // At least one in each turn, so that it makes progress.
+            let outboxes = (budget / cost).max(least);
+            least = 0;
             let until = walk.audience.len().min(walk.next.saturating_add(outboxes));
             budget = budget.saturating_sub((until - walk.next) * cost);
             self.count_deliveries(&walk, until - walk.next);
