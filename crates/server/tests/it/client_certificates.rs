@@ -227,6 +227,7 @@ async fn a_session_that_began_with_a_certificate_does_not_resume_without_one() {
     let client = authority.issue("ann");
     let mut caller = Caller::new(open(&hall, 0, &own, Some(&client)).await.unwrap());
     caller.connect().await;
+    caller.subscribe("chat", json!("now")).await;
     caller.fresh_token().await;
     let token = caller.resume.clone();
     drop(caller);

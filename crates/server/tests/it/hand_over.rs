@@ -132,7 +132,8 @@ async fn a_server_that_resumes_has_the_settings_that_were_in_effect_and_does_not
 {
     let directory = tempfile::tempdir().unwrap();
     let key = directory.path().join("api.key");
-    std::fs::write(&key, "ohk_one\n").unwrap();
+    let hash = "ab".repeat(32);
+    std::fs::write(&key, format!("publish+read sha256:{hash}\n")).unwrap();
     let data = directory.path().join("data");
     let mut config = on_disk(&data);
     config.api.key_files = vec![key.clone()];

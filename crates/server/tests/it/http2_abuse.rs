@@ -196,56 +196,6 @@ async fn a_hundred_websockets_may_send_many_small_messages_at_once() {
     }
 }
 
-/// A WebSocket that waits for the room to send a large answer is not read. What its client sends
-/// meanwhile lies in the server.
-#[tokio::test]
-async fn small_frames_that_are_not_read_end_the_connection_above_a_limit() {
-    let hall = Hall::open(config()).await;
-    let mut publisher = hall.caller().await;
-    for n in 0..100 {
-        let data = serde_json::json!(format!("{n}{}", "x".repeat(20_000)));
-        publisher.publish("chat", data).await;
-    }
-    let peer = Peer::new(&hall).await;
-    let text = |text: &str| {
-        let length = u8::try_from(text.len()).unwrap();
-        let header = [0x81, 0x80 | 126, 0, length, 0, 0, 0, 0];
-        [&header[..], text.as_bytes()].concat()
-    };
-    let mut sockets = Vec::new();
-    for _ in 0..2 {
-        let (mut send, receive) = peer.websocket().await;
-        let connect = r#"{"type":"connect","id":1}"#;
-        // Each answer has 128 KiB, a page of history.
-        let history = r#"{"type":"history","id":2,"channel":"chat","since":"start","limit":100}"#;
-        // More than the outbox and the client's window hold together.
-        for request in [&[connect][..], &[history; 8]].concat() {
-            send.send_data(text(request).into(), false).unwrap();
-        }
-        sockets.push((send, receive));
-    }
-    // The limit is 4 MiB, at 256 bytes for each frame: 16,384 frames. All of them fit into the windows.
-    for (send, _) in &mut sockets {
-        for _ in 0..10_000 {
-            send.send_data(WEBSOCKET_PING.into(), false).unwrap();
-        }
-    }
-    // The client does not open its window, so that the server has no room to answer.
-    let (_, receive) = &mut sockets[0];
-    let mut last = bytes::Bytes::new();
-    let ended = loop {
-        match timeout(NEVER, receive.data()).await.unwrap() {
-            Some(Ok(data)) => last = data,
-            Some(Err(error)) => break error,
-            None => panic!("the stream has ended by itself, with {last:?}"),
-        }
-    };
-    let reason = ended.reason().map(u32::from);
-    assert_eq!(reason, Some(ENHANCE_YOUR_CALM), "{ended}");
-    // Others are served.
-    publisher.publish("chat", serde_json::json!("again")).await;
-}
-
 const WEBSOCKET_LAST: &[u8] = &[0x89, 0x84, 0, 0, 0, 0, b'l', b'a', b's', b't'];
 
 #[tokio::test]

@@ -126,8 +126,13 @@ impl Client {
             filters: vec![(filter.into(), options)],
         }))
         .await;
-        let Packet::SubAck(acks) = self.next().await else {
-            panic!("no SUBACK");
+        // §3.8.4: messages may come before it.
+        let acks = loop {
+            match self.next().await {
+                Packet::SubAck(acks) => break acks,
+                Packet::Publish(_) => {}
+                other => panic!("no SUBACK: {other:?}"),
+            }
         };
         assert_eq!(acks.reasons, [Reason(qos.number())]);
     }
