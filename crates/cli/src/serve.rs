@@ -230,7 +230,7 @@ async fn serve(
             () = reloads.next() => reloading::reload(&running, logs, flags, dev).await,
             () = upgrade => {
                 let program = program.as_deref();
-                match upgraded(running, program, &mut signals, &mut file).await? {
+                match Box::pin(upgraded(running, program, &mut signals, &mut file)).await? {
                     Continued::Ended(next) => {
                         #[cfg(unix)]
                         if let Some(next) = next {

@@ -176,8 +176,10 @@ mod tests {
     #[test]
     fn what_a_running_server_applies_is_exactly_what_is_live() {
         let before = Config::default();
-        let mut after = Config::default();
-        after.behind_tls_proxy = true;
+        let mut after = Config {
+            behind_tls_proxy: true,
+            ..Config::default()
+        };
         after.connections.max = 7;
         after.hosts = vec!["chat.example.com".to_owned()];
         after.limits.data_bytes = 10;

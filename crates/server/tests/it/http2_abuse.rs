@@ -7,10 +7,8 @@ use hyper::Method;
 use offhook_auth::ApiKey;
 use offhook_server::Config;
 
-use tokio::time::timeout;
-
 use crate::{
-    hall::{Hall, NEVER, config},
+    hall::{Hall, config},
     http2_peer::{
         CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, Peer,
         REFUSED_STREAM, RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, data, frame, get, number, post,

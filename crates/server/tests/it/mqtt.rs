@@ -128,11 +128,11 @@ impl Client {
         .await;
         // §3.8.4: messages may come before it.
         let acks = loop {
-            match self.next().await {
-                Packet::SubAck(acks) => break acks,
-                Packet::Publish(_) => {}
-                other => panic!("no SUBACK: {other:?}"),
+            let packet = self.next().await;
+            if let Packet::SubAck(acks) = packet {
+                break acks;
             }
+            assert!(matches!(packet, Packet::Publish(_)), "{packet:?}");
         };
         assert_eq!(acks.reasons, [Reason(qos.number())]);
     }
