@@ -364,7 +364,9 @@ async fn a_connect_whose_answer_the_client_does_not_accept_is_given_up() {
     // Without Pings, this is how long a client may take nothing.
     config.keepalive.interval = None;
     config.keepalive.pong_timeout = Duration::from_millis(500);
-    let transport = credit_for_settings_only(&config);
+    let mut transport = credit_for_settings_only(&config);
+    // Otherwise the connection might be idle for too long before that.
+    transport.keep_alive_interval(Some(Duration::from_millis(100)));
     let hall = Hall::open(config).await;
     let peer = Peer::connect_with(hall.address(), &trusted, transport).await;
     let authority = format!("localhost:{}", hall.address().port());
