@@ -113,7 +113,10 @@ impl Talk {
                 // Whether it is valid does not matter here.
                 let _once = Once::post(&format!("{{\"query\":{query}}}"), &SETTINGS);
             }
-            'c' => self.send(&format!("{{\"type\":\"complete\",\"id\":\"{}\"}}", with.len() % 4)),
+            'c' => self.send(&format!(
+                "{{\"type\":\"complete\",\"id\":\"{}\"}}",
+                with.len() % 4
+            )),
             'b' => {
                 let _once = Once::post(with, &SETTINGS);
                 let _once = Once::get(Some(with), None, Some(with), Some(with), &SETTINGS);
@@ -228,7 +231,10 @@ impl Talk {
                 panic!("only text is sent")
             };
             assert!(text.len() <= LONGEST, "{} bytes", text.len());
-            assert!(offhook_dialects::json::is_object(&text) && text.ends_with('}'), "{text}");
+            assert!(
+                offhook_dialects::json::is_object(&text) && text.ends_with('}'),
+                "{text}"
+            );
             if text.starts_with("{\"type\":\"pong\"") {
                 continue;
             }
