@@ -241,7 +241,7 @@ test('it explains why somebody did not get a message', async (t) => {
   await go(board, `why?session=${session}&channel=elsewhere&position=${position}`);
   await shows(board, '.verdict', /never subscribed/);
   await ann.say('in the garden');
-  await ann.tick('reached');
+  await ann.tick('kept');
   await board.page.fill('#channel', 'talk:garden');
   await board.page.fill('#position', position.replace(/\.\d+$/, '.1'));
   await board.page.press('#position', 'Enter');
@@ -301,7 +301,7 @@ test('the keyboard is enough', async (t) => {
 async function walk({ board, ann, port, show }) {
   await api(port, 'publish', { channel: 'talk:tour', data: { bid: 3 }, tags: { key: 'BTC' } });
   await ann.say('hello');
-  await ann.tick('reached');
+  await ann.tick('kept');
   await shows(board, '#clients td', 'native json');
   await shows(board, '#lists td', 'talk:tour');
   await board.page.click('#figures summary');
