@@ -162,7 +162,8 @@ impl Talk {
                     let name = ChannelName::new("a").expect("a name");
                     let next = listing.after.as_deref();
                     let mut out = Vec::new();
-                    self.dialect.channels(id, &[(name, Some(1))], next, &mut out);
+                    self.dialect
+                        .channels(id, &[(name, Some(1))], next, &mut out);
                     self.hear(out);
                 }
                 Intent::Close { code, reason } => {
