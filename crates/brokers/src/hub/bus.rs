@@ -7,6 +7,7 @@ mod upkeep;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    ops::Bound,
     sync::Arc,
 };
 
@@ -33,7 +34,7 @@ const VIEW: usize = 512;
 
 /// Sequence numbers left free while a batch is made durable. 65,536: more than is published without
 /// history during one fsync. They are 64 bits wide, and last for centuries all the same.
-const ROOM: u64 = 1 << 16;
+pub(crate) const ROOM: u64 = 1 << 16;
 
 #[derive(Debug)]
 pub(crate) struct Bus {
@@ -49,6 +50,8 @@ pub(crate) struct Bus {
     /// The filters that each worker follows.
     filters_of: BTreeMap<WorkerId, BTreeSet<Filter>>,
     streams: HashMap<ChannelName, Stream>,
+    /// The names of those that were given a value, in order.
+    with_values: BTreeSet<ChannelName>,
     /// Names in `streams` and `durable`, in the order in which upkeep examines them. Some may be
     /// gone.
     upkeep: VecDeque<ChannelName>,
@@ -68,6 +71,8 @@ pub(crate) struct Bus {
     /// The state of streams on disk, as of the last commit.
     pub(crate) durable: HashMap<ChannelName, Durable>,
     now: Now,
+    /// The time from which keys and cursors are kept: see [`Clock`](super::clock::Clock).
+    stamp_ms: u64,
     /// Bytes of memory that channels may take, and about how many the streams in memory do.
     budget: usize,
     held: usize,
@@ -86,6 +91,7 @@ impl Bus {
             followed: BTreeSet::new(),
             observer: None,
             streams: HashMap::new(),
+            with_values: BTreeSet::new(),
             upkeep: VecDeque::new(),
             filters: FilterTrie::new(),
             filters_of: BTreeMap::new(),
@@ -98,6 +104,7 @@ impl Bus {
             forgotten: Forgotten::default(),
             durable: HashMap::new(),
             now,
+            stamp_ms: now.unix_ms,
             budget,
             held: 0,
         }
@@ -134,6 +141,7 @@ impl Bus {
 
     fn remove_stream(&mut self, channel: &ChannelName) -> Option<Stream> {
         let stream = self.streams.remove(channel)?;
+        self.with_values.remove(channel);
         self.held -= stream.counted;
         Some(stream)
     }
@@ -372,13 +380,25 @@ impl Bus {
         all.filter(|(name, _)| filter.matches(name))
     }
 
+    /// Streams in memory that were given a value and match a filter, after this name, in order.
+    pub(crate) fn with_values<'a>(
+        &'a self,
+        filter: &'a Filter,
+        after: Option<&'a ChannelName>,
+    ) -> impl Iterator<Item = (&'a ChannelName, &'a Stream)> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let names = self.with_values.range((after, Bound::Unbounded));
+        let matching = names.filter(|name| filter.matches(name));
+        matching.filter_map(|name| Some((name, self.streams.get(name)?)))
+    }
+
     /// Adds a publication to a stream in memory and delivers it.
     pub(crate) fn publish(
         &mut self,
         draft: Draft,
         rules: &ChannelRules,
     ) -> Result<Published, BrokerFailure> {
-        let (channel, now_ms) = (draft.channel.clone(), self.now.unix_ms);
+        let (channel, times) = (draft.channel.clone(), (self.now.unix_ms, self.stamp_ms));
         let stream = self.begin(&channel)?;
         if let Some(position) = stream.published_before(&draft) {
             return Ok(Published::Before(position));
@@ -386,7 +406,10 @@ impl Bus {
         // Under the lock, so that it rises with the offset.
         let sequence = self.next_sequence()?;
         let stream = self.begin(&channel)?;
-        let publication = stream.publish(draft, sequence, rules, now_ms);
+        let publication = stream.publish(draft, sequence, rules, times);
+        if stream.has_values() {
+            self.with_values.insert(channel.clone());
+        }
         self.recent.push(sequence, &channel);
         self.count(&channel);
         let over = self.over();
@@ -406,9 +429,9 @@ impl Bus {
         (scope, consumer): (&str, Key),
         position: Option<Position>,
     ) -> Result<Option<Position>, BrokerFailure> {
-        let now_ms = self.now.unix_ms;
+        let times = (self.now.unix_ms, self.stamp_ms);
         let acked = match self.stream(channel) {
-            Some(stream) => stream.ack(scope, consumer, position, now_ms),
+            Some(stream) => stream.ack(scope, consumer, position, times),
             None if position.is_some_and(|position| position.offset > 0) => {
                 Err(BrokerFailure::UnknownPosition)
             }
@@ -456,8 +479,9 @@ impl Bus {
         }
     }
 
-    pub(crate) fn set_now(&mut self, now: Now) {
+    pub(crate) fn set_now(&mut self, now: Now, stamp_ms: u64) {
         self.now = now;
+        self.stamp_ms = stamp_ms;
     }
 }
 
