@@ -95,7 +95,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use offhook_engine::{BrokerRequest, Now, RuleBook};
+use offhook_engine::{BrokerRequest, Now, RuleBook, SessionId};
 
 use self::{
     checker::Checker,
@@ -107,6 +107,7 @@ use self::{
     reader::Reader,
     shared::{Disk, Shared, WriterTimings},
     shared_store::SharedStore,
+    store::Store,
     witness::Witness,
     writer::Writer,
 };
@@ -119,7 +120,7 @@ pub use self::{
 use crate::{
     broker::{Broker, Budget, Health, Held, Occupied, Timings, WorkerId},
     changes::Changes,
-    hub::Hub,
+    hub::{Hub, Saved},
     mailbox::Mailbox,
 };
 

@@ -161,10 +161,11 @@ fn load(worker: &mut TestWorker, session: u16) -> Option<bytes::Bytes> {
     of[..2].copy_from_slice(&(session.wrapping_mul(0x9E37)).to_be_bytes());
     let (id, session) = (worker.id(), SessionId::from_bytes(of));
     worker.submit(BrokerRequest::LoadSession { id, session });
-    match worker.next() {
-        BrokerEvent::Session { bytes, .. } => bytes,
-        other => super::no_answer(&other),
-    }
+    let next = worker.next();
+    let BrokerEvent::Session { bytes, .. } = next else {
+        super::no_answer(&next)
+    };
+    bytes
 }
 
 #[test]

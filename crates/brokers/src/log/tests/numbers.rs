@@ -52,7 +52,8 @@ fn a_log_in_which_an_earlier_version_recorded_no_sequence_number_goes_on_after_t
         store.newest().unwrap()
     };
     let batch = before.batch.to_be_bytes();
-    write(path, &[("batch", &[batch, [0; 8]].concat())]);
+    let entry = [batch, [0; 8]].concat();
+    write(path, &[("batch", &entry[..])]);
     let store = Store::open(&LogOptions::new(path)).unwrap();
     let newest = store.sequence_at(2, 1).unwrap().unwrap();
     assert!(newest > 0);
