@@ -387,7 +387,9 @@ impl Bus {
         after: Option<&'a ChannelName>,
     ) -> impl Iterator<Item = (&'a ChannelName, &'a Stream)> {
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let names = self.with_values.range::<ChannelName, _>((after, Bound::Unbounded));
+        let names = self
+            .with_values
+            .range::<ChannelName, _>((after, Bound::Unbounded));
         let matching = names.filter(|name| filter.matches(name));
         matching.filter_map(|name| Some((name, self.streams.get(name)?)))
     }

@@ -31,9 +31,7 @@ pub(super) fn resolve(
         }
         // Every batch leaves so many numbers free before its publications: those that follow the
         // newest one on disk this closely are of publications in memory alone.
-        Resolution::Diverged if asked.offset.saturating_sub(after) <= ROOM => {
-            Resolution::Restarted
-        }
+        Resolution::Diverged if asked.offset.saturating_sub(after) <= ROOM => Resolution::Restarted,
         // Only what is on disk can diverge. The numbers of the newest publications in memory are
         // not on disk.
         Resolution::Diverged if !past.had(filter, asked.epoch, Epoch(u64::MAX), is_on_disk) => {

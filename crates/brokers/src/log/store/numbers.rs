@@ -143,8 +143,6 @@ fn after(number: u32) -> u32 {
 }
 
 /// A panic in fjall is reported like an error.
-pub(super) fn guarded<Found>(
-    read: impl FnOnce() -> fjall::Result<Found>,
-) -> fjall::Result<Found> {
+pub(super) fn guarded<Found>(read: impl FnOnce() -> fjall::Result<Found>) -> fjall::Result<Found> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or(Err(fjall::Error::Unrecoverable))
 }

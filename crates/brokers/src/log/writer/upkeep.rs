@@ -92,7 +92,10 @@ impl Writer {
                 return None;
             }
         };
-        if store.newest().is_ok_and(|newest| newest.batch >= self.batch) {
+        if store
+            .newest()
+            .is_ok_and(|newest| newest.batch >= self.batch)
+        {
             return Some(store);
         }
         drop(store);
