@@ -159,8 +159,8 @@ impl Engine {
         } else {
             covered
         };
-        if let Some(end) = after_nothing(f, behind, stream, page) {
-            behind.move_to(end);
+        if let Some(tail) = after_nothing(f, behind.cursor, stream.head, page) {
+            behind.move_to(tail);
         }
         let here = behind.cursor;
         let expects_more = |tail: Position| tail.epoch == here.epoch && tail.offset > here.offset;
@@ -255,25 +255,22 @@ impl Engine {
     }
 }
 
-/// The position of a filter's subscriber after a read found nothing more: the tail, from which it
-/// is live, or the head, if this worker has yet to receive that.
+/// The position of a filter's subscriber after a read found nothing more: the tail, from which it is
+/// live, unless it is there or further.
 fn after_nothing(
     f: &Feed,
-    behind: &Behind,
-    stream: StreamState,
+    here: Position,
+    head: Position,
     page: &[Arc<Publication>],
 ) -> Option<Position> {
-    let (here, head) = (behind.cursor, stream.head);
+    if !f.is_filter() || !page.is_empty() {
+        return None;
+    }
     let tail = f
         .tail
         .filter(|tail| tail.epoch == head.epoch && head.offset >= tail.offset)?;
-    if !f.is_filter() || !page.is_empty() || here == tail {
-        return None;
-    }
-    if here.epoch != tail.epoch || here.offset < tail.offset {
-        return Some(tail);
-    }
-    (head.offset > here.offset).then_some(head)
+    let is_behind = here.epoch != tail.epoch || here.offset < tail.offset;
+    is_behind.then_some(tail)
 }
 
 fn read_request(id: RequestId, target: Target, after: Position, limit: ReadLimit) -> BrokerRequest {
