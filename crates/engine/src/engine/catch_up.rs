@@ -318,7 +318,7 @@ fn next_move(behind: &mut Behind, f: &Feed, tail: Position, credit: usize) -> Mo
             Covered::Everything => {}
             Covered::UpTo(head) => {
                 behind.covered = Covered::Everything;
-                if head.epoch == behind.cursor.epoch && head.offset > behind.cursor.offset {
+                if head.offset > behind.cursor.offset {
                     behind.move_to(head);
                 }
             }

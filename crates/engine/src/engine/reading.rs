@@ -18,7 +18,7 @@ use crate::{
 
 use super::{
     Engine, Step,
-    state::{Again, Behind, Covered, Feed, Pending, Read, Waits},
+    state::{Again, Covered, Feed, Pending, Read, Waits},
 };
 
 /// The smallest read in bytes: small outboxes must not cause a read for each publication.
@@ -134,9 +134,7 @@ impl Engine {
         let Some(f) = self.feeds.known(s.feed) else {
             return;
         };
-        let waits_for_it =
-            |behind: &&mut Behind| behind.waits == Waits::Read && behind.cursor == after;
-        if s.behind().filter(waits_for_it).is_none() {
+        if !s.behind().is_some_and(|behind| behind.reads_after(after)) {
             return;
         }
         let goes_on = matches!(
@@ -165,7 +163,7 @@ impl Engine {
         let here = behind.cursor;
         let expects_more = |tail: Position| tail.epoch == here.epoch && tail.offset > here.offset;
         let expected_more = f.tail.is_some_and(expects_more);
-        behind.at_head = page.is_empty() && here == stream.head && !expected_more;
+        behind.at_head = here == stream.head && !expected_more;
         let has_next = behind.next_in_page(|p| f.place_of(p)).is_some();
         let moved = here != after || has_next || !behind.is_confirmed();
         behind.confirm();

@@ -49,7 +49,11 @@ fn a_filter_that_missed_publications_reads_each_page_once() {
     subscribe(&mut world, 0, Subscribe::new(filter("kept/+"), Since::Now));
     world.cut(0);
     // Pages have three here, and the order goes on in other channels.
-    publish(&mut world, 1, &["kept/a", "kept/b", "kept/a", "kept/b", "flow/c", "flow/c"]);
+    publish(
+        &mut world,
+        1,
+        &["kept/a", "kept/b", "kept/a", "kept/b", "flow/c", "flow/c"],
+    );
     world.settle();
     world.connect(0, 0, false);
     assert_eq!(count(&world.requests()), (2, 1));
@@ -82,7 +86,11 @@ fn a_filter_that_is_up_to_date_reads_nothing_when_other_channels_publish_in_betw
     let mut world = world(1, 2);
     let wish = Subscribe::new(filter("kept/+"), Since::Now).numbered(1);
     subscribe(&mut world, 0, wish.acknowledged(10));
-    publish(&mut world, 1, &["kept/a", "flow/c", "kept/b", "flow/c", "flow/c", "kept/a"]);
+    publish(
+        &mut world,
+        1,
+        &["kept/a", "flow/c", "kept/b", "flow/c", "flow/c", "kept/a"],
+    );
     assert_eq!(count(&world.requests()), (0, 0));
     assert_eq!(world.clients[0].publications().len(), 3);
 }
@@ -92,7 +100,11 @@ fn a_filter_ahead_of_its_new_worker_waits_and_gets_no_duplicate() {
     for others in [0, 2] {
         let mut world = world(2, 2);
         for client in 0..2 {
-            subscribe(&mut world, client, Subscribe::new(filter("kept/+"), Since::Now));
+            subscribe(
+                &mut world,
+                client,
+                Subscribe::new(filter("kept/+"), Since::Now),
+            );
         }
         publish(&mut world, 0, &["kept/a"]);
         world.broker_works(0, 1);
@@ -127,7 +139,8 @@ fn a_filter_ahead_of_its_new_worker_waits_and_gets_no_duplicate() {
 }
 
 #[test]
-fn a_client_that_knows_a_new_epoch_before_its_worker_causes_one_read_and_one_request_for_the_head() {
+fn a_client_that_knows_a_new_epoch_before_its_worker_causes_one_read_and_one_request_for_the_head()
+{
     let mut world = world(2, 2);
     world.subscribe(0, "kept/a", Since::Now);
     world.settle();
@@ -218,7 +231,10 @@ fn a_lag_in_which_nothing_was_lost_is_not_told_to_anyone() {
     publish(&mut world, 1, &["kept/a"]);
     assert_eq!(count(&world.requests()), (0, 0));
     let told = world.clients[0].notices().into_iter().any(|notice| {
-        matches!(notice, Notice::CatchingUp { .. } | Notice::Live { .. } | Notice::Gap { .. })
+        matches!(
+            notice,
+            Notice::CatchingUp { .. } | Notice::Live { .. } | Notice::Gap { .. }
+        )
     });
     assert!(!told);
     assert_eq!(world.clients[0].publications().len(), 2);
@@ -312,7 +328,11 @@ fn publications_reach_a_subscription_that_the_server_made_in_a_channel_that_nobo
         world.settle();
     }
     assert_eq!(world.clients[0].deliveries().len(), 2);
-    assert_eq!(world.clients[1].deliveries().len(), 1, "the other is its own");
+    assert_eq!(
+        world.clients[1].deliveries().len(),
+        1,
+        "the other is its own"
+    );
 }
 
 #[test]
@@ -331,7 +351,11 @@ fn of_two_subscribers_to_a_filter_the_one_with_a_grant_gets_what_needs_one() {
         world.connect(client, 0, false);
     }
     for client in 0..3 {
-        subscribe(&mut world, client, Subscribe::new(filter("kept/+"), Since::Now));
+        subscribe(
+            &mut world,
+            client,
+            Subscribe::new(filter("kept/+"), Since::Now),
+        );
     }
     publish(&mut world, 3, &["kept/secret", "kept/a"]);
     world.settle();
@@ -360,7 +384,12 @@ impl Alone {
         let arrival = Arrival::new(bare::session(n), bare::identity());
         let connection = engine.handle_connection_opened(arrival, bare::now());
         let connection = connection.unwrap();
-        engine.handle_command(connection, CommandId(1), Command::Subscribe(wish), bare::now());
+        engine.handle_command(
+            connection,
+            CommandId(1),
+            Command::Subscribe(wish),
+            bare::now(),
+        );
         bare::told(engine);
         connection
     }
@@ -476,6 +505,35 @@ fn a_newer_head_of_a_filter_makes_live_subscribers_read_only_if_something_was_dr
     assert_eq!(alone.place(), Position::new(1, 8));
 }
 
+/// Seen from outside, memory that is not freed differs in nothing else.
+#[test]
+fn a_quiet_connection_and_channel_hold_nothing_of_what_is_over() {
+    let mut world = world(1, 2);
+    publish(&mut world, 1, &["kept/a"; 10]);
+    world.settle();
+    let since = Since::Position(Position::new(1, 2));
+    let wish = Subscribe::new(channel("kept/a"), since).with_presence();
+    subscribe(&mut world, 0, wish);
+    let (_, connection) = world.clients[0].connection.unwrap();
+    let hour = std::time::Duration::from_secs(3600);
+    for expiry in [Some(hour), None] {
+        world.workers[0].set_durable(connection, expiry);
+    }
+    // It is slow for a while.
+    for _ in 0..20 {
+        publish(&mut world, 1, &["kept/a"]);
+        world.settle_broker();
+    }
+    assert!(format!("{:?}", world.workers[0]).contains("CatchingUp"));
+    world.settle();
+    assert!(world.clients[0].to("kept/a").live);
+    assert_eq!(world.clients[0].publications().len(), 28);
+    let engine = format!("{:?}", world.workers[0]);
+    for held in ["CatchingUp", "Extra"] {
+        assert!(!engine.contains(held), "{held} in {engine}");
+    }
+}
+
 #[test]
 fn a_bounded_window_reads_only_as_much_as_it_has_room_for() {
     let limits = Limits {
@@ -491,7 +549,8 @@ fn a_bounded_window_reads_only_as_much_as_it_has_room_for() {
     world.settle();
     let wish = Subscribe::new(channel("kept/a"), Since::Start).acknowledged(5);
     world.command(0, Command::Subscribe(wish));
-    let limits: Vec<_> = world.requests()
+    let limits: Vec<_> = world
+        .requests()
         .into_iter()
         .filter_map(|request| match request {
             BrokerRequest::History { limit, .. } => Some(limit.count),

@@ -105,6 +105,41 @@ fn the_next_member_goes_on_without_reading_what_others_were_given() {
 }
 
 #[test]
+fn a_member_that_was_full_for_long_goes_on_where_its_group_is() {
+    let mut world = world(1, 2);
+    join(&mut world, 0, member(Since::Now, 20, NO_KEEP));
+    join(&mut world, 1, member(Since::Now, 1, NO_KEEP));
+    for n in 1..=8 {
+        publish(&mut world, [n]);
+    }
+    assert_eq!(in_hand(&world, 1), [2]);
+    done(&mut world, 1, 2, false);
+    for n in 9..=10 {
+        publish_only(&mut world, [n]);
+        assert_eq!(reads(&world.requests()), 0, "{n}");
+    }
+    assert_eq!(in_hand(&world, 1).len(), 1);
+}
+
+#[test]
+fn a_group_that_begins_at_the_oldest_publication_has_no_gap_before_it() {
+    let mut world = world(1, 1);
+    publish(&mut world, 1..=5);
+    world.broker.trim(&channel("kept/a"), 2);
+    join(&mut world, 0, member(Since::Start, 10, NO_KEEP));
+    assert_eq!(in_hand(&world, 0), [4, 5]);
+    assert!(world.clients[0].gaps().is_empty());
+    world.cut(0);
+    let since = Since::Position(Position::new(1, 1));
+    world.clients[0].subscriptions.clear();
+    world.settle();
+    world.connect(0, 0, false);
+    join(&mut world, 0, member(since, 10, NO_KEEP));
+    assert_eq!(in_hand(&world, 0), [4, 5]);
+    assert_eq!(world.clients[0].gaps(), [GapReason::EvictedBySize]);
+}
+
+#[test]
 fn what_was_claimed_and_could_not_be_handed_out_is_claimed_again_by_the_same_worker() {
     let mut world = world(1, 1);
     join(&mut world, 0, member(Since::Now, 10, NO_KEEP));
@@ -113,7 +148,10 @@ fn what_was_claimed_and_could_not_be_handed_out_is_claimed_again_by_the_same_wor
     world.settle_broker();
     assert_eq!(world.broker.shares.weight(), 512 + 4 * 64);
     world.settle();
-    assert_eq!(world.clients[0].deliveries(), [(1, 1), (2, 1), (3, 1), (4, 1)]);
+    assert_eq!(
+        world.clients[0].deliveries(),
+        [(1, 1), (2, 1), (3, 1), (4, 1)]
+    );
 }
 
 /// Member 0 on worker 0 has room for one and nothing in hand, and member 1 on worker 1 has 2 to 9.
@@ -123,7 +161,10 @@ fn all_but_one_elsewhere() -> World {
     publish(&mut world, [1]);
     join(&mut world, 1, member(Since::Now, 100, NO_KEEP));
     publish(&mut world, 2..=9);
-    assert_eq!((in_hand(&world, 0), in_hand(&world, 1)), (vec![1], (2..=9).collect()));
+    assert_eq!(
+        (in_hand(&world, 0), in_hand(&world, 1)),
+        (vec![1], (2..=9).collect())
+    );
     done(&mut world, 0, 1, false);
     assert_eq!(in_hand(&world, 0), [0; 0]);
     world
@@ -189,7 +230,10 @@ fn a_worker_that_missed_a_return_while_it_claimed_goes_back_to_it() {
     let mut world = all_but_one_elsewhere();
     publish_only(&mut world, [10]);
     world.deliver(0, usize::MAX);
-    assert_eq!(claims(world.broker.requests[0].make_contiguous()), [vec![10]]);
+    assert_eq!(
+        claims(world.broker.requests[0].make_contiguous()),
+        [vec![10]]
+    );
     returns(&mut world, 2);
     world.broker.lag(0);
     one_worker_works(&mut world, 0);
@@ -217,7 +261,10 @@ fn what_was_claimed_and_can_no_longer_be_read_does_not_stay_claimed() {
     world.cut(1);
     world.broker_works(0, 1);
     world.deliver(0, usize::MAX);
-    assert_eq!(claims(world.broker.requests[0].make_contiguous()), [vec![9]]);
+    assert_eq!(
+        claims(world.broker.requests[0].make_contiguous()),
+        [vec![9]]
+    );
     let count = world.broker.requests[0].len();
     world.broker_works(0, count);
     world.broker.trim(&channel("kept/a"), 0);
@@ -226,7 +273,11 @@ fn what_was_claimed_and_can_no_longer_be_read_does_not_stay_claimed() {
     publish(&mut world, [10]);
     assert_eq!(in_hand(&world, 0), [10]);
     done(&mut world, 0, 10, false);
-    assert_eq!(world.broker.shares.weight(), empty, "nothing is claimed or returned");
+    assert_eq!(
+        world.broker.shares.weight(),
+        empty,
+        "nothing is claimed or returned"
+    );
 }
 
 #[test]
@@ -259,7 +310,10 @@ fn a_group_is_kept_for_a_member_that_left_before_others_that_do_not_need_it() {
     publish(&mut world, [2]);
     let saved: Vec<_> = world.broker.sessions.values().collect();
     let kept = saved[0].1;
-    assert!(kept < HOUR && kept > HOUR / 2, "some of it is over: {kept:?}");
+    assert!(
+        kept < HOUR && kept > HOUR / 2,
+        "some of it is over: {kept:?}"
+    );
     world.connect(0, 0, false);
     world.settle();
     let mut texts = world.clients[0].texts("kept/a");

@@ -337,7 +337,11 @@ fn receipts_of_a_stream_that_was_replaced_do_not_count_for_the_new_one() {
     world.broker_works(0, requests);
     let read = world.broker.next_read(0).expect("both need the same");
     world.workers[0].handle_broker(read, world.now);
-    assert_eq!(found(&mut world, another), 0, "the gap was not announced yet");
+    assert_eq!(
+        found(&mut world, another),
+        0,
+        "the gap was not announced yet"
+    );
     world.pump(0);
     world.settle();
     receipts(&mut world, 0, another);

@@ -126,8 +126,14 @@ fn all_live_subscribers_share_one_broadcast() {
     }
     let mut broadcasts = Vec::new();
     while let Some(delivery) = world.workers[0].poll_delivery() {
-        if let Delivery::Broadcast { recipients, .. } = delivery {
-            broadcasts.push(recipients.len());
+        let counted = delivery.recipients();
+        match delivery {
+            Delivery::Broadcast { recipients, .. } => {
+                assert!(!recipients.is_empty());
+                assert_eq!(counted, recipients.len());
+                broadcasts.push(counted);
+            }
+            _ => assert_eq!(counted, 1),
         }
     }
     assert_eq!(broadcasts, [100]);

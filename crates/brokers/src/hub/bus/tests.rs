@@ -85,13 +85,22 @@ fn followed_names_and_cached_streams_count_against_the_budget() {
     bus.durable.insert(channel("a"), view(1));
     assert!(bus.has_room());
     bus.durable.insert(channel("b"), view(1));
-    assert_eq!((bus.held(), bus.open_channels()), (3 * FOLLOWED + 2 * VIEW, 2));
+    assert_eq!(
+        (bus.held(), bus.open_channels()),
+        (3 * FOLLOWED + 2 * VIEW, 2)
+    );
     assert!(!bus.has_room() && bus.over() == 0);
-    assert!(matches!(bus.begin(&channel("d")), Err(BrokerFailure::TooManyChannels)));
+    assert!(matches!(
+        bus.begin(&channel("d")),
+        Err(BrokerFailure::TooManyChannels)
+    ));
     bus.budget *= 2;
     bus.begin(&channel("d")).unwrap();
     let stream = bus.streams[&channel("d")].weight();
-    assert_eq!((bus.held(), bus.open_channels()), (3 * FOLLOWED + 2 * VIEW + stream, 3));
+    assert_eq!(
+        (bus.held(), bus.open_channels()),
+        (3 * FOLLOWED + 2 * VIEW + stream, 3)
+    );
     bus.budget = 100;
     assert_eq!(bus.over(), bus.held() - 100);
 }
@@ -121,7 +130,8 @@ fn a_batch_leaves_sequence_numbers_free_and_more_after_they_did_not_suffice() {
 fn a_worker_follows_a_limited_number_of_filters_and_the_same_one_again() {
     let mut bus = bus(usize::MAX);
     for n in 0..MAX_FILTERS {
-        bus.follow_filter(WorkerId(1), &filter(&format!("{n}"))).unwrap();
+        bus.follow_filter(WorkerId(1), &filter(&format!("{n}")))
+            .unwrap();
     }
     let more = bus.follow_filter(WorkerId(1), &filter("more"));
     assert_eq!(more, Err(BrokerFailure::Busy));
@@ -136,7 +146,8 @@ fn a_channel_is_followed_by_name_or_by_filter() {
     let mut bus = bus(usize::MAX);
     bus.follow(WorkerId(1), channel("a/x"));
     bus.follow_filter(WorkerId(1), &filter("b/+")).unwrap();
-    let followed = |bus: &Bus| ["a/x", "a/y", "b/x", "c"].map(|name| bus.is_followed(&channel(name)));
+    let followed =
+        |bus: &Bus| ["a/x", "a/y", "b/x", "c"].map(|name| bus.is_followed(&channel(name)));
     assert_eq!(followed(&bus), [true, false, true, false]);
     bus.unfollow(WorkerId(1), &channel("a/x"));
     bus.unfollow(WorkerId(1), &channel("a/y"));
@@ -151,7 +162,10 @@ fn a_channel_is_followed_by_name_or_by_filter() {
 fn a_worker_that_ended_follows_nothing_and_others_go_on() {
     let mut bus = bus(usize::MAX);
     let boxes: [_; 3] = std::array::from_fn(|_| Arc::new(Mailbox::new(1 << 20, || {})));
-    let workers: Vec<_> = boxes.iter().map(|mailbox| bus.attach(Arc::clone(mailbox))).collect();
+    let workers: Vec<_> = boxes
+        .iter()
+        .map(|mailbox| bus.attach(Arc::clone(mailbox)))
+        .collect();
     for worker in &workers {
         bus.follow(*worker, channel("a"));
         bus.follow_filter(*worker, &filter("+")).unwrap();
@@ -317,7 +331,8 @@ fn a_stream_that_keeps_something_is_not_forgotten() {
 fn the_cached_state_of_a_stream_on_disk_is_dropped_when_nobody_needs_it() {
     let mut bus = bus(usize::MAX);
     for name in ["idle", "followed", "empty"] {
-        bus.durable.insert(channel(name), view(u64::from(name != "empty")));
+        bus.durable
+            .insert(channel(name), view(u64::from(name != "empty")));
         bus.tend_later(&channel(name));
     }
     bus.tend_later(&channel("unknown"));
@@ -343,7 +358,10 @@ fn the_cached_state_of_a_stream_on_disk_is_dropped_when_nobody_needs_it() {
     bus.tend_later(&channel("followed"));
     bus.budget = 1;
     tend(&mut bus, &rules, 11 * MINUTE);
-    assert!(bus.durable.contains_key(&channel("followed")), "it was just used");
+    assert!(
+        bus.durable.contains_key(&channel("followed")),
+        "it was just used"
+    );
     tend(&mut bus, &rules, 11 * MINUTE + 1);
     assert_eq!(bus.durable.len(), 1);
 }
@@ -417,7 +435,10 @@ fn a_tick_takes_memory_from_streams_only_above_fifteen_sixteenths_of_the_budget(
         bus.budget = budget;
         tend(&mut bus, &keeps(1_000), 1);
         let less = held - bus.held();
-        assert!((freed..freed + 200).contains(&less), "{less} of {held}, {freed}");
+        assert!(
+            (freed..freed + 200).contains(&less),
+            "{less} of {held}, {freed}"
+        );
         assert_eq!(less == 0, freed == 0);
     }
 }

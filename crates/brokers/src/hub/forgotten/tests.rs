@@ -39,7 +39,10 @@ fn the_newest_discarded_streams_are_remembered_each_once() {
     assert_eq!(missed(&forgotten, 0, 1), None);
     assert_eq!(missed(&forgotten, 3, 4), Some((99_999, 0, 1)));
     forgotten.push(name(REMEMBERED), &stream(50_000));
-    assert_eq!((forgotten.order.len(), forgotten.streams.len()), (REMEMBERED, REMEMBERED));
+    assert_eq!(
+        (forgotten.order.len(), forgotten.streams.len()),
+        (REMEMBERED, REMEMBERED)
+    );
     assert_eq!(missed(&forgotten, 0, 0), None);
     assert_eq!(missed(&forgotten, 1, 0), Some((2, 0, 1)));
     assert_eq!(forgotten.names().count(), REMEMBERED);

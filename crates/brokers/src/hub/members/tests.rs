@@ -260,6 +260,9 @@ fn the_table_of_users_is_freed_after_a_peak() {
         assert_eq!(there.count_out(&user(n)), 0);
     }
     assert!(there.users.capacity() <= 64, "{}", there.users.capacity());
-    assert!(there.users.capacity() >= 28, "not more often than necessary");
+    assert!(
+        there.users.capacity() >= 28,
+        "not more often than necessary"
+    );
     assert_eq!(there.users.len(), 10);
 }

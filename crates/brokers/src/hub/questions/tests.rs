@@ -45,7 +45,10 @@ fn each_question_is_answered_by_itself() {
     let second = questions.ask(WorkerId(3), RequestId(8), &[WorkerId(1)], start());
     let answer = questions.found(WorkerId(1), second.unwrap(), None);
     let (id, failure) = (RequestId(8), BrokerFailure::Busy);
-    assert_eq!(answer, Some((WorkerId(3), BrokerEvent::Failed { id, failure })));
+    assert_eq!(
+        answer,
+        Some((WorkerId(3), BrokerEvent::Failed { id, failure }))
+    );
     questions.found(WorkerId(1), first, receipts(1, 1));
     let answer = questions.found(WorkerId(2), first, receipts(0, 1));
     assert_eq!(answer, Some(combined(1, 2)));
@@ -55,14 +58,20 @@ fn each_question_is_answered_by_itself() {
 fn a_worker_that_ended_or_is_slow_is_not_waited_for() {
     let (mut questions, ask) = asked(start());
     assert_eq!(questions.detached(WorkerId(1)), []);
-    assert_eq!(questions.found(WorkerId(2), ask, receipts(1, 2)), Some(combined(1, 2)));
+    assert_eq!(
+        questions.found(WorkerId(2), ask, receipts(1, 2)),
+        Some(combined(1, 2))
+    );
     let (mut questions, ask) = asked(start());
     questions.found(WorkerId(1), ask, receipts(4, 5));
     assert_eq!(questions.detached(WorkerId(2)), [combined(4, 5)]);
     let now = start();
     let (mut questions, ask) = asked(now);
     questions.found(WorkerId(1), ask, receipts(4, 5));
-    assert_eq!(questions.tick(now + PATIENCE - Duration::from_millis(1)), []);
+    assert_eq!(
+        questions.tick(now + PATIENCE - Duration::from_millis(1)),
+        []
+    );
     assert_eq!(questions.tick(now + PATIENCE), [combined(4, 5)]);
     assert_eq!(questions.tick(now + PATIENCE), []);
 }

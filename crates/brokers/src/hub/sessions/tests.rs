@@ -40,7 +40,10 @@ fn bytes_are_counted_for_each_session_once_and_limited() {
     let each = OVERHEAD + 10;
     let mut shelf = shelf(100, 3 * each);
     for n in 1..=3 {
-        assert_eq!(shelf.save(session(n), saved(10, 100 + u64::from(n))).len(), 1);
+        assert_eq!(
+            shelf.save(session(n), saved(10, 100 + u64::from(n))).len(),
+            1
+        );
     }
     assert_eq!(shelf.bytes, 3 * each);
     assert_eq!(shelf.save(session(2), saved(10, 500)).len(), 1);

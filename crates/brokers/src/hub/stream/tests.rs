@@ -127,13 +127,18 @@ fn a_stream_is_bare_only_without_history_state_keys_and_consumers() {
     assert!(!stream.is_bare(), "a key");
     stream.tick(&nothing, 5_000);
     assert!(stream.is_bare());
-    stream.ack("ann", Key::new("one").unwrap(), Some(at(1)), 1).unwrap();
+    stream
+        .ack("ann", Key::new("one").unwrap(), Some(at(1)), 1)
+        .unwrap();
     assert!(!stream.is_bare(), "a consumer");
     let mut stream = self::stream(1, &rules(0, 0, None));
     assert!(!stream.is_bare(), "a value");
     stream.shed(usize::MAX);
     assert!(stream.is_bare());
-    assert!(!self::stream(1, &rules(1, u64::MAX, None)).is_bare(), "history");
+    assert!(
+        !self::stream(1, &rules(1, u64::MAX, None)).is_bare(),
+        "history"
+    );
 }
 
 #[test]
@@ -150,7 +155,10 @@ fn a_key_is_known_for_its_window_and_the_newest_of_many() {
     for n in 0..=MAX_KEYS {
         stream.publish(draft("t", Some(&n.to_string()), 0), 1, &rules, 2_000);
     }
-    assert_eq!((stream.keys.len(), stream.key_times.len()), (MAX_KEYS, MAX_KEYS));
+    assert_eq!(
+        (stream.keys.len(), stream.key_times.len()),
+        (MAX_KEYS, MAX_KEYS)
+    );
     assert_eq!(known(&stream, "0"), None);
     assert!(known(&stream, "1").is_some());
     let peak = (stream.keys.capacity(), stream.key_times.capacity());
@@ -235,7 +243,10 @@ fn what_was_dropped_after_a_sequence_number_is_a_gap() {
     assert_eq!(after(39), (None, Some(4)));
     assert_eq!(after(40), (None, Some(5)));
     assert_eq!(after(100), (None, None));
-    assert_eq!((stream.newest_sequence(), stream.dropped_sequence()), (100, 30));
+    assert_eq!(
+        (stream.newest_sequence(), stream.dropped_sequence()),
+        (100, 30)
+    );
 }
 
 #[test]
@@ -259,11 +270,24 @@ fn consumers_are_positions_in_the_stream_and_limited_for_each_user() {
     }
     let month = 30 * 24 * 3600 * 1000;
     let full = Err(BrokerFailure::TooManyConsumers);
-    assert_eq!(ack("ann", 99, Some(at(1)), 2 + month), (full, MAX_CONSUMERS));
-    assert_eq!(ack("ann", 5, Some(at(2)), 6), (Ok(Some(2)), MAX_CONSUMERS), "it is known");
-    assert_eq!(ack("bob", 0, Some(at(1)), 6), (Ok(Some(1)), MAX_CONSUMERS + 1));
+    assert_eq!(
+        ack("ann", 99, Some(at(1)), 2 + month),
+        (full, MAX_CONSUMERS)
+    );
+    assert_eq!(
+        ack("ann", 5, Some(at(2)), 6),
+        (Ok(Some(2)), MAX_CONSUMERS),
+        "it is known"
+    );
+    assert_eq!(
+        ack("bob", 0, Some(at(1)), 6),
+        (Ok(Some(1)), MAX_CONSUMERS + 1)
+    );
     // The oldest makes room.
-    assert_eq!(ack("ann", 99, Some(at(1)), 3 + month), (Ok(Some(1)), MAX_CONSUMERS + 1));
+    assert_eq!(
+        ack("ann", 99, Some(at(1)), 3 + month),
+        (Ok(Some(1)), MAX_CONSUMERS + 1)
+    );
     assert_eq!(ack("ann", 0, None, 3 + month).0, Ok(None));
 }
 

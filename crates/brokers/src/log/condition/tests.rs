@@ -68,13 +68,19 @@ fn damage_is_told_as_a_list_of_limited_length() {
         list.split_once("; publishing").unwrap().0.to_owned()
     };
     assert_eq!(told(1, false), "channel room/00000: bad");
-    assert_eq!(told(2, false), "channel room/00000: bad, channel room/00001: bad");
+    assert_eq!(
+        told(2, false),
+        "channel room/00000: bad, channel room/00001: bad"
+    );
     assert_eq!(told(0, true), "index");
     assert_eq!(told(1, true), "index, channel room/00000: bad");
     let all = told(NAMED, false);
     assert!(all.ends_with("channel room/00019: bad"), "{all}");
     let more = told(NAMED + 3, false);
-    assert!(more.ends_with("room/00019: bad and 3 more channels"), "{more}");
+    assert!(
+        more.ends_with("room/00019: bad and 3 more channels"),
+        "{more}"
+    );
 }
 
 #[test]

@@ -117,7 +117,10 @@ fn entries_are_read_as_they_were_written() {
     assert_eq!(read_cursor_entry(&cursor_entry(cursor)), Some(cursor));
     assert_eq!(read_cursor_entry(&cursor_entry(cursor)[..23]), None);
     let key = removal_key(9);
-    assert_eq!(read_removal(&key, &removal_entry(&(3..=7))), Some((9, 3..=7)));
+    assert_eq!(
+        read_removal(&key, &removal_entry(&(3..=7))),
+        Some((9, 3..=7))
+    );
     assert!(removal_keys().contains(&[key[0]]));
     assert!(!removal_keys().contains(&[key[0] + 1]));
     let session = SessionId::from_bytes([5; 16]);

@@ -3,7 +3,11 @@ use super::*;
 #[test]
 fn a_witness_says_what_was_written_last() {
     let directory = tempfile::tempdir().unwrap();
-    assert_eq!(Witness::read(directory.path()).unwrap(), None, "there is none");
+    assert_eq!(
+        Witness::read(directory.path()).unwrap(),
+        None,
+        "there is none"
+    );
     let log = LogId::fresh();
     let witness = Witness::begin(directory.path(), log, 7, 3).unwrap();
     let testimony = |batch| {
@@ -15,7 +19,10 @@ fn a_witness_says_what_was_written_last() {
     };
     assert_eq!(Witness::read(directory.path()).unwrap(), testimony(3));
     witness.write(u64::MAX).unwrap();
-    assert_eq!(Witness::read(directory.path()).unwrap(), testimony(u64::MAX));
+    assert_eq!(
+        Witness::read(directory.path()).unwrap(),
+        testimony(u64::MAX)
+    );
 }
 
 #[test]

@@ -160,3 +160,6 @@ impl Shared {
         std::mem::take(&mut self.out).into()
     }
 }
+
+#[cfg(test)]
+mod tests;

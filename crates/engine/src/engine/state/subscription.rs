@@ -109,7 +109,10 @@ impl Subscription {
     /// Records whether it is in `Extra::owed`. Returns whether it was.
     pub(in crate::engine) fn set_owed(&mut self, owed: bool) -> bool {
         let before = self.facts & OWED != 0;
-        self.facts = (self.facts & !OWED) | (u8::from(owed) * OWED);
+        match owed {
+            true => self.facts |= OWED,
+            false => self.facts &= !OWED,
+        }
         before
     }
 
@@ -424,6 +427,11 @@ impl Behind {
         self.page = None;
     }
 
+    /// It waits for a page that begins after this position.
+    pub(in crate::engine) fn reads_after(&self, position: Position) -> bool {
+        self.waits == Waits::Read && self.cursor == position
+    }
+
     /// The publication after the cursor, if the page contains it. `place_of` returns a
     /// publication's place in the feed.
     pub(in crate::engine) fn next_in_page(
@@ -452,9 +460,10 @@ impl Behind {
     /// Whether the client was told that it is behind, and must be told when it no longer is.
     pub(in crate::engine) fn knows(&self) -> bool {
         match self.why {
-            Why::Given { .. } | Why::Confirmed | Why::GivesState { .. } => true,
+            Why::Given { .. } | Why::Confirmed => true,
+            // Nobody asks before it has the state.
+            Why::ReadsState { .. } | Why::GivesState { .. } => true,
             Why::Slow { told, .. } => told,
-            Why::ReadsState { slow } => !slow,
             Why::Paced => false,
         }
     }

@@ -11,7 +11,10 @@ fn after_each_failure_the_store_works_without_its_own_threads_for_longer() {
         background.failed();
         background.wrote(7);
         assert!(background.is_suspended(tick));
-        assert_eq!((background.until, background.written), (Some(tick + pause), 0));
+        assert_eq!(
+            (background.until, background.written),
+            (Some(tick + pause), 0)
+        );
         pause *= 2;
         // Opened again for another reason.
         assert!(background.is_suspended(tick + 1));

@@ -36,7 +36,8 @@ fn requests_are_counted_while_they_wait_and_continue_in_order() {
     }
     assert_eq!((parked.count, parked.bytes), (3, 3 * one + 5));
     assert!(!parked.is_empty());
-    let ids = |all: VecDeque<(WorkerId, Write)>| all.iter().map(|(_, w)| w.id.0).collect::<Vec<_>>();
+    let ids =
+        |all: VecDeque<(WorkerId, Write)>| all.iter().map(|(_, w)| w.id.0).collect::<Vec<_>>();
     assert_eq!(ids(parked.take(&channel("a"))), [1, 3]);
     assert_eq!((parked.count, parked.bytes), (1, one));
     assert_eq!(ids(parked.take(&channel("a"))), [0; 0]);
