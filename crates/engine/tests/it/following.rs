@@ -507,7 +507,7 @@ fn a_newer_head_of_a_filter_makes_live_subscribers_read_only_if_something_was_dr
 
 /// Seen from outside, memory that is not freed differs in nothing else.
 #[test]
-fn a_quiet_connection_and_channel_hold_nothing_of_what_is_over() {
+fn an_idle_connection_and_its_channel_hold_nothing_of_what_is_over() {
     let mut world = world(1, 2);
     publish(&mut world, 1, &["kept/a"; 10]);
     world.settle();

@@ -3,10 +3,8 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
-    ask::VerdictId,
     broker::{ChannelGap, ReadStart, Resolution},
     channel_name::ChannelName,
-    command::{CommandId, Since},
     delivery::{ConnectionId, GapReason},
     position::Position,
     publication::Publication,
@@ -14,10 +12,7 @@ use crate::{
     subscription::SubscriptionId,
 };
 
-use super::{
-    group::Shared,
-    window::{Unacknowledged, Window},
-};
+use super::{group::Shared, pending::Opening, window::Window};
 
 /// It is in `Extra::owed`.
 const OWED: u8 = 1;
@@ -200,21 +195,6 @@ pub(in crate::engine) enum State {
     /// Its connection has gone, and nothing is delivered to it; feed and broker are not updated
     /// yet.
     Ended,
-}
-
-#[derive(Clone, Debug)]
-pub(in crate::engine) struct Opening {
-    /// The command that is answered when it starts; none if the client did not request it.
-    pub(in crate::engine) command: Option<CommandId>,
-    /// The session had it on an earlier connection.
-    pub(in crate::engine) restored: bool,
-    /// The members are told when it starts.
-    pub(in crate::engine) members: bool,
-    pub(in crate::engine) since: Since,
-    /// The pending question to the outside whether it is allowed.
-    pub(in crate::engine) asked: Option<VerdictId>,
-    /// What an earlier connection had not acknowledged, if its flow is acknowledged.
-    pub(in crate::engine) earlier: Option<Unacknowledged>,
 }
 
 #[derive(Debug)]

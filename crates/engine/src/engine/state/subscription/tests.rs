@@ -1,4 +1,5 @@
 use super::*;
+use crate::command::Since;
 
 fn gap(channel: &str, epoch: u64, from: u64, to: u64) -> ChannelGap {
     ChannelGap {
