@@ -481,8 +481,14 @@ impl Bus {
         }
     }
 
-    pub(crate) fn set_now(&mut self, now: Now, stamp_ms: u64) {
+    pub(crate) fn set_now(&mut self, now: Now) {
         self.now = now;
+        self.stamp_ms = now.unix_ms;
+    }
+
+    /// What is kept from now on is kept from this time, which is not before that of
+    /// [`set_now`](Self::set_now).
+    pub(crate) fn stamp(&mut self, stamp_ms: u64) {
         self.stamp_ms = stamp_ms;
     }
 }
@@ -492,3 +498,6 @@ pub(crate) enum Published {
     New(Arc<Publication>),
     Before(Position),
 }
+
+#[cfg(test)]
+mod tests;

@@ -370,39 +370,4 @@ impl Members {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_crowd_that_leaves_is_handled_in_slices_between_which_others_get_the_lock() {
-        let start = Instant::now();
-        let mut members = Members::new(start);
-        let worker = WorkerId(1);
-        let channel = ChannelName::new("a").unwrap();
-        members.renew(worker, Duration::from_secs(3600));
-        let session = |n: usize| SessionId::from_bytes((n as u128).to_be_bytes());
-        for n in 0..3 * SLICE {
-            let member = Arc::new(Member {
-                session: session(n),
-                user: "ann".into(),
-                info: Default::default(),
-            });
-            members.join(worker, &channel, member, 1);
-            members.leave(&channel, session(n), 1, Duration::from_secs(1));
-        }
-        let slices = |members: &mut Members| {
-            let mut slices = Vec::new();
-            while let Some(changes) = members.tend() {
-                slices.push(changes.len());
-            }
-            slices
-        };
-        members.pass(start + Duration::from_secs(1));
-        assert_eq!(slices(&mut members), [0, 0, 0], "their grace begins");
-        members.pass(start + Duration::from_secs(2));
-        assert_eq!(members.tend().unwrap().len(), SLICE);
-        assert_eq!(members.list(&channel, 1).1, 2 * SLICE as u64);
-        assert_eq!(slices(&mut members), [SLICE, SLICE], "each leaves once");
-        assert_eq!(members.weight(), 0);
-    }
-}
+mod tests;

@@ -317,7 +317,8 @@ impl Hub {
         drop(registry);
         self.tend_members();
         let mut bus = self.bus();
-        bus.set_now(now, self.stamp_ms());
+        bus.set_now(now);
+        bus.stamp(self.stamp_ms());
         give(&bus, answers);
         let mut due = bus.due();
         drop(bus);

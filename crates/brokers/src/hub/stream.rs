@@ -411,3 +411,6 @@ impl Stream {
         (start, page)
     }
 }
+
+#[cfg(test)]
+mod tests;
