@@ -3,11 +3,11 @@
 
 mod followers;
 mod upkeep;
+mod values;
 
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    ops::Bound,
     sync::Arc,
 };
 
@@ -378,20 +378,6 @@ impl Bus {
     ) -> impl Iterator<Item = (&'a ChannelName, &'a Stream)> {
         let all = self.streams.iter();
         all.filter(|(name, _)| filter.matches(name))
-    }
-
-    /// Streams in memory that were given a value and match a filter, after this name, in order.
-    pub(crate) fn with_values<'a>(
-        &'a self,
-        filter: &'a Filter,
-        after: Option<&'a ChannelName>,
-    ) -> impl Iterator<Item = (&'a ChannelName, &'a Stream)> {
-        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let names = self
-            .with_values
-            .range::<ChannelName, _>((after, Bound::Unbounded));
-        let matching = names.filter(|name| filter.matches(name));
-        matching.filter_map(|name| Some((name, self.streams.get(name)?)))
     }
 
     /// Adds a publication to a stream in memory and delivers it.
