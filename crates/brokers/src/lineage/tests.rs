@@ -171,10 +171,7 @@ fn a_position_in_the_first_epoch_is_unknown_once_its_end_was_forgotten() {
 
 #[test]
 fn epochs_of_streams_in_memory_do_not_run_ahead_of_the_clock() {
-    let now = Now {
-        instant: std::time::Instant::now(),
-        unix_ms: 1_700_000_000_000,
-    };
+    let now = now(1_700_000_000_000);
     let first = next_epoch(Epoch(1), now);
     let mut last = first;
     for _ in 0..1_000 {

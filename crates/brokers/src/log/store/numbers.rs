@@ -4,7 +4,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use fjall::Keyspace;
+use fjall::{AbstractTree, Keyspace};
 
 use super::{
     super::record::{log_key, removal_keys, sequence_of, value_keys},

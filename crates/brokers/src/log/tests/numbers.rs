@@ -2,8 +2,6 @@
 
 use std::{path::Path, sync::Arc};
 
-use offhook_engine::*;
-
 use super::{Fsyncs, TestWorker, open};
 use crate::log::{LogOptions, store::Store};
 
