@@ -354,11 +354,14 @@ impl World {
             }
             return;
         }
+        let Some(key) = &draft.key else {
+            return;
+        };
         let until = now + Duration::from_secs(5);
-        match (self.owed.get_mut(&place), &draft.key) {
-            (Some((awaited, again)), Some(key)) if awaited == key => *again = until,
-            (None, Some(key)) => drop(self.owed.insert(place, (key.clone(), until))),
-            (Some(_) | None, _) => {}
+        match self.owed.get_mut(&place) {
+            Some((awaited, again)) if *awaited == *key => *again = until,
+            Some(_) => {}
+            None => drop(self.owed.insert(place, (key.clone(), until))),
         }
     }
 
