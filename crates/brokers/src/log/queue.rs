@@ -108,11 +108,7 @@ impl JobQueue {
 
     /// Queues requests, and wakes the writer once. Returns those for which the queue has no room: the
     /// last ones, since nothing is taken from the queue meanwhile.
-    pub(super) fn put(
-        &self,
-        worker: WorkerId,
-        writes: impl Iterator<Item = Write>,
-    ) -> Vec<Write> {
+    pub(super) fn put(&self, worker: WorkerId, writes: impl Iterator<Item = Write>) -> Vec<Write> {
         let mut left = Vec::new();
         let mut jobs = self.lock();
         let was_empty = jobs.waiting.is_empty();

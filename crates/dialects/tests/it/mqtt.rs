@@ -441,12 +441,7 @@ fn a_client_that_has_lost_its_state_may_use_an_unreleased_identifier_for_another
     let before = key(&client);
     let again = |payload| {
         let mut after = client.comes_back();
-        after.send(Packet::Publish(publish(
-            "a",
-            Qos::ExactlyOnce,
-            5,
-            payload,
-        )));
+        after.send(Packet::Publish(publish("a", Qos::ExactlyOnce, 5, payload)));
         key(&after)
     };
     assert_eq!(again("x"), before, "it is the same message");

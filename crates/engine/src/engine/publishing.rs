@@ -114,7 +114,8 @@ impl Engine {
     pub fn handle_not_accepted(&mut self, requests: Vec<BrokerRequest>, now: Now) {
         self.set_now(now);
         for request in requests {
-            let (BrokerRequest::Publish { id, .. } | BrokerRequest::Ack { id, .. }) = request else {
+            let (BrokerRequest::Publish { id, .. } | BrokerRequest::Ack { id, .. }) = request
+            else {
                 debug_assert!(false, "a broker accepts all others: {request:?}");
                 continue;
             };

@@ -69,12 +69,7 @@ impl Shared {
         }
     }
 
-    fn write_all(
-        &self,
-        worker: WorkerId,
-        writes: &mut Vec<Write>,
-        not_accepted: &mut NotAccepted,
-    ) {
+    fn write_all(&self, worker: WorkerId, writes: &mut Vec<Write>, not_accepted: &mut NotAccepted) {
         if writes.is_empty() {
             return;
         }
