@@ -55,6 +55,9 @@ pub struct Mqtt {
     pub(super) session: Session,
     /// Whether the session's note has changed and must be stored.
     pub(super) changed: bool,
+    /// Whether the note contains exchanges that the client has completed since. Their PUBRELs would be
+    /// repeated on the next connection, which rumqttc takes for an error.
+    pub(super) has_completed: bool,
     /// Packets that are sent once the note is stored.
     pub(super) after_note: Vec<Vec<u8>>,
     /// The last command that stores a note.
@@ -136,6 +139,7 @@ impl Mqtt {
             is_durable: false,
             session: Session::default(),
             changed: false,
+            has_completed: false,
             after_note: Vec::new(),
             last_note: None,
             pending: HashMap::new(),

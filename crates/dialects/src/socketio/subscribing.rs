@@ -159,7 +159,8 @@ impl SocketIo {
         self.notes.is_running = true;
         let held = std::mem::take(&mut self.notes.held);
         let id = self.number(Purpose::Remember(held));
-        let command = Command::Remember { note };
+        let at_once = true;
+        let command = Command::Remember { note, at_once };
         self.queue.push_back(Intent::Command { id, command });
     }
 
@@ -167,7 +168,8 @@ impl SocketIo {
     /// publishes could not be recovered. Nothing waits for this.
     pub(super) fn begin_note(&mut self) {
         if let Some(note) = self.note() {
-            self.tell(Command::Remember { note });
+            let at_once = true;
+            self.tell(Command::Remember { note, at_once });
         }
     }
 

@@ -199,10 +199,14 @@ impl Client {
         match intent {
             Intent::Command {
                 id: CommandId(0),
+                command: Command::Remember { note, .. },
+            } => self.note = note,
+            Intent::Command {
+                id: CommandId(0),
                 command,
             } => self.told.push(command),
             Intent::Command { id, command } => {
-                if let Command::Remember { note } = &command {
+                if let Command::Remember { note, .. } = &command {
                     self.note = note.clone();
                 }
                 self.asked.push((id, command));
@@ -405,7 +409,7 @@ fn a_message_of_qos_2_repeated_after_a_crash_has_the_same_key() {
     let mut before = Client::durable(Version::V5);
     let mut message = publish("a", Qos::ExactlyOnce, 5, "x");
     before.send(Packet::Publish(message.clone()));
-    let Command::Remember { note } = before.reply(Reply::Remembered) else {
+    let Command::Remember { note, .. } = before.reply(Reply::Remembered) else {
         panic!("no note");
     };
     let Some((_, Command::Publish { key, .. })) = before.asked.pop() else {
@@ -619,7 +623,7 @@ fn a_pubrel_is_stored_before_it_is_sent_and_is_sent_again_after_a_crash() {
     let id = message.packet_id;
     client.send(Packet::PubRec(ack(id)));
     assert_eq!(client.take(), []);
-    let Command::Remember { note } = client.reply(Reply::Remembered) else {
+    let Command::Remember { note, .. } = client.reply(Reply::Remembered) else {
         panic!("no note");
     };
     assert_eq!(client.take(), [Packet::PubRel(ack(id))]);
@@ -658,6 +662,21 @@ fn releases_are_repeated_in_the_order_in_which_the_client_received_the_messages(
 }
 
 #[test]
+fn a_message_that_the_client_has_completed_is_not_released_again_on_the_next_connection() {
+    let mut client = Client::durable(Version::V5);
+    let number = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
+    client.take();
+    client.deliver(number, &publication("b", "hi", &[]), 7, 0);
+    let id = messages(client.take())[0].packet_id;
+    client.send(Packet::PubRec(ack(id)));
+    client.reply(Reply::Remembered);
+    assert_eq!(client.comes_back().take()[1..], [Packet::PubRel(ack(id))]);
+    client.send(Packet::PubComp(ack(id)));
+    assert_eq!(client.told, [done(number, 7)]);
+    assert_eq!(client.comes_back().take()[1..], []);
+}
+
+#[test]
 fn a_message_completed_before_its_redelivery_is_not_sent_again() {
     let mut client = Client::durable(Version::V5);
     let number = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
@@ -668,7 +687,7 @@ fn a_message_completed_before_its_redelivery_is_not_sent_again() {
     };
     let id = message.packet_id;
     client.send(Packet::PubRec(ack(id)));
-    let Command::Remember { note } = client.reply(Reply::Remembered) else {
+    let Command::Remember { note, .. } = client.reply(Reply::Remembered) else {
         panic!("no note");
     };
     let mut after = Client::unconnected(Version::V5);
@@ -738,7 +757,7 @@ fn a_message_completed_before_a_crash_does_not_stay_in_flight() {
     };
     let id = message.packet_id;
     client.send(Packet::PubRec(ack(id)));
-    let Command::Remember { note } = client.reply(Reply::Remembered) else {
+    let Command::Remember { note, .. } = client.reply(Reply::Remembered) else {
         panic!("no note");
     };
     let mut after = Client::unconnected(Version::V5);

@@ -220,7 +220,7 @@ impl Client {
     /// Stores the note, and returns it.
     fn remember(&mut self) -> Vec<u8> {
         let command = self.reply(Reply::Remembered);
-        let Command::Remember { note } = command else {
+        let Command::Remember { note, .. } = command else {
             panic!("{command:?}");
         };
         note.into()
@@ -1119,7 +1119,7 @@ fn a_session_without_subscriptions_is_recovered() {
     client.welcome_at(Some(None), 1000);
     let entered = arguments(&client.text(), "40");
     let pid = entered["pid"].as_str().unwrap();
-    let [Command::Remember { note }] = &client.told[..] else {
+    let [Command::Remember { note, .. }] = &client.told[..] else {
         panic!("{:?}", client.told);
     };
     let (client, again) = Client::recoverable(&back(pid, None), Some(note), 2000);

@@ -176,11 +176,13 @@ impl Engine {
         connection: ConnectionId,
         command: CommandId,
         note: Bytes,
+        at_once: bool,
     ) -> Result<(), Refusal> {
         let c = self.connections.get_mut(connection.into());
         let extra = c.ok_or_else(gone)?.extra();
         extra.note = note;
-        if extra.durable.is_none() {
+        if extra.durable.is_none() || !at_once {
+            self.session_changed(connection);
             self.reply(connection, Some(command), Reply::Remembered);
             return Ok(());
         }
