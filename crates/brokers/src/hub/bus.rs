@@ -474,3 +474,6 @@ pub(crate) enum Published {
     New(Arc<Publication>),
     Before(Position),
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,3 +110,6 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
