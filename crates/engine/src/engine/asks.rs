@@ -305,6 +305,13 @@ impl Engine {
             match next.verdict {
                 ordered::Verdict::Refused(refusal) => self.answer(asker, Reply::Refused(refusal)),
                 ordered::Verdict::Allowed | ordered::Verdict::AskedFor(_) => {
+                    // The broker may have had no room for an earlier one in the meantime.
+                    let (channel, key) = (&next.draft.channel, next.draft.key.as_ref());
+                    if let Err(refusal) = self.in_order(connection, channel, key) {
+                        self.answer(asker, Reply::Refused(refusal));
+                        continue;
+                    }
+                    self.go_on_after(connection, channel, key);
                     self.send_publish(asker, next.draft);
                 }
             }

@@ -222,7 +222,7 @@ impl Engine {
                 after,
                 limit,
             } => self.ask_values(asker, filter, after, limit),
-            Command::Remember { note } => self.remember(connection, id, note),
+            Command::Remember { note, at_once } => self.remember(connection, id, note, at_once),
             Command::Presence { channel } => {
                 self.may_read(connection, Verbs::PRESENCE, &channel)?;
                 self.presence(asker, channel)

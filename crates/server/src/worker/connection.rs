@@ -315,9 +315,13 @@ impl Worker {
             let outboxes = &mut state.outboxes;
             outboxes.time_has_come(connection, now.instant, &mut intents);
             drop(state);
-            for intent in intents {
-                self.carry_out_intent(connection, intent, now);
-            }
+            // Together: if the broker has no room for a message that is published again, it must not
+            // accept the next one.
+            self.gather(|| {
+                for intent in intents {
+                    self.carry_out_intent(connection, intent, now);
+                }
+            });
         }
     }
 
