@@ -20,6 +20,7 @@
 mod cbor;
 pub mod client;
 mod decode;
+mod diagnostic;
 mod dialect;
 mod embedded;
 mod encode;
@@ -32,6 +33,7 @@ pub use decode::{
     MAX_CHANNELS, MAX_INFO, MAX_METHOD, MAX_POSITIONS, MAX_WINDOW, Rejection, Request,
     SubscribeAll, decode, decode_binary,
 };
+pub use diagnostic::diagnostic;
 pub use dialect::Native;
 pub(crate) use dialect::{Json, JsonWithoutLineage};
 pub use encode::{

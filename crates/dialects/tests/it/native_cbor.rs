@@ -8,7 +8,7 @@ use offhook_dialects::{
     native::{
         Native, Request,
         client::{Said, encode_request, encode_request_binary, read, read_binary},
-        decode, decode_binary,
+        decode, decode_binary, diagnostic,
     },
 };
 use offhook_engine::*;
@@ -714,4 +714,24 @@ fn white_space_around_json_in_a_text_is_not_data() {
         panic!()
     };
     assert_eq!(&data[..], b"1");
+}
+
+#[test]
+fn a_message_is_shown_in_diagnostic_notation() {
+    for (bytes, shown) in [
+        (
+            "a4 64 74797065 64 746f6c64 61 61 83 01 20 f6 61 62 f5 64 64617461 42 00ff",
+            r#"{"type": "told", "a": [1, -1, null], "b": true, "data": h'00ff'}"#,
+        ),
+        ("9f 61 22 fb 3ff8000000000000 ff", r#"["\"", 1.5]"#),
+        ("a0", "{}"),
+    ] {
+        assert_eq!(diagnostic(&hex(bytes)).as_deref(), Ok(shown));
+    }
+    let long = format!("58 40 {}", "ab".repeat(64));
+    let beginning = format!("h'{}…' /64 bytes/", "ab".repeat(32));
+    assert_eq!(diagnostic(&hex(&long)), Ok(beginning));
+    for wrong in ["", "a1", "00 00", "61 ff", &"81".repeat(1_000)] {
+        assert!(diagnostic(&hex(wrong)).is_err(), "{wrong}");
+    }
 }
