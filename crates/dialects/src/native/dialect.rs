@@ -274,9 +274,11 @@ impl Dialect for Native {
     }
 
     fn head(&mut self, recipient: &Recipient, shared: &Shared) -> Head {
-        let head = match &shared.message {
-            Payload::Binary(_) => head_fields(Cbor::default(), recipient).into_fields(),
-            Payload::Text(_) => head_fields(Object::rest(), recipient).into_fields(),
+        // Over WebTransport, JSON is framed as bytes.
+        let is_binary = matches!(shared.message, Payload::Binary(_));
+        let head = match self.form != Form::Json && is_binary {
+            true => head_fields(Cbor::default(), recipient).into_fields(),
+            false => head_fields(Object::rest(), recipient).into_fields(),
         };
         match head.is_empty() {
             true => Head::None,
