@@ -144,7 +144,7 @@ fn said(message: &Message) -> Said<'_> {
 }
 
 fn room() -> offhook_engine::ChannelName {
-    offhook_engine::ChannelName::new("room").unwrap()
+    offhook_engine::ChannelName::new("chat").unwrap()
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn clients_of_all_three_forms_meet_in_one_channel() {
     let mut json = hall.caller().await;
     let mut mixed = Caller::open(&hall, Form::Json).await;
     let mut cbor = Caller::open(&hall, Form::Cbor).await;
-    json.subscribe("room", json!("now")).await;
+    json.subscribe("chat", json!("now")).await;
     mixed.subscribe(Subscribe::new(room(), Since::Now)).await;
     cbor.subscribe(Subscribe::new(room(), Since::Now)).await;
     let mut sender = Caller::open(&hall, Form::Cbor).await;
