@@ -199,7 +199,8 @@ export interface ClientEvents {
   published: Published & { channel: string; key: string; data: any; tags?: Record<string, string> };
   refused: { channel: string; key: string; data: any; tags?: Record<string, string>; error: OffhookError };
   latency: number;
-  frame: { direction: 'in' | 'out'; text: string };
+  /** A message on the wire: `text`, or `bytes` if it is binary. */
+  frame: { direction: 'in' | 'out'; text?: string; bytes?: ArrayBuffer | Uint8Array };
   /** Data that the server's backend sent to this session alone. */
   told: any;
   /** A problem that does not end the client: a full store, an unreadable message, or, with the code `unreachable`, why no socket opens. */

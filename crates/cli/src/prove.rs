@@ -20,6 +20,7 @@ use crate::{
 /// Prove that nothing is lost: cut, freeze, kill and restore everything, and count.
 ///
 /// Starts this program's server on a new log, with publishers and subscribers in other processes.
+/// Native clients publish JSON and bytes in turn.
 /// While they run, the proof injects faults, as determined by the seed: connections are cut and
 /// frozen; processes and the server are frozen; the server is killed, restarted, backed up and
 /// restored from an older backup; its clock is stepped, and its fsyncs fail. The server has a small
