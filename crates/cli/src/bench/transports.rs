@@ -85,7 +85,7 @@ pub(crate) struct Transports {
     /// The longest time for everything; what is not measured by then is left out
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = time)]
     within: Duration,
-    /// A short run, in about half a minute, whose figures are rough: 300 ms each, one reconnect
+    /// A short run, in about a minute, whose figures are rough: 300 ms each, one reconnect
     #[arg(long)]
     quick: bool,
     /// Determines which packets are lost

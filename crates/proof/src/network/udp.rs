@@ -70,6 +70,12 @@ enum Ended {
     Silent,
 }
 
+async fn cut(condition: &mut watch::Receiver<Condition>) {
+    let cut = condition.wait_for(|condition| *condition == Condition::Cut);
+    // An error means that the network is gone.
+    drop(cut.await.map(drop));
+}
+
 /// Forwards packets both ways until the connection is cut, or its client is silent.
 async fn forward(
     near: &UdpSocket,
@@ -78,19 +84,18 @@ async fn forward(
     packets: &mut mpsc::Receiver<Vec<u8>>,
     mut condition: watch::Receiver<Condition>,
 ) -> io::Result<Ended> {
+    let now = condition.clone();
     let far = UdpSocket::bind("127.0.0.1:0").await?;
     far.connect(server).await?;
     let mut buffer = vec![0; LONGEST];
     loop {
         tokio::select! {
-            _cut = condition.wait_for(|condition| *condition == Condition::Cut) => {
-                return Ok(Ended::Cut);
-            }
+            () = cut(&mut condition) => return Ok(Ended::Cut),
             packet = timeout(FORGET, packets.recv()) => {
                 let Ok(Some(packet)) = packet else {
                     return Ok(Ended::Silent);
                 };
-                if *condition.borrow() == Condition::Open {
+                if *now.borrow() == Condition::Open {
                     // The server may be down.
                     let _lost = far.send(&packet).await;
                 }
@@ -98,7 +103,7 @@ async fn forward(
             received = far.recv(&mut buffer) => match received {
                 Ok(len) => {
                     let packet = buffer.get(..len).unwrap_or_default();
-                    if *condition.borrow() == Condition::Open {
+                    if *now.borrow() == Condition::Open {
                         let _lost = near.send_to(packet, client).await;
                     }
                 }

@@ -6,7 +6,7 @@ use offhook::{Connect, Tls};
 use offhook_client::{Builder, Client, SUBPROTOCOL};
 use offhook_server::{
     Config, Running, Server,
-    config::{ChannelRule, ChannelRules, TlsFiles},
+    config::{ChannelRule, TlsFiles},
 };
 use offhook_webtransport::WebTransport;
 use tempfile::TempDir;
@@ -33,14 +33,11 @@ impl Place {
         };
         fs::write(&files.cert, own.cert.pem()).unwrap();
         fs::write(&files.key, own.signing_key.serialize_pem()).unwrap();
-        let unreliable = ChannelRule {
+        let mut unreliable = ChannelRule {
             pattern: "cursors".to_owned(),
-            rules: ChannelRules {
-                unreliable: true,
-                ..ChannelRules::default()
-            },
             ..ChannelRule::default()
         };
+        unreliable.rules.unreliable = true;
         let mut config = Config {
             listen: vec![([127, 0, 0, 1], 0).into()],
             in_memory: true,

@@ -243,23 +243,22 @@ impl Heard {
         // Only messages have the data of this run; an answer to `publish` or a greeting may have others.
         let fields: Fields = serde_json::from_str(text)
             .map_err(|error| format!("a message of the server is not understood: {error}"))?;
-        match (fields.kind.as_str(), fields) {
-            ("subscribed", _) => Ok(Self::Subscribed),
-            (
-                "message",
-                Fields {
-                    channel: Some(channel),
-                    position: Some(position),
-                    data: Some(data),
-                    ..
-                },
-            ) => Ok(Self::Delivery(Delivery {
-                channel,
-                position,
-                data,
-            })),
-            ("gap", _) => Err("the server announces a gap".to_owned()),
-            ("error", Fields { message, .. }) => Err(message.unwrap_or_default()),
+        match (
+            fields.kind.as_str(),
+            fields.channel,
+            fields.position,
+            fields.data,
+        ) {
+            ("subscribed", ..) => Ok(Self::Subscribed),
+            ("message", Some(channel), Some(position), Some(data)) => {
+                Ok(Self::Delivery(Delivery {
+                    channel,
+                    position,
+                    data,
+                }))
+            }
+            ("gap", ..) => Err("the server announces a gap".to_owned()),
+            ("error", ..) => Err(fields.message.unwrap_or_default()),
             _ => Ok(Self::Other),
         }
     }
