@@ -23,7 +23,7 @@ svg circle{stroke-width:1.6}svg .open{fill:var(--paper)}\
 svg .a{stroke:var(--a)}svg .b{stroke:var(--b)}svg .c{stroke:var(--c)}\
 svg .a.full,svg rect.a{fill:var(--a)}svg .b.full,svg rect.b{fill:var(--b)}svg .c.full,svg rect.c{fill:var(--c)}\
 .key i{display:inline-block;width:1.3em;border-top:3px solid;vertical-align:middle;margin:0 .3em 0 0}\
-.key span{margin-right:1em}.key .a{border-color:var(--a)}.key .b{border-color:var(--b)}.key .c{border-color:var(--c)}\
+.key span{margin-right:1em;white-space:nowrap}.key .a{border-color:var(--a)}.key .b{border-color:var(--b)}.key .c{border-color:var(--c)}\
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}\
 th,td{text-align:right;padding:.2rem .8rem .2rem 0;border-bottom:1px solid var(--rule);white-space:nowrap}\
 th:first-child,td:first-child{text-align:left}th{color:var(--dim);font-weight:500}";
