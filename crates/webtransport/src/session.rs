@@ -159,6 +159,13 @@ impl Session {
         };
         // The server notices a lost connection as well, but keeps its session then.
         let _late = timeout(LINGER, leaving).await;
+    }
+}
+
+impl Drop for Session {
+    /// Closes the connection before its streams are dropped: that would finish the stream of the CONNECT, and
+    /// so end the session for good (draft-ietf-webtrans-http3 §5).
+    fn drop(&mut self) {
         self.quic.close(VarInt::from_u32(NO_ERROR), b"");
     }
 }

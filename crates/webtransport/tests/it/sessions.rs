@@ -124,3 +124,37 @@ async fn a_server_whose_certificate_is_unknown_is_not_trusted() {
     let to = other.at("/ws").address(address);
     assert!(within(to.session()).await.is_err());
 }
+
+/// Its streams are not finished, which would mean that the client leaves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_session_stays_a_member_until_it_is_resumed() {
+    let place = Place::open().await;
+    let watcher = within(place.over_websocket().connect()).await.unwrap();
+    let mut room = watcher.subscribe("room").presence().await.unwrap();
+    for _ in 0..10 {
+        let mut session = connected(&place, json!({})).await;
+        let subscribe = json!({"type": "subscribe", "id": 2, "channel": "room"});
+        say(&mut session, subscribe).await;
+        hear(&mut session, "subscribed").await;
+        // The newest token contains the subscription.
+        let resume = hear(&mut session, "token").await["resume"].clone();
+        drop(session);
+        let mut session = connected(&place, json!({"resume": resume})).await;
+        hear(&mut session, "restored").await;
+        let unsubscribe = json!({"type": "unsubscribe", "id": 2, "channel": "room"});
+        say(&mut session, unsubscribe).await;
+        hear(&mut session, "unsubscribed").await;
+        for joined in [true, false] {
+            let event = loop {
+                match within(room.next()).await.unwrap().unwrap() {
+                    event @ (offhook_client::Event::Joined(_) | offhook_client::Event::Left(_)) => {
+                        break event;
+                    }
+                    _ => {}
+                }
+            };
+            let is_join = matches!(event, offhook_client::Event::Joined(_));
+            assert_eq!(is_join, joined, "{event:?}");
+        }
+    }
+}
