@@ -108,7 +108,13 @@ impl Subscriber {
                 let session = sessions(reach)?.session().await;
                 Self::Streams(Box::new(session.map_err(|error| error.to_string())?))
             }
-            _ => Self::Socket(Box::new(socket(carrier, reach).await?)),
+            Carrier::LongPolling
+            | Carrier::Events
+            | Carrier::WebSocket
+            | Carrier::Deflate
+            | Carrier::Tls
+            | Carrier::Http2
+            | Carrier::WebTransport => Self::Socket(Box::new(socket(carrier, reach).await?)),
         };
         opened.subscribed(channels, since).await
     }

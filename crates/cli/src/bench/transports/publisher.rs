@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use offhook::{Connect, HttpVersion, Message, Sender};
+use offhook::{Connect, HttpVersion, Message, Sender, WebSocket};
 use offhook_client::SUBPROTOCOL;
 use serde::Deserialize;
 use serde_json::json;
@@ -56,26 +56,8 @@ impl Publisher {
         let refused = Arc::clone(&refusal);
         let mut answers = JoinSet::new();
         answers.spawn(async move {
-            let note = |why: String| {
-                let mut refusal = refused.lock().unwrap_or_else(PoisonError::into_inner);
-                refusal.get_or_insert(why);
-            };
-            loop {
-                match socket.recv().await {
-                    Ok(Some(Message::Text(text))) => {
-                        if let Ok(Answer { kind, message }) = serde_json::from_str(&text)
-                            && kind == "error"
-                        {
-                            note(message.unwrap_or_default());
-                        }
-                    }
-                    Ok(Some(Message::Binary(_))) => {}
-                    Ok(None) => {
-                        return note("the server closed the publisher's connection".to_owned());
-                    }
-                    Err(error) => return note(error.to_string()),
-                }
-            }
+            let why = first_refusal(&mut socket).await;
+            *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
         });
         Ok(Self {
             sender,
@@ -110,6 +92,22 @@ impl Publisher {
         let sent = self.sender.send(publish.to_string()).await;
         sent.map_err(|error| error.to_string())?;
         Ok(number)
+    }
+}
+
+/// Reads answers until one is a refusal, or none follow; returns why.
+async fn first_refusal(socket: &mut WebSocket) -> String {
+    loop {
+        let text = match socket.recv().await {
+            Ok(Some(Message::Text(text))) => text,
+            Ok(Some(Message::Binary(_))) => continue,
+            Ok(None) => return "the server closed the publisher's connection".to_owned(),
+            Err(error) => return error.to_string(),
+        };
+        let answer = serde_json::from_str::<Answer>(&text).ok();
+        if let Some(Answer { message, .. }) = answer.filter(|answer| answer.kind == "error") {
+            return message.unwrap_or_default();
+        }
     }
 }
 
