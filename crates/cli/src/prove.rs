@@ -49,8 +49,9 @@ pub(crate) struct Prove {
     /// Publications per second of each publisher.
     #[arg(long, value_name = "COUNT", default_value_t = 25.0)]
     rate: f64,
-    /// The transport: `websocket`, `sse` (server-sent events, with requests for sending) or `poll`
-    /// (long-polling).
+    /// The transport: `websocket`, `sse` (server-sent events, with requests for sending), `poll`
+    /// (long-polling), `webtransport` or `mixed` (each connection of a client uses another one of these than
+    /// the connection before).
     #[arg(long, value_name = "TRANSPORT", default_value = "websocket")]
     transport: Transport,
     /// What the clients speak: `native`, `socketio` (with connection state recovery) or `mqtt` (5.0 and
@@ -81,6 +82,7 @@ Examples:
   offhook prove                          a minute, 300 subscribers
   offhook prove --seconds 3600 --place . an hour, on the disk of this directory
   offhook prove --transport poll         over long polls
+  offhook prove --transport mixed        over all transports, and changes between them
   offhook prove --dialect mqtt --qos 1   clients of MQTT, with QoS 1
   offhook prove --seed 42                what happened to somebody else, again
 

@@ -40,6 +40,7 @@ pub use offhook_dialects::native::client::{ErrorCode, Position, Retry};
 pub use offhook_dialects::native::{SUBPROTOCOL, SUBPROTOCOL_CBOR};
 pub use positions::{MemoryPositions, PositionStore};
 pub use publish::{Publish, Publishing};
+pub use requests::Requests;
 pub use since::Since;
 pub use state::ReadState;
 pub use subscribe_all::SubscribeAll;

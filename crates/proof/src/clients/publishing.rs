@@ -19,7 +19,6 @@ const UNANSWERED: usize = 100_000;
 pub(super) async fn publish(
     reporter: &Reporter,
     instructions: &mut Instructions,
-    url: &str,
     publishers: &[(usize, usize)],
     rate: f64,
 ) -> io::Result<()> {
@@ -28,7 +27,7 @@ pub(super) async fn publish(
     for (number, to) in publishers.iter().copied() {
         let publisher = Publisher {
             reporter: reporter.clone(),
-            client: reporter.client(url),
+            client: reporter.client(number)?,
             number,
             channel: channel(to),
         };

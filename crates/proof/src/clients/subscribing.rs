@@ -38,12 +38,11 @@ pub(super) struct Reader {
 pub(super) async fn subscribe(
     reporter: &Reporter,
     instructions: &mut Instructions,
-    url: &str,
     subscribers: Vec<Vec<usize>>,
 ) -> io::Result<()> {
     let (mut clients, mut readers) = (Vec::new(), Vec::new());
     for (subscriber, channels) in subscribers.into_iter().enumerate() {
-        let client = reporter.client(url);
+        let client = reporter.client(subscriber)?;
         let story = Story::default();
         tokio::spawn(story.clone().follow(client.events()));
         for number in channels {
