@@ -200,6 +200,8 @@ export interface ClientEvents {
   refused: { channel: string; key: string; data: any; tags?: Record<string, string>; error: OffhookError };
   latency: number;
   frame: { direction: 'in' | 'out'; text: string };
+  /** The server's backend has subscribed this session. Read it from within the listener; unread, its messages are ignored. */
+  subscribed: Subscription;
   /** Data that the server's backend sent to this session alone. */
   told: any;
   /** A problem that does not end the client: a full store, an unreadable message, or, with the code `unreachable`, why no socket opens. */

@@ -70,8 +70,13 @@ export class Subscription extends Emitter {
   /** Calls `listener` for each event of this type. Returns a function that removes it. */
   on(type, listener) {
     // A subscription is read by listeners or by a loop; with listeners, events are not queued.
-    if (!this.#isIterated) this.#inbox = undefined;
+    this.withoutLoop();
     return super.on(type, listener);
+  }
+
+  /** Events are not queued, unless a loop reads them already. */
+  withoutLoop() {
+    if (!this.#isIterated) this.#inbox = undefined;
   }
 
   [Symbol.asyncIterator]() {
@@ -134,7 +139,8 @@ export class Subscription extends Emitter {
         if (!this.#undone.has(place)) this.#owner.done(this, place);
         return;
       }
-      const move = this.filter ? 'next' : step(before, event);
+      // For a filter, and for what was overtaken by a newer message, the transport says where the subscription is.
+      const move = this.filter || event.at ? 'next' : step(before, event);
       if (move === 'repeated') return;
       // The protocol rules this out; the reader is told all the same.
       if (move === 'hole') this.#give({ type: 'gap', channel: this.channel, from: before, to: event.position, reason: 'unannounced' });

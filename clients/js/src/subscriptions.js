@@ -26,7 +26,7 @@ export class Subscriptions {
 
   /**
    * @param owner `send(message, ids)` returns the first of the `ids` it was sent with, `ask(message)` sends it until there is an
-   *   answer; callback `handled(name, position)`
+   *   answer; callbacks `handled(name, position)` and `made(subscription)`: the server has made one
    */
   constructor(environment, owner) {
     this.#environment = environment;
@@ -127,6 +127,8 @@ export class Subscriptions {
     for (const subscription of subscriptions) {
       const { since, fields, token } = subscription;
       if (token) {
+        // Also one that was expected: the token is for it as long as it waits.
+        subscription.phase = 'waiting';
         const send = (fetched) => this.#isOpen && this.#askTogether([subscription], fetched);
         import('./tokens.js').then(({ ask }) => ask(subscription, send, (error) => this.#tryAgainOrEnd(subscription, error)));
       } else {
@@ -150,7 +152,14 @@ export class Subscriptions {
 
   #subscribed(subscription, event) {
     const isAnswer = event.id !== undefined;
-    const fits = isAnswer ? subscription?.asked === event.id : subscription?.received !== undefined;
+    const isMade = event.by === 'server';
+    if (isMade && !subscription && event.channel) {
+      this.#make(event);
+      return;
+    }
+    let fits = isAnswer ? subscription?.asked === event.id : subscription?.received !== undefined;
+    // It begins now, and not where a restored one would go on.
+    if (isMade) fits = event.live && ['now', event.position].includes(subscription?.received ?? subscription?.since);
     if (fits && subscription.phase !== 'paused') {
       subscription.handle(event);
       return;
@@ -160,6 +169,17 @@ export class Subscriptions {
     // The token restored a subscription that is not wanted any more, or not from there.
     this.#unsubscribeFrom(event);
     if (subscription && subscription.phase !== 'paused') this.#ask([subscription]);
+  }
+
+  /** The server's side has made a subscription: its reader is who listens to the client's event. */
+  #make(event) {
+    const { channel, subscription } = event;
+    const made = new Subscription({ channel, ...(subscription === undefined ? {} : { subscription }) }, {}, undefined, this);
+    this.#byKey.set(made.key, made);
+    this.#owner.made(made);
+    // Without a reader it is kept, since the server wants it.
+    made.withoutLoop();
+    if (made.phase !== 'ended') made.handle(event);
   }
 
   #tryAgainOrEnd(subscription, refusal) {

@@ -261,10 +261,18 @@ fn encode_reply(id: Option<CommandId>, reply: &Reply) -> String {
             subscription,
             position,
             live,
-        } => named(numbered("subscribed", id), subscription)
-            .position("position", *position)
-            .raw("live", live)
-            .end(),
+            by_server,
+            acknowledged: _,
+        } => {
+            let object = named(numbered("subscribed", id), subscription);
+            let object = object.position("position", *position).raw("live", live);
+            // Clients give back subscriptions that their resume token has restored and that they do not know.
+            if *by_server {
+                object.text("by", "server").end()
+            } else {
+                object.end()
+            }
+        }
         Reply::Unsubscribed { subscription } => {
             named(numbered("unsubscribed", id), subscription).end()
         }

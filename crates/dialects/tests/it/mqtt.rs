@@ -253,6 +253,8 @@ impl Client {
             subscription,
             position: Position::new(1, 0),
             live: true,
+            by_server: false,
+            acknowledged: false,
         });
         while let Some((_, command)) = self.asked.first() {
             let reply = match command {
@@ -749,6 +751,8 @@ fn retained_messages_are_sent_after_the_suback_with_the_retain_flag() {
         subscription: wish.name(),
         position: Position::new(1, 0),
         live: true,
+        by_server: false,
+        acknowledged: false,
     });
     client.take();
     let Some((_, Command::Values { filter, after, .. })) = client.asked.first().cloned() else {
@@ -792,6 +796,8 @@ fn a_subscription_to_a_channel_without_history_is_granted_qos_0() {
         subscription: wish.name(),
         position: Position::new(1, 0),
         live: true,
+        by_server: false,
+        acknowledged: false,
     });
     let [Packet::SubAck(acks)] = &client.take()[..] else {
         panic!("no answer");
@@ -1073,6 +1079,8 @@ fn a_client_that_takes_no_packet_of_the_size_of_an_answer_is_closed_without_it()
                 subscription: wish.name(),
                 position: Position::new(1, 1),
                 live: true,
+                by_server: false,
+                acknowledged: false,
             },
             other => panic!("{other:?}"),
         };
@@ -1226,6 +1234,8 @@ fn retained(client: &mut Client, values: &[Arc<Publication>]) {
                     subscription,
                     position: Position::new(1, 0),
                     live: true,
+                    by_server: false,
+                    acknowledged: false,
                 });
             }
             other => panic!("{other:?}"),
@@ -1590,6 +1600,8 @@ fn a_shared_filter_becomes_a_member_of_a_group_beside_the_clients_own_subscripti
             subscription,
             position: Position::new(1, 0),
             live: true,
+            by_server: false,
+            acknowledged: false,
         });
         let [Packet::SubAck(_), Packet::SubAck(acks)] = &client.take()[..] else {
             panic!("no answers");

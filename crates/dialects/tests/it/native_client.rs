@@ -154,6 +154,8 @@ fn answers_have_the_id_of_their_request() {
         subscription: chat().into(),
         position: at(4),
         live: true,
+        by_server: false,
+        acknowledged: false,
     });
     let subscribed = |id| {
         Ok(Said::Subscribed {
@@ -168,6 +170,8 @@ fn answers_have_the_id_of_their_request() {
         subscription: chat().into(),
         position: at(4),
         live: true,
+        by_server: false,
+        acknowledged: false,
     };
     assert_eq!(
         read(&notice(&Notice::Reply {

@@ -286,6 +286,8 @@ fn everything_written() -> Vec<String> {
                 subscription: channel().into(),
                 position,
                 live: false,
+                by_server: false,
+                acknowledged: false,
             },
         ),
         native::encode_notice(&Notice::Live {
