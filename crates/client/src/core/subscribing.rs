@@ -50,6 +50,10 @@ impl Core {
             return Err(why.clone());
         }
         let name = self.subscriptions.name(&wish.target)?;
+        if self.made.keeps(&name) {
+            // The server has made it, unread. This one may begin elsewhere.
+            self.leave(name.clone());
+        }
         let key = SubscriptionKey(self.number());
         let new = Subscription::new(wish, name, self.settings.inbox);
         self.subscriptions.add(key, new);
@@ -149,12 +153,15 @@ impl Core {
         false
     }
 
-    fn unblock(&mut self, key: SubscriptionKey) -> bool {
+    pub(super) fn unblock(&mut self, key: SubscriptionKey) -> bool {
         self.blocked.take_if(|blocked| blocked.key == key).is_some()
     }
 
     /// The connection is open: request all subscriptions except those that the token restores.
     pub(super) fn begin_subscriptions(&mut self, resuming: Resuming) {
+        if resuming != Resuming::Yes {
+            self.made.session_lost();
+        }
         for key in self.subscriptions.keys() {
             let Some(entry) = self.subscriptions.get(key) else {
                 continue;
@@ -256,6 +263,8 @@ impl Core {
                 SubscriptionState::Active => {}
                 SubscriptionState::Paused | SubscriptionState::Ended(_) => self.unwanted(about),
             },
+            // Made by the server, and unread.
+            None if self.made.has(about) => {}
             None => self.unwanted(about),
         }
     }
@@ -294,7 +303,7 @@ impl Core {
     }
 
     /// The server restored a subscription that is not wanted any more.
-    fn unwanted(&mut self, about: &About<'_>) {
+    pub(super) fn unwanted(&mut self, about: &About<'_>) {
         let name = match about.number {
             Some(number) => Ok(Name::Id(SubscriptionId(number))),
             None => ChannelName::new(&about.name).map(Name::from),
@@ -307,6 +316,7 @@ impl Core {
     }
 
     pub(super) fn leave(&mut self, name: Name) {
+        self.made.left(&name);
         if self.connection.is_online() && self.subscriptions.leave(name.clone()) {
             self.todo.push_back(Todo::Unsubscribe(name));
         }

@@ -290,6 +290,16 @@ fn everything_written() -> Vec<String> {
                 acknowledged: false,
             },
         ),
+        native::encode_notice(&Notice::Reply {
+            id: None,
+            reply: Reply::Subscribed {
+                subscription: channel().into(),
+                position,
+                live: true,
+                by_server: true,
+                acknowledged: false,
+            },
+        }),
         native::encode_notice(&Notice::Live {
             subscription: channel().into(),
             position,

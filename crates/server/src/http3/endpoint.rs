@@ -11,8 +11,8 @@ use std::{
 use aws_lc_rs::hmac;
 use hyper::header::HeaderValue;
 use quinn::{
-    Endpoint, EndpointConfig, HashedConnectionIdGenerator, IdleTimeout, ServerConfig, TokioRuntime,
-    TransportConfig, VarInt, crypto::rustls::QuicServerConfig,
+    ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout, ServerConfig,
+    TokioRuntime, TransportConfig, VarInt, crypto::rustls::QuicServerConfig,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
@@ -49,8 +49,7 @@ const RECEIVE_BUFFER: usize = 2 << 20;
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// The shortest interval between stateless resets. 1 ms: after a crash, a thousand clients a second learn that
-/// their connections are gone. Only packets with a connection id of this server cause one, and it is shorter than
-/// they are.
+/// their connections are gone. A reset is shorter than the packet that it answers.
 const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How long the end of connections may take after the workers have ended. 1 s: their last packets are lost
@@ -208,18 +207,39 @@ fn run(
     Ok((quic, thread))
 }
 
-/// With keys that the next process on the same data has as well. After a crash, it tells clients at once that
-/// their connections are gone (RFC 9000 §10.3); otherwise they would notice it after their idle timeout.
+/// Random ids of connections. quinn's own carry a checksum with a key of the process, and packets with those of
+/// an earlier process would be dropped instead of answered with a reset.
+#[derive(Debug)]
+struct RandomIds;
+
+/// The length of an id in bytes. 8: collisions are rare, and quinn tries again.
+const ID: usize = 8;
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; ID];
+        getrandom::fill(&mut id).expect("the system has given random numbers when it started");
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        ID
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// With a reset key that the next process on the same data has as well. After a crash, it tells clients at once
+/// that their connections are gone (RFC 9000 §10.3); otherwise they would notice it after their idle timeout.
 fn endpoint_config(key: &ResumeKey) -> EndpointConfig {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &key.0);
-    let derive = |label: &str| hmac::sign(&key, label.as_bytes());
-    let reset = hmac::Key::new(hmac::HMAC_SHA256, derive("quic stateless reset").as_ref());
-    let ids = derive("quic connection ids");
-    let ids = ids.as_ref().first_chunk().copied().unwrap_or_default();
-    let ids = u64::from_be_bytes(ids);
+    let reset = hmac::sign(&key, b"quic stateless reset");
+    let reset = hmac::Key::new(hmac::HMAC_SHA256, reset.as_ref());
     let mut settings = EndpointConfig::new(Arc::new(reset));
     settings
-        .cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)))
+        .cid_generator(|| Box::new(RandomIds))
         .min_reset_interval(RESET_INTERVAL);
     settings
 }

@@ -230,10 +230,7 @@ impl Hall {
         head: &(impl AsRef<[u8]> + ?Sized),
     ) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.address()).await.unwrap();
-        let rest = format!(
-            "\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.address()
-        );
+        let rest = format!("\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address());
         let request = [head.as_ref(), rest.as_bytes()].concat();
         stream.write_all(&request).await.unwrap();
         let mut answer = Vec::new();

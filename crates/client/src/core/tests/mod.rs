@@ -8,6 +8,7 @@ mod asking;
 mod connections;
 mod filters;
 mod hostile;
+mod made;
 mod model;
 mod model_server;
 mod publishing;
@@ -130,7 +131,7 @@ impl Harness {
             match signal {
                 Signal::Connection(event) => self.connections.push(event),
                 Signal::Answer { ticket, answer } => self.answers.push((ticket, answer)),
-                Signal::Reader(_) | Signal::Room => {}
+                Signal::Reader(_) | Signal::Room | Signal::Made => {}
             }
         }
     }
