@@ -106,7 +106,6 @@ impl Filter {
             }
             match levels.next() {
                 Some("#") | None => return false,
-                Some("+") if wanted != "+" => return false,
                 Some(level) if wanted == "+" || wanted == level => {}
                 Some(_) => return false,
             }

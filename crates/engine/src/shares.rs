@@ -363,8 +363,8 @@ impl<W: Copy + Ord> Group<W> {
 
     /// Handles a stream that was replaced from this position on: nothing after it has been claimed.
     fn restart_at(&mut self, place: Position) {
-        self.open.retain(|offset, _| *offset < place.offset);
-        self.returned.retain(|offset| *offset < place.offset);
+        self.open.split_off(&place.offset);
+        self.returned.split_off(&place.offset);
         self.cursor = just_before(place);
     }
 

@@ -466,3 +466,6 @@ pub(crate) enum Published {
     New(Arc<Publication>),
     Before(Position),
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,3 +62,6 @@ impl Forgotten {
         (ended.sequence > after).then_some((ended.sequence, gap))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -343,3 +343,6 @@ impl Members {
         (members, there.claims.len() as u64)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -111,3 +111,6 @@ impl Question {
         (self.worker, event)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -165,3 +165,6 @@ impl Shelf {
         ended
     }
 }
+
+#[cfg(test)]
+mod tests;

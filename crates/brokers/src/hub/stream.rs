@@ -407,3 +407,6 @@ impl Stream {
         (start, page)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,3 +127,6 @@ impl Found {
         text
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -449,3 +449,6 @@ pub(super) fn literal_prefix(filter: &Filter) -> &str {
         prefix
     }
 }
+
+#[cfg(test)]
+mod tests;

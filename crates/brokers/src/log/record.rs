@@ -309,3 +309,6 @@ pub(super) fn read_session(key: &[u8], mut value: &[u8]) -> Option<(SessionId, S
     let bytes = Bytes::copy_from_slice(value);
     Some((session, Saved { bytes, ends_ms }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,3 +101,6 @@ fn parse(bytes: &[u8; LENGTH]) -> Option<Testimony> {
         batch: number(batch)?,
     })
 }
+
+#[cfg(test)]
+mod tests;

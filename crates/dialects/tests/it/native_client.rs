@@ -401,6 +401,7 @@ fn the_error_for_an_unreadable_message_says_what_and_where() {
         ("[]", "invalid"),
         (r#"{"id":1}"#, "missing field `type`"),
         (r#"{"type":"pong"}"#, "id: is missing"),
+        (r#"{"type":5,"id":1}"#, "expected a text"),
         (r#"{"type":"pong","id":-1}"#, "invalid value: integer `-1`"),
         (
             r#"{"type":"live","channel":"a","position":"+1.2"}"#,

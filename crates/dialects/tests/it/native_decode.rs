@@ -2,7 +2,7 @@
 
 use offhook_dialects::{
     Dialect, Incoming, Intent,
-    native::{MAX_CHANNELS, MAX_INFO, Native, Request, decode},
+    native::{MAX_CHANNELS, MAX_INFO, MAX_METHOD, MAX_POSITIONS, Native, Request, decode},
 };
 use offhook_engine::*;
 
@@ -170,6 +170,36 @@ fn connect_has_positions_of_numbered_subscriptions() {
     let wrong = r#"{"type":"connect","id":1,"subscription_positions":{"chat":"1.2"}}"#;
     let rejection = decode(wrong).unwrap_err();
     assert!(rejection.refusal.detail.contains("subscription_positions"));
+}
+
+#[test]
+fn the_positions_of_a_connect_are_limited_together() {
+    let connect = |named: usize, numbered: usize| {
+        let named: Vec<_> = (0..named).map(|n| format!("\"{n}\":\"1.2\"")).collect();
+        let numbered: Vec<_> = (0..numbered).map(|n| format!("\"{n}\":\"1.2\"")).collect();
+        let (named, numbered) = (named.join(","), numbered.join(","));
+        decode(&format!(
+            r#"{{"type":"connect","id":1,"positions":{{{named}}},"subscription_positions":{{{numbered}}}}}"#
+        ))
+    };
+    assert!(connect(MAX_POSITIONS - 9, 9).is_ok());
+    let rejection = connect(MAX_POSITIONS - 9, 10).unwrap_err();
+    assert_eq!(rejection.refusal.detail, "positions: more than 16384");
+}
+
+#[test]
+fn the_method_of_a_call_has_a_limited_name() {
+    let call = |method: &str| decode(&format!(r#"{{"type":"call","id":1,"method":"{method}"}}"#));
+    for len in [1, MAX_METHOD - 1, MAX_METHOD] {
+        assert!(call(&"m".repeat(len)).is_ok(), "{len}");
+    }
+    for (len, detail) in [
+        (0, "method: is 0 bytes; allowed are 1 to 200"),
+        (MAX_METHOD + 1, "method: is 201 bytes; allowed are 1 to 200"),
+    ] {
+        let rejection = call(&"m".repeat(len)).unwrap_err();
+        assert_eq!(rejection.refusal.detail, detail);
+    }
 }
 
 #[test]
@@ -342,6 +372,7 @@ fn a_list_of_channels_is_limited_so_that_each_has_a_number() {
         ))
     };
     assert!(of(1, MAX_CHANNELS).is_ok());
+    assert!(of((1 << 53) - 2, 1).is_ok());
     for (id, count, what) in [
         (1, 0, "channels"),
         (1, MAX_CHANNELS + 1, "257"),

@@ -1,9 +1,12 @@
 //! Output can be parsed by any JSON parser, whatever was published.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use offhook_dialects::{
-    Dialect, Incoming, Intent, Payload,
+    Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Welcome,
     native::{self, Native},
 };
 use offhook_engine::*;
@@ -149,5 +152,117 @@ proptest! {
         let member = Arc::new(Member { session, user: user.as_str().into(), info: "".into() });
         let change = PresenceChange { channel: sent.channel, member, joined: true, user_sessions: 1 };
         prop_assert_eq!(&parsed(&native::encode_presence(&change))["user"], &user);
+    }
+}
+
+/// The encoding for a client that sent this with its `connect`.
+fn encoding(lineage: bool) -> &'static dyn Encoding {
+    let connect = format!(r#"{{"type":"connect","id":1,"lineage":{lineage}}}"#);
+    let (mut native, mut intents) = (Native::default(), Vec::new());
+    native.receive(Incoming::Text(&connect), sometime(), &mut intents);
+    let Some(Intent::Connect(connect)) = intents.first() else {
+        panic!("{intents:?}")
+    };
+    native.encoding(connect)
+}
+
+#[test]
+fn clients_with_and_without_lineage_share_joins_and_no_messages() {
+    let (new, old) = (encoding(true), encoding(false));
+    assert_eq!(new.name(), "native json");
+    assert_eq!(old.name(), "native json without lineage");
+    let change = PresenceChange {
+        channel: ChannelName::new("a").unwrap(),
+        member: Arc::new(Member {
+            session: SessionId::from_bytes([1; 16]),
+            user: "ann".into(),
+            info: "{}".into(),
+        }),
+        joined: true,
+        user_sessions: 1,
+    };
+    let shared = new.presence(&change).unwrap();
+    assert_eq!(
+        shared.message,
+        Payload::Text(native::encode_presence(&change))
+    );
+    assert_eq!(old.presence(&change), Some(shared));
+}
+
+#[test]
+fn a_recipients_own_fields_follow_the_type() {
+    let shared = encoding(true).publication(&publication("1", Format::Json));
+    let head = |recipient: &Recipient| match Native::default().head(recipient, &shared) {
+        Head::Insert(head) => String::from_utf8(head).unwrap(),
+        Head::None => String::new(),
+        Head::Whole(_) | Head::Several(_) | Head::Nothing => panic!("it shares its message"),
+    };
+    assert_eq!(head(&Recipient::PLAIN), "");
+    let all = Recipient {
+        subscription: Some(SubscriptionId(7)),
+        at: Some(Position::new(1, 9)),
+        redelivered: 1,
+        state: true,
+        ..Recipient::PLAIN
+    };
+    let expected = r#","subscription":7,"at":"1.9","redelivered":1,"state":true"#;
+    assert_eq!(head(&all), expected);
+    let Payload::Text(mut message) = shared.message.clone() else {
+        panic!()
+    };
+    message.insert_str(shared.head, expected);
+    let message = parsed(&message);
+    assert_eq!(
+        (&message["type"], &message["redelivered"]),
+        (&"message".into(), &1.into())
+    );
+}
+
+#[test]
+fn a_connection_says_what_the_encoders_of_its_messages_return() {
+    let mut native = Native::default();
+    let mut said = |say: &dyn Fn(&mut Native, &mut Vec<Payload>)| {
+        let mut out = Vec::new();
+        say(&mut native, &mut out);
+        match &out[..] {
+            [Payload::Text(text)] => text.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let id = CommandId(3);
+    let minute = Duration::from_secs(60);
+    let welcome = Welcome {
+        id,
+        session: SessionId::from_bytes([1; 16]),
+        user: "ann",
+        resume: "token",
+        expires_in: Some(minute),
+        unix_ms: 1,
+        named: None,
+    };
+    let text = said(&|native, out| native.welcome(&welcome, out));
+    assert_eq!(text, native::encode_welcome(&welcome));
+    let refusal = Refusal::new(ErrorCode::Busy, "later");
+    let text = said(&|native, out| native.refused(Some(id), &refusal, out));
+    assert_eq!(parsed(&text)["code"], "busy");
+    assert_eq!(parsed(&text)["id"], 3);
+    let text = said(&|native, out| native.token("next", out));
+    assert_eq!(text, native::encode_token("next"));
+    let text = said(&|native, out| native.refreshed(id, Some(minute), out));
+    assert_eq!(text, native::encode_refreshed(id, Some(minute)));
+    let text = said(&|native, out| native.expiring(minute, out));
+    assert_eq!(text, native::encode_expiring(minute));
+}
+
+#[test]
+fn a_client_learns_from_the_close_code_whether_it_may_come_back() {
+    for (reason, code) in [
+        (CloseReason::TooSlow, 1008),
+        (CloseReason::Flood, 1008),
+        (CloseReason::Replaced, 4001),
+        (CloseReason::Disconnected, 4002),
+        (CloseReason::Expired, 4003),
+    ] {
+        assert_eq!(Native::default().close_code(reason), code);
     }
 }

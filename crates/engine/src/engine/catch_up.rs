@@ -52,13 +52,6 @@ impl Engine {
         if behind.waits != Waits::Turn {
             return None;
         }
-        if let Some(g) = group.and_then(|group| self.groups.get(group))
-            && (g.reader() != Some(slot) || g.asked.is_some())
-        {
-            // Only the reader has the group's cursor, and it continues with the broker's answer.
-            behind.waits = Waits::Share;
-            return None;
-        }
         behind.waits = Waits::Nothing;
         behind.doubt(f.jumps);
         let mut unreadable = false;
@@ -325,7 +318,7 @@ fn next_move(behind: &mut Behind, f: &Feed, tail: Position, credit: usize) -> Mo
             Covered::Everything => {}
             Covered::UpTo(head) => {
                 behind.covered = Covered::Everything;
-                if head.epoch == behind.cursor.epoch && head.offset > behind.cursor.offset {
+                if head.offset > behind.cursor.offset {
                     behind.move_to(head);
                 }
             }

@@ -129,8 +129,7 @@ impl Engine {
         else {
             return;
         };
-        let reads = matches!(behind.why, Why::ReadsState { .. });
-        if !reads || behind.waits != Waits::Read {
+        if !matches!(behind.why, Why::ReadsState { .. }) {
             return;
         }
         let (given, jumped) = (0, false);

@@ -16,6 +16,7 @@ use crate::{
 
 use super::{
     Connection, Engine, Item,
+    shrinking::shrink,
     state::{Behind, Extra, State, Subscriptions, Waits},
     subscriptions::Wished,
 };
@@ -426,9 +427,7 @@ impl Engine {
         if is_empty {
             self.connections.remove(connection.into());
         }
-        if self.sessions.len() < self.sessions.capacity() / 8 {
-            self.sessions.shrink_to(self.sessions.len() * 2);
-        }
+        shrink(&mut self.sessions);
     }
 }
 

@@ -68,7 +68,7 @@ impl Engine {
         // that the broker left something out.
         let is_filter = f.is_filter();
         let follows = match is_filter {
-            true => place.epoch == tail.epoch && !f.lagged,
+            true => !f.lagged,
             false => publication.previous == tail,
         };
         if !follows {

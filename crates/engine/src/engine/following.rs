@@ -12,6 +12,7 @@ use crate::{
 
 use super::{
     Engine, Item,
+    shrinking::shrink,
     state::{Again, Feed, Pending},
 };
 
@@ -116,10 +117,7 @@ impl Engine {
         self.broker_requests.push_back(match f.target {
             Target::Channel(channel) => {
                 self.names.remove(&channel);
-                // Frees memory after a peak.
-                if self.names.len() < self.names.capacity() / 8 {
-                    self.names.shrink_to(self.names.len() * 2);
-                }
+                shrink(&mut self.names);
                 BrokerRequest::Unfollow { channel }
             }
             Target::Filter(filter) => {

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{delivery::ConnectionId, grant::Grant, session::Identity};
 
-use super::Engine;
+use super::{Engine, shrinking::shrink};
 
 /// The number of lists of grants that new connections are compared with. 256: far more than a server has
 /// kinds of users. Where every user has a list of their own, sharing is impossible, and this limits the memory
@@ -100,9 +100,7 @@ impl Users {
             Some(one) => drop(here.insert(Theirs::One(one))),
             None => drop(here.remove()),
         }
-        if self.0.len() < self.0.capacity() / 8 {
-            self.0.shrink_to(self.0.len() * 2);
-        }
+        shrink(&mut self.0);
     }
 
     /// The connections of a user, in any order.

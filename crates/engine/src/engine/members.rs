@@ -228,8 +228,8 @@ impl Engine {
         };
         let was_reader = g.reader() == Some(slot);
         g.members.retain(|member| *member != slot);
+        let keep = g.kept_after(self.now, shared.share.keep);
         let Some(next) = g.reader() else {
-            let keep = shared.share.keep;
             self.ask_share(group, ShareRequest::Leave { keep });
             if let Some(g) = self.groups.remove(group) {
                 self.group_names.remove(&(g.feed, g.name.group));

@@ -26,6 +26,7 @@ mod replies;
 mod requests;
 mod server_side;
 mod sharing;
+mod shrinking;
 mod state;
 mod subscriptions;
 mod values;

@@ -320,8 +320,7 @@ impl Engine {
 
     /// A full connection missed joins and leaves: sends the complete list instead.
     pub(super) fn watch_again(&mut self, slot: Slot) {
-        let begun =
-            |s: &Subscription| s.presence && !matches!(s.state, State::Opening(_) | State::Ended);
+        let begun = |s: &Subscription| !matches!(s.state, State::Opening(_) | State::Ended);
         if self.subscriptions.get(slot).is_some_and(begun) {
             self.watch(slot);
             self.tell_members(slot);

@@ -18,7 +18,7 @@ use crate::{
 
 use super::{
     Engine, Step,
-    state::{Again, Behind, Covered, Feed, Pending, Read, Waits},
+    state::{Again, Covered, Feed, Pending, Read, Waits},
 };
 
 /// The smallest read in bytes: small outboxes must not cause a read for each publication.
@@ -134,9 +134,7 @@ impl Engine {
         let Some(f) = self.feeds.known(s.feed) else {
             return;
         };
-        let waits_for_it =
-            |behind: &&mut Behind| behind.waits == Waits::Read && behind.cursor == after;
-        if s.behind().filter(waits_for_it).is_none() {
+        if !s.behind().is_some_and(|behind| behind.reads_after(after)) {
             return;
         }
         let goes_on = matches!(
@@ -159,13 +157,13 @@ impl Engine {
         } else {
             covered
         };
-        if let Some(end) = after_nothing(f, behind, stream, page) {
-            behind.move_to(end);
+        if let Some(tail) = after_nothing(f, behind.cursor, stream.head, page) {
+            behind.move_to(tail);
         }
         let here = behind.cursor;
         let expects_more = |tail: Position| tail.epoch == here.epoch && tail.offset > here.offset;
         let expected_more = f.tail.is_some_and(expects_more);
-        behind.at_head = page.is_empty() && here == stream.head && !expected_more;
+        behind.at_head = here == stream.head && !expected_more;
         let has_next = behind.next_in_page(|p| f.place_of(p)).is_some();
         let moved = here != after || has_next || !behind.is_confirmed();
         behind.confirm();
@@ -255,25 +253,22 @@ impl Engine {
     }
 }
 
-/// The position of a filter's subscriber after a read found nothing more: the tail, from which it
-/// is live, or the head, if this worker has yet to receive that.
+/// The position of a filter's subscriber after a read found nothing more: the tail, from which it is
+/// live, unless it is there or further.
 fn after_nothing(
     f: &Feed,
-    behind: &Behind,
-    stream: StreamState,
+    here: Position,
+    head: Position,
     page: &[Arc<Publication>],
 ) -> Option<Position> {
-    let (here, head) = (behind.cursor, stream.head);
+    if !f.is_filter() || !page.is_empty() {
+        return None;
+    }
     let tail = f
         .tail
         .filter(|tail| tail.epoch == head.epoch && head.offset >= tail.offset)?;
-    if !f.is_filter() || !page.is_empty() || here == tail {
-        return None;
-    }
-    if here.epoch != tail.epoch || here.offset < tail.offset {
-        return Some(tail);
-    }
-    (head.offset > here.offset).then_some(head)
+    let is_behind = here.epoch != tail.epoch || here.offset < tail.offset;
+    is_behind.then_some(tail)
 }
 
 fn read_request(id: RequestId, target: Target, after: Position, limit: ReadLimit) -> BrokerRequest {

@@ -7,7 +7,7 @@ use crate::{
     slab::Slot,
 };
 
-use super::{Engine, Item};
+use super::{Engine, Item, state::State};
 
 /// After each query, the channel's receipts are not searched again for this long per subscriber
 /// examined: frequent queries use at most a hundredth of a core.
@@ -88,7 +88,9 @@ impl Engine {
                 && position.offset > s.began_after
             {
                 let marks = s.marks();
-                let is_handed_out = is_known && position.offset > marks.after;
+                // What was received before the stream continued elsewhere may not be part of it.
+                let is_doubtful = matches!(&s.state, State::Behind(b) if !b.is_confirmed());
+                let is_handed_out = is_known && !is_doubtful && position.offset > marks.after;
                 let has = is_handed_out && marks.received >= position.offset;
                 *sessions.entry(s.connection).or_default() |= has;
             }

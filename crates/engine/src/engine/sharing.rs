@@ -4,7 +4,7 @@
 //! subscription that is behind does. What it reads is claimed at the broker before it is handed out,
 //! so that no other worker delivers it; then the next member becomes the reader.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use crate::{
     broker::{BrokerRequest, Claim, RequestId, ShareName, ShareRequest},
@@ -142,31 +142,24 @@ impl Engine {
 
     /// The places of the next publications that the reader has read, beginning with this one.
     fn places_read(&self, slot: Slot, first: Position, limit: usize) -> Vec<Position> {
-        let mut places = vec![first];
         let Some(s) = self.subscriptions.get(slot) else {
-            return places;
+            return vec![first];
         };
         let (State::Behind(behind), Some(f)) = (&s.state, self.feeds.known(s.feed)) else {
-            return places;
+            return vec![first];
         };
-        let page = behind.page.iter().flat_map(|page| page.iter());
-        let of_page = page.map(|publication| f.place_of(publication));
-        places.extend(of_page.filter(|place| place.offset > first.offset));
-        let recent = f
-            .catching_up
-            .as_ref()
-            .map(|catching_up| &catching_up.recent);
-        if let (None, Some(recent)) = (&behind.page, recent) {
-            let mut last = first;
-            while places.len() < limit
-                && let Some(next) = recent.next(last, f.is_filter())
-            {
-                last = f.place_of(next);
-                places.push(last);
-            }
+        if let Some(page) = &behind.page {
+            let all = page.iter().map(|publication| f.place_of(publication));
+            let later = all.filter(|place| place.offset > first.offset);
+            return iter::once(first).chain(later).take(limit).collect();
         }
-        places.truncate(limit);
-        places
+        let recent = f.catching_up.as_ref().map(|c| &c.recent);
+        let following = |place: &Position| {
+            let next = recent?.next(*place, f.is_filter())?;
+            Some(f.place_of(next))
+        };
+        let all = iter::successors(Some(first), following);
+        all.take(limit).collect()
     }
 
     /// The broker has answered a group.
@@ -188,7 +181,8 @@ impl Engine {
             if full && let Some(reader) = self.groups.get(group).and_then(Group::reader) {
                 return self.blocked(reader);
             }
-        } else if next.offset < g.claimed_to.offset {
+        } else {
+            // Something may have been returned before them.
             g.goes_back_to(next);
         }
         self.go_back(group);

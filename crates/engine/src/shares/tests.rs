@@ -253,6 +253,9 @@ fn what_was_returned_and_is_not_retained_any_more_is_forgotten() {
         at(14),
         "nothing is left to claim before the cursor"
     );
+    // Nothing lies between these.
+    let claimed = shares.claim(&name(), 2, at(14), &places([14]));
+    assert_eq!((claimed.claims.len(), claimed.next), (0, at(14)));
 }
 
 #[test]

@@ -39,6 +39,17 @@ fn load(world: &mut World) -> Option<SessionSnapshot> {
 }
 
 #[test]
+fn a_session_that_becomes_durable_is_saved_once_it_has_settled() {
+    let mut world = World::new(1, 1);
+    world.connect(0, 0, false);
+    let (_, connection) = world.clients[0].connection.unwrap();
+    let engine = &mut world.workers[0];
+    engine.set_durable(connection, Some(WEEK));
+    let soon = world.now.instant + tight_limits().save_after;
+    assert_eq!(engine.poll_timeout(), Some(soon));
+}
+
+#[test]
 fn a_durable_session_is_saved_soon_after_it_changed_and_not_with_each_change() {
     let mut world = durable();
     let saves = |world: &World| {

@@ -10,6 +10,8 @@ mod channel_state;
 mod classes;
 mod durable;
 mod filters;
+mod following;
+mod groups;
 mod leaving;
 mod limits;
 mod memory;

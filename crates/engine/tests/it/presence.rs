@@ -454,6 +454,26 @@ fn a_subscriber_that_leaves_between_two_parts_of_a_join_changes_nothing_for_othe
 }
 
 #[test]
+fn a_subscriber_that_leaves_another_channel_between_two_parts_of_a_join_changes_nothing() {
+    let mut world = World::new(1, 10);
+    for client in 0..10 {
+        world.connect(client, 0, false);
+        for name in ["kept/a", "kept/b"] {
+            world.subscribe(client, name, Since::Now);
+        }
+    }
+    world.settle();
+    let mut told = told_in_parts(&mut world, |world| {
+        let (_, connection) = world.clients[0].connection.unwrap();
+        let subscription = channel("kept/b").into();
+        let leave = Command::Unsubscribe { subscription };
+        world.workers[0].handle_command(connection, CommandId(999), leave, world.now);
+    });
+    told.sort_unstable();
+    assert_eq!(told, (0..10).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_subscriber_that_wants_the_members_is_told_them_when_it_starts() {
     for wants in [true, false] {
         let mut world = World::new(1, 1);

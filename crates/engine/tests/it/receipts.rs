@@ -288,3 +288,65 @@ fn a_position_of_a_stream_that_diverged_was_received_by_nobody() {
         "it is no longer part of the stream"
     );
 }
+
+#[test]
+fn a_connection_that_catches_up_keeps_its_receipts() {
+    let mut world = two_published();
+    counted(&mut world, 2);
+    assert_eq!(counted(&mut world, 2), (3, 3));
+    for n in 3..=15 {
+        world.publish(0, "kept/a", &n.to_string());
+        world.settle_broker();
+        world.read(0, usize::MAX);
+    }
+    world.settle();
+    let told = world.clients[1].notices();
+    assert!(told.iter().any(|n| matches!(n, Notice::CatchingUp { .. })));
+    assert_eq!(counted(&mut world, 2), (3, 3));
+}
+
+/// How many of the sessions on worker 0 have received this publication, as far as it is known.
+fn found(world: &mut World, position: Position) -> u64 {
+    world.now.instant += Duration::from_secs(1);
+    let asked = BrokerEvent::AskReceipts {
+        ask: AskId(0),
+        channel: channel("kept/a"),
+        position,
+    };
+    world.workers[0].handle_broker(asked, world.now);
+    match world.workers[0].poll_broker_request() {
+        Some(BrokerRequest::Found { receipts, .. }) => receipts.expect("not too often").received,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn receipts_of_a_stream_that_was_replaced_do_not_count_for_the_new_one() {
+    let mut world = two_published();
+    counted(&mut world, 2);
+    assert_eq!(counted(&mut world, 2), (3, 3));
+    world.broker.restart(&channel("kept/a"), 2);
+    for text in ["another 1", "another 2"] {
+        world.publish(0, "kept/a", text);
+    }
+    world.broker_works(0, 2);
+    world.deliver(0, usize::MAX);
+    let another = Position::new(2, 1);
+    assert_eq!(found(&mut world, another), 0, "it is being read");
+    let requests = world.broker.requests[0].len();
+    world.broker_works(0, requests);
+    let read = world.broker.next_read(0).expect("both need the same");
+    world.workers[0].handle_broker(read, world.now);
+    assert_eq!(
+        found(&mut world, another),
+        0,
+        "the gap was not announced yet"
+    );
+    world.pump(0);
+    world.settle();
+    receipts(&mut world, 0, another);
+    let Reply::Receipts { receipts, .. } = receipts(&mut world, 0, another) else {
+        panic!()
+    };
+    assert_eq!((receipts.received, receipts.subscribers), (3, 3));
+}

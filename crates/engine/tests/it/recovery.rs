@@ -164,6 +164,13 @@ fn a_client_ahead_of_its_new_worker_waits_and_gets_no_duplicate() {
     world.pump(1);
     world.read(0, 9);
     assert!(!world.clients[0].to("kept/a").live);
+    let asks = |request: &BrokerRequest| {
+        matches!(
+            request,
+            BrokerRequest::Follow { .. } | BrokerRequest::History { .. }
+        )
+    };
+    assert!(!world.broker.requests[1].iter().any(asks), "it waits");
     world.publish(1, "kept/a", "2");
     world.settle();
     assert_eq!(world.clients[0].texts("kept/a"), ["1", "2"]);

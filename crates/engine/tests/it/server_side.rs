@@ -370,7 +370,9 @@ fn rules_that_leave_presence_as_it_is_let_nobody_join_or_leave() {
     let changes = |request: &&BrokerRequest| {
         matches!(
             request,
-            BrokerRequest::Join { .. } | BrokerRequest::Leave { .. }
+            BrokerRequest::Join { .. }
+                | BrokerRequest::Leave { .. }
+                | BrokerRequest::Members { .. }
         )
     };
     assert_eq!(world.broker.requests[0].iter().filter(changes).count(), 0);

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 
 use crate::world::{World, channel, client::Wire, rules, tight_limits};
 
-const HOUR: Duration = Duration::from_secs(3600);
-const NO_KEEP: Duration = Duration::ZERO;
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const NO_KEEP: Duration = Duration::ZERO;
 /// The number of every member's subscription.
-const ID: SubscriptionKey = SubscriptionKey::Id(SubscriptionId(1));
+pub(crate) const ID: SubscriptionKey = SubscriptionKey::Id(SubscriptionId(1));
 
 fn share(keep: Duration) -> Share {
     Share {
@@ -19,7 +19,7 @@ fn share(keep: Duration) -> Share {
     }
 }
 
-fn member(since: Since, window: u16, keep: Duration) -> Subscribe {
+pub(crate) fn member(since: Since, window: u16, keep: Duration) -> Subscribe {
     Subscribe::new(channel("kept/a"), since)
         .numbered(1)
         .acknowledged(window)
@@ -27,7 +27,7 @@ fn member(since: Since, window: u16, keep: Duration) -> Subscribe {
 }
 
 /// Clients on alternating workers; the last one only publishes.
-fn world(workers: usize, clients: usize) -> World {
+pub(crate) fn world(workers: usize, clients: usize) -> World {
     let mut world = World::new(workers, clients + 1);
     for client in 0..=clients {
         world.connect(client, client % workers, false);
@@ -35,12 +35,12 @@ fn world(workers: usize, clients: usize) -> World {
     world
 }
 
-fn join(world: &mut World, client: usize, wish: Subscribe) {
+pub(crate) fn join(world: &mut World, client: usize, wish: Subscribe) {
     world.command(client, Command::Subscribe(wish));
     world.settle();
 }
 
-fn publish(world: &mut World, texts: impl IntoIterator<Item = u64>) {
+pub(crate) fn publish(world: &mut World, texts: impl IntoIterator<Item = u64>) {
     let publisher = world.clients.len() - 1;
     for text in texts {
         world.publish(publisher, "kept/a", &text.to_string());
@@ -49,13 +49,13 @@ fn publish(world: &mut World, texts: impl IntoIterator<Item = u64>) {
 }
 
 /// What a client has received and neither acknowledged nor returned.
-fn in_hand(world: &World, client: usize) -> Vec<u64> {
+pub(crate) fn in_hand(world: &World, client: usize) -> Vec<u64> {
     let seen = world.clients[client].subscriptions.get(&ID);
     let places = seen.into_iter().flat_map(|seen| &seen.in_hand);
     places.map(|place| place.offset).collect()
 }
 
-fn done(world: &mut World, client: usize, offset: u64, cumulative: bool) {
+pub(crate) fn done(world: &mut World, client: usize, offset: u64, cumulative: bool) {
     let position = Position::new(1, offset);
     let subscription = ID;
     let done = Command::Done {
@@ -209,7 +209,9 @@ fn a_member_whose_turn_is_over_does_not_continue_when_more_is_published() {
     world.settle();
     assert_eq!(in_hand(&world, 0), [1, 2]);
     for n in 4..=7 {
-        publish(&mut world, [n]);
+        world.publish(3, "kept/a", &n.to_string());
+        let is_read = |request: &BrokerRequest| matches!(request, BrokerRequest::History { .. });
+        assert!(!world.requests().iter().any(is_read), "{n}");
     }
     assert_eq!(in_hand(&world, 0), [1, 2, 5, 7]);
     assert_eq!(in_hand(&world, 2), [3, 4, 6]);

@@ -121,7 +121,7 @@ async fn a_stream_of_events_ends_when_the_client_stops_it() {
             .expect("events");
         seen.extend_from_slice(&chunk.bytes);
     }
-    receive.stop(quinn::VarInt::from_u32(0x10c)).unwrap();
+    receive.stop(VarInt::from_u32(0x10c)).unwrap();
     loop {
         let health = peer.request("GET", "/healthz", &[], &[]).await;
         let health: serde_json::Value = serde_json::from_slice(&health.body).unwrap();

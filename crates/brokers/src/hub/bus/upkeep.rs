@@ -13,7 +13,7 @@ const FORGET_AFTER_MS: u64 = 10 * 60 * 1000;
 
 /// The maximum number of streams on disk that are cached without a follower. 65,536: all channels
 /// of most servers. Beyond that, streams that were not used within the last round are evicted.
-const UNFOLLOWED_VIEWS: usize = 65_536;
+pub(super) const UNFOLLOWED_VIEWS: usize = 65_536;
 
 /// While memory is short, each check of the streams evicts one in so many.
 const SHED: usize = 4;

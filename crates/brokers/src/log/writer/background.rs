@@ -135,3 +135,6 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

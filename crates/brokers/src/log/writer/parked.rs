@@ -112,3 +112,6 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

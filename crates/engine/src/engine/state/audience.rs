@@ -232,7 +232,9 @@ impl Audiences {
         told: Option<&mut usize>,
         mut moved: impl FnMut(u32, u32),
     ) {
-        let Some(audience) = self.get_mut(audience).filter(|audience| audience.len() > 0) else {
+        let audience = self.get_mut(audience);
+        let found = audience.and_then(|audience| Some((audience.len().checked_sub(1)?, audience)));
+        let Some((last, audience)) = found else {
             debug_assert!(
                 false,
                 "a subscription is in an audience that does not exist"
@@ -248,7 +250,6 @@ impl Audiences {
             moved(audience.places()[hole], place);
             hole = *told;
         }
-        let last = audience.len() - 1;
         audience.swap(hole, last);
         audience.pop();
         if let Some(&there) = audience.places().get(hole) {

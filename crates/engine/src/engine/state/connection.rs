@@ -331,3 +331,6 @@ impl From<Slot> for ConnectionId {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
 //! A group of subscriptions on this worker that share publications, and a member's part in it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
 
 use crate::{
     broker::{RequestId, ShareName},
@@ -32,6 +35,8 @@ pub(in crate::engine) struct Group {
     pub(in crate::engine) back_to: Option<Position>,
     /// Set if the broker is to be asked whether anything was returned, and the reader was reading.
     pub(in crate::engine) asks_again: bool,
+    /// Until when the group is kept for members that have left.
+    kept_until: Option<Instant>,
 }
 
 impl Group {
@@ -45,7 +50,16 @@ impl Group {
             claimed: BTreeMap::new(),
             back_to: None,
             asks_again: false,
+            kept_until: None,
         }
+    }
+
+    /// A member leaves, for which the group is kept this long. Returns how long it is kept for all that
+    /// have left.
+    pub(in crate::engine) fn kept_after(&mut self, now: Instant, keep: Duration) -> Duration {
+        self.kept_until = self.kept_until.max(now.checked_add(keep));
+        let until = self.kept_until.unwrap_or(now);
+        until.saturating_duration_since(now).max(keep)
     }
 
     /// The member that has the cursor.
@@ -146,3 +160,6 @@ impl Shared {
         std::mem::take(&mut self.out).into()
     }
 }
+
+#[cfg(test)]
+mod tests;

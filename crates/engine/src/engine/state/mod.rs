@@ -14,5 +14,5 @@ pub(super) use audience::{Kind, live_place};
 pub(super) use connection::{Connection, Extra, Subscriptions, Wanted};
 pub(super) use feed::{Feed, Read};
 pub(super) use group::{Group, Shared};
-pub(super) use pending::{Again, Asked, Asker, Item, Pending};
-pub(super) use subscription::{Behind, Covered, Missing, Opening, State, Subscription, Waits, Why};
+pub(super) use pending::{Again, Asked, Asker, Item, Opening, Pending};
+pub(super) use subscription::{Behind, Covered, Missing, State, Subscription, Waits, Why};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    ask::CallerId,
+    ask::{CallerId, VerdictId},
     broker::{PresenceChange, StreamState},
     channel_name::ChannelName,
     command::{CommandId, Since},
@@ -11,7 +11,7 @@ use crate::{
     filter::Filter,
     position::Position,
     publication::Publication,
-    session::Identity,
+    session::{Identity, Unacknowledged},
     slab::Slot,
 };
 
@@ -154,4 +154,20 @@ pub(in crate::engine) enum Again {
     Follow { feed: Slot },
     Members { subscription: Slot },
     State { subscription: Slot },
+}
+
+/// What a subscription waits for before it begins.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Opening {
+    /// The command that is answered when it starts; none if the client did not request it.
+    pub(in crate::engine) command: Option<CommandId>,
+    /// The session had it on an earlier connection.
+    pub(in crate::engine) restored: bool,
+    /// The members are told when it starts.
+    pub(in crate::engine) members: bool,
+    pub(in crate::engine) since: Since,
+    /// The pending question to the outside whether it is allowed.
+    pub(in crate::engine) asked: Option<VerdictId>,
+    /// What an earlier connection had not acknowledged, if its flow is acknowledged.
+    pub(in crate::engine) earlier: Option<Unacknowledged>,
 }

@@ -3,10 +3,8 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
-    ask::VerdictId,
     broker::{ChannelGap, ReadStart, Resolution},
     channel_name::ChannelName,
-    command::{CommandId, Since},
     delivery::{ConnectionId, GapReason},
     position::Position,
     publication::Publication,
@@ -14,10 +12,7 @@ use crate::{
     subscription::SubscriptionId,
 };
 
-use super::{
-    group::Shared,
-    window::{Unacknowledged, Window},
-};
+use super::{group::Shared, pending::Opening, window::Window};
 
 /// It is in `Extra::owed`.
 const OWED: u8 = 1;
@@ -109,7 +104,10 @@ impl Subscription {
     /// Records whether it is in `Extra::owed`. Returns whether it was.
     pub(in crate::engine) fn set_owed(&mut self, owed: bool) -> bool {
         let before = self.facts & OWED != 0;
-        self.facts = (self.facts & !OWED) | (u8::from(owed) * OWED);
+        match owed {
+            true => self.facts |= OWED,
+            false => self.facts &= !OWED,
+        }
         before
     }
 
@@ -197,21 +195,6 @@ pub(in crate::engine) enum State {
     /// Its connection has gone, and nothing is delivered to it; feed and broker are not updated
     /// yet.
     Ended,
-}
-
-#[derive(Clone, Debug)]
-pub(in crate::engine) struct Opening {
-    /// The command that is answered when it starts; none if the client did not request it.
-    pub(in crate::engine) command: Option<CommandId>,
-    /// The session had it on an earlier connection.
-    pub(in crate::engine) restored: bool,
-    /// The members are told when it starts.
-    pub(in crate::engine) members: bool,
-    pub(in crate::engine) since: Since,
-    /// The pending question to the outside whether it is allowed.
-    pub(in crate::engine) asked: Option<VerdictId>,
-    /// What an earlier connection had not acknowledged, if its flow is acknowledged.
-    pub(in crate::engine) earlier: Option<Unacknowledged>,
 }
 
 #[derive(Debug)]
@@ -424,6 +407,11 @@ impl Behind {
         self.page = None;
     }
 
+    /// It waits for a page that begins after this position.
+    pub(in crate::engine) fn reads_after(&self, position: Position) -> bool {
+        self.waits == Waits::Read && self.cursor == position
+    }
+
     /// The publication after the cursor, if the page contains it. `place_of` returns a
     /// publication's place in the feed.
     pub(in crate::engine) fn next_in_page(
@@ -452,9 +440,10 @@ impl Behind {
     /// Whether the client was told that it is behind, and must be told when it no longer is.
     pub(in crate::engine) fn knows(&self) -> bool {
         match self.why {
-            Why::Given { .. } | Why::Confirmed | Why::GivesState { .. } => true,
+            Why::Given { .. } | Why::Confirmed => true,
+            // Nobody asks before it has the state.
+            Why::ReadsState { .. } | Why::GivesState { .. } => true,
             Why::Slow { told, .. } => told,
-            Why::ReadsState { slow } => !slow,
             Why::Paced => false,
         }
     }

@@ -7,7 +7,7 @@ use std::{
 
 use offhook_engine::*;
 
-use super::stream::Stream;
+use super::{GRANT, stream::Stream};
 
 pub(crate) struct ModelBroker {
     rules: Arc<RuleBook>,
@@ -125,14 +125,7 @@ impl ModelBroker {
                 }
             }
             BrokerRequest::Values { .. } => self.values(worker, request),
-            BrokerRequest::Members { id, .. } => {
-                let members = BrokerEvent::Members {
-                    id,
-                    members: Vec::new(),
-                    total: 0,
-                };
-                self.events[worker].push_back(members);
-            }
+            BrokerRequest::Members { id, channel, .. } => self.list(worker, id, &channel),
             BrokerRequest::Ack {
                 id,
                 channel,
@@ -348,6 +341,23 @@ impl ModelBroker {
             }
             other => panic!("{other:?} is not for the registry"),
         }
+    }
+
+    /// The list of one member uses most of a connection's grant, and that of two all of it.
+    fn list(&mut self, worker: usize, id: RequestId, channel: &ChannelName) {
+        let here = self.members.keys().filter(|(name, _)| name == channel);
+        let members = here.map(|(_, session)| {
+            let (user, info) = ("".into(), vec![b'1'; GRANT * 2 / 3].into());
+            let session = *session;
+            Arc::new(Member {
+                session,
+                user,
+                info,
+            })
+        });
+        let members: Vec<_> = members.collect();
+        let total = members.len() as u64;
+        self.events[worker].push_back(BrokerEvent::Members { id, members, total });
     }
 
     fn ack(

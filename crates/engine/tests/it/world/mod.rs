@@ -446,6 +446,23 @@ impl World {
         }
     }
 
+    /// Works until nothing is pending, with no time passing. Returns all requests to the broker.
+    pub(crate) fn requests(&mut self) -> Vec<BrokerRequest> {
+        let mut all = Vec::new();
+        while !self.broker.is_idle() {
+            for worker in 0..self.workers.len() {
+                all.extend(self.broker.requests[worker].iter().cloned());
+                let count = self.broker.requests[worker].len();
+                self.broker_works(worker, count);
+                self.deliver(worker, usize::MAX);
+            }
+            for client in 0..self.clients.len() {
+                self.read(client, usize::MAX);
+            }
+        }
+        all
+    }
+
     /// Runs until nothing is pending: the broker answers, clients read, time passes.
     pub(crate) fn settle(&mut self) {
         // Failed requests are retried after a pause: everything is settled only when pauses cause

@@ -1,4 +1,5 @@
 use super::*;
+use crate::command::Since;
 
 fn gap(channel: &str, epoch: u64, from: u64, to: u64) -> ChannelGap {
     ChannelGap {
@@ -43,6 +44,16 @@ fn the_gaps_of_a_limited_number_of_channels_are_remembered() {
 }
 
 #[test]
+fn a_page_is_for_a_subscription_that_waits_for_it_there() {
+    let mut behind = Behind::at(Position::new(1, 5), Why::Confirmed);
+    assert!(!behind.reads_after(Position::new(1, 5)));
+    behind.waits = Waits::Read;
+    assert!(behind.reads_after(Position::new(1, 5)));
+    assert!(!behind.reads_after(Position::new(1, 4)));
+    assert!(!behind.reads_after(Position::new(2, 5)));
+}
+
+#[test]
 fn two_facts_in_one_byte_are_independent() {
     let connection = ConnectionId {
         index: 1,
@@ -68,6 +79,9 @@ fn two_facts_in_one_byte_are_independent() {
     assert!(s.set_owed(true) && s.is_vouched());
     assert!(s.set_owed(false) && s.is_vouched());
     assert!(!s.set_owed(false) && s.is_vouched());
+    assert!(!s.set_owed(true) && s.set_owed(true) && s.set_owed(true));
+    s.set_vouched();
+    assert!(s.is_vouched());
     assert!(Subscription::is_number(SubscriptionId(0)));
     assert!(!Subscription::is_number(SubscriptionId(NONE)));
 }

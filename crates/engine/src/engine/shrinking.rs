@@ -1,0 +1,33 @@
+//! Frees memory after a peak.
+
+use std::{collections::HashMap, hash::Hash};
+
+/// Frees most of a table that was large once: it keeps room for twice its entries.
+pub(super) fn shrink<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
+    if table.len() < table.capacity() / 8 {
+        table.shrink_to(table.len() * 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_freed_when_less_than_an_eighth_of_it_is_used() {
+        let mut table = HashMap::with_capacity(1_500);
+        let peak = table.capacity();
+        table.extend((1..peak / 8).map(|n| (n, ())));
+        let mut full = table.clone();
+        full.insert(0, ());
+        full.reserve(peak - full.len());
+        shrink(&mut full);
+        assert!(full.capacity() >= peak);
+        shrink(&mut table);
+        let left = table.capacity();
+        assert!(
+            (2 * table.len()..peak / 2).contains(&left),
+            "{left} of {peak}"
+        );
+    }
+}
