@@ -70,13 +70,8 @@ export class Subscription extends Emitter {
   /** Calls `listener` for each event of this type. Returns a function that removes it. */
   on(type, listener) {
     // A subscription is read by listeners or by a loop; with listeners, events are not queued.
-    this.withoutLoop();
-    return super.on(type, listener);
-  }
-
-  /** Events are not queued, unless a loop reads them already. */
-  withoutLoop() {
     if (!this.#isIterated) this.#inbox = undefined;
+    return super.on(type, listener);
   }
 
   [Symbol.asyncIterator]() {

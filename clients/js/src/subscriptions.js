@@ -152,34 +152,30 @@ export class Subscriptions {
 
   #subscribed(subscription, event) {
     const isAnswer = event.id !== undefined;
-    const isMade = event.by === 'server';
-    if (isMade && !subscription && event.channel) {
-      this.#make(event);
-      return;
-    }
     let fits = isAnswer ? subscription?.asked === event.id : subscription?.received !== undefined;
-    // It begins now, and not where a restored one would go on.
-    if (isMade) fits = event.live && ['now', event.position].includes(subscription?.received ?? subscription?.since);
-    if (fits && subscription.phase !== 'paused') {
-      subscription.handle(event);
-      return;
+    if (event.by === 'server') {
+      // The server's side has made it. It begins now, and not where a restored one would go on.
+      fits = !subscription || (event.live && (subscription.received ?? subscription.since) === 'now');
+      subscription ??= this.#made(event);
     }
-    // The answer to an earlier request; the newer one has its own.
-    if (isAnswer) return;
-    // The token restored a subscription that is not wanted any more, or not from there.
-    this.#unsubscribeFrom(event);
-    if (subscription && subscription.phase !== 'paused') this.#ask([subscription]);
+    const isWanted = subscription && !['paused', 'ended'].includes(subscription.phase);
+    if (fits && isWanted) subscription.handle(event);
+    // The answer to an earlier request is ignored; the newer one has its own.
+    else if (!isAnswer) {
+      // The token restored a subscription that is not wanted any more, or not from there.
+      this.#unsubscribeFrom(event);
+      if (isWanted) this.#ask([subscription]);
+    }
   }
 
-  /** The server's side has made a subscription: its reader is who listens to the client's event. */
-  #make(event) {
-    const { channel, subscription } = event;
-    const made = new Subscription({ channel, ...(subscription === undefined ? {} : { subscription }) }, {}, undefined, this);
+  /** Its reader is who listens to the client's event. Without one it is kept, since the server wants it. */
+  #made({ channel, subscription }) {
+    const made = new Subscription({ channel, subscription }, {}, undefined, this);
     this.#byKey.set(made.key, made);
     this.#owner.made(made);
-    // Without a reader it is kept, since the server wants it.
-    made.withoutLoop();
-    if (made.phase !== 'ended') made.handle(event);
+    // As with listeners, events are not queued from now on, unless a loop reads them.
+    made.on('');
+    return made;
   }
 
   #tryAgainOrEnd(subscription, refusal) {

@@ -79,3 +79,10 @@ test('a leftover of the resume token, which has no mark, is given back', async (
   await world.socket.says(made(7, { by: undefined }));
   assert.equal(world.socket.takeOne('unsubscribe').channel, 'news');
 });
+
+test('a page that does not want what the server has made gives it back', async () => {
+  const { client, world } = await openClient();
+  client.on('subscribed', (subscription) => subscription.unsubscribe());
+  await world.socket.says(made(7));
+  assert.deepEqual(world.socket.take().map(({ type, channel }) => [type, channel]), [['unsubscribe', 'news']]);
+});
