@@ -2,10 +2,15 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use offhook_server::config::ResumeKey;
+use offhook_server::config::{Listen, ListenAt, ResumeKey};
 use quinn::{ConnectionError, TransportConfig, VarInt};
 use serde_json::json;
-use tokio::{net::UdpSocket, sync::watch, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{UdpSocket, UnixStream},
+    sync::watch,
+    time::timeout,
+};
 
 use crate::{
     hall::{Hall, NEVER},
@@ -59,6 +64,34 @@ async fn answers_over_other_versions_announce_http_3() {
     let port = hall.address().port();
     let expected = format!("h3=\":{port}\"; ma=86400");
     assert_eq!(answer.field("alt-svc"), Some(&*expected));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_to_a_trusted_proxy_do_not_announce_http_3_to_its_clients() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut config, _) = with_http3(directory.path());
+    let path = directory.path().join("offhook.sock");
+    config.listen = [false, true]
+        .map(|trusted| Listen {
+            tls: Some(false),
+            trusted,
+            ..Listen::new(ListenAt::Unix(path.with_extension(trusted.to_string())))
+        })
+        .into_iter()
+        .chain([([127, 0, 0, 1], 0).into()])
+        .collect();
+    let _hall = Hall::open(config).await;
+    for (trusted, is_announced) in [(false, true), (true, false)] {
+        let path = path.with_extension(trusted.to_string());
+        let mut stream = UnixStream::connect(path).await.unwrap();
+        let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let read = timeout(NEVER, stream.read_to_string(&mut answer)).await;
+        read.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(answer.contains("alt-svc"), is_announced, "{answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
