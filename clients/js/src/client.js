@@ -78,6 +78,7 @@ export class Client extends Emitter {
       // What is not done in time, or on this connection, comes again on the next.
       ask: (message) => this.#questions.ask(message, ANSWER_WITHIN, true).catch(() => {}),
       handled: (name, position) => this.#memory?.setPosition(name, position),
+      made: (subscription) => this.emit('subscribed', subscription),
     });
     this.#heartbeat = new Heartbeat(this.#environment, options.heartbeat, {
       ask: () => this.#ping(),

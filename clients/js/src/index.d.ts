@@ -201,6 +201,8 @@ export interface ClientEvents {
   latency: number;
   /** A message on the wire: `text`, or `bytes` if it is binary. */
   frame: { direction: 'in' | 'out'; text?: string; bytes?: ArrayBuffer | Uint8Array };
+  /** The server's backend has subscribed this session. Read it from within the listener; unread, its messages are ignored. */
+  subscribed: Subscription;
   /** Data that the server's backend sent to this session alone. */
   told: any;
   /** A problem that does not end the client: a full store, an unreadable message, or, with the code `unreachable`, why no socket opens. */

@@ -298,6 +298,11 @@ pub enum Reply {
         position: Position,
         /// Whether it is live at once; otherwise history follows, then [`Notice::Live`].
         live: bool,
+        /// Whether the server's side has made it just now: the client has not asked for it, and an
+        /// earlier connection of its session did not have it.
+        by_server: bool,
+        /// Whether the client acknowledges its publications, so that none of them may be lost.
+        acknowledged: bool,
     },
     /// The subscription was removed.
     Unsubscribed {

@@ -393,7 +393,13 @@ pub(crate) fn start(prepared: Prepared) -> Result<Running, StartError> {
         None => (None, None),
     };
     let (phase, serving) = watch::channel(Phase::Open);
-    let quic = http3::start(&config, certificates.as_ref(), &opened.listening, &serving)?;
+    let quic = http3::start(
+        &config,
+        certificates.as_ref(),
+        &opened.listening,
+        &keys[0],
+        &serving,
+    )?;
     let (quic, quic_thread) = quic.unzip();
     let shared = Arc::new(Shared::new(
         config.clone(),

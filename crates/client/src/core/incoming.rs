@@ -81,7 +81,15 @@ impl Core {
                 about,
                 position,
                 live,
+                by_server: false,
             } => self.restored(&about, position, live),
+            Said::Subscribed {
+                id: None,
+                about,
+                position,
+                live,
+                by_server: true,
+            } => self.made(&about, position, live),
             Said::Subscribed {
                 id: Some(id),
                 position,
@@ -89,11 +97,10 @@ impl Core {
                 ..
             } => self.subscribed(id, position, live),
             Said::Unsubscribed { id, .. } => self.unsubscribed(id),
-            Said::Ended { about, refused } => {
-                if let Some(key) = self.subscriptions.meant(&about) {
-                    self.rejected(key, Refused::read(refused));
-                }
-            }
+            Said::Ended { about, refused } => match self.subscriptions.meant(&about) {
+                Some(key) => self.rejected(key, Refused::read(refused)),
+                None => self.made.ended(&about),
+            },
             Said::Live { about, position } => {
                 if let Some((key, _)) = self.subscriptions.active(&about) {
                     self.caught_up(key, position);

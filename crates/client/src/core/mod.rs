@@ -9,6 +9,7 @@ mod group;
 mod handshake;
 mod inbox;
 mod incoming;
+mod made;
 mod publishes;
 mod questions;
 mod requests;
@@ -36,6 +37,7 @@ use crate::error::Error;
 
 use connection::Connection;
 pub(crate) use connection::Form;
+use made::Made;
 pub(crate) use publishes::Outgoing;
 use publishes::{Hold, Publishes};
 use questions::Questions;
@@ -116,6 +118,8 @@ pub(crate) enum Signal {
     Room,
     /// Something happened to the connection.
     Connection(ConnectionEvent),
+    /// The server's side has made a subscription.
+    Made,
 }
 
 /// A request on this connection that has no answer yet.
@@ -174,6 +178,7 @@ pub(crate) struct Core {
     /// Work to be done later, in order of time.
     again: BTreeMap<(Instant, u64), Todo>,
     subscriptions: Subscriptions,
+    made: Made,
     blocked: Option<Blocked>,
     publishes: Publishes,
     questions: Questions,
@@ -196,6 +201,7 @@ impl Core {
             todo: VecDeque::new(),
             again: BTreeMap::new(),
             subscriptions: Subscriptions::default(),
+            made: Made::default(),
             blocked: None,
             publishes: Publishes::new(settings.queue),
             questions: Questions::default(),

@@ -51,6 +51,10 @@ impl Core {
             return Err(why.clone());
         }
         let name = self.subscriptions.name(&wish.target)?;
+        if self.made.keeps(&name) {
+            // The server has made it, unread. This one may begin elsewhere.
+            self.leave(name.clone());
+        }
         let key = SubscriptionKey(self.number());
         let new = Subscription::new(wish, name, self.settings.inbox);
         self.subscriptions.add(key, new);
@@ -150,12 +154,15 @@ impl Core {
         false
     }
 
-    fn unblock(&mut self, key: SubscriptionKey) -> bool {
+    pub(super) fn unblock(&mut self, key: SubscriptionKey) -> bool {
         self.blocked.take_if(|blocked| blocked.key == key).is_some()
     }
 
     /// The connection is open: request all subscriptions except those that the token restores.
     pub(super) fn begin_subscriptions(&mut self, resuming: Resuming) {
+        if resuming != Resuming::Yes {
+            self.made.session_lost();
+        }
         for key in self.subscriptions.keys() {
             let Some(entry) = self.subscriptions.get(key) else {
                 continue;
@@ -257,6 +264,8 @@ impl Core {
                 SubscriptionState::Active => {}
                 SubscriptionState::Paused | SubscriptionState::Ended(_) => self.unwanted(about),
             },
+            // Made by the server, and unread.
+            None if self.made.has(about) => {}
             None => self.unwanted(about),
         }
     }
@@ -295,7 +304,7 @@ impl Core {
     }
 
     /// The server restored a subscription that is not wanted any more.
-    fn unwanted(&mut self, about: &About<'_>) {
+    pub(super) fn unwanted(&mut self, about: &About<'_>) {
         let name = match about.number {
             Some(number) => Ok(Name::Id(SubscriptionId(number))),
             None => ChannelName::new(&about.name).map(Name::from),
@@ -308,6 +317,7 @@ impl Core {
     }
 
     pub(super) fn leave(&mut self, name: Name) {
+        self.made.left(&name);
         if self.connection.is_online() && self.subscriptions.leave(name.clone()) {
             self.todo.push_back(Todo::Unsubscribe(name));
         }

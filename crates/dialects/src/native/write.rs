@@ -191,9 +191,18 @@ fn answer<W: Writer>(id: Option<CommandId>, reply: &Reply) -> W {
             subscription,
             position,
             live,
-        } => named::<W>(numbered("subscribed", id), subscription)
-            .position("position", *position)
-            .flag("live", *live),
+            by_server,
+            acknowledged: _,
+        } => {
+            let object = named::<W>(numbered("subscribed", id), subscription);
+            let object = object.position("position", *position).flag("live", *live);
+            // Clients give back subscriptions that their resume token has restored and that they do
+            // not know.
+            match *by_server {
+                true => object.text("by", "server"),
+                false => object,
+            }
+        }
         Reply::Unsubscribed { subscription } => named(numbered("unsubscribed", id), subscription),
         Reply::Done { subscription } => named(numbered("done", id), subscription),
         Reply::InfoUpdated => numbered("presence_updated", id),

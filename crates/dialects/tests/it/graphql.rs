@@ -214,6 +214,8 @@ impl Client {
             subscription,
             position: Position::new(17, 0),
             live: true,
+            by_server: false,
+            acknowledged: false,
         });
         number
     }

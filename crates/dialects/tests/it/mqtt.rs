@@ -257,6 +257,8 @@ impl Client {
             subscription,
             position: Position::new(1, 0),
             live: true,
+            by_server: false,
+            acknowledged: false,
         });
         while let Some((_, command)) = self.asked.first() {
             let reply = match command {
@@ -914,6 +916,8 @@ fn retained_messages_are_sent_after_the_suback_with_the_retain_flag() {
         subscription: wish.name(),
         position: Position::new(1, 0),
         live: true,
+        by_server: false,
+        acknowledged: false,
     });
     client.take();
     let Some((_, Command::Values { filter, after, .. })) = client.asked.first().cloned() else {
@@ -957,6 +961,8 @@ fn a_subscription_to_a_channel_without_history_is_granted_qos_0() {
         subscription: wish.name(),
         position: Position::new(1, 0),
         live: true,
+        by_server: false,
+        acknowledged: false,
     });
     let [Packet::SubAck(acks)] = &client.take()[..] else {
         panic!("no answer");
@@ -1238,6 +1244,8 @@ fn a_client_that_takes_no_packet_of_the_size_of_an_answer_is_closed_without_it()
                 subscription: wish.name(),
                 position: Position::new(1, 1),
                 live: true,
+                by_server: false,
+                acknowledged: false,
             },
             other => panic!("{other:?}"),
         };
@@ -1391,6 +1399,8 @@ fn retained(client: &mut Client, values: &[Arc<Publication>]) {
                     subscription,
                     position: Position::new(1, 0),
                     live: true,
+                    by_server: false,
+                    acknowledged: false,
                 });
             }
             other => panic!("{other:?}"),
@@ -1755,6 +1765,8 @@ fn a_shared_filter_becomes_a_member_of_a_group_beside_the_clients_own_subscripti
             subscription,
             position: Position::new(1, 0),
             live: true,
+            by_server: false,
+            acknowledged: false,
         });
         let [Packet::SubAck(_), Packet::SubAck(acks)] = &client.take()[..] else {
             panic!("no answers");

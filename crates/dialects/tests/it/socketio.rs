@@ -213,6 +213,8 @@ impl Client {
             subscription,
             position,
             live,
+            by_server: false,
+            acknowledged: false,
         });
         number
     }
@@ -821,6 +823,8 @@ fn joined(client: &mut Client, event: &str) -> String {
         subscription,
         position: Position::new(17, 3),
         live: true,
+        by_server: false,
+        acknowledged: false,
     });
     channel
 }

@@ -286,8 +286,20 @@ fn everything_written() -> Vec<String> {
                 subscription: channel().into(),
                 position,
                 live: false,
+                by_server: false,
+                acknowledged: false,
             },
         ),
+        native::encode_notice(&Notice::Reply {
+            id: None,
+            reply: Reply::Subscribed {
+                subscription: channel().into(),
+                position,
+                live: true,
+                by_server: true,
+                acknowledged: false,
+            },
+        }),
         native::encode_notice(&Notice::Live {
             subscription: channel().into(),
             position,

@@ -344,6 +344,7 @@ impl Engine {
         let earlier = opening.earlier.take();
         let behind = start(since, tail, history);
         let is_shared = s.shared.is_some();
+        let acknowledged = s.window.is_some() || is_shared;
         let live = behind.is_none() || is_shared;
         let from = behind.as_ref().map_or(tail, |behind| behind.cursor);
         s.begin_after(from);
@@ -380,6 +381,8 @@ impl Engine {
             subscription: self.name_of(slot)?,
             position: tail,
             live,
+            by_server: command.is_none() && !restored,
+            acknowledged,
         };
         let notice = Notice::Reply { id: command, reply };
         Some(Step::Notice { connection, notice })

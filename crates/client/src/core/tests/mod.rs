@@ -9,6 +9,7 @@ mod bytes;
 mod connections;
 mod filters;
 mod hostile;
+mod made;
 mod model;
 mod model_server;
 mod publishing;
@@ -131,7 +132,7 @@ impl Harness {
             match signal {
                 Signal::Connection(event) => self.connections.push(event),
                 Signal::Answer { ticket, answer } => self.answers.push((ticket, answer)),
-                Signal::Reader(_) | Signal::Room => {}
+                Signal::Reader(_) | Signal::Room | Signal::Made => {}
             }
         }
     }

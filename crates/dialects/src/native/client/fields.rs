@@ -19,6 +19,8 @@ pub(super) struct Fields<'a> {
     #[serde(default, deserialize_with = "whole")]
     pub(super) subscription: Option<u32>,
     #[serde(borrow)]
+    pub(super) by: Option<Text<'a>>,
+    #[serde(borrow)]
     pub(super) session: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) user: Option<Text<'a>>,

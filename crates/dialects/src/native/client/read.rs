@@ -105,6 +105,7 @@ fn said(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
             about: about(&mut fields)?,
             position: position(fields.position, "position")?,
             live: fields.live.unwrap_or(false),
+            by_server: fields.by.is_some_and(|by| *by.0 == *"server"),
         },
         "unsubscribed" => unsubscribed(fields)?,
         "live" => Said::Live {

@@ -267,6 +267,8 @@ impl Client {
             subscription: wish.name(),
             position: Position::new(1, 0),
             live: true,
+            by_server: false,
+            acknowledged: false,
         });
         if let Some(Intent::Consume {
             id, subscription, ..

@@ -431,6 +431,7 @@ impl Client {
                 subscription,
                 position,
                 live,
+                ..
             } => {
                 let Some(seen) = self.seen(&subscription.key()) else {
                     return;
