@@ -401,6 +401,18 @@ impl RuleBook {
         None
     }
 
+    /// Whether everybody may read the same channels by other rules.
+    pub(crate) fn reads_alike(&self, other: &Self) -> bool {
+        let alike = |(one, other): (&Rule, &Rule)| {
+            one.pattern == other.pattern
+                && one.rules.subscribe == other.rules.subscribe
+                && one.guarded.subscribe == other.guarded.subscribe
+        };
+        self.guarded == other.guarded
+            && self.rules.len() == other.rules.len()
+            && self.rules.iter().zip(&other.rules).all(alike)
+    }
+
     /// The longest time for which any rule remembers an idempotency key.
     #[must_use]
     pub fn longest_key_window(&self) -> Duration {

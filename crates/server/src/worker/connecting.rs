@@ -87,17 +87,25 @@ enum Sought {
         session: SessionSnapshot,
         reply: oneshot::Receiver<CallerReply>,
     },
-    /// The backend's decision about a new client.
-    Admission(oneshot::Receiver<CallerReply>),
+    /// The backend's decision about a new client, which was asked for at this time, in milliseconds
+    /// since 1970.
+    Admission(oneshot::Receiver<CallerReply>, u64),
     /// The session that the client names, and the backend's decision, if it decides about clients.
     Named(Box<Named>, Option<oneshot::Receiver<CallerReply>>),
 }
 
 /// The session of a new connection.
 enum Begins {
-    New(Option<Arc<Identity>>),
+    New(Option<Admitted>),
     Resumed(SessionSnapshot),
     Named(Found),
+}
+
+/// The identity that the backend gave a client.
+struct Admitted {
+    identity: Arc<Identity>,
+    /// When the backend was asked, in milliseconds since 1970.
+    asked_ms: u64,
 }
 
 /// A connection that is registered with the engine and its class, with the older connection of its
@@ -168,7 +176,8 @@ impl Connecting {
                     ..session
                 }))
             }
-            Sought::Admission(reply) => admitted(reply.await).map(|who| Begins::New(Some(who))),
+            Sought::Admission(reply, asked_ms) => admitted(reply.await)
+                .map(|identity| Begins::New(Some(Admitted { identity, asked_ms }))),
             Sought::Named(named, reply) => self.named(worker, &connect, &named, reply).await,
         };
         let connected = begins.and_then(|begins| self.connect(worker, &connect, begins));
@@ -236,7 +245,7 @@ impl Connecting {
                             Ok(Some(reply)) => {
                                 return Ok(Connected::Awaits(Box::new(Loading {
                                     connect,
-                                    what: Sought::Admission(reply),
+                                    what: Sought::Admission(reply, now().unix_ms),
                                     behind: intents.collect(),
                                 })));
                             }
@@ -435,12 +444,12 @@ impl Connecting {
                 named = Some(found);
                 (session, generation, connection)
             }
-            Begins::Resumed(mut snapshot) => {
-                snapshot.identity = worker.returner(by_token()?, &snapshot, now)?;
+            Begins::Resumed(snapshot) => {
+                let identity = worker.returner(by_token()?, &snapshot, now)?;
                 let session = snapshot.session;
                 let offered = u32::try_from(snapshot.generation).unwrap_or(u32::MAX);
                 let generation = next(session, Some(offered))?;
-                let arrival = Arrival::new(session, Arc::clone(&snapshot.identity))
+                let arrival = Arrival::new(session, identity)
                     .of(class)
                     .generation(generation.into());
                 let positions = &connect.positions;
@@ -450,11 +459,18 @@ impl Connecting {
             }
             Begins::New(admitted) => {
                 let session = SessionId::from_bytes(random_bytes().map_err(no_session)?);
-                let generation = next(session, None)?;
                 let identity = match admitted {
-                    Some(identity) => identity,
+                    Some(Admitted { identity, asked_ms }) => {
+                        // While the backend was asked, revoking found no session to close.
+                        let auth = &worker.shared.auth;
+                        if auth.is_revoked(&identity.user, Some(asked_ms)) {
+                            return Err(revoked_meanwhile());
+                        }
+                        identity
+                    }
                     None => worker.newcomer(by_token()?, connect)?,
                 };
+                let generation = next(session, None)?;
                 let arrival = Arrival::new(session, identity).of(class);
                 let connection = engine.handle_connection_opened(arrival, now)?;
                 (session, generation, connection)
@@ -483,6 +499,11 @@ impl Worker {
         let session = session.session;
         self.call(|engine, caller, now| engine.handle_load_session(caller, session, now))
     }
+}
+
+fn revoked_meanwhile() -> Refusal {
+    let detail = "the user was revoked while the backend was asked about this client";
+    Refusal::new(ErrorCode::Unauthenticated, detail)
 }
 
 pub(super) fn bad(detail: &'static str) -> Refusal {
