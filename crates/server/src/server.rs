@@ -427,7 +427,7 @@ pub(crate) fn start(prepared: Prepared) -> Result<Running, StartError> {
     let (clock_runs, clock) = clock.map_err(StartError::System)?;
     threads.clock_runs = Some(clock_runs);
     threads.clock = Some(clock);
-    let checking = certificates.clone().map(keep_certificates).transpose();
+    let checking = certificates.clone().map(Certificates::keep_rereading).transpose();
     (threads.certificates_run, threads.certificates) =
         checking.map_err(StartError::System)?.unzip();
     let rereading = auth::keep_rereading(Arc::clone(&auth)).map_err(StartError::System)?;
@@ -459,23 +459,6 @@ pub(crate) fn start(prepared: Prepared) -> Result<Running, StartError> {
         "serving"
     );
     Ok(running)
-}
-
-/// Checks certificates for changes until the sender is dropped. In a thread of its own: their file
-/// system may hang, which must not stop the broker's time.
-fn keep_certificates(
-    certificates: Arc<Certificates>,
-) -> io::Result<(SyncSender<()>, JoinHandle<()>)> {
-    let (runs, ends) = sync_channel(0);
-    let check = move || {
-        while ends.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-            certificates.reread_changed();
-        }
-    };
-    let thread = std::thread::Builder::new()
-        .name("offhook-certs".to_owned())
-        .spawn(check)?;
-    Ok((runs, thread))
 }
 
 /// Advances the broker's time until the sender is dropped.

@@ -97,10 +97,6 @@ impl Engine {
     ///
     /// # Errors
     /// As [`handle_connection_opened`](Self::handle_connection_opened).
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "both ways to open a connection take the same arguments"
-    )]
     pub fn handle_connection_resumed(
         &mut self,
         arrival: Arrival,

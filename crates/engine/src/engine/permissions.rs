@@ -121,7 +121,7 @@ impl Engine {
             };
             let c = self.connections.get(connection.into());
             if c.is_some_and(|c| c.identity.may_read_more_than(old))
-                && is_withheld(&self.rules, &filter, old, vouched)
+                && is_withheld_by_grants(&self.rules, &filter, old, vouched)
             {
                 self.regained(slot);
             }
@@ -140,7 +140,9 @@ impl Engine {
             };
             let s = self.subscriptions.get(slot);
             let c = s.and_then(|s| self.connections.get(s.connection.into()));
-            if c.is_some_and(|c| is_withheld(&old, &filter, &c.identity, vouched)) {
+            let may_read_more =
+                |identity: &Identity| is_withheld_no_longer((&old, &self.rules), &filter, identity, vouched);
+            if c.is_some_and(|c| may_read_more(&c.identity)) {
                 self.regained(slot);
             }
         }
@@ -165,8 +167,11 @@ impl Engine {
         let earlier = self.earlier_rules.as_ref();
         earlier
             .filter(|earlier| taken_ms <= earlier.until_ms)
-            .is_some_and(|earlier| is_withheld(&earlier.rules, filter, old, vouched))
-            || identity.may_read_more_than(old) && is_withheld(&self.rules, filter, old, vouched)
+            .is_some_and(|earlier| {
+                is_withheld_no_longer((&earlier.rules, &self.rules), filter, old, vouched)
+            })
+            || identity.may_read_more_than(old)
+                && is_withheld_by_grants(&self.rules, filter, old, vouched)
     }
 
     /// The filter of a subscription that is not shared, and whether it is vouched for. Members of a
@@ -202,10 +207,31 @@ impl Engine {
     }
 }
 
-/// Whether a filter may match channels that a subscriber may not read.
-fn is_withheld(rules: &RuleBook, filter: &Filter, identity: &Identity, vouched: bool) -> bool {
+/// Whether a filter may match channels that a subscriber may not read for lack of a grant or a name.
+fn is_withheld_by_grants(
+    rules: &RuleBook,
+    filter: &Filter,
+    identity: &Identity,
+    vouched: bool,
+) -> bool {
     let withheld = rules.withheld(filter, |access, pattern| {
-        access != Access::Nobody && identity.may_read_all(access, (filter, pattern), vouched)
+        access == Access::Asked || identity.may_read_all(access, (filter, pattern), vouched)
+    });
+    withheld.is_some()
+}
+
+/// Whether a filter may match channels that a subscriber could not read by the old rules and may read by
+/// the new ones. May be true although there are none.
+fn is_withheld_no_longer(
+    (old, new): (&RuleBook, &RuleBook),
+    filter: &Filter,
+    identity: &Identity,
+    vouched: bool,
+) -> bool {
+    let withheld = old.withheld(filter, |access, pattern| {
+        let may = access != Access::Nobody
+            && identity.may_read_all(access, (filter, pattern), vouched);
+        may || new.keeps(old, pattern, access)
     });
     withheld.is_some()
 }

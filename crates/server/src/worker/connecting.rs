@@ -27,7 +27,7 @@ use super::{
     naming::Found,
     now,
     outlet::Outlet,
-    replies::{admitted, no_session, older, subscriptions},
+    replies::{Admitted, admitted, no_session, older, subscriptions},
     speaker::Speaker,
 };
 use crate::{
@@ -99,13 +99,6 @@ enum Begins {
     New(Option<Admitted>),
     Resumed(SessionSnapshot),
     Named(Found),
-}
-
-/// The identity that the backend gave a client.
-struct Admitted {
-    identity: Arc<Identity>,
-    /// When the backend was asked, in milliseconds since 1970.
-    asked_ms: u64,
 }
 
 /// A connection that is registered with the engine and its class, with the older connection of its
@@ -460,14 +453,7 @@ impl Connecting {
             Begins::New(admitted) => {
                 let session = SessionId::from_bytes(random_bytes().map_err(no_session)?);
                 let identity = match admitted {
-                    Some(Admitted { identity, asked_ms }) => {
-                        // While the backend was asked, revoking found no session to close.
-                        let auth = &worker.shared.auth;
-                        if auth.is_revoked(&identity.user, Some(asked_ms)) {
-                            return Err(revoked_meanwhile());
-                        }
-                        identity
-                    }
+                    Some(admitted) => admitted.unless_revoked(&worker.shared.auth)?,
                     None => worker.newcomer(by_token()?, connect)?,
                 };
                 let generation = next(session, None)?;
@@ -499,11 +485,6 @@ impl Worker {
         let session = session.session;
         self.call(|engine, caller, now| engine.handle_load_session(caller, session, now))
     }
-}
-
-fn revoked_meanwhile() -> Refusal {
-    let detail = "the user was revoked while the backend was asked about this client";
-    Refusal::new(ErrorCode::Unauthenticated, detail)
 }
 
 pub(super) fn bad(detail: &'static str) -> Refusal {
