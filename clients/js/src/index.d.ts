@@ -129,6 +129,8 @@ export interface Gap {
     | 'epoch_changed' | 'evicted_by_size' | 'evicted_by_age' | 'damaged' | 'unknown_position' | 'dropped' | 'conflated' | 'diverged' | 'state'
     /** Only of a filter as a whole: the server was restarted, and channels without history may have lost messages. All others follow. */
     | 'restarted'
+    /** Only of a filter as a whole: it may read channels that it could not read before, and their messages until now are missing. */
+    | 'permissions'
     /** The client's own: a hole that the server did not announce. */
     | 'unannounced';
   /** With `diverged`: messages after this position that came before are no longer part of the stream. */

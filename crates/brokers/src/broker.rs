@@ -66,6 +66,8 @@ impl Default for Budget {
 pub struct Held {
     /// Bytes of memory for channels, about.
     pub memory_bytes: usize,
+    /// How many of these are for members.
+    pub member_bytes: usize,
     /// Channels that have an entry in memory, on disk or not.
     pub open_channels: usize,
     /// Channels on disk.

@@ -486,7 +486,7 @@ impl From<BrokerFailure> for Refusal {
             ),
             BrokerFailure::UnknownPosition => (
                 ErrorCode::BadRequest,
-                "this position never existed in this channel; acknowledge one that was received",
+                "this position never existed in this channel; use one that was received",
             ),
             BrokerFailure::TooManyConsumers => (
                 ErrorCode::TooManyConsumers,

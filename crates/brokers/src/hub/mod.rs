@@ -132,11 +132,13 @@ impl Hub {
     pub(crate) fn held(&self) -> Held {
         let registry = self.registry();
         let sessions = registry.sessions.weight() + registry.shares.weight();
-        let registered = registry.members.weight() + sessions;
+        let member_bytes = registry.members.weight();
+        let registered = member_bytes + sessions;
         drop(registry);
         let bus = self.bus();
         Held {
             memory_bytes: bus.held() + registered,
+            member_bytes,
             open_channels: bus.open_channels(),
             ..Held::default()
         }

@@ -441,7 +441,8 @@ impl Missing {
             | GapReason::Damaged
             | GapReason::Dropped
             | GapReason::Conflated
-            | GapReason::State => Self {
+            | GapReason::State
+            | GapReason::Permissions => Self {
                 // Up to `from`, everything was delivered on this connection.
                 after: from.offset,
                 up_to: to.offset,

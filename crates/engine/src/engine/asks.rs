@@ -1,7 +1,7 @@
 //! Questions to outside parties, and what waits for the answers.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeSet, HashSet, VecDeque},
     sync::Arc,
     time::Instant,
 };
@@ -76,6 +76,16 @@ impl Asks {
         for call in calls {
             self.take(call);
         }
+    }
+
+    /// The subscriptions about which a question is under way.
+    pub(super) fn subscriptions(&self) -> HashSet<Slot> {
+        let all = self.pending.iter();
+        all.filter_map(|(_, question)| match &question.asked {
+            Asked::Subscribe { subscription } => Some(*subscription),
+            Asked::Connect { .. } | Asked::Publish { .. } | Asked::Call { .. } => None,
+        })
+        .collect()
     }
 
     /// The next question that still needs an answer.

@@ -187,7 +187,7 @@ impl Engine {
             return Ok(());
         }
         let asker = Asker::Connection(connection, command);
-        self.in_flight(asker)?;
+        self.write_in_flight(asker)?;
         let id = self.request(Pending::Remember { asker });
         self.save_session_as(connection, Some(id), WHILE_CONNECTED);
         Ok(())

@@ -166,7 +166,7 @@ impl Engine {
         }
         let draft = self.draft(given, Some(publisher))?;
         let asker = Asker::Connection(connection, command);
-        self.in_flight(asker)?;
+        self.write_in_flight(asker)?;
         if asked.is_some() || waits {
             self.publish_later(connection, command, draft, asked);
         } else {

@@ -363,6 +363,28 @@ fn requests_in_flight_of_a_worker_are_limited_and_others_are_refused_temporarily
 }
 
 #[test]
+fn publications_that_wait_for_a_stalled_disk_leave_room_for_subscribing_and_reading() {
+    let mut world = world_with(|limits| limits.requests = 8);
+    // None is answered.
+    for _ in 0..8 {
+        world.publish(0, "kept/a", "x");
+    }
+    let member = channel("kept/a");
+    world.command(0, Command::Presence { channel: member });
+    world.subscribe(0, "kept/b", Since::Now);
+    let refused = refusals(&mut world);
+    assert_eq!(refused.len(), 2, "six of eight publications may wait");
+    assert!(refused.iter().all(|refusal| refusal.code == ErrorCode::Busy));
+    let replies = world.clients[0].replies();
+    let (mut members, mut subscribed) = (false, false);
+    for reply in replies {
+        members |= matches!(reply, Reply::Members { .. });
+        subscribed |= matches!(reply, Reply::Subscribed { .. });
+    }
+    assert!(members && subscribed);
+}
+
+#[test]
 fn occasional_refusals_do_not_count_as_a_flood() {
     let mut world = world_with(|limits| {
         limits.command_burst = 1;

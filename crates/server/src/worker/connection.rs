@@ -372,9 +372,6 @@ impl Worker {
 
     fn end_connection(self: &Rc<Self>, connection: ConnectionId, left: bool) {
         let session = self.state.borrow().engine.session(connection);
-        if let Some(session) = session {
-            self.shared.directory.left(session, self.place(connection));
-        }
         self.tell_backend("disconnected", connection);
         self.quit_queues(connection);
         let mut state = self.state.borrow_mut();
@@ -400,6 +397,10 @@ impl Worker {
                 engine.handle_connection_lost(connection);
             }
         });
+        // Only now: who resumes the session elsewhere must find what was just stored.
+        if let Some(session) = session {
+            self.shared.directory.left(session, self.place(connection));
+        }
         self.execute_will(connection, left);
     }
 }

@@ -157,7 +157,7 @@ impl World {
             Some(snapshot) => {
                 c.resumed(&snapshot);
                 restored.clone_from(&snapshot.subscriptions);
-                let arrival = Arrival::new(snapshot.session, Arc::clone(&snapshot.identity));
+                let arrival = Arrival::new(snapshot.session, c.identity());
                 let arrival = arrival.generation(c.generation);
                 engine.handle_connection_resumed(arrival, snapshot, &positions, self.now)
             }

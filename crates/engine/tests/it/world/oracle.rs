@@ -80,6 +80,7 @@ pub(crate) fn check_gap(
         }
         GapReason::State => assert!(channel.as_str().starts_with("state/")),
         GapReason::Restarted => panic!("only filters are told of restarts"),
+        GapReason::Permissions => panic!("only filters are told of permissions"),
         GapReason::EvictedByAge | GapReason::Damaged | GapReason::UnknownPosition => {}
     }
 }
