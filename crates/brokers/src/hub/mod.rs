@@ -458,3 +458,6 @@ fn give(bus: &Bus, answers: impl IntoIterator<Item = Answer>) {
         bus.tell(worker, answer);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -515,3 +515,65 @@ fn what_the_caller_does_for_a_connection_counts_as_a_command() {
     assert_eq!((admit(), admit()), (Ok(()), Ok(())));
     assert_eq!(admit().unwrap_err().code, ErrorCode::RateLimited);
 }
+
+#[test]
+fn whether_something_is_permitted_can_be_asked_without_doing_it() {
+    let of_users = |presence| ChannelRules {
+        subscribe: Access::Users,
+        presence,
+        ..ChannelRules::default()
+    };
+    let book = RuleBook::new()
+        .with("users/silent", of_users(false))
+        .with("users/*", of_users(true))
+        .with("kept/*", ChannelRules::default());
+    let limits = Limits {
+        data_bytes: 3,
+        ..tight_limits()
+    };
+    let mut world = World::with(1, 2, &limits, book);
+    world.clients[1].identity = Identity::user("ann").into();
+    for client in 0..2 {
+        world.connect(client, 0, false);
+    }
+    let engine = &world.workers[0];
+    for (name, client, subscribe) in [
+        ("kept/a", 0, true),
+        ("users/a", 0, false),
+        ("users/a", 1, true),
+        ("nowhere", 1, false),
+    ] {
+        let (_, connection) = world.clients[client].connection.unwrap();
+        let channel = channel(name);
+        assert_eq!(
+            engine.may_subscribe_to(connection, &channel),
+            subscribe,
+            "{name}"
+        );
+        assert_eq!(
+            engine.may_see_members(connection, &channel),
+            subscribe,
+            "{name}"
+        );
+    }
+    let check = |name: &str, data: &'static str| {
+        let checked = engine.check_publish(&channel(name), &data.into());
+        checked.map_err(|refusal| refusal.code)
+    };
+    assert_eq!(check("kept/a", "123"), Ok(()));
+    assert_eq!(check("kept/a", "1234"), Err(ErrorCode::TooLarge));
+    assert_eq!(check("nowhere", "123"), Err(ErrorCode::UnknownChannel));
+}
+
+#[test]
+fn some_grants_of_an_identity_can_be_taken_away() {
+    let grant = |pattern: &str| Grant::new(pattern, Verbs::SUBSCRIBE);
+    let mut identity = Identity::user("ann");
+    for pattern in ["a/*", "b/*", "c/*"] {
+        identity.add(grant(pattern));
+    }
+    identity.retain(|_| true);
+    assert_eq!(identity.grants.len(), 3);
+    identity.retain(|one| *one != grant("b/*"));
+    assert_eq!(identity.grants[..], [grant("a/*"), grant("c/*")]);
+}
