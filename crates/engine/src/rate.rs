@@ -56,6 +56,9 @@ mod tests {
         assert!(bucket.take(1, 2, 1000).is_ok());
         assert!(bucket.take(1, 2, 999).is_err());
         assert!(bucket.take(1, 2, 1000).is_err());
-        assert!(bucket.take(1, 2, 2000).is_ok(), "a second later there is one");
+        assert!(
+            bucket.take(1, 2, 2000).is_ok(),
+            "a second later there is one"
+        );
     }
 }

@@ -433,7 +433,10 @@ pub(crate) fn start(prepared: Prepared) -> Result<Running, StartError> {
     let (clock_runs, clock) = clock.map_err(StartError::System)?;
     threads.clock_runs = Some(clock_runs);
     threads.clock = Some(clock);
-    let checking = certificates.clone().map(Certificates::keep_rereading).transpose();
+    let checking = certificates
+        .clone()
+        .map(Certificates::keep_rereading)
+        .transpose();
     (threads.certificates_run, threads.certificates) =
         checking.map_err(StartError::System)?.unzip();
     let rereading = auth::keep_rereading(Arc::clone(&auth)).map_err(StartError::System)?;

@@ -298,6 +298,8 @@ fn answers() -> Vec<(Reply, bool)> {
                 subscription: subscription.clone(),
                 position: at(4),
                 live: true,
+                by_server: true,
+                acknowledged: false,
             },
             false,
         ),

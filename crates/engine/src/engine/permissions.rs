@@ -140,8 +140,9 @@ impl Engine {
             };
             let s = self.subscriptions.get(slot);
             let c = s.and_then(|s| self.connections.get(s.connection.into()));
-            let may_read_more =
-                |identity: &Identity| is_withheld_no_longer((&old, &self.rules), &filter, identity, vouched);
+            let may_read_more = |identity: &Identity| {
+                is_withheld_no_longer((&old, &self.rules), &filter, identity, vouched)
+            };
             if c.is_some_and(|c| may_read_more(&c.identity)) {
                 self.regained(slot);
             }
@@ -177,7 +178,10 @@ impl Engine {
     /// The filter of a subscription that is not shared, and whether it is vouched for. Members of a
     /// group may read all that their filter matches.
     fn filter_of(&self, slot: Slot) -> Option<(Filter, bool)> {
-        let s = self.subscriptions.get(slot).filter(|s| s.shared.is_none())?;
+        let s = self
+            .subscriptions
+            .get(slot)
+            .filter(|s| s.shared.is_none())?;
         match &self.feeds.known(s.feed)?.target {
             Target::Filter(filter) => Some((filter.clone(), s.is_vouched())),
             Target::Channel(_) => None,
@@ -229,8 +233,8 @@ fn is_withheld_no_longer(
     vouched: bool,
 ) -> bool {
     let withheld = old.withheld(filter, |access, pattern| {
-        let may = access != Access::Nobody
-            && identity.may_read_all(access, (filter, pattern), vouched);
+        let may =
+            access != Access::Nobody && identity.may_read_all(access, (filter, pattern), vouched);
         may || new.keeps(old, pattern, access)
     });
     withheld.is_some()

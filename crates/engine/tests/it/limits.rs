@@ -374,7 +374,11 @@ fn publications_that_wait_for_a_stalled_disk_leave_room_for_subscribing_and_read
     world.subscribe(0, "kept/b", Since::Now);
     let refused = refusals(&mut world);
     assert_eq!(refused.len(), 2, "six of eight publications may wait");
-    assert!(refused.iter().all(|refusal| refusal.code == ErrorCode::Busy));
+    assert!(
+        refused
+            .iter()
+            .all(|refusal| refusal.code == ErrorCode::Busy)
+    );
     let replies = world.clients[0].replies();
     let (mut members, mut subscribed) = (false, false);
     for reply in replies {

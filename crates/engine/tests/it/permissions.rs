@@ -184,7 +184,9 @@ fn an_acknowledged_filter_keeps_its_window_when_it_may_read_more() {
     world.settle();
     assert_eq!(received(&world), ["1", "permissions", "2"]);
     let (worker, connection) = world.clients[0].connection.unwrap();
-    let snapshot = world.workers[worker].snapshot(connection, world.now).unwrap();
+    let snapshot = world.workers[worker]
+        .snapshot(connection, world.now)
+        .unwrap();
     let out = snapshot.subscriptions[0].unacknowledged.clone().unwrap();
     assert_eq!(out.publications.len(), 2, "neither was acknowledged");
 }

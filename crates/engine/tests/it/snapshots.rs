@@ -128,6 +128,6 @@ fn each_fact_of_an_identity_is_stored_by_itself() {
         let identity = Arc::make_mut(&mut snapshot.identity);
         (identity.info_is_fixed, identity.by_certificate) = (info_is_fixed, by_certificate);
         let bytes = snapshot.to_bytes().unwrap();
-        assert_eq!(SessionSnapshot::from_bytes(&bytes), Some(snapshot));
+        assert_eq!(SessionSnapshot::from_bytes(&bytes), Ok(snapshot));
     }
 }

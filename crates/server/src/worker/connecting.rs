@@ -15,7 +15,7 @@ use std::{
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Connect, Incoming, Intent, Named};
 use offhook_engine::{
-    Arrival, CallerReply, Class, CommandId, ConnectionId, ErrorCode, Identity, Refusal, SessionId,
+    Arrival, CallerReply, Class, CommandId, ConnectionId, ErrorCode, Refusal, SessionId,
     SessionSnapshot,
 };
 use tokio::sync::oneshot;
