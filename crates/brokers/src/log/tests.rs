@@ -4,6 +4,7 @@
 mod damaged;
 mod numbers;
 mod older;
+mod order;
 mod reading;
 mod trimming;
 
@@ -157,7 +158,8 @@ impl TestWorker {
     }
 
     fn submit(&self, request: BrokerRequest) {
-        self.log.submit(self.worker_id, request);
+        let left = self.log.submit(self.worker_id, request);
+        assert_eq!(left, None, "the log has room");
     }
 
     fn next(&mut self) -> BrokerEvent {

@@ -244,6 +244,7 @@ impl Writer {
                 Job::Stop => self.stopping = true,
             }
         }
+        self.count_parked();
         let last = self.stopping && self.parked.is_empty();
         let mut saving = false;
         if let Some(group) = &mut group
