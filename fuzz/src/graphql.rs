@@ -187,8 +187,7 @@ impl Talk {
             (None, Command::Subscribe(wish)) => Reply::Subscribed {
                 subscription: wish.name(),
                 position: head,
-                live: true,
-            },
+                live: true, by_server: false, acknowledged: false, },
             (None, Command::History { .. } | Command::HistoryBefore { .. }) => Reply::History {
                 channel,
                 head,

@@ -161,8 +161,7 @@ impl Talk {
             (None, Command::Subscribe(wish)) => Reply::Subscribed {
                 subscription: wish.name(),
                 position: Position::new(1, 0),
-                live: true,
-            },
+                live: true, by_server: false, acknowledged: false, },
             (None, _) => Reply::Pong,
         };
         let id = Some(id);

@@ -45,7 +45,7 @@ const FROM_SERVER = {
   welcome: (m) => ['Welcome', `This is the session ${String(m.session).slice(0, 6)}…; others see it under this name. The resume token is encrypted: only servers can read it.`],
   token: () => ['New token', 'Replaces the resume token. It contains the present subscriptions.'],
   restored: () => ['All restored', 'Every subscription of the resumed session has been announced.'],
-  subscribed: (m) => [m.id === undefined ? 'Subscription restored' : 'Subscribed', `The newest message of ${target(m)} is at ${at(m.position)}. ${m.live ? 'Nothing is missing: the next message will be a new one.' : 'Stored messages come first, then “live”.'}`],
+  subscribed: (m) => [m.by === 'server' ? 'Subscribed by the server' : m.id === undefined ? 'Subscription restored' : 'Subscribed', `The newest message of ${target(m)} is at ${at(m.position)}. ${m.live ? 'Nothing is missing: the next message will be a new one.' : 'Stored messages come first, then “live”.'}`],
   unsubscribed: (m) => ['Unsubscribed', m.code ? `The server ended the subscription: ${m.message}.` : `No more messages of ${target(m)}.`],
   live: (m) => ['Live', `Everything up to ${m.position} has arrived. From here on, messages come as they are published.`],
   catching_up: (m) => ['Catching up', `This connection read too slowly. It gets the messages after ${m.position} from the log, at its own pace.`],

@@ -11,7 +11,8 @@ export async function explain(url, { fetch, console } = globalThis) {
   const { status } = answer;
   if (status < 400 || SILENT.has(status)) return { status };
   const reason = isText ? (await answer.text()).trim().slice(0, 500) : answer.statusText;
-  const why = `${url} refused the WebSocket: HTTP ${status}: ${reason}`;
+  // Without the query, which may contain a token.
+  const why = `${url.replace(/\?.*/, '')} refused the WebSocket: HTTP ${status}: ${reason}`;
   console.error(why);
   return { status, why };
 }

@@ -134,7 +134,8 @@ export class Subscription extends Emitter {
         if (!this.#undone.has(place)) this.#owner.done(this, place);
         return;
       }
-      const move = this.filter ? 'next' : step(before, event);
+      // For a filter, and for what was overtaken by a newer message, the transport says where the subscription is.
+      const move = this.filter || event.at ? 'next' : step(before, event);
       if (move === 'repeated') return;
       // The protocol rules this out; the reader is told all the same.
       if (move === 'hole') this.#give({ type: 'gap', channel: this.channel, from: before, to: event.position, reason: 'unannounced' });

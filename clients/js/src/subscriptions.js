@@ -26,7 +26,7 @@ export class Subscriptions {
 
   /**
    * @param owner `send(message, ids)` returns the first of the `ids` it was sent with, `ask(message)` sends it until there is an
-   *   answer; callback `handled(name, position)`
+   *   answer; callbacks `handled(name, position)` and `made(subscription)`: the server has made one
    */
   constructor(environment, owner) {
     this.#environment = environment;
@@ -127,6 +127,8 @@ export class Subscriptions {
     for (const subscription of subscriptions) {
       const { since, fields, token } = subscription;
       if (token) {
+        // Also one that was expected: the token is for it as long as it waits.
+        subscription.phase = 'waiting';
         const send = (fetched) => this.#isOpen && this.#askTogether([subscription], fetched);
         import('./tokens.js').then(({ ask }) => ask(subscription, send, (error) => this.#tryAgainOrEnd(subscription, error)));
       } else {
@@ -150,16 +152,30 @@ export class Subscriptions {
 
   #subscribed(subscription, event) {
     const isAnswer = event.id !== undefined;
-    const fits = isAnswer ? subscription?.asked === event.id : subscription?.received !== undefined;
-    if (fits && subscription.phase !== 'paused') {
-      subscription.handle(event);
-      return;
+    let fits = isAnswer ? subscription?.asked === event.id : subscription?.received !== undefined;
+    if (event.by === 'server') {
+      // The server's side has made it. It begins now, and not where a restored one would go on.
+      fits = !subscription || (event.live && (subscription.received ?? subscription.since) === 'now');
+      subscription ??= this.#made(event);
     }
-    // The answer to an earlier request; the newer one has its own.
-    if (isAnswer) return;
-    // The token restored a subscription that is not wanted any more, or not from there.
-    this.#unsubscribeFrom(event);
-    if (subscription && subscription.phase !== 'paused') this.#ask([subscription]);
+    const isWanted = subscription && !['paused', 'ended'].includes(subscription.phase);
+    if (fits && isWanted) subscription.handle(event);
+    // The answer to an earlier request is ignored; the newer one has its own.
+    else if (!isAnswer) {
+      // The token restored a subscription that is not wanted any more, or not from there.
+      this.#unsubscribeFrom(event);
+      if (isWanted) this.#ask([subscription]);
+    }
+  }
+
+  /** Its reader is who listens to the client's event. Without one it is kept, since the server wants it. */
+  #made({ channel, subscription }) {
+    const made = new Subscription({ channel, subscription }, {}, undefined, this);
+    this.#byKey.set(made.key, made);
+    this.#owner.made(made);
+    // As with listeners, events are not queued from now on, unless a loop reads them.
+    made.on('');
+    return made;
   }
 
   #tryAgainOrEnd(subscription, refusal) {

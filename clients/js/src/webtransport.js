@@ -6,6 +6,9 @@ import { isBefore } from './position.js';
 /** The time limit for opening a session. 5 s: the same as for the first event of a stream. Where UDP is blocked, nothing answers. */
 const OPEN_WITHIN = 5_000;
 
+/** Values of the tag `key` that are told apart. 1,000: more than the cursors on a page. Of one that was forgotten, a repeated datagram is delivered. */
+const MOST_VALUES = 1_000;
+
 /** The bytes of a message's length, and of a stream's number. */
 const LENGTH = 4;
 
@@ -25,9 +28,10 @@ export class WebTransportSocket {
   #isProven = false;
   // Streams whose `subscribed` has not arrived, by number: resolved when it has. And the numbers that have arrived before.
   #announced = new Map();
-  // The newest position of each subscription that has had a datagram, and where each began.
-  #newest = new Map();
-  #begun = new Map();
+  // By subscription: where it began to be live, its newest place, the newest position of each value of the tag `key`, and datagrams
+  // that came before it was live.
+  #followed = new Map();
+  #hasDatagrams = false;
 
   /**
    * @param {string} url the address of the WebSocket
@@ -135,8 +139,7 @@ export class WebTransportSocket {
   #control(text) {
     this.#received(text);
     if (!text.startsWith('{"type":"subscribed"')) return;
-    const { stream, live, position, channel, subscription } = JSON.parse(text);
-    if (live) this.#begun.set(subscription ?? channel, position);
+    const { stream } = JSON.parse(text);
     if (stream !== undefined) this.#waiting(stream).resolve();
   }
 
@@ -146,34 +149,79 @@ export class WebTransportSocket {
       this.#isProven = true;
       this.onworks?.();
     }
+    const [, type] = /^\{"type":"(\w+)"/.exec(text) ?? [];
     // A message that did not fit into a datagram follows the datagrams of its subscription.
-    const isLoose = this.#newest.size > 0 && text.startsWith('{"type":"message"');
-    const data = isLoose ? this.#inOrder(JSON.parse(text), text, false) : text;
-    if (data) this.onmessage?.({ type: 'message', data });
+    const isLoose = this.#hasDatagrams && ['message', 'own'].includes(type);
+    this.#give(isLoose ? this.#inOrder(JSON.parse(text), text, false) : text);
+    if (['subscribed', 'live', 'gap', 'unsubscribed'].includes(type)) this.#follow(JSON.parse(text));
+  }
+
+  #give(data) {
+    if (data && this.readyState === 1) this.onmessage?.({ type: 'message', data });
   }
 
   async #readDatagrams() {
     const datagrams = this.#transport.datagrams.readable.getReader();
     try {
       for (let next = await datagrams.read(); !next.done; next = await datagrams.read()) {
-        const text = new TextDecoder().decode(next.value);
-        const data = this.#inOrder(JSON.parse(text), text, true);
-        if (data && this.readyState === 1) this.onmessage?.({ type: 'message', data });
+        this.#hasDatagrams = true;
+        this.#datagram(new TextDecoder().decode(next.value));
       }
     } catch {
       // The session has ended, as `closed` says.
     }
   }
 
-  /** Drops a message that is older than the newest one. Of a newer one, says that it follows that: what was lost is outdated. */
+  /** One that comes before its subscription is live waits for that. */
+  #datagram(text) {
+    const message = JSON.parse(text);
+    const { begun, early } = this.#of(message);
+    if (begun !== undefined) this.#give(this.#inOrder(message, text, true));
+    else put(early, valueOf(message), text);
+  }
+
+  #of({ subscription, channel }) {
+    const name = subscription ?? channel;
+    if (!this.#followed.has(name)) this.#followed.set(name, { values: new Map(), early: new Map() });
+    return this.#followed.get(name);
+  }
+
+  /** What the server says of a subscription itself. */
+  #follow(message) {
+    const { type, live, position, to, filter, channel, subscription } = message;
+    const of = this.#of(message);
+    if (type === 'gap') {
+      // One of a single channel of a filter leaves the filter's own place unchanged.
+      if (of.begun !== undefined && (!filter || !channel)) of.place = to;
+      return;
+    }
+    this.#followed.delete(subscription ?? channel);
+    if (type === 'unsubscribed') return;
+    // What was known of an earlier subscription of that name does not hold for this one.
+    const now = this.#of(message);
+    if (live || type === 'live') {
+      now.begun = now.place = position;
+      for (const text of of.early.values()) this.#datagram(text);
+    } else now.early = of.early;
+  }
+
+  /**
+   * Drops a message that is older than the newest one with the same tag `key` in its channel. Of a newer one, says that it follows the
+   * newest of the subscription: what was lost is outdated. One that was overtaken leaves the place of the subscription unchanged.
+   */
   #inOrder(message, text, isDatagram) {
-    const name = message.subscription ?? message.channel;
-    const place = message.at ?? message.position;
-    const newest = this.#newest.get(name) ?? (isDatagram ? this.#begun.get(name) : undefined);
-    if (newest === undefined && !isDatagram) return text;
-    if (newest !== undefined && !isBefore(newest, place)) return undefined;
-    this.#newest.set(name, place);
-    return newest === undefined ? text : JSON.stringify({ ...message, previous: newest });
+    const of = this.#of(message);
+    const { position, at = position } = message;
+    if (message.state || of.begun === undefined) return text;
+    const value = valueOf(message);
+    const newest = of.values.get(value);
+    const isOld = newest === undefined ? isDatagram && !isBefore(of.begun, at) : !isBefore(newest, position);
+    if (isOld) return undefined;
+    put(of.values, value, position);
+    if (!isBefore(of.place, at)) return JSON.stringify({ ...message, at: of.place });
+    const previous = of.place;
+    of.place = at;
+    return JSON.stringify({ ...message, previous });
   }
 
   #lost(reason, code = 1006) {
@@ -230,6 +278,18 @@ class Bytes {
     this.#length -= length;
     return taken;
   }
+}
+
+/** What a message is about: only the newest one with the same tag `key` in its channel matters. */
+function valueOf({ type, channel, tags }) {
+  return JSON.stringify([type, channel, tags?.key]);
+}
+
+/** Adds an entry, and forgets the oldest one if there are too many. */
+function put(map, key, value) {
+  map.delete(key);
+  map.set(key, value);
+  if (map.size > MOST_VALUES) map.delete(map.keys().next().value);
 }
 
 /** A message, preceded by its length. */

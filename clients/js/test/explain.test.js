@@ -29,6 +29,13 @@ test('an HTML page is not quoted, and long words are truncated', async () => {
   assert.equal(long.length, 'ws://a/ refused the WebSocket: HTTP 400: '.length + 500);
 });
 
+test('a token in the address is not told', async () => {
+  const refused = world(403, 'no');
+  const { why } = await explain('wss://example.test/ws?token=secret', refused);
+  assert.equal(why, 'wss://example.test/ws refused the WebSocket: HTTP 403: no');
+  assert.deepEqual([refused.logged, refused.asked[0][0]], [[why], 'https://example.test/ws?token=secret']);
+});
+
 test('an answer without a content type is not quoted', async () => {
   const bare = { ...world(403), fetch: async () => ({ status: 403, statusText: 'Forbidden', headers: new Map() }) };
   assert.match((await explain('ws://a/', bare)).why, /HTTP 403: Forbidden$/);

@@ -114,3 +114,19 @@ test('a token that comes after the connection was lost is not used, and one that
   await settled();
   assert.deepEqual([...asked, ...world.socket.take()].map(({ channel, token }) => [channel, token]), [['private/1', 'token 2']]);
 });
+
+test('a subscription with a token that the resume did not restore is requested', async () => {
+  const { client, world } = await openClient();
+  const events = record(client.subscribe('private/1', { token: () => 'mine' }));
+  const [first] = await sent(world);
+  await world.socket.says(subscribed(first));
+  await world.socket.says({ type: 'token', resume: 'v1.second' });
+  await lose(world);
+  await welcome(world);
+  await world.socket.says({ type: 'restored' });
+  const [second] = await sent(world);
+  assert.deepEqual([second.type, second.token, second.since], ['subscribe', 'mine', at(7)]);
+  await world.socket.says(subscribed(second));
+  await world.socket.says(message(8, 'm8', 'private/1'));
+  assert.deepEqual(events.filter(({ type }) => type === 'message').map(({ data }) => data), ['m8']);
+});

@@ -8,7 +8,7 @@ from typing import Any
 
 from offhook import Event, Filter, Last, Latency, OffhookError, Settings, State, Told, Warned
 from offhook.core import Close, Core, End, Open
-from offhook.core.core import Notice, Outcome, Ready, SubscriptionTokenWanted, TokenWanted
+from offhook.core.core import Notice, Outcome, Ready, SubscriptionMade, SubscriptionTokenWanted, TokenWanted
 from offhook.core.following import Wish
 
 
@@ -46,6 +46,7 @@ class World:
         self.latencies: list[float] = []
         self.told: list[Told] = []
         self.tokens_wanted = 0
+        self.made: list[SubscriptionMade] = []
         self.subscription_tokens: list[SubscriptionTokenWanted] = []
         self.outcomes: dict[int, Any] = {}
         self.ready: list[int] = []
@@ -84,6 +85,8 @@ class World:
                 self.told.append(notice)
             case SubscriptionTokenWanted():
                 self.subscription_tokens.append(notice)
+            case SubscriptionMade():
+                self.made.append(notice)
             case TokenWanted():
                 self.tokens_wanted += 1
             case Warned(error):

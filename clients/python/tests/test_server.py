@@ -258,6 +258,32 @@ async def test_data_sent_with_the_http_api_reaches_only_its_session() -> None:
 
 
 @runs
+async def test_a_subscription_made_with_the_http_api_is_read_like_any_other() -> None:
+    shown = await program("token", "--api-key")
+    key, entry = re.findall(r"^key +(\S+)$", shown, re.MULTILINE)[0], re.findall(r"sha256:\w+", shown)[0]
+    async with served("--api-keys", f"sessions {entry}") as (server, network), client_of(network) as client:
+        await client.opened()
+        made: asyncio.Future[offhook.Subscription] = asyncio.get_running_loop().create_future()
+        client.on(offhook.Made, lambda event: made.set_result(event.subscription))
+
+        def subscribe() -> None:
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{server.port}/api/v1/subscribe",
+                json.dumps({"session": client.session, "channel": "chat"}).encode(),
+                {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - the address is ours
+                assert json.load(answer) == {"sessions": 1}
+
+        await asyncio.to_thread(subscribe)
+        subscription = await made
+        await client.publish("chat", "hello")
+        while not isinstance(event := await subscription.next(), offhook.Message):
+            pass
+        assert (event.channel, event.data) == ("chat", "hello")
+
+
+@runs
 async def test_a_filter_several_on_one_channel_echo_and_several_in_one_message() -> None:
     async with served() as (_, network), client_of(network) as one:
         sensors = one.subscribe(Filter("sensors/+"))

@@ -103,6 +103,12 @@ impl ApiKey {
         self.channels.matches(channel)
     }
 
+    /// The text with which the names of all channels that it includes start.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        self.channels.prefix()
+    }
+
     /// Whether it includes every channel.
     #[must_use]
     pub fn reaches_all(&self) -> bool {

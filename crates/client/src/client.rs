@@ -15,6 +15,7 @@ use crate::data::Data;
 use crate::error::Error;
 use crate::event::Members;
 use crate::history::{Asking, ReadHistory};
+use crate::made::MadeByServer;
 use crate::positions::PositionStore;
 use crate::publish::Publish;
 use crate::shared::Shared;
@@ -218,6 +219,12 @@ impl Client {
     #[must_use]
     pub fn events(&self) -> ConnectionEvents {
         self.handle.shared.events()
+    }
+
+    /// Subscriptions that the server's backend makes for this client's session, from now on.
+    #[must_use]
+    pub fn made_by_server(&self) -> MadeByServer {
+        MadeByServer::new(Arc::clone(&self.handle))
     }
 
     /// The number of publications that were not answered yet.

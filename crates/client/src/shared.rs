@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use offhook_dialects::native::client::Command;
+use offhook_dialects::native::client::{Command, Target};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::time::Instant;
 
@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) driver: Notify,
     /// Notified when publications were answered.
     room: Notify,
+    /// Notified when the server has made a subscription, and when the client has ended.
+    made: Notify,
     /// Closed when the driver is dropped, which owns the sender.
     done: watch::Receiver<()>,
 }
@@ -52,6 +54,7 @@ impl Shared {
             }),
             driver: Notify::new(),
             room: Notify::new(),
+            made: Notify::new(),
             done,
         }
     }
@@ -80,6 +83,7 @@ impl Shared {
                     }
                 }
                 Signal::Room => self.room.notify_waiters(),
+                Signal::Made => self.made.notify_waiters(),
                 Signal::Connection(event) => {
                     if let Some(connections) = &state.connections {
                         // There may be no listener.
@@ -218,9 +222,30 @@ impl Shared {
         ConnectionEvents::new(events.map_or_else(closed, broadcast::Sender::subscribe))
     }
 
+    /// The next subscription that the server has made; none once the client has ended.
+    pub(crate) async fn next_made(&self) -> Option<(SubscriptionKey, Target)> {
+        loop {
+            let made = self.made.notified();
+            tokio::pin!(made);
+            // Registered before the check, so that no notification is missed.
+            made.as_mut().enable();
+            {
+                let mut state = self.lock();
+                if let Some(next) = state.core.next_made() {
+                    return Some(next);
+                }
+                if state.connections.is_none() || state.core.ended().is_some() {
+                    return None;
+                }
+            }
+            made.await;
+        }
+    }
+
     /// The client has ended.
     pub(crate) fn finish(&self) {
         self.lock().connections = None;
+        self.made.notify_waiters();
     }
 
     /// Waits until the driver has ended.

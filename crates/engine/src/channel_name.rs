@@ -117,7 +117,8 @@ impl Pattern {
     }
 
     /// The text with which every matching name starts.
-    pub(crate) fn prefix(&self) -> &str {
+    #[must_use]
+    pub fn prefix(&self) -> &str {
         self.0.split('*').next().unwrap_or_default()
     }
 

@@ -45,12 +45,13 @@ pub struct Frames {
     read: usize,
     limit: usize,
     within: Within,
-    /// Frames without content since the last one with some.
+    /// Frames without content since the last content, of DATA or of an unknown type.
     empty: u32,
 }
 
-/// How many frames in a row may have no content that matters. 100: no peer has a reason to send more
-/// than a few, and each costs more to receive than to send (RFC 9114 §10.5).
+/// How many frames in a row may have no content. 100: no peer has a reason to send more than a few, and
+/// each costs more to receive than to send (RFC 9114 §10.5). Frames of unknown types with content do not
+/// count: browsers send as many PRIORITY_UPDATE frames (RFC 9218 §7.2) as they like.
 const MOST_EMPTY: u32 = 100;
 
 #[derive(Clone, Copy, Debug)]
@@ -133,6 +134,7 @@ impl Frames {
                     if skipped == 0 {
                         return Ok(None);
                     }
+                    self.empty = 0;
                     let left = left.saturating_sub(skipped);
                     self.within = Within::Skipped { left };
                 }

@@ -5,11 +5,14 @@ mod publishing;
 mod subscribing;
 mod ways;
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use offhook_client::{Backoff, Client, ConnectionEvent, ConnectionEvents, Heartbeat, Recovery};
+use offhook_client::{
+    Backoff, Client, ConnectionEvent, ConnectionEvents, Data, Heartbeat, Recovery,
+};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, Stdin};
 use tokio::sync::Mutex as Turn;
 
@@ -99,6 +102,14 @@ fn die_with_the_runner() {
         use rustix::process::{Signal, set_parent_process_death_signal};
         // A process that is not frozen notices the end of stdin.
         let _best_effort = set_parent_process_death_signal(Some(Signal::KILL));
+    }
+}
+
+/// The text of a publication, which may have been published as bytes.
+fn text_of(data: &Data) -> Cow<'_, str> {
+    match data.is_json() {
+        true => data.text().unwrap_or_default(),
+        false => String::from_utf8_lossy(data.as_bytes()),
     }
 }
 

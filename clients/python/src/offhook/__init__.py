@@ -34,7 +34,7 @@ from .events import (
     Warned,
 )
 from .settings import Backoff, Heartbeat, Inbox, Outbox, Settings
-from .subscription import Subscription
+from .subscription import Made, Subscription
 
 __version__ = "0.1.0"
 
@@ -66,6 +66,7 @@ __all__ = [
     "State",
     "Latency",
     "Told",
+    "Made",
     "Warned",
     "OffhookError",
     "Refused",

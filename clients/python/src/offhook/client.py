@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from . import position as positions
 from .core import Core
-from .core.core import Notice, Outcome, Ready, SubscriptionTokenWanted, TokenWanted
+from .core.core import Notice, Outcome, Ready, SubscriptionMade, SubscriptionTokenWanted, TokenWanted
 from .core.following import Wish, written
 from .core.questions import Repeats
 from .driver import Driver, Provided, Target, as_websocket, provide
@@ -21,10 +21,10 @@ from .errors import OffhookError
 from .events import Data, Filter, History, Json, Latency, Presence, Published, Receipts, Since, State, Told, Warned
 from .payload import encode
 from .settings import Settings
-from .subscription import Subscription
+from .subscription import Made, Subscription
 from .wire import Acked, Called, Result
 
-N = TypeVar("N", State, Latency, Told, Warned)
+N = TypeVar("N", State, Latency, Told, Made, Warned)
 ChannelToken: TypeAlias = "str | Callable[[str], str | None] | Callable[[str], Awaitable[str | None]]"
 """A subscription token, or a function that is called with the channel whenever one is needed."""
 
@@ -103,8 +103,8 @@ class Client:
         return self._core.unanswered
 
     def on(self, kind: type[N], handler: Callable[[N], None]) -> Callable[[], None]:
-        """Calls ``handler`` with each ``State``, ``Latency``, ``Told`` or ``Warned``; returns a function that removes
-        it.
+        """Calls ``handler`` with each ``State``, ``Latency``, ``Told``, ``Made`` or ``Warned``; returns a function that
+        removes it.
         """
         handlers = self._handlers.setdefault(kind, [])
         handlers.append(handler)
@@ -311,6 +311,8 @@ class Client:
             fetching = self._loop.create_task(self._fetch(notice), name="offhook token")
             self._fetching.add(fetching)
             fetching.add_done_callback(self._fetching.discard)
+        elif isinstance(notice, SubscriptionMade):
+            self._made(notice)
         elif isinstance(notice, TokenWanted):
             self._refreshing = self._loop.create_task(self._refresh(), name="offhook refresh")
         else:
@@ -321,6 +323,16 @@ class Client:
             for handler in self._handlers.get(type(notice), ()):
                 # Deferred: a handler may call this client, which is busy now.
                 self._loop.call_soon(handler, notice)
+
+    def _made(self, made: SubscriptionMade) -> None:
+        handlers = self._handlers.get(Made)
+        if not handlers:
+            self._core.ignore(made.subscription)
+            return
+        subscription = Subscription(self._core, self._driver, made.subscription, made.wish)
+        self._subscriptions[made.subscription] = subscription
+        for handler in handlers:
+            self._loop.call_soon(handler, Made(subscription))
 
     async def _refresh(self) -> None:
         """Sends the server a newer token, so that the connection stays open."""

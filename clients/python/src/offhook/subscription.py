@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
@@ -168,3 +169,12 @@ class Subscription(AsyncIterator[Event]):
         except Exception as error:  # noqa: BLE001 - a handler that fails spoils nothing for the others
             context = {"message": f"a handler of {self._name} failed", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The server's backend has subscribed this session. Without a handler for these, such subscriptions are kept
+    unread.
+    """
+
+    subscription: Subscription

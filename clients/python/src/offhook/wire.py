@@ -61,13 +61,16 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class SubscribedTo:
-    """The answer to ``subscribe``; without an ``id`` a subscription that the resume token restored."""
+    """The answer to ``subscribe``; without an ``id`` a subscription that the resume token restored, or that the server
+    has made.
+    """
 
     id: int | None
     key: Key
     name: str
     position: str
     live: bool
+    is_made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +326,8 @@ def _welcome(fields: dict[str, Any]) -> Welcome:
 
 
 def _subscribed(fields: dict[str, Any]) -> SubscribedTo:
-    return SubscribedTo(_id(fields), _key(fields), _name(fields), _position(fields), _flag(fields, "live"))
+    is_made = fields.get("by") == "server"
+    return SubscribedTo(_id(fields), _key(fields), _name(fields), _position(fields), _flag(fields, "live"), is_made)
 
 
 def _unsubscribed(fields: dict[str, Any]) -> UnsubscribedFrom:

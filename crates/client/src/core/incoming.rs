@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use offhook_dialects::native::client::{
     About, CommandId, Message, Position, Retry, Said, SubscriptionKey as Name, Target, read,
+    read_binary,
 };
 
 use super::connection::says_already;
-use super::{Asked, Core, Signal, SubscriptionKey, Ticket, Todo};
+use super::{Asked, Core, Form, Signal, SubscriptionKey, Ticket, Todo};
 use crate::answer::{Answer, History, Published, Receipts, State};
 use crate::connection_event::ConnectionEvent;
 use crate::data::Data;
@@ -25,10 +26,18 @@ impl Core {
         }
     }
 
-    /// A binary message was received; the dialect does not use them.
-    pub(crate) fn handle_binary(&mut self, now: Instant) {
+    /// A binary message was received.
+    pub(crate) fn handle_binary(&mut self, bytes: &[u8], now: Instant) {
         self.now = now;
-        self.protocol_error("a binary message");
+        self.note_received();
+        if self.connection.form == Form::Json {
+            self.protocol_error("a binary message");
+            return;
+        }
+        match read_binary(bytes) {
+            Ok(said) => self.dispatch(said),
+            Err(error) => self.protocol_error(&error.to_string()),
+        }
     }
 
     /// The server violated the protocol, so nothing else on this connection can be trusted.
@@ -72,7 +81,15 @@ impl Core {
                 about,
                 position,
                 live,
+                by_server: false,
             } => self.restored(&about, position, live),
+            Said::Subscribed {
+                id: None,
+                about,
+                position,
+                live,
+                by_server: true,
+            } => self.made(&about, position, live),
             Said::Subscribed {
                 id: Some(id),
                 position,
@@ -80,11 +97,10 @@ impl Core {
                 ..
             } => self.subscribed(id, position, live),
             Said::Unsubscribed { id, .. } => self.unsubscribed(id),
-            Said::Ended { about, refused } => {
-                if let Some(key) = self.subscriptions.meant(&about) {
-                    self.rejected(key, Refused::read(refused));
-                }
-            }
+            Said::Ended { about, refused } => match self.subscriptions.meant(&about) {
+                Some(key) => self.rejected(key, Refused::read(refused)),
+                None => self.made.ended(&about),
+            },
             Said::Live { about, position } => {
                 if let Some((key, _)) = self.subscriptions.active(&about) {
                     self.caught_up(key, position);

@@ -9,6 +9,7 @@ mod group;
 mod handshake;
 mod inbox;
 mod incoming;
+mod made;
 mod publishes;
 mod questions;
 mod requests;
@@ -23,9 +24,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use offhook::Backoff;
+use offhook_dialects::Payload;
 use offhook_dialects::native::Request;
 use offhook_dialects::native::client::{
-    Command, CommandId, SubscriptionKey as Name, Target, encode_request,
+    Command, CommandId, SubscriptionKey as Name, Target, encode_request, encode_request_binary,
+    has_bytes,
 };
 
 use crate::answer::Answer;
@@ -33,6 +36,8 @@ use crate::connection_event::ConnectionEvent;
 use crate::error::Error;
 
 use connection::Connection;
+pub(crate) use connection::Form;
+use made::Made;
 pub(crate) use publishes::Outgoing;
 use publishes::{Hold, Publishes};
 use questions::Questions;
@@ -113,6 +118,8 @@ pub(crate) enum Signal {
     Room,
     /// Something happened to the connection.
     Connection(ConnectionEvent),
+    /// The server's side has made a subscription.
+    Made,
 }
 
 /// A request on this connection that has no answer yet.
@@ -171,6 +178,7 @@ pub(crate) struct Core {
     /// Work to be done later, in order of time.
     again: BTreeMap<(Instant, u64), Todo>,
     subscriptions: Subscriptions,
+    made: Made,
     blocked: Option<Blocked>,
     publishes: Publishes,
     questions: Questions,
@@ -193,6 +201,7 @@ impl Core {
             todo: VecDeque::new(),
             again: BTreeMap::new(),
             subscriptions: Subscriptions::default(),
+            made: Made::default(),
             blocked: None,
             publishes: Publishes::new(settings.queue),
             questions: Questions::default(),
@@ -204,7 +213,7 @@ impl Core {
     }
 
     /// The next message to send on the connection.
-    pub(crate) fn poll_transmit(&mut self) -> Option<String> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<Payload> {
         if let Some(greeting) = self.connect_message() {
             return Some(greeting);
         }
@@ -223,7 +232,7 @@ impl Core {
         Some(self.request(Asked::Publish(ticket), command))
     }
 
-    fn perform(&mut self, todo: Todo) -> Option<String> {
+    fn perform(&mut self, todo: Todo) -> Option<Payload> {
         match todo {
             Todo::Subscribe(key) => self.ask_to_subscribe(key),
             Todo::Unsubscribe(name) => {
@@ -265,9 +274,13 @@ impl Core {
         }
     }
 
-    fn request(&mut self, asked: Asked, command: Command) -> String {
+    fn request(&mut self, asked: Asked, command: Command) -> Payload {
         let id = self.ask(asked);
-        encode(Request::Command { id, command })
+        let request = Request::Command { id, command };
+        match self.connection.form {
+            Form::JsonAndCbor if has_bytes(&request) => encode_request_binary(&request).into(),
+            Form::JsonAndCbor | Form::Json => encode(request),
+        }
     }
 
     fn ask(&mut self, asked: Asked) -> CommandId {
@@ -355,8 +368,8 @@ impl Core {
     clippy::needless_pass_by_value,
     reason = "made on the spot everywhere, and reads better so"
 )]
-fn encode(request: Request) -> String {
-    encode_request(&request)
+fn encode(request: Request) -> Payload {
+    encode_request(&request).into()
 }
 
 /// Random numbers for pauses: xorshift64 with a random seed. Not for secrets.

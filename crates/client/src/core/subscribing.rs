@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use offhook_dialects::Payload;
 use offhook_dialects::native::client::{
     About, ChannelName, CommandId, Position, Retry, SubscriptionId, SubscriptionKey as Name, Target,
 };
@@ -50,6 +51,10 @@ impl Core {
             return Err(why.clone());
         }
         let name = self.subscriptions.name(&wish.target)?;
+        if self.made.keeps(&name) {
+            // The server has made it, unread. This one may begin elsewhere.
+            self.leave(name.clone());
+        }
         let key = SubscriptionKey(self.number());
         let new = Subscription::new(wish, name, self.settings.inbox);
         self.subscriptions.add(key, new);
@@ -149,12 +154,15 @@ impl Core {
         false
     }
 
-    fn unblock(&mut self, key: SubscriptionKey) -> bool {
+    pub(super) fn unblock(&mut self, key: SubscriptionKey) -> bool {
         self.blocked.take_if(|blocked| blocked.key == key).is_some()
     }
 
     /// The connection is open: request all subscriptions except those that the token restores.
     pub(super) fn begin_subscriptions(&mut self, resuming: Resuming) {
+        if resuming != Resuming::Yes {
+            self.made.session_lost();
+        }
         for key in self.subscriptions.keys() {
             let Some(entry) = self.subscriptions.get(key) else {
                 continue;
@@ -171,7 +179,7 @@ impl Core {
     }
 
     /// The request for a subscription, and for those queued after it that can share its message.
-    pub(super) fn ask_to_subscribe(&mut self, key: SubscriptionKey) -> Option<String> {
+    pub(super) fn ask_to_subscribe(&mut self, key: SubscriptionKey) -> Option<Payload> {
         if !self.subscriptions.is_wanted(key) {
             return None;
         }
@@ -202,7 +210,7 @@ impl Core {
     }
 
     /// Each channel gets its own answer; their ids are consecutive, starting with the request's.
-    fn ask_for_all(&mut self, group: Group) -> String {
+    fn ask_for_all(&mut self, group: Group) -> Payload {
         let id = CommandId(self.last + 1);
         for key in &group.keys {
             self.ask(Asked::Subscribe(*key));
@@ -256,6 +264,8 @@ impl Core {
                 SubscriptionState::Active => {}
                 SubscriptionState::Paused | SubscriptionState::Ended(_) => self.unwanted(about),
             },
+            // Made by the server, and unread.
+            None if self.made.has(about) => {}
             None => self.unwanted(about),
         }
     }
@@ -294,7 +304,7 @@ impl Core {
     }
 
     /// The server restored a subscription that is not wanted any more.
-    fn unwanted(&mut self, about: &About<'_>) {
+    pub(super) fn unwanted(&mut self, about: &About<'_>) {
         let name = match about.number {
             Some(number) => Ok(Name::Id(SubscriptionId(number))),
             None => ChannelName::new(&about.name).map(Name::from),
@@ -307,6 +317,7 @@ impl Core {
     }
 
     pub(super) fn leave(&mut self, name: Name) {
+        self.made.left(&name);
         if self.connection.is_online() && self.subscriptions.leave(name.clone()) {
             self.todo.push_back(Todo::Unsubscribe(name));
         }

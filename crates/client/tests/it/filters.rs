@@ -2,7 +2,7 @@
 //! a session.
 
 use offhook_client::{ConnectionEvent, Error, Event, MemoryPositions, Since};
-use offhook_engine::{Format, SessionId, Whom};
+use offhook_engine::{ChannelName, Format, SessionId, Subscribe, Whom};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -125,4 +125,34 @@ async fn data_sent_to_a_session_by_the_backend_reaches_only_its_client() {
     };
     assert_eq!(data.as_bytes(), br#"{"n":1}"#);
     drop(room);
+}
+
+#[tokio::test]
+async fn a_subscription_that_the_backend_makes_is_read_like_any_other() {
+    let server = TestServer::open().await;
+    let client = builder(server.address()).start();
+    let mut events = client.events();
+    opened(&mut events).await;
+    let mut made = client.made_by_server();
+    let room = client.subscribe("room").await.unwrap();
+    let members = client.presence("room").await.unwrap();
+    let session = u128::from_str_radix(&members.members[0].session, 16).unwrap();
+    let whom = Whom::Session(SessionId::from_bytes(session.to_be_bytes()));
+    let wish = Subscribe::new(
+        ChannelName::new("news").unwrap(),
+        offhook_engine::Since::Now,
+    );
+    assert_eq!(server.sessions().subscribe(whom, wish).await, 1);
+    let mut news = within(made.next()).await.expect("a subscription");
+    assert_eq!(news.name(), "news");
+    client.publish("news", "hello").await.unwrap();
+    let data = loop {
+        if let Some(Event::Publication(publication)) = within(news.next()).await.unwrap() {
+            break publication.data;
+        }
+    };
+    assert_eq!(data.text().unwrap(), "hello");
+    drop(room);
+    client.close().await;
+    assert!(within(made.next()).await.is_none());
 }

@@ -12,6 +12,7 @@ pub(super) fn live_at_once(reply: &Reply) -> Option<Payload> {
         subscription,
         position,
         live: true,
+        ..
     } = reply
     else {
         return None;

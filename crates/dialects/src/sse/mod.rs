@@ -161,6 +161,7 @@ impl Sse {
             subscription,
             position,
             live,
+            ..
         } = reply
         else {
             return;

@@ -7,8 +7,8 @@ use std::{
 };
 
 use offhook_engine::{
-    CloseReason, Command, CommandId, Flow, Notice, PresenceChange, Publication, Refusal, Reply,
-    RuleBook, SubscriptionId, SubscriptionKey,
+    CloseReason, Command, CommandId, Notice, PresenceChange, Publication, Refusal, Reply, RuleBook,
+    SubscriptionId, SubscriptionKey,
 };
 use serde::Deserialize;
 
@@ -28,10 +28,6 @@ use crate::{
 /// RFC 6455 §7.4.1 has the same codes: a message that is not UTF-8, and one that is too big.
 const NOT_TEXT: u16 = 1007;
 const TOO_BIG: u16 = 1009;
-
-/// How many acknowledged subscriptions are distinguished from others. 10,000: as many subscriptions as a
-/// session may have by default.
-const MOST_ACKNOWLEDGED: usize = 10_000;
 
 /// What a session may use.
 #[derive(Clone, Debug)]
@@ -149,16 +145,8 @@ impl OverWebTransport {
     }
 
     fn note(&mut self, id: CommandId, command: &Command, asks: &Asks) {
-        let Command::Subscribe(wish) = command else {
+        if !matches!(command, Command::Subscribe(_)) {
             return;
-        };
-        if let (Flow::Acknowledged { .. }, Some(number)) = (wish.flow, wish.id) {
-            self.acknowledged.insert(number);
-            // Refused ones are listed, too: a client that goes on asking gets no more datagrams.
-            if self.acknowledged.len() > MOST_ACKNOWLEDGED {
-                self.acknowledged.clear();
-                self.reads_datagrams = false;
-            }
         }
         let wants = asks.stream.unwrap_or(self.wants_streams);
         if wants && self.asked.len() < self.settings.streams {
@@ -203,7 +191,17 @@ impl OverWebTransport {
     fn place(&mut self, notice: &Notice) -> To {
         match notice {
             Notice::Reply { id, reply } => match reply {
-                Reply::Subscribed { subscription, .. } => self.begin(*id, &subscription.key()),
+                Reply::Subscribed {
+                    subscription,
+                    acknowledged,
+                    ..
+                } => {
+                    // Restored ones included, which no command of this connection has named.
+                    if let (true, Some(number)) = (*acknowledged, subscription.id) {
+                        self.acknowledged.insert(number);
+                    }
+                    self.begin(*id, &subscription.key())
+                }
                 Reply::Unsubscribed { subscription } => self.end(&subscription.key()),
                 // What follows joins and leaves that could not be delivered follows them.
                 Reply::Members {

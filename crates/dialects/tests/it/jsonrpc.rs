@@ -124,6 +124,8 @@ impl Client {
             subscription: wish.name(),
             position: Position::new(17, 3),
             live: true,
+            by_server: false,
+            acknowledged: false,
         };
         let number = wish.id.unwrap().0;
         self.reply(reply);
@@ -255,6 +257,8 @@ fn events_requested_by_rpc_on_have_the_form_of_rpc_websockets() {
         subscription: wish.name(),
         position: Position::new(17, 3),
         live: true,
+        by_server: false,
+        acknowledged: false,
     });
     assert!(client.heard.is_empty(), "the other channel is yet to come");
     client.reply(Reply::Refused(Refusal::new(ErrorCode::Forbidden, "no")));
@@ -455,6 +459,8 @@ fn each_channel_of_rpc_on_has_its_own_answer_also_one_with_a_bad_name() {
         subscription: wish.name(),
         position: Position::new(17, 3),
         live: true,
+        by_server: false,
+        acknowledged: false,
     });
     let answer: serde_json::Value = serde_json::from_str(&client.takes()).unwrap();
     assert_eq!(

@@ -1,6 +1,6 @@
 //! The client's side writes what the server's side understands, and the reverse.
 
-mod generated;
+pub(crate) mod generated;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -93,8 +93,8 @@ fn every_server_message_on_the_page_is_decoded() {
         );
         understood += 1;
     }
-    assert_eq!(understood, 33);
-    assert_eq!(examples().count(), 52);
+    assert_eq!(understood, 34);
+    assert_eq!(examples().count(), 53);
 }
 
 #[test]
@@ -154,6 +154,8 @@ fn answers_have_the_id_of_their_request() {
         subscription: chat().into(),
         position: at(4),
         live: true,
+        by_server: false,
+        acknowledged: false,
     });
     let subscribed = |id| {
         Ok(Said::Subscribed {
@@ -161,6 +163,7 @@ fn answers_have_the_id_of_their_request() {
             about: about.clone(),
             position: at(4),
             live: true,
+            by_server: false,
         })
     };
     assert_eq!(read(&text), subscribed(Some(id)));
@@ -168,6 +171,8 @@ fn answers_have_the_id_of_their_request() {
         subscription: chat().into(),
         position: at(4),
         live: true,
+        by_server: false,
+        acknowledged: false,
     };
     assert_eq!(
         read(&notice(&Notice::Reply {
@@ -176,6 +181,26 @@ fn answers_have_the_id_of_their_request() {
         })),
         subscribed(None)
     );
+}
+
+#[test]
+fn a_subscription_that_the_server_makes_is_marked() {
+    let made = Reply::Subscribed {
+        subscription: chat().into(),
+        position: at(4),
+        live: true,
+        by_server: true,
+        acknowledged: false,
+    };
+    let text = notice(&Notice::Reply {
+        id: None,
+        reply: made,
+    });
+    assert!(text.ends_with(r#","by":"server"}"#), "{text}");
+    let Ok(Said::Subscribed { id, by_server, .. }) = read(&text) else {
+        panic!("{text}");
+    };
+    assert_eq!((id, by_server), (None, true));
 }
 
 #[test]

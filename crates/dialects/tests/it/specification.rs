@@ -286,8 +286,20 @@ fn everything_written() -> Vec<String> {
                 subscription: channel().into(),
                 position,
                 live: false,
+                by_server: false,
+                acknowledged: false,
             },
         ),
+        native::encode_notice(&Notice::Reply {
+            id: None,
+            reply: Reply::Subscribed {
+                subscription: channel().into(),
+                position,
+                live: true,
+                by_server: true,
+                acknowledged: false,
+            },
+        }),
         native::encode_notice(&Notice::Live {
             subscription: channel().into(),
             position,
@@ -386,6 +398,7 @@ fn every_gap_reason_and_close_reason_is_listed() {
         GapReason::Conflated,
         GapReason::State,
         GapReason::Restarted,
+        GapReason::Permissions,
     ] {
         assert!(PAGE.contains(&format!("| `{}` |", reason.name())));
     }

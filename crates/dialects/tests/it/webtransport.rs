@@ -13,7 +13,7 @@ use offhook_dialects::{
 };
 use offhook_engine::{
     ChannelName, ChannelRules, CommandId, ErrorCode, Format, Notice, Position, Publication,
-    Refusal, Reply, RuleBook, SubscriptionName, Tags,
+    Refusal, Reply, RuleBook, SubscriptionId, SubscriptionName, Tags,
 };
 use proptest::prelude::*;
 
@@ -87,6 +87,8 @@ fn subscribed(channel: &str, id: Option<u64>) -> Notice {
             subscription: SubscriptionName::from(name(channel)),
             position: Position::new(1, 1),
             live: true,
+            by_server: false,
+            acknowledged: false,
         },
     }
 }
@@ -244,6 +246,47 @@ fn only_clients_that_read_datagrams_get_unreliable_channels_in_them() {
     assert_eq!(copy(&mut reads, "cursors", &state), "control");
     let mut other = connected(r#"{"type":"connect","id":1,"lineage":true}"#);
     assert_eq!(copy(&mut other, "cursors", &Recipient::PLAIN), "control");
+}
+
+/// A lost one would never be acknowledged, and its place in the window be gone.
+#[test]
+fn acknowledged_messages_of_a_restored_subscription_do_not_come_in_datagrams() {
+    let mut dialect = connected(STREAMS);
+    let subscription = SubscriptionName {
+        target: name("cursors").into(),
+        id: Some(SubscriptionId(7)),
+    };
+    let begun = |acknowledged| Notice::Reply {
+        id: None,
+        reply: Reply::Subscribed {
+            subscription: subscription.clone(),
+            position: Position::new(1, 1),
+            live: true,
+            by_server: false,
+            acknowledged,
+        },
+    };
+    let recipient = Recipient {
+        subscription: Some(SubscriptionId(7)),
+        ..Recipient::PLAIN
+    };
+    said(&mut dialect, &begun(true));
+    assert_ne!(copy(&mut dialect, "cursors", &recipient), "datagram");
+    // `unsubscribe` and `subscribe` may arrive in one write, before the first of them is answered.
+    let unsubscribed = Notice::Reply {
+        id: Some(CommandId(3)),
+        reply: Reply::Unsubscribed {
+            subscription: subscription.clone(),
+        },
+    };
+    let again = br#"{"type":"subscribe","id":4,"channel":"cursors","subscription":7,"window":4}"#;
+    receive(&mut dialect, &framed(again));
+    said(&mut dialect, &unsubscribed);
+    said(&mut dialect, &begun(true));
+    assert_ne!(copy(&mut dialect, "cursors", &recipient), "datagram");
+    said(&mut dialect, &unsubscribed);
+    said(&mut dialect, &begun(false));
+    assert_eq!(copy(&mut dialect, "cursors", &recipient), "datagram");
 }
 
 proptest! {

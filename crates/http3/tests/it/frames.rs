@@ -64,6 +64,26 @@ fn a_flood_of_frames_without_content_is_refused() {
     assert_eq!(all(&bytes, 10).unwrap_err().code, Code::EXCESSIVE_LOAD);
 }
 
+/// A browser sends one whenever the priority of a request changes (RFC 9218 §7.2), on the control stream, where
+/// there is no DATA.
+#[test]
+fn any_number_of_unknown_frames_with_content_is_skipped() {
+    const PRIORITY_UPDATE: u64 = 0x0f_0700;
+    let mut bytes = Vec::new();
+    for _ in 0..500 {
+        write(PRIORITY_UPDATE, b"\x04u=1", &mut bytes);
+    }
+    write(GOAWAY, &[4], &mut bytes);
+    let (whole, _) = all(&bytes, 7).unwrap();
+    assert_eq!(whole, [(GOAWAY, vec![4])]);
+    // Those without content are a flood, as empty DATA is.
+    let mut bytes = Vec::new();
+    for _ in 0..101 {
+        write(PRIORITY_UPDATE, b"", &mut bytes);
+    }
+    assert_eq!(all(&bytes, 10).unwrap_err().code, Code::EXCESSIVE_LOAD);
+}
+
 #[test]
 fn types_that_only_http_2_has_are_refused() {
     let mut bytes = Vec::new();

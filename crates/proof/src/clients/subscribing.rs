@@ -10,7 +10,7 @@ use offhook_client::{Client, ConnectionEvent, ConnectionEvents, Event, Since, Su
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Instructions, Reporter, next_instruction};
+use super::{Instructions, Reporter, next_instruction, text_of};
 use crate::ledger::{Expected, Findings, Ledger};
 use crate::messages::{Instruction, Update};
 use crate::plan::channel;
@@ -238,7 +238,7 @@ impl Reader {
             let event = subscription.next().await;
             match event {
                 Ok(Some(Event::Publication(publication))) => {
-                    let text = publication.data.text().unwrap_or_default();
+                    let text = text_of(&publication.data);
                     let offset = publication.position.offset;
                     let session = publication.session.as_deref().unwrap_or_default();
                     if !self.receive(&reporter, offset, &text, session) {

@@ -102,6 +102,16 @@ async fn handle(
         answer.extend_from_slice(&piece);
     }
     stream.leave();
+    if answer.is_empty() && stream.is_connected() {
+        // Without Retry-After: a client that repeats it could publish twice.
+        let detail = "the server ended the connection before the request was answered; it may have been \
+                      carried out";
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "busy",
+            detail,
+        ));
+    }
     if answer.is_empty() {
         let detail = "the server does not accept requests at the moment; try again";
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail);

@@ -78,7 +78,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, from_proxy: bool,
             // Not by `answer`: a future within a future makes that of each connection larger.
             async move {
                 let answered = respond(&worker, request, &place).await;
-                Ok::<_, Infallible>(counted(&worker, answered))
+                Ok::<_, Infallible>(counted(&worker, from_proxy, answered))
             }
         })
     };
@@ -113,7 +113,8 @@ pub(crate) async fn answer(
     place: &Cell<Option<Place>>,
 ) -> Streamed {
     let request = prepared(worker, request, from_proxy, place);
-    counted(worker, respond(worker, request, place).await)
+    let answered = respond(worker, request, place).await;
+    counted(worker, from_proxy, answered)
 }
 
 /// Notes who sent the request.
@@ -132,11 +133,16 @@ fn prepared(
     request
 }
 
-fn counted(worker: &Worker, (answered, mut answer): (Answered, Streamed)) -> Streamed {
+fn counted(
+    worker: &Worker,
+    from_proxy: bool,
+    (answered, mut answer): (Answered, Streamed),
+) -> Streamed {
     let status = answer.status().as_u16();
     worker.metrics.answers.count(answered, status);
-    if let Some(quic) = &worker.shared.quic {
-        // RFC 7838 §3: the same resources are available over HTTP/3.
+    // RFC 7838 §3: the same resources are available over HTTP/3. A proxy would pass that on, and its clients would
+    // go around it.
+    if let Some(quic) = worker.shared.quic.as_ref().filter(|_| !from_proxy) {
         answer.headers_mut().insert(ALT_SVC, quic.alt_svc.clone());
     }
     answer

@@ -61,7 +61,7 @@ impl fmt::Display for Unsent {
 pub(super) async fn serve(
     worker: &Rc<Worker>,
     request: Request<Received>,
-    mut send: SendStream,
+    send: &mut SendStream,
     place: Place,
 ) -> Result<(), Unsent> {
     let is_head = *request.method() == Method::HEAD;
@@ -76,15 +76,21 @@ pub(super) async fn serve(
             return Err(Unsent::Stopped);
         }
     };
-    send_answer(&mut send, answer, is_head, worker.shared.patience()).await
+    send_answer(send, answer, is_head, worker.shared.patience()).await
 }
 
 /// Sends a refusal.
 pub(super) async fn refuse(send: &mut SendStream, refusal: Answer, patience: Duration) {
-    let sent = send_answer(send, refusal.map(Either::Left), false, patience).await;
-    if let Err(error) = sent {
-        tracing::debug!(%error, "a refusal was not sent");
+    match send_answer(send, refusal.map(Either::Left), false, patience).await {
+        Ok(()) => acknowledged(send, patience).await,
+        Err(error) => tracing::debug!(%error, "a refusal was not sent"),
     }
+}
+
+/// Waits until the client has acknowledged everything on a finished stream, or has stopped it. As long as it
+/// has not, closing the connection would discard what is unsent or has to be sent again.
+pub(super) async fn acknowledged(send: &SendStream, patience: Duration) {
+    let _late = timeout(patience, send.stopped()).await;
 }
 
 /// Sends the head of the answer that accepts a CONNECT; resets the stream if the client does not accept it

@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
+use aws_lc_rs::hmac;
 use hyper::header::HeaderValue;
 use quinn::{
-    Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt,
-    crypto::rustls::QuicServerConfig,
+    ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout, ServerConfig,
+    TokioRuntime, TransportConfig, VarInt, crypto::rustls::QuicServerConfig,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
@@ -21,7 +22,7 @@ use tokio::{
 use tokio_rustls::rustls;
 
 use crate::{
-    config::{ClientCerts, Config},
+    config::{ClientCerts, Config, ResumeKey},
     door::Certificates,
     listeners::{Listening, Served},
     start_error::StartError,
@@ -42,6 +43,14 @@ const HELD: u64 = 16 * 1024;
 /// The buffer of the kernel for received packets. 2 MiB, or the system's limit: at 1 Gbit/s, 16 ms of the
 /// processor may pass before packets are lost.
 const RECEIVE_BUFFER: usize = 2 << 20;
+
+/// How often a quiet connection is kept alive, at the latest. 10 s: a third of the idle timeout of common clients
+/// (30 s), the smaller of both sides being the one in effect (RFC 9000 §10.1).
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// The shortest interval between stateless resets. 1 ms: after a crash, a thousand clients a second learn that
+/// their connections are gone. A reset is shorter than the packet that it answers.
+const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How long the end of connections may take after the workers have ended. 1 s: their last packets are lost
 /// otherwise, but clients notice their absence.
@@ -98,6 +107,7 @@ pub(crate) fn start(
     config: &Config,
     certificates: Option<&Arc<Certificates>>,
     listening: &[Listening],
+    key: &ResumeKey,
     phase: &watch::Receiver<Phase>,
 ) -> Result<Option<(Quic, QuicThread)>, StartError> {
     if !config.http3.enabled {
@@ -112,7 +122,7 @@ pub(crate) fn start(
         .map(|address| bind(address).map_err(|source| StartError::Listen { address, source }));
     let sockets = sockets.collect::<Result<Vec<_>, _>>()?;
     let tls = certificates.quic(client_certs(config))?;
-    let started = run(config, tls, sockets, phase.clone());
+    let started = run(config, tls, sockets, key, phase.clone());
     started.map(Some).map_err(StartError::System)
 }
 
@@ -130,6 +140,7 @@ fn run(
     config: &Config,
     tls: rustls::ServerConfig,
     sockets: Vec<UdpSocket>,
+    key: &ResumeKey,
     mut phase: watch::Receiver<Phase>,
 ) -> io::Result<(Quic, QuicThread)> {
     let server = server_config(config, tls)?;
@@ -141,7 +152,7 @@ fn run(
     let endpoints = {
         let _entered = runtime.enter();
         let open = |socket| {
-            let settings = EndpointConfig::default();
+            let settings = endpoint_config(key);
             Endpoint::new(
                 settings,
                 Some(server.clone()),
@@ -196,6 +207,43 @@ fn run(
     Ok((quic, thread))
 }
 
+/// Random ids of connections. quinn's own carry a checksum with a key of the process, and packets with those of
+/// an earlier process would be dropped instead of answered with a reset.
+#[derive(Debug)]
+struct RandomIds;
+
+/// The length of an id in bytes. 8: collisions are rare, and quinn tries again.
+const ID: usize = 8;
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; ID];
+        getrandom::fill(&mut id).expect("the system has given random numbers when it started");
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        ID
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// With a reset key that the next process on the same data has as well. After a crash, it tells clients at once
+/// that their connections are gone (RFC 9000 §10.3); otherwise they would notice it after their idle timeout.
+fn endpoint_config(key: &ResumeKey) -> EndpointConfig {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &key.0);
+    let reset = hmac::sign(&key, b"quic stateless reset");
+    let reset = hmac::Key::new(hmac::HMAC_SHA256, reset.as_ref());
+    let mut settings = EndpointConfig::new(Arc::new(reset));
+    settings
+        .cid_generator(|| Box::new(RandomIds))
+        .min_reset_interval(RESET_INTERVAL);
+    settings
+}
+
 fn server_config(config: &Config, tls: rustls::ServerConfig) -> io::Result<ServerConfig> {
     // RFC 9001 §9.2: early data can be replayed. rustls accepts none, because its limit is 0 by default.
     debug_assert_eq!(tls.max_early_data_size, 0);
@@ -210,10 +258,23 @@ fn server_config(config: &Config, tls: rustls::ServerConfig) -> io::Result<Serve
     Ok(server)
 }
 
+/// How long a client may send no packet, and how often a quiet one is made to acknowledge one.
+fn quiet(config: &Config) -> (Duration, Duration) {
+    let keepalive = &config.keepalive;
+    let silent = match keepalive.interval {
+        Some(interval) => interval + keepalive.pong_timeout,
+        None => config
+            .http3
+            .idle_timeout
+            .max(KEEP_ALIVE + keepalive.pong_timeout),
+    };
+    let keep_alive = keepalive.interval.unwrap_or(KEEP_ALIVE).min(KEEP_ALIVE);
+    (silent, keep_alive)
+}
+
 fn transport(config: &Config) -> io::Result<TransportConfig> {
     let limits = &config.http3;
-    let keepalive = &config.keepalive;
-    let silent = keepalive.interval.unwrap_or_default() + keepalive.pong_timeout;
+    let (silent, keep_alive) = quiet(config);
     let window = VarInt::from_u32(limits.window);
     let all = u64::from(limits.window).saturating_mul(FULL_WINDOWS);
     // Each session's control stream is in addition to its request.
@@ -228,8 +289,38 @@ fn transport(config: &Config) -> io::Result<TransportConfig> {
         .max_idle_timeout(Some(
             IdleTimeout::try_from(silent).map_err(io::Error::other)?,
         ))
-        .keep_alive_interval(keepalive.interval)
+        .keep_alive_interval(Some(keep_alive))
         .datagram_receive_buffer_size(Some(limits.datagram_bytes))
         .datagram_send_buffer_size(limits.datagram_bytes);
     Ok(transport)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quiet_connections_are_kept_alive_within_the_idle_timeout_of_common_clients() {
+        let mut config = Config::default();
+        let common = Duration::from_secs(30);
+        for interval in [
+            None,
+            Some(Duration::from_secs(30)),
+            Some(Duration::from_secs(3600)),
+        ] {
+            config.keepalive.interval = interval;
+            assert!(quiet(&config).1 <= common / 3, "{interval:?}");
+        }
+        config.keepalive.interval = Some(Duration::from_secs(2));
+        assert_eq!(quiet(&config).1, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn without_keepalive_a_quiet_client_is_kept_although_the_pong_timeout_is_short() {
+        let mut config = Config::default();
+        config.keepalive.interval = None;
+        config.keepalive.pong_timeout = Duration::from_secs(5);
+        let (silent, keep_alive) = quiet(&config);
+        assert!(silent > 2 * keep_alive, "{silent:?}");
+    }
 }

@@ -243,11 +243,17 @@ async fn say_goodbye(send: &mut SendStream, receive: &mut RecvStream, farewell: 
         let capsule = close(u32::from(farewell.code), &farewell.reason);
         write(DATA, &capsule, &mut bytes);
     }
+    let mut is_written = false;
     let said = async {
-        let _lost = send.write_all(&bytes).await;
+        is_written = send.write_all(&bytes).await.is_ok();
         let _ended = send.finish();
         // The client ends its half when it has read the capsule.
         while let Ok(Some(_)) = receive.read_chunk(4096, true).await {}
     };
     let _late = timeout(LINGER, said).await;
+    if !is_written {
+        // Its drop would finish it within a frame, for which the client has to close the whole connection
+        // (RFC 9114 §7.1).
+        let _ended = send.reset(number(Code::REQUEST_CANCELLED));
+    }
 }

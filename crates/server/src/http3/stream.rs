@@ -185,11 +185,14 @@ async fn request(
     let target = parts.uri.path_and_query().cloned();
     parts.uri = target.map_or_else(Default::default, Into::into);
     let request = Request::from_parts(parts, body);
-    if let Err(error) = answer::serve(worker, request, send, place).await {
-        if matches!(error, answer::Unsent::Stopped) {
-            connection.cancelled();
+    match answer::serve(worker, request, &mut send, place).await {
+        Ok(()) => answer::acknowledged(&send, worker.shared.patience()).await,
+        Err(error) => {
+            if matches!(error, answer::Unsent::Stopped) {
+                connection.cancelled();
+            }
+            tracing::debug!(%error, "an answer was not sent");
         }
-        tracing::debug!(%error, "an answer was not sent");
     }
     drop(in_use);
 }

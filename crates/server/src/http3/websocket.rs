@@ -21,6 +21,7 @@ use quinn::{RecvStream, SendStream};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::oneshot,
+    time::timeout,
 };
 
 use super::{
@@ -81,6 +82,7 @@ pub(super) async fn open(
         unread: Vec::new(),
     };
     let (alive, ended) = oneshot::channel();
+    let acknowledged = send.stopped();
     let stream = Stream {
         send,
         receive,
@@ -88,13 +90,17 @@ pub(super) async fn open(
         unread: Bytes::new(),
         head: Vec::new(),
         left: 0,
-        _alive: alive,
+        is_finished: false,
+        alive: Some(alive),
     };
     let peer = connection.quic.remote_address();
     let stream = Transport::boxed(stream).with_peer_addr(Some(peer));
     worker.open(way.into_socket(stream, &worker.settings), guest, place);
-    // The stream counts as one of its connection until the WebSocket drops it.
-    let _dropped = ended.await;
+    // The stream counts as one of its connection until the WebSocket drops it and the client has
+    // acknowledged its end. Before that, closing the connection could discard the Close frame.
+    if let Ok(true) = ended.await {
+        let _late = timeout(patience, acknowledged).await;
+    }
 }
 
 /// Accepts the handshake, or returns the answer to an invalid or refused one. `subprotocol`: the one that
@@ -156,8 +162,24 @@ struct Stream {
     head: Vec<u8>,
     /// Bytes of that frame's content that were not written.
     left: usize,
-    /// Its drop tells that the stream is not used any more.
-    _alive: oneshot::Sender<()>,
+    /// Whether everything was written, and the end said.
+    is_finished: bool,
+    /// Told `is_finished` once the stream is not used any more.
+    alive: Option<oneshot::Sender<bool>>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // RFC 9220 §3: a stream that does not end in order is reset. quinn would finish it, and RFC 9114 §7.1
+        // has the client close the whole connection if a stream ends within a frame.
+        if !self.is_finished {
+            let _ended = self.send.reset(number(Code::REQUEST_CANCELLED));
+        }
+        if let Some(alive) = self.alive.take() {
+            // Nobody waits for it once the worker ends.
+            let _unheard = alive.send(self.is_finished);
+        }
+    }
 }
 
 impl AsyncRead for Stream {
@@ -227,8 +249,13 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // An error means that the client has stopped the stream.
-        let _ended = self.get_mut().send.finish();
+        let this = self.get_mut();
+        // Within a frame it cannot be finished: the drop resets it.
+        if this.left == 0 && this.head.is_empty() {
+            // An error means that the client has stopped the stream.
+            let _ended = this.send.finish();
+            this.is_finished = true;
+        }
         Poll::Ready(Ok(()))
     }
 }

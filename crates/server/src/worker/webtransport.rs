@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!                    ┌─▶ control ─▶ a task that writes the control stream
-//! outboxes ─▶ put ───┼─▶ stream n ─▶ a task that opens and writes its stream
+//! outboxes ─▶ put ───┼─▶ stream n ─▶ a task that writes its stream
 //!                    └─▶ newest of each subject ─▶ a task that sends datagrams
 //! ```
 //!

@@ -77,6 +77,27 @@ async fn bytes_are_published_unchanged_and_an_idempotency_key_is_respected() {
     assert_eq!(status, 200);
 }
 
+/// Keys in JSON may be any UTF-8.
+#[tokio::test]
+async fn an_idempotency_key_that_is_not_ascii_is_respected_or_refused() {
+    let hall = hall().await;
+    let request = |key: &[u8]| {
+        let head = format!(
+            "POST /api/v1/publish?channel=chat HTTP/1.1\r\nAuthorization: Bearer {KEY}\r\n\
+             Content-Length: 0\r\nIdempotency-Key: "
+        );
+        [head.as_bytes(), key].concat()
+    };
+    let key = "bestellung-f\u{fc}r-7".as_bytes();
+    let (status, _, first) = hall.request(&request(key)).await;
+    assert_eq!(status, 200, "{first}");
+    let (_, _, second) = hall.request(&request(key)).await;
+    assert!(second.contains("\"duplicate\":true"), "{second}");
+    let (status, _, refused) = hall.request(&request(b"f\xfcr")).await;
+    assert_eq!(status, 400, "{refused}");
+    assert!(refused.contains("bad_key"), "{refused}");
+}
+
 #[tokio::test]
 async fn ambiguous_requests_are_refused() {
     let hall = hall().await;
@@ -330,6 +351,42 @@ async fn occupied_channels_are_listed_by_prefix_in_pages() {
     assert_eq!(status, 401, "a key that was taken out: {problem}");
     let (status, ..) = hall.api("another", "GET /api/v1/channels", "").await;
     assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn pages_of_channels_do_not_name_channels_of_others() {
+    let everything = ApiKey::of_everything(KEY).to_string();
+    let (_, hash) = everything.rsplit_once(' ').unwrap();
+    for (pattern, next) in [
+        ("acme/*", "acme/a"),
+        ("*e/*", "acme/a"),
+        ("acme/b", "acme/b"),
+    ] {
+        let mut config = with_tokens(|auth| auth.anonymous = Some(true));
+        config.api.keys = vec![format!("read {pattern} {hash}").parse().unwrap()];
+        let hall = Hall::open(config).await;
+        let mut caller = hall.caller().await;
+        for name in ["aaa/merger", "acme/a", "acme/b", "other/secret"] {
+            caller.subscribe(name, json!("now")).await;
+        }
+        let (mut after, mut listed) = (String::new(), Vec::new());
+        let mut first = None;
+        loop {
+            let page = get(&hall, &format!("channels?limit=1{after}")).await;
+            assert!(!page.to_string().contains("secret"), "{page}");
+            assert!(!page.to_string().contains("merger"), "{page}");
+            let channels = page["channels"].as_array().unwrap();
+            listed.extend(channels.iter().map(|one| one["channel"].clone()));
+            let Some(next) = page["next"].as_str() else {
+                break;
+            };
+            first.get_or_insert_with(|| next.to_owned());
+            after = format!("&after={next}");
+        }
+        assert_eq!(first.as_deref(), Some(next), "{pattern}");
+        let is_one = pattern == "acme/b";
+        assert_eq!(listed.len(), if is_one { 1 } else { 2 }, "{pattern}");
+    }
 }
 
 #[tokio::test]

@@ -225,13 +225,14 @@ impl Hall {
     }
 
     /// One request over HTTP/1.1: status, head in lower case, and body.
-    pub(crate) async fn request(&self, head: &str) -> (u16, String, String) {
+    pub(crate) async fn request(
+        &self,
+        head: &(impl AsRef<[u8]> + ?Sized),
+    ) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.address()).await.unwrap();
-        let request = format!(
-            "{head}\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.address()
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
+        let rest = format!("\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address());
+        let request = [head.as_ref(), rest.as_bytes()].concat();
+        stream.write_all(&request).await.unwrap();
         let mut answer = Vec::new();
         timeout(NEVER, stream.read_to_end(&mut answer))
             .await

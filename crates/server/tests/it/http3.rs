@@ -1,10 +1,20 @@
 //! HTTP/3: requests as over other versions, and WebSockets (RFC 9220).
 
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use offhook_server::config::{Listen, ListenAt, ResumeKey};
+use quinn::{ConnectionError, TransportConfig, VarInt};
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{UdpSocket, UnixStream},
+    sync::watch,
+    time::timeout,
+};
 
 use crate::{
-    hall::Hall,
-    http3_peer::{Peer, with_http3},
+    hall::{Hall, NEVER},
+    http3_peer::{Peer, Reading, with_http3},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,6 +64,34 @@ async fn answers_over_other_versions_announce_http_3() {
     let port = hall.address().port();
     let expected = format!("h3=\":{port}\"; ma=86400");
     assert_eq!(answer.field("alt-svc"), Some(&*expected));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_to_a_trusted_proxy_do_not_announce_http_3_to_its_clients() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut config, _) = with_http3(directory.path());
+    let path = directory.path().join("offhook.sock");
+    config.listen = [false, true]
+        .map(|trusted| Listen {
+            tls: Some(false),
+            trusted,
+            ..Listen::new(ListenAt::Unix(path.with_extension(trusted.to_string())))
+        })
+        .into_iter()
+        .chain([([127, 0, 0, 1], 0).into()])
+        .collect();
+    let _hall = Hall::open(config).await;
+    for (trusted, is_announced) in [(false, true), (true, false)] {
+        let path = path.with_extension(trusted.to_string());
+        let mut stream = UnixStream::connect(path).await.unwrap();
+        let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let read = timeout(NEVER, stream.read_to_string(&mut answer)).await;
+        read.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(answer.contains("alt-svc"), is_announced, "{answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,7 +154,7 @@ async fn a_stream_of_events_ends_when_the_client_stops_it() {
             .expect("events");
         seen.extend_from_slice(&chunk.bytes);
     }
-    receive.stop(quinn::VarInt::from_u32(0x10c)).unwrap();
+    receive.stop(VarInt::from_u32(0x10c)).unwrap();
     loop {
         let health = peer.request("GET", "/healthz", &[], &[]).await;
         let health: serde_json::Value = serde_json::from_slice(&health.body).unwrap();
@@ -124,4 +162,125 @@ async fn a_stream_of_events_ends_when_the_client_stops_it() {
             break;
         }
     }
+}
+
+/// QUIC discards what is unsent, or was lost, when a connection is closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_complete_but_not_sent_arrives_although_the_server_stops() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut config, trusted) = with_http3(directory.path());
+    config.http3.send_window = 4 << 20;
+    config.drain = Duration::from_secs(3600);
+    let hall = Hall::open(config).await;
+    let mut transport = TransportConfig::default();
+    transport.stream_receive_window(VarInt::from_u32(16 * 1024));
+    let peer = Peer::connect_with(hall.address(), &trusted, transport).await;
+    let head = peer.head("GET", "/docs/search.json");
+    let (mut send, receive) = peer.begin(&head).await;
+    send.finish().unwrap();
+    let mut reading = Reading::new(receive);
+    let answer = reading.head().await;
+    let length: usize = answer.field("content-length").unwrap().parse().unwrap();
+    assert!(length > 100_000, "it does not fit into the window");
+    let rest = async {
+        // Requests are rejected from when the server stops.
+        while peer.quic.close_reason().is_none() && peer.is_served().await {}
+        let mut body = 0;
+        while let Some(data) = reading.data().await {
+            body += data.len();
+        }
+        body
+    };
+    let ((), body) = tokio::join!(hall.close(), rest);
+    assert_eq!(body, length);
+    assert_eq!(peer.ended().await, 0x100, "H3_NO_ERROR");
+}
+
+/// A frame that the end of its stream cuts off is a connection error (RFC 9114 §7.1).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_that_is_dropped_while_it_writes_is_reset_not_finished() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut config, trusted) = with_http3(directory.path());
+    config.keepalive.interval = Some(Duration::from_millis(200));
+    config.keepalive.pong_timeout = Duration::from_millis(200);
+    let hall = Hall::open(config).await;
+    let mut transport = TransportConfig::default();
+    transport.stream_receive_window(VarInt::from_u32(2 * 1024));
+    transport.keep_alive_interval(Some(Duration::from_millis(50)));
+    let peer = Peer::connect_with(hall.address(), &trusted, transport).await;
+    let fields = [
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-protocol", "offhook.v1.json"),
+    ];
+    let (answer, mut send, mut reading) = peer.extended("websocket", "/ws", &fields).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let large = "x".repeat(30_000);
+    for (id, message) in [
+        json!({"type": "connect", "id": 1}),
+        json!({"type": "subscribe", "id": 2, "channel": "chat"}),
+        json!({"type": "publish", "id": 3, "channel": "chat", "data": large}),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let text = message.to_string();
+        let length = u16::try_from(text.len()).unwrap().to_be_bytes();
+        // A masked text frame with the mask 0.
+        let head = [0x81, 0x80 | 126, length[0], length[1], 0, 0, 0, 0];
+        let frame = [&head[..], text.as_bytes()].concat();
+        let mut bytes = Vec::new();
+        offhook_http3::frame::write(offhook_http3::frame::DATA, &frame, &mut bytes);
+        send.write_all(&bytes).await.unwrap();
+        if id == 0 {
+            reading.data().await.expect("a welcome");
+        }
+    }
+    // From here on, the client gives no credit and answers no ping.
+    let reset = timeout(NEVER, reading.receive.received_reset()).await;
+    let code = reset.unwrap().unwrap().map(VarInt::into_inner);
+    assert_eq!(code, Some(0x10c), "H3_REQUEST_CANCELLED");
+}
+
+/// Passes packets between the clients of a socket and one server, which may be exchanged.
+async fn relay(front: Arc<UdpSocket>, mut to: watch::Receiver<SocketAddr>) {
+    let back = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (mut sent, mut received) = ([0; 2048], [0; 2048]);
+    let mut client = None;
+    loop {
+        tokio::select! {
+            packet = front.recv_from(&mut sent) => {
+                let (length, from) = packet.unwrap();
+                client = Some(from);
+                let server = *to.borrow_and_update();
+                back.send_to(&sent[..length], server).await.unwrap();
+            }
+            packet = back.recv_from(&mut received) => {
+                let (length, _) = packet.unwrap();
+                front.send_to(&received[..length], client.unwrap()).await.unwrap();
+            }
+        }
+    }
+}
+
+/// As after a crash: the next process knows nothing of the connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_learns_at_once_that_another_process_serves_the_port() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut config, trusted) = with_http3(directory.path());
+    config.resume.key = Some(ResumeKey([7; 32]));
+    let before = Hall::open(config.clone()).await;
+    let after = Hall::open(config).await;
+    let front = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let address = front.local_addr().unwrap();
+    let (to, server) = watch::channel(before.address());
+    let relaying = tokio::spawn(relay(front, server));
+    let mut transport = TransportConfig::default();
+    transport.keep_alive_interval(Some(Duration::from_millis(50)));
+    // It would not notice it by itself.
+    transport.max_idle_timeout(None);
+    let peer = Peer::connect_with(address, &trusted, transport).await;
+    to.send_replace(after.address());
+    let lost = timeout(NEVER, peer.quic.closed()).await.unwrap();
+    assert!(matches!(lost, ConnectionError::Reset), "{lost}");
+    relaying.abort();
 }

@@ -168,7 +168,8 @@ impl Peer {
         (send, receive)
     }
 
-    fn head<'a>(&'a self, method: &'a str, path: &'a str) -> Vec<(&'a str, &'a str)> {
+    /// The fields of a request.
+    pub(crate) fn head<'a>(&'a self, method: &'a str, path: &'a str) -> Vec<(&'a str, &'a str)> {
         vec![
             (":method", method),
             (":scheme", "https"),
@@ -199,6 +200,23 @@ impl Peer {
             answer.body.extend(data);
         }
         answer
+    }
+
+    /// Whether a request is accepted, and not rejected because the server stops.
+    pub(crate) async fn is_served(&self) -> bool {
+        let Ok((mut send, receive)) = self.quic.open_bi().await else {
+            return false;
+        };
+        let fields = self.head("GET", "/healthz");
+        let mut bytes = Vec::new();
+        frame::write(
+            frame::HEADERS,
+            &qpack::encode(fields.into_iter()),
+            &mut bytes,
+        );
+        let _rejected = (send.write_all(&bytes).await, send.finish());
+        let mut frames = receive;
+        frames.read_to_end(1 << 20).await.is_ok()
     }
 
     /// Requests an extended CONNECT; returns the answer's head with both halves.
@@ -257,7 +275,7 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    fn new(receive: RecvStream) -> Self {
+    pub(crate) fn new(receive: RecvStream) -> Self {
         Self {
             receive,
             frames: Frames::new(1 << 20),

@@ -228,15 +228,10 @@ async fn a_stream_that_is_not_written_completely_is_reset_when_its_session_ends(
     assert_eq!(own.reset().await, Some(SESSION_GONE));
 }
 
-/// The client allows two streams: that of HTTP/3 and one of a subscription.
+/// Firefox allows 16 streams on a connection. This client allows two: that of HTTP/3 and one of a subscription.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_whose_client_allows_too_few_streams_ends_with_a_reason() {
-    let place = Place::open(|config| {
-        // Without Pings, this is how long a client may take nothing.
-        config.keepalive.interval = None;
-        config.keepalive.pong_timeout = Duration::from_millis(500);
-    })
-    .await;
+async fn subscriptions_for_which_the_client_allows_no_stream_use_the_control_stream() {
+    let place = Place::open(|_| {}).await;
     let mut transport = quinn::TransportConfig::default();
     transport.max_concurrent_uni_streams(quinn::VarInt::from_u32(2));
     let peer = Peer::connect_with(place.hall.address(), &place.trusted, transport).await;
@@ -249,9 +244,37 @@ async fn a_session_whose_client_allows_too_few_streams_ends_with_a_reason() {
     let (_, mut own) = session.stream().await;
     assert_eq!(own.hear_a("message").await["data"], 1);
     caller.publish("chat/two", json!(2)).await;
-    let closed = session.closed().await;
-    assert_eq!(closed.code, 1008, "{closed:?}");
-    assert!(closed.reason.contains("too few streams"), "{closed:?}");
+    assert_eq!(session.control.hear_a("message").await["data"], 2);
+    session
+        .send(json!({"type": "unsubscribe", "channel": "chat/two"}))
+        .await;
+    session.control.hear_a("unsubscribed").await;
+    caller.publish("chat/one", json!(3)).await;
+    assert_eq!(own.hear_a("message").await["data"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_resume_acknowledged_messages_do_not_come_in_datagrams() {
+    let place = Place::open(|_| {}).await;
+    let peer = place.peer().await;
+    let mut first = connected(&peer).await;
+    first
+        .send(json!({"type": "subscribe", "channel": "cursors", "subscription": 7, "window": 4}))
+        .await;
+    first.control.hear_a("subscribed").await;
+    let token = first.control.hear_a("token").await["resume"].clone();
+    // The session is lost, not left.
+    drop(first);
+    peer.quic.close(quinn::VarInt::from_u32(0x100), b"");
+    let peer = place.peer().await;
+    let mut again = peer.session().await;
+    again
+        .connect(json!({"resume": token, "datagrams": true}))
+        .await;
+    again.control.hear_a("restored").await;
+    let mut caller = place.caller().await;
+    caller.publish("cursors", json!([1, 2])).await;
+    assert_eq!(again.control.hear_a("message").await["data"], json!([1, 2]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

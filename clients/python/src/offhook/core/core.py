@@ -15,6 +15,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, TypeAlias
 
 from ..errors import BadMessage, Closed, OffhookError, refusal
@@ -78,7 +79,17 @@ class SubscriptionTokenWanted:
     turn: int
 
 
-Notice: TypeAlias = Outcome | Ready | State | Latency | Told | Warned | TokenWanted | SubscriptionTokenWanted
+@dataclass(frozen=True, slots=True)
+class SubscriptionMade:
+    """The server has made a subscription: read it by its number, or ``ignore`` it."""
+
+    subscription: int
+    wish: Wish
+
+
+Notice: TypeAlias = (
+    Outcome | Ready | State | Latency | Told | Warned | TokenWanted | SubscriptionTokenWanted | SubscriptionMade
+)
 
 
 @dataclass(slots=True)
@@ -101,10 +112,10 @@ class Core:
         self._heartbeat = Heartbeat(settings.heartbeat)
         self._outbox = Outbox(settings.outbox)
         self._questions = Questions(settings.answer_within)
-        self._subscriptions = Subscriptions(settings.inbox)
         self._notices: deque[State | Latency | Told | Warned | TokenWanted] = deque()
         self._next_id = 1
-        self._next_number = 1
+        self._numbers = count(1)
+        self._subscriptions = Subscriptions(settings.inbox, self._numbers)
         self._token: str | None = None
         self._resume: str | None = None
         self._connecting: _Connecting | None = None
@@ -200,6 +211,10 @@ class Core:
     def unsubscribe(self, number: int) -> None:
         """The reader of a subscription is gone."""
         self._subscriptions.remove(number)
+
+    def ignore(self, number: int) -> None:
+        """Nobody reads a subscription that the server has made; it is kept."""
+        self._subscriptions.ignore(number)
 
     def following(self, number: int) -> Following | None:
         """The state of a subscription, until its reader is gone."""
@@ -309,6 +324,9 @@ class Core:
         """The next notice for the program."""
         if self._notices:
             return self._notices.popleft()
+        made = self._subscriptions.poll_made()
+        if made is not None:
+            return SubscriptionMade(*made)
         while (wanted := self._subscriptions.poll_token_wanted()) is not None:
             channel = self._subscriptions.channel_of(wanted[0])
             if channel is not None:
@@ -518,6 +536,4 @@ class Core:
             raise self._link.state.error or Closed("closed", "the client was closed; make a new one")
 
     def _number(self) -> int:
-        number = self._next_number
-        self._next_number += 1
-        return number
+        return next(self._numbers)

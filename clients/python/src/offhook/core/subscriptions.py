@@ -6,6 +6,7 @@ Those in the resume token are announced by the server; the others are requested 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from ..errors import OffhookError, refusal
@@ -25,8 +26,10 @@ MOST_AT_ONCE = 256
 class Subscriptions:
     """The subscriptions of a client."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox, numbers: Iterator[int]) -> None:
         self._inbox = inbox
+        # For subscriptions that the server makes.
+        self._numbers = numbers
         self._by_key: dict[Key, Following] = {}
         self._by_number: dict[int, Following] = {}
         self._next_key = 0
@@ -44,6 +47,10 @@ class Subscriptions:
         self._full: set[int] = set()
         self._full_since: float | None = None
         self._changed: deque[int] = deque()
+        # Subscriptions that the server has made, to be shown to the program; and the keys of those that it does not
+        # read, which are kept since the server wants them.
+        self._made: deque[Following] = deque()
+        self._unread: set[Key] = set()
         # Subscriptions that need a token, and the turn that it is for.
         self._tokens_wanted: deque[tuple[int, int]] = deque()
 
@@ -65,7 +72,8 @@ class Subscriptions:
     def add(self, number: int, wish: Wish) -> Following:
         """A new subscription."""
         key: Key = wish.name
-        if isinstance(wish.target, Filter) or wish.window is not None or wish.name in self._by_key:
+        is_taken = wish.name in self._by_key or wish.name in self._unread
+        if isinstance(wish.target, Filter) or wish.window is not None or is_taken:
             key = self._next_key
             self._next_key += 1
         following = Following(number, wish, key, self._inbox)
@@ -123,6 +131,7 @@ class Subscriptions:
                 self._ask(following)
         if not resumed:
             self._sealed.clear()
+            self._unread.clear()
         self._announced_by = now + ANNOUNCED_WITHIN
 
     def poll_token_wanted(self) -> tuple[int, int] | None:
@@ -185,8 +194,19 @@ class Subscriptions:
         """A subscription starts, requested or restored."""
         following = self._by_key.get(message.key)
         is_answer = message.id is not None
+        if following is None and message.is_made:
+            following = self._make(message)
+            following.handle_subscribed(message, size)
+            self._gave(following, now)
+            return
+        if following is None and message.key in self._unread:
+            return
         if following is not None and following.phase is not Phase.PAUSED:
             knows = following.received is not None and following.phase not in SERVED
+            if message.is_made:
+                # It begins now, and not where a restored one would go on.
+                begins = following.received or following.wish.since
+                knows = message.live and following.phase not in SERVED and begins in ("now", message.position)
             if following.asked == message.id if is_answer else knows:
                 following.handle_subscribed(message, size)
                 self._gave(following, now)
@@ -200,8 +220,32 @@ class Subscriptions:
         if following is not None and following.phase is not Phase.PAUSED:
             self._ask(following)
 
+    def _make(self, message: SubscribedTo) -> Following:
+        self._unread.discard(message.key)
+        following = Following(next(self._numbers), Wish(message.name), message.key, self._inbox)
+        self._by_key[message.key] = self._by_number[following.number] = following
+        self._made.append(following)
+        return following
+
+    def poll_made(self) -> tuple[int, Wish] | None:
+        """A subscription that the server has made, for the program."""
+        if not self._made:
+            return None
+        following = self._made.popleft()
+        return following.number, following.wish
+
+    def ignore(self, number: int) -> None:
+        """Nobody reads this subscription, which the server has made: it is kept, and its messages are ignored."""
+        following = self._by_number.pop(number)
+        if following.phase is not Phase.ENDED:
+            del self._by_key[following.key]
+            self._unread.add(following.key)
+        following.discard()
+        self._set_full(following, False)
+
     def handle_unsubscribed(self, message: UnsubscribedFrom, now: float) -> None:
         """The answer to an ``unsubscribe``, or the server ended a subscription."""
+        self._unread.discard(message.key)
         following = self._by_key.get(message.key)
         if following is None or message.id is not None or following.phase is Phase.PAUSED:
             return

@@ -63,6 +63,8 @@ pub enum Said<'a> {
         position: Position,
         /// Whether no message is missing.
         live: bool,
+        /// Whether the server's side has made it just now; without that, one without an id is restored.
+        by_server: bool,
     },
     /// A subscription ended at the client's request.
     Unsubscribed {

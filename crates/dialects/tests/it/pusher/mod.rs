@@ -199,6 +199,8 @@ impl Client {
             subscription: wish.name(),
             position: Position::new(17, 3),
             live: wish.since == Since::Now,
+            by_server: false,
+            acknowledged: false,
         };
         self.reply(id, reply);
     }

@@ -185,7 +185,7 @@ impl Client {
                     command,
                 } => self.told.push(command),
                 Intent::Command { id, command } => {
-                    if let Command::Remember { note } = &command {
+                    if let Command::Remember { note, .. } = &command {
                         self.note = note.clone();
                     }
                     self.asked.push((id, command));
@@ -267,6 +267,8 @@ impl Client {
             subscription: wish.name(),
             position: Position::new(1, 0),
             live: true,
+            by_server: false,
+            acknowledged: false,
         });
         if let Some(Intent::Consume {
             id, subscription, ..

@@ -15,6 +15,8 @@ fn a_queue_is_consumed_with_the_permission_to_subscribe() {
         subscription: wish.name(),
         position: Position::new(1, 0),
         live: true,
+        by_server: false,
+        acknowledged: false,
     });
     let Some(Intent::Consume { queue, window, .. }) = client.others.first() else {
         panic!("{:?}", client.others);

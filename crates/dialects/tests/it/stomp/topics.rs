@@ -14,6 +14,8 @@ fn a_topic_without_acknowledgements_is_pushed() {
         subscription: wish.name(),
         position: Position::new(1, 0),
         live: true,
+        by_server: false,
+        acknowledged: false,
     });
     assert_eq!(client.receipt(), "r");
     let message = client.deliver(wish.id.unwrap(), "a", 1).unwrap();
@@ -212,6 +214,8 @@ fn a_subscription_may_start_from_a_position_and_be_told_of_gaps() {
         subscription: name.clone(),
         position: Position::new(1, 9),
         live: false,
+        by_server: false,
+        acknowledged: false,
     });
     client.notice(&Notice::Gap {
         subscription: name,

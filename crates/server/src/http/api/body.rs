@@ -7,8 +7,9 @@ use http_body_util::BodyExt;
 use hyper::{
     Request, StatusCode,
     body::Body as _,
-    header::{CONTENT_ENCODING, CONTENT_TYPE},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue},
 };
+use offhook_engine::{ErrorCode, Refusal};
 use serde::Deserialize;
 use tokio::time::timeout;
 
@@ -47,7 +48,7 @@ impl Body {
             let detail = "Idempotency-Key: given twice; send one";
             return Err(Problem::bad(detail));
         }
-        let idempotency_key = text("idempotency-key").map(str::to_owned);
+        let idempotency_key = headers.get("idempotency-key").map(key).transpose()?;
         let too_large = || {
             let detail = format!("the body is longer than {limit} bytes ({setting})");
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
@@ -94,6 +95,16 @@ impl Body {
         }
         serde_json::from_slice(&self.bytes).map_err(|error| Problem::bad(format!("body: {error}")))
     }
+}
+
+/// The value of `Idempotency-Key`, which may be any UTF-8, as `key` in JSON. One that cannot be read is refused:
+/// without it a repeated request would publish twice.
+fn key(value: &HeaderValue) -> Result<String, Problem> {
+    let text = String::from_utf8(value.as_bytes().to_vec());
+    text.map_err(|_| {
+        let detail = "Idempotency-Key: is not UTF-8; send the key in UTF-8";
+        Refusal::new(ErrorCode::BadKey, detail).into()
+    })
 }
 
 enum Collected {

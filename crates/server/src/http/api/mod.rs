@@ -204,7 +204,7 @@ async fn handle(worker: &Rc<Worker>, request: Request<Received>) -> Result<Answe
         Action::History => reading::history(&call).await?.text(),
         Action::State => reading::state(&call).await?.text(),
         Action::Presence => reading::presence(&call).await?.text(),
-        Action::Channels => reading::channels(&call)?.to_string(),
+        Action::Channels => reading::channels(&call).await?.to_string(),
         Action::Receipts => reading::receipts(&call).await?.to_string(),
         Action::Cursor => reading::cursor(&call).await?.to_string(),
         Action::Sessions => sessions::list(&call).await?.to_string(),

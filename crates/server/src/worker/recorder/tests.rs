@@ -87,6 +87,8 @@ fn a_connection_without_problems_uses_no_memory() {
             subscription: SubscriptionName::from(chat()),
             position: Position::new(1, 0),
             live: true,
+            by_server: false,
+            acknowledged: false,
         },
     };
     recorder.decided(one, &subscribed, 5);

@@ -5,6 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
     mem,
+    pin::pin,
     rc::{Rc, Weak},
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -19,7 +20,7 @@ use quinn::{SendDatagramError, SendStream, VarInt};
 use tokio::{
     sync::{Notify, watch},
     task::spawn_local,
-    time::{sleep, timeout},
+    time::sleep,
 };
 
 use super::{Farewell, Session};
@@ -37,7 +38,9 @@ pub(super) struct Streams {
     quic: quinn::Connection,
     session: u64,
     control: Rc<Lane>,
-    own: RefCell<HashMap<u32, Rc<Lane>>>,
+    /// Those of subscriptions, by number. None: the client allows no further stream, so that the control stream
+    /// has the messages.
+    own: RefCell<HashMap<u32, Option<Rc<Lane>>>>,
     datagrams: RefCell<Datagrams>,
     /// Wakes the task that sends datagrams.
     news: Notify,
@@ -45,8 +48,6 @@ pub(super) struct Streams {
     unsent: Cell<usize>,
     /// The limit for unsent bytes. Once it was exceeded, there is room again at half of it.
     bound: usize,
-    /// How long a stream may wait for the client to allow it.
-    patience: Duration,
     /// The tasks that wait for room: the one that reads, and the one that refills the connection.
     waiting: RefCell<Vec<Waker>>,
     state: watch::Sender<State>,
@@ -124,7 +125,6 @@ impl Streams {
             news: Notify::new(),
             unsent: Cell::new(0),
             bound: worker.shared.config.messages.outbox_bytes,
-            patience: worker.shared.patience(),
             waiting: RefCell::default(),
             state: watch::Sender::new(State::Open),
             farewell: RefCell::default(),
@@ -140,7 +140,7 @@ impl Streams {
             *now = state.max(*now);
             moves
         });
-        for lane in self.own.borrow().values() {
+        for lane in self.own.borrow().values().flatten() {
             lane.filled.notify_one();
         }
         self.control.filled.notify_one();
@@ -182,16 +182,28 @@ impl Streams {
         }
     }
 
-    /// The lane of a subscription's stream, which this opens if it is the first message for it.
+    /// The lane of a subscription's stream, which this opens if it is the first message for it. None if the
+    /// client did not allow it then.
     fn lane(&self, number: u32) -> Option<Rc<Lane>> {
         if let Some(lane) = self.own.borrow().get(&number) {
-            return Some(Rc::clone(lane));
+            return lane.clone();
         }
+        let lane = self.open(number);
+        self.own.borrow_mut().insert(number, lane.clone());
+        lane
+    }
+
+    /// Opens the stream of a subscription. The client decides how many streams it allows, of all sessions on its
+    /// connection; some browsers allow 16, and more only when one of them ends. Messages must not wait for that.
+    fn open(&self, number: u32) -> Option<Rc<Lane>> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(Ok(send)) = pin!(self.quic.open_uni()).poll(&mut cx) else {
+            return None;
+        };
         let this = self.own_self.upgrade()?;
         let lane = Rc::<Lane>::default();
-        self.own.borrow_mut().insert(number, Rc::clone(&lane));
         self.metrics.webtransport_streams.add(1);
-        spawn_local(write_own(this, number, Rc::clone(&lane)));
+        spawn_local(write_own(this, number, Rc::clone(&lane), send));
         Some(lane)
     }
 
@@ -206,14 +218,16 @@ impl Streams {
                 is_last,
                 framed,
             } => {
-                let lane = self.lane(number)?;
+                let lane = self.lane(number);
                 self.queued(framed.len());
                 if is_last {
-                    lane.is_over.set(true);
+                    if let Some(lane) = &lane {
+                        lane.is_over.set(true);
+                    }
                     // Its task has the other reference.
                     self.own.borrow_mut().remove(&number);
                 }
-                lane.put(framed);
+                lane.as_ref().unwrap_or(&self.control).put(framed);
             }
             Placed::Datagram { subject, message } => {
                 let prefix = wire::datagram_prefix(self.session).len();
@@ -306,22 +320,8 @@ pub(super) async fn write_control(streams: Rc<Streams>, mut send: SendStream, wi
     streams.reach(State::Ended);
 }
 
-/// Opens the stream of a subscription, and writes it until the subscription ends.
-async fn write_own(streams: Rc<Streams>, number: u32, lane: Rc<Lane>) {
-    // The client decides how many streams it allows. The subscription was told of this one, and would wait for
-    // it in vain.
-    let opened = tokio::select! {
-        opened = timeout(streams.patience, streams.quic.open_uni()) => opened,
-        () = streams.reached(State::Ended) => return,
-    };
-    let mut send = match opened {
-        Ok(Ok(send)) => send,
-        Ok(Err(_lost)) => return,
-        Err(_elapsed) => {
-            let why = "the client allows too few streams for its subscriptions";
-            return streams.close(CloseCode::POLICY_VIOLATION, why);
-        }
-    };
+/// Writes the stream of a subscription until the subscription ends.
+async fn write_own(streams: Rc<Streams>, number: u32, lane: Rc<Lane>, mut send: SendStream) {
     let mut begin = wire::unidirectional(streams.session);
     begin.extend_from_slice(&number.to_be_bytes());
     let writing = async {
