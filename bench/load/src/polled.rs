@@ -59,14 +59,16 @@ fn open(http: &mut Http, channel: &str) -> Result<()> {
     );
     let (status, body) = http.request("POST", &format!("/connection/{id}?n=1"), &messages)?;
     ensure!(status == 204, "sending: HTTP {status}: {body}");
-    let (mut after, mut subscribed) = (0, false);
-    while !subscribed {
+    // The token that contains the subscription comes last.
+    let (mut after, mut has_subscribed, mut has_token) = (0, false, false);
+    while !(has_subscribed && has_token) {
         let polled = poll(http, &id, after, 10)?;
         ensure!(!polled.messages.is_empty(), "no answer to `subscribe`");
         after += polled.messages.len();
         for said in polled.messages {
             match said.kind.as_str() {
-                "subscribed" => subscribed = true,
+                "subscribed" => has_subscribed = true,
+                "token" => has_token = true,
                 "error" => bail!("the server refused to subscribe"),
                 _ => {}
             }
