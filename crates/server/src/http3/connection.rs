@@ -8,10 +8,10 @@ use std::{
 };
 
 use offhook_http3::{Code, Error, frame, settings::Settings, stream::CONTROL, varint};
-use quinn::{ReadError, RecvStream, SendStream, VarInt};
+use quinn::{ConnectionError, ReadError, RecvStream, SendStream, VarInt};
 use tokio::{
     sync::{Notify, mpsc},
-    task::spawn_local,
+    task::{spawn_local, yield_now},
     time::{Instant, sleep_until, timeout},
 };
 
@@ -131,7 +131,24 @@ pub(super) async fn serve(worker: Rc<Worker>, quic: quinn::Connection, place: Pl
             close(&connection.quic, Code::EXCESSIVE_LOAD, why);
         }
     }
+    close_sent(&connection.quic).await;
     drop(lease);
+}
+
+/// How often others get a turn until the end of a connection was sent. 1,000: one is enough, unless the worker is
+/// very busy.
+const TURNS: u32 = 1_000;
+
+/// Waits until the packet that ends the connection was sent, by a task of quinn's on this worker. If the worker
+/// ended before, the client would learn of the end only by a reset, without the code.
+async fn close_sent(quic: &quinn::Connection) {
+    for _ in 0..TURNS {
+        let is_ours = matches!(quic.close_reason(), Some(ConnectionError::LocallyClosed));
+        if !is_ours || quic.stats().frame_tx.connection_close > 0 {
+            return;
+        }
+        yield_now().await;
+    }
 }
 
 /// RFC 9114 §3.2: each side opens a control stream, and sends its settings first.
@@ -199,7 +216,7 @@ async fn run(connection: &Rc<Connection>, mut control: SendStream) {
 }
 
 impl Connection {
-    fn lost(&self, error: &quinn::ConnectionError) {
+    fn lost(&self, error: &ConnectionError) {
         tracing::debug!(%error, "connection of HTTP/3 lost");
     }
 
