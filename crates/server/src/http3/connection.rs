@@ -115,6 +115,7 @@ pub(super) async fn serve(worker: Rc<Worker>, quic: quinn::Connection, place: Pl
         begun = timeout(within, begin(&connection)) => begun,
         () = stopping.begun() => {
             close(&connection.quic, Code::NO_ERROR, "the server goes away");
+            close_sent(&connection.quic).await;
             return drop(lease);
         }
     };
@@ -135,19 +136,16 @@ pub(super) async fn serve(worker: Rc<Worker>, quic: quinn::Connection, place: Pl
     drop(lease);
 }
 
-/// How often others get a turn until the end of a connection was sent. 1,000: one is enough, unless the worker is
-/// very busy.
-const TURNS: u32 = 1_000;
+/// How often other tasks get a turn before a connection is dropped that was closed. 3: quinn's needs one.
+const TURNS: u32 = 3;
 
-/// Waits until the packet that ends the connection was sent, by a task of quinn's on this worker. If the worker
-/// ended before, the client would learn of the end only by a reset, without the code.
+/// Lets quinn's task, which is one of this worker, send the packet that ends the connection. If the worker ended
+/// before, the client would learn of the end only by a reset, without the code.
 async fn close_sent(quic: &quinn::Connection) {
-    for _ in 0..TURNS {
-        let is_ours = matches!(quic.close_reason(), Some(ConnectionError::LocallyClosed));
-        if !is_ours || quic.stats().frame_tx.connection_close > 0 {
-            return;
+    if matches!(quic.close_reason(), Some(ConnectionError::LocallyClosed)) {
+        for _ in 0..TURNS {
+            yield_now().await;
         }
-        yield_now().await;
     }
 }
 
