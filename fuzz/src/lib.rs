@@ -18,6 +18,7 @@
 pub mod graphql;
 pub mod mqtt;
 pub mod mqtt_connection;
+pub mod native_cbor;
 pub mod pusher;
 pub mod socketio;
 pub mod stomp;
@@ -173,6 +174,11 @@ mod tests {
     #[test]
     fn a_connection_with_graphql_says_only_its_messages_and_nothing_after_its_end() {
         replay("graphql_connection", super::graphql::graphql_connection);
+    }
+
+    #[test]
+    fn a_message_in_cbor_means_the_same_in_json() {
+        replay("native_cbor", super::native_cbor::native_cbor);
     }
 
     #[test]

@@ -19,8 +19,9 @@ use crate::list::Mutant;
 const MORE: (u32, Duration) = (3, Duration::from_secs(3));
 
 /// The same limit for elapsed time, for tests that wait. It is much higher, because other programs
-/// slow down the tests.
-const PATIENCE: (u32, Duration) = (20, Duration::from_secs(60));
+/// slow down the tests, and lower than the minute after which a test itself gives up: many mutants
+/// leave a test waiting for an answer.
+const PATIENCE: (u32, Duration) = (20, Duration::from_secs(6));
 
 /// How many of the most specific tests run in the first process. 4: they catch most mutants.
 const FIRST: usize = 4;

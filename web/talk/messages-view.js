@@ -27,6 +27,7 @@ const GAPS = {
   conflated: 'this connection was too slow',
   state: 'only the newest values are shown',
   restarted: 'the server was restarted',
+  permissions: 'you were not allowed to read them',
   unannounced: 'the server did not say why',
 };
 

@@ -39,7 +39,12 @@ export class WireView {
     }
   }
 
-  frame({ direction, text }) {
+  frame({ direction, text, bytes }) {
+    if (bytes) {
+      const words = `A binary message of ${bytes.byteLength} bytes, in CBOR: it contains data that is not JSON.`;
+      this.#put({ direction, type: 'binary', json: '', time: Date.now(), title: 'Bytes', text: words, brief: '' });
+      return;
+    }
     const frame = { direction, json: text, time: Date.now(), ...explain(direction, text) };
     this.#put({ ...frame, small: isSmall(frame, this.#asked) });
   }

@@ -125,6 +125,57 @@ test('bytes, tags, history, presence, receipts and a consumer’s position, agai
   await assert.rejects(one.publish('chat', 'x'.repeat(100_000)), { code: 'too_large' });
 });
 
+test('bytes travel in binary messages in both directions, also over a cut and a kill', async (t) => {
+  const { server, network, client } = await served(t);
+  const [publisher, subscriber] = [client(), client()];
+  const wire = { publisher: new Set(), subscriber: new Set() };
+  publisher.on('frame', ({ direction, bytes }) => bytes && wire.publisher.add(direction));
+  subscriber.on('frame', ({ direction, text }) => text?.includes('"base64"') && wire.subscriber.add(direction));
+  const reading = read(subscriber.subscribe('blobs', { since: 'start' }), 60);
+  const answers = [];
+  for (let number = 0; number < 60; number += 1) {
+    answers.push(publisher.publish('blobs', number % 2 ? number : Uint8Array.of(number, 255)));
+    if (number === 20) {
+      await answers[10];
+      network.cut();
+    }
+    if (number === 40) {
+      await answers[30];
+      await server.kill();
+      await server.start();
+    }
+  }
+  const { data, gaps } = await reading;
+  assert.deepEqual(data, Array.from({ length: 60 }, (_, number) => (number % 2 ? number : Uint8Array.of(number, 255))));
+  assert.equal(gaps, 0);
+  const { messages } = await publisher.history('blobs', { limit: 2 });
+  assert.deepEqual(messages.map(({ data: one }) => one), data.slice(-2));
+  assert.deepEqual([[...wire.publisher].sort(), [...wire.subscriber]], [['in', 'out'], []]);
+});
+
+test('in a page: bytes are received in binary messages, and the module for them is loaded then', async (t) => {
+  const { open } = await stage(t);
+  const { page } = await open();
+  const loaded = () => page.evaluate(() => performance.getEntriesByType('resource').some(({ name }) => name.endsWith('/cbor.js')));
+  await page.evaluate(async () => {
+    const { connect } = await import('../client/index.js');
+    globalThis.client = connect('../ws');
+    globalThis.seen = [];
+    client.on('frame', ({ direction, bytes }) => bytes && seen.push(`${direction} ${Object.prototype.toString.call(bytes)}`));
+    client.subscribe('blobs').on('message', ({ data }) => seen.push([...data]));
+    await client.publish('words', 'text');
+  });
+  assert.equal(await loaded(), false);
+  await page.evaluate(async () => {
+    await client.publish('blobs', Uint8Array.of(0, 255));
+    await client.publish('blobs', Uint8Array.of(1));
+  });
+  const seen = await page.waitForFunction(() => globalThis.seen.filter(Array.isArray).length === 2 && globalThis.seen).then((handle) => handle.jsonValue());
+  assert.deepEqual(seen.filter(Array.isArray), [[0, 255], [1]]);
+  assert.equal(seen.filter((one) => one === 'in [object ArrayBuffer]').length, 2);
+  assert.equal(await loaded(), true);
+});
+
 test('acknowledged flow: no more than the window, and over a cut and a kill nothing is repeated or lost', async (t) => {
   const { server, network, client } = await served(t);
   const [publisher, worker] = [client(), client()];

@@ -19,6 +19,7 @@ pub mod holding;
 pub mod idle;
 pub mod link;
 pub mod process;
+pub mod polled;
 pub mod publishing;
 pub mod reading;
 pub mod replies;

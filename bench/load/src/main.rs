@@ -11,7 +11,7 @@ use load::dialects::Dialect;
 use load::report::Report;
 use load::ring::Shape;
 use load::transport::Dialer;
-use load::{echo, fan_out, handshakes, holding, idle, publishing, reading, slow_connection};
+use load::{echo, fan_out, handshakes, holding, idle, polled, publishing, reading, slow_connection};
 
 /// Measure one WebSocket echo server and print the result as one line of JSON.
 ///
@@ -166,6 +166,18 @@ enum Command {
         #[arg(long)]
         from: Option<IpAddr>,
     },
+    /// Hold sessions that are polled, each with one subscription and between two polls, until standard input
+    /// ends.
+    HoldPolled {
+        /// Address of the server.
+        address: SocketAddr,
+        /// Channel.
+        #[arg(long, default_value = "bench.0")]
+        channel: String,
+        /// Sessions.
+        #[arg(long)]
+        connections: usize,
+    },
     /// The server's memory for each idle connection.
     Idle {
         #[command(flatten)]
@@ -262,6 +274,11 @@ fn measure(command: Command) -> Result<Report> {
             let dialer = Dialer::new(address, None)?.from(from);
             holding::run(&dialer, &plan).map(|()| Report::Held)
         }
+        Command::HoldPolled {
+            address,
+            channel,
+            connections,
+        } => polled::run(address, &channel, connections).map(|()| Report::Held),
         Command::Idle {
             target,
             connections,

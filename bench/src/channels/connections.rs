@@ -9,7 +9,7 @@ use clap::Args;
 use load::process;
 
 use super::holders::{Holders, Said};
-use super::servers::ChannelServer;
+use super::servers::{ChannelServer, POLLED};
 use super::{Common, For, print_skipped, ratio, start};
 use crate::building::Places;
 use crate::results::median;
@@ -36,7 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub(crate) struct Connections {
     #[command(flatten)]
     common: Common,
-    /// Measure each dialect of ours, beside servers that were made for it.
+    /// Measure each dialect of ours, server-sent events, and sessions between two long polls, beside servers
+    /// that were made for these dialects.
     #[arg(long)]
     dialects: bool,
     /// Number of connections [default: as many as the limit of descriptors allows].
@@ -53,7 +54,7 @@ struct Costs {
 impl Connections {
     fn purpose(&self) -> For {
         match self.dialects {
-            true => For::Dialects,
+            true => For::IdleDialects,
             false => For::Connections,
         }
     }
@@ -90,15 +91,18 @@ impl Connections {
             let address = format!("127.0.0.1:{}", running.port);
             let count = connections.to_string();
             let load = places.load();
-            let line = words![
-                load,
-                "hold",
-                address,
-                "--dialect",
-                server.dialect,
-                "--connections",
-                count
-            ];
+            let line = match server.dialect {
+                POLLED => words![load, "hold-polled", address, "--connections", count],
+                dialect => words![
+                    load,
+                    "hold",
+                    address,
+                    "--dialect",
+                    dialect,
+                    "--connections",
+                    count
+                ],
+            };
             holders.start(cores[1], &line)
         };
         hold(&mut holders, FIRST)?;

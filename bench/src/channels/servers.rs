@@ -67,6 +67,8 @@ const LONG_HISTORY: &str = "[[channels]]\npattern = \"*\"\npresence = false\n\
 const SMALL_SOCKETS: &str = "connections.send_buffer = \"64KiB\"\n";
 /// One session subscribes to thousands of channels.
 const MANY_SUBSCRIPTIONS: &str = "limits.subscriptions = 5000\n";
+/// Longer than any measurement.
+const PATIENT: &str = "keepalive.interval = \"20m\"\nkeepalive.pong_timeout = \"20m\"\n";
 const IN_MEMORY: &str = "in_memory = true\n";
 
 /// The queue of a subscriber drops nothing, so that everything counted was delivered. Nothing is
@@ -153,6 +155,9 @@ impl ChannelServer {
     }
 }
 
+/// The protocol of sessions that are polled, which are held by a command of their own.
+pub(crate) const POLLED: &str = "polls";
+
 /// The kind of measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum For {
@@ -160,6 +165,8 @@ pub(crate) enum For {
     FanOut,
     /// Fan-out and idle connections in each dialect, beside servers that were made for it.
     Dialects,
+    /// Idle connections in each dialect and over requests.
+    IdleDialects,
     /// Publications that are acknowledged once stored.
     Publishing,
     /// The same over MQTT.
@@ -198,13 +205,8 @@ pub(crate) fn all(
     };
     let ours = |name: &str, settings: &[&str]| ours_with(name, "native", settings);
     let live = |name: &str, dialect| ours_with(name, dialect, &[IN_MEMORY, EPHEMERAL]);
-    let mut servers = match purpose {
-        For::FanOut => vec![
-            ours("offhook", &[IN_MEMORY, EPHEMERAL]),
-            ours("offhook-history", &[IN_MEMORY, HISTORY]),
-            ours("offhook-log", &[HISTORY]),
-        ],
-        For::Dialects => vec![
+    let dialects = || {
+        vec![
             live("offhook", "native"),
             live("offhook-sse", "events"),
             live("offhook-socketio", "socket-io-channels"),
@@ -212,7 +214,20 @@ pub(crate) fn all(
             live("offhook-stomp", "stomp"),
             live("offhook-rpc", "json-rpc"),
             live("offhook-graphql", "graph-ql"),
+        ]
+    };
+    let mut servers = match purpose {
+        For::FanOut => vec![
+            ours("offhook", &[IN_MEMORY, EPHEMERAL]),
+            ours("offhook-history", &[IN_MEMORY, HISTORY]),
+            ours("offhook-log", &[HISTORY]),
         ],
+        For::Dialects => dialects(),
+        For::IdleDialects => {
+            // Sessions that are never polled again do not end during the measurement.
+            let polls = ours_with("offhook-polls", POLLED, &[IN_MEMORY, PATIENT, EPHEMERAL]);
+            dialects().into_iter().chain([polls]).collect()
+        }
         For::PublishingMqtt => vec![
             ours("offhook-log", &[HISTORY]),
             ours_with("offhook-mqtt", "mqtt-acknowledged", &[HISTORY]),
@@ -253,7 +268,7 @@ fn peers(places: &Places, build: bool, purpose: For) -> Vec<Found> {
             ("mosquitto", mosquitto("mqtt", IN_MOSQUITTO)),
             ("socket.io", node(places, build, "socket.io", "socket-io")),
         ],
-        For::Dialects => vec![
+        For::Dialects | For::IdleDialects => vec![
             ("socket.io", node(places, build, "socket.io", "socket-io")),
             ("mosquitto", mosquitto("mqtt", IN_MOSQUITTO)),
             ("rabbitmq", rabbitmq()),

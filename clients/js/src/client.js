@@ -6,11 +6,12 @@ import { OffhookError } from './errors.js';
 import { Heartbeat } from './heartbeat.js';
 import { Connection } from './connection.js';
 import { Outbox } from './outbox.js';
-import { decode, encode } from './payload.js';
+import { cbor, decode, encode, loadCbor } from './payload.js';
 import { ANSWER_WITHIN, Questions } from './questions.js';
 import { nameOf, Subscriptions } from './subscriptions.js';
 
-const SUBPROTOCOL = 'offhook.v1.json';
+/** The first one allows binary messages, which are CBOR and contain bytes. A server may know only the second. */
+const PROTOCOLS = ['offhook.v1.cbor', 'offhook.v1.json'];
 
 /** Nothing is published while the socket holds this many unsent bytes. 256 KiB: more would only delay what has to be sent first. */
 const MOST_BUFFERED = 256 * 1024;
@@ -43,6 +44,8 @@ export class Client extends Emitter {
   #closing;
   // The ping in flight: its `id`, and when it was sent.
   #pinged;
+  // Settles when the messages so far were read, once there was one with bytes: the first waits until CBOR is loaded.
+  #reading;
   /** `{ name }`: `connecting`, `open`, `waiting` or `offline` (until `retryAt`), or `closed` (with its `error`). */
   state = { name: 'connecting', attempt: 1 };
   /** The name that other members see. It stays the same when the next connection resumes the session. */
@@ -164,8 +167,9 @@ export class Client extends Emitter {
       await this.#environment.recall?.(href, this, transports).catch(() => {});
       return href;
     };
-    const settings = { url: ask, protocols: [SUBPROTOCOL], backoff, openWithin };
+    const settings = { url: ask, protocols: PROTOCOLS, backoff, openWithin };
     return new Connection(this.#environment, settings, {
+      created: (socket) => { socket.binaryType = 'arraybuffer'; },
       // The heartbeat's first question is the `connect`: a server that accepts and does not answer counts as dead.
       opened: () => this.#heartbeat.start(),
       received: (data) => this.#received(data),
@@ -209,17 +213,40 @@ export class Client extends Emitter {
   #send({ type, ...rest }, ids = 1) {
     const id = this.#nextId;
     this.#nextId += ids;
-    const text = JSON.stringify({ type, id, ...rest });
-    this.emit('frame', { direction: 'out', text });
-    this.#connection.send(text);
+    const message = { type, id, ...rest };
+    const data = cbor?.encode(message, this.#connection.socket) ?? JSON.stringify(message);
+    this.#frame('out', data);
+    this.#connection.send(data);
     return id;
   }
 
-  #received(text) {
+  #frame(direction, data) {
+    this.emit('frame', { direction, [isText(data) ? 'text' : 'bytes']: data });
+  }
+
+  #received(data) {
     this.#heartbeat.heard();
-    this.emit('frame', { direction: 'in', text });
+    if (this.#reading || !isText(data)) this.#readLater(data, this.#connection.socket);
+    else this.#parse(data);
+  }
+
+  /** In order. The first message with bytes waits until CBOR is loaded. */
+  async #readLater(data, socket) {
+    await (this.#reading = Promise.all([loadCbor(), this.#reading]));
+    // If the connection was lost, what it brought comes again.
+    if (socket !== this.#connection.socket) return;
+    if (cbor) this.#parse(data);
+    else {
+      // Perhaps a newer version of the page has replaced its files: go on with base64.
+      PROTOCOLS.splice(0, PROTOCOLS.length - 1);
+      this.#connection.abandon('no cbor.js');
+    }
+  }
+
+  #parse(data) {
+    this.#frame('in', data);
     try {
-      this.#take(JSON.parse(text));
+      this.#take((cbor?.decode ?? JSON.parse)(data));
     } catch (cause) {
       this.emit('warning', new OffhookError('bad_message', `unreadable: ${cause.message}`));
     }
@@ -372,6 +399,10 @@ export class Client extends Emitter {
   #checkIsOpen() {
     if (this.state.name === 'closed') throw new OffhookError('closed', 'the client was closed');
   }
+}
+
+function isText(data) {
+  return typeof data === 'string';
 }
 
 /** An address or a token; a function is called for a new one. */

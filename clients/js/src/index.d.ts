@@ -129,6 +129,8 @@ export interface Gap {
     | 'epoch_changed' | 'evicted_by_size' | 'evicted_by_age' | 'damaged' | 'unknown_position' | 'dropped' | 'conflated' | 'diverged' | 'state'
     /** Only of a filter as a whole: the server was restarted, and channels without history may have lost messages. All others follow. */
     | 'restarted'
+    /** Only of a filter as a whole: it may read channels that it could not read before, and their messages until now are missing. */
+    | 'permissions'
     /** The client's own: a hole that the server did not announce. */
     | 'unannounced';
   /** With `diverged`: messages after this position that came before are no longer part of the stream. */
@@ -199,7 +201,8 @@ export interface ClientEvents {
   published: Published & { channel: string; key: string; data: any; tags?: Record<string, string> };
   refused: { channel: string; key: string; data: any; tags?: Record<string, string>; error: OffhookError };
   latency: number;
-  frame: { direction: 'in' | 'out'; text: string };
+  /** A message on the wire: `text`, or `bytes` if it is binary. */
+  frame: { direction: 'in' | 'out'; text?: string; bytes?: ArrayBuffer | Uint8Array };
   /** The server's backend has subscribed this session. Read it from within the listener; unread, its messages are ignored. */
   subscribed: Subscription;
   /** Data that the server's backend sent to this session alone. */

@@ -47,7 +47,8 @@ export class Outbox {
 
   /** Queues a message. The promise resolves once the server has stored it, and rejects when the server refuses it for good. */
   add(message, { sentAt, isUnordered } = {}) {
-    const size = JSON.stringify(message).length;
+    const { base64, ...rest } = message;
+    const size = JSON.stringify(rest).length + (base64?.length ?? 0);
     if (this.#entries.length >= this.#limits.count || this.#size + size > this.#limits.size) {
       const detail = `${this.#entries.length} publications are queued`;
       return Promise.reject(new OffhookError('queue_full', detail, { retry: 'later' }));

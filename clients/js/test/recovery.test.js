@@ -10,7 +10,7 @@ const data = (events) => events.filter(({ type }) => type === 'message').map((ev
 
 test('the first message is `connect`, with the subprotocol', async () => {
   const { client, world, states } = await newClient({ token: 'jwt', info: { name: 'Ann' } });
-  assert.deepEqual(world.socket.protocols, ['offhook.v1.json']);
+  assert.deepEqual(world.socket.protocols, ['offhook.v1.cbor', 'offhook.v1.json']);
   const { id, ...connect } = await welcome(world, { user: 'ann' });
   assert.deepEqual(connect, { type: 'connect', token: 'jwt', info: { name: 'Ann' }, lineage: true });
   assert.deepEqual([client.session, client.user], ['s1', 'ann']);

@@ -137,7 +137,8 @@ export class SimulatedSocket {
   /** The server says something. */
   async says(message) {
     for (const listener of this.#listeners.splice(0)) listener();
-    this.onmessage?.({ data: typeof message === 'string' ? message : JSON.stringify(message) });
+    const isWire = typeof message === 'string' || message instanceof ArrayBuffer;
+    this.onmessage?.({ data: isWire ? message : JSON.stringify(message) });
     await settled();
   }
 

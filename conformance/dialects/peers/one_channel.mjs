@@ -207,7 +207,12 @@ async function publish(who, count, meanwhile = async () => {}) {
 // Everybody has everything, once and in one order.
 function agree(what) {
   const [first] = certain;
-  for (const { heard } of certain) assert.deepEqual(heard.texts, first.heard.texts, heard.name);
+  for (const { heard } of certain) {
+    const at = heard.texts.findIndex((text, index) => text !== first.heard.texts[index]);
+    const around = (texts) => JSON.stringify(texts.slice(Math.max(0, at - 2), at + 3));
+    assert.equal(at, -1, `${heard.name} received ${around(heard.texts)}, and ${first.heard.name} ${around(first.heard.texts)}`);
+    assert.equal(heard.texts.length, first.heard.texts.length, heard.name);
+  }
   const twice = first.heard.texts.filter((text, at, all) => all.indexOf(text) !== at);
   assert.deepEqual(twice, [], 'nothing twice');
   assert.ok(!first.heard.texts.some((text) => text.startsWith('gap') || text === 'not recovered'));

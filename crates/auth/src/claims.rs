@@ -24,6 +24,10 @@ pub const MAX_GRANTS: usize = 128;
 /// a newer token replaces it, and sessions may have so many of them.
 const NO_END: u64 = u64::MAX - 1;
 
+/// The latest end of a token, in milliseconds since 1970. 2^53 - 1: clients are told the time that is
+/// left, and JavaScript reads no larger integer exactly.
+const LATEST: u64 = (1 << 53) - 1;
+
 /// The claims that are used. Others are ignored.
 #[derive(Deserialize)]
 pub(crate) struct Payload<'a> {
@@ -155,7 +159,7 @@ impl Claims {
             user,
             channel,
             class: payload.class,
-            ends_ms,
+            ends_ms: ends_ms.map(|ends| ends.min(LATEST)),
             issued_ms,
         })
     }

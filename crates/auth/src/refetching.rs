@@ -1,4 +1,6 @@
-//! Decides when keys are fetched from a URL, without I/O: the driver does the fetching.
+//! Decides when keys are fetched from a URL, without I/O: the driver does the fetching. The time that it
+//! is given must be that of a monotonic clock: the wall clock may be set back, and nothing would be
+//! fetched for as long as it takes to pass the earlier time again.
 
 use crate::{key::InvalidKey, key_set::KeySet};
 

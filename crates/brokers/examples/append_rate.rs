@@ -103,9 +103,10 @@ fn publish(
             };
             let id = RequestId(sent as u64);
             sent_at.push_back(Instant::now());
-            worker
-                .broker
-                .submit(worker.worker_id, BrokerRequest::Publish { id, draft });
+            let publish = BrokerRequest::Publish { id, draft };
+            if worker.broker.submit(worker.worker_id, publish).is_some() {
+                return Err("the queue is full".into());
+            }
             sent += 1;
         }
         for event in worker.take()? {

@@ -66,6 +66,8 @@ impl Default for Budget {
 pub struct Held {
     /// Bytes of memory for channels, about.
     pub memory_bytes: usize,
+    /// How many of these are for members.
+    pub member_bytes: usize,
     /// Channels that have an entry in memory, on disk or not.
     pub open_channels: usize,
     /// Channels on disk.
@@ -105,9 +107,10 @@ pub struct Occupied {
 ///   with the first position, across restarts if the broker is durable.
 /// - Offsets of an epoch start at 1 and have no holes; retention removes only the oldest
 ///   publications.
-/// - Nothing blocks the caller, and everything is bounded. Excess requests are answered with
-///   [`Busy`](offhook_engine::BrokerFailure::Busy); updates that a worker does not take become
-///   [`Lagged`](offhook_engine::BrokerEvent::Lagged).
+/// - Nothing blocks the caller, and everything is bounded. Publications and acknowledgements for which
+///   there is no room are given back at once, so that the caller can keep their order; other excess
+///   requests are answered with [`Busy`](offhook_engine::BrokerFailure::Busy). Updates that a worker
+///   does not take become [`Lagged`](offhook_engine::BrokerEvent::Lagged).
 pub trait Broker: Send + Sync + Debug {
     /// Registers a worker; its answers and updates are put into this mailbox.
     fn attach(&self, mailbox: Arc<Mailbox>) -> WorkerId;
@@ -116,16 +119,23 @@ pub trait Broker: Send + Sync + Debug {
     fn detach(&self, worker: WorkerId);
 
     /// Handles a request. Its answer, if it has one, is put into the worker's mailbox, possibly
-    /// before this returns.
-    fn submit(&self, worker: WorkerId, request: BrokerRequest);
+    /// before this returns. A publication or an acknowledgement for which there is no room is
+    /// returned: it has no effect, and no other answer.
+    fn submit(&self, worker: WorkerId, request: BrokerRequest) -> Option<BrokerRequest>;
 
     /// Handles several requests of a worker, in order. A broker whose own threads do some of the work
     /// wakes them once, when all requests are queued.
-    fn submit_all(&self, worker: WorkerId, requests: &mut dyn Iterator<Item = BrokerRequest>) {
-        for request in requests {
-            self.submit(worker, request);
-        }
-    }
+    ///
+    /// Returns publications and acknowledgements for which there is no room, in order. Once one is
+    /// not accepted, no later one of the same call in its channel is. They have no effect, and no
+    /// other answer. Pass them to
+    /// [`handle_not_accepted`](offhook_engine::Engine::handle_not_accepted) before the engine handles
+    /// anything else: what is submitted later would otherwise overtake them.
+    fn submit_all(
+        &self,
+        worker: WorkerId,
+        requests: &mut dyn Iterator<Item = BrokerRequest>,
+    ) -> Vec<BrokerRequest>;
 
     /// Passes the current time to the broker. A wall clock that steps forward is followed at a
     /// limited speed, so that a clock that is wrong for a moment causes no loss. Then the broker

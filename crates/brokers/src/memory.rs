@@ -41,8 +41,21 @@ impl Broker for Memory {
         let _nothing_to_write = self.0.detach(worker);
     }
 
-    fn submit(&self, worker: WorkerId, request: BrokerRequest) {
+    fn submit(&self, worker: WorkerId, request: BrokerRequest) -> Option<BrokerRequest> {
         self.0.handle(worker, request);
+        None
+    }
+
+    fn submit_all(
+        &self,
+        worker: WorkerId,
+        requests: &mut dyn Iterator<Item = BrokerRequest>,
+    ) -> Vec<BrokerRequest> {
+        for request in requests {
+            self.0.handle(worker, request);
+        }
+        // Each takes effect at once, so that there is no queue.
+        Vec::new()
     }
 
     fn tick(&self, now: Now) {

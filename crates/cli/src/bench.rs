@@ -24,11 +24,12 @@ mod scenario;
 mod tally;
 mod threads;
 mod threshold;
+mod transports;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use self::plan::Plan;
 use self::report::{Report, Runs};
@@ -50,9 +51,13 @@ use crate::{failure::Failure, open_files, screen};
 ///
 /// --threshold sets conditions that a run must meet, --scenario reads several runs from a file,
 /// --html writes a page with plots, and --baseline or --compare show two results side by side.
+///
+/// `offhook bench transports` compares the transports of this program's own server instead.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Bench {
+    #[command(subcommand)]
+    of_our_own: Option<OfOurOwn>,
     /// The server: ws://, wss://, http:// or https://
     #[arg(required_unless_present_any = ["scenario", "compare"], conflicts_with_all = ["scenario", "compare"])]
     url: Option<String>,
@@ -102,6 +107,12 @@ pub(crate) struct Bench {
     request: Request,
     #[command(flatten)]
     channels: Channels,
+}
+
+/// What is measured with this program's own server.
+#[derive(Debug, Subcommand)]
+enum OfOurOwn {
+    Transports(transports::Transports),
 }
 
 /// Options for several runs and their results.
@@ -175,6 +186,7 @@ Examples:
   offhook bench ws://localhost:9001 --rate 5000 --threshold 'p99 < 20ms' --html report.html
   offhook bench --scenario load.toml --json > after.json
   offhook bench --compare before.json after.json --tolerance 10
+  offhook bench transports --html transports.html
 
 A scenario has the long flags of this command, above all runs or in one:
 
@@ -193,7 +205,10 @@ Exit codes: 0 all went well and every threshold was reached, 1 not so, 2 mistake
 scenario.";
 
 impl Bench {
-    pub(crate) fn run(self) -> Result<(), Failure> {
+    pub(crate) fn run(mut self) -> Result<(), Failure> {
+        if let Some(OfOurOwn::Transports(transports)) = self.of_our_own.take() {
+            return transports.run();
+        }
         let Results {
             scenario,
             baseline,

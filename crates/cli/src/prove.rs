@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
+use clap::{Args, value_parser};
 use offhook_proof::{Dialect, Plan, Stage, Status, Transport, client_process, fresh_seed, prove};
 use tokio::{runtime::Builder, signal, time::Instant};
 
@@ -20,6 +20,7 @@ use crate::{
 /// Prove that nothing is lost: cut, freeze, kill and restore everything, and count.
 ///
 /// Starts this program's server on a new log, with publishers and subscribers in other processes.
+/// Native clients publish JSON and bytes in turn.
 /// While they run, the proof injects faults, as determined by the seed: connections are cut and
 /// frozen; processes and the server are frozen; the server is killed, restarted, backed up and
 /// restored from an older backup; its clock is stepped, and its fsyncs fail. The server has a small
@@ -31,7 +32,7 @@ use crate::{
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Prove {
     /// How long faults are injected.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = value_parser!(u64).range(1..))]
     seconds: u64,
     /// Number of subscribers; each has a connection, and follows two channels.
     #[arg(long, value_name = "COUNT", default_value_t = 300)]
@@ -48,8 +49,9 @@ pub(crate) struct Prove {
     /// Publications per second of each publisher.
     #[arg(long, value_name = "COUNT", default_value_t = 25.0)]
     rate: f64,
-    /// The transport: `websocket`, `sse` (server-sent events, with requests for sending) or `poll`
-    /// (long-polling).
+    /// The transport: `websocket`, `sse` (server-sent events, with requests for sending), `poll`
+    /// (long-polling), `webtransport` or `mixed` (each connection of a client uses another one of these than
+    /// the connection before).
     #[arg(long, value_name = "TRANSPORT", default_value = "websocket")]
     transport: Transport,
     /// What the clients speak: `native`, `socketio` (with connection state recovery) or `mqtt` (5.0 and
@@ -80,6 +82,7 @@ Examples:
   offhook prove                          a minute, 300 subscribers
   offhook prove --seconds 3600 --place . an hour, on the disk of this directory
   offhook prove --transport poll         over long polls
+  offhook prove --transport mixed        over all transports, and changes between them
   offhook prove --dialect mqtt --qos 1   clients of MQTT, with QoS 1
   offhook prove --seed 42                what happened to somebody else, again
 

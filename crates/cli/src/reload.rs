@@ -55,7 +55,8 @@ impl Reload {
         })?;
         let pid = pid.as_raw_nonzero();
         Ok(screen::print(&format!(
-            "process {pid} reads its configuration again; its log says what has changed\n"
+            "process {pid} was told to read its configuration again; its log says what has changed, \
+             or why nothing was applied\n"
         ))?)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offhook::{Backoff, Connect, Open};
-use offhook_dialects::native::SUBPROTOCOL;
+use offhook_dialects::native::{SUBPROTOCOL, SUBPROTOCOL_CBOR};
 use tokio::sync::watch;
 
 use crate::client::{Client, Handle};
@@ -59,7 +59,9 @@ enum Target {
 
 impl Builder {
     pub(crate) fn to(url: &str) -> Self {
+        // With the first one, bytes need no base64. An older server knows only the second.
         let connect = Connect::to(url)
+            .subprotocol(SUBPROTOCOL_CBOR)
             .subprotocol(SUBPROTOCOL)
             .require_subprotocol();
         Self::new(Target::Url(Box::new(connect), url.to_owned()))

@@ -4,6 +4,7 @@ use std::pin::Pin;
 
 use offhook::protocol::CloseCode;
 use offhook::{Message, WebSocket};
+use offhook_dialects::Payload;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::core::{Core, Step};
@@ -37,7 +38,8 @@ pub(crate) async fn converse(shared: &Shared, tokens: &mut Tokens, mut socket: W
         timer.set(turn.timeout);
         let room = async {
             match &unsent {
-                Some(text) => sender.send(text).await,
+                Some(Payload::Text(text)) => sender.send(text).await,
+                Some(Payload::Binary(bytes)) => sender.send(bytes).await,
                 None => std::future::pending().await,
             }
         };
@@ -64,7 +66,9 @@ async fn take(
         Ok(Some(Message::Text(text))) => {
             shared.with(|core| core.handle_message(&text, now()));
         }
-        Ok(Some(Message::Binary(_))) => shared.with(|core| core.handle_binary(now())),
+        Ok(Some(Message::Binary(bytes))) => {
+            shared.with(|core| core.handle_binary(&bytes, now()));
+        }
         Ok(None) => lost(
             shared,
             offhook::Error::Closed(Box::new(socket.ended().await)),
@@ -110,10 +114,14 @@ impl Turn {
 }
 
 /// Sends everything that is ready, until the send buffer is full.
-fn send(core: &mut Core, socket: &WebSocket) -> Option<String> {
-    while let Some(text) = core.poll_transmit() {
-        if let Err(offhook::Error::Full) = socket.try_send(&text) {
-            return Some(text);
+fn send(core: &mut Core, socket: &WebSocket) -> Option<Payload> {
+    while let Some(message) = core.poll_transmit() {
+        let sent = match &message {
+            Payload::Text(text) => socket.try_send(text),
+            Payload::Binary(bytes) => socket.try_send(bytes),
+        };
+        if let Err(offhook::Error::Full) = sent {
+            return Some(message);
         }
     }
     None

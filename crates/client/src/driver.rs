@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::sleep_until;
 
 use crate::conversation::{converse, lost, now};
-use crate::core::Step;
+use crate::core::{Form, Step};
 use crate::error::Error;
 use crate::shared::Shared;
 use crate::token::Tokens;
@@ -85,7 +85,7 @@ impl Driver {
         };
         self.shared.with(|core| match opened {
             Ok((token, socket)) => {
-                core.handle_opened(token, now());
+                core.handle_opened(token, Form::of(socket.protocol()), now());
                 Some(socket)
             }
             Err(error) => {

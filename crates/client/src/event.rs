@@ -162,11 +162,14 @@ pub enum GapReason {
     /// Only for a subscription to a filter: the server was restarted. Publications in channels
     /// without history may have been lost in the meantime; those of all other channels follow.
     Restarted,
+    /// Only for a subscription to a filter: it may read channels that it could not read before.
+    /// Publications that it was not allowed to read are missing.
+    Permissions,
     /// A reason this version does not know, by its name.
     Other(Box<str>),
 }
 
-const REASONS: [(&str, GapReason); 10] = [
+const REASONS: [(&str, GapReason); 11] = [
     ("diverged", GapReason::Diverged),
     ("epoch_changed", GapReason::EpochChanged),
     ("evicted_by_size", GapReason::EvictedBySize),
@@ -177,6 +180,7 @@ const REASONS: [(&str, GapReason); 10] = [
     ("conflated", GapReason::Conflated),
     ("state", GapReason::State),
     ("restarted", GapReason::Restarted),
+    ("permissions", GapReason::Permissions),
 ];
 
 impl GapReason {

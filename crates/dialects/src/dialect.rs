@@ -48,6 +48,12 @@ impl From<String> for Payload {
     }
 }
 
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
 /// A request in a client's message. A message may contain none, or several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Intent {

@@ -8,7 +8,8 @@
 //!   order, each naming the one before as its `previous`, until `Unfollow`, or until a `Lagged`
 //!   reports that some were dropped because the worker did not take them fast enough.
 //! - A publication can be read by `History` before any worker receives it.
-//! - Every request with an id is answered exactly once.
+//! - Every request with an id is answered exactly once, unless the broker has not accepted it: see
+//!   [`Engine::handle_not_accepted`](crate::Engine::handle_not_accepted).
 
 mod read;
 mod share;
@@ -485,7 +486,7 @@ impl From<BrokerFailure> for Refusal {
             ),
             BrokerFailure::UnknownPosition => (
                 ErrorCode::BadRequest,
-                "this position never existed in this channel; acknowledge one that was received",
+                "this position never existed in this channel; use one that was received",
             ),
             BrokerFailure::TooManyConsumers => (
                 ErrorCode::TooManyConsumers,

@@ -125,6 +125,9 @@ pub enum Command {
     Remember {
         /// The note. The engine does not read it.
         note: Bytes,
+        /// Whether the session is saved at once. If not, it is answered immediately, and the note is
+        /// saved with the session's next change: for a note that an older one may stand in for.
+        at_once: bool,
     },
     /// Query the members of a channel.
     Presence {

@@ -230,6 +230,10 @@ pub enum GapReason {
     /// Only for a subscription to a filter: the broker was restarted. Publications in channels that
     /// are not on disk are lost; those of all other channels follow.
     Restarted,
+    /// Only for a subscription to a filter: it may read channels that it could not read before.
+    /// Publications that it was not allowed to read are missing; those that follow need not continue
+    /// what the client has of their channels.
+    Permissions,
 }
 
 impl GapReason {
@@ -247,6 +251,7 @@ impl GapReason {
             Self::Conflated => "conflated",
             Self::State => "state",
             Self::Restarted => "restarted",
+            Self::Permissions => "permissions",
         }
     }
 }

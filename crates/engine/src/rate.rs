@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 /// Thousandths of a token, and when they were last counted, in milliseconds since the engine's
-/// start. The milliseconds wrap after 49 days, which makes one refill too small and has no other
-/// effect.
+/// start. The milliseconds wrap after 49 days. After more than half of that without a token taken,
+/// one refill is left out, which has no other effect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenBucket {
     milli: u32,
@@ -22,6 +22,8 @@ impl TokenBucket {
     /// Takes one token, or returns how long until one is available.
     pub(crate) fn take(&mut self, rate: u32, burst: u32, now_ms: u32) -> Result<(), Duration> {
         let passed = now_ms.wrapping_sub(self.counted_ms);
+        // More than half of the range is a time before the last one: nothing was earned since.
+        let passed = if passed > u32::MAX / 2 { 0 } else { passed };
         let earned = passed.saturating_mul(rate);
         self.milli = self
             .milli
@@ -40,5 +42,23 @@ impl TokenBucket {
     fn until_next(self, rate: u32) -> Duration {
         let missing = 1000_u32.saturating_sub(self.milli);
         Duration::from_millis(u64::from(missing.div_ceil(rate.max(1))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TokenBucket;
+
+    #[test]
+    fn a_clock_that_goes_back_by_a_millisecond_does_not_refill_the_bucket() {
+        let mut bucket = TokenBucket::full(2, 1000);
+        assert!(bucket.take(1, 2, 1000).is_ok());
+        assert!(bucket.take(1, 2, 1000).is_ok());
+        assert!(bucket.take(1, 2, 999).is_err());
+        assert!(bucket.take(1, 2, 1000).is_err());
+        assert!(
+            bucket.take(1, 2, 2000).is_ok(),
+            "a second later there is one"
+        );
     }
 }

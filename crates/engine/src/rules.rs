@@ -401,6 +401,28 @@ impl RuleBook {
         None
     }
 
+    /// Whether everybody may read the same channels by other rules.
+    pub(crate) fn reads_alike(&self, other: &Self) -> bool {
+        let alike = |(one, other): (&Rule, &Rule)| {
+            one.pattern == other.pattern
+                && one.rules.subscribe == other.rules.subscribe
+                && one.guarded.subscribe == other.guarded.subscribe
+        };
+        self.guarded == other.guarded
+            && self.rules.len() == other.rules.len()
+            && self.rules.iter().zip(&other.rules).all(alike)
+    }
+
+    /// Whether these rules have the same patterns as others, and this access for one of them.
+    pub(crate) fn keeps(&self, others: &Self, pattern: &Pattern, access: Access) -> bool {
+        let patterns = self.rules.iter().map(|rule| &rule.pattern);
+        patterns.eq(others.rules.iter().map(|rule| &rule.pattern))
+            && self
+                .rules
+                .iter()
+                .any(|rule| rule.pattern == *pattern && rule.rules.subscribe == access)
+    }
+
     /// The longest time for which any rule remembers an idempotency key.
     #[must_use]
     pub fn longest_key_window(&self) -> Duration {

@@ -158,6 +158,16 @@ impl Identity {
         }
     }
 
+    /// Whether it may read channels that `earlier`, an identity of the same session, might not.
+    pub(crate) fn may_read_more_than(&self, earlier: &Self) -> bool {
+        let is_new = |grant: &Grant| {
+            let mut old = earlier.grants_of(Verbs::SUBSCRIBE);
+            !old.any(|old| old.pattern == grant.pattern)
+        };
+        let has_now_a_name = earlier.user.is_empty() && !self.user.is_empty();
+        has_now_a_name || self.grants_of(Verbs::SUBSCRIBE).any(is_new)
+    }
+
     /// Whether it may call a method of the backend.
     #[must_use]
     pub fn may_call(&self, access: Access, method: &str) -> bool {

@@ -3,17 +3,22 @@
 mod dialects;
 mod publishing;
 mod subscribing;
+mod ways;
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use offhook_client::{Backoff, Client, ConnectionEvent, ConnectionEvents, Heartbeat, Recovery};
+use offhook_client::{
+    Backoff, Client, ConnectionEvent, ConnectionEvents, Data, Heartbeat, Recovery,
+};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, Stdin};
 use tokio::sync::Mutex as Turn;
 
-use crate::messages::{Instruction, Progress, Update};
+use crate::messages::{Instruction, Progress, Reach, Update};
 use crate::plan::{Dialect, Transport};
+use ways::Ways;
 
 /// How often progress is sent.
 const TELL_EVERY: Duration = Duration::from_millis(250);
@@ -24,6 +29,8 @@ pub(crate) struct Reporter {
     progress: Arc<Mutex<Progress>>,
     stdout: Arc<Turn<tokio::io::Stdout>>,
     transport: Transport,
+    /// How to reach the server, once the runner has said so.
+    reach: Option<Reach>,
 }
 
 /// Reads instructions from stdin and writes updates to stdout, until stdin ends.
@@ -37,20 +44,23 @@ pub async fn client_process() -> io::Result<()> {
         progress: Arc::default(),
         stdout: Arc::new(Turn::new(tokio::io::stdout())),
         transport: Transport::default(),
+        reach: None,
     };
     tokio::spawn(reporter.clone().tell_progress());
     match next_instruction(&mut instructions).await? {
         Some(Instruction::Subscribe {
-            url,
+            reach,
             dialect,
             transport,
             subscribers,
         }) => {
+            let url = reach.url.clone();
+            reporter.reach = Some(reach);
             reporter.transport = transport;
             let instructions = &mut instructions;
             match dialect {
                 Dialect::Native => {
-                    subscribing::subscribe(&reporter, instructions, &url, subscribers).await
+                    subscribing::subscribe(&reporter, instructions, subscribers).await
                 }
                 Dialect::Mqtt { .. } | Dialect::SocketIo => {
                     dialects::subscribe(&reporter, instructions, &url, dialect, subscribers).await
@@ -58,17 +68,19 @@ pub async fn client_process() -> io::Result<()> {
             }
         }
         Some(Instruction::Publish {
-            url,
+            reach,
             dialect,
             transport,
             publishers,
             rate,
         }) => {
+            let url = reach.url.clone();
+            reporter.reach = Some(reach);
             reporter.transport = transport;
             let instructions = &mut instructions;
             match dialect {
                 Dialect::Native => {
-                    publishing::publish(&reporter, instructions, &url, &publishers, rate).await
+                    publishing::publish(&reporter, instructions, &publishers, rate).await
                 }
                 Dialect::Mqtt { .. } | Dialect::SocketIo => {
                     dialects::publish(&reporter, instructions, &url, dialect, &publishers, rate)
@@ -90,6 +102,14 @@ fn die_with_the_runner() {
         use rustix::process::{Signal, set_parent_process_death_signal};
         // A process that is not frozen notices the end of stdin.
         let _best_effort = set_parent_process_death_signal(Some(Signal::KILL));
+    }
+}
+
+/// The text of a publication, which may have been published as bytes.
+fn text_of(data: &Data) -> Cow<'_, str> {
+    match data.is_json() {
+        true => data.text().unwrap_or_default(),
+        false => String::from_utf8_lossy(data.as_bytes()),
     }
 }
 
@@ -136,8 +156,9 @@ impl Reporter {
         self.tell(&Update::Progress(progress)).await
     }
 
-    /// A client that reconnects quickly, and whose connections are counted.
-    fn client(&self, url: &str) -> Client {
+    /// A client that reconnects quickly, and whose connections are counted. `number` says with which
+    /// transport it begins, if they change.
+    fn client(&self, number: usize) -> io::Result<Client> {
         let mut backoff = Backoff::default();
         backoff.first = Duration::from_millis(100);
         backoff.cap = Duration::from_secs(1);
@@ -146,14 +167,14 @@ impl Reporter {
             every: Duration::from_secs(1),
             within: Duration::from_secs(3),
         };
-        let client = Client::to(url)
-            .connection(|connect| connect.no_proxy())
+        let reach = self.reach.as_ref();
+        let reach = reach.ok_or_else(|| io::Error::other("no server was named"))?;
+        let client = Client::over(Ways::new(reach, self.transport, number)?)
             .backoff(backoff)
             .heartbeat(heartbeat)
-            .transport(self.transport.into())
             .start();
         tokio::spawn(self.clone().record(client.events()));
-        client
+        Ok(client)
     }
 
     async fn record(self, mut events: ConnectionEvents) {

@@ -13,7 +13,7 @@ use crate::plan::{Dialect, Transport};
 pub(crate) enum Instruction {
     /// Subscribe to channels: the first instruction of a process of subscribers.
     Subscribe {
-        url: String,
+        reach: Reach,
         dialect: Dialect,
         transport: Transport,
         /// The channels of each subscriber.
@@ -21,7 +21,7 @@ pub(crate) enum Instruction {
     },
     /// Publish: the first instruction of a process of publishers.
     Publish {
-        url: String,
+        reach: Reach,
         dialect: Dialect,
         transport: Transport,
         /// The number of each publisher, and its channel.
@@ -35,6 +35,23 @@ pub(crate) enum Instruction {
     Expect { channels: Vec<Expected> },
     /// Send the results so far.
     Report,
+}
+
+/// How to reach the server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Reach {
+    /// The URL of WebSockets.
+    pub(crate) url: String,
+    /// For WebTransport, if the server speaks it.
+    pub(crate) webtransport: Option<Secure>,
+}
+
+/// A URL, and the certificate that the server must have there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Secure {
+    pub(crate) url: String,
+    /// In PEM.
+    pub(crate) certificate: String,
 }
 
 /// To the runner.

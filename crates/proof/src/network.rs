@@ -1,4 +1,4 @@
-//! The network between clients and server: a TCP proxy whose connections are cut and frozen.
+//! The network between clients and server: a proxy for TCP and UDP whose connections are cut and frozen.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::random::Random;
+
+mod udp;
 
 /// The condition of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,12 +24,22 @@ enum Condition {
     Cut,
 }
 
-/// Clients connect to its address, and are forwarded to the server.
+/// Clients connect to its addresses, and are forwarded to the server.
 #[derive(Debug)]
 pub(crate) struct Network {
     address: SocketAddr,
+    udp_address: SocketAddr,
     connections: Arc<Connections>,
-    accepting: JoinHandle<()>,
+    /// Accepts connections of TCP, and those of UDP.
+    accepting: [JoinHandle<()>; 2],
+}
+
+/// Where the server listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listening {
+    pub(crate) tcp: SocketAddr,
+    /// HTTP/3, if it is enabled.
+    pub(crate) udp: Option<SocketAddr>,
 }
 
 #[derive(Debug, Default)]
@@ -37,8 +49,8 @@ struct Connections {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The server's address; none while it is down.
-    server: Option<SocketAddr>,
+    /// The server's addresses; none while it is down.
+    server: Option<Listening>,
     open: BTreeMap<u64, watch::Sender<Condition>>,
     last: u64,
 }
@@ -47,21 +59,33 @@ impl Network {
     pub(crate) async fn open() -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
+        let socket = UdpSocket::bind("127.0.0.1:0").await?;
+        let udp_address = socket.local_addr()?;
         let connections = Arc::new(Connections::default());
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&connections)));
+        let accepting = [
+            tokio::spawn(accept(listener, Arc::clone(&connections))),
+            tokio::spawn(udp::accept(socket, Arc::clone(&connections))),
+        ];
         Ok(Self {
             address,
+            udp_address,
             connections,
             accepting,
         })
+    }
+
+    /// The URL of WebTransport sessions.
+    pub(crate) fn webtransport_url(&self) -> String {
+        format!("https://{}/ws", self.udp_address)
     }
 
     pub(crate) fn url(&self) -> String {
         format!("ws://{}/ws", self.address)
     }
 
-    /// Forwards new connections to this address; closes them at once without one.
-    pub(crate) fn forward_to(&self, server: Option<SocketAddr>) {
+    /// Forwards new connections to these addresses. Without any, those of TCP are closed at once, and packets
+    /// of UDP are lost.
+    pub(crate) fn forward_to(&self, server: Option<Listening>) {
         self.connections.lock().server = server;
     }
 
@@ -106,7 +130,9 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        self.accepting.abort();
+        for accepting in &self.accepting {
+            accepting.abort();
+        }
     }
 }
 
@@ -115,10 +141,13 @@ impl Connections {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new connection: the server's address, its number and its condition.
-    fn begin(&self) -> Option<(SocketAddr, u64, watch::Receiver<Condition>)> {
+    /// A new connection to one of the server's addresses: that address, its number and its condition.
+    fn begin(
+        &self,
+        which: impl FnOnce(Listening) -> Option<SocketAddr>,
+    ) -> Option<(SocketAddr, u64, watch::Receiver<Condition>)> {
         let mut state = self.lock();
-        let server = state.server?;
+        let server = state.server.and_then(which)?;
         state.last += 1;
         let id = state.last;
         let (condition, changes) = watch::channel(Condition::Open);
@@ -139,7 +168,7 @@ async fn accept(listener: TcpListener, connections: Arc<Connections>) {
             continue;
         };
         // Without a server it is closed right away.
-        let Some((server, id, condition)) = connections.begin() else {
+        let Some((server, id, condition)) = connections.begin(|server| Some(server.tcp)) else {
             continue;
         };
         let connections = Arc::clone(&connections);

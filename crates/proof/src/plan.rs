@@ -17,6 +17,17 @@ pub enum Transport {
     Sse,
     /// Receive by long-polling, and send by requests.
     Poll,
+    /// Over WebTransport sessions.
+    WebTransport,
+    /// Over all of these: each connection of a client uses the transport after that of its previous one.
+    Mixed,
+}
+
+impl Transport {
+    /// Whether it needs HTTP/3.
+    pub(crate) const fn needs_http3(self) -> bool {
+        matches!(self, Self::WebTransport | Self::Mixed)
+    }
 }
 
 /// The dialect of the subscribers and publishers.
@@ -56,17 +67,9 @@ impl FromStr for Transport {
             "websocket" => Ok(Self::WebSocket),
             "sse" => Ok(Self::Sse),
             "poll" => Ok(Self::Poll),
-            _ => Err("expected websocket, sse or poll".to_owned()),
-        }
-    }
-}
-
-impl From<Transport> for offhook_client::Transport {
-    fn from(transport: Transport) -> Self {
-        match transport {
-            Transport::WebSocket => Self::WebSocket,
-            Transport::Sse => Self::Events,
-            Transport::Poll => Self::Polls,
+            "webtransport" => Ok(Self::WebTransport),
+            "mixed" => Ok(Self::Mixed),
+            _ => Err("expected websocket, sse, poll, webtransport or mixed".to_owned()),
         }
     }
 }

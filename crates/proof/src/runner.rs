@@ -13,13 +13,13 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::faults::Faults;
 use crate::ledger::{Expected, Findings};
-use crate::messages::{Instruction, Progress, Total, Update};
+use crate::messages::{Instruction, Progress, Reach, Secure, Total, Update};
 use crate::network::Network;
 use crate::plan::{Dialect, Plan, channel};
 use crate::processes::Processes;
 use crate::random::Random;
 use crate::report::{Broken, Memory, Report};
-use crate::server::{Server, held};
+use crate::server::{Server, create_certificate, held};
 use crate::system::FaultySystem;
 
 /// How long the processes may take to get ready: hundreds of connections and subscriptions.
@@ -58,6 +58,8 @@ pub struct Status {
 struct Runner<'a> {
     plan: &'a Plan,
     directory: &'a Path,
+    /// The server's certificate in PEM, if it speaks HTTP/3.
+    certificate: Option<String>,
     network: Network,
     /// What makes its disk and its clock fail, where there is a compiler to make it.
     system: Option<FaultySystem>,
@@ -91,9 +93,14 @@ pub(crate) async fn run(
     directory: &Path,
     show: &mut dyn FnMut(Status),
 ) -> io::Result<Report> {
+    let certificate = match plan.transport.needs_http3() {
+        true => Some(create_certificate(directory)?),
+        false => None,
+    };
     let mut runner = Runner {
         plan,
         directory,
+        certificate,
         network: Network::open().await?,
         system: FaultySystem::build(directory).await?,
         server: None,
@@ -129,7 +136,7 @@ impl Runner<'_> {
             self.listen_while(starting).await??
         };
         self.system = system;
-        self.network.forward_to(Some(server.address()));
+        self.network.forward_to(Some(server.listening()));
         self.server = Some(server);
         Ok(())
     }
@@ -137,10 +144,17 @@ impl Runner<'_> {
     /// Subscribers first, so that they see everything.
     async fn start_clients(&mut self) -> io::Result<()> {
         let plan = self.plan;
+        let reach = Reach {
+            url: self.network.url(),
+            webtransport: self.certificate.clone().map(|certificate| Secure {
+                url: self.network.webtransport_url(),
+                certificate,
+            }),
+        };
         for process in 0..plan.processes {
             let ours = (0..plan.subscribers).filter(|n| n % plan.processes == process);
             let instruction = Instruction::Subscribe {
-                url: self.network.url(),
+                reach: reach.clone(),
                 dialect: plan.dialect,
                 transport: plan.transport,
                 subscribers: ours
@@ -154,7 +168,7 @@ impl Runner<'_> {
         for half in 0..2 {
             let ours = (0..plan.publishers).filter(|n| n % 2 == half);
             let instruction = Instruction::Publish {
-                url: self.network.url(),
+                reach: reach.clone(),
                 dialect: plan.dialect,
                 transport: plan.transport,
                 publishers: ours.map(|n| (n, plan.published_by(n))).collect(),

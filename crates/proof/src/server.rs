@@ -14,6 +14,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::children;
+use crate::network::Listening;
 use crate::plan::Plan;
 use crate::system::FaultySystem;
 
@@ -51,7 +52,7 @@ fn rates(plan: &Plan) -> [String; 2] {
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
-    address: SocketAddr,
+    listening: Listening,
     /// Kept open while the server may write to it.
     _stdout: StdoutLines,
 }
@@ -71,7 +72,7 @@ impl Server {
             .open(directory.join("server.log"))?;
         let mut command = Command::new(&plan.program);
         command
-            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(["serve", "--listen", "127.0.0.1:0 plain"])
             .args(SETTINGS)
             .args(rates(plan))
             .arg("--data")
@@ -81,6 +82,16 @@ impl Server {
             .stdout(Stdio::piped())
             .stderr(log)
             .kill_on_drop(true);
+        let with_http3 = plan.transport.needs_http3();
+        if with_http3 {
+            // HTTP/3 has the numbers of the listeners with TLS.
+            command
+                .args(["--listen", "127.0.0.1:0 tls", "--http3-enabled=true"])
+                .arg("--tls-cert")
+                .arg(directory.join(CERTIFICATE))
+                .arg("--tls-key")
+                .arg(directory.join(KEY));
+        }
         if let Some(config) = &plan.config {
             command.arg("--config").arg(config);
         }
@@ -92,17 +103,22 @@ impl Server {
         let stdout = child.stdout.take();
         let stdout = stdout.ok_or_else(|| io::Error::other("stdout is not piped"))?;
         let mut said = BufReader::new(stdout).lines();
-        let address = timeout(STARTED_WITHIN, address(&mut said)).await;
-        let address = address.map_err(|_| io::Error::other("it does not begin to listen"))??;
+        let listening = timeout(STARTED_WITHIN, listening(&mut said, with_http3)).await;
+        let listening =
+            listening.map_err(|_| io::Error::other("it does not begin to listen"))??;
         Ok(Self {
             child,
-            address,
+            listening,
             _stdout: said,
         })
     }
 
+    pub(crate) fn listening(&self) -> Listening {
+        self.listening
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.listening.tcp
     }
 
     /// Bytes of memory that its process takes, where the system says so.
@@ -140,18 +156,46 @@ impl Server {
     }
 }
 
-/// The address that the server prints on stdout.
-async fn address(said: &mut StdoutLines) -> io::Result<SocketAddr> {
+/// The addresses that the server prints on stdout.
+async fn listening(said: &mut StdoutLines, with_http3: bool) -> io::Result<Listening> {
+    let (mut plain, mut secure) = (None, None);
     while let Some(line) = said.next_line().await? {
-        let Some((_, url)) = line.split_once("ws://") else {
-            continue;
-        };
-        let address = url.split('/').next().unwrap_or_default();
-        return address.parse().map_err(io::Error::other);
+        if let Some(address) = address(&line, "ws://") {
+            plain = Some(address?);
+        }
+        if let Some(address) = address(&line, "wss://") {
+            secure = Some(address?);
+        }
+        if let Some(tcp) = plain
+            && secure.is_some() == with_http3
+        {
+            return Ok(Listening { tcp, udp: secure });
+        }
     }
     Err(io::Error::other(
         "it ended without listening; its log says why",
     ))
+}
+
+/// The address of the URL with this scheme in a line.
+fn address(line: &str, scheme: &str) -> Option<io::Result<SocketAddr>> {
+    let (_, url) = line.split_once(scheme)?;
+    let address = url.split('/').next().unwrap_or_default();
+    Some(address.parse().map_err(io::Error::other))
+}
+
+/// The files of the server's certificate and of its key.
+const CERTIFICATE: &str = "cert.pem";
+const KEY: &str = "key.pem";
+
+/// Creates the certificate with which the server speaks HTTP/3, and returns it in PEM.
+pub(crate) fn create_certificate(directory: &Path) -> io::Result<String> {
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+    let own = own.map_err(io::Error::other)?;
+    let certificate = own.cert.pem();
+    fs::write(directory.join(CERTIFICATE), &certificate)?;
+    fs::write(directory.join(KEY), own.signing_key.serialize_pem())?;
+    Ok(certificate)
 }
 
 /// Bytes that a server holds for its connections: unsent output and incomplete messages.

@@ -152,6 +152,9 @@ struct Threads {
     /// Dropping it ends the thread that reads files with keys again.
     rereading_runs: Option<SyncSender<()>>,
     rereading: Option<JoinHandle<()>>,
+    /// Dropping it ends the thread that checks certificates.
+    certificates_run: Option<SyncSender<()>>,
+    certificates: Option<JoinHandle<()>>,
     /// Receives the packets of QUIC, if HTTP/3 is enabled.
     quic: Option<QuicThread>,
     /// Asks the backend, if there is one.
@@ -311,8 +314,10 @@ impl Threads {
     fn end(&mut self) {
         self.clock_runs = None;
         self.rereading_runs = None;
+        self.certificates_run = None;
         let helpers = self.clock.take().into_iter().chain(self.keys.take());
         let helpers = helpers.chain(self.rereading.take());
+        let helpers = helpers.chain(self.certificates.take());
         for thread in self.workers.drain(..).chain(helpers) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the server has panicked");
@@ -424,10 +429,16 @@ pub(crate) fn start(prepared: Prepared) -> Result<Running, StartError> {
         let worker = worker::spawn(number, shared, rules, listeners, serving.clone());
         threads.workers.push(worker.map_err(StartError::System)?);
     }
-    let clock = keep_time(broker, certificates.clone());
+    let clock = keep_time(broker);
     let (clock_runs, clock) = clock.map_err(StartError::System)?;
     threads.clock_runs = Some(clock_runs);
     threads.clock = Some(clock);
+    let checking = certificates
+        .clone()
+        .map(Certificates::keep_rereading)
+        .transpose();
+    (threads.certificates_run, threads.certificates) =
+        checking.map_err(StartError::System)?.unzip();
     let rereading = auth::keep_rereading(Arc::clone(&auth)).map_err(StartError::System)?;
     (threads.rereading_runs, threads.rereading) = rereading.unzip();
     threads.keys = auth::keep_fetching(Arc::clone(&auth), serving).map_err(StartError::System)?;
@@ -459,19 +470,13 @@ pub(crate) fn start(prepared: Prepared) -> Result<Running, StartError> {
     Ok(running)
 }
 
-/// Advances the broker's time, and checks certificates for changes, until the sender is dropped.
-fn keep_time(
-    broker: Arc<dyn Broker>,
-    certificates: Option<Arc<Certificates>>,
-) -> io::Result<(SyncSender<()>, JoinHandle<()>)> {
+/// Advances the broker's time until the sender is dropped.
+fn keep_time(broker: Arc<dyn Broker>) -> io::Result<(SyncSender<()>, JoinHandle<()>)> {
     let (runs, ends) = sync_channel(0);
     let clock = move || {
         let mut was_good = true;
         while ends.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
             broker.tick(worker::now());
-            if let Some(certificates) = &certificates {
-                certificates.reread_changed();
-            }
             let health = broker.health();
             let is_good = health.is_good();
             match (was_good, is_good) {

@@ -91,6 +91,7 @@ class Gap:
     ``reason`` is the protocol's, or ``unannounced``: a hole that the server did not announce. With ``diverged``,
     messages after ``agreed`` that were received before are no longer part of the stream. With ``restarted``, which only
     a filter has, channels without history may have lost messages while the server was restarted; all others follow.
+    With ``permissions``, which only a filter has, too, messages are missing that the session was not allowed to read.
     """
 
     channel: str

@@ -295,13 +295,21 @@ impl Bus {
     /// The sequence number of a publication that is delivered immediately: higher than all
     /// delivered ones, and lower than those being made durable.
     fn next_sequence(&mut self) -> Result<u64, BrokerFailure> {
-        let next = self.sequence + 1;
-        if self.free_until.is_some_and(|last| next > last) {
-            self.room = self.room.saturating_mul(4).min(1 << 32);
+        if !self.has_sequence() {
             return Err(BrokerFailure::Busy);
         }
-        self.sequence = next;
-        Ok(next)
+        self.sequence += 1;
+        Ok(self.sequence)
+    }
+
+    /// Whether there is a sequence number for a publication that is delivered immediately. If there is
+    /// none, later batches leave more of them.
+    pub(crate) fn has_sequence(&mut self) -> bool {
+        let has_one = self.free_until.is_none_or(|last| self.sequence < last);
+        if !has_one {
+            self.room = self.room.saturating_mul(4).min(1 << 32);
+        }
+        has_one
     }
 
     /// Starts to make a batch of publications durable. Returns the newest sequence number, and how

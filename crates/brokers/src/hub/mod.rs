@@ -132,11 +132,13 @@ impl Hub {
     pub(crate) fn held(&self) -> Held {
         let registry = self.registry();
         let sessions = registry.sessions.weight() + registry.shares.weight();
-        let registered = registry.members.weight() + sessions;
+        let member_bytes = registry.members.weight();
+        let registered = member_bytes + sessions;
         drop(registry);
         let bus = self.bus();
         Held {
             memory_bytes: bus.held() + registered,
+            member_bytes,
             open_channels: bus.open_channels(),
             ..Held::default()
         }
@@ -145,7 +147,10 @@ impl Hub {
     /// Handles a request in memory.
     pub(crate) fn handle(&self, worker: WorkerId, request: BrokerRequest) {
         match request {
-            BrokerRequest::Publish { id, draft } => self.publish(worker, id, draft),
+            BrokerRequest::Publish { id, draft } => {
+                let left = self.publish(worker, id, draft);
+                debug_assert!(left.is_none(), "without a disk, nothing waits for a batch");
+            }
             BrokerRequest::Follow { id, channel } => self.follow(worker, id, channel),
             BrokerRequest::Unfollow { channel } => self.bus().unfollow(worker, &channel),
             BrokerRequest::State { id, channel } => {
@@ -364,11 +369,16 @@ impl Hub {
         bus.tell(worker, event);
     }
 
-    fn publish(&self, worker: WorkerId, id: RequestId, draft: Draft) {
+    /// Publishes in a channel in memory. Returns the publication if this is not possible at present.
+    pub(crate) fn publish(&self, worker: WorkerId, id: RequestId, draft: Draft) -> Option<Draft> {
         let mut bus = self.bus();
         let Some(rules) = self.rules_of(&draft.channel) else {
-            return bus.tell_failed(worker, id, BrokerFailure::UnknownChannel);
+            bus.tell_failed(worker, id, BrokerFailure::UnknownChannel);
+            return None;
         };
+        if !bus.has_sequence() {
+            return Some(draft);
+        }
         let published = |position, duplicate| BrokerEvent::Published {
             id,
             position,
@@ -382,6 +392,7 @@ impl Hub {
             Ok(Published::Before(position)) => bus.tell(worker, published(position, true)),
             Err(failure) => bus.tell_failed(worker, id, failure),
         }
+        None
     }
 
     fn ack(&self, worker: WorkerId, request: BrokerRequest) {
@@ -447,3 +458,6 @@ fn give(bus: &Bus, answers: impl IntoIterator<Item = Answer>) {
         bus.tell(worker, answer);
     }
 }
+
+#[cfg(test)]
+mod tests;

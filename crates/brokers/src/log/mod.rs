@@ -298,13 +298,17 @@ impl Broker for Log {
         }
     }
 
-    fn submit(&self, worker: WorkerId, request: BrokerRequest) {
-        self.shared
-            .submit_all(worker, &mut std::iter::once(request));
+    fn submit(&self, worker: WorkerId, request: BrokerRequest) -> Option<BrokerRequest> {
+        let not_accepted = self.submit_all(worker, &mut std::iter::once(request));
+        not_accepted.into_iter().next()
     }
 
-    fn submit_all(&self, worker: WorkerId, requests: &mut dyn Iterator<Item = BrokerRequest>) {
-        self.shared.submit_all(worker, requests);
+    fn submit_all(
+        &self,
+        worker: WorkerId,
+        requests: &mut dyn Iterator<Item = BrokerRequest>,
+    ) -> Vec<BrokerRequest> {
+        self.shared.submit_all(worker, requests)
     }
 
     fn tick(&self, now: Now) {

@@ -91,6 +91,9 @@ pub(super) struct JobQueue {
 struct Jobs {
     waiting: VecDeque<Job>,
     bytes: usize,
+    /// How many requests the writer has taken that wait until their channel is loaded, and their
+    /// bytes. They take up room as if they were still here.
+    parked: (usize, usize),
 }
 
 impl JobQueue {
@@ -103,19 +106,18 @@ impl JobQueue {
         }
     }
 
-    /// Queues requests, and wakes the writer once. Returns the ids of those for which the queue has no
-    /// room.
-    pub(super) fn put(
-        &self,
-        worker: WorkerId,
-        writes: impl Iterator<Item = Write>,
-    ) -> Vec<RequestId> {
-        let mut refused = Vec::new();
+    /// Queues requests, and wakes the writer once. Returns those for which the queue has no room: the
+    /// last ones, since nothing is taken from the queue meanwhile.
+    pub(super) fn put(&self, worker: WorkerId, writes: impl Iterator<Item = Write>) -> Vec<Write> {
+        let mut left = Vec::new();
         let mut jobs = self.lock();
         let was_empty = jobs.waiting.is_empty();
+        let (parked, parked_bytes) = jobs.parked;
         for write in writes {
-            if jobs.waiting.len() >= self.count || jobs.bytes >= self.bytes {
-                refused.push(write.id);
+            let is_full = jobs.waiting.len() + parked >= self.count
+                || jobs.bytes + parked_bytes >= self.bytes;
+            if is_full {
+                left.push(write);
                 continue;
             }
             jobs.bytes += write.bytes();
@@ -126,7 +128,12 @@ impl JobQueue {
         if is_filled {
             self.filled.notify_one();
         }
-        refused
+        left
+    }
+
+    /// Sets how many requests the writer has parked, and their bytes.
+    pub(super) fn set_parked(&self, count: usize, bytes: usize) {
+        self.lock().parked = (count, bytes);
     }
 
     /// Queues a job that frees space, or of which there is a bounded number.

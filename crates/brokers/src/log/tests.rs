@@ -3,6 +3,7 @@
 
 mod damaged;
 mod older;
+mod order;
 mod reading;
 mod trimming;
 
@@ -156,7 +157,8 @@ impl TestWorker {
     }
 
     fn submit(&self, request: BrokerRequest) {
-        self.log.submit(self.worker_id, request);
+        let left = self.log.submit(self.worker_id, request);
+        assert_eq!(left, None, "the log has room");
     }
 
     fn next(&mut self) -> BrokerEvent {

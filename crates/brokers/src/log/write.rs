@@ -56,6 +56,29 @@ impl Write {
         Err(request)
     }
 
+    /// The request as it was submitted.
+    pub(super) fn into_request(self) -> BrokerRequest {
+        let id = self.id;
+        match self.what {
+            What::Publish(draft) => BrokerRequest::Publish { id, draft: *draft },
+            What::Ack(ack) => {
+                let Ack {
+                    channel,
+                    scope,
+                    consumer,
+                    position,
+                } = *ack;
+                BrokerRequest::Ack {
+                    id,
+                    channel,
+                    scope,
+                    consumer,
+                    position,
+                }
+            }
+        }
+    }
+
     pub(super) fn channel(&self) -> &ChannelName {
         match &self.what {
             What::Publish(draft) => &draft.channel,

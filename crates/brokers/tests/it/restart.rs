@@ -109,19 +109,16 @@ fn a_log_with_relaxed_durability_survives_a_restart() {
 }
 
 #[test]
-fn publishing_into_a_closed_queue_is_refused_as_busy() {
+fn a_publication_for_which_the_queue_has_no_room_is_given_back() {
     let directory = tempfile::tempdir().unwrap();
     let mut options = LogOptions::new(directory.path());
     options.queue_count = 0;
     let log = Log::open(options, Arc::new(kept(100)), at(0)).unwrap();
     let broker: Arc<dyn offhook_brokers::Broker> = Arc::new(log);
     let mut worker = TestWorker::new(&broker);
-    let id = worker.send(crate::test_worker::draft("a", "x", None));
-    assert_eq!(
-        worker.next(),
-        BrokerEvent::Failed {
-            id,
-            failure: BrokerFailure::Busy
-        }
-    );
+    let id = worker.id();
+    let draft = crate::test_worker::draft("a", "x", None);
+    let publish = BrokerRequest::Publish { id, draft };
+    let left = broker.submit(worker.worker_id, publish.clone());
+    assert_eq!(left, Some(publish));
 }

@@ -116,8 +116,10 @@ impl TestWorker {
         }
     }
 
+    /// A request that is not accepted must not be given to this.
     pub(crate) fn submit(&self, request: BrokerRequest) {
-        self.broker.submit(self.worker_id, request);
+        let left = self.broker.submit(self.worker_id, request);
+        assert_eq!(left, None, "the broker has room");
     }
 
     pub(crate) fn id(&mut self) -> RequestId {

@@ -1,6 +1,6 @@
-//! The packets of MQTT and Socket.IO in the messages of a connection.
+//! The packets of MQTT and Socket.IO in the messages of a connection, and the CBOR of the native dialect.
 //!
-//! The handshake says which dialect is spoken: the subprotocol `mqtt`, or Engine.IO's version in the
+//! The handshake says which dialect is spoken: the subprotocols `mqtt` and `offhook.v1.cbor`, or Engine.IO's version in the
 //! query. Without a handshake, messages are not interpreted.
 
 mod mqtt;
@@ -9,11 +9,16 @@ mod socketio;
 use super::conversation::Side;
 use super::direction::Frame;
 use super::{Content, Head, Part};
+use crate::screen::shown;
 use mqtt::Mqtt;
+use offhook_dialects::native::{SUBPROTOCOL_CBOR, diagnostic};
 
-/// How many bytes of a fragmented text message are collected. 1 MiB: longer packets are not
+/// How many bytes of a fragmented message are collected. 1 MiB: longer packets are not
 /// interpreted.
 const COLLECTED: usize = 1 << 20;
+
+/// How many characters of a message in CBOR are shown.
+const LETTERS: usize = 400;
 
 /// The dialect of a connection.
 #[derive(Debug, Default)]
@@ -24,13 +29,15 @@ pub(super) enum Dialect {
     Mqtt(Box<Mqtt>),
     /// Socket.IO over Engine.IO, with the fragments of each side's text message.
     SocketIo(Fragments),
+    /// The native dialect, whose binary messages are CBOR.
+    Native(Fragments),
 }
 
-/// The fragments of a text message, by side; none while a message is too long.
+/// The fragments of a message, by side; none while a message is too long.
 #[derive(Debug, Default)]
 pub(super) struct Fragments {
-    client: Option<String>,
-    server: Option<String>,
+    client: Option<Vec<u8>>,
+    server: Option<Vec<u8>>,
 }
 
 impl Dialect {
@@ -48,10 +55,12 @@ impl Dialect {
             is_it.then_some(value)
         });
         let mut offered = offers.flat_map(|value| value.split(',').map(str::trim));
-        match offered.any(|name| name == "mqtt") {
-            true => Self::Mqtt(Box::default()),
-            false => Self::Unknown,
-        }
+        let known = offered.find_map(|name| match name {
+            "mqtt" => Some(Self::Mqtt(Box::default())),
+            SUBPROTOCOL_CBOR => Some(Self::Native(Fragments::default())),
+            _ => None,
+        });
+        known.unwrap_or_default()
     }
 
     /// Adds the packets in a frame.
@@ -71,7 +80,15 @@ impl Dialect {
             Self::Mqtt(mqtt) => mqtt.explain(frame.side, plain),
             Self::SocketIo(_) if !is_text => vec!["Socket.IO: an attachment".to_owned()],
             Self::SocketIo(fragments) => match fragments.take(frame.side, *part, plain) {
-                Some(text) => vec![socketio::explain(&text)],
+                Some(text) => vec![socketio::explain(&String::from_utf8_lossy(&text))],
+                None => return,
+            },
+            Self::Native(_) if *is_text => return,
+            Self::Native(fragments) => match fragments.take(frame.side, *part, plain) {
+                Some(bytes) => vec![match diagnostic(&bytes) {
+                    Ok(notation) => format!("CBOR: {}", short(&notation)),
+                    Err(wrong) => format!("CBOR: not a message: {wrong}"),
+                }],
                 None => return,
             },
         };
@@ -79,23 +96,30 @@ impl Dialect {
     }
 }
 
+fn short(notation: &str) -> String {
+    let shown = shown(notation);
+    match shown.char_indices().nth(LETTERS) {
+        Some((at, _)) => format!("{}…", &shown[..at]),
+        None => shown.into_owned(),
+    }
+}
+
 impl Fragments {
-    /// The text of a message that this part completes.
-    fn take(&mut self, side: Side, part: Part, plain: &[u8]) -> Option<String> {
-        let text = String::from_utf8_lossy(plain);
+    /// The message that this part completes.
+    fn take(&mut self, side: Side, part: Part, plain: &[u8]) -> Option<Vec<u8>> {
         let begun = match side {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,
         };
         if matches!(part, Part::Whole | Part::First) {
-            *begun = Some(String::new());
+            *begun = Some(Vec::new());
         }
         let collected = begun.as_mut()?;
-        if collected.len() + text.len() > COLLECTED {
+        if collected.len() + plain.len() > COLLECTED {
             *begun = None;
             return None;
         }
-        collected.push_str(&text);
+        collected.extend_from_slice(plain);
         match part {
             Part::Whole | Part::Last => begun.take(),
             Part::First | Part::Middle => None,

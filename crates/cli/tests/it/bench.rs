@@ -410,3 +410,136 @@ fn the_report_is_one_page_with_plots_and_without_scripts() {
     assert!(page.contains(url.trim_end_matches('/')), "{page}");
     assert!(page.matches("<path").count() >= 4, "{page}");
 }
+
+/// The transports that every run compares.
+const TRANSPORTS: [&str; 8] = [
+    "polling",
+    "long-polling",
+    "SSE + POST",
+    "WebSocket",
+    "WebSocket, deflate",
+    "WebSocket, TLS",
+    "WebSocket, HTTP/2",
+    "WebTransport",
+];
+
+/// The numbers of a transport's row: p50, p99, bytes down and up, processor time, reconnecting, its longest, and
+/// missing deliveries.
+fn row<'a>(stdout: &'a str, transport: &str) -> Vec<&'a str> {
+    let rows = stdout.lines().filter_map(|line| line.strip_prefix("  "));
+    let mut rows = rows.filter_map(|line| {
+        let (name, numbers) = line.split_at_checked(20)?;
+        (name.trim() == transport).then(|| numbers.split_whitespace().collect())
+    });
+    rows.next()
+        .unwrap_or_else(|| panic!("no row of {transport}: {stdout}"))
+}
+
+#[test]
+fn transports_are_compared_over_loopback_without_any_rights() {
+    let place = tempfile::tempdir().expect("a directory");
+    let file = place.path().join("transports.html");
+    let ended = offhook(&[
+        "bench",
+        "transports",
+        "--quick",
+        "--loopback",
+        "--subscribers=2",
+        "--poll=20ms",
+        "--html",
+        file.to_str().expect("UTF-8"),
+    ])
+    .run();
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stderr, ended.stdout);
+    let stdout = ended.stdout;
+    let page = std::fs::read_to_string(file).expect("the page is written");
+    for transport in TRANSPORTS {
+        let row = row(&stdout, transport);
+        assert_eq!(
+            (row.len(), row.last()),
+            (8, Some(&"0")),
+            "{transport}: {stdout}"
+        );
+        for number in [0, 1, 2, 3, 5, 6] {
+            let number: f64 = row[number].parse().expect("a number");
+            assert!(number >= 0.0, "{transport}: {stdout}");
+        }
+        // The message itself, and less than ten times as much around it.
+        let down: f64 = row[2].parse().expect("a number");
+        let least = if transport.contains("deflate") {
+            50.0
+        } else {
+            200.0
+        };
+        assert!((least..2_000.0).contains(&down), "{transport}: {stdout}");
+        assert!(page.contains(&format!("<td>{transport}</td>")), "{page}");
+    }
+    assert!(
+        stdout.contains("without headers of TCP, UDP and IP"),
+        "{stdout}"
+    );
+    assert!(!stdout.contains("one lost packet"), "{stdout}");
+    assert!(page.matches("<svg").count() >= 3, "{page}");
+    assert!(page.contains("width=device-width") && page.contains("prefers-color-scheme:dark"));
+    for outside in ["<script", "src=", "href=", "http://", "https://", "url("] {
+        assert!(!page.contains(outside), "{outside}: {page}");
+    }
+}
+
+#[test]
+fn packets_are_lost_where_that_is_possible_and_elsewhere_the_command_says_what_it_needs() {
+    let ended = offhook(&[
+        "bench",
+        "transports",
+        "--quick",
+        "--subscribers=2",
+        "--loss=5",
+        "--round-trip=20ms",
+    ])
+    .run();
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stderr, ended.stdout);
+    let polling = row(&ended.stdout, "polling");
+    assert_eq!(polling.len(), 8, "{}", ended.stdout);
+    if ended.stderr.contains("packets can't be lost here") {
+        assert!(ended.stderr.contains("/dev/net/tun"), "{}", ended.stderr);
+        assert!(ended.stdout.contains("0 % loss"), "{}", ended.stdout);
+        return;
+    }
+    assert!(ended.stdout.contains("5 % loss"), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("without the headers of IP"),
+        "{}",
+        ended.stdout
+    );
+    for transport in ["WebSocket, TLS", "WebTransport", "WebTransport, streams"] {
+        let (_, blocking) = ended
+            .stdout
+            .split_once("one lost packet")
+            .expect("head-of-line blocking is measured");
+        assert!(blocking.contains(transport), "{}", ended.stdout);
+    }
+    // A half of the round trip is below every latency.
+    for transport in TRANSPORTS {
+        let p50: f64 = row(&ended.stdout, transport)[0].parse().expect("a number");
+        assert!(p50 >= 10.0, "{transport}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn flags_of_transports_are_checked_before_anything_starts() {
+    for (flag, complaint) in [
+        ("--loss=60", "from 0 to 50"),
+        ("--subscribers=2000", "at most 1000"),
+        ("--size=4KiB", "fits into one packet"),
+        ("--poll=0s", "more than 0"),
+    ] {
+        let ended = offhook(&["bench", "transports", flag]).run();
+        assert_eq!(ended.code, Some(2), "{flag}");
+        assert!(ended.stderr.contains(complaint), "{}", ended.stderr);
+    }
+    let help = offhook(&["bench", "transports", "--help"]).run().stdout;
+    for word in ["/dev/net/tun", "--quick", "Examples:", "half a round trip"] {
+        assert!(help.contains(word), "{help}");
+    }
+    assert!(!help.contains("--inside"), "{help}");
+}

@@ -37,6 +37,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("./test", "is what runs this test"),
     ("cargo ", "needs the registry, or builds the whole again"),
     ("git clone", "needs the network"),
+    (
+        "offhook bench transports",
+        "takes two minutes; a quick run is a test in bench.rs",
+    ),
     ("docker ", "needs a daemon"),
     (
         "mosquitto_",

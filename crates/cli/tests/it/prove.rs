@@ -28,8 +28,8 @@ fn number(ended: &Ended, before: &str, behind: &str) -> u64 {
 }
 
 #[test]
-fn nothing_is_lost_repeated_or_reordered_over_requests() {
-    for transport in ["sse", "poll"] {
+fn nothing_is_lost_repeated_or_reordered_over_any_transport_and_changes_between_them() {
+    for transport in ["sse", "poll", "webtransport", "mixed"] {
         let place = tempfile::tempdir().expect("a directory");
         let path = place.path().to_str().expect("UTF-8");
         let args = ["--place", path, "--transport", transport];

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use offhook_dialects::native::SUBPROTOCOL_CBOR;
 use offhook_dialects::native::client::{CommandId, ErrorCode};
 
 use super::{Core, Signal, Step, Todo, publishes::Hold};
@@ -46,9 +47,29 @@ pub(super) enum Resuming {
     No,
 }
 
+/// The forms of messages on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Text messages alone.
+    Json,
+    /// Messages with bytes are binary, in both directions.
+    JsonAndCbor,
+}
+
+impl Form {
+    /// The form of a connection with this subprotocol.
+    pub(crate) fn of(subprotocol: Option<&str>) -> Self {
+        match subprotocol == Some(SUBPROTOCOL_CBOR) {
+            true => Self::JsonAndCbor,
+            false => Self::Json,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) phase: Phase,
+    pub(super) form: Form,
     /// Since the last stable connection.
     pub(super) attempt: u32,
     /// The authentication token for this attempt, or a newer one to refresh it with.
@@ -74,6 +95,7 @@ impl Connection {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             phase: Phase::Waiting { until: now },
+            form: Form::Json,
             attempt: 0,
             token: None,
             is_refreshing: false,
@@ -119,8 +141,9 @@ impl Core {
     }
 
     /// A connection is open, and perhaps a token was fetched for it.
-    pub(crate) fn handle_opened(&mut self, token: Option<String>, now: Instant) {
+    pub(crate) fn handle_opened(&mut self, token: Option<String>, form: Form, now: Instant) {
         self.now = now;
+        self.connection.form = form;
         self.connection.token = token.map(Into::into);
         self.connection.phase = Phase::Handshake {
             sent: None,

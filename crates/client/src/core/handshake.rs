@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use offhook_dialects::Payload;
 use offhook_dialects::native::client::CommandId;
 use offhook_dialects::native::{Connect, Request};
 
@@ -12,7 +13,7 @@ use crate::error::{Error, Refused};
 
 impl Core {
     /// The `connect`, if it has to be sent now.
-    pub(super) fn connect_message(&mut self) -> Option<String> {
+    pub(super) fn connect_message(&mut self) -> Option<Payload> {
         let Phase::Handshake { sent: None, .. } = &self.connection.phase else {
             return None;
         };

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use offhook_dialects::native::client::{
     About, CommandId, Message, Position, Retry, Said, SubscriptionKey as Name, Target, read,
+    read_binary,
 };
 
 use super::connection::says_already;
-use super::{Asked, Core, Signal, SubscriptionKey, Ticket, Todo};
+use super::{Asked, Core, Form, Signal, SubscriptionKey, Ticket, Todo};
 use crate::answer::{Answer, History, Published, Receipts, State};
 use crate::connection_event::ConnectionEvent;
 use crate::data::Data;
@@ -25,10 +26,18 @@ impl Core {
         }
     }
 
-    /// A binary message was received; the dialect does not use them.
-    pub(crate) fn handle_binary(&mut self, now: Instant) {
+    /// A binary message was received.
+    pub(crate) fn handle_binary(&mut self, bytes: &[u8], now: Instant) {
         self.now = now;
-        self.protocol_error("a binary message");
+        self.note_received();
+        if self.connection.form == Form::Json {
+            self.protocol_error("a binary message");
+            return;
+        }
+        match read_binary(bytes) {
+            Ok(said) => self.dispatch(said),
+            Err(error) => self.protocol_error(&error.to_string()),
+        }
     }
 
     /// The server violated the protocol, so nothing else on this connection can be trusted.

@@ -24,9 +24,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use offhook::Backoff;
+use offhook_dialects::Payload;
 use offhook_dialects::native::Request;
 use offhook_dialects::native::client::{
-    Command, CommandId, SubscriptionKey as Name, Target, encode_request,
+    Command, CommandId, SubscriptionKey as Name, Target, encode_request, encode_request_binary,
+    has_bytes,
 };
 
 use crate::answer::Answer;
@@ -34,6 +36,7 @@ use crate::connection_event::ConnectionEvent;
 use crate::error::Error;
 
 use connection::Connection;
+pub(crate) use connection::Form;
 use made::Made;
 pub(crate) use publishes::Outgoing;
 use publishes::{Hold, Publishes};
@@ -210,7 +213,7 @@ impl Core {
     }
 
     /// The next message to send on the connection.
-    pub(crate) fn poll_transmit(&mut self) -> Option<String> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<Payload> {
         if let Some(greeting) = self.connect_message() {
             return Some(greeting);
         }
@@ -229,7 +232,7 @@ impl Core {
         Some(self.request(Asked::Publish(ticket), command))
     }
 
-    fn perform(&mut self, todo: Todo) -> Option<String> {
+    fn perform(&mut self, todo: Todo) -> Option<Payload> {
         match todo {
             Todo::Subscribe(key) => self.ask_to_subscribe(key),
             Todo::Unsubscribe(name) => {
@@ -271,9 +274,13 @@ impl Core {
         }
     }
 
-    fn request(&mut self, asked: Asked, command: Command) -> String {
+    fn request(&mut self, asked: Asked, command: Command) -> Payload {
         let id = self.ask(asked);
-        encode(Request::Command { id, command })
+        let request = Request::Command { id, command };
+        match self.connection.form {
+            Form::JsonAndCbor if has_bytes(&request) => encode_request_binary(&request).into(),
+            Form::JsonAndCbor | Form::Json => encode(request),
+        }
     }
 
     fn ask(&mut self, asked: Asked) -> CommandId {
@@ -361,8 +368,8 @@ impl Core {
     clippy::needless_pass_by_value,
     reason = "made on the spot everywhere, and reads better so"
 )]
-fn encode(request: Request) -> String {
-    encode_request(&request)
+fn encode(request: Request) -> Payload {
+    encode_request(&request).into()
 }
 
 /// Random numbers for pauses: xorshift64 with a random seed. Not for secrets.

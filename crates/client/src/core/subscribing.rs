@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use offhook_dialects::Payload;
 use offhook_dialects::native::client::{
     About, ChannelName, CommandId, Position, Retry, SubscriptionId, SubscriptionKey as Name, Target,
 };
@@ -178,7 +179,7 @@ impl Core {
     }
 
     /// The request for a subscription, and for those queued after it that can share its message.
-    pub(super) fn ask_to_subscribe(&mut self, key: SubscriptionKey) -> Option<String> {
+    pub(super) fn ask_to_subscribe(&mut self, key: SubscriptionKey) -> Option<Payload> {
         if !self.subscriptions.is_wanted(key) {
             return None;
         }
@@ -209,7 +210,7 @@ impl Core {
     }
 
     /// Each channel gets its own answer; their ids are consecutive, starting with the request's.
-    fn ask_for_all(&mut self, group: Group) -> String {
+    fn ask_for_all(&mut self, group: Group) -> Payload {
         let id = CommandId(self.last + 1);
         for key in &group.keys {
             self.ask(Asked::Subscribe(*key));

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use offhook_dialects::Payload;
 use offhook_dialects::native::Request;
 use offhook_dialects::native::client::{CommandId, Retry};
 
@@ -87,7 +88,7 @@ impl Core {
         }
     }
 
-    pub(super) fn ask_to_refresh(&mut self) -> Option<String> {
+    pub(super) fn ask_to_refresh(&mut self) -> Option<Payload> {
         let token = self.connection.token.as_deref()?.to_owned();
         let id = self.ask(Asked::Refresh);
         Some(super::encode(Request::Refresh { id, token }))
@@ -119,7 +120,7 @@ impl Core {
 
     /// The request for a subscription with tokens. If no token was fetched, the driver has to fetch
     /// one first.
-    pub(super) fn ask_with_token(&mut self, key: SubscriptionKey) -> Option<String> {
+    pub(super) fn ask_with_token(&mut self, key: SubscriptionKey) -> Option<Payload> {
         let entry = self.subscriptions.get(key)?;
         let channel = entry.target.as_str().into();
         let tokens = entry.tokens.as_mut()?;

@@ -33,19 +33,24 @@ const ATTEMPTS: u32 = 6;
 /// KiB: a server accepts 256 KiB by default.
 const BATCH: usize = 16 * 1024;
 
-/// Opens connections over requests.
-pub(crate) struct Requests {
+/// Opens connections over HTTP requests, for [`Client::over`](crate::Client::over): for programs that choose
+/// the transport of each connection themselves. [`Builder::transport`](crate::Builder::transport) is for
+/// those that do not.
+#[derive(Clone, Debug)]
+pub struct Requests {
     connect: Connect,
     url: String,
     transport: Transport,
 }
 
 impl Requests {
-    /// `url` is the WebSocket's; `connect` says how to reach its server.
-    pub(crate) fn new(connect: Connect, url: String, transport: Transport) -> Self {
+    /// `url` is that of the WebSocket, and `connect` says how to reach its server.
+    /// [`Transport::WebSocket`] opens a stream of events, as [`Transport::Events`].
+    #[must_use]
+    pub fn new(connect: Connect, url: impl Into<String>, transport: Transport) -> Self {
         Self {
             connect,
-            url,
+            url: url.into(),
             transport,
         }
     }

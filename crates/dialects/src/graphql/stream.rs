@@ -1,6 +1,6 @@
 //! Subscriptions of a connection, and their messages.
 
-use offhook_engine::{Position, PresenceChange, Publication, Reply};
+use offhook_engine::{ErrorCode, Position, PresenceChange, Publication, Reply};
 
 use super::{
     failure::Failure,
@@ -32,6 +32,14 @@ enum What {
 
 /// What stands behind the value: the ends of `data`, of the result and of the message.
 const TAIL: &str = "}}}";
+
+/// A position as a client gives it as `since`.
+fn place(at: Position) -> String {
+    Object::part()
+        .text("epoch", &at.epoch.0.to_string())
+        .text("offset", &at.offset.to_string())
+        .end()
+}
 
 impl Stream {
     pub(super) fn new(id: &str, plan: Plan) -> Self {
@@ -75,8 +83,12 @@ impl Stream {
         let detail = format!(
             "the message has more than {MAX_ANSWER} bytes; choose fewer fields, and each once"
         );
-        let error = Failure::too_large(detail).json(Some(&self.key));
-        Some(self.without_value(&error))
+        // The client continues after it, as after a gap.
+        let told = Object::part()
+            .text("code", ErrorCode::TooLarge.name())
+            .text("retry", ErrorCode::TooLarge.retry().name())
+            .raw("to", place(at));
+        Some(self.without_publication(&detail, told))
     }
 
     pub(super) fn change(&self, change: &PresenceChange) -> Option<String> {
@@ -121,12 +133,6 @@ impl Stream {
         let What::Messages(_) = self.what else {
             return None;
         };
-        let place = |at: Position| {
-            Object::part()
-                .text("epoch", &at.epoch.0.to_string())
-                .text("offset", &at.offset.to_string())
-                .end()
-        };
         let told = Object::part()
             .text("code", "gap")
             .text("reason", reason)
@@ -136,12 +142,17 @@ impl Stream {
             Some(channel) => told.text("channel", channel),
             None => told,
         };
+        Some(self.without_publication(&format!("messages are missing: {reason}"), told))
+    }
+
+    /// A message in place of publications, with the extensions of its error.
+    fn without_publication(&self, message: &str, extensions: Object) -> String {
         let error = Object::part()
-            .text("message", &format!("messages are missing: {reason}"))
+            .text("message", message)
             .raw("path", format_args!("[{}]", json(&self.key)))
-            .raw("extensions", told.end())
+            .raw("extensions", extensions.end())
             .end();
-        Some(self.without_value(&error))
+        self.without_value(&error)
     }
 
     /// A message whose field is null, with the reason.

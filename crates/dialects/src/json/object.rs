@@ -25,6 +25,16 @@ impl Object {
         Self(String::from("{"))
     }
 
+    /// Further fields of an object, to be inserted after another field.
+    pub(crate) fn rest() -> Self {
+        Self(String::new())
+    }
+
+    /// What was written so far.
+    pub(crate) fn into_fields(self) -> Vec<u8> {
+        self.0.into_bytes()
+    }
+
     /// A field with a name of ours, which needs no escaping.
     pub(crate) fn raw(mut self, name: &str, json: impl Display) -> Self {
         self.name(name);
@@ -74,9 +84,37 @@ impl Object {
         self.raw(name, format_args!("\"{position}\""))
     }
 
-    pub(crate) fn list(self, name: &str, parts: impl Iterator<Item = String>) -> Self {
-        let parts: Vec<_> = parts.collect();
-        self.raw(name, format_args!("[{}]", parts.join(",")))
+    /// An array, written in place: `write` appends each element.
+    pub(crate) fn array<T>(
+        mut self,
+        name: &str,
+        items: impl Iterator<Item = T>,
+        write: impl Fn(Self, T) -> Self,
+    ) -> Self {
+        self.name(name);
+        self.0.push('[');
+        for (index, item) in items.enumerate() {
+            if index > 0 {
+                self.0.push(',');
+            }
+            self = write(self, item);
+        }
+        self.0.push(']');
+        self
+    }
+
+    /// A text as an element of an array.
+    pub(crate) fn element(mut self, text: &str) -> Self {
+        self.0.push_str(&json(text));
+        self
+    }
+
+    /// An object as an element of an array, with the fields that `write` adds.
+    pub(crate) fn nested(mut self, write: impl FnOnce(Self) -> Self) -> Self {
+        self.0.push('{');
+        self = write(self);
+        self.0.push('}');
+        self
     }
 
     pub(crate) fn end(mut self) -> String {

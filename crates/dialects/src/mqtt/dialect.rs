@@ -55,6 +55,9 @@ pub struct Mqtt {
     pub(super) session: Session,
     /// Whether the session's note has changed and must be stored.
     pub(super) changed: bool,
+    /// Whether the note contains exchanges that the client has completed since. Their PUBRELs would be
+    /// repeated on the next connection, which rumqttc takes for an error.
+    pub(super) has_completed: bool,
     /// Packets that are sent once the note is stored.
     pub(super) after_note: Vec<Vec<u8>>,
     /// The last command that stores a note.
@@ -64,6 +67,8 @@ pub struct Mqtt {
     pub(super) next_command: u64,
     pub(super) batches: Batches,
     pub(super) receiving: Aliases,
+    /// The number of the client's messages so far.
+    pub(super) messages: u64,
     /// The number of the client's messages that wait for the broker's answer.
     pub(super) publishing: usize,
     /// Messages that were refused temporarily, in order.
@@ -115,6 +120,8 @@ pub(super) enum Purpose {
 /// A message of the client that is being published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Publishing {
+    /// Its place among the client's messages on this connection.
+    pub(super) number: u64,
     pub(super) qos: super::packet::Qos,
     pub(super) packet_id: u16,
 }
@@ -132,12 +139,14 @@ impl Mqtt {
             is_durable: false,
             session: Session::default(),
             changed: false,
+            has_completed: false,
             after_note: Vec::new(),
             last_note: None,
             pending: HashMap::new(),
             next_command: 0,
             batches: Batches::default(),
             receiving: Aliases::default(),
+            messages: 0,
             publishing: 0,
             again: VecDeque::new(),
             again_at: None,
@@ -185,6 +194,20 @@ impl Mqtt {
             return self.end(Reason::PACKET_TOO_LARGE, TOO_LARGE);
         }
         self.queue.push_back(Intent::Say(Payload::Binary(bytes)));
+    }
+
+    /// Takes the packets to the client from the queue. What is left are requests to the server.
+    fn take_said(&mut self) -> Vec<Payload> {
+        self.sending.has_sent_held = false;
+        let mut said = Vec::new();
+        for intent in std::mem::take(&mut self.queue) {
+            if let Intent::Say(message) = intent {
+                said.push(message);
+            } else {
+                self.queue.push_back(intent);
+            }
+        }
+        said
     }
 
     /// Whether another packet may be decoded.
@@ -260,6 +283,12 @@ impl Dialect for Mqtt {
             }
         }
         self.take_packets(now);
+        if self.sending.has_sent_held {
+            // A `Done` in the queue lets the engine deliver the next message, which must not
+            // overtake those that were held.
+            let said = self.take_said();
+            intents.extend(said.into_iter().map(Intent::Say));
+        }
         intents.extend(self.queue.drain(..));
     }
 
@@ -306,9 +335,17 @@ impl Dialect for Mqtt {
             // Subscriptions without an id share the encoded message, unless it is late.
             return self.late(publication, recipient.unix_ms);
         };
-        let origin = Origin::Live(recipient.place);
         let again = recipient.redelivered > 0;
-        match self.deliver(number, origin, publication, again, recipient.unix_ms) {
+        let (place, now_ms) = (recipient.place, recipient.unix_ms);
+        if !self.sending.held.is_empty() {
+            self.deliver_behind(number, place, publication, again, now_ms);
+            let said = self.take_said();
+            return match said.is_empty() {
+                true => Head::Nothing,
+                false => Head::Several(said),
+            };
+        }
+        match self.deliver(number, Origin::Live(place), publication, again, now_ms) {
             Some(bytes) => Head::Whole(Payload::Binary(bytes)),
             None => Head::Nothing,
         }
@@ -408,6 +445,8 @@ impl Dialect for Mqtt {
             | Notice::Told { .. } => {}
         }
         self.keep_note();
+        // At once: what the engine delivers next must not overtake them.
+        out.extend(self.take_said());
     }
 
     fn close_code(&self, reason: CloseReason) -> u16 {

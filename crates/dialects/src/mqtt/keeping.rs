@@ -14,7 +14,14 @@ impl Mqtt {
     /// in the note, so that no message is published under a key that is not stored yet.
     pub(super) fn keep_note(&mut self) {
         let packets = std::mem::take(&mut self.after_note);
+        let has_completed = std::mem::take(&mut self.has_completed);
         if !std::mem::take(&mut self.changed) || !self.is_durable {
+            if has_completed && self.is_durable {
+                // Nothing relies on it, so that it need not be saved at once.
+                let note = Bytes::from(self.session.note());
+                let at_once = false;
+                self.tell(Command::Remember { note, at_once });
+            }
             // Behind those that wait for an earlier note.
             let last = self.last_note.and_then(|id| self.pending.get_mut(&id));
             if let Some(Purpose::Remember(waiting)) = last {
@@ -23,7 +30,9 @@ impl Mqtt {
             return self.say_all(packets);
         }
         let note = Bytes::from(self.session.note());
-        self.ask(Command::Remember { note }, Purpose::Remember(packets));
+        let at_once = true;
+        let command = Command::Remember { note, at_once };
+        self.ask(command, Purpose::Remember(packets));
         self.last_note = Some(CommandId(self.next_command));
         // After the leading `Done` commands: the note no longer contains those messages, and must
         // not be stored without them.

@@ -39,12 +39,10 @@ impl Session {
                 w.extend(retained.iter().flat_map(|sequence| sequence.to_be_bytes()));
             }
         }
-        let released = || {
-            let all = self.in_flight.iter();
-            all.filter(|(_, message)| !matches!(message.stage, Exchange::Sent(_)))
-        };
-        count(&mut w, released().count());
-        for (id, message) in released() {
+        // In this order, their PUBRELs are sent again.
+        let released = self.released();
+        count(&mut w, released.len());
+        for (id, message) in released {
             w.extend(id.to_be_bytes());
             w.extend(message.subscription.to_be_bytes());
             write_origin(&mut w, message.origin);
@@ -111,6 +109,7 @@ impl Session {
                 stage: Exchange::Released {
                     delivered: origin.live_offset().is_none(),
                 },
+                release: session.next_release(),
             };
             session.in_flight.insert(id, message);
         }
@@ -252,15 +251,16 @@ mod tests {
         }
         let live = Origin::Live(Position::new(5, 6));
         let released = [
-            (3, live, false),
-            (5, Origin::Retained(7), true),
-            (6, Origin::Skipped, true),
+            (6, live, false),
+            (3, Origin::Retained(7), true),
+            (5, Origin::Skipped, true),
         ];
         for (id, origin, delivered) in released {
             let message = InFlight {
                 subscription: 0,
                 origin,
                 stage: Exchange::Released { delivered },
+                release: session.next_release(),
             };
             session.in_flight.insert(id, message);
         }
@@ -298,6 +298,7 @@ mod tests {
             subscription,
             origin,
             stage,
+            release: 0,
         };
         sent.in_flight.insert(4, message);
         assert_eq!(Session::from_note(&sent.note()), Some(session()));

@@ -44,7 +44,12 @@ impl Mqtt {
             return self.fail(invalid);
         }
         let (qos, packet_id) = (publish.qos, publish.packet_id);
-        let publishing = Publishing { qos, packet_id };
+        self.messages = self.messages.wrapping_add(1);
+        let publishing = Publishing {
+            number: self.messages,
+            qos,
+            packet_id,
+        };
         let key = match qos {
             Qos::AtMostOnce | Qos::AtLeastOnce => None,
             Qos::ExactlyOnce => match self.first_seen(&publish) {
@@ -163,7 +168,7 @@ impl Mqtt {
     /// Handles the broker's answer to a publication.
     pub(super) fn published(&mut self, command: Command, publishing: Publishing, reply: &Reply) {
         self.publishing = self.publishing.saturating_sub(1);
-        let Publishing { qos, packet_id } = publishing;
+        let Publishing { qos, packet_id, .. } = publishing;
         let Reply::Refused(refusal) = reply else {
             let ack = Ack::new(packet_id, Reason::SUCCESS);
             match qos {
@@ -185,7 +190,12 @@ impl Mqtt {
         match refusal.code {
             // Until it is published, nothing more is read from the client, which slows it down.
             ErrorCode::RateLimited | ErrorCode::Busy if self.again.len() < PUBLISHING => {
-                self.again.push_back((command, publishing));
+                // The engine refuses a message for its rate earlier than the broker one before it
+                // for its full queue.
+                let is_earlier =
+                    |(_, other): &(Command, Publishing)| other.number < publishing.number;
+                let at = self.again.partition_point(is_earlier);
+                self.again.insert(at, (command, publishing));
                 self.try_again_after(refusal.retry_after);
             }
             // Whether it was published is unknown. The client sends it again on its next
@@ -217,7 +227,7 @@ impl Mqtt {
 
     /// Tells the client that a message was not published.
     fn not_taken(&mut self, publishing: Publishing, no: &Unpublished) {
-        let Publishing { qos, packet_id } = publishing;
+        let Publishing { qos, packet_id, .. } = publishing;
         if qos == Qos::ExactlyOnce {
             // §4.3.3: a PUBREC with a failure ends the exchange.
             self.session.received.remove(&packet_id);

@@ -10,7 +10,6 @@ use super::{
     dialect::{Mqtt, Purpose},
     packet::{Ack, Invalid, Packet},
     refusals,
-    session::Exchange,
 };
 
 /// How many are made at a time. 64: a quarter of the burst of commands that a client is allowed by
@@ -28,11 +27,9 @@ impl Mqtt {
     /// Continues the session after the CONNACK.
     pub(super) fn continue_session(&mut self) {
         // §4.4: a PUBREL without its PUBCOMP is sent again.
-        for (id, message) in &self.session.in_flight {
-            if matches!(message.stage, Exchange::Released { .. }) {
-                let ack = Packet::PubRel(Ack::new(*id, Reason::SUCCESS));
-                self.after_note.push(ack.encode(self.client.version));
-            }
+        for (id, _) in self.session.released() {
+            let ack = Packet::PubRel(Ack::new(id, Reason::SUCCESS));
+            self.after_note.push(ack.encode(self.client.version));
         }
         self.sending.has_earlier = !self.session.in_flight.is_empty();
         // The note of the previous connection may not be on disk yet, and the packets that follow

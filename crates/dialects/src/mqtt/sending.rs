@@ -24,6 +24,9 @@ pub(super) struct Sending {
     /// Messages that wait until others are acknowledged. Bounded by the sum of the engine's windows
     /// and one page of retained messages.
     pub(super) held: VecDeque<Queued>,
+    /// Whether the dialect's queue contains messages that were held. They must be sent before the
+    /// engine delivers anything else.
+    pub(super) has_sent_held: bool,
     pub(super) retained: RetainedPages,
     /// Whether messages released on an earlier connection may not have been delivered by the engine
     /// on this one.
@@ -79,23 +82,16 @@ impl Mqtt {
         if let Origin::Live(place) = origin {
             self.passes(number, place);
         }
-        let ids = self.session.packet_id(number, origin);
-        let is_full = self.session.in_flight.len() >= self.client.receive_maximum.into();
-        let id = match ids {
+        let id = match self.session.packet_id(number, origin) {
             // Its PUBREL was sent with the CONNACK.
             Some((id, Some(known))) if !matches!(known.stage, Exchange::Sent(_)) => {
                 self.delivers_released(id, origin);
                 return None;
             }
             Some((id, Some(_))) => id,
-            Some((id, None)) if !is_full => id,
+            Some((id, None)) if !self.is_full() => id,
             Some((_, None)) | None => {
-                self.sending.held.push_back(Queued {
-                    subscription: number,
-                    origin,
-                    publication: Arc::clone(publication),
-                    again,
-                });
+                self.hold(number, origin, publication, again);
                 return None;
             }
         };
@@ -106,12 +102,67 @@ impl Mqtt {
                 subscription: number,
                 origin,
                 stage: Exchange::Sent(qos),
+                release: 0,
             };
             self.session.in_flight.insert(id, message);
         } else {
             self.is_done(number, origin);
         }
         bytes
+    }
+
+    /// Takes a message of the engine while others are held: it waits behind them.
+    pub(super) fn deliver_behind(
+        &mut self,
+        number: u32,
+        place: Position,
+        publication: &Arc<Publication>,
+        again: bool,
+        now_ms: u64,
+    ) {
+        let origin = Origin::Live(place);
+        // What it says about messages of earlier connections is not held: these may be what the held
+        // ones wait for.
+        self.passes(number, place);
+        let known = self.session.packet_id(number, origin);
+        let is_sent = |message: InFlight| matches!(message.stage, Exchange::Sent(_));
+        match known {
+            // Nothing is sent for it.
+            Some((_, Some(message))) if !is_sent(message) => {
+                let _nothing = self.deliver(number, origin, publication, again, now_ms);
+            }
+            Some(_) | None => self.hold(number, origin, publication, again),
+        }
+        self.send_held();
+    }
+
+    fn hold(
+        &mut self,
+        subscription: u32,
+        origin: Origin,
+        publication: &Arc<Publication>,
+        again: bool,
+    ) {
+        self.sending.held.push_back(Queued {
+            subscription,
+            origin,
+            publication: Arc::clone(publication),
+            again,
+        });
+    }
+
+    /// Whether the client must acknowledge something before it gets another message.
+    fn is_full(&self) -> bool {
+        let most = usize::from(self.client.receive_maximum);
+        let all = &self.session.in_flight;
+        if all.len() < most || !self.sending.has_earlier {
+            return all.len() >= most;
+        }
+        // The client has completed these. They are only kept until the engine has passed their
+        // places.
+        let completed = |message: &&InFlight| message.stage == Exchange::Completed;
+        let completed = all.values().filter(completed).count();
+        all.len().saturating_sub(completed) >= most
     }
 
     /// A message of a subscription without an id that may have expired (5.0 §3.3.2.3.3).
@@ -198,6 +249,7 @@ impl Mqtt {
             !completed
         });
         self.sending.has_earlier = more;
+        self.has_completed = true;
     }
 
     /// Marks a message as done: it needs no further delivery.
@@ -225,6 +277,7 @@ impl Mqtt {
 
     fn ends(&mut self, packet_id: u16) {
         if let Some(message) = self.session.in_flight.remove(&packet_id) {
+            self.has_completed |= !matches!(message.stage, Exchange::Sent(_));
             self.is_done(message.subscription, message.origin);
             self.send_held();
         }
@@ -252,6 +305,8 @@ impl Mqtt {
                 // release is stored first, so that the message is not sent again after a crash.
                 if let Exchange::Sent(_) = message.stage {
                     self.changed = true;
+                    message.release = self.session.releases.wrapping_add(1);
+                    self.session.releases = message.release;
                     if let Origin::Retained(sequence) = message.origin {
                         retained = Some((message.subscription, sequence));
                     }
@@ -293,7 +348,10 @@ impl Mqtt {
         match message.stage {
             Exchange::Released { delivered: true } => self.ends(ack.packet_id),
             // The engine does not accept `Done` for a message that it has not delivered.
-            Exchange::Released { delivered: false } => message.stage = Exchange::Completed,
+            Exchange::Released { delivered: false } => {
+                message.stage = Exchange::Completed;
+                self.send_held();
+            }
             Exchange::Completed | Exchange::Sent(_) => {}
         }
     }
@@ -303,7 +361,7 @@ impl Mqtt {
         let now_ms = self.unix_ms();
         let mut left = self.sending.held.len();
         while left > 0
-            && self.session.in_flight.len() < self.client.receive_maximum.into()
+            && !self.is_full()
             && let Some(held) = self.sending.held.pop_front()
         {
             left = left.saturating_sub(1);
@@ -315,6 +373,7 @@ impl Mqtt {
             } = held;
             if let Some(bytes) = self.deliver(subscription, origin, &publication, again, now_ms) {
                 self.queue.push_back(Intent::Say(Payload::Binary(bytes)));
+                self.sending.has_sent_held = true;
             }
         }
         if self.sending.held.is_empty() {
@@ -382,7 +441,8 @@ impl Missing {
             | GapReason::Damaged
             | GapReason::Dropped
             | GapReason::Conflated
-            | GapReason::State => Self {
+            | GapReason::State
+            | GapReason::Permissions => Self {
                 // Up to `from`, everything was delivered on this connection.
                 after: from.offset,
                 up_to: to.offset,

@@ -66,6 +66,8 @@ pub(super) struct InFlight {
     pub(super) subscription: u32,
     pub(super) origin: Origin,
     pub(super) stage: Exchange,
+    /// The number of its PUBREC among all that the client has sent; 0 before that.
+    pub(super) release: u64,
 }
 
 /// Where a message in flight comes from.
@@ -152,6 +154,8 @@ pub(super) struct Session {
     pub(super) next_number: u32,
     /// By packet identifier.
     pub(super) in_flight: HashMap<u16, InFlight>,
+    /// The number of PUBRECs so far.
+    pub(super) releases: u64,
     /// By packet identifier.
     pub(super) received: HashMap<u16, Received>,
     pub(super) next_key: u64,
@@ -176,6 +180,22 @@ impl Session {
         self.numbers.insert(subscription.wanted.clone(), number);
         self.subscriptions.insert(number, subscription);
         number
+    }
+
+    /// Numbers a PUBREC.
+    pub(super) const fn next_release(&mut self) -> u64 {
+        self.releases = self.releases.wrapping_add(1);
+        self.releases
+    }
+
+    /// The packet identifiers of messages that the client has, in the order of its PUBRECs (§4.6
+    /// requires PUBRELs in this order, and many clients pass a message on when they get its PUBREL).
+    pub(super) fn released(&self) -> Vec<(u16, InFlight)> {
+        let all = self.in_flight.iter();
+        let released = all.filter(|(_, message)| !matches!(message.stage, Exchange::Sent(_)));
+        let mut released: Vec<_> = released.map(|(id, message)| (*id, *message)).collect();
+        released.sort_unstable_by_key(|(_, message)| message.release);
+        released
     }
 
     /// Removes a subscription.
@@ -238,6 +258,7 @@ mod tests {
             subscription: 0,
             origin: Origin::Live(Position::new(1, offset)),
             stage: Exchange::Sent(Qos::AtLeastOnce),
+            release: 0,
         }
     }
 

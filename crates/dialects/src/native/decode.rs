@@ -9,7 +9,11 @@ use offhook_engine::{
 };
 use serde::Deserialize;
 
-use super::fields::{Message, Text, after, at, bad, channel, data, info, position, since};
+use super::{
+    cbor,
+    embedded::Text,
+    fields::{Message, after, at, bad, channel, data, info, position, since},
+};
 use crate::{dialect::Connect, json::is_object};
 
 /// The maximum number of positions in one `connect`: more than fit into the longest message with
@@ -137,8 +141,32 @@ pub fn decode(text: &str) -> Result<Request, Rejection> {
             refusal: bad(error.to_string()),
         }
     })?;
+    understood(&message)
+}
+
+/// Decodes a client's message in the binary form.
+///
+/// # Errors
+/// A [`Rejection`], as from [`decode`].
+pub fn decode_binary(bytes: &[u8]) -> Result<Request, Rejection> {
+    if !cbor::is_map(bytes) {
+        let refusal = bad("a binary message is one CBOR map");
+        return Err(Rejection { id: None, refusal });
+    }
+    let message: Message<'_> = cbor::decode(bytes).map_err(|error| {
+        let numbered = cbor::decode_first(bytes).ok();
+        let id = numbered.and_then(|(numbered, _): (Numbered, _)| numbered.id);
+        Rejection {
+            id: id.map(CommandId),
+            refusal: bad(error.to_string()),
+        }
+    })?;
+    understood(&message)
+}
+
+fn understood(message: &Message<'_>) -> Result<Request, Rejection> {
     let id = message.id.filter(|id| *id <= MAX_ID).map(CommandId);
-    request(&message, id).map_err(|refusal| Rejection { id, refusal })
+    request(message, id).map_err(|refusal| Rejection { id, refusal })
 }
 
 fn request(message: &Message<'_>, id: Option<CommandId>) -> Result<Request, Refusal> {

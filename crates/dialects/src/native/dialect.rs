@@ -3,17 +3,23 @@
 use std::time::{Duration, Instant};
 
 use offhook_engine::{
-    CloseReason, Command, CommandId, ErrorCode, Notice, PresenceChange, Publication, Refusal,
-    SubscriptionId,
+    CloseReason, Command, CommandId, ErrorCode, Format, Notice, PresenceChange, Publication,
+    Refusal, SubscriptionId,
 };
 
 use super::{
-    Rejection, Request, close_code, decode, encode_expiring, encode_new_epoch, encode_notice,
-    encode_presence, encode_publication, encode_refreshed, encode_rejection, encode_token,
-    encode_welcome,
+    Rejection, Request,
+    cbor::Cbor,
+    close_code, decode, decode_binary,
+    encode::{Spoken, encode_new_epoch},
+    encode_presence, encode_publication, write,
+    writer::Writer,
 };
-use crate::dialect::{
-    Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Shared, Welcome,
+use crate::{
+    dialect::{
+        Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Shared, Welcome,
+    },
+    json::Object,
 };
 
 /// The native dialect.
@@ -21,6 +27,38 @@ use crate::dialect::{
 pub struct Native {
     /// Whether the client understands `previous` in messages.
     lineage: bool,
+    form: Form,
+}
+
+/// The form of messages.
+///
+/// ```text
+///   offhook.v1.json ──▶ Json
+///   offhook.v1.cbor ──▶ Undecided ──┬─ the first message is text ───▶ Mixed
+///                                   └─ the first message is binary ─▶ Cbor
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Form {
+    /// Text messages alone.
+    #[default]
+    Json,
+    /// The first message will decide.
+    Undecided,
+    /// Text messages, but CBOR for those with bytes.
+    Mixed,
+    /// CBOR for all messages.
+    Cbor,
+}
+
+impl Form {
+    /// Whether a message is in CBOR.
+    const fn is_cbor(self, has_bytes: bool) -> bool {
+        match self {
+            Self::Json | Self::Undecided => false,
+            Self::Mixed => has_bytes,
+            Self::Cbor => true,
+        }
+    }
 }
 
 /// JSON for clients that understand `previous`.
@@ -30,6 +68,14 @@ pub(crate) struct Json;
 /// JSON for clients that expect consecutive offsets in every epoch.
 #[derive(Debug)]
 pub(crate) struct JsonWithoutLineage;
+
+/// CBOR for publications of bytes, and JSON for all others.
+#[derive(Debug)]
+struct Mixed;
+
+/// CBOR.
+#[derive(Debug)]
+struct Binary;
 
 impl Encoding for Json {
     fn name(&self) -> &'static str {
@@ -71,7 +117,80 @@ impl Encoding for JsonWithoutLineage {
     }
 }
 
+impl Encoding for Mixed {
+    fn name(&self) -> &'static str {
+        "native json and cbor"
+    }
+
+    fn publication(&self, publication: &Publication) -> Shared {
+        match publication.format {
+            Format::Binary => Binary.publication(publication),
+            Format::Json | Format::Text => Json.publication(publication),
+        }
+    }
+
+    fn presence(&self, change: &PresenceChange) -> Option<Shared> {
+        Json.presence(change)
+    }
+}
+
+impl Encoding for Binary {
+    fn name(&self) -> &'static str {
+        "native cbor"
+    }
+
+    fn publication(&self, publication: &Publication) -> Shared {
+        Shared {
+            head: Cbor::head_of("message"),
+            ..Shared::whole(write::publication::<Cbor>(publication).finish())
+        }
+    }
+
+    fn presence(&self, change: &PresenceChange) -> Option<Shared> {
+        Some(Shared {
+            head: Cbor::head_of(write::presence_kind(change)),
+            ..Shared::whole(write::presence::<Cbor>(change).finish())
+        })
+    }
+}
+
 impl Native {
+    /// A connection with [`SUBPROTOCOL_CBOR`](super::SUBPROTOCOL_CBOR). If its first message is
+    /// binary, all messages to it are. If it is text, only those are binary that contain bytes.
+    #[must_use]
+    pub const fn with_cbor() -> Self {
+        Self {
+            lineage: false,
+            form: Form::Undecided,
+        }
+    }
+
+    fn decode(&mut self, incoming: Incoming<'_>) -> Result<Request, Rejection> {
+        if self.form == Form::Undecided {
+            self.form = match incoming {
+                Incoming::Text(_) => Form::Mixed,
+                Incoming::Binary(_) => Form::Cbor,
+            };
+        }
+        match incoming {
+            Incoming::Text(text) => decode(text),
+            Incoming::Binary(bytes) if self.form != Form::Json => decode_binary(bytes),
+            Incoming::Binary(_) => {
+                let detail = "binary messages are not supported; send text, or connect with the \
+                              subprotocol offhook.v1.cbor";
+                let refusal = Refusal::new(ErrorCode::BadRequest, detail);
+                Err(Rejection { id: None, refusal })
+            }
+        }
+    }
+
+    fn say(self, spoken: &Spoken<'_>, out: &mut Vec<Payload>) {
+        out.push(match self.form.is_cbor(spoken.has_bytes()) {
+            true => spoken.write::<Cbor>().into(),
+            false => spoken.write::<Object>().into(),
+        });
+    }
+
     fn command(self, id: CommandId, command: Result<Command, Refusal>) -> Intent {
         let allowed = command.and_then(|command| self.understands(&command).map(|()| command));
         match allowed {
@@ -102,23 +221,38 @@ impl Native {
     }
 }
 
+/// The fields of one recipient.
+fn head_fields<W: Writer>(mut head: W, recipient: &Recipient) -> W {
+    if let Some(SubscriptionId(number)) = recipient.subscription {
+        head = head.number("subscription", u64::from(number));
+    }
+    if let Some(at) = recipient.at {
+        head = head.position("at", at);
+    }
+    if recipient.redelivered > 0 {
+        head = head.number("redelivered", u64::from(recipient.redelivered));
+    }
+    if recipient.state {
+        head = head.flag("state", true);
+    }
+    head
+}
+
 impl Dialect for Native {
     fn encoding(&self, connect: &Connect) -> &'static dyn Encoding {
-        if connect.lineage {
-            &Json
-        } else {
-            &JsonWithoutLineage
+        match self.form {
+            Form::Mixed => &Mixed,
+            Form::Cbor => &Binary,
+            Form::Json | Form::Undecided if connect.lineage => &Json,
+            Form::Json | Form::Undecided => &JsonWithoutLineage,
         }
     }
 
     fn receive(&mut self, incoming: Incoming<'_>, _now: Instant, intents: &mut Vec<Intent>) {
-        let Incoming::Text(text) = incoming else {
-            let detail = "binary messages are not supported; send text";
-            let refusal = Refusal::new(ErrorCode::BadRequest, detail);
-            return intents.push(Intent::Refuse { id: None, refusal });
-        };
-        intents.push(match decode(text) {
-            Ok(Request::Connect(connect)) => {
+        intents.push(match self.decode(incoming) {
+            Ok(Request::Connect(mut connect)) => {
+                // Every client of the newer subprotocol understands `previous`.
+                connect.lineage |= self.form != Form::Json;
                 self.lineage = connect.lineage;
                 Intent::Connect(connect)
             }
@@ -139,49 +273,41 @@ impl Dialect for Native {
         });
     }
 
-    fn head(&mut self, recipient: &Recipient, _shared: &Shared) -> Head {
-        let mut head = String::new();
-        if let Some(SubscriptionId(number)) = recipient.subscription {
-            head = format!(",\"subscription\":{number}");
+    fn head(&mut self, recipient: &Recipient, shared: &Shared) -> Head {
+        // Over WebTransport, JSON is framed as bytes.
+        let is_binary = matches!(shared.message, Payload::Binary(_));
+        let head = match self.form != Form::Json && is_binary {
+            true => head_fields(Cbor::default(), recipient).into_fields(),
+            false => head_fields(Object::rest(), recipient).into_fields(),
+        };
+        match head.is_empty() {
+            true => Head::None,
+            false => Head::Insert(head),
         }
-        if let Some(at) = recipient.at {
-            head = format!("{head},\"at\":\"{at}\"");
-        }
-        if recipient.redelivered > 0 {
-            head = format!("{head},\"redelivered\":{}", recipient.redelivered);
-        }
-        if recipient.state {
-            head.push_str(",\"state\":true");
-        }
-        if head.is_empty() {
-            return Head::None;
-        }
-        Head::Insert(head.into_bytes())
     }
 
     fn welcome(&mut self, welcome: &Welcome<'_>, out: &mut Vec<Payload>) {
-        out.push(encode_welcome(welcome).into());
+        self.say(&Spoken::Welcome(welcome), out);
     }
 
     fn refused(&mut self, id: Option<CommandId>, refusal: &Refusal, out: &mut Vec<Payload>) {
-        let refusal = refusal.clone();
-        out.push(encode_rejection(&Rejection { id, refusal }).into());
+        self.say(&Spoken::Refused { id, refusal }, out);
     }
 
     fn token(&mut self, resume: &str, out: &mut Vec<Payload>) {
-        out.push(encode_token(resume).into());
+        self.say(&Spoken::Token(resume), out);
     }
 
     fn refreshed(&mut self, id: CommandId, expires_in: Option<Duration>, out: &mut Vec<Payload>) {
-        out.push(encode_refreshed(id, expires_in).into());
+        self.say(&Spoken::Refreshed { id, expires_in }, out);
     }
 
     fn expiring(&mut self, expires_in: Duration, out: &mut Vec<Payload>) {
-        out.push(encode_expiring(expires_in).into());
+        self.say(&Spoken::Expiring(expires_in), out);
     }
 
     fn notice(&mut self, notice: &Notice, out: &mut Vec<Payload>) {
-        out.push(encode_notice(notice).into());
+        self.say(&Spoken::Notice(notice), out);
     }
 
     fn close_code(&self, reason: CloseReason) -> u16 {

@@ -1,14 +1,17 @@
 //! The fields of a client's message.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, ops::Deref};
+use std::{borrow::Cow, collections::BTreeMap};
 
 use bytes::Bytes;
 use data_encoding::BASE64;
 use offhook_engine::{ChannelName, ErrorCode, Format, Position, Refusal, Since};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::value::RawValue;
 
-use super::decode::MAX_INFO;
+use super::{
+    decode::MAX_INFO,
+    embedded::{Data, Json, Text, present, whole},
+};
 use crate::json::{MAX_NESTING, is_shallow};
 
 /// All fields of all messages; the type determines which of them apply. Unknown fields are ignored,
@@ -16,25 +19,26 @@ use crate::json::{MAX_NESTING, is_shallow};
 #[derive(Deserialize)]
 pub(super) struct Message<'a> {
     #[serde(rename = "type", borrow)]
-    pub(super) kind: Cow<'a, str>,
+    pub(super) kind: Text<'a>,
     pub(super) id: Option<u64>,
     #[serde(borrow)]
     pub(super) channel: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) channels: Option<Vec<Text<'a>>>,
     #[serde(borrow)]
-    pub(super) since: Option<&'a RawValue>,
+    pub(super) since: Option<Start<'a>>,
     #[serde(borrow)]
     pub(super) before: Option<Text<'a>>,
     pub(super) presence: Option<bool>,
     #[serde(borrow, default, deserialize_with = "present")]
-    pub(super) data: Option<&'a RawValue>,
+    pub(super) data: Option<Data<'a>>,
     #[serde(borrow)]
     pub(super) base64: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) tags: Option<BTreeMap<Text<'a>, Text<'a>>>,
     #[serde(borrow)]
     pub(super) key: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "whole")]
     pub(super) limit: Option<u32>,
     #[serde(borrow)]
     pub(super) consumer: Option<Text<'a>>,
@@ -47,12 +51,14 @@ pub(super) struct Message<'a> {
     #[serde(borrow)]
     pub(super) positions: Option<BTreeMap<Text<'a>, Text<'a>>>,
     #[serde(borrow)]
-    pub(super) info: Option<&'a RawValue>,
+    pub(super) info: Option<Json<'a>>,
     pub(super) lineage: Option<bool>,
     #[serde(borrow)]
     pub(super) filter: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "whole")]
     pub(super) subscription: Option<u32>,
     pub(super) echo: Option<bool>,
+    #[serde(default, deserialize_with = "whole")]
     pub(super) window: Option<u32>,
     pub(super) cumulative: Option<bool>,
     #[serde(borrow)]
@@ -62,32 +68,8 @@ pub(super) struct Message<'a> {
     pub(super) subscription_positions: Option<BTreeMap<Text<'a>, Text<'a>>>,
 }
 
-/// A text that is borrowed from the message, unless it contains escapes. Serde would copy a `Cow` that
-/// is optional.
-#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// `null` is a value like any other to publish, not a missing field.
-fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(from).map(Some)
-}
-
 pub(super) fn info(message: &Message<'_>) -> Result<Bytes, Refusal> {
-    let text = message.info.map_or("", RawValue::get);
+    let text = message.info.map_or("", |info| info.0);
     if text.len() > MAX_INFO {
         return Err(bad(format!("info: more than {MAX_INFO} bytes")));
     }
@@ -99,10 +81,11 @@ pub(super) fn info(message: &Message<'_>) -> Result<Bytes, Refusal> {
 
 pub(super) fn data(message: &Message<'_>) -> Result<(Bytes, Format), Refusal> {
     match (message.data, &message.base64) {
-        (Some(data), None) if is_shallow(data.get()) => {
-            Ok((Bytes::copy_from_slice(data.get().as_bytes()), Format::Json))
+        (Some(Data::Json(json)), None) if is_shallow(json) => {
+            Ok((Bytes::copy_from_slice(json.as_bytes()), Format::Json))
         }
-        (Some(_), None) => Err(bad(format!("data: nests deeper than {MAX_NESTING}"))),
+        (Some(Data::Json(_)), None) => Err(bad(format!("data: nests deeper than {MAX_NESTING}"))),
+        (Some(Data::Bytes(bytes)), None) => Ok((Bytes::copy_from_slice(bytes), Format::Binary)),
         (None, Some(text)) => match BASE64.decode(text.as_bytes()) {
             Ok(bytes) => Ok((bytes.into(), Format::Binary)),
             Err(error) => Err(bad(format!("base64: {error}"))),
@@ -137,28 +120,50 @@ pub(super) fn after(message: &Message<'_>) -> Result<Option<Position>, Refusal> 
     }
 }
 
+/// The value of `since`. In JSON it is read later, when the message's id is known.
+pub(super) enum Start<'a> {
+    Json(&'a RawValue),
+    Given(Given<'a>),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Given<'a> {
+    Text(#[serde(borrow)] Cow<'a, str>),
+    Last { last: u32 },
+}
+
+const SINCE: &str = "since: \"now\", \"start\", \"state\", {\"last\": 50} or a position like \"1700000000000000.42\"";
+
+impl<'de: 'a, 'a> Deserialize<'de> for Start<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if from.is_human_readable() {
+            return <&RawValue>::deserialize(from).map(Self::Json);
+        }
+        let given = Given::deserialize(from).map(Self::Given);
+        given.map_err(|_| D::Error::custom(SINCE))
+    }
+}
+
 /// `"now"`, `"start"`, `"state"`, a position, or `{"last": 50}`.
 pub(super) fn since(message: &Message<'_>, without: Since) -> Result<Since, Refusal> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Given<'a> {
-        Text(#[serde(borrow)] Cow<'a, str>),
-        Last { last: u32 },
-    }
-    let Some(raw) = message.since else {
-        return Ok(without);
+    let from_json: Given<'_>;
+    let given = match &message.since {
+        None => return Ok(without),
+        Some(Start::Given(given)) => given,
+        Some(Start::Json(raw)) => {
+            from_json = serde_json::from_str(raw.get()).map_err(|_| bad(SINCE))?;
+            &from_json
+        }
     };
-    match serde_json::from_str(raw.get()) {
-        Ok(Given::Last { last }) => Ok(Since::Last(last)),
-        Ok(Given::Text(text)) => match &*text {
+    match given {
+        Given::Last { last } => Ok(Since::Last(*last)),
+        Given::Text(text) => match &**text {
             "now" => Ok(Since::Now),
             "start" => Ok(Since::Start),
             "state" => Ok(Since::State),
             position => position.parse().map(Since::Position).map_err(at("since")),
         },
-        Err(_) => Err(bad(
-            "since: \"now\", \"start\", \"state\", {\"last\": 50} or a position like \"1700000000000000.42\"",
-        )),
     }
 }
 

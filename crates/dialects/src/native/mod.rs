@@ -1,4 +1,5 @@
-//! The native dialect: JSON, one object per message, specified in `docs/protocol.md`.
+//! The native dialect: JSON, one object per message, specified in `docs/protocol.md`. Its binary form
+//! has the same messages in CBOR.
 //!
 //! ```
 //! use offhook_dialects::native::{self, Request};
@@ -16,24 +17,33 @@
 //! assert_eq!(rejection.id, Some(CommandId(2)));
 //! ```
 
+mod cbor;
 pub mod client;
 mod decode;
+mod diagnostic;
 mod dialect;
+mod embedded;
 mod encode;
 mod fields;
+mod write;
+mod writer;
 
 pub use crate::dialect::Connect;
 pub use decode::{
     MAX_CHANNELS, MAX_INFO, MAX_METHOD, MAX_POSITIONS, MAX_WINDOW, Rejection, Request,
-    SubscribeAll, decode,
+    SubscribeAll, decode, decode_binary,
 };
+pub use diagnostic::diagnostic;
 pub use dialect::Native;
 pub(crate) use dialect::{Json, JsonWithoutLineage};
 pub use encode::{
     close_code, encode_expiring, encode_new_epoch, encode_notice, encode_presence,
     encode_publication, encode_refreshed, encode_rejection, encode_token, encode_welcome,
 };
-pub(crate) use encode::{encode_refusal, publication_fields};
+pub(crate) use write::{publication_fields, refusal_fields};
 
-/// The WebSocket subprotocol of this dialect.
+/// The WebSocket subprotocol of this dialect, in which all messages are text.
 pub const SUBPROTOCOL: &str = "offhook.v1.json";
+/// The WebSocket subprotocol of this dialect in which messages may be binary: CBOR, where bytes need
+/// no base64.
+pub const SUBPROTOCOL_CBOR: &str = "offhook.v1.cbor";

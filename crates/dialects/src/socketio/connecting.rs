@@ -148,8 +148,9 @@ impl SocketIo {
                 namespace: Arc::clone(&namespace),
                 stamp,
             });
-            if let Some((note, brought)) = goes_on {
-                self.restore(&namespace, &note, brought);
+            match goes_on {
+                Some((note, brought)) => self.restore(&namespace, &note, brought),
+                None => self.begin_note(),
             }
             recovery::id(known.name, stamp)
         });

@@ -23,7 +23,8 @@ use super::{
 };
 use crate::{
     dialect::{
-        Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Shared, Welcome,
+        Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Shared, Unfinished,
+        Welcome,
     },
     json::Object,
     native,
@@ -65,6 +66,8 @@ pub struct SocketIo {
     pub(super) notes: Notes,
     /// When the client last sent something.
     seen: Option<Instant>,
+    /// When the packet began whose attachments are incomplete.
+    begun_at: Option<Instant>,
     pub(super) engine: EngineIo,
     pub(super) queue: VecDeque<Intent>,
 }
@@ -135,6 +138,7 @@ impl SocketIo {
             recovery: None,
             notes: Notes::default(),
             seen: None,
+            begun_at: None,
             queue: VecDeque::new(),
         }
     }
@@ -194,7 +198,18 @@ impl Dialect for SocketIo {
         if let Err(Invalid(reason)) = self.take_message(incoming) {
             self.end(1002, reason);
         }
+        self.begun_at = match self.decoder.held() {
+            0 => None,
+            _ => self.begun_at.or(Some(now)),
+        };
         intents.extend(self.queue.drain(..));
+    }
+
+    fn unfinished(&self) -> Unfinished {
+        Unfinished {
+            bytes: self.decoder.held(),
+            since: self.begun_at,
+        }
     }
 
     fn poll_intent(&mut self) -> Option<Intent> {

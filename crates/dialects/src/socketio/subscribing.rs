@@ -149,25 +149,39 @@ impl SocketIo {
 
     /// Lets the engine store the current note.
     fn keep_note(&mut self) {
-        let Some(recovery) = &self.recovery else {
-            return;
-        };
         if self.notes.is_running {
             self.notes.has_changed = true;
             return;
         }
+        let Some(note) = self.note() else {
+            return;
+        };
+        self.notes.is_running = true;
+        let held = std::mem::take(&mut self.notes.held);
+        let id = self.number(Purpose::Remember(held));
+        let at_once = true;
+        let command = Command::Remember { note, at_once };
+        self.queue.push_back(Intent::Command { id, command });
+    }
+
+    /// Lets the engine store the note of a session that begins. Without it, a client that only
+    /// publishes could not be recovered. Nothing waits for this.
+    pub(super) fn begin_note(&mut self) {
+        if let Some(note) = self.note() {
+            let at_once = true;
+            self.tell(Command::Remember { note, at_once });
+        }
+    }
+
+    fn note(&self) -> Option<Bytes> {
+        let recovery = self.recovery.as_ref()?;
         let subscriptions = self.spaces.numbered(&recovery.namespace);
         let note = Note {
             stamp: recovery.stamp,
             latest: self.spaces.latest(),
             subscriptions: subscriptions.map(|(number, s)| s.kept(number)).collect(),
         };
-        self.notes.is_running = true;
-        let held = std::mem::take(&mut self.notes.held);
-        let id = self.number(Purpose::Remember(held));
-        let note = Bytes::from(note.write());
-        let command = Command::Remember { note };
-        self.queue.push_back(Intent::Command { id, command });
+        Some(Bytes::from(note.write()))
     }
 
     /// Handles the engine's reply to storing the note.

@@ -4,7 +4,7 @@ use offhook_engine::{Position, Publication, Refusal, SubscriptionId, Subscriptio
 
 use crate::{
     json::Object,
-    native::{encode_refusal, publication_fields},
+    native::{publication_fields, refusal_fields},
 };
 
 /// A comment, which clients ignore and proxies count as traffic.
@@ -125,7 +125,7 @@ pub(super) fn refused(target: Option<&Target>, refusal: &Refusal) -> String {
         Some(target) => named(object, target),
         None => object,
     };
-    encode_refusal(object, refusal).end()
+    refusal_fields(object, refusal).end()
 }
 
 fn named(object: Object, target: &Target) -> Object {

@@ -88,6 +88,8 @@ pub struct Stomp {
     pub(super) next_command: u64,
     /// Messages that have not been passed to the engine yet.
     pub(super) outgoing: VecDeque<Sending>,
+    /// How many messages were passed to the engine so far.
+    pub(super) messages: u64,
     /// The number of messages that wait for the broker's answer.
     pub(super) publishing: usize,
     /// Requests that were refused temporarily, in order.
@@ -155,6 +157,7 @@ impl Stomp {
             pending: HashMap::new(),
             next_command: 0,
             outgoing: VecDeque::new(),
+            messages: 0,
             publishing: 0,
             again: VecDeque::new(),
             again_at: None,

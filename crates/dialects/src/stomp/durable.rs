@@ -78,7 +78,9 @@ impl Stomp {
             .iter()
             .map(|(number, name, text)| (*number, *name, &**text));
         let note = Bytes::from(note::write(self.next_number, all));
-        self.ask(Command::Remember { note }, Purpose::Remember(receipts));
+        let at_once = true;
+        let command = Command::Remember { note, at_once };
+        self.ask(command, Purpose::Remember(receipts));
     }
 
     /// Handles the answer to storing the note. If it failed, no receipt is sent.

@@ -17,6 +17,8 @@ use super::{
 /// A message of the client that is to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sending {
+    /// Its place among the client's messages on this connection; 0 before it is passed to the engine.
+    pub(super) number: u64,
     pub(super) command: Command,
     pub(super) after: After,
 }
@@ -65,7 +67,11 @@ impl Stomp {
             return Ok(());
         }
         let after = receipt.map_or(After::Nothing, |receipt| After::Receipt(receipt.into()));
-        self.outgoing.push_back(Sending { command, after });
+        self.outgoing.push_back(Sending {
+            number: 0,
+            command,
+            after,
+        });
         self.publish_some();
         Ok(())
     }
@@ -74,8 +80,12 @@ impl Stomp {
     pub(super) fn publish_some(&mut self) {
         while self.publishing < PUBLISHING
             && self.again.is_empty()
-            && let Some(sending) = self.outgoing.pop_front()
+            && let Some(mut sending) = self.outgoing.pop_front()
         {
+            if sending.number == 0 {
+                self.messages = self.messages.wrapping_add(1);
+                sending.number = self.messages;
+            }
             self.publishing = self.publishing.saturating_add(1);
             let command = sending.command.clone();
             self.ask(command, Purpose::Publish(Box::new(sending)));
@@ -89,7 +99,7 @@ impl Stomp {
             // Until the message is published, nothing more is read from the client, which slows it
             // down.
             if matches!(refusal.code, ErrorCode::RateLimited | ErrorCode::Busy) {
-                self.again.push_back(Again::Publish(sending));
+                self.publish_later(sending);
                 return self.try_again_after(refusal.retry_after);
             }
             let receipt = match &sending.after {
@@ -109,6 +119,18 @@ impl Stomp {
             }
         }
         self.publish_some();
+    }
+
+    /// Adds a message to those that are published later, in order: the engine refuses a message for its
+    /// rate earlier than the broker one before it for its full queue.
+    fn publish_later(&mut self, sending: Sending) {
+        let is_later = |again: &Again| match again {
+            Again::Publish(other) => other.number > sending.number,
+            Again::Subscribe(_) | Again::Unsubscribe(_) => false,
+        };
+        let at = self.again.iter().position(is_later);
+        let at = at.unwrap_or(self.again.len());
+        self.again.insert(at, Again::Publish(sending));
     }
 
     /// Repeats requests that were refused temporarily.

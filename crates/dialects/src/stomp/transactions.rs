@@ -174,6 +174,7 @@ impl Stomp {
         for step in steps {
             match step {
                 Step::Send(command) => self.outgoing.push_back(Sending {
+                    number: 0,
                     command,
                     after: After::Commit(id),
                 }),

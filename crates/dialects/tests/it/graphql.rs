@@ -528,6 +528,24 @@ fn a_filter_continues_at_its_own_position() {
 }
 
 #[test]
+fn a_message_that_is_too_large_says_where_to_continue() {
+    let mut client = Client::connected();
+    let query = "subscription { m: channel(name: \"chat\") { data } }";
+    client.subscribe("l", query, &Value::Null);
+    let number = client.accept();
+    let data = json!("x".repeat(1024 * 1024)).to_string();
+    client.deliver(number, &publication(4, &data, Format::Json), None);
+    let payload = client.takes()["payload"].take();
+    assert_eq!(payload["data"], json!({"m": null}));
+    let error = &payload["errors"][0];
+    assert_eq!(error["path"], json!(["m"]));
+    assert_eq!(
+        error["extensions"],
+        json!({"code": "too_large", "retry": "never", "to": {"epoch": "17", "offset": "4"}})
+    );
+}
+
+#[test]
 fn a_gap_is_a_result_with_an_error_before_the_next_message() {
     let mut client = Client::connected();
     client.subscribe(

@@ -7,6 +7,7 @@ mod hostile;
 mod jsonrpc;
 mod mqtt;
 mod mqtt_packets;
+mod native_cbor;
 mod native_client;
 mod native_decode;
 mod native_encode;

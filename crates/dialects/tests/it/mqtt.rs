@@ -199,10 +199,14 @@ impl Client {
         match intent {
             Intent::Command {
                 id: CommandId(0),
+                command: Command::Remember { note, .. },
+            } => self.note = note,
+            Intent::Command {
+                id: CommandId(0),
                 command,
             } => self.told.push(command),
             Intent::Command { id, command } => {
-                if let Command::Remember { note } = &command {
+                if let Command::Remember { note, .. } = &command {
                     self.note = note.clone();
                 }
                 self.asked.push((id, command));
@@ -407,7 +411,7 @@ fn a_message_of_qos_2_repeated_after_a_crash_has_the_same_key() {
     let mut before = Client::durable(Version::V5);
     let mut message = publish("a", Qos::ExactlyOnce, 5, "x");
     before.send(Packet::Publish(message.clone()));
-    let Command::Remember { note } = before.reply(Reply::Remembered) else {
+    let Command::Remember { note, .. } = before.reply(Reply::Remembered) else {
         panic!("no note");
     };
     let Some((_, Command::Publish { key, .. })) = before.asked.pop() else {
@@ -430,6 +434,24 @@ fn a_message_of_qos_2_repeated_after_a_crash_has_the_same_key() {
     assert_eq!(again(true, "x"), key);
     assert_eq!(again(false, "x"), key, "MQTT.js omits the DUP flag");
     assert_ne!(again(false, "y"), key, "it is a different message");
+}
+
+#[test]
+fn a_client_that_has_lost_its_state_may_use_an_unreleased_identifier_for_another_message() {
+    let mut client = Client::durable(Version::V5);
+    let key = |client: &Client| match &client.asked.last().unwrap().1 {
+        Command::Publish { key, .. } => key.clone().unwrap(),
+        other => panic!("{other:?}"),
+    };
+    client.send(Packet::Publish(publish("a", Qos::ExactlyOnce, 5, "x")));
+    let before = key(&client);
+    let again = |payload| {
+        let mut after = client.comes_back();
+        after.send(Packet::Publish(publish("a", Qos::ExactlyOnce, 5, payload)));
+        key(&after)
+    };
+    assert_eq!(again("x"), before, "it is the same message");
+    assert_ne!(again("another"), before);
 }
 
 #[test]
@@ -494,6 +516,31 @@ fn a_rate_limited_client_is_not_read_until_its_messages_are_published() {
         [Packet::PubAck(ack(1)), Packet::PubAck(ack(2))]
     );
     assert_eq!(client.mqtt.readiness(), Readiness::Ready);
+}
+
+#[test]
+fn messages_refused_temporarily_are_published_later_in_the_order_in_which_they_were_sent() {
+    let mut client = Client::of(Version::V5);
+    for (id, text) in [(1, "1"), (2, "2"), (3, "3")] {
+        client.send(Packet::Publish(publish("a", Qos::AtLeastOnce, id, text)));
+    }
+    let asked = std::mem::take(&mut client.asked);
+    let mut answer = |which: usize, reply| {
+        let id = Some(asked[which].0);
+        client.notice(Notice::Reply { id, reply });
+    };
+    let refused = |code| Reply::Refused(Refusal::new(code, "later"));
+    // The engine refuses the third for its rate, and then the broker has no room for the second.
+    answer(2, refused(ErrorCode::RateLimited));
+    answer(0, PUBLISHED);
+    answer(1, refused(ErrorCode::Busy));
+    let due = client.mqtt.poll_timeout().unwrap();
+    client.tick(due);
+    let again = client.asked.iter().map(|(_, command)| match command {
+        Command::Publish { data, .. } => data.clone(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(again.collect::<Vec<_>>(), ["2", "3"]);
 }
 
 #[test]
@@ -578,7 +625,7 @@ fn a_pubrel_is_stored_before_it_is_sent_and_is_sent_again_after_a_crash() {
     let id = message.packet_id;
     client.send(Packet::PubRec(ack(id)));
     assert_eq!(client.take(), []);
-    let Command::Remember { note } = client.reply(Reply::Remembered) else {
+    let Command::Remember { note, .. } = client.reply(Reply::Remembered) else {
         panic!("no note");
     };
     assert_eq!(client.take(), [Packet::PubRel(ack(id))]);
@@ -595,6 +642,43 @@ fn a_pubrel_is_stored_before_it_is_sent_and_is_sent_again_after_a_crash() {
 }
 
 #[test]
+fn releases_are_repeated_in_the_order_in_which_the_client_received_the_messages() {
+    for version in [Version::V3, Version::V5] {
+        let mut client = Client::durable(version);
+        let number = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
+        client.take();
+        for offset in 1..=40 {
+            client.deliver(number, &publication("b", "hi", &[]), offset, 0);
+        }
+        let sent = messages(client.take());
+        let ids: Vec<_> = sent.iter().map(|message| message.packet_id).collect();
+        assert_eq!(ids.len(), 40);
+        for id in &ids {
+            client.send(Packet::PubRec(ack(*id)));
+        }
+        // A client such as MQTT.js passes a message on when it gets the PUBREL.
+        let again = client.comes_back().comes_back().take();
+        let releases: Vec<_> = ids.iter().map(|id| Packet::PubRel(ack(*id))).collect();
+        assert_eq!(again[1..], releases);
+    }
+}
+
+#[test]
+fn a_message_that_the_client_has_completed_is_not_released_again_on_the_next_connection() {
+    let mut client = Client::durable(Version::V5);
+    let number = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
+    client.take();
+    client.deliver(number, &publication("b", "hi", &[]), 7, 0);
+    let id = messages(client.take())[0].packet_id;
+    client.send(Packet::PubRec(ack(id)));
+    client.reply(Reply::Remembered);
+    assert_eq!(client.comes_back().take()[1..], [Packet::PubRel(ack(id))]);
+    client.send(Packet::PubComp(ack(id)));
+    assert_eq!(client.told, [done(number, 7)]);
+    assert_eq!(client.comes_back().take()[1..], []);
+}
+
+#[test]
 fn a_message_completed_before_its_redelivery_is_not_sent_again() {
     let mut client = Client::durable(Version::V5);
     let number = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
@@ -605,7 +689,7 @@ fn a_message_completed_before_its_redelivery_is_not_sent_again() {
     };
     let id = message.packet_id;
     client.send(Packet::PubRec(ack(id)));
-    let Command::Remember { note } = client.reply(Reply::Remembered) else {
+    let Command::Remember { note, .. } = client.reply(Reply::Remembered) else {
         panic!("no note");
     };
     let mut after = Client::unconnected(Version::V5);
@@ -675,7 +759,7 @@ fn a_message_completed_before_a_crash_does_not_stay_in_flight() {
     };
     let id = message.packet_id;
     client.send(Packet::PubRec(ack(id)));
-    let Command::Remember { note } = client.reply(Reply::Remembered) else {
+    let Command::Remember { note, .. } = client.reply(Reply::Remembered) else {
         panic!("no note");
     };
     let mut after = Client::unconnected(Version::V5);
@@ -734,6 +818,87 @@ fn no_more_messages_are_in_flight_than_the_receive_maximum() {
     };
     client.send(Packet::PubAck(ack(first.packet_id)));
     assert_eq!(client.take().len(), 1);
+}
+
+/// The CONNECT of a client that accepts two messages at a time.
+fn narrow() -> Connect {
+    let mut connect = connect(Version::V5);
+    connect.properties = Some(Box::new(Properties {
+        receive_maximum: Some(2),
+        session_expiry: Some(100),
+        ..Properties::default()
+    }));
+    connect
+}
+
+fn payloads(packets: Vec<Packet>) -> Vec<Bytes> {
+    let messages = messages(packets).into_iter();
+    messages.map(|message| message.payload).collect()
+}
+
+#[test]
+fn a_message_that_was_held_is_sent_before_the_engine_may_deliver_the_next_one() {
+    let mut client = Client::new(narrow());
+    let number = client.subscribe("a", qos(Qos::AtLeastOnce)).unwrap();
+    client.subscribe("b", qos(Qos::AtLeastOnce));
+    client.take();
+    for (offset, data) in [(1, "1"), (2, "2"), (3, "3")] {
+        client.deliver(number, &publication("a", data, &[]), offset, 0);
+    }
+    let sent = messages(client.take());
+    assert_eq!(sent.len(), 2);
+    // In one read: the client acknowledges both.
+    let acks = sent.iter().map(|message| ack(message.packet_id));
+    let bytes: Vec<_> = acks
+        .flat_map(|ack| Packet::PubAck(ack).encode(Version::V5))
+        .collect();
+    let mut intents = Vec::new();
+    let incoming = Incoming::Binary(&bytes);
+    client.mqtt.receive(incoming, client.now, &mut intents);
+    let mut next = [(4, "4"), (5, "5")].into_iter();
+    for intent in intents {
+        let is_command = matches!(intent, Intent::Command { .. });
+        client.carry_out(intent);
+        if is_command && let Some((offset, data)) = next.next() {
+            // The engine has room for another message.
+            client.deliver(number, &publication("a", data, &[]), offset, 0);
+        }
+    }
+    assert_eq!(next.next(), None, "both are done");
+    assert_eq!(payloads(client.take()), ["3", "4"]);
+}
+
+#[test]
+fn messages_do_not_wait_for_those_of_an_earlier_connection_that_the_client_has_completed() {
+    let mut client = Client::new(narrow());
+    let a = client.subscribe("a", qos(Qos::ExactlyOnce)).unwrap();
+    let b = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
+    client.take();
+    for offset in 1..=2 {
+        client.deliver(a, &publication("a", "a", &[]), offset, 0);
+    }
+    let sent = messages(client.take());
+    for message in &sent {
+        client.send(Packet::PubRec(ack(message.packet_id)));
+    }
+    let mut after = Client::unconnected(Version::V5);
+    after.send(Packet::Connect(Box::new(narrow())));
+    after.others.clear();
+    after.welcome(Some(Duration::from_secs(9)), true, &client.note);
+    after.take();
+    for (offset, data) in [(1, "1"), (2, "2"), (3, "3")] {
+        after.deliver(b, &publication("b", data, &[]), offset, 0);
+    }
+    assert_eq!(after.take(), [], "two are released and not completed");
+    // The engine has not delivered it on this connection.
+    after.send(Packet::PubComp(ack(sent[0].packet_id)));
+    assert_eq!(payloads(after.take()), ["1"]);
+    // It delivers the other one, behind what is held for `b`.
+    after.deliver(a, &publication("a", "a", &[]), 2, 1);
+    assert_eq!(after.take(), []);
+    after.send(Packet::PubComp(ack(sent[1].packet_id)));
+    assert_eq!(payloads(after.take()), ["2"]);
+    assert_eq!(after.told, [done(a, 2)]);
 }
 
 #[test]

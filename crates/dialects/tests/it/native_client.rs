@@ -1,6 +1,6 @@
 //! The client's side writes what the server's side understands, and the reverse.
 
-mod generated;
+pub(crate) mod generated;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 

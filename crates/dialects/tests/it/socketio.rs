@@ -6,7 +6,7 @@ use std::{
 };
 
 use offhook_dialects::{
-    Connect, Dialect, Head, Incoming, Intent, Known, Payload, Recipient, Welcome,
+    Connect, Dialect, Head, Incoming, Intent, Known, Payload, Recipient, Unfinished, Welcome,
     socketio::{NamedBy, Room, Settings, SocketIo},
 };
 use offhook_engine::*;
@@ -76,6 +76,9 @@ impl Client {
         client.text();
         client.send(&format!("40{auth}"));
         client.welcome_at(Some(note), unix_ms);
+        // The note of a session that begins.
+        let is_note = |command: &Command| matches!(command, Command::Remember { .. });
+        client.told.retain(|command| !is_note(command));
         let entered = client.text();
         let entered: Value = serde_json::from_str(entered.strip_prefix("40").unwrap()).unwrap();
         (client, entered["pid"].as_str().unwrap().to_owned())
@@ -219,7 +222,7 @@ impl Client {
     /// Stores the note, and returns it.
     fn remember(&mut self) -> Vec<u8> {
         let command = self.reply(Reply::Remembered);
-        let Command::Remember { note } = command else {
+        let Command::Remember { note, .. } = command else {
             panic!("{command:?}");
         };
         note.into()
@@ -451,6 +454,23 @@ fn bytes_are_published_and_received_as_attachments() {
         json!(["publication", {"channel": "a", "epoch": "17", "offset": 5, "data": {"_placeholder": true, "num": 0}, "time": 3}])
     );
     assert_eq!(client.bytes(), [1, 2, 255]);
+}
+
+#[test]
+fn a_packet_whose_attachments_have_not_come_is_reported_with_its_beginning() {
+    let mut client = Client::connected();
+    let begun = client.now;
+    let text = r#"52-["publish",{"channel":"a","data":{"_placeholder":true,"num":0}}]"#;
+    client.send(&format!("4{text}"));
+    client.now += Duration::from_secs(1);
+    client.receive(Incoming::Binary(&[0; 100]));
+    let incomplete = Unfinished {
+        bytes: text.len() + 100,
+        since: Some(begun),
+    };
+    assert_eq!(client.sio.unfinished(), incomplete);
+    client.receive(Incoming::Binary(&[0; 100]));
+    assert_eq!(client.sio.unfinished(), Unfinished::default());
 }
 
 #[test]
@@ -1093,6 +1113,22 @@ fn a_session_is_recovered_even_if_no_event_was_sent_before_the_cut() {
         panic!("{:?}", client.asked);
     };
     assert_eq!(wish.since, Since::Position(Position::new(17, 3)));
+}
+
+#[test]
+fn a_session_without_subscriptions_is_recovered() {
+    let mut client = Client::new();
+    client.text();
+    client.send(r#"40{"recover":true}"#);
+    client.welcome_at(Some(None), 1000);
+    let entered = arguments(&client.text(), "40");
+    let pid = entered["pid"].as_str().unwrap();
+    let [Command::Remember { note, .. }] = &client.told[..] else {
+        panic!("{:?}", client.told);
+    };
+    let (client, again) = Client::recoverable(&back(pid, None), Some(note), 2000);
+    assert_eq!(again, pid);
+    assert_eq!((client.asked, client.told), (vec![], vec![]));
 }
 
 /// The stock client keeps its last offset when it receives a new id.

@@ -398,6 +398,7 @@ fn every_gap_reason_and_close_reason_is_listed() {
         GapReason::Conflated,
         GapReason::State,
         GapReason::Restarted,
+        GapReason::Permissions,
     ] {
         assert!(PAGE.contains(&format!("| `{}` |", reason.name())));
     }

@@ -1,7 +1,7 @@
 //! Questions to outside parties, and what waits for the answers.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeSet, HashSet, VecDeque},
     sync::Arc,
     time::Instant,
 };
@@ -76,6 +76,16 @@ impl Asks {
         for call in calls {
             self.take(call);
         }
+    }
+
+    /// The subscriptions about which a question is under way.
+    pub(super) fn subscriptions(&self) -> HashSet<Slot> {
+        let all = self.pending.iter();
+        all.filter_map(|(_, question)| match &question.asked {
+            Asked::Subscribe { subscription } => Some(*subscription),
+            Asked::Connect { .. } | Asked::Publish { .. } | Asked::Call { .. } => None,
+        })
+        .collect()
     }
 
     /// The next question that still needs an answer.
@@ -305,6 +315,13 @@ impl Engine {
             match next.verdict {
                 ordered::Verdict::Refused(refusal) => self.answer(asker, Reply::Refused(refusal)),
                 ordered::Verdict::Allowed | ordered::Verdict::AskedFor(_) => {
+                    // The broker may have had no room for an earlier one in the meantime.
+                    let (channel, key) = (&next.draft.channel, next.draft.key.as_ref());
+                    if let Err(refusal) = self.in_order(connection, channel, key) {
+                        self.answer(asker, Reply::Refused(refusal));
+                        continue;
+                    }
+                    self.go_on_after(connection, channel, key);
                     self.send_publish(asker, next.draft);
                 }
             }

@@ -290,7 +290,8 @@ impl Engine {
                 | GapReason::Conflated
                 | GapReason::State
                 // Publications that were delivered are part of the stream.
-                | GapReason::Restarted => {}
+                | GapReason::Restarted
+                | GapReason::Permissions => {}
             }
             window.skip_to(to);
         }

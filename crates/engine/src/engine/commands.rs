@@ -222,7 +222,7 @@ impl Engine {
                 after,
                 limit,
             } => self.ask_values(asker, filter, after, limit),
-            Command::Remember { note } => self.remember(connection, id, note),
+            Command::Remember { note, at_once } => self.remember(connection, id, note, at_once),
             Command::Presence { channel } => {
                 self.may_read(connection, Verbs::PRESENCE, &channel)?;
                 self.presence(asker, channel)
@@ -296,7 +296,7 @@ impl Engine {
                     key,
                 };
                 let draft = self.draft(given, publisher)?;
-                self.in_flight(asker)?;
+                self.write_in_flight(asker)?;
                 self.send_publish(asker, draft);
                 Ok(())
             }
@@ -399,8 +399,19 @@ impl Engine {
 
     /// Counts a request to the broker against its connection and the worker.
     pub(super) fn in_flight(&mut self, asker: Asker) -> Result<(), Refusal> {
+        self.in_flight_within(asker, self.limits.requests)
+    }
+
+    /// The same for a request that is answered once something is on disk. Of all requests, these may be
+    /// three quarters: while a disk stalls, subscribing and reading go on.
+    pub(super) fn write_in_flight(&mut self, asker: Asker) -> Result<(), Refusal> {
+        let all = self.limits.requests;
+        self.in_flight_within(asker, all - all / 4)
+    }
+
+    fn in_flight_within(&mut self, asker: Asker, limit: usize) -> Result<(), Refusal> {
         let busy = |detail| Err(Refusal::new(ErrorCode::Busy, detail));
-        if self.requests.len() >= self.limits.requests {
+        if self.requests.len() >= limit {
             return busy("the server has too many requests in flight; try again with the same key");
         }
         let Asker::Connection(connection, _) = asker else {

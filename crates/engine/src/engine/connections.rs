@@ -86,8 +86,9 @@ impl Engine {
         Ok(id)
     }
 
-    /// A connection was opened with an unsealed token, or for a durable session. The session and
-    /// its permissions are the snapshot's. Its subscriptions are restored, from the snapshot's
+    /// A connection was opened with an unsealed token, or for a durable session. The session is the
+    /// snapshot's, and its permissions are the arrival's: a subscription to a filter that may read more
+    /// than before begins with a gap. The subscriptions are restored, from the snapshot's
     /// positions or from the client's own if given, which are newer. Each is answered like a
     /// `Subscribe` without an id, and [`Notice::Restored`] follows the last.
     ///
@@ -96,10 +97,6 @@ impl Engine {
     ///
     /// # Errors
     /// As [`handle_connection_opened`](Self::handle_connection_opened).
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "both ways to open a connection take the same arguments"
-    )]
     pub fn handle_connection_resumed(
         &mut self,
         arrival: Arrival,
@@ -109,13 +106,14 @@ impl Engine {
     ) -> Result<ConnectionId, Refusal> {
         let arrival = Arrival {
             session: snapshot.session,
-            identity: snapshot.identity,
             generation: arrival
                 .generation
                 .max(snapshot.generation.saturating_add(1)),
             ..arrival
         };
+        let identity = Arc::clone(&arrival.identity);
         let connection = self.handle_connection_opened(arrival, now)?;
+        let before = (&*snapshot.identity, snapshot.time_ms);
         if !snapshot.note.is_empty()
             && let Some(c) = self.connections.get_mut(connection.into())
         {
@@ -125,7 +123,8 @@ impl Engine {
         for old in snapshot.subscriptions {
             let name = old.name();
             let newer = given.get(&name.key()).copied();
-            let (wish, by) = restored(old, newer);
+            let regained = self.has_regained(&identity, before, &old);
+            let (wish, by) = restored(old, newer, regained);
             if let Err(refusal) = self.subscribe(connection, wish, by) {
                 let subscription = name;
                 self.notice(
@@ -432,7 +431,11 @@ impl Engine {
 }
 
 /// The request that restores a subscription.
-fn restored(old: SubscriptionSnapshot, newer: Option<Position>) -> (Subscribe, Wished) {
+fn restored(
+    old: SubscriptionSnapshot,
+    newer: Option<Position>,
+    regained: bool,
+) -> (Subscribe, Wished) {
     let pushed = old.flow == Flow::Pushed;
     // The progress of an acknowledged subscription is determined by its acknowledgements.
     let position = newer.filter(|_| pushed).unwrap_or(old.position);
@@ -449,6 +452,7 @@ fn restored(old: SubscriptionSnapshot, newer: Option<Position>) -> (Subscribe, W
     };
     let by = Wished::Restored {
         vouched: old.vouched,
+        regained,
         earlier: old.unacknowledged,
     };
     (wish, by)

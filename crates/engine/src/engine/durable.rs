@@ -95,8 +95,17 @@ impl Engine {
 
     fn save_changed_sessions(&mut self) {
         for connection in std::mem::take(&mut self.stale_sessions) {
-            self.save_session_as(connection, None, WHILE_CONNECTED);
+            // One with a new note was saved with it.
+            if self.is_stale(connection) {
+                self.save_session_as(connection, None, WHILE_CONNECTED);
+            }
         }
+    }
+
+    fn is_stale(&self, connection: ConnectionId) -> bool {
+        let c = self.connections.get(connection.into());
+        let extra = c.and_then(|c| c.extra.as_ref());
+        extra.is_some_and(|extra| extra.durable.is_some_and(|durable| durable.stale))
     }
 
     /// Saves the durable sessions of open connections before the broker's copies expire.
@@ -167,16 +176,18 @@ impl Engine {
         connection: ConnectionId,
         command: CommandId,
         note: Bytes,
+        at_once: bool,
     ) -> Result<(), Refusal> {
         let c = self.connections.get_mut(connection.into());
         let extra = c.ok_or_else(gone)?.extra();
         extra.note = note;
-        if extra.durable.is_none() {
+        if extra.durable.is_none() || !at_once {
+            self.session_changed(connection);
             self.reply(connection, Some(command), Reply::Remembered);
             return Ok(());
         }
         let asker = Asker::Connection(connection, command);
-        self.in_flight(asker)?;
+        self.write_in_flight(asker)?;
         let id = self.request(Pending::Remember { asker });
         self.save_session_as(connection, Some(id), WHILE_CONNECTED);
         Ok(())

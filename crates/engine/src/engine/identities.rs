@@ -146,3 +146,6 @@ impl Engine {
         identity
     }
 }
+
+#[cfg(test)]
+mod tests;

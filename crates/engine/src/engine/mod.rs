@@ -15,6 +15,7 @@ mod following;
 mod identities;
 mod leaving;
 mod members;
+mod permissions;
 mod presence;
 mod progress;
 mod publishing;
@@ -77,7 +78,8 @@ use state::{Again, Connection, Feed, Group, Item, Subscription};
 /// - Actions of the server on sessions: [`subscribe_for`](Self::subscribe_for), [`tell`](Self::tell),
 ///   [`unsubscribe_for`](Self::unsubscribe_for), [`disconnect`](Self::disconnect),
 ///   [`replace_identity`](Self::replace_identity), [`set_durable`](Self::set_durable),
-///   [`set_rules`](Self::set_rules), [`set_limits`](Self::set_limits), [`ask_receipt`](Self::ask_receipt).
+///   [`set_rules`](Self::set_rules), [`set_limits`](Self::set_limits),
+///   [`set_members_full`](Self::set_members_full), [`ask_receipt`](Self::ask_receipt).
 /// - After any of them, `poll_*` until `None`: [`poll_delivery`](Self::poll_delivery) first,
 ///   since deliveries make requests, then [`poll_broker_request`](Self::poll_broker_request),
 ///   [`poll_ask`](Self::poll_ask), [`poll_caller_reply`](Self::poll_caller_reply),
@@ -95,6 +97,8 @@ use state::{Again, Connection, Feed, Group, Item, Subscription};
 pub struct Engine {
     limits: Limits,
     rules: Arc<RuleBook>,
+    /// The rules before, if others could read by them.
+    earlier_rules: Option<permissions::Earlier>,
     /// The rules of filters: the channels that they match have their own.
     filter_rules: Arc<ChannelRules>,
     connections: Slab<Box<Connection>>,
@@ -145,6 +149,8 @@ pub struct Engine {
     now: Instant,
     now_unix_ms: u64,
     draining: bool,
+    /// Members take so much memory that no more are accepted.
+    members_full: bool,
 }
 
 /// Queues whose capacity exceeds this are freed when empty.
@@ -157,6 +163,7 @@ impl Engine {
         Self {
             limits,
             rules,
+            earlier_rules: None,
             filter_rules: Arc::new(ChannelRules::of_filters()),
             connections: Slab::new(),
             sessions: HashMap::new(),
@@ -191,6 +198,7 @@ impl Engine {
             now: now.instant,
             now_unix_ms: now.unix_ms,
             draining: false,
+            members_full: false,
         }
     }
 

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    broker::BrokerRequest,
+    broker::{BrokerFailure, BrokerRequest},
     channel_name::ChannelName,
-    command::CommandId,
+    command::{CommandId, Now},
     delivery::ConnectionId,
     error::{ErrorCode, Refusal, Retry},
     grant::Verbs,
@@ -22,9 +22,8 @@ use super::{
     state::{Asker, Pending},
 };
 
-/// How long publishes of a connection wait for an earlier one that was refused because of its rate
-/// to be sent again: 5 s after the delay that was given. A client that has not sent it by then has
-/// given it up.
+/// How long publishes of a connection wait for an earlier one that was refused temporarily to be sent
+/// again: 5 s after the delay that was given. A client that has not sent it by then has given it up.
 const COMES_AGAIN_WITHIN: Duration = Duration::from_secs(5);
 
 /// A publish as received from a client.
@@ -66,25 +65,71 @@ impl Engine {
         key: Option<&Key>,
         done: &Result<(), Refusal>,
     ) {
-        let until = self.now + COMES_AGAIN_WITHIN;
+        match done {
+            Err(refusal) if refusal.code.retry() == Retry::Later => {
+                let after = refusal.retry_after.unwrap_or_default();
+                self.await_again(connection, channel, key, after);
+            }
+            Ok(()) | Err(_) => self.go_on_after(connection, channel, key),
+        }
+    }
+
+    /// A publish was refused temporarily: later ones in its channel are, too, until it is sent again.
+    fn await_again(
+        &mut self,
+        connection: ConnectionId,
+        channel: &ChannelName,
+        key: Option<&Key>,
+        after: Duration,
+    ) {
+        let until = self.now + COMES_AGAIN_WITHIN + after;
         let Some(c) = self.connections.get_mut(connection.into()) else {
             return;
         };
-        match done {
-            Err(refusal) if refusal.code.retry() == Retry::Later => {
-                // Without a key, a repeated publish cannot be recognised.
-                let Some(key) = key.filter(|_| !c.closing) else {
-                    return;
-                };
-                let until = until + refusal.retry_after.unwrap_or_default();
-                c.extra().ordered.refused(channel, key, until);
+        // Without a key, a repeated publish cannot be recognised.
+        if let Some(key) = key.filter(|_| !c.closing) {
+            c.extra().ordered.refused(channel, key, until);
+        }
+    }
+
+    /// A publish was accepted, or never will be. If it was awaited, later ones continue.
+    pub(super) fn go_on_after(
+        &mut self,
+        connection: ConnectionId,
+        channel: &ChannelName,
+        key: Option<&Key>,
+    ) {
+        let c = self.connections.get_mut(connection.into());
+        if let Some(c) = c.filter(|c| c.extra.is_some()) {
+            c.extra().ordered.taken(channel, key);
+            c.settle();
+        }
+    }
+
+    /// The broker has no room for these requests of
+    /// [`poll_broker_request`](Self::poll_broker_request). They are refused as
+    /// [`ErrorCode::Busy`]. Call this before the engine handles anything else: publishes that a
+    /// connection makes later must not overtake these. What has a key is awaited like a publish that was
+    /// refused for its rate. A dialect that repeats publishes without keys keeps their order itself.
+    pub fn handle_not_accepted(&mut self, requests: Vec<BrokerRequest>, now: Now) {
+        self.set_now(now);
+        for request in requests {
+            let (BrokerRequest::Publish { id, .. } | BrokerRequest::Ack { id, .. }) = request
+            else {
+                debug_assert!(false, "a broker accepts all others: {request:?}");
+                continue;
+            };
+            let Some(pending) = self.requests.take(id) else {
+                continue;
+            };
+            if let BrokerRequest::Publish { draft, .. } = &request
+                && let Pending::Publish { asker } = &pending
+                && let Asker::Connection(connection, _) = *asker
+            {
+                let (channel, key) = (&draft.channel, draft.key.as_ref());
+                self.await_again(connection, channel, key, Duration::ZERO);
             }
-            Ok(()) | Err(_) => {
-                if let Some(extra) = &mut c.extra {
-                    extra.ordered.taken(channel, key);
-                    c.settle();
-                }
-            }
+            self.request_failed(id, &pending, &BrokerFailure::Busy.into());
         }
     }
 
@@ -121,7 +166,7 @@ impl Engine {
         }
         let draft = self.draft(given, Some(publisher))?;
         let asker = Asker::Connection(connection, command);
-        self.in_flight(asker)?;
+        self.write_in_flight(asker)?;
         if asked.is_some() || waits {
             self.publish_later(connection, command, draft, asked);
         } else {

@@ -105,7 +105,7 @@ impl Engine {
             let detail = format!("channel {channel} has no history to read backward");
             return Err(Refusal::new(ErrorCode::NoHistory, detail));
         }
-        self.in_flight(asker)?;
+        self.write_in_flight(asker)?;
         let name = channel.clone();
         let id = self.request(Pending::Ack { asker, channel });
         self.broker_requests.push_back(BrokerRequest::Ack {

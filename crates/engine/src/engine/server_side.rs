@@ -137,6 +137,7 @@ impl Engine {
             for slot in self.subscriptions_of(connection) {
                 self.end_if_forbidden(slot, why);
             }
+            self.identity_changed(connection, &old);
             self.session_changed(connection);
         }
         connections.len()
@@ -174,7 +175,8 @@ impl Engine {
     /// now on ([`Access::Asked`](crate::Access)), it is asked about the subscriptions that there are.
     pub fn set_rules(&mut self, rules: Arc<RuleBook>, now: Now) {
         self.set_now(now);
-        self.rules = rules;
+        let old = std::mem::replace(&mut self.rules, rules);
+        let asked_about = self.asks.subscriptions();
         let mut by_feed: HashMap<Slot, Vec<Slot>> = HashMap::new();
         for (slot, s) in self.subscriptions.iter() {
             by_feed.entry(s.feed).or_default().push(slot);
@@ -190,9 +192,13 @@ impl Engine {
             }
             for slot in slots {
                 self.end_if_forbidden(slot, "the server's rules have changed");
-                self.ask_if_required(slot);
+                // A question under way decides by the new rules as well.
+                if !asked_about.contains(&slot) {
+                    self.ask_if_required(slot);
+                }
             }
         }
+        self.rules_changed(old);
     }
 
     /// Asks outside whether an existing subscription is allowed, because the rules now require it.
@@ -259,6 +265,12 @@ impl Engine {
             }
         }
         true
+    }
+
+    /// Whether members take as much memory as they may. While they do, subscriptions of clients that
+    /// would make their session a member are refused; those of sessions that resume are not.
+    pub fn set_members_full(&mut self, full: bool) {
+        self.members_full = full;
     }
 
     /// Replaces the limits. What exceeds a new limit stays until it ends.

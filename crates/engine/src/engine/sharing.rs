@@ -478,7 +478,8 @@ impl Engine {
             | GapReason::Dropped
             | GapReason::Conflated
             | GapReason::State
-            | GapReason::Restarted => {}
+            | GapReason::Restarted
+            | GapReason::Permissions => {}
         }
     }
 }

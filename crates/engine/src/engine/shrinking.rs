@@ -23,6 +23,13 @@ mod tests {
         full.reserve(peak - full.len());
         shrink(&mut full);
         assert!(full.capacity() >= peak);
+        let mut one_less = table.clone();
+        one_less.reserve(peak - one_less.len());
+        shrink(&mut one_less);
+        assert!(one_less.capacity() < peak);
+        for n in 101..peak {
+            table.remove(&n);
+        }
         shrink(&mut table);
         let left = table.capacity();
         assert!(

@@ -4,13 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     ask::Wish,
-    channel_name::ChannelName,
     command::{CommandId, Since},
     delivery::{ConnectionId, Notice, Reply},
     error::{ErrorCode, Refusal},
-    grant::Verbs,
     position::Position,
-    rules::{Access, ChannelRules},
+    rules::ChannelRules,
     session::Unacknowledged,
     slab::Slot,
     subscription::{Flow, Subscribe, SubscriptionKey, Target},
@@ -19,7 +17,7 @@ use crate::{
 use super::{
     Engine, Item, Step,
     asks::too_many_questions,
-    commands::{forbidden, gone},
+    commands::gone,
     state::{Asked, Behind, Opening, Shared, State, Subscription, Wanted, Why, window::Window},
 };
 
@@ -32,6 +30,8 @@ pub(super) enum Wished {
     /// An earlier connection of the session.
     Restored {
         vouched: bool,
+        /// It may read channels of its filter that it could not read then.
+        regained: bool,
         earlier: Option<Unacknowledged>,
     },
     /// The server's side, which needs no permission.
@@ -58,68 +58,6 @@ impl Wished {
 }
 
 impl Engine {
-    pub(super) fn rules_of(&self, channel: &ChannelName) -> Result<&Arc<ChannelRules>, Refusal> {
-        let open = self
-            .names
-            .get(channel)
-            .and_then(|slot| self.feeds.get(*slot));
-        if let Some(open) = open {
-            return Ok(&open.rules);
-        }
-        self.rules.rules(channel).ok_or_else(|| {
-            let detail = format!("no rule of the server's configuration allows channel {channel}");
-            Refusal::new(ErrorCode::UnknownChannel, detail)
-        })
-    }
-
-    /// The rules of a target, and whether a permission must be requested before subscribing.
-    pub(super) fn may_subscribe(
-        &self,
-        connection: ConnectionId,
-        target: &Target,
-    ) -> Result<(Arc<ChannelRules>, bool), Refusal> {
-        let identity = &self
-            .connections
-            .get(connection.into())
-            .ok_or_else(gone)?
-            .identity;
-        let (rules, access, allowed) = match target {
-            Target::Channel(channel) => {
-                let rules = self.rules_of(channel)?;
-                let access = rules.subscribe;
-                let allowed = identity.may(access, Verbs::SUBSCRIBE, channel);
-                (rules, access, allowed)
-            }
-            // Each publication is checked again: the channels that a filter matches have rules of
-            // their own.
-            Target::Filter(filter) => {
-                let access = self.rules.filter_access();
-                let allowed = identity.may_filter(access, filter);
-                (&self.filter_rules, access, allowed)
-            }
-        };
-        let asked = access == Access::Asked;
-        if allowed || asked {
-            return Ok((Arc::clone(rules), asked));
-        }
-        Err(forbidden("subscribe to", target, identity))
-    }
-
-    /// Whether a connection may subscribe to a channel without anybody being asked.
-    #[must_use]
-    pub fn may_subscribe_to(&self, connection: ConnectionId, channel: &ChannelName) -> bool {
-        let target = Target::Channel(channel.clone());
-        let found = self.may_subscribe(connection, &target);
-        found.is_ok_and(|(_rules, is_asked)| !is_asked)
-    }
-
-    /// Whether a connection may ask for the members of a channel.
-    #[must_use]
-    pub fn may_see_members(&self, connection: ConnectionId, channel: &ChannelName) -> bool {
-        let allowed = self.may_read(connection, Verbs::PRESENCE, channel);
-        allowed.is_ok()
-    }
-
     pub(super) fn subscribe(
         &mut self,
         connection: ConnectionId,
@@ -147,16 +85,20 @@ impl Engine {
             None => self.open_feed(wish.target.clone(), Arc::clone(&rules))?,
         };
         let restored = matches!(by, Wished::Restored { .. });
+        let regained = matches!(by, Wished::Restored { regained: true, .. });
         let (command, vouched, earlier) = match by {
             Wished::Client(command) => (Some(command), false, None),
             Wished::Permitted(command) => (Some(command), true, None),
-            Wished::Restored { vouched, earlier } => (None, vouched, earlier),
+            Wished::Restored {
+                vouched, earlier, ..
+            } => (None, vouched, earlier),
             Wished::Server => (None, true, None),
         };
         let since = wish.since;
         let opening = Opening {
             command,
             restored,
+            regained,
             // Members may have left while the session was disconnected.
             members: wish.members || command.is_none(),
             since,
@@ -207,27 +149,6 @@ impl Engine {
         }
         self.session_changed(connection);
         Ok(())
-    }
-
-    /// The rules of a target for a client that has shown that it may subscribe, unless nobody may.
-    fn open_to_some(
-        &self,
-        connection: ConnectionId,
-        target: &Target,
-    ) -> Result<Arc<ChannelRules>, Refusal> {
-        let rules = self.rules_of_target(target)?;
-        if rules.subscribe != Access::Nobody {
-            return Ok(rules);
-        }
-        let c = self.connections.get(connection.into()).ok_or_else(gone)?;
-        Err(forbidden("subscribe to", target, &c.identity))
-    }
-
-    fn rules_of_target(&self, target: &Target) -> Result<Arc<ChannelRules>, Refusal> {
-        match target {
-            Target::Channel(channel) => self.rules_of(channel).cloned(),
-            Target::Filter(_) => Ok(Arc::clone(&self.filter_rules)),
-        }
     }
 
     pub(super) fn feed_of(&self, target: &Target) -> Option<Slot> {
@@ -286,6 +207,12 @@ impl Engine {
             let detail = format!("{target} has no presence; subscribe without it");
             return refused(ErrorCode::NoPresence, detail);
         }
+        if self.members_full && rules.presence && !matches!(by, Wished::Restored { .. }) {
+            let detail = format!(
+                "{target} has presence, and the memory for members is full; try again later"
+            );
+            return refused(ErrorCode::Busy, detail);
+        }
         if wish.flow != Flow::Pushed && !rules.history.is_kept() {
             let detail =
                 format!("{target} has no history to redeliver from; subscribe without a window");
@@ -342,7 +269,13 @@ impl Engine {
         let (command, since, restored) = (opening.command, opening.since, opening.restored);
         let members = opening.members;
         let earlier = opening.earlier.take();
-        let behind = start(since, tail, history);
+        let mut behind = start(since, tail, history);
+        if opening.regained {
+            // Even if it is up to date: it has not received what it could not read.
+            behind
+                .get_or_insert_with(|| Behind::at(tail, Why::Confirmed))
+                .regain();
+        }
         let is_shared = s.shared.is_some();
         let acknowledged = s.window.is_some() || is_shared;
         let live = behind.is_none() || is_shared;

@@ -476,6 +476,20 @@ fn a_channel_that_becomes_asked_asks_about_the_subscriptions_that_there_are() {
 }
 
 #[test]
+fn a_reload_does_not_ask_again_about_what_is_being_asked() {
+    let mut world = World::with(1, 1, &tight_limits(), rules());
+    world.connect(0, 0, false);
+    world.subscribe(0, "kept/asked/a", Since::Now);
+    world.settle();
+    let book = Arc::new(asking(NoAnswer::Refuse));
+    for asked in [1, 0, 0] {
+        world.workers[0].set_rules(Arc::clone(&book), world.now);
+        world.pump(0);
+        assert_eq!(asks(&mut world).len(), asked);
+    }
+}
+
+#[test]
 fn each_question_waits_until_its_own_deadline() {
     let mut world = world(NoAnswer::Refuse);
     let call = |within| Command::Call {

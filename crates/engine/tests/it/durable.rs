@@ -197,7 +197,8 @@ fn while_its_connection_is_open_a_session_is_saved_again_before_the_brokers_copy
 
 fn remember(world: &mut World, note: &'static str) {
     let note = note.into();
-    world.command(0, Command::Remember { note });
+    let at_once = true;
+    world.command(0, Command::Remember { note, at_once });
 }
 
 /// The replies to `Remember` of client 0.
@@ -226,6 +227,21 @@ fn a_note_is_acknowledged_once_the_session_is_saved_with_it() {
     let (worker, connection) = world.clients[0].connection.unwrap();
     let snapshot = world.workers[worker].snapshot(connection, world.now);
     assert_eq!(snapshot.unwrap().note, "one");
+}
+
+#[test]
+fn a_note_that_is_not_urgent_is_saved_with_the_session_later() {
+    let mut world = durable();
+    world.settle();
+    let (note, at_once) = ("later".into(), false);
+    world.command(0, Command::Remember { note, at_once });
+    let is_save = |request: &BrokerRequest| matches!(request, BrokerRequest::SaveSession { .. });
+    assert!(!world.broker.requests[0].iter().any(is_save));
+    world.settle_at_once();
+    assert_eq!(remembered(&world), 1);
+    world.cut(0);
+    world.settle();
+    assert_eq!(load(&mut world).unwrap().note, "later");
 }
 
 #[test]

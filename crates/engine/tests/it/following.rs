@@ -528,6 +528,13 @@ fn an_idle_connection_and_its_channel_hold_nothing_of_what_is_over() {
     world.settle();
     assert!(world.clients[0].to("kept/a").live);
     assert_eq!(world.clients[0].publications().len(), 28);
+    // Another one leaves before it gets what it asked for.
+    let wish = Subscribe::new(channel("kept/a"), since);
+    world.command(1, Command::Subscribe(wish));
+    world.pump(0);
+    let subscription = channel("kept/a").into();
+    world.command(1, Command::Unsubscribe { subscription });
+    world.settle();
     let engine = format!("{:?}", world.workers[0]);
     for held in ["CatchingUp", "Extra"] {
         assert!(!engine.contains(held), "{held} in {engine}");

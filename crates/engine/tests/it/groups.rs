@@ -225,6 +225,39 @@ fn a_worker_that_missed_a_return_while_it_was_quiet_asks_where_its_group_goes_on
     assert_eq!(in_hand(&world, 0), [2]);
 }
 
+/// In a channel, what was returned before a place that is no longer retained is not retained either.
+#[test]
+fn a_worker_that_missed_a_return_while_it_read_asks_where_its_group_goes_on() {
+    let mut world = world(2, 2);
+    let of_filter = |window| {
+        let filter = Filter::new("kept/+").unwrap();
+        let wish = Subscribe {
+            target: filter.into(),
+            ..member(Since::Now, window, NO_KEEP)
+        };
+        Command::Subscribe(wish)
+    };
+    world.command(0, of_filter(1));
+    world.settle();
+    publish(&mut world, [1]);
+    world.command(1, of_filter(100));
+    world.settle();
+    world.publish(2, "kept/b", "2");
+    world.settle();
+    publish(&mut world, 3..=9);
+    done(&mut world, 0, 1, false);
+    assert_eq!(in_hand(&world, 1), (2..=9).collect::<Vec<_>>());
+    returns(&mut world, 4);
+    world.deliver(0, usize::MAX);
+    returns(&mut world, 2);
+    world.broker.lag(0);
+    world.deliver(0, usize::MAX);
+    // What is being read is gone, and the rest is not.
+    world.broker.trim(&channel("kept/a"), 0);
+    one_worker_works(&mut world, 0);
+    assert_eq!(in_hand(&world, 0), [2]);
+}
+
 #[test]
 fn a_worker_that_missed_a_return_while_it_claimed_goes_back_to_it() {
     let mut world = all_but_one_elsewhere();

@@ -363,6 +363,32 @@ fn requests_in_flight_of_a_worker_are_limited_and_others_are_refused_temporarily
 }
 
 #[test]
+fn publications_that_wait_for_a_stalled_disk_leave_room_for_subscribing_and_reading() {
+    let mut world = world_with(|limits| limits.requests = 8);
+    // None is answered.
+    for _ in 0..8 {
+        world.publish(0, "kept/a", "x");
+    }
+    let member = channel("kept/a");
+    world.command(0, Command::Presence { channel: member });
+    world.subscribe(0, "kept/b", Since::Now);
+    let refused = refusals(&mut world);
+    assert_eq!(refused.len(), 2, "six of eight publications may wait");
+    assert!(
+        refused
+            .iter()
+            .all(|refusal| refusal.code == ErrorCode::Busy)
+    );
+    let replies = world.clients[0].replies();
+    let (mut members, mut subscribed) = (false, false);
+    for reply in replies {
+        members |= matches!(reply, Reply::Members { .. });
+        subscribed |= matches!(reply, Reply::Subscribed { .. });
+    }
+    assert!(members && subscribed);
+}
+
+#[test]
 fn occasional_refusals_do_not_count_as_a_flood() {
     let mut world = world_with(|limits| {
         limits.command_burst = 1;
@@ -492,4 +518,66 @@ fn what_the_caller_does_for_a_connection_counts_as_a_command() {
     let mut admit = || world.workers[0].admit_command(connection, now);
     assert_eq!((admit(), admit()), (Ok(()), Ok(())));
     assert_eq!(admit().unwrap_err().code, ErrorCode::RateLimited);
+}
+
+#[test]
+fn whether_something_is_permitted_can_be_asked_without_doing_it() {
+    let of_users = |presence| ChannelRules {
+        subscribe: Access::Users,
+        presence,
+        ..ChannelRules::default()
+    };
+    let book = RuleBook::new()
+        .with("users/silent", of_users(false))
+        .with("users/*", of_users(true))
+        .with("kept/*", ChannelRules::default());
+    let limits = Limits {
+        data_bytes: 3,
+        ..tight_limits()
+    };
+    let mut world = World::with(1, 2, &limits, book);
+    world.clients[1].identity = Identity::user("ann").into();
+    for client in 0..2 {
+        world.connect(client, 0, false);
+    }
+    let engine = &world.workers[0];
+    for (name, client, subscribe) in [
+        ("kept/a", 0, true),
+        ("users/a", 0, false),
+        ("users/a", 1, true),
+        ("nowhere", 1, false),
+    ] {
+        let (_, connection) = world.clients[client].connection.unwrap();
+        let channel = channel(name);
+        assert_eq!(
+            engine.may_subscribe_to(connection, &channel),
+            subscribe,
+            "{name}"
+        );
+        assert_eq!(
+            engine.may_see_members(connection, &channel),
+            subscribe,
+            "{name}"
+        );
+    }
+    let check = |name: &str, data: &'static str| {
+        let checked = engine.check_publish(&channel(name), &data.into());
+        checked.map_err(|refusal| refusal.code)
+    };
+    assert_eq!(check("kept/a", "123"), Ok(()));
+    assert_eq!(check("kept/a", "1234"), Err(ErrorCode::TooLarge));
+    assert_eq!(check("nowhere", "123"), Err(ErrorCode::UnknownChannel));
+}
+
+#[test]
+fn some_grants_of_an_identity_can_be_taken_away() {
+    let grant = |pattern: &str| Grant::new(pattern, Verbs::SUBSCRIBE);
+    let mut identity = Identity::user("ann");
+    for pattern in ["a/*", "b/*", "c/*"] {
+        identity.add(grant(pattern));
+    }
+    identity.retain(|_| true);
+    assert_eq!(identity.grants.len(), 3);
+    identity.retain(|one| *one != grant("b/*"));
+    assert_eq!(identity.grants[..], [grant("a/*"), grant("c/*")]);
 }

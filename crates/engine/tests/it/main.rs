@@ -16,6 +16,7 @@ mod leaving;
 mod limits;
 mod memory;
 mod model;
+mod permissions;
 mod permitted;
 mod presence;
 mod progress;

@@ -135,6 +135,9 @@ enum Op {
     Failing {
         how: u8,
     },
+    Full {
+        full: bool,
+    },
     Wait {
         ms: u64,
     },
@@ -173,6 +176,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (ch, 0..4_u64).prop_map(|(channel, lost)| Op::Restart { channel, lost }),
         1 => Just(Op::NewProcess),
         1 => (0..4_u8).prop_map(|how| Op::Failing { how }),
+        1 => any::<bool>().prop_map(|full| Op::Full { full }),
         1 => (0..2_000_u64).prop_map(|ms| Op::Wait { ms }),
     ]
 }
@@ -279,6 +283,7 @@ fn perform(world: &mut World, op: Op) {
             world.broker.failure =
                 [None, None, None, Some(BrokerFailure::StorageFull)][how as usize];
         }
+        Op::Full { full } => world.broker.full = full,
         Op::Wait { ms } => world.wait(Duration::from_millis(ms)),
     }
 }
@@ -336,6 +341,7 @@ fn work_off(world: &mut World) {
 /// Every client reconnects, the disk has space, and all queues are emptied.
 fn come_to_rest(world: &mut World) {
     world.broker.failure = None;
+    world.broker.full = false;
     // A slow connection that was closed reconnects; once it reads, there is no reason to close it
     // again.
     for _ in 0..3 {

@@ -497,3 +497,32 @@ fn a_subscriber_that_wants_the_members_is_told_them_when_it_starts() {
         assert_eq!(lists.count(), usize::from(wants));
     }
 }
+
+#[test]
+fn while_the_memory_for_members_is_full_nobody_new_becomes_a_member() {
+    let mut world = World::new(1, 2);
+    for client in 0..2 {
+        world.connect(client, 0, false);
+    }
+    world.subscribe(0, "kept/a", Since::Now);
+    world.settle();
+    world.workers[0].set_members_full(true);
+    world.subscribe(1, "kept/a", Since::Now);
+    world.settle();
+    let refused = world.clients[1].replies().into_iter().any(|reply| {
+        matches!(reply, Reply::Refused(refusal) if refusal.code == ErrorCode::Busy
+            && refusal.detail.contains("memory for members"))
+    });
+    assert!(refused);
+    // Who is a member already stays one, and may resume.
+    world.issue_token(0);
+    world.settle();
+    world.cut(0);
+    world.connect(0, 0, true);
+    world.settle();
+    assert_eq!(world.workers[0].subscriptions(), 1);
+    world.workers[0].set_members_full(false);
+    world.subscribe(1, "kept/a", Since::Now);
+    world.settle();
+    assert_eq!(world.workers[0].subscriptions(), 2);
+}

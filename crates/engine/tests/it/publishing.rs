@@ -115,3 +115,48 @@ fn a_publish_that_is_refused_for_good_holds_up_no_later_one() {
     // The key is the data.
     assert_eq!(taken(&mut world, &["long", "1", "2"]), [false, true, true]);
 }
+
+#[test]
+fn a_publish_does_not_overtake_one_for_which_the_broker_had_no_room() {
+    let mut world = world_with(|_| {});
+    world.broker.full = true;
+    assert_eq!(taken(&mut world, &["1", "2"]), [false, false]);
+    world.broker.full = false;
+    assert_eq!(
+        taken(&mut world, &["3"]),
+        [false],
+        "it was sent after 1 and would come before it"
+    );
+    assert_eq!(taken(&mut world, &["1", "2", "3"]), [true, true, true]);
+    assert_eq!(texts(&world, "kept/a"), ["1", "2", "3"]);
+}
+
+#[test]
+fn a_publish_that_waits_for_a_verdict_does_not_overtake_one_for_which_the_broker_had_no_room() {
+    let mut world = world_with(|_| {});
+    let publish = |world: &mut World| {
+        for key in ["1", "2"] {
+            world.publish_with(0, "asked/a", key, Some(key), "");
+        }
+    };
+    publish(&mut world);
+    world.broker.full = true;
+    world.decide(0, true, true);
+    world.broker.full = false;
+    // The backend allows the second one only now.
+    world.decide(0, true, true);
+    world.settle_at_once();
+    publish(&mut world);
+    world.decide(0, true, true);
+    world.decide(0, true, true);
+    world.settle_at_once();
+    assert_eq!(texts(&world, "asked/a"), ["1", "2"]);
+}
+
+/// The data in a channel, in order.
+fn texts(world: &World, name: &str) -> Vec<String> {
+    let stream = &world.broker.streams[&channel(name)];
+    let places = stream.line.iter().map(|at| (at.epoch.0, at.offset));
+    let data = places.map(|place| stream.all[&place].data.to_vec());
+    data.map(|data| String::from_utf8(data).unwrap()).collect()
+}

@@ -120,3 +120,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn each_fact_of_an_identity_is_stored_by_itself() {
+    for (info_is_fixed, by_certificate) in [(false, false), (true, false), (false, true)] {
+        let mut snapshot = snapshot();
+        let identity = Arc::make_mut(&mut snapshot.identity);
+        (identity.info_is_fixed, identity.by_certificate) = (info_is_fixed, by_certificate);
+        let bytes = snapshot.to_bytes().unwrap();
+        assert_eq!(SessionSnapshot::from_bytes(&bytes), Ok(snapshot));
+    }
+}

@@ -167,6 +167,7 @@ fn each_state_and_reason_has_a_name_of_its_own() {
         GapReason::Conflated,
         GapReason::State,
         GapReason::Restarted,
+        GapReason::Permissions,
     ];
     let names = activities.map(Activity::name);
     assert_eq!(names.iter().collect::<HashSet<_>>().len(), 7);
@@ -175,7 +176,7 @@ fn each_state_and_reason_has_a_name_of_its_own() {
     assert_eq!(names.iter().collect::<HashSet<_>>().len(), 5);
     assert_eq!(CloseReason::Replaced.name(), "replaced");
     let names = gaps.map(GapReason::name);
-    assert_eq!(names.iter().collect::<HashSet<_>>().len(), 10);
+    assert_eq!(names.iter().collect::<HashSet<_>>().len(), 11);
     assert_eq!(GapReason::Dropped.name(), "dropped");
     let trimmed = [Trimmed::BySize, Trimmed::ByAge, Trimmed::Damaged].map(GapReason::from);
     assert_eq!(

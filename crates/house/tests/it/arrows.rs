@@ -57,8 +57,18 @@ const RULES: &[Rule] = &[
         is_sans_io: false,
     },
     Rule {
+        name: "offhook-webtransport",
+        may_know: &["offhook", "offhook-http3"],
+        is_sans_io: false,
+    },
+    Rule {
         name: "offhook-proof",
-        may_know: &["offhook", "offhook-client", "offhook-dialects"],
+        may_know: &[
+            "offhook",
+            "offhook-client",
+            "offhook-dialects",
+            "offhook-webtransport",
+        ],
         is_sans_io: false,
     },
     // Settings consist of the types that they configure.
@@ -105,6 +115,7 @@ const RULES: &[Rule] = &[
             "offhook-proof",
             "offhook-protocol",
             "offhook-server",
+            "offhook-webtransport",
         ],
         is_sans_io: false,
     },
@@ -126,6 +137,9 @@ const TESTKIT: &str = "offhook-testkit";
 /// Dependencies allowed in tests only.
 const TESTS_WITH: &[(&str, &str)] = &[
     ("offhook-client", "offhook-server"),
+    // One session over every transport, against the real server.
+    ("offhook-webtransport", "offhook-client"),
+    ("offhook-webtransport", "offhook-server"),
     // The words of the server's own API.
     ("offhook-client", "offhook-engine"),
 ];

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
-use offhook_client::{Client, Error, Event, Position, Publishing, Since};
+use offhook_client::{Client, Data, Error, Event, Position, Publishing, Since};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Instructions, Reporter, next_instruction};
+use super::{Instructions, Reporter, next_instruction, text_of};
 use crate::messages::{Instruction, Total, Update};
 use crate::plan::channel;
 
@@ -19,7 +19,6 @@ const UNANSWERED: usize = 100_000;
 pub(super) async fn publish(
     reporter: &Reporter,
     instructions: &mut Instructions,
-    url: &str,
     publishers: &[(usize, usize)],
     rate: f64,
 ) -> io::Result<()> {
@@ -28,7 +27,7 @@ pub(super) async fn publish(
     for (number, to) in publishers.iter().copied() {
         let publisher = Publisher {
             reporter: reporter.clone(),
-            client: reporter.client(url),
+            client: reporter.client(number)?,
             number,
             channel: channel(to),
         };
@@ -113,7 +112,12 @@ impl Publisher {
 
     fn next(&self, number: u64) -> Result<Publishing, Error> {
         let text = format!("{} {number}", self.number);
-        self.client.publish(self.channel.as_str(), text).queue()
+        // Half of the publications are bytes, which have a form of their own on the wire.
+        let data = match number % 2 {
+            0 => Data::from(text),
+            _ => Data::from(text.into_bytes()),
+        };
+        self.client.publish(self.channel.as_str(), data).queue()
     }
 }
 
@@ -187,7 +191,7 @@ async fn read(client: &Client, channel: &str) -> io::Result<BTreeMap<u64, (u64, 
         match subscription.next().await.map_err(io::Error::other)? {
             Some(Event::Publication(publication)) => {
                 let position = publication.position;
-                let text = publication.data.text().unwrap_or_default().into_owned();
+                let text = text_of(&publication.data).into_owned();
                 stream.insert(position.offset, (position.epoch.0, text));
                 reached = position.offset;
             }

@@ -10,7 +10,7 @@ use offhook_client::{Client, ConnectionEvent, ConnectionEvents, Event, Since, Su
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Instructions, Reporter, next_instruction};
+use super::{Instructions, Reporter, next_instruction, text_of};
 use crate::ledger::{Expected, Findings, Ledger};
 use crate::messages::{Instruction, Update};
 use crate::plan::channel;
@@ -38,12 +38,11 @@ pub(super) struct Reader {
 pub(super) async fn subscribe(
     reporter: &Reporter,
     instructions: &mut Instructions,
-    url: &str,
     subscribers: Vec<Vec<usize>>,
 ) -> io::Result<()> {
     let (mut clients, mut readers) = (Vec::new(), Vec::new());
     for (subscriber, channels) in subscribers.into_iter().enumerate() {
-        let client = reporter.client(url);
+        let client = reporter.client(subscriber)?;
         let story = Story::default();
         tokio::spawn(story.clone().follow(client.events()));
         for number in channels {
@@ -239,7 +238,7 @@ impl Reader {
             let event = subscription.next().await;
             match event {
                 Ok(Some(Event::Publication(publication))) => {
-                    let text = publication.data.text().unwrap_or_default();
+                    let text = text_of(&publication.data);
                     let offset = publication.position.offset;
                     let session = publication.session.as_deref().unwrap_or_default();
                     if !self.receive(&reporter, offset, &text, session) {

@@ -25,10 +25,7 @@ use tokio_rustls::{
 };
 
 use super::Authenticator;
-use crate::{
-    config::HttpUrl,
-    worker::{Phase, now},
-};
+use crate::{config::HttpUrl, worker::Phase};
 
 /// The longest key set. 256 KiB: a hundred keys with their certificates.
 const MAX_BODY: usize = 256 * 1024;
@@ -104,7 +101,7 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 async fn forever(auth: &Authenticator) {
     loop {
         let due = auth.fetched().and_then(|fetched| fetched.due_ms());
-        let wait = due.map_or(0, |due| due.saturating_sub(now().unix_ms));
+        let wait = due.map_or(0, |due| due.saturating_sub(auth.fetch_clock_ms()));
         tokio::select! {
             () = sleep(Duration::from_millis(wait)) => fetch(auth).await,
             // It may now be due sooner.
@@ -118,11 +115,11 @@ async fn fetch(auth: &Authenticator) {
         return;
     };
     if let Some(mut fetched) = auth.fetched() {
-        fetched.begin(now().unix_ms);
+        fetched.begin(auth.fetch_clock_ms());
     }
     let got = timeout(auth.settings.jwks_timeout, get(&url.0)).await;
     let got = got.unwrap_or(Err(FetchError::TimedOut));
-    let now_ms = now().unix_ms;
+    let now_ms = auth.fetch_clock_ms();
     let result = auth.fetched().map(|mut fetched| match got {
         Ok(body) => {
             let keys = fetched.fetched(&body, now_ms);

@@ -10,7 +10,7 @@ mod sources;
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use offhook_auth::{
@@ -51,6 +51,8 @@ pub(crate) struct Authenticator {
     own_keys: Mutex<KeySet>,
     /// Keys from a URL.
     fetched: Option<Mutex<Refetching>>,
+    /// The beginning of the time by which keys are fetched.
+    started: Instant,
     /// Wakes the thread that fetches.
     wanted: Notify,
     verifier: RwLock<Arc<Verifier>>,
@@ -87,6 +89,7 @@ impl Authenticator {
         let verifier = Verifier::with_rules(tokens.clone(), rules.clone());
         Ok(Self {
             fetched: fetched.then(|| Mutex::new(Refetching::new(limits))),
+            started: Instant::now(),
             wanted: Notify::new(),
             verifier: RwLock::new(Arc::new(verifier)),
             revoked: Mutex::default(),
@@ -221,7 +224,7 @@ impl Authenticator {
         let verifier = Arc::clone(&self.verifier.read().unwrap_or_else(PoisonError::into_inner));
         let verified = verifier.verify(token, now_ms);
         let verified = match verified {
-            Err(TokenError::NoKey { .. }) if self.may_come(now_ms) => Err(TokenError::KeysAway),
+            Err(TokenError::NoKey { .. }) if self.may_come() => Err(TokenError::KeysAway),
             other => other,
         };
         let claims = verified.map_err(|error| refusal(&error))?;
@@ -233,7 +236,8 @@ impl Authenticator {
 
     /// A token names a key that is not present: requests a fetch, and returns whether that may soon
     /// help.
-    fn may_come(&self, now_ms: u64) -> bool {
+    fn may_come(&self) -> bool {
+        let now_ms = self.fetch_clock_ms();
         let Some(mut fetched) = self.fetched() else {
             return false;
         };
@@ -241,6 +245,12 @@ impl Authenticator {
         drop(fetched);
         self.wanted.notify_one();
         comes
+    }
+
+    /// The time by which keys are fetched. The wall clock may be set back: nothing would be fetched
+    /// until it has passed the earlier time again.
+    fn fetch_clock_ms(&self) -> u64 {
+        millis(self.started.elapsed())
     }
 
     fn fetched(&self) -> Option<MutexGuard<'_, Refetching>> {

@@ -298,7 +298,7 @@ impl Asking {
                 counts.failed.fetch_add(1, Ordering::Relaxed);
                 if let Some(error) = error {
                     let (kind, place) = (question::kind(&question.wish), &self.place);
-                    tracing::debug!(kind, %place, %error, "the backend gave no answer");
+                    tracing::debug!(kind, %place, %error, "the backend gave no answer that can be used");
                 }
                 self.without_answer(&question.wish)
             }

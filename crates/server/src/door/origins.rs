@@ -16,6 +16,12 @@ pub(crate) fn explanation(worker: &Worker, origin: &str, host: &str) -> String {
         OriginPolicy::SameOrigin => about_proxies(origin, host, own.scheme),
         OriginPolicy::AllowList(_) | OriginPolicy::Any => "",
     };
+    if origin == "null" {
+        return "pages with the origin \"null\" (opened from a file, or in a sandboxed frame) may not \
+                connect here, and cannot be allowed: any page can send this origin; serve the page from \
+                an address; docs/origins.md explains it"
+            .to_owned();
+    }
     format!(
         "pages from {origin} may not connect here; to allow them, add the origin to the server's \
          setting `origins` (--origins {origin}); docs/origins.md explains it{about_proxies}"

@@ -194,6 +194,11 @@ impl Routes {
             admits: false,
             begin: |_, _| Speaker::Native(native::Native::default()),
         };
+        let native_cbor = Spoken {
+            subprotocol: Some(native::SUBPROTOCOL_CBOR),
+            begin: |_, _| Speaker::Native(native::Native::with_cbor()),
+            ..native
+        };
         // Clients of JSON-RPC offer no subprotocol.
         let rpc = Spoken {
             subprotocol: None,
@@ -235,6 +240,8 @@ impl Routes {
             None => routes,
         };
         let routes = routes
+            // Clients that offer both get the one in which bytes need no base64.
+            .with(&config.ws_path, native_cbor)
             .with(&config.ws_path, native)
             .with(&config.rpc_path, rpc)
             .with(&config.mqtt.path, mqtt)

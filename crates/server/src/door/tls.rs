@@ -3,9 +3,14 @@
 //! Each handshake uses the current certificates; open connections are not affected by newer ones.
 
 use std::{
-    fmt, fs,
+    fmt, fs, io,
     path::Path,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        mpsc::{RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
 };
 
 use tokio_rustls::{
@@ -28,6 +33,9 @@ use crate::{
     stamp::Stamp,
     start_error::StartError,
 };
+
+/// How often files with certificates are checked for changes.
+const CHECK: Duration = Duration::from_secs(1);
 
 /// The ALPN name of HTTP/2 over TLS (RFC 9113 §3.2).
 pub(super) const HTTP_2: &[u8] = b"h2";
@@ -157,9 +165,24 @@ impl Certificates {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
+    /// Checks the files for changes until the sender is dropped. In a thread of its own: their file system
+    /// may hang, which must not stop the broker's time.
+    pub(crate) fn keep_rereading(self: Arc<Self>) -> io::Result<(SyncSender<()>, JoinHandle<()>)> {
+        let (runs, ends) = sync_channel(0);
+        let check = move || {
+            while ends.recv_timeout(CHECK) == Err(RecvTimeoutError::Timeout) {
+                self.reread_changed();
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("offhook-certs".to_owned())
+            .spawn(check)?;
+        Ok((runs, thread))
+    }
+
     /// Reads the files again if one has changed. If they cannot be used, the earlier certificates
     /// stay in use, and the error is logged once for each change.
-    pub(crate) fn reread_changed(&self) {
+    fn reread_changed(&self) {
         let names = {
             let mut files = self.files();
             let stamps = stamps(&files.names);

@@ -11,6 +11,7 @@ use std::{
 
 use quinn::{Connecting, Endpoint, Incoming};
 use tokio::{task::spawn_local, time::timeout};
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::connection;
 use crate::{
@@ -110,6 +111,17 @@ fn refusal(
     None
 }
 
+/// Notes the user whose certificate the client has presented, which TLS has verified.
+fn identify(worker: &Worker, quic: &quinn::Connection, place: &mut Place) {
+    let presented = quic.peer_identity();
+    let presented = presented.and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
+    if let Some(own) = presented.as_ref().and_then(|chain| chain.first())
+        && let Some(identity) = worker.shared.auth.certified(own)
+    {
+        place.certify(identity);
+    }
+}
+
 async fn finish(
     worker: Rc<Worker>,
     connecting: Connecting,
@@ -123,6 +135,7 @@ async fn finish(
         Ok(Ok(quic)) => {
             // RFC 9000 §8.1: the handshake has validated the address.
             place.count_address();
+            identify(&worker, &quic, &mut place);
             let Some((kind, why)) = refusal(&worker, &mut place, true) else {
                 return connection::serve(worker, quic, place).await;
             };

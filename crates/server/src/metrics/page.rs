@@ -219,6 +219,7 @@ fn storage(text: &mut Text, shared: &Shared) {
         channels,
         disk_bytes,
         open_channels: _,
+        member_bytes: _,
     } = shared.broker.held();
     let help = "Unsent output of connections that have more than 16 KiB of it.";
     text.gauge("offhook_unsent_bytes", help, memory.unsent);

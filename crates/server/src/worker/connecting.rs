@@ -15,7 +15,7 @@ use std::{
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Connect, Incoming, Intent, Named};
 use offhook_engine::{
-    Arrival, CallerReply, Class, CommandId, ConnectionId, ErrorCode, Identity, Refusal, SessionId,
+    Arrival, CallerReply, Class, CommandId, ConnectionId, ErrorCode, Refusal, SessionId,
     SessionSnapshot,
 };
 use tokio::sync::oneshot;
@@ -27,7 +27,7 @@ use super::{
     naming::Found,
     now,
     outlet::Outlet,
-    replies::{admitted, no_session, older, subscriptions},
+    replies::{Admitted, admitted, no_session, older, subscriptions},
     speaker::Speaker,
 };
 use crate::{
@@ -87,15 +87,16 @@ enum Sought {
         session: SessionSnapshot,
         reply: oneshot::Receiver<CallerReply>,
     },
-    /// The backend's decision about a new client.
-    Admission(oneshot::Receiver<CallerReply>),
+    /// The backend's decision about a new client, which was asked for at this time, in milliseconds
+    /// since 1970.
+    Admission(oneshot::Receiver<CallerReply>, u64),
     /// The session that the client names, and the backend's decision, if it decides about clients.
     Named(Box<Named>, Option<oneshot::Receiver<CallerReply>>),
 }
 
 /// The session of a new connection.
 enum Begins {
-    New(Option<Arc<Identity>>),
+    New(Option<Admitted>),
     Resumed(SessionSnapshot),
     Named(Found),
 }
@@ -168,7 +169,8 @@ impl Connecting {
                     ..session
                 }))
             }
-            Sought::Admission(reply) => admitted(reply.await).map(|who| Begins::New(Some(who))),
+            Sought::Admission(reply, asked_ms) => admitted(reply.await)
+                .map(|identity| Begins::New(Some(Admitted { identity, asked_ms }))),
             Sought::Named(named, reply) => self.named(worker, &connect, &named, reply).await,
         };
         let connected = begins.and_then(|begins| self.connect(worker, &connect, begins));
@@ -236,7 +238,7 @@ impl Connecting {
                             Ok(Some(reply)) => {
                                 return Ok(Connected::Awaits(Box::new(Loading {
                                     connect,
-                                    what: Sought::Admission(reply),
+                                    what: Sought::Admission(reply, now().unix_ms),
                                     behind: intents.collect(),
                                 })));
                             }
@@ -435,12 +437,12 @@ impl Connecting {
                 named = Some(found);
                 (session, generation, connection)
             }
-            Begins::Resumed(mut snapshot) => {
-                snapshot.identity = worker.returner(by_token()?, &snapshot, now)?;
+            Begins::Resumed(snapshot) => {
+                let identity = worker.returner(by_token()?, &snapshot, now)?;
                 let session = snapshot.session;
                 let offered = u32::try_from(snapshot.generation).unwrap_or(u32::MAX);
                 let generation = next(session, Some(offered))?;
-                let arrival = Arrival::new(session, Arc::clone(&snapshot.identity))
+                let arrival = Arrival::new(session, identity)
                     .of(class)
                     .generation(generation.into());
                 let positions = &connect.positions;
@@ -450,11 +452,11 @@ impl Connecting {
             }
             Begins::New(admitted) => {
                 let session = SessionId::from_bytes(random_bytes().map_err(no_session)?);
-                let generation = next(session, None)?;
                 let identity = match admitted {
-                    Some(identity) => identity,
+                    Some(admitted) => admitted.unless_revoked(&worker.shared.auth)?,
                     None => worker.newcomer(by_token()?, connect)?,
                 };
+                let generation = next(session, None)?;
                 let arrival = Arrival::new(session, identity).of(class);
                 let connection = engine.handle_connection_opened(arrival, now)?;
                 (session, generation, connection)

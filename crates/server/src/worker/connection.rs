@@ -315,9 +315,13 @@ impl Worker {
             let outboxes = &mut state.outboxes;
             outboxes.time_has_come(connection, now.instant, &mut intents);
             drop(state);
-            for intent in intents {
-                self.carry_out_intent(connection, intent, now);
-            }
+            // Together: if the broker has no room for a message that is published again, it must not
+            // accept the next one.
+            self.gather(|| {
+                for intent in intents {
+                    self.carry_out_intent(connection, intent, now);
+                }
+            });
         }
     }
 
@@ -368,9 +372,6 @@ impl Worker {
 
     fn end_connection(self: &Rc<Self>, connection: ConnectionId, left: bool) {
         let session = self.state.borrow().engine.session(connection);
-        if let Some(session) = session {
-            self.shared.directory.left(session, self.place(connection));
-        }
         self.tell_backend("disconnected", connection);
         self.quit_queues(connection);
         let mut state = self.state.borrow_mut();
@@ -396,6 +397,10 @@ impl Worker {
                 engine.handle_connection_lost(connection);
             }
         });
+        // Only now: who resumes the session elsewhere must find what was just stored.
+        if let Some(session) = session {
+            self.shared.directory.left(session, self.place(connection));
+        }
         self.execute_will(connection, left);
     }
 }

@@ -3,8 +3,14 @@
 use std::{collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
 
 use offhook_engine::{CloseReason, ConnectionId, Identity, Whom};
+use tokio::task::yield_now;
 
 use super::{State, Worker, now};
+
+/// The number of steps carried out before other tasks run. 64: the tokens of thousands of clients may
+/// expire at the same moment, and ending a connection with many subscriptions takes a tenth of a
+/// millisecond.
+const STEPS: usize = 64;
 
 /// Future steps for connections, ordered by their time in milliseconds since 1970. The end of an identity is
 /// added after its notice, so that most connections of users have one step here.
@@ -63,12 +69,15 @@ impl Expiries {
     }
 
     fn due(&mut self, now_ms: u64) -> Option<(ConnectionId, Step)> {
-        let (at, connection, step) = *self.0.first()?;
-        if at > now_ms {
+        if !self.is_due(now_ms) {
             return None;
         }
-        self.0.pop_first();
+        let (_, connection, step) = self.0.pop_first()?;
         Some((connection, step))
+    }
+
+    fn is_due(&self, now_ms: u64) -> bool {
+        self.0.first().is_some_and(|(at, ..)| *at <= now_ms)
     }
 }
 
@@ -126,13 +135,19 @@ impl Worker {
         });
     }
 
-    /// Carries out the steps that are due.
-    pub(super) fn end_expired(self: &Rc<Self>) {
-        loop {
-            let now_ms = now().unix_ms;
+    /// Carries out the steps that are due, with other work in between if there are many.
+    pub(super) async fn end_expired(self: &Rc<Self>) {
+        while self.end_some_expired(now().unix_ms) {
+            yield_now().await;
+        }
+    }
+
+    /// Carries out some of the steps that are due. Returns whether there are more.
+    pub(super) fn end_some_expired(self: &Rc<Self>, now_ms: u64) -> bool {
+        for _ in 0..STEPS {
             let due = self.state.borrow_mut().expiries.due(now_ms);
             let Some((connection, step)) = due else {
-                return;
+                return false;
             };
             match step {
                 Step::Notice => self.tell_expiring(connection, now_ms),
@@ -140,6 +155,7 @@ impl Worker {
                 Step::End => self.close_connection(connection, CloseReason::Expired),
             }
         }
+        self.state.borrow().expiries.is_due(now_ms)
     }
 
     fn tell_expiring(&self, connection: ConnectionId, now_ms: u64) {

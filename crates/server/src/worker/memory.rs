@@ -5,14 +5,18 @@
 //!
 //! 1. From half of the budget on, the buffers of the slowest connections: they continue from
 //!    history, and keep their cursor.
-//! 2. From three quarters on, new connections and the bodies of requests are refused.
+//! 2. From three quarters on, new connections are refused, and the bodies of requests once they take a
+//!    sixteenth of the budget. The connections with the most unsent bytes are closed, and resume, until
+//!    less than three quarters are used or unsent output takes no more than a quarter: a few that do not
+//!    read must not keep everybody else out.
 //! 3. Beyond it, the connections with the largest incomplete messages are closed; they resume, and
 //!    send the message again. What a dialect keeps for its client counts as such: open transactions and
 //!    unacknowledged messages of STOMP.
-//! 4. Then the connections with the most unsent bytes are closed, and resume.
+//! 4. Then the connections with the most unsent bytes are closed, whatever unsent output takes.
 //!
 //! Channels in memory may take half of the budget; within that, the broker decides what to free
-//! (see [`offhook_brokers::Budget`]).
+//! (see [`offhook_brokers::Budget`]). Members may take a quarter: beyond it, subscriptions that would add
+//! a member are refused.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -134,7 +138,9 @@ impl Memory {
         let all = self.connections();
         let over = self.used().saturating_sub(self.limit);
         let of_unfinished = over.min(all.unfinished);
-        let of_unsent = (over - of_unfinished).min(all.unsent);
+        let severe = self.used().saturating_sub(self.limit / 4 * 3);
+        let crowding = severe.min(all.unsent.saturating_sub(self.limit / 4));
+        let of_unsent = (over - of_unfinished).max(crowding).min(all.unsent);
         Connections {
             unsent: part(of_unsent, held.unsent, all.unsent),
             unfinished: part(of_unfinished, held.unfinished, all.unfinished),
@@ -149,7 +155,12 @@ impl Incomplete<'_> {
         let more = bytes.saturating_sub(self.bytes);
         self.memory.bodies.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;
-        self.memory.pressure() < Pressure::Severe
+        match self.memory.pressure() {
+            Pressure::Low | Pressure::High => true,
+            // A publication or an operator's request must still get through.
+            Pressure::Severe => self.memory.bodies() <= self.memory.limit / 16,
+            Pressure::Exceeded => false,
+        }
     }
 }
 
@@ -224,16 +235,41 @@ mod tests {
     fn each_worker_frees_its_share_of_the_excess() {
         let memory = Memory::new(1_000, 2);
         memory.note(0, unsent(1_500));
-        assert_eq!(memory.note(1, unsent(500)), unsent(250));
-        assert_eq!(memory.note(0, unsent(1_500)), unsent(750));
+        // Down to three quarters of the budget: 1250 of 2000.
+        assert_eq!(memory.note(1, unsent(500)), unsent(312));
+        assert_eq!(memory.note(0, unsent(1_500)), unsent(937));
         assert_eq!(memory.pressure(), Pressure::Exceeded);
+    }
+
+    #[test]
+    fn connections_that_do_not_read_are_closed_before_they_keep_everybody_else_out() {
+        let memory = Memory::new(1_000, 1);
+        assert_eq!(memory.note(0, unsent(750)), unsent(0));
+        assert_eq!(memory.note(0, unsent(900)), unsent(150));
+        // Others take the memory: what is unsent is no more than a quarter.
+        memory.note_channels(600);
+        assert_eq!(memory.note(0, unsent(250)), unsent(0));
+        assert_eq!(memory.pressure(), Pressure::Severe);
+        assert_eq!(memory.note(0, unsent(500)), unsent(250));
+    }
+
+    #[test]
+    fn small_requests_get_through_while_memory_is_short() {
+        let memory = Memory::new(1_600, 1);
+        memory.note(0, unsent(1_300));
+        assert_eq!(memory.pressure(), Pressure::Severe);
+        let (mut small, mut large) = (memory.begin_body(), memory.begin_body());
+        assert!(small.grow_to(100));
+        assert!(!large.grow_to(100), "together more than a sixteenth");
+        drop(large);
+        assert!(small.grow_to(100));
     }
 
     #[test]
     fn incomplete_messages_are_freed_before_unsent_output() {
         let memory = Memory::new(1_000, 1);
         let held = |unsent, unfinished| Connections { unsent, unfinished };
-        assert_eq!(memory.note(0, held(900, 400)), held(0, 300));
-        assert_eq!(memory.note(0, held(1_100, 400)), held(100, 400));
+        assert_eq!(memory.note(0, held(200, 900)), held(0, 100));
+        assert_eq!(memory.note(0, held(250, 1_400)), held(0, 650));
     }
 }

@@ -90,7 +90,6 @@ impl Worker {
         let resumed = snapshot.is_some();
         let note = snapshot.as_ref().map(|kept| kept.note.clone());
         let snapshot = snapshot.map(|kept| SessionSnapshot {
-            identity: Arc::clone(&identity),
             // Publications of pushed subscriptions are not delivered to a client that was away. The
             // dialect subscribes again instead.
             subscriptions: kept

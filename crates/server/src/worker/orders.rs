@@ -240,9 +240,7 @@ impl Worker {
         self.quit_queues(connection);
         let mut state = self.state.borrow_mut();
         self.forget_end(&mut state, connection);
-        if let Some(session) = state.engine.session(connection) {
-            self.shared.directory.left(session, self.place(connection));
-        }
+        let session = state.engine.session(connection);
         let notice = Notice::Close { reason };
         {
             let State {
@@ -260,5 +258,9 @@ impl Worker {
         state.outboxes.remove(connection);
         state.engine.handle_connection_lost(connection);
         self.carry_out(state);
+        // Only now: who resumes the session elsewhere must find what was just stored.
+        if let Some(session) = session {
+            self.shared.directory.left(session, self.place(connection));
+        }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) enum Medium {
     Http,
     /// A byte stream of its own: TCP or TLS.
     Stream,
+    /// A WebTransport session.
+    WebTransport,
 }
 
 impl Medium {
@@ -42,6 +44,7 @@ impl Medium {
             Self::WebSocket => "websocket",
             Self::Http => "http",
             Self::Stream => "stream",
+            Self::WebTransport => "webtransport",
         }
     }
 }

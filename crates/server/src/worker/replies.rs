@@ -7,7 +7,7 @@ use offhook_engine::{
 };
 use tokio::sync::oneshot::error::RecvError;
 
-use crate::tokens::bad as bad_token;
+use crate::{auth::Authenticator, tokens::bad as bad_token};
 
 /// The subscriptions that the broker stored with a session; empty if it no longer has them.
 pub(super) fn subscriptions(
@@ -18,6 +18,26 @@ pub(super) fn subscriptions(
         Ok(CallerReply::Session(Some(kept))) if kept.session == session => kept.subscriptions,
         // The client notices missing subscriptions, and subscribes again with its positions.
         Ok(_) | Err(_) => Vec::new(),
+    }
+}
+
+/// The identity that the backend gave a new client.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) identity: Arc<Identity>,
+    /// When the backend was asked, in milliseconds since 1970.
+    pub(super) asked_ms: u64,
+}
+
+impl Admitted {
+    /// The identity, unless its user was revoked while the backend was asked: revoking found no session
+    /// to close then.
+    pub(super) fn unless_revoked(self, auth: &Authenticator) -> Result<Arc<Identity>, Refusal> {
+        if auth.is_revoked(&self.identity.user, Some(self.asked_ms)) {
+            let detail = "the user was revoked while the backend was asked about this client";
+            return Err(Refusal::new(ErrorCode::Unauthenticated, detail));
+        }
+        Ok(self.identity)
     }
 }
 

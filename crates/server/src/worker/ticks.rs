@@ -24,6 +24,10 @@ const TICK: Duration = Duration::from_millis(500);
 /// The number of tokens sealed before other tasks run. 128: takes about a millisecond.
 pub(super) const SEALS: usize = 128;
 
+/// The part of the memory budget that members may take: a quarter. With channels, which may take half,
+/// they leave a quarter for connections.
+const MEMBERS: usize = 4;
+
 /// The number of ticks between two checks for tokens that are past half of their lifetime: a
 /// minute.
 const TICKS_A_LOOK: u32 = 120;
@@ -48,7 +52,7 @@ impl Worker {
             ticks.tick().await;
             self.keep_deadlines();
             self.publish_due_wills();
-            self.end_expired();
+            self.end_expired().await;
             until_look -= 1;
             let look = until_look == 0;
             if look {
@@ -144,7 +148,13 @@ impl Worker {
     /// Measures what connections and channels hold, and keeps it within the budget of the process.
     fn mind_memory(self: &Rc<Self>) {
         let memory = &self.shared.memory;
-        memory.note_channels(self.shared.broker.held().memory_bytes);
+        let held = self.shared.broker.held();
+        memory.note_channels(held.memory_bytes);
+        let members_full = held.member_bytes > memory.limit() / MEMBERS;
+        self.state
+            .borrow_mut()
+            .engine
+            .set_members_full(members_full);
         let within = self.shared.config.messages.receive_within;
         let now = now().instant;
         let (of_sockets, late) = self.unfinished.count(now, within);

@@ -126,15 +126,17 @@ impl Worker {
             self.ask_outside(&mut state.engine);
             self.deliver(&mut state);
             let wishes = state.outboxes.take_wishes();
-            if wishes.is_empty() {
-                break;
-            }
+            let has_wishes = !wishes.is_empty();
             for (connection, intent) in wishes {
                 self.grant_wish(&mut state, connection, intent, now);
             }
-        }
-        if !self.gathers.get() {
-            self.submit(&mut state.engine);
+            if has_wishes {
+                continue;
+            }
+            // What the broker does not accept is refused, and the dialects hear of it at once.
+            if self.gathers.get() || !self.submit(&mut state.engine, now) {
+                break;
+            }
         }
         let State {
             engine,
@@ -153,10 +155,16 @@ impl Worker {
         }
     }
 
-    /// Passes the engine's requests to the broker.
-    fn submit(&self, engine: &mut Engine) {
+    /// Passes the engine's requests to the broker. Returns whether the broker did not accept some: these
+    /// are refused, before a later one of the same client could overtake them.
+    fn submit(&self, engine: &mut Engine, now: Now) -> bool {
         let mut requests = std::iter::from_fn(|| engine.poll_broker_request());
-        self.shared.broker.submit_all(self.id, &mut requests);
+        let not_accepted = self.shared.broker.submit_all(self.id, &mut requests);
+        if not_accepted.is_empty() {
+            return false;
+        }
+        engine.handle_not_accepted(not_accepted, now);
+        true
     }
 
     /// Gathers the requests to the broker that arise meanwhile, and then submits them together, which
@@ -168,7 +176,10 @@ impl Worker {
         let outer = gathering.outer;
         drop(gathering);
         if !outer {
-            self.submit(&mut self.state.borrow_mut().engine);
+            let mut state = self.state.borrow_mut();
+            if self.submit(&mut state.engine, now()) {
+                self.carry_out(state);
+            }
         }
         acted
     }

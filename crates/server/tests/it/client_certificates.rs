@@ -9,10 +9,12 @@ use offhook_server::{
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use serde_json::json;
+use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
     caller::Caller,
     hall::{Hall, config},
+    http3_peer::Peer,
 };
 
 /// An authority, and the server's own certificate.
@@ -182,6 +184,33 @@ async fn each_listener_decides_for_itself_whether_clients_need_a_certificate() {
     // The other one does not ask, so that a browser asks nobody for a certificate.
     let socket = open(&hall, 0, &own, Some(&client)).await.unwrap();
     assert_eq!(user(socket).await, "");
+}
+
+/// Over HTTP/3, sessions and requests have the identity of the certificate as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http3_a_client_is_the_user_whom_its_certificate_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let (mut config, own) = asking(
+        directory.path(),
+        &authority,
+        ClientCerts::Optional,
+        &["cn *"],
+    );
+    config.http3.enabled = true;
+    let hall = Hall::open(config).await;
+    let trusted = CertificateDer::from_pem_slice(own.as_bytes()).unwrap();
+    let client = authority.issue("ann");
+    let peer = Peer::connect_as(hall.address(), &trusted, Some(&client)).await;
+    let mut session = peer.session().await;
+    assert_eq!(session.connect(json!({})).await["user"], "ann");
+    // Without one, and without a token, nobody may connect.
+    let peer = Peer::connect_as(hall.address(), &trusted, None).await;
+    let refused = peer.request("GET", "/poll?channel=chat", &[], &[]).await;
+    assert_eq!(refused.status, 401, "{refused:?}");
+    let peer = Peer::connect_as(hall.address(), &trusted, Some(&client)).await;
+    let polled = peer.request("GET", "/poll?channel=chat", &[], &[]).await;
+    assert_eq!(polled.status, 200, "{polled:?}");
 }
 
 #[tokio::test]

@@ -17,7 +17,11 @@ use quinn::{
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use tokio_rustls::rustls::{self, RootCertStore, crypto::aws_lc_rs, pki_types::CertificateDer};
+use tokio_rustls::rustls::{
+    self, RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
 
 use crate::hall::{NEVER, config};
 
@@ -70,14 +74,30 @@ pub(crate) fn client_config(
     trusted: &CertificateDer<'static>,
     transport: TransportConfig,
 ) -> ClientConfig {
+    client_config_as(trusted, transport, None)
+}
+
+/// The same for a client with a certificate of its own: the certificate and its key in PEM.
+fn client_config_as(
+    trusted: &CertificateDer<'static>,
+    transport: TransportConfig,
+    client: Option<&(String, String)>,
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut tls = match client {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let own = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(vec![own], key).unwrap()
+        }
+    };
     tls.alpn_protocols = vec![ALPN.to_vec()];
     tls.enable_early_data = true;
     let crypto = QuicClientConfig::try_from(tls).unwrap();
@@ -96,8 +116,21 @@ impl Peer {
         trusted: &CertificateDer<'static>,
         transport: TransportConfig,
     ) -> Self {
+        Self::connect_by(address, client_config(trusted, transport)).await
+    }
+
+    /// Connects with a certificate of the client and its key, in PEM.
+    pub(crate) async fn connect_as(
+        address: SocketAddr,
+        trusted: &CertificateDer<'static>,
+        client: Option<&(String, String)>,
+    ) -> Self {
+        let config = client_config_as(trusted, TransportConfig::default(), client);
+        Self::connect_by(address, config).await
+    }
+
+    async fn connect_by(address: SocketAddr, client: ClientConfig) -> Self {
         let endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let client = client_config(trusted, transport);
         let connecting = endpoint.connect_with(client, address, "localhost").unwrap();
         let quic = timeout(NEVER, connecting).await.unwrap().unwrap();
         let settings = Settings {

@@ -42,6 +42,7 @@ mod memory;
 mod metrics;
 mod mqtt;
 mod mqtt_rumqttc;
+mod native_cbor;
 mod origins;
 mod polling;
 mod proxies;

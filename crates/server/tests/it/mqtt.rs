@@ -21,7 +21,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::hall::{Hall, NEVER, config, on_disk};
+use crate::{
+    hall::{Hall, NEVER, config, on_disk},
+    metrics,
+};
 
 /// Two workers, so that sessions are resumed on another worker, and state in every channel, for
 /// retained messages.
@@ -559,4 +562,95 @@ fn subscription(filter: &str) -> Packet {
         properties: None,
         filters: vec![(filter.into(), Options::default())],
     })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_one_client_keep_their_order_while_the_queue_of_the_log_is_full() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = metrics::operated(durable(directory.path()));
+    config.storage.queue_count = 40;
+    let hall = Hall::open(config).await;
+    let mut subscriber = Client::named(&hall, "subscriber").await;
+    subscriber.subscribe("room/1", Qos::AtLeastOnce).await;
+    let mut publisher = Client::named(&hall, "publisher").await;
+    // Twice as many as the dialect passes on at once, in one write.
+    let ids = 1..=128_u16;
+    let packets: Vec<u8> = ids
+        .clone()
+        .flat_map(|id| {
+            let message = Publish {
+                dup: false,
+                qos: Qos::AtLeastOnce,
+                retain: false,
+                topic: "room/1".into(),
+                packet_id: id,
+                properties: None,
+                payload: id.to_string().into(),
+            };
+            Packet::Publish(message).encode(Version::V5)
+        })
+        .collect();
+    publisher.stream.write_all(&packets).await.unwrap();
+    for id in ids.clone() {
+        let acknowledged = Packet::PubAck(Ack::new(id, Reason::SUCCESS));
+        assert_eq!(publisher.next().await, acknowledged);
+    }
+    for id in ids {
+        assert_eq!(subscriber.text().await, id.to_string());
+    }
+    let metrics = metrics::text(&hall).await;
+    let busy = r#"offhook_refused_total{kind="busy"}"#;
+    assert!(metrics.contains(busy), "the queue was full: {metrics}");
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_filters_of_one_packet_are_answered_within_the_limit_of_subscriptions() {
+    let mut config = with_mqtt(config());
+    config.limits.subscriptions = 100;
+    let hall = Hall::open(config).await;
+    let mut client = Client::named(&hall, "greedy").await;
+    let filters = (0..10_000).map(|n| (format!("f/{n}/#").into(), Options::default()));
+    client
+        .send(Packet::Subscribe(Subscribe {
+            packet_id: 1,
+            properties: None,
+            filters: filters.collect(),
+        }))
+        .await;
+    let Packet::SubAck(acks) = client.next().await else {
+        panic!("no SUBACK");
+    };
+    let granted = acks.reasons.iter().take_while(|one| **one == Reason(0));
+    assert_eq!((granted.count(), acks.reasons.len()), (100, 10_000));
+    let refused = &acks.reasons[100..];
+    assert!(refused.iter().all(|one| *one == Reason::QUOTA_EXCEEDED));
+    client.publish("f/7/x", "hi", false).await;
+    assert_eq!(client.text().await, "hi");
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_that_match_everything_deliver_one_copy_each_and_nothing_of_the_server() {
+    let mut config = with_mqtt(config());
+    config.mqtt.sys_interval = Some(Duration::from_millis(20));
+    let hall = Hall::open(config).await;
+    let mut client = Client::named(&hall, "curious").await;
+    for filter in ["#", "+/#", "+/+", "#"] {
+        client.subscribe(filter, Qos::AtLeastOnce).await;
+    }
+    let mut other = Client::named(&hall, "other").await;
+    other.publish("a/b", "1", false).await;
+    other.publish("a/b", "2", false).await;
+    let mut copies = Vec::new();
+    for _ in 0..6 {
+        let message = client.message().await;
+        assert_eq!(&*message.topic, "a/b");
+        copies.push(message.payload);
+    }
+    copies.sort_unstable();
+    assert_eq!(copies, ["1", "1", "1", "2", "2", "2"]);
+    client.send(Packet::PingReq).await;
+    assert_eq!(client.next().await, Packet::PingResp);
+    hall.close().await;
 }

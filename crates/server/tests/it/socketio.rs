@@ -1,6 +1,6 @@
 //! Socket.IO over WebSocket, with native clients in the same channels.
 
-use std::{num::NonZeroUsize, path::Path};
+use std::{num::NonZeroUsize, path::Path, time::Duration};
 
 use offhook::{Message, WebSocket};
 use offhook_engine::{Access, ChannelRules};
@@ -417,5 +417,18 @@ async fn an_invalid_packet_closes_the_connection_with_1002() {
     client.send("4nonsense").await;
     assert!(client.message().await.is_none());
     assert_eq!(client.socket.closed().unwrap().code.get(), 1002);
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attachment_that_never_comes_ends_its_connection() {
+    let mut config = config();
+    config.messages.receive_within = Duration::from_millis(50);
+    let hall = Hall::open(config).await;
+    let mut client = Client::plain(&hall).await;
+    let data = json!({"_placeholder": true, "num": 0});
+    let event = json!(["publish", {"channel": "chat", "data": data}]);
+    client.send(&format!("451-{event}")).await;
+    assert!(client.message().await.is_none());
     hall.close().await;
 }

@@ -370,6 +370,40 @@ async fn a_payload_larger_than_a_message_is_refused() {
     hall.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_posts_publishes_no_more_than_the_rate_allows_and_delays_no_other_client() {
+    let mut config = config();
+    config.limits.publish_burst = 20;
+    config.limits.publishes_per_second = 1;
+    let hall = Hall::open(config).await;
+    let client = Polled::connected(&hall).await;
+    let events: Vec<_> = (0..60)
+        .map(|n| format!("42{n}[\"publish\",{{\"channel\":\"chat\",\"data\":{n}}}]"))
+        .collect();
+    client.post(&events.join("\u{1e}")).await;
+    let (mut published, mut refused) = (0, 0);
+    while published + refused < 60 {
+        let (status, body) = client.poll().await;
+        assert_eq!(status, 200, "{body}");
+        published += body.matches("\"epoch\"").count();
+        refused += body.matches("\"rate_limited\"").count();
+    }
+    assert!((20..30).contains(&published), "{published}");
+    // Like the original server, it ends a connection with several posts at once.
+    let posts = (0..50).map(|_| {
+        let (address, line) = (client.address, client.line("POST"));
+        tokio::spawn(async move { request(address, &line, "", "42[\"x\"]").await.0 })
+    });
+    for status in posts.collect::<Vec<_>>() {
+        let status = status.await.unwrap();
+        assert!([200, 400].contains(&status), "{status}");
+    }
+    let mut other = Polled::connected(&hall).await;
+    other.post("421[\"subscribe\",\"chat\"]").await;
+    assert!(other.record().await.starts_with("431["));
+    hall.close().await;
+}
+
 /// python-engineio closes its connection if an answer has more packets.
 #[tokio::test]
 async fn an_answer_to_a_poll_has_at_most_16_packets() {

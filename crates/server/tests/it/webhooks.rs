@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 use crate::{
     asked::{Does, Request, TestBackend, asking, impatient},
     caller::Caller,
-    hall::Hall,
+    hall::{Hall, NEVER},
     issuer::{of, with_tokens},
 };
+
+const KEY: &str = "ohk_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
 
 fn allow() -> Does {
     Does::Says(json!({ "allow": true }))
@@ -80,6 +82,36 @@ async fn the_backend_decides_identity_and_grants_on_connect_but_not_on_resume() 
     assert!(backend.heard().is_empty(), "resume asks nobody");
     let (_stranger, refused) = connected(&hall, "opaque-eve").await;
     assert_eq!(refused["code"], "rejected", "{refused}");
+}
+
+/// In several threads, because the backend waits for the test.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_is_revoked_while_the_backend_is_asked_begins_no_session() {
+    let (was_asked, mut asked) = tokio::sync::mpsc::channel(1);
+    let (go_on, may_answer) = std::sync::mpsc::channel::<()>();
+    let backend = TestBackend::new(move |_| {
+        was_asked.try_send(()).unwrap();
+        may_answer.recv().unwrap();
+        Does::Says(json!({ "allow": true, "user": "ann" }))
+    })
+    .await;
+    let mut config = asking(&backend);
+    config.backend.connect = true;
+    config.backend.timeout = NEVER;
+    config.api.keys = vec![offhook_auth::ApiKey::of_everything(KEY)];
+    let hall = Hall::open(config).await;
+    let mut ann = hall.dial().await;
+    let revoked = async {
+        asked.recv().await.unwrap();
+        let body = json!({ "user": "ann" }).to_string();
+        let (status, _, told) = hall.api(KEY, "POST /api/v1/revoke", &body).await;
+        assert_eq!((status, told), (200, json!({ "sessions": 0 })));
+        go_on.send(()).unwrap();
+    };
+    let connect = json!({ "type": "connect", "token": "opaque" });
+    let (refused, ()) = tokio::join!(ann.refused(connect), revoked);
+    assert_eq!(refused["code"], "unauthenticated", "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("revoked"));
 }
 
 #[tokio::test]

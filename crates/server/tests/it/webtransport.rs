@@ -13,6 +13,7 @@ use crate::{
     caller::Caller,
     hall::{Hall, NEVER},
     http3_peer::{Peer, Session, with_http3},
+    metrics,
 };
 
 /// `WEBTRANSPORT_SESSION_GONE`.
@@ -99,6 +100,20 @@ async fn a_session_subscribes_and_publishes_like_any_other() {
         .await;
     session.control.hear_a("published").await;
     assert_eq!(caller.hear_a("message").await["data"], "back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_counted_with_their_transport() {
+    let place = Place::open(|config| *config = metrics::operated(config.clone())).await;
+    let peer = place.peer().await;
+    let _session = connected(&peer).await;
+    let text = metrics::text(&place.hall).await;
+    let mut lines = text
+        .lines()
+        .filter(|line| line.starts_with("offhook_clients{"));
+    let line = lines.find(|line| line.contains("transport=\"webtransport\""));
+    assert!(line.is_some_and(|line| line.ends_with(" 1")), "{text}");
+    assert!(lines.next().is_none(), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,7 +56,7 @@ fn weight() -> usize {
 /// The ids that the queue refuses.
 fn put(queue: &JobQueue, writes: impl IntoIterator<Item = Write>) -> Vec<u64> {
     let refused = queue.put(WORKER, writes.into_iter());
-    refused.into_iter().map(|id| id.0).collect()
+    refused.into_iter().map(|write| write.id.0).collect()
 }
 
 #[test]

@@ -94,3 +94,109 @@ fn a_channel_without_history_passes_everything() {
     assert_eq!((kept(&retained), retained.trimmed_sequence), (0, 9));
     assert_eq!(retained.sealed_bytes(), 0);
 }
+
+/// How many publications of so many bytes, one each second, a bucket takes before it is sealed.
+fn until_sealed(bytes: u64, history: &History) -> u64 {
+    let mut retained = Retained::new(1);
+    let mut offsets = 1..;
+    let mut push = |offset| retained.push(offset, bytes, (offset * 1_000, offset), history);
+    offsets
+        .find_map(|offset| push(offset).then_some(offset))
+        .unwrap()
+}
+
+#[test]
+fn a_bucket_has_a_sixteenth_of_each_limit() {
+    for (bytes, history, expected) in [
+        (10, limits(160, u64::MAX, None), 10),
+        (10, limits(15, u64::MAX, None), 1),
+        (25, limits(u64::MAX, 1_600, None), 4),
+        (26, limits(u64::MAX, 1_600, None), 4),
+        (24, limits(u64::MAX, 1_600, None), 5),
+        (10, limits(u64::MAX, u64::MAX, Some(160)), 11),
+    ] {
+        assert_eq!(until_sealed(bytes, &history), expected, "{history:?}");
+    }
+}
+
+#[test]
+fn an_entry_has_everything_but_the_newest_bucket() {
+    let history = limits(160, u64::MAX, Some(1_000));
+    let mut retained = published(45, 7, &history);
+    assert_eq!(
+        (retained.sealed_bytes(), retained.unsealed_from()),
+        (40 * 7, 41)
+    );
+    let again = Retained::decode(&retained.encode(), Epoch(1)).unwrap();
+    assert_eq!((again.head, again.first(), again.id), (45, 1, 1));
+    assert_eq!((again.sealed_bytes(), again.unsealed_from()), (40 * 7, 41));
+    assert_eq!(
+        (again.trimmed(), again.trimmed_sequence),
+        (Trimmed::BySize, 0)
+    );
+    // Two buckets are too old.
+    assert_eq!(retained.trim(&history, 1_020_001), Some(1..=20));
+    let again = Retained::decode(&retained.encode(), Epoch(1)).unwrap();
+    assert_eq!(
+        (again.trimmed(), again.trimmed_sequence),
+        (Trimmed::ByAge, 20)
+    );
+    assert_eq!((again.first(), again.sealed_bytes()), (21, 20 * 7));
+    let bytes = retained.encode();
+    for missing in 1..40 {
+        let cut = Retained::decode(&bytes[..bytes.len() - missing], Epoch(1));
+        assert!(cut.is_none(), "{missing}");
+    }
+}
+
+#[test]
+fn an_entry_of_an_older_version_has_one_epoch_and_no_sequence_numbers() {
+    let mut bytes = Vec::new();
+    bytes.put_u32(7);
+    bytes.put_u64(20);
+    bytes.put_u64(11);
+    bytes.put_u8(BY_AGE);
+    for number in [15, 50, 1_000, 2_000] {
+        bytes.put_u64(number);
+    }
+    let retained = Retained::decode(&bytes, Epoch(3)).unwrap();
+    assert_eq!((retained.id, retained.head, retained.first()), (7, 20, 11));
+    assert_eq!(
+        (retained.trimmed(), retained.trimmed_sequence),
+        (Trimmed::ByAge, 0)
+    );
+    assert_eq!(
+        (retained.sealed_bytes(), retained.unsealed_from()),
+        (50, 16)
+    );
+    assert_eq!(
+        retained.at(&Epochs::new(Epoch(3)), 20),
+        Position::new(3, 20)
+    );
+}
+
+#[test]
+fn readers_see_the_number_that_the_rules_say_and_why_the_rest_is_gone() {
+    let epochs = Epochs::new(Epoch(1));
+    let history = limits(100, u64::MAX, Some(1_000));
+    let mut retained = published(95, 7, &history);
+    let seen = |retained: &Retained, count: u64| {
+        let state = retained.state(&epochs, &limits(count, u64::MAX, None));
+        (state.first, state.trimmed)
+    };
+    assert_eq!(seen(&retained, 95), (1, Trimmed::BySize));
+    retained.trim(&history, 1_012_001).unwrap();
+    let first = retained.first();
+    assert_eq!((first, retained.trimmed()), (13, Trimmed::ByAge));
+    assert_eq!(seen(&retained, 83), (13, Trimmed::ByAge));
+    assert_eq!(seen(&retained, 82), (14, Trimmed::BySize));
+    assert_eq!(seen(&retained, 0), (96, Trimmed::BySize));
+    // A time that is not in order counts as late as the latest of its bucket.
+    let mut mixed = Retained::new(1);
+    let by_age = limits(u64::MAX, u64::MAX, Some(160));
+    mixed.push(1, 7, (5_000, 1), &by_age);
+    mixed.push(2, 7, (1_000, 2), &by_age);
+    assert_eq!(mixed.open.newest_ms, 5_000);
+    assert_eq!(mixed.trim(&by_age, 165_000), None);
+    assert_eq!(mixed.trim(&by_age, 165_001), Some(1..=2));
+}

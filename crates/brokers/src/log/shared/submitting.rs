@@ -10,25 +10,39 @@ use super::{
 };
 use crate::{broker::WorkerId, hub::Durable};
 
+/// Requests of one call that are not accepted. What follows one of them is not accepted either, even
+/// if there is room again, so that it cannot overtake.
+#[derive(Default)]
+struct NotAccepted {
+    requests: Vec<BrokerRequest>,
+    /// Whether a request to the writer is among them.
+    on_disk: bool,
+    /// Whether a publication in a channel in memory is among them.
+    in_memory: bool,
+}
+
 impl Shared {
     /// Handles requests, in order. The writer is woken when all are queued: if it were woken by the
     /// first of a hundred publications, it could commit that one alone, with an fsync of its own.
+    /// Returns the requests for which there is no room.
     pub(in crate::log) fn submit_all(
         &self,
         worker: WorkerId,
         requests: &mut dyn Iterator<Item = BrokerRequest>,
-    ) {
+    ) -> Vec<BrokerRequest> {
         let (mut writes, mut at) = (Vec::new(), None);
+        let mut not_accepted = NotAccepted::default();
         for request in requests {
             let at = *at.get_or_insert_with(Instant::now);
             if let Some(other) = self.submit(request, at, &mut writes) {
                 // What was requested before it comes first.
-                self.write_all(worker, &mut writes);
-                self.submit_other(worker, other);
+                self.write_all(worker, &mut writes, &mut not_accepted);
+                self.submit_other(worker, other, &mut not_accepted);
             }
         }
-        self.write_all(worker, &mut writes);
+        self.write_all(worker, &mut writes, &mut not_accepted);
         self.reads.wake();
+        not_accepted.requests
     }
 
     /// Prepares a request for the writer, or returns it unchanged if it is not for the writer.
@@ -55,22 +69,38 @@ impl Shared {
         }
     }
 
-    fn write_all(&self, worker: WorkerId, writes: &mut Vec<Write>) {
+    fn write_all(&self, worker: WorkerId, writes: &mut Vec<Write>, not_accepted: &mut NotAccepted) {
         if writes.is_empty() {
             return;
         }
-        let refused = self.jobs.put(worker, writes.drain(..));
-        if refused.is_empty() {
-            return;
-        }
-        let bus = self.hub.bus();
-        for id in refused {
-            bus.tell_failed(worker, id, BrokerFailure::Busy);
-        }
+        let left = match not_accepted.on_disk {
+            true => std::mem::take(writes),
+            false => self.jobs.put(worker, writes.drain(..)),
+        };
+        not_accepted.on_disk |= !left.is_empty();
+        let left = left.into_iter().map(Write::into_request);
+        not_accepted.requests.extend(left);
     }
 
     /// Handles a request that is not for the writer.
-    fn submit_other(&self, worker: WorkerId, request: BrokerRequest) {
+    fn submit_other(
+        &self,
+        worker: WorkerId,
+        request: BrokerRequest,
+        not_accepted: &mut NotAccepted,
+    ) {
+        if let BrokerRequest::Publish { id, draft } = request {
+            let left = match not_accepted.in_memory {
+                true => Some(draft),
+                false => self.hub.publish(worker, id, draft),
+            };
+            if let Some(draft) = left {
+                not_accepted.in_memory = true;
+                let request = BrokerRequest::Publish { id, draft };
+                not_accepted.requests.push(request);
+            }
+            return;
+        }
         if let BrokerRequest::Unfollow { channel } = request {
             return self.unfollow(worker, channel);
         }

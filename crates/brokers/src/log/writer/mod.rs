@@ -234,6 +234,7 @@ impl Writer {
                 Job::Stop => self.stopping = true,
             }
         }
+        self.count_parked();
         let last = self.stopping && self.parked.is_empty();
         if let Some(group) = &mut group
             && (ticked || last || saves || !group.is_empty())

@@ -1,5 +1,6 @@
 //! Publications and acknowledgements in channels that are being loaded: they wait here, in order,
-//! while the writer continues with others.
+//! while the writer continues with others. The queue counts them: if it did not, they would have to be
+//! refused here, when later ones of the same client may be in the queue already.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,16 +12,13 @@ use crate::{
     log::{read_queue::Load, retained::Retained, store::Group, write::Write},
 };
 
-/// The maximum number of parked requests, and of their bytes of data: the same as in the writer's
-/// queue.
-const COUNT: usize = 65_536;
-const BYTES: usize = 64 << 20;
-
 #[derive(Default)]
 pub(super) struct Parked {
     waiting: HashMap<ChannelName, VecDeque<(WorkerId, Write)>>,
     count: usize,
     bytes: usize,
+    /// The count and bytes that the queue knows.
+    told: (usize, usize),
 }
 
 impl Parked {
@@ -45,6 +43,15 @@ impl Parked {
 }
 
 impl Writer {
+    /// Tells the queue how much is parked. Called after each batch, so that at most one batch more
+    /// than the queue's limit is held.
+    pub(super) fn count_parked(&mut self) {
+        let now = (self.parked.count, self.parked.bytes);
+        if std::mem::replace(&mut self.parked.told, now) != now {
+            self.shared.jobs.set_parked(now.0, now.1);
+        }
+    }
+
     /// Handles a request: stages it, or parks it until its channel is loaded.
     pub(super) fn take(
         &mut self,
@@ -55,15 +62,6 @@ impl Writer {
     ) {
         if group.is_none() || self.channels.contains_key(write.channel()) {
             return answers.push(self.stage(group, worker, write));
-        }
-        if self.parked.count >= COUNT || self.parked.bytes >= BYTES {
-            let outcome = Outcome::Failed(BrokerFailure::Busy);
-            return answers.push(Answer {
-                worker,
-                id: write.id,
-                at: Some(write.at),
-                outcome,
-            });
         }
         let channel = write.channel().clone();
         if !self.parked.waiting.contains_key(&channel) {

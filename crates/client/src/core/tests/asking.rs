@@ -171,7 +171,7 @@ fn the_connect_of_a_client_with_thousands_of_subscriptions_fits_the_servers_limi
     }
     harness.is_lost();
     harness.open();
-    let hello = harness.core.poll_transmit().unwrap();
+    let hello = text(harness.core.poll_transmit().unwrap());
     assert!(hello.contains("positions"));
     assert!(hello.len() < 200 * 1024, "{}", hello.len());
 }

@@ -96,7 +96,7 @@ fn with_a_token_source_a_refused_sealed_session_leads_to_a_new_token_immediately
     assert!(token_wanted(&mut harness));
     harness
         .core
-        .handle_opened(Some("fresh".into()), harness.now);
+        .handle_opened(Some("fresh".into()), Form::Json, harness.now);
     let hello = harness.sent_one("connect");
     assert_eq!(
         (hello.get("resume"), &hello["token"]),

@@ -30,7 +30,9 @@ fn an_invalid_message_ends_the_connection() {
         breaks_the_rules(&mut harness);
     }
     let mut harness = Harness::online("r1");
-    harness.core.handle_binary(harness.now);
+    harness
+        .core
+        .handle_binary(b"\xa1\x64type\x68restored", harness.now);
     harness.settle();
     breaks_the_rules(&mut harness);
 }
@@ -180,7 +182,7 @@ proptest! {
                 harness.wait(Duration::from_millis(500));
             }
             match harness.core.step() {
-                Step::Open { .. } => harness.core.handle_opened(None, harness.now),
+                Step::Open { .. } => harness.core.handle_opened(None, Form::Json, harness.now),
                 Step::Wait => harness.open(),
                 Step::Talk => {}
                 Step::End => break,

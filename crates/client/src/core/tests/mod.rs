@@ -5,6 +5,7 @@
 )]
 
 mod asking;
+mod bytes;
 mod connections;
 mod filters;
 mod hostile;
@@ -88,7 +89,7 @@ impl Harness {
         }
         let step = self.core.step();
         assert!(matches!(step, Step::Open { .. }), "{step:?}");
-        self.core.handle_opened(None, self.now);
+        self.core.handle_opened(None, Form::Json, self.now);
         self.settle();
     }
 
@@ -139,8 +140,8 @@ impl Harness {
     /// All messages to send now.
     pub(super) fn sent(&mut self) -> Vec<Value> {
         let mut sent = Vec::new();
-        while let Some(text) = self.core.poll_transmit() {
-            sent.push(serde_json::from_str(&text).expect("JSON"));
+        while let Some(message) = self.core.poll_transmit() {
+            sent.push(serde_json::from_str(&text(message)).expect("JSON"));
         }
         sent
     }
@@ -221,6 +222,14 @@ impl Harness {
     /// The last event of the connection.
     pub(super) fn last_connection(&self) -> &ConnectionEvent {
         self.connections.last().expect("something happened")
+    }
+}
+
+/// A text message.
+pub(super) fn text(message: Payload) -> String {
+    match message {
+        Payload::Text(text) => text,
+        Payload::Binary(bytes) => panic!("a binary message: {bytes:02x?}"),
     }
 }
 

@@ -275,8 +275,8 @@ impl World {
             self.server.cut();
             self.harness.open();
         }
-        while let Some(text) = self.harness.core.poll_transmit() {
-            self.server.to_server.push_back(text);
+        while let Some(message) = self.harness.core.poll_transmit() {
+            self.server.to_server.push_back(text(message));
         }
         for _ in 0..count {
             self.server.read();

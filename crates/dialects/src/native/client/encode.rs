@@ -1,49 +1,72 @@
 //! Encodes a client's requests.
 
-use data_encoding::BASE64;
 use offhook_engine::{
     ChannelName, Command, CommandId, Flow, Format, Key, Position, Since, Subscribe,
     SubscriptionKey, Tags, Target,
 };
 
-use super::super::decode::{Request, SubscribeAll};
-use crate::{
-    Connect,
-    json::{Object, json},
+use super::super::{
+    cbor::Cbor,
+    decode::{Request, SubscribeAll},
+    writer::Writer,
 };
+use crate::{Connect, json::Object};
 
 /// Encodes a request; [`decode`](super::super::decode) reads it.
 #[must_use]
 pub fn encode_request(request: &Request) -> String {
+    encoded::<Object>(request).finish()
+}
+
+/// Encodes a request in the binary form; [`decode_binary`](super::super::decode_binary) reads it.
+#[must_use]
+pub fn encode_request_binary(request: &Request) -> Vec<u8> {
+    encoded::<Cbor>(request).finish()
+}
+
+/// Whether a request contains data that is bytes.
+#[must_use]
+pub const fn has_bytes(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Command {
+            command: Command::Publish {
+                format: Format::Binary,
+                ..
+            } | Command::Call {
+                format: Format::Binary,
+                ..
+            },
+            ..
+        }
+    )
+}
+
+fn encoded<W: Writer>(request: &Request) -> W {
     match request {
         Request::Connect(connect) => encode_connect(connect),
         Request::Command { id, command } => encode_command(*id, command),
         Request::SubscribeAll(all) => encode_subscribe_all(all),
         Request::Granted { id, token, command } => {
-            let mut text = encode_command(*id, command);
-            text.truncate(text.len().saturating_sub(1));
-            format!("{text},\"token\":{}}}", json(token))
+            encode_command::<W>(*id, command).text("token", token)
         }
-        Request::Refresh { id, token } => Object::new("refresh")
-            .raw("id", id.0)
-            .text("token", token)
-            .end(),
+        Request::Refresh { id, token } => begun::<W>("refresh", *id).text("token", token),
     }
 }
 
-fn encode_connect(connect: &Connect) -> String {
-    let mut object = Object::new("connect").raw("id", connect.id.0);
+fn encode_connect<W: Writer>(connect: &Connect) -> W {
+    let mut message: W = begun("connect", connect.id);
     if let Some(token) = &connect.token {
-        object = object.text("token", token);
+        message = message.text("token", token);
     }
     if let Some(resume) = &connect.resume {
-        object = object.text("resume", resume);
+        message = message.text("resume", resume);
     }
     if !connect.info.is_empty() {
-        object = object.raw("info", String::from_utf8_lossy(&connect.info));
+        message = message.json("info", &connect.info);
     }
     if connect.lineage {
-        object = object.raw("lineage", true);
+        message = message.flag("lineage", true);
     }
     let (mut channels, mut numbers) = (Vec::new(), Vec::new());
     for (subscription, position) in &connect.positions {
@@ -54,44 +77,42 @@ fn encode_connect(connect: &Connect) -> String {
             }
         }
     }
-    let object = positions(object, "positions", channels);
-    positions(object, "subscription_positions", numbers).end()
+    let message = positions(message, "positions", channels);
+    positions(message, "subscription_positions", numbers)
 }
 
-fn encode_subscribe_all(all: &SubscribeAll) -> String {
+fn encode_subscribe_all<W: Writer>(all: &SubscribeAll) -> W {
     // Names that are refused are not sent.
     let channels = all.channels.iter().flatten();
-    let names = channels.clone().map(|(name, _)| json(name.as_str()));
-    let object = Object::new("subscribe")
-        .raw("id", all.id.0)
-        .list("channels", names);
-    let mut object = object.raw("since", since_json(all.since));
+    let names = channels.clone().map(|(name, _)| name.as_str());
+    let message = begun::<W>("subscribe", all.id).texts("channels", names);
+    let mut message = since(message, all.since);
     if all.presence {
-        object = object.raw("presence", true);
+        message = message.flag("presence", true);
     }
     if !all.echo {
-        object = object.raw("echo", false);
+        message = message.flag("echo", false);
     }
     let own = channels.filter_map(|(name, position)| {
         let position = (*position)?;
         Some((name.as_str().to_owned(), position))
     });
-    positions(object, "positions", own.collect()).end()
+    positions(message, "positions", own.collect())
 }
 
 /// Positions by name; no field if there are none.
-fn positions(object: Object, field: &str, positions: Vec<(String, Position)>) -> Object {
+fn positions<W: Writer>(message: W, field: &str, positions: Vec<(String, Position)>) -> W {
     if positions.is_empty() {
-        return object;
+        return message;
     }
     let all = positions.into_iter();
-    let all = all.fold(Object::part(), |object, (name, position)| {
-        object.foreign(&name, &position.to_string())
-    });
-    object.raw(field, all.end())
+    message.named(
+        field,
+        all.map(|(name, position)| (name, position.to_string())),
+    )
 }
 
-fn encode_command(id: CommandId, command: &Command) -> String {
+fn encode_command<W: Writer>(id: CommandId, command: &Command) -> W {
     match command {
         Command::Publish {
             channel,
@@ -101,27 +122,22 @@ fn encode_command(id: CommandId, command: &Command) -> String {
             key,
         } => publish(id, channel, (data, *format), tags, key.as_ref()),
         Command::Subscribe(wish) => subscribe(id, wish),
-        Command::Unsubscribe { subscription } => {
-            keyed(command_object("unsubscribe", id), subscription).end()
-        }
+        Command::Unsubscribe { subscription } => keyed(begun("unsubscribe", id), subscription),
         Command::Done {
             subscription,
             position,
             cumulative,
-        } => keyed(command_object("done", id), subscription)
+        } => keyed::<W>(begun("done", id), subscription)
             .position("position", *position)
-            .raw("cumulative", cumulative)
-            .end(),
+            .flag("cumulative", *cumulative),
         Command::Return {
             subscription,
             position,
-        } => keyed(command_object("return", id), subscription)
-            .position("position", *position)
-            .end(),
-        Command::UpdateInfo { info } => {
-            let object = command_object("presence_update", id);
-            object.raw("info", String::from_utf8_lossy(info)).end()
-        }
+        } => keyed::<W>(begun("return", id), subscription).position("position", *position),
+        Command::UpdateInfo { info } => match info.is_empty() {
+            true => begun("presence_update", id),
+            false => begun::<W>("presence_update", id).json("info", info),
+        },
         Command::Call {
             method,
             data,
@@ -129,153 +145,135 @@ fn encode_command(id: CommandId, command: &Command) -> String {
             within,
             key,
         } => {
-            let object = content(
-                command_object("call", id).text("method", method),
-                data,
-                *format,
-            );
-            let object = match key {
-                Some(key) => object.text("key", key.as_str()),
-                None => object,
+            let message = begun::<W>("call", id).text("method", method);
+            let message = match data.is_empty() && *format == Format::Json {
+                true => message,
+                false => message.content(data, *format),
+            };
+            let message = match key {
+                Some(key) => message.text("key", key.as_str()),
+                None => message,
             };
             match within {
-                Some(within) => object.raw("deadline_ms", within.as_millis()).end(),
-                None => object.end(),
+                Some(within) => {
+                    let millis = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+                    message.number("deadline_ms", millis)
+                }
+                None => message,
             }
         }
         Command::History {
             channel,
-            since,
+            since: start,
             limit,
-        } => about("history", id, channel)
-            .raw("since", since_json(*since))
-            .raw("limit", limit)
-            .end(),
+        } => since(about::<W>("history", id, channel), *start).number("limit", u64::from(*limit)),
         Command::HistoryBefore {
             channel,
             before,
             limit,
-        } => about("history", id, channel)
+        } => about::<W>("history", id, channel)
             .position("before", *before)
-            .raw("limit", limit)
-            .end(),
+            .number("limit", u64::from(*limit)),
         Command::State {
             channel,
             after,
             limit,
         } => {
-            let object = about("state", id, channel).raw("limit", limit);
+            let message = about::<W>("state", id, channel).number("limit", u64::from(*limit));
             match after {
-                Some(after) => object.position("since", *after).end(),
-                None => object.end(),
+                Some(after) => message.position("since", *after),
+                None => message,
             }
         }
         // These are of other dialects: the server does not know them from a native client.
-        Command::Values { filter, .. } => command_object("values", id)
-            .text("filter", filter.as_str())
-            .end(),
-        Command::Remember { .. } => command_object("remember", id).end(),
-        Command::Presence { channel } => about("presence", id, channel).end(),
+        Command::Values { filter, .. } => begun::<W>("values", id).text("filter", filter.as_str()),
+        Command::Remember { .. } => begun("remember", id),
+        Command::Presence { channel } => about("presence", id, channel),
         Command::Ack {
             channel,
             consumer,
             position,
         } => {
-            let object = about("ack", id, channel).text("consumer", consumer.as_str());
+            let message = about::<W>("ack", id, channel).text("consumer", consumer.as_str());
             match position {
-                Some(position) => object.position("position", *position).end(),
-                None => object.end(),
+                Some(position) => message.position("position", *position),
+                None => message,
             }
         }
-        Command::Receipts { channel, position } => about("receipts", id, channel)
-            .position("position", *position)
-            .end(),
-        Command::Ping => Object::new("ping").raw("id", id.0).end(),
+        Command::Receipts { channel, position } => {
+            about::<W>("receipts", id, channel).position("position", *position)
+        }
+        Command::Ping => begun("ping", id),
     }
 }
 
-fn subscribe(id: CommandId, wish: &Subscribe) -> String {
-    let mut object = targeted(command_object("subscribe", id), &wish.target);
+fn subscribe<W: Writer>(id: CommandId, wish: &Subscribe) -> W {
+    let mut message = targeted::<W>(begun("subscribe", id), &wish.target);
     if let Some(id) = wish.id {
-        object = object.raw("subscription", id.0);
+        message = message.number("subscription", u64::from(id.0));
     }
-    object = object.raw("since", since_json(wish.since));
+    message = since(message, wish.since);
     if wish.presence {
-        object = object.raw("presence", true);
+        message = message.flag("presence", true);
     }
     if !wish.echo {
-        object = object.raw("echo", false);
+        message = message.flag("echo", false);
     }
     match wish.flow {
-        Flow::Pushed => object.end(),
-        Flow::Acknowledged { window } => object.raw("window", window).end(),
+        Flow::Pushed => message,
+        Flow::Acknowledged { window } => message.number("window", u64::from(window)),
     }
 }
 
-fn command_object(kind: &str, id: CommandId) -> Object {
-    Object::new(kind).raw("id", id.0)
+fn begun<W: Writer>(kind: &str, id: CommandId) -> W {
+    W::short(kind).number("id", id.0)
 }
 
-fn targeted(object: Object, target: &Target) -> Object {
+fn targeted<W: Writer>(message: W, target: &Target) -> W {
     match target {
-        Target::Channel(channel) => object.text("channel", channel.as_str()),
-        Target::Filter(filter) => object.text("filter", filter.as_str()),
+        Target::Channel(channel) => message.text("channel", channel.as_str()),
+        Target::Filter(filter) => message.text("filter", filter.as_str()),
     }
 }
 
-fn keyed(object: Object, subscription: &SubscriptionKey) -> Object {
+fn keyed<W: Writer>(message: W, subscription: &SubscriptionKey) -> W {
     match subscription {
-        SubscriptionKey::Id(id) => object.raw("subscription", id.0),
-        SubscriptionKey::Target(target) => targeted(object, target),
+        SubscriptionKey::Id(id) => message.number("subscription", u64::from(id.0)),
+        SubscriptionKey::Target(target) => targeted(message, target),
     }
 }
 
-fn about(kind: &str, id: CommandId, channel: &ChannelName) -> Object {
-    Object::new(kind)
-        .raw("id", id.0)
-        .text("channel", channel.as_str())
+fn about<W: Writer>(kind: &str, id: CommandId, channel: &ChannelName) -> W {
+    begun::<W>(kind, id).text("channel", channel.as_str())
 }
 
-fn publish(
+fn publish<W: Writer>(
     id: CommandId,
     channel: &ChannelName,
     (data, format): (&[u8], Format),
     tags: &Tags,
     key: Option<&Key>,
-) -> String {
+) -> W {
     // Base64 turns three bytes into four.
     let capacity = data.len().saturating_mul(4) / 3;
-    let object = Object::with_capacity("publish", capacity.saturating_add(256));
-    let object = object.raw("id", id.0).text("channel", channel.as_str());
-    let mut object = content(object, data, format);
+    let message = W::begin("publish", capacity.saturating_add(256)).number("id", id.0);
+    let message = message.text("channel", channel.as_str());
+    let mut message = message.content(data, format);
     if let Some(key) = key {
-        object = object.text("key", key.as_str());
+        message = message.text("key", key.as_str());
     }
     if !tags.is_empty() {
-        let fold = |object: Object, (name, value): (&str, &str)| object.foreign(name, value);
-        object = object.raw("tags", tags.iter().fold(Object::part(), fold).end());
+        message = message.named("tags", tags.iter());
     }
-    object.end()
+    message
 }
 
-fn content(object: Object, data: &[u8], format: Format) -> Object {
-    match format {
-        Format::Json => object.raw("data", String::from_utf8_lossy(data)),
-        Format::Text => object.text("data", &String::from_utf8_lossy(data)),
-        Format::Binary => object.raw("base64", format_args!("\"{}\"", BASE64.encode(data))),
-    }
-}
-
-fn since_json(since: Since) -> String {
+fn since<W: Writer>(message: W, since: Since) -> W {
     match since {
-        Since::Now => "\"now\"".to_owned(),
-        Since::Start => "\"start\"".to_owned(),
-        Since::State => "\"state\"".to_owned(),
-        Since::Last(count) => Object::part().raw("last", count).end(),
-        Since::Position(position) => quoted(position),
+        Since::Now => message.text("since", "now"),
+        Since::Start => message.text("since", "start"),
+        Since::State => message.text("since", "state"),
+        Since::Last(count) => message.counted("since", "last", u64::from(count)),
+        Since::Position(position) => message.position("since", position),
     }
-}
-
-fn quoted(position: Position) -> String {
-    format!("\"{position}\"")
 }

@@ -1,11 +1,10 @@
-//! The fields of a server's messages in JSON.
+//! The fields of a server's messages, in JSON and in CBOR.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde::Deserialize;
 
-use super::text::Text;
+use super::super::embedded::{Data, Json, Text, present, whole};
 
 /// All fields of all messages; the type determines which of them apply.
 #[derive(Deserialize)]
@@ -17,6 +16,7 @@ pub(super) struct Fields<'a> {
     pub(super) channel: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) filter: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "whole")]
     pub(super) subscription: Option<u32>,
     #[serde(borrow)]
     pub(super) by: Option<Text<'a>>,
@@ -35,7 +35,7 @@ pub(super) struct Fields<'a> {
     #[serde(borrow)]
     pub(super) agreed: Option<Text<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]
-    pub(super) data: Option<&'a RawValue>,
+    pub(super) data: Option<Data<'a>>,
     #[serde(borrow)]
     pub(super) base64: Option<Text<'a>>,
     #[serde(borrow)]
@@ -67,7 +67,7 @@ pub(super) struct Fields<'a> {
     #[serde(borrow)]
     pub(super) sessions: Option<Vec<Text<'a>>>,
     #[serde(borrow, default, deserialize_with = "present")]
-    pub(super) info: Option<&'a RawValue>,
+    pub(super) info: Option<Json<'a>>,
     #[serde(borrow)]
     pub(super) code: Option<Text<'a>>,
     #[serde(borrow)]
@@ -76,7 +76,7 @@ pub(super) struct Fields<'a> {
     pub(super) retry: Option<Text<'a>>,
     pub(super) retry_after_ms: Option<u64>,
     #[serde(borrow)]
-    pub(super) backend: Option<&'a RawValue>,
+    pub(super) backend: Option<Json<'a>>,
     pub(super) after_ms: Option<u64>,
 }
 
@@ -87,7 +87,7 @@ pub(super) struct MessageFields<'a> {
     #[serde(borrow)]
     pub(super) position: Text<'a>,
     #[serde(borrow, default, deserialize_with = "present")]
-    pub(super) data: Option<&'a RawValue>,
+    pub(super) data: Option<Data<'a>>,
     #[serde(borrow)]
     pub(super) base64: Option<Text<'a>>,
     #[serde(borrow)]
@@ -109,7 +109,7 @@ pub(super) struct MemberFields<'a> {
     #[serde(borrow)]
     pub(super) user: Option<Text<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]
-    pub(super) info: Option<&'a RawValue>,
+    pub(super) info: Option<Json<'a>>,
 }
 
 /// Only the type, for a message whose other fields may have another meaning on a newer server.
@@ -117,9 +117,4 @@ pub(super) struct MemberFields<'a> {
 pub(super) struct Kind<'a> {
     #[serde(rename = "type", borrow)]
     pub(super) kind: Text<'a>,
-}
-
-/// `null` is a value like any other, not a missing field.
-fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(from).map(Some)
 }

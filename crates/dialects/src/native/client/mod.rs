@@ -19,13 +19,12 @@ mod encode;
 mod fields;
 mod read;
 mod said;
-mod text;
 
-pub use encode::encode_request;
+pub use encode::{encode_request, encode_request_binary, has_bytes};
 // Types used by both sides, so that a client needs no other crate.
 pub use offhook_engine::{
     ChannelName, Command, CommandId, ErrorCode, Filter, Format, Key, Position, Refusal, Retry,
     Since, Subscribe, SubscriptionId, SubscriptionKey, Tags, Target,
 };
-pub use read::{Unreadable, read};
+pub use read::{Unreadable, read, read_binary};
 pub use said::{About, Member, Message, Payload, Refused, Said};

@@ -4,12 +4,14 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
 use data_encoding::BASE64;
 use offhook_engine::{CommandId, Position, Retry};
-use serde_json::value::RawValue;
 
 use super::{
+    super::{
+        cbor,
+        embedded::{Data, Text},
+    },
     fields::{Fields, Kind, MemberFields, MessageFields},
     said::{About, Member, Message, Payload, Refused, Said},
-    text::Text,
 };
 
 /// A message that no server of this dialect sends, with what is wrong and where.
@@ -62,6 +64,20 @@ pub fn read(text: &str) -> Result<Said<'_>, Unreadable> {
     match serde_json::from_str::<Fields<'_>>(text) {
         Ok(fields) => said(fields),
         Err(error) => match serde_json::from_str(text) {
+            Ok(Kind { kind }) if !KNOWN.contains(&&*kind.0) => Ok(Said::Unknown),
+            _ => Err(Unreadable(error.to_string().into())),
+        },
+    }
+}
+
+/// Decodes a server's message in the binary form.
+///
+/// # Errors
+/// As of [`read`].
+pub fn read_binary(bytes: &[u8]) -> Result<Said<'_>, Unreadable> {
+    match cbor::decode::<Fields<'_>>(bytes) {
+        Ok(fields) => said(fields),
+        Err(error) => match cbor::decode(bytes) {
             Ok(Kind { kind }) if !KNOWN.contains(&&*kind.0) => Ok(Said::Unknown),
             _ => Err(Unreadable(error.to_string().into())),
         },
@@ -256,7 +272,7 @@ fn came_or_went(mut fields: Fields<'_>) -> Result<(About<'_>, Member<'_>), Unrea
     let member = Member {
         session: text(fields.session, "session")?,
         user: fields.user.map(inner),
-        info: fields.info.map(RawValue::get),
+        info: fields.info.map(|info| info.0),
     };
     Ok((about, member))
 }
@@ -265,7 +281,7 @@ fn member(fields: MemberFields<'_>) -> Member<'_> {
     Member {
         session: fields.session.0,
         user: fields.user.map(inner),
-        info: fields.info.map(RawValue::get),
+        info: fields.info.map(|info| info.0),
     }
 }
 
@@ -275,7 +291,7 @@ fn refused(fields: Fields<'_>) -> Result<Refused<'_>, Unreadable> {
         message: fields.message.map(inner).unwrap_or_default(),
         retry: fields.retry.map_or(Retry::Never, |word| verdict(&word.0)),
         retry_after: fields.retry_after_ms.map(Duration::from_millis),
-        backend: fields.backend.map(RawValue::get),
+        backend: fields.backend.map(|backend| backend.0),
     })
 }
 
@@ -288,11 +304,12 @@ fn verdict(word: &str) -> Retry {
 }
 
 fn payload<'a>(
-    data: Option<&'a RawValue>,
+    data: Option<Data<'a>>,
     base64: Option<Text<'a>>,
 ) -> Result<Payload<'a>, Unreadable> {
     match (data, base64) {
-        (Some(data), None) => Ok(Payload::Json(data.get())),
+        (Some(Data::Json(json)), None) => Ok(Payload::Json(json)),
+        (Some(Data::Bytes(bytes)), None) => Ok(Payload::Bytes(bytes.to_vec())),
         (None, Some(text)) => match BASE64.decode(text.0.as_bytes()) {
             Ok(bytes) => Ok(Payload::Bytes(bytes)),
             Err(error) => Err(Unreadable(format!("base64: {error}").into())),

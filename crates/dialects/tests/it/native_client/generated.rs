@@ -4,19 +4,19 @@ use offhook_dialects::native::*;
 use offhook_engine::*;
 use proptest::prelude::*;
 
-pub(super) fn text() -> impl Strategy<Value = String> {
+pub(crate) fn text() -> impl Strategy<Value = String> {
     prop_oneof!["[a-z]{1,8}", "\\PC{1,20}", "[\"\\\\\u{0}-\u{1f}é😀]{1,8}"]
 }
 
-pub(super) fn channel() -> impl Strategy<Value = ChannelName> {
+pub(crate) fn channel() -> impl Strategy<Value = ChannelName> {
     text().prop_filter_map("no channel's name", |name| ChannelName::new(&name).ok())
 }
 
-pub(super) fn position() -> impl Strategy<Value = Position> {
+pub(crate) fn position() -> impl Strategy<Value = Position> {
     (0..1_u64 << 53, 0..1_u64 << 53).prop_map(|(epoch, offset)| Position::new(epoch, offset))
 }
 
-pub(super) fn since() -> impl Strategy<Value = Since> {
+pub(crate) fn since() -> impl Strategy<Value = Since> {
     prop_oneof![
         Just(Since::Now),
         Just(Since::Start),
@@ -25,12 +25,12 @@ pub(super) fn since() -> impl Strategy<Value = Since> {
     ]
 }
 
-pub(super) fn tags() -> impl Strategy<Value = Tags> {
+pub(crate) fn tags() -> impl Strategy<Value = Tags> {
     prop::collection::btree_map(text(), text(), 0..4)
         .prop_map(|tags| Tags::new(tags.iter().map(|(name, value)| (&**name, &**value))).unwrap())
 }
 
-pub(super) fn data() -> impl Strategy<Value = (Vec<u8>, Format)> {
+pub(crate) fn data() -> impl Strategy<Value = (Vec<u8>, Format)> {
     prop_oneof![
         text().prop_map(|text| (serde_json::to_vec(&text).unwrap(), Format::Json)),
         Just((b"null".to_vec(), Format::Json)),
@@ -39,7 +39,7 @@ pub(super) fn data() -> impl Strategy<Value = (Vec<u8>, Format)> {
     ]
 }
 
-pub(super) fn command() -> impl Strategy<Value = Command> {
+pub(crate) fn command() -> impl Strategy<Value = Command> {
     let key = prop::option::of("[ -~]{1,40}".prop_map(|key| Key::new(&key).unwrap()));
     prop_oneof![
         (channel(), data(), tags(), key).prop_map(|(channel, (data, format), tags, key)| {
@@ -99,7 +99,7 @@ pub(super) fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
-pub(super) fn subscribe_all() -> impl Strategy<Value = Request> {
+pub(crate) fn subscribe_all() -> impl Strategy<Value = Request> {
     let channels = prop::collection::btree_map(channel(), prop::option::of(position()), 1..4);
     let flags = (any::<bool>(), any::<bool>());
     (0..1_u64 << 52, channels, since(), flags).prop_map(
@@ -115,7 +115,7 @@ pub(super) fn subscribe_all() -> impl Strategy<Value = Request> {
     )
 }
 
-pub(super) fn request() -> impl Strategy<Value = Request> {
+pub(crate) fn request() -> impl Strategy<Value = Request> {
     let id = (0..1_u64 << 53).prop_map(CommandId);
     let positions = prop::collection::btree_map(channel(), position(), 0..4);
     let connect = (
@@ -142,7 +142,7 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
     ]
 }
 
-pub(super) fn publication() -> impl Strategy<Value = Publication> {
+pub(crate) fn publication() -> impl Strategy<Value = Publication> {
     let publisher = prop::option::of((any::<[u8; 16]>(), text()));
     let key = prop::option::of("[ -~]{1,40}".prop_map(|key| Key::new(&key).unwrap()));
     (

@@ -185,7 +185,7 @@ impl Client {
                     command,
                 } => self.told.push(command),
                 Intent::Command { id, command } => {
-                    if let Command::Remember { note } = &command {
+                    if let Command::Remember { note, .. } = &command {
                         self.note = note.clone();
                     }
                     self.asked.push((id, command));

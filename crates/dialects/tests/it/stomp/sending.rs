@@ -60,6 +60,28 @@ fn messages_refused_for_their_rate_are_published_later_in_order() {
 }
 
 #[test]
+fn messages_refused_in_another_order_are_published_later_in_the_order_in_which_they_were_sent() {
+    let mut client = Client::of(Version::V12);
+    for name in ["1", "2", "3"] {
+        client.send(&send("/topic/a").with("receipt", name));
+    }
+    // The engine refuses the third for its rate, and then the broker has no room for the second.
+    client.asked.rotate_right(1);
+    client.refuse(ErrorCode::RateLimited);
+    client.answer(PUBLISHED);
+    assert_eq!(client.receipt(), "1");
+    client.refuse(ErrorCode::Busy);
+    client.passes(Duration::from_secs(1));
+    client.answer(PUBLISHED);
+    client.answer(PUBLISHED);
+    let receipts = client
+        .frames
+        .iter()
+        .map(|frame| frame.header("receipt-id").unwrap());
+    assert_eq!(receipts.collect::<Vec<_>>(), ["2", "3"]);
+}
+
+#[test]
 fn an_unsubscribe_refused_for_its_rate_is_repeated_before_its_receipt() {
     let mut client = Client::of(Version::V12);
     client.subscribe(subscribe("/topic/a", "auto"));

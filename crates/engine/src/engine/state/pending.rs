@@ -163,6 +163,8 @@ pub(in crate::engine) struct Opening {
     pub(in crate::engine) command: Option<CommandId>,
     /// The session had it on an earlier connection.
     pub(in crate::engine) restored: bool,
+    /// It is to a filter, and may read channels that it could not read on the earlier connection.
+    pub(in crate::engine) regained: bool,
     /// The members are told when it starts.
     pub(in crate::engine) members: bool,
     pub(in crate::engine) since: Since,

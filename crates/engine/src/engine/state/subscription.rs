@@ -336,15 +336,34 @@ impl Behind {
         }
     }
 
-    /// Continues after `to`; the first reason is kept until the gap is reported.
+    /// Continues after `to`; the first reason is kept until the gap is reported, unless it says less.
     pub(in crate::engine) fn skip(&mut self, reason: GapReason, to: Position) {
         let from = self.cursor;
-        self.gap.get_or_insert(Missing {
+        let gap = self.gap.get_or_insert(Missing {
             from,
             reason,
             agreed: None,
         });
+        // Only what a restart loses is less than what may be missing already.
+        if gap.reason == GapReason::Permissions && reason != GapReason::Restarted {
+            gap.reason = reason;
+        }
         self.move_to(to);
+    }
+
+    /// Its client may read more channels of its filter than before: what it was not allowed to read is
+    /// announced as missing before anything else is handed out.
+    pub(in crate::engine) fn regain(&mut self) {
+        let (from, reason) = (self.cursor, GapReason::Permissions);
+        let gap = self.gap.get_or_insert(Missing {
+            from,
+            reason,
+            agreed: None,
+        });
+        // That would promise that channels with history continue.
+        if gap.reason == GapReason::Restarted {
+            gap.reason = reason;
+        }
     }
 
     /// Continues at the start of a read, with a gap if something before it is missing.

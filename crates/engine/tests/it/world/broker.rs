@@ -38,6 +38,10 @@ pub(crate) struct ModelBroker {
     pub(crate) failure: Option<BrokerFailure>,
     /// How many answers have failed.
     pub(crate) failures: usize,
+    /// Whether there is no room for publications.
+    pub(crate) full: bool,
+    /// How many publications were not accepted.
+    pub(crate) not_accepted: usize,
     /// Clients check that every refusal had a reason.
     pub(crate) strict: bool,
 }
@@ -62,6 +66,8 @@ impl ModelBroker {
             answered: BTreeMap::new(),
             failure: None,
             failures: 0,
+            full: false,
+            not_accepted: 0,
             strict: false,
         }
     }

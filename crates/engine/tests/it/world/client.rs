@@ -404,6 +404,10 @@ impl Client {
                         .retain(|offset| *offset <= to.offset);
                 }
                 let Some(channel) = subscription.target.channel() else {
+                    if *reason == GapReason::Permissions {
+                        seen.position = Some(*to);
+                        return;
+                    }
                     assert_eq!(*reason, GapReason::Restarted, "the order never diverges");
                     assert!(from.epoch.0 < to.epoch.0 && from.offset <= to.offset);
                     let began = broker.lives[to.epoch.0 as usize - 1];

@@ -9,7 +9,7 @@ pub(crate) mod seen;
 pub(crate) mod stream;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -37,6 +37,9 @@ pub(crate) struct World {
     pub(crate) asks: Vec<Vec<Ask>>,
     /// Connections that an engine has named as waiting for room.
     wanting: HashSet<(usize, ConnectionId)>,
+    /// By session and channel: the first publish for which the broker had no room on this connection,
+    /// and until when others must wait for it.
+    owed: BTreeMap<(SessionId, ChannelName), (Key, Instant)>,
 }
 
 /// Small limits, so that every limit is reached all the time.
@@ -111,6 +114,7 @@ impl World {
             clients: (0..clients).map(Client::new).collect(),
             asks: vec![Vec::new(); workers],
             wanting: HashSet::new(),
+            owed: BTreeMap::new(),
         }
     }
 
@@ -138,6 +142,7 @@ impl World {
             self.asks[worker].clear();
         }
         self.wanting.clear();
+        self.owed.clear();
     }
 
     /// Opens a connection for a client and subscribes again from its positions.
@@ -152,7 +157,7 @@ impl World {
             Some(snapshot) => {
                 c.resumed(&snapshot);
                 restored.clone_from(&snapshot.subscriptions);
-                let arrival = Arrival::new(snapshot.session, Arc::clone(&snapshot.identity));
+                let arrival = Arrival::new(snapshot.session, c.identity());
                 let arrival = arrival.generation(c.generation);
                 engine.handle_connection_resumed(arrival, snapshot, &positions, self.now)
             }
@@ -174,6 +179,8 @@ impl World {
             return;
         };
         self.workers[worker].handle_connection_lost(connection);
+        let session = self.clients[client].session;
+        self.owed.retain(|(of, _), _| *of != session);
         self.clients[client].lost();
         self.pump(worker);
     }
@@ -311,8 +318,50 @@ impl World {
         while let Some(connection) = self.workers[worker].poll_wants_writable() {
             self.wanting.insert((worker, connection));
         }
+        let mut not_accepted = Vec::new();
         while let Some(request) = self.workers[worker].poll_broker_request() {
+            if let BrokerRequest::Publish { draft, .. } = &request {
+                self.keeps_order(draft);
+                if self.broker.full {
+                    not_accepted.push(request);
+                    continue;
+                }
+            }
             self.broker.requests[worker].push_back(request);
+        }
+        if !not_accepted.is_empty() {
+            self.broker.not_accepted += not_accepted.len();
+            self.workers[worker].handle_not_accepted(not_accepted, self.now);
+            self.take_deliveries(worker);
+        }
+    }
+
+    /// A publish with another key does not overtake one for which there was no room.
+    fn keeps_order(&mut self, draft: &Draft) {
+        let session = draft.publisher.as_ref().map(|by| by.session);
+        let Some(session) = session else {
+            return;
+        };
+        if draft.channel.as_str().starts_with("asked/") {
+            // An awaited publish that the application forbids comes no further.
+            return;
+        }
+        let (place, now) = ((session, draft.channel.clone()), self.now.instant);
+        self.owed.retain(|_, (_, until)| *until > now);
+        if !self.broker.full {
+            if let Some((awaited, _)) = self.owed.remove(&place) {
+                assert_eq!(draft.key, Some(awaited), "in {}", draft.channel);
+            }
+            return;
+        }
+        let Some(key) = &draft.key else {
+            return;
+        };
+        let until = now + Duration::from_secs(5);
+        match self.owed.get_mut(&place) {
+            Some((awaited, again)) if *awaited == *key => *again = until,
+            Some(_) => {}
+            None => drop(self.owed.insert(place, (key.clone(), until))),
         }
     }
 

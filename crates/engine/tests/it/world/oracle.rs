@@ -29,7 +29,11 @@ impl Client {
                 let left = refusal.code == ErrorCode::NotSubscribed && !still;
                 failed || left || asked(wish.target.as_str())
             }
-            Some(Command::Publish { channel, .. }) => failed || asked(channel.as_str()),
+            Some(Command::Publish { channel, .. }) => {
+                let later = matches!(refusal.code, ErrorCode::Busy | ErrorCode::RateLimited);
+                let full = broker.not_accepted > 0 && later;
+                failed || full || asked(channel.as_str())
+            }
             Some(Command::Unsubscribe { .. } | Command::Done { .. }) => {
                 refusal.code == ErrorCode::NotSubscribed && self.may_have_ended
             }
@@ -76,6 +80,7 @@ pub(crate) fn check_gap(
         }
         GapReason::State => assert!(channel.as_str().starts_with("state/")),
         GapReason::Restarted => panic!("only filters are told of restarts"),
+        GapReason::Permissions => panic!("only filters are told of permissions"),
         GapReason::EvictedByAge | GapReason::Damaged | GapReason::UnknownPosition => {}
     }
 }

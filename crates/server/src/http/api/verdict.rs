@@ -309,6 +309,7 @@ fn gap(seen: &Sighting, one: &Progress, publication: &Publication) -> Option<Ver
         "damaged" => "it is damaged on the server's disk",
         "diverged" | "unknown_position" => "the log was restored from an older copy, or lost it",
         "epoch_changed" | "restarted" => "the server was restarted, and it was not on disk",
+        "permissions" => "the client was not allowed to read it",
         other => other,
     };
     let by = subscription(one);

@@ -32,7 +32,12 @@ const COPIED: usize = 16 * 1024;
 
 /// Walks that have not ended, in order.
 #[derive(Debug, Default)]
-pub(super) struct Broadcasts(VecDeque<Walk>);
+pub(super) struct Broadcasts {
+    walks: VecDeque<Walk>,
+    /// How often each connection, by its index, is listed in the rest of the walks: most get nothing from
+    /// them, and are not searched for.
+    listed: Vec<u32>,
+}
 
 /// A walk through the connections of one audience.
 #[derive(Debug)]
@@ -90,7 +95,7 @@ impl Outboxes {
             held.extend_from_slice(messages);
             return walk.published_ms.extend(published_ms);
         }
-        self.broadcasts.0.push_back(Walk {
+        self.broadcasts.push(Walk {
             class,
             audience: audience.to_vec(),
             next: 0,
@@ -136,7 +141,7 @@ impl Outboxes {
             messages.push(message);
             return walk.published_ms.extend(published_ms);
         }
-        self.broadcasts.0.push_back(Walk {
+        self.broadcasts.push(Walk {
             class,
             audience: audience.to_vec(),
             next: 0,
@@ -150,12 +155,12 @@ impl Outboxes {
 
     /// Whether so much is held that it must be put before more is taken.
     pub(in crate::worker) fn holds_much(&self) -> bool {
-        self.broadcasts.0.len() > WALKS
+        self.broadcasts.walks.len() > WALKS
     }
 
     /// Whether anything is held.
     pub(in crate::worker) fn holds_any(&self) -> bool {
-        !self.broadcasts.0.is_empty()
+        !self.broadcasts.walks.is_empty()
     }
 
     /// Puts held messages into at most this many outboxes; a message of which each recipient gets its
@@ -164,9 +169,9 @@ impl Outboxes {
         // Most turns have one audience. It is written to at once, so that the bytes come from one
         // buffer in the processor's cache. A connection in several audiences gets everything in one
         // write, when the turn is over.
-        let at_once = self.broadcasts.0.len() == 1;
+        let at_once = self.broadcasts.walks.len() == 1;
         let mut least = 1;
-        while let Some(mut walk) = self.broadcasts.0.pop_front() {
+        while let Some(mut walk) = self.broadcasts.walks.pop_front() {
             let cost = walk.cost();
             // At least one in each turn, so that it makes progress.
             let outboxes = (budget / cost).max(least);
@@ -179,7 +184,7 @@ impl Outboxes {
             }
             walk.next = until;
             if walk.next < walk.audience.len() {
-                self.broadcasts.0.push_front(walk);
+                self.broadcasts.walks.push_front(walk);
                 return true;
             }
             self.measure(&walk);
@@ -189,10 +194,10 @@ impl Outboxes {
 
     /// Puts the held broadcasts of one connection before it gets another message.
     pub(super) fn catch_up_walk(&mut self, connection: ConnectionId) {
-        if self.broadcasts.0.is_empty() {
+        if !self.broadcasts.lists(connection) {
             return;
         }
-        let mut walks = mem::take(&mut self.broadcasts.0);
+        let mut walks = mem::take(&mut self.broadcasts.walks);
         for walk in &mut walks {
             // A connection may be listed for several subscriptions.
             while let Some(rest) = walk.audience.get(walk.next..)
@@ -205,7 +210,7 @@ impl Outboxes {
             }
         }
         walks.retain(|walk| walk.next < walk.audience.len());
-        self.broadcasts.0 = walks;
+        self.broadcasts.walks = walks;
     }
 
     /// Counts what is put into this many outboxes.
@@ -246,6 +251,7 @@ impl Outboxes {
         let Some(&connection) = walk.audience.get(index) else {
             return;
         };
+        self.broadcasts.passed(connection);
         let outbox = self.connections.get_mut(connection.index());
         let outbox = outbox.and_then(Option::as_mut);
         // Its index may belong to another connection by now.
@@ -335,10 +341,34 @@ impl Walk {
 }
 
 impl Broadcasts {
+    fn push(&mut self, walk: Walk) {
+        for connection in &walk.audience {
+            let index = connection.index();
+            if index >= self.listed.len() {
+                self.listed.resize(index + 1, 0);
+            }
+            self.listed[index] += 1;
+        }
+        self.walks.push_back(walk);
+    }
+
+    /// Whether a connection, or an earlier one of the same index, is in the rest of a walk.
+    fn lists(&self, connection: ConnectionId) -> bool {
+        let listed = self.listed.get(connection.index());
+        listed.is_some_and(|times| *times > 0)
+    }
+
+    /// A walk has passed a connection.
+    fn passed(&mut self, connection: ConnectionId) {
+        if let Some(times) = self.listed.get_mut(connection.index()) {
+            *times = times.saturating_sub(1);
+        }
+    }
+
     /// The last walk of a class. Connections belong to one class, so walks of another class do not
     /// matter for their order.
     fn last_of(&mut self, class: Class) -> Option<&mut Walk> {
-        self.0.iter_mut().rev().find(|walk| walk.class == class)
+        self.walks.iter_mut().rev().find(|walk| walk.class == class)
     }
 }
 

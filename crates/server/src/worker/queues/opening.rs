@@ -93,7 +93,8 @@ impl Worker {
         if hosting.counts.are_known() {
             // After a crash, they would be wrong.
             let note = Bytes::new();
-            let forget = Command::Remember { note };
+            let at_once = true;
+            let forget = Command::Remember { note, at_once };
             state
                 .engine
                 .handle_command(connection, CommandId(0), forget, now);
@@ -118,7 +119,8 @@ impl Worker {
             Bytes::from(Counts::note(cursor, sharing.delivered()))
         };
         let mut state = self.state.borrow_mut();
-        let remember = Command::Remember { note };
+        let at_once = true;
+        let remember = Command::Remember { note, at_once };
         state
             .engine
             .handle_command(open.connection, CommandId(0), remember, now());

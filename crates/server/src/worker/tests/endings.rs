@@ -3,6 +3,7 @@
 use std::{cell::Cell, rc::Rc};
 
 use offhook_dialects::Incoming;
+use offhook_engine::Identity;
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
 use super::{super::Worker, Connection, connect, toy_outlet::List, worker};
@@ -94,6 +95,36 @@ async fn large_connections_that_are_lost_at_once_are_ended_one_after_another() {
             yield_now().await;
             assert!(ended.get() - before <= 1, "{before} and {}", ended.get());
         }
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn tokens_that_expire_at_the_same_moment_are_ended_some_at_a_time() {
+    let test = async {
+        let (worker, _phase) = worker();
+        spawn_local(Rc::clone(&worker).take_mail());
+        const CROWD: usize = 200;
+        const END: u64 = 1_000_000;
+        let mut connections = Vec::new();
+        for _ in 0..CROWD {
+            let connection = connect(&worker, Rc::new(List::default()).outlet());
+            let identity = Identity {
+                ends_ms: Some(END),
+                ..Identity::user("ann")
+            };
+            worker.exchange_identity(connection.id(), identity, "a test");
+            connections.push(connection);
+        }
+        let left = || worker.state.borrow().engine.connections();
+        let (mut before, mut most) = (left(), 0);
+        assert_eq!(before, CROWD);
+        while worker.end_some_expired(END) {
+            most = most.max(before - left());
+            before = left();
+        }
+        assert_eq!(left(), 0);
+        assert!(most > 0 && most <= CROWD / 2, "{most} at once");
     };
     LocalSet::new().run_until(test).await;
 }

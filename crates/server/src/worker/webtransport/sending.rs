@@ -28,7 +28,7 @@ use crate::{
     metrics::WorkerMetrics,
     worker::{
         Worker,
-        outlet::{Gone, Kind, Transport, wait},
+        outlet::{Gone, Kind, Medium, Transport, wait},
     },
 };
 
@@ -282,6 +282,10 @@ impl Transport for Streams {
         }
         wait(&mut self.waiting.borrow_mut(), cx);
         Poll::Pending
+    }
+
+    fn medium(&self) -> Medium {
+        Medium::WebTransport
     }
 
     fn close(&self, code: CloseCode, reason: &str) {

@@ -65,6 +65,15 @@ impl Tls {
         }
     }
 
+    /// The rustls configuration, which offers these ALPN protocols: for other protocols over the same trust,
+    /// such as QUIC.
+    #[must_use]
+    pub fn config_for(&self, protocols: &[&[u8]]) -> ClientConfig {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        config
+    }
+
     /// The system's roots; loaded once per process, since that takes milliseconds.
     fn of_system() -> Result<Self, InvalidTls> {
         static OF_SYSTEM: OnceLock<Tls> = OnceLock::new();
@@ -78,10 +87,8 @@ impl Tls {
     /// The same configuration, offering these protocols.
     #[cfg(feature = "http2")]
     fn offering(&self, protocols: &[&[u8]]) -> Self {
-        let mut config = ClientConfig::clone(&self.config);
-        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Self {
-            config: Arc::new(config),
+            config: Arc::new(self.config_for(protocols)),
         }
     }
 

@@ -28,6 +28,7 @@ impl Session {
         let opening = Opening {
             command: None,
             restored: false,
+            regained: false,
             members: false,
             since: Since::Now,
             asked: None,

@@ -67,6 +67,7 @@ fn two_facts_in_one_byte_are_independent() {
         command: None,
         since: Since::Now,
         restored: false,
+        regained: false,
         members: false,
         earlier: None,
         asked: None,
