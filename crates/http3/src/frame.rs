@@ -51,7 +51,7 @@ pub struct Frames {
 
 /// How many frames in a row may have no content. 100: no peer has a reason to send more than a few, and
 /// each costs more to receive than to send (RFC 9114 §10.5). Frames of unknown types with content do not
-/// count: browsers send as many PRIORITY_UPDATE frames (RFC 9218 §7.2) as they like.
+/// count: browsers send as many `PRIORITY_UPDATE` frames (RFC 9218 §7.2) as they like.
 const MOST_EMPTY: u32 = 100;
 
 #[derive(Clone, Copy, Debug)]

@@ -80,7 +80,11 @@ fn told(error: &DecodeError<Infallible>) -> String {
         }
         Core::DepthOverflow { .. } => "nests too deep".to_owned(),
         // The enum may grow.
-        other => format!("is not valid CBOR: {other}"),
+        other @ (Core::Read(_)
+        | Core::RequireLength { .. }
+        | Core::RequireBorrowed { .. }
+        | Core::Custom { .. }
+        | _) => format!("is not valid CBOR: {other}"),
     }
 }
 

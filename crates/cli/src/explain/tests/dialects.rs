@@ -172,7 +172,7 @@ fn a_binary_message_of_the_native_dialect_is_shown_in_diagnostic_notation() {
     assert_eq!(explained, [r#"CBOR: {"type": "told", "data": h'00ff'}"#]);
     let said = [opcode(2, vec![0xbf])];
     let explained = packets(&mut conversation, Side::Client, &said);
-    assert_eq!(explained, ["CBOR: not a message: ends within str"]);
+    assert_eq!(explained, ["CBOR: not a message: ends within break"]);
     let said = [text(r#"{"type":"ping","id":1}"#)];
     let explained = packets(&mut conversation, Side::Client, &said);
     assert_eq!(explained, Vec::<String>::new());
