@@ -1,5 +1,11 @@
 //! The binary form has the same messages as JSON, and refuses what is not one of them.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    reason = "a test matches one variant, and needs a starting time"
+)]
+
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
@@ -270,6 +276,7 @@ fn member() -> Arc<Member> {
 }
 
 /// All answers, with whether they contain bytes.
+#[expect(clippy::too_many_lines, reason = "a list of them all")]
 fn answers() -> Vec<(Reply, bool)> {
     let subscription = SubscriptionName {
         target: Filter::new("a/+").unwrap().into(),
@@ -476,7 +483,8 @@ fn the_handshake_joins_and_refusals_mean_the_same_in_both_forms() {
         named: None,
     };
     let refusal = Refusal::new(ErrorCode::Unauthenticated, "no");
-    let says: [fn(&mut Native, &Welcome<'_>, &Refusal, &mut Vec<Payload>); 5] = [
+    type Say = fn(&mut Native, &Welcome<'_>, &Refusal, &mut Vec<Payload>);
+    let says: [Say; 5] = [
         |native, welcome, _, out| native.welcome(welcome, out),
         |native, _, refusal, out| native.refused(None, refusal, out),
         |native, welcome, _, out| native.token(welcome.resume, out),

@@ -105,13 +105,13 @@ async fn a_state_is_subscribed_to_and_read(config: Config) {
 
 #[tokio::test]
 async fn a_state_in_memory_can_be_subscribed_to_and_read() {
-    a_state_is_subscribed_to_and_read(config()).await;
+    Box::pin(a_state_is_subscribed_to_and_read(config())).await;
 }
 
 #[tokio::test]
 async fn a_state_on_disk_can_be_subscribed_to_and_read() {
     let directory = tempfile::tempdir().unwrap();
-    a_state_is_subscribed_to_and_read(on_disk(directory.path())).await;
+    Box::pin(a_state_is_subscribed_to_and_read(on_disk(directory.path()))).await;
 }
 
 #[tokio::test]

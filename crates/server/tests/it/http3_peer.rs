@@ -209,11 +209,7 @@ impl Peer {
         };
         let fields = self.head("GET", "/healthz");
         let mut bytes = Vec::new();
-        frame::write(
-            frame::HEADERS,
-            &qpack::encode(fields.into_iter()),
-            &mut bytes,
-        );
+        frame::write(frame::HEADERS, &qpack::encode(fields), &mut bytes);
         let _rejected = (send.write_all(&bytes).await, send.finish());
         let mut frames = receive;
         frames.read_to_end(1 << 20).await.is_ok()

@@ -86,10 +86,10 @@ impl Caller {
             let received = timeout(NEVER, self.socket.recv()).await;
             let message = received.expect("something comes").unwrap();
             let message = message.expect("the connection goes on");
-            match said(&message) {
-                Said::Token { resume } => self.resume = resume.into_owned(),
-                Said::Restored => {}
-                _ => return message,
+            if let Said::Token { resume } = said(&message) {
+                self.resume = resume.into_owned();
+            } else if said(&message) != Said::Restored {
+                return message;
             }
         }
     }

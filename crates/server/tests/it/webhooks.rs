@@ -88,7 +88,7 @@ async fn the_backend_decides_identity_and_grants_on_connect_but_not_on_resume() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_is_revoked_while_the_backend_is_asked_begins_no_session() {
     let (was_asked, mut asked) = tokio::sync::mpsc::channel(1);
-    let (go_on, may_answer) = std::sync::mpsc::channel::<()>();
+    let (go_on, may_answer) = std::sync::mpsc::sync_channel::<()>(1);
     let backend = TestBackend::new(move |_| {
         was_asked.try_send(()).unwrap();
         may_answer.recv().unwrap();

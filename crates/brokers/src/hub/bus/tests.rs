@@ -55,10 +55,11 @@ fn draft(name: &str) -> Draft {
 
 /// Publishes in a channel that keeps so many publications; returns the sequence number.
 fn publish(bus: &mut Bus, name: &str, kept: u64) -> Result<u64, BrokerFailure> {
-    match bus.publish(draft(name), &keeps(kept))? {
-        Published::New(publication) => Ok(publication.sequence),
+    let published = bus.publish(draft(name), &keeps(kept));
+    published.map(|published| match published {
+        Published::New(publication) => publication.sequence,
         Published::Before(_) => panic!("it has no key"),
-    }
+    })
 }
 
 fn view(head: u64) -> Durable {

@@ -100,9 +100,7 @@ fn until_sealed(bytes: u64, history: &History) -> u64 {
     let mut retained = Retained::new(1);
     let mut offsets = 1..;
     let mut push = |offset| retained.push(offset, bytes, (offset * 1_000, offset), history);
-    offsets
-        .find_map(|offset| push(offset).then_some(offset))
-        .unwrap()
+    offsets.find(|offset| push(*offset)).unwrap()
 }
 
 #[test]

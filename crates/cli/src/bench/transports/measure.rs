@@ -195,15 +195,10 @@ impl Measuring<'_> {
                 let opening = self.open(Some(position.clone()));
                 attempts.spawn(async move {
                     let began = Instant::now();
-                    let attempt = async {
-                        let mut opened = opening.await?;
-                        loop {
-                            let delivery = opened.next().await?;
-                            if delivery.data.number >= number {
-                                return Ok::<_, String>((delivery.position, began.elapsed()));
-                            }
-                        }
-                    };
+                    let attempt = Box::pin(async {
+                        let position = reached(opening.await?, number).await?;
+                        Ok::<_, String>((position, began.elapsed()))
+                    });
                     (subscriber, timeout(RECONNECT_WITHIN, attempt).await)
                 });
             }
@@ -220,6 +215,16 @@ impl Measuring<'_> {
             }
         }
         Ok((times, failed))
+    }
+}
+
+/// Waits for a publication with at least this number; returns its position.
+async fn reached(mut subscriber: Subscriber, number: u64) -> Result<String, String> {
+    loop {
+        let delivery = subscriber.next().await?;
+        if delivery.data.number >= number {
+            return Ok(delivery.position);
+        }
     }
 }
 

@@ -186,11 +186,11 @@ fn table(page: &mut String, results: &Results, loss: f64) {
     if cells.peek().is_none() {
         return;
     }
-    let _ = write!(
+    let _ = writeln!(
         page,
         "<h2>{loss} % loss</h2><div class=\"wide\"><table><tr><th>transport</th><th>p50 ms</th><th>p99 ms</th>\
          <th>max ms</th><th>bytes down</th><th>bytes up</th><th>CPU µs</th><th>reconnect ms</th><th>longest ms</th>\
-         <th>too late</th><th>missing</th><th>packets lost</th></tr>\n"
+         <th>too late</th><th>missing</th><th>packets lost</th></tr>"
     );
     for cell in cells {
         let _ = writeln!(

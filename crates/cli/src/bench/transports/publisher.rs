@@ -74,13 +74,17 @@ impl Publisher {
         self.epoch
     }
 
+    fn not_refused(&self) -> Result<(), String> {
+        let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*refusal {
+            Some(why) => Err(format!("publishing failed: {why}")),
+            None => Ok(()),
+        }
+    }
+
     /// Publishes the next message, and returns its number.
     pub(super) async fn publish(&mut self, channel: &str) -> Result<u64, String> {
-        let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(why) = &*refusal {
-            return Err(format!("publishing failed: {why}"));
-        }
-        drop(refusal);
+        self.not_refused()?;
         self.number += 1;
         let number = self.number;
         let sent = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);

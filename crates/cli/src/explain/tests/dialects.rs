@@ -160,14 +160,11 @@ fn a_binary_message_of_the_native_dialect_is_shown_in_diagnostic_notation() {
     let offer = "Sec-WebSocket-Protocol: offhook.v1.cbor, offhook.v1.json";
     let mut conversation = begun("/ws", offer);
     let told = b"\xbf\x64type\x64told\x64data\x42\x00\xff\xff";
-    let said = [opcode(2, told.to_vec())];
+    let said = [opcode(2, told)];
     let explained = packets(&mut conversation, Side::Server, &said);
     assert_eq!(explained, [r#"CBOR: {"type": "told", "data": h'00ff'}"#]);
     // A message in fragments is explained at its end.
-    let said = [
-        opcode(2, told[..9].to_vec()).more(),
-        opcode(0, told[9..].to_vec()),
-    ];
+    let said = [opcode(2, &told[..9]).more(), opcode(0, &told[9..])];
     let explained = packets(&mut conversation, Side::Server, &said);
     assert_eq!(explained, [r#"CBOR: {"type": "told", "data": h'00ff'}"#]);
     let said = [opcode(2, vec![0xbf])];
