@@ -11,7 +11,9 @@ use load::dialects::Dialect;
 use load::report::Report;
 use load::ring::Shape;
 use load::transport::Dialer;
-use load::{echo, fan_out, handshakes, holding, idle, polled, publishing, reading, slow_connection};
+use load::{
+    echo, fan_out, handshakes, holding, idle, polled, publishing, reading, slow_connection,
+};
 
 /// Measure one WebSocket echo server and print the result as one line of JSON.
 ///

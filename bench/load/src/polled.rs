@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 /// How long the server may take for an answer.
@@ -19,17 +19,31 @@ const PROGRESS: usize = 1000;
 /// ends the process.
 pub fn run(address: SocketAddr, channel: &str, sessions: usize) -> Result<()> {
     let mut http = Http::connect(address)?;
+    let mut opened = Vec::new();
     for number in 1..=sessions {
-        open(&mut http, channel).with_context(|| format!("session {number}"))?;
+        let session = open(&mut http, channel).with_context(|| format!("session {number}"))?;
+        opened.push(session);
         if number % PROGRESS == 0 {
             println!("open {number}");
         }
+    }
+    // The server sends the token that contains the subscription half a second later.
+    for session in opened {
+        settle(&mut http, session)?;
     }
     println!("ready {sessions}");
     for line in std::io::stdin().lock().lines() {
         line?;
     }
     Ok(())
+}
+
+/// A session that is polled.
+struct Session {
+    id: String,
+    /// How many messages have arrived.
+    after: usize,
+    has_token: bool,
 }
 
 #[derive(Deserialize)]
@@ -48,8 +62,8 @@ struct Said {
     kind: String,
 }
 
-/// Opens a session, subscribes, and polls until the answer has arrived and is acknowledged.
-fn open(http: &mut Http, channel: &str) -> Result<()> {
+/// Opens a session, and subscribes.
+fn open(http: &mut Http, channel: &str) -> Result<Session> {
     let (status, body) = http.request("POST", "/connection", "")?;
     ensure!(status == 201, "beginning: HTTP {status}: {body}");
     let id = serde_json::from_str::<Begun>(&body)?.connection;
@@ -59,23 +73,37 @@ fn open(http: &mut Http, channel: &str) -> Result<()> {
     );
     let (status, body) = http.request("POST", &format!("/connection/{id}?n=1"), &messages)?;
     ensure!(status == 204, "sending: HTTP {status}: {body}");
-    let (mut after, mut subscribed) = (0, false);
-    while !subscribed {
-        let polled = poll(http, &id, after, 10)?;
-        ensure!(!polled.messages.is_empty(), "no answer to `subscribe`");
-        after += polled.messages.len();
-        for said in polled.messages {
-            match said.kind.as_str() {
-                "subscribed" => subscribed = true,
-                "error" => bail!("the server refused to subscribe"),
-                _ => {}
-            }
-        }
+    let mut session = Session {
+        id,
+        after: 0,
+        has_token: false,
+    };
+    while !hear(http, &mut session, "subscribed")? {}
+    Ok(session)
+}
+
+/// Polls until everything has arrived, and acknowledges it, so that the server holds no messages any more.
+fn settle(http: &mut Http, mut session: Session) -> Result<()> {
+    while !session.has_token {
+        hear(http, &mut session, "token")?;
     }
-    // This poll acknowledges what has arrived, so that the server holds no messages any more.
-    let rest = poll(http, &id, after, 0)?;
+    let rest = poll(http, &session.id, session.after, 0)?;
     ensure!(rest.messages.is_empty(), "more messages than expected");
     Ok(())
+}
+
+/// Polls once. Returns whether a message of this type was among those that have arrived.
+fn hear(http: &mut Http, session: &mut Session, kind: &str) -> Result<bool> {
+    let polled = poll(http, &session.id, session.after, 10)?;
+    ensure!(!polled.messages.is_empty(), "no {kind} within 10 s");
+    session.after += polled.messages.len();
+    let kinds = || polled.messages.iter().map(|said| said.kind.as_str());
+    ensure!(
+        kinds().all(|kind| kind != "error"),
+        "the server refused to subscribe"
+    );
+    session.has_token |= kinds().any(|kind| kind == "token");
+    Ok(kinds().any(|heard| heard == kind))
 }
 
 fn poll(http: &mut Http, id: &str, after: usize, wait: u32) -> Result<Polled> {
@@ -128,7 +156,10 @@ impl Http {
     /// A line of the answer's head; empty at its end.
     fn line(&mut self) -> Result<String> {
         let mut line = String::new();
-        ensure!(self.stream.read_line(&mut line)? > 0, "the server closed the connection");
+        ensure!(
+            self.stream.read_line(&mut line)? > 0,
+            "the server closed the connection"
+        );
         Ok(line.trim_end().to_owned())
     }
 }

@@ -29,6 +29,15 @@ pub(crate) fn fresh_epoch(last: Option<Epoch>, now: Now) -> Epoch {
     Epoch(least_epoch(last, now) + random % SPREAD)
 }
 
+/// The next epoch of streams in memory: many may begin in a second, and it must not run ahead of the
+/// clock by as much each time. The first one was randomised.
+pub(crate) fn next_epoch(last: Epoch, now: Now) -> Epoch {
+    match least_epoch(Some(last), now) {
+        least if least == last.0 + 1 => Epoch(least),
+        _ => fresh_epoch(Some(last), now),
+    }
+}
+
 /// The smallest number that a new epoch may have.
 fn least_epoch(last: Option<Epoch>, now: Now) -> u64 {
     let clock = now.unix_ms.saturating_mul(1000);
@@ -60,6 +69,12 @@ impl Epochs {
         self.later.last().unwrap_or(&self.first).epoch
     }
 
+    /// The newest sequence number of any epoch's start.
+    pub(crate) fn newest_sequence(&self) -> u64 {
+        let all = std::iter::once(&self.first).chain(&self.later);
+        all.map(|began| began.sequence).max().unwrap_or(0)
+    }
+
     /// Starts an epoch. If there are too many, the second oldest is forgotten; the first one names
     /// the beginning of every stream and is kept.
     pub(crate) fn begin(&mut self, began: Began) {
@@ -74,6 +89,11 @@ impl Epochs {
     pub(crate) fn resolve(&self, asked: Position, newest: u64) -> (Resolution, u64) {
         let mut all = std::iter::once(&self.first).chain(&self.later);
         if !all.any(|began| began.epoch == asked.epoch) {
+            return (Resolution::UnknownEpoch, 0);
+        }
+        // Where the first one ended is no longer known once the second was forgotten.
+        let is_first = asked.epoch == self.first.epoch;
+        if is_first && asked.offset > 0 && self.later.len() >= MAX_EPOCHS {
             return (Resolution::UnknownEpoch, 0);
         }
         // An epoch ends where the next one starts.

@@ -3,6 +3,7 @@
 
 mod followers;
 mod upkeep;
+mod values;
 
 use std::{
     cell::RefCell,
@@ -33,7 +34,7 @@ const VIEW: usize = 512;
 
 /// Sequence numbers left free while a batch is made durable. 65,536: more than is published without
 /// history during one fsync. They are 64 bits wide, and last for centuries all the same.
-const ROOM: u64 = 1 << 16;
+pub(crate) const ROOM: u64 = 1 << 16;
 
 #[derive(Debug)]
 pub(crate) struct Bus {
@@ -49,6 +50,8 @@ pub(crate) struct Bus {
     /// The filters that each worker follows.
     filters_of: BTreeMap<WorkerId, BTreeSet<Filter>>,
     streams: HashMap<ChannelName, Stream>,
+    /// The names of those that were given a value, in order.
+    with_values: BTreeSet<ChannelName>,
     /// Names in `streams` and `durable`, in the order in which upkeep examines them. Some may be
     /// gone.
     upkeep: VecDeque<ChannelName>,
@@ -68,6 +71,8 @@ pub(crate) struct Bus {
     /// The state of streams on disk, as of the last commit.
     pub(crate) durable: HashMap<ChannelName, Durable>,
     now: Now,
+    /// The time from which keys and cursors are kept: see [`Clock`](super::clock::Clock).
+    stamp_ms: u64,
     /// Bytes of memory that channels may take, and about how many the streams in memory do.
     budget: usize,
     held: usize,
@@ -86,6 +91,7 @@ impl Bus {
             followed: BTreeSet::new(),
             observer: None,
             streams: HashMap::new(),
+            with_values: BTreeSet::new(),
             upkeep: VecDeque::new(),
             filters: FilterTrie::new(),
             filters_of: BTreeMap::new(),
@@ -98,6 +104,7 @@ impl Bus {
             forgotten: Forgotten::default(),
             durable: HashMap::new(),
             now,
+            stamp_ms: now.unix_ms,
             budget,
             held: 0,
         }
@@ -134,6 +141,7 @@ impl Bus {
 
     fn remove_stream(&mut self, channel: &ChannelName) -> Option<Stream> {
         let stream = self.streams.remove(channel)?;
+        self.with_values.remove(channel);
         self.held -= stream.counted;
         Some(stream)
     }
@@ -386,7 +394,7 @@ impl Bus {
         draft: Draft,
         rules: &ChannelRules,
     ) -> Result<Published, BrokerFailure> {
-        let (channel, now_ms) = (draft.channel.clone(), self.now.unix_ms);
+        let (channel, times) = (draft.channel.clone(), (self.now.unix_ms, self.stamp_ms));
         let stream = self.begin(&channel)?;
         if let Some(position) = stream.published_before(&draft) {
             return Ok(Published::Before(position));
@@ -394,7 +402,10 @@ impl Bus {
         // Under the lock, so that it rises with the offset.
         let sequence = self.next_sequence()?;
         let stream = self.begin(&channel)?;
-        let publication = stream.publish(draft, sequence, rules, now_ms);
+        let publication = stream.publish(draft, sequence, rules, times);
+        if stream.has_values() {
+            self.with_values.insert(channel.clone());
+        }
         self.recent.push(sequence, &channel);
         self.count(&channel);
         let over = self.over();
@@ -414,9 +425,9 @@ impl Bus {
         (scope, consumer): (&str, Key),
         position: Option<Position>,
     ) -> Result<Option<Position>, BrokerFailure> {
-        let now_ms = self.now.unix_ms;
+        let times = (self.now.unix_ms, self.stamp_ms);
         let acked = match self.stream(channel) {
-            Some(stream) => stream.ack(scope, consumer, position, now_ms),
+            Some(stream) => stream.ack(scope, consumer, position, times),
             None if position.is_some_and(|position| position.offset > 0) => {
                 Err(BrokerFailure::UnknownPosition)
             }
@@ -466,6 +477,13 @@ impl Bus {
 
     pub(crate) fn set_now(&mut self, now: Now) {
         self.now = now;
+        self.stamp_ms = now.unix_ms;
+    }
+
+    /// What is kept from now on is kept from this time, which is not before that of
+    /// [`set_now`](Self::set_now).
+    pub(crate) fn stamp(&mut self, stamp_ms: u64) {
+        self.stamp_ms = stamp_ms;
     }
 }
 

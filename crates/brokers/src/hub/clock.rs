@@ -17,22 +17,37 @@ const CATCH_UP: u32 = 60;
 /// How far a clock may be ahead without being distrusted: clocks are slewed, and ticks are late.
 const SLACK: Duration = Duration::from_secs(2);
 
+/// What is to be kept for some time from now on is marked with [`stamp_ms`](Clock::stamp_ms) and expires
+/// by the trusted time: otherwise it would age as fast as a step is caught up, and a process that
+/// starts in the meantime, and trusts the clock at once, would remove it.
 #[derive(Debug)]
 pub(super) struct Clock {
     instant: Instant,
     unix_ms: u64,
+    /// The wall-clock time last told.
+    told_ms: u64,
 }
 
 impl Clock {
     pub(super) const fn new(now: Now) -> Self {
         let Now { instant, unix_ms } = now;
-        Self { instant, unix_ms }
+        Self {
+            instant,
+            unix_ms,
+            told_ms: unix_ms,
+        }
+    }
+
+    /// The later of the trusted time and the wall clock.
+    pub(super) fn stamp_ms(&self) -> u64 {
+        self.unix_ms.max(self.told_ms)
     }
 
     /// The trusted time, given this wall-clock time.
     pub(super) fn tell(&mut self, told: Now) -> Now {
         let passed = told.instant.saturating_duration_since(self.instant);
         self.instant = self.instant.max(told.instant);
+        self.told_ms = told.unix_ms;
         let expected = self.unix_ms.saturating_add(millis(passed));
         let doubted = told.unix_ms > expected.saturating_add(millis(SLACK));
         self.unix_ms = if doubted {
@@ -75,6 +90,7 @@ mod tests {
         let month = 30 * 24 * 3600;
         assert_eq!(clock.tell(at(102, month)).unix_ms, 1_163_000);
         assert_eq!(clock.tell(at(103, month)).unix_ms, 1_224_000);
+        assert_eq!(clock.stamp_ms(), month * 1_000, "what is kept from now on");
         // And back.
         assert_eq!(clock.tell(at(104, 1_104)).unix_ms, 1_104_000);
         assert_eq!(

@@ -15,7 +15,7 @@
 //! most [`MAX_STEP`]. A pause of the whole process therefore removes no members.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -31,6 +31,10 @@ const MAX_STEP: Duration = Duration::from_secs(2);
 /// A lease ends only after this many ticks without a renewal, however short it is: after a pause of
 /// the process, its workers are running again by then.
 const MISSED_TICKS: u8 = 3;
+
+/// The members that [`Members::tend`] handles at once: about a millisecond, after which others get the
+/// lock.
+const SLICE: usize = 1024;
 
 /// Approximate bytes of a member of a channel, without its info.
 const CLAIM: usize = 256;
@@ -105,10 +109,12 @@ pub(crate) struct Members {
     ended: BTreeSet<WorkerId>,
     /// Members whose grace period starts with the next tick: until then the current time is not
     /// known exactly, and a grace period must not be shortened.
-    leaving: Vec<(ChannelName, SessionId, Duration)>,
+    leaving: VecDeque<(ChannelName, SessionId, Duration)>,
     /// Members whose info changed since the last tick: watchers are told at most once per tick,
     /// however often it changes.
     changed: BTreeSet<(ChannelName, SessionId)>,
+    /// How many of `leaving` and of `changed` are left of those that were there at the last tick.
+    due: (usize, usize),
     /// Bytes of the members' info, and the total number of members.
     info_bytes: usize,
     claims: usize,
@@ -131,8 +137,9 @@ impl Members {
             awaited,
             leases,
             ended: BTreeSet::new(),
-            leaving: Vec::new(),
+            leaving: VecDeque::new(),
             changed: BTreeSet::new(),
+            due: (0, 0),
             info_bytes: 0,
             claims: 0,
             now,
@@ -205,13 +212,19 @@ impl Members {
             return self.remove(channel, session);
         }
         claim.leaving = true;
-        self.leaving.push((channel.clone(), session, grace));
+        self.leaving.push_back((channel.clone(), session, grace));
         None
     }
 
-    /// Starts the grace periods of members that left since the last tick and did not return.
-    fn begin_graces(&mut self) {
-        for (channel, session, grace) in std::mem::take(&mut self.leaving) {
+    /// Starts the grace periods of some members that left before the last tick and did not return.
+    /// Returns how many it looked at.
+    fn begin_graces(&mut self) -> usize {
+        let count = self.due.0.min(SLICE);
+        self.due.0 -= count;
+        for _ in 0..count {
+            let Some((channel, session, grace)) = self.leaving.pop_front() else {
+                break;
+            };
             let claim = self.channels.get_mut(&channel);
             let claim = claim.and_then(|there| there.claims.get_mut(&session));
             let Some(claim) = claim.filter(|claim| claim.leaving) else {
@@ -224,6 +237,10 @@ impl Members {
             }
             self.awaited.insert((until, channel, session));
         }
+        if self.leaving.capacity() > 4 * self.leaving.len().max(SLICE) {
+            self.leaving.shrink_to_fit();
+        }
+        count
     }
 
     fn remove(&mut self, channel: &ChannelName, session: SessionId) -> Option<PresenceChange> {
@@ -268,13 +285,12 @@ impl Members {
         );
     }
 
-    /// Removes every member whose lease or grace has ended, and reports changed info.
-    pub(crate) fn tick(&mut self, told: Instant) -> Vec<PresenceChange> {
+    /// Passes the time on. [`tend`](Self::tend) does what has become due.
+    pub(crate) fn pass(&mut self, told: Instant) {
         self.now += told.saturating_duration_since(self.told).min(MAX_STEP);
         self.told = told;
         let now = self.now;
-        self.begin_graces();
-        let mut changes = self.tell_changed();
+        self.due = (self.leaving.len(), self.changed.len());
         let mut ended = Vec::new();
         for (worker, lease) in &mut self.leases {
             lease.missed = lease.missed.saturating_add(1);
@@ -287,29 +303,38 @@ impl Members {
             self.ended.insert(worker);
             self.await_all_of(worker);
         }
-        while let Some((until, channel, session)) = self.awaited.first().cloned() {
-            if until > now {
-                break;
-            }
-            changes.extend(self.remove(&channel, session));
-        }
-        changes
     }
 
-    /// The members whose info changed, with their current info.
-    fn tell_changed(&mut self) -> Vec<PresenceChange> {
-        let changed = std::mem::take(&mut self.changed).into_iter();
-        let changes = changed.filter_map(|(channel, session)| {
-            let there = self.channels.get(&channel)?;
-            let member = &there.claims.get(&session)?.member;
-            Some(PresenceChange {
-                member: Arc::clone(member),
-                channel,
-                joined: true,
-                user_sessions: there.of_user(&member.user),
-            })
-        });
-        changes.collect()
+    /// Starts graces, reports changed info and removes members whose lease or grace has ended: a few
+    /// of them each time, since a crowd may leave at once. None if nothing is due any more.
+    pub(crate) fn tend(&mut self) -> Option<Vec<PresenceChange>> {
+        let (mut done, mut changes) = (self.begin_graces(), Vec::new());
+        while done < SLICE && self.due.1 > 0 {
+            self.due.1 -= 1;
+            done += 1;
+            changes.extend(self.next_changed());
+        }
+        while done < SLICE
+            && let Some((until, channel, session)) = self.awaited.first().cloned()
+            && until <= self.now
+        {
+            done += 1;
+            changes.extend(self.remove(&channel, session));
+        }
+        (done > 0).then_some(changes)
+    }
+
+    /// A member whose info changed, with its current info.
+    fn next_changed(&mut self) -> Option<PresenceChange> {
+        let (channel, session) = self.changed.pop_first()?;
+        let there = self.channels.get(&channel)?;
+        let member = &there.claims.get(&session)?.member;
+        Some(PresenceChange {
+            member: Arc::clone(member),
+            channel,
+            joined: true,
+            user_sessions: there.of_user(&member.user),
+        })
     }
 
     fn await_all_of(&mut self, worker: WorkerId) {

@@ -25,7 +25,7 @@ use offhook_engine::{
 
 use self::{bus::Published, clock::Clock, questions::Answer};
 pub(crate) use self::{
-    bus::{Bus, shrink},
+    bus::{Bus, ROOM, shrink},
     durable::{Durable, View},
     page::Page,
     registry::Registry,
@@ -255,7 +255,7 @@ impl Hub {
 
     /// Stores a session's state; returns what a durable broker must write.
     pub(crate) fn session(&self, request: BrokerRequest) -> Vec<Change> {
-        let now_ms = self.bus().now().unix_ms;
+        let stamp_ms = self.stamp_ms();
         let sessions = &mut self.registry().sessions;
         match request {
             BrokerRequest::SaveSession {
@@ -263,7 +263,7 @@ impl Hub {
                 session,
                 bytes,
                 expiry,
-            } => sessions.save(session, bytes, expiry, now_ms),
+            } => sessions.save(session, bytes, expiry, stamp_ms),
             BrokerRequest::DropSession { session } => {
                 let dropped = sessions.drop(session).then_some((session, None));
                 dropped.into_iter().collect()
@@ -302,6 +302,12 @@ impl Hub {
         self.registry().sessions.tick(now.unix_ms)
     }
 
+    /// The time from which what is saved now is kept: the later of the trusted time and the wall clock.
+    pub(crate) fn stamp_ms(&self) -> u64 {
+        let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.stamp_ms()
+    }
+
     /// The time that applies to retention, given this wall-clock time.
     pub(crate) fn believe(&self, told: Now) -> Now {
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -311,12 +317,13 @@ impl Hub {
     /// Passes the time on; periodic checks are done in slices, so that no request waits long.
     pub(crate) fn tick(&self, now: Now) {
         let mut registry = self.registry();
-        let left = registry.members.tick(now.instant);
-        self.tell_changes(left);
+        registry.members.pass(now.instant);
         let answers = registry.questions.tick(now.instant);
         drop(registry);
+        self.tend_members();
         let mut bus = self.bus();
         bus.set_now(now);
+        bus.stamp(self.stamp_ms());
         give(&bus, answers);
         let mut due = bus.due();
         drop(bus);
@@ -325,6 +332,17 @@ impl Hub {
             let slice = due.min(bus::SLICE);
             self.bus().tend(&rules, slice);
             due -= slice;
+        }
+    }
+
+    /// Tells and removes the members that are due, a slice at a time.
+    fn tend_members(&self) {
+        loop {
+            let mut registry = self.registry();
+            let Some(changes) = registry.members.tend() else {
+                return;
+            };
+            self.tell_changes(changes);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The states of several channels, by whole channels in the order of their names.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use offhook_engine::{ChannelName, Filter, Publication, ReadLimit};
 
@@ -14,12 +14,8 @@ pub(super) fn values(
     after: Option<&ChannelName>,
     limit: ReadLimit,
 ) -> (Vec<Arc<Publication>>, Option<ChannelName>) {
-    let later = bus
-        .matching(filter)
-        .filter(|(name, _)| after.is_none_or(|after| *name > after));
-    let all: BTreeMap<_, _> = later.collect();
     let mut page = Page::new(limit);
-    for (name, stream) in all {
+    for (name, stream) in bus.with_values(filter, after) {
         if page.is_full() {
             return page.end(true);
         }

@@ -66,7 +66,8 @@ impl Hub {
             ShareRequest::Leave { keep } => {
                 let (woken, saved) = shares.leave(name, worker, keep, now_ms);
                 self.wake(name, woken);
-                saved.map_or_else(Vec::new, |saved| save(registry, saved, now_ms))
+                let stamp_ms = self.stamp_ms();
+                saved.map_or_else(Vec::new, |saved| save(registry, saved, stamp_ms))
             }
         }
     }
@@ -82,19 +83,19 @@ impl Hub {
         for (name, woken) in woken {
             self.wake(&name, woken);
         }
-        let saved = saved.into_iter();
+        let (saved, stamp_ms) = (saved.into_iter(), self.stamp_ms());
         saved
-            .flat_map(|saved| save(registry, saved, now_ms))
+            .flat_map(|saved| save(registry, saved, stamp_ms))
             .collect()
     }
 
     /// Saves the groups that need it; returns what a durable broker must write.
     pub(crate) fn save_shares(&self) -> Vec<Change> {
-        let now_ms = self.bus().now().unix_ms;
+        let (now_ms, stamp_ms) = (self.bus().now().unix_ms, self.stamp_ms());
         let mut registry = self.registry();
         let saved = registry.shares.unsaved(now_ms).into_iter();
         saved
-            .flat_map(|saved| save(&mut registry, saved, now_ms))
+            .flat_map(|saved| save(&mut registry, saved, stamp_ms))
             .collect()
     }
 
@@ -108,13 +109,13 @@ impl Hub {
 }
 
 /// Stores a group's state, as that of a session.
-fn save(registry: &mut Registry, saved: SavedShare, now_ms: u64) -> Vec<Change> {
+fn save(registry: &mut Registry, saved: SavedShare, stamp_ms: u64) -> Vec<Change> {
     let SavedShare { id, state } = saved;
     let Some((bytes, keep)) = state else {
         let dropped = registry.sessions.drop(id).then_some((id, None));
         return dropped.into_iter().collect();
     };
-    registry.sessions.save(id, bytes, keep, now_ms)
+    registry.sessions.save(id, bytes, keep, stamp_ms)
 }
 
 /// The groups of a registry.

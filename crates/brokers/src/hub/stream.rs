@@ -120,6 +120,10 @@ impl Stream {
         self.shrink();
     }
 
+    pub(crate) const fn has_values(&self) -> bool {
+        self.values.is_some()
+    }
+
     pub(crate) fn state(&self) -> StreamState {
         StreamState {
             head: self.at(self.head),
@@ -158,14 +162,14 @@ impl Stream {
         draft: Draft,
         sequence: u64,
         rules: &ChannelRules,
-        now_ms: u64,
+        (now_ms, stamp_ms): (u64, u64),
     ) -> Arc<Publication> {
         let place = Place::after(self.at(self.head), sequence);
         self.head += 1;
         self.sequence = sequence;
         if let Some(key) = &draft.key {
             let key = scoped(&draft.key_scope(), key);
-            self.key_times.push_back((now_ms, key));
+            self.key_times.push_back((stamp_ms, key));
             self.keys.insert(key, self.head);
         }
         let removes = draft.removes_state();
@@ -185,7 +189,7 @@ impl Stream {
         scope: &str,
         consumer: Key,
         position: Option<Position>,
-        now_ms: u64,
+        (now_ms, stamp_ms): (u64, u64),
     ) -> Result<Option<Position>, BrokerFailure> {
         let before = self.cursors.get(scope).and_then(|mine| mine.get(&consumer));
         let before = before.copied();
@@ -201,7 +205,7 @@ impl Stream {
             mine.remove(&abandoned(all, now_ms)?);
             self.consumers -= 1;
         }
-        let cursor = Cursor::advanced(before, position, now_ms);
+        let cursor = Cursor::advanced(before, position, stamp_ms);
         mine.insert(consumer, cursor);
         self.consumers += usize::from(before.is_none());
         Ok(Some(cursor.position))

@@ -150,3 +150,32 @@ fn a_read_begins_where_it_was_asked_to_or_at_the_oldest_that_is_retained() {
     assert_eq!(start(ReadFrom::Last(99)), (0, 3));
     assert_eq!(start(ReadFrom::Before(at(7))), (6, 6));
 }
+
+#[test]
+fn a_position_in_the_first_epoch_is_unknown_once_its_end_was_forgotten() {
+    let mut epochs = Epochs::new(Epoch(1));
+    let began = |n: u64| Began {
+        epoch: Epoch(n),
+        sequence: 10 * n,
+    };
+    epochs.begin(began(2));
+    let resolve = |epochs: &Epochs, offset| epochs.resolve(Position::new(1, offset), 1_000_000).0;
+    assert_eq!(resolve(&epochs, 20), Resolution::Continuous);
+    assert_eq!(resolve(&epochs, 21), Resolution::Diverged);
+    for n in 3..=MAX_EPOCHS as u64 + 3 {
+        epochs.begin(began(n));
+    }
+    assert_eq!(resolve(&epochs, 21), Resolution::UnknownEpoch);
+    assert_eq!(resolve(&epochs, 0), Resolution::Continuous, "its beginning");
+}
+
+#[test]
+fn epochs_of_streams_in_memory_do_not_run_ahead_of_the_clock() {
+    let now = now(1_700_000_000_000);
+    let first = next_epoch(Epoch(1), now);
+    let mut last = first;
+    for _ in 0..1_000 {
+        last = next_epoch(last, now);
+    }
+    assert_eq!(last.0, first.0 + 1_000);
+}

@@ -59,6 +59,7 @@ mod copy_forward;
 mod damage;
 mod filters;
 mod inventory;
+mod kept_states;
 mod loading;
 mod manifest;
 mod older;
@@ -94,7 +95,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use offhook_engine::{BrokerRequest, Now, RuleBook};
+use offhook_engine::{BrokerRequest, Now, RuleBook, SessionId};
 
 use self::{
     checker::Checker,
@@ -106,6 +107,7 @@ use self::{
     reader::Reader,
     shared::{Disk, Shared, WriterTimings},
     shared_store::SharedStore,
+    store::Store,
     witness::Witness,
     writer::Writer,
 };
@@ -118,7 +120,7 @@ pub use self::{
 use crate::{
     broker::{Broker, Budget, Health, Held, Occupied, Timings, WorkerId},
     changes::Changes,
-    hub::Hub,
+    hub::{Hub, Saved},
     mailbox::Mailbox,
 };
 
@@ -220,7 +222,7 @@ impl Log {
             witness,
             inventory,
             lock,
-            warnings,
+            mut warnings,
         } = opening::open(&options, now)?;
         let newest = store
             .newest()
@@ -230,10 +232,7 @@ impl Log {
             .map_err(|error| OpenError::of(&path, error))?;
         let memory = options.budget.memory_bytes;
         let hub = Hub::new(rules, epochs.current(), newest.sequence, memory, now);
-        let sessions = store
-            .sessions()
-            .map_err(|error| OpenError::of(&path, error))?;
-        hub.restore_sessions(sessions);
+        hub.restore_sessions(sessions_of(&store, &options, &mut warnings)?);
         let shared = Arc::new(Shared {
             hub,
             jobs: JobQueue::new(options.queue_count, options.queue_bytes),
@@ -285,6 +284,33 @@ impl Log {
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
+}
+
+/// The saved sessions. If some cannot be read, an operator decides whether the others are enough.
+fn sessions_of(
+    store: &Store,
+    options: &LogOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<(SessionId, Saved)>, OpenError> {
+    let error = match store.sessions() {
+        Ok(sessions) => return Ok(sessions),
+        Err(error) => error,
+    };
+    let path = &options.path;
+    if !options.accept_loss {
+        return Err(OpenError::LostAcknowledged {
+            path: path.clone(),
+            found: format!("states of sessions cannot be read: {error}"),
+        });
+    }
+    let sessions = store.readable_sessions();
+    warnings.push(format!(
+        "{}: states of sessions cannot be read: {error}; {} sessions are kept, the others begin \
+         anew",
+        path.display(),
+        sessions.len()
+    ));
+    Ok(sessions)
 }
 
 impl Broker for Log {

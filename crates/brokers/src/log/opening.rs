@@ -207,7 +207,14 @@ fn settle(
     let accept_loss = options.accept_loss || options.durability == Durability::Os;
     let batch = check_batch(directory, &store, testimony, accept_loss)? + 1;
     store.own(manifest.id).map_err(failed)?;
-    let epochs = store.begin_epoch(now, batch).map_err(failed)?;
+    let numbers = store.numbers(accept_loss).map_err(|error| {
+        let found = format!("the number of channels cannot be read: {error}");
+        OpenError::LostAcknowledged {
+            path: directory.clone(),
+            found,
+        }
+    })?;
+    let epochs = store.begin_epoch(now, batch, numbers).map_err(failed)?;
     let epoch = epochs.current();
     manifest.state = State::Complete;
     manifest.epoch = epoch.0;

@@ -59,7 +59,8 @@ pub(super) enum Load {
     Sweep,
 }
 
-/// The reader's queue. Loads come before reads, because more depends on them.
+/// The reader's queue. Loads come before reads, because more depends on them; the kinds of reads take
+/// turns, so that none can keep the others waiting.
 #[derive(Default)]
 pub(super) struct ReadQueue {
     waiting: Mutex<Waiting>,
@@ -75,6 +76,8 @@ struct Waiting {
     filters: VecDeque<FilterJob>,
     states: VecDeque<StateJob>,
     values: VecDeque<ValuesJob>,
+    /// The kind whose turn it is.
+    turn: usize,
     closed: bool,
 }
 
@@ -84,6 +87,45 @@ pub(super) enum Task {
     Filter(FilterJob),
     State(StateJob),
     Values(ValuesJob),
+}
+
+/// The kinds of reads in the order of their turns. History is read in small pages, and most often:
+/// it has every other turn.
+const TURNS: [Kind; 6] = [
+    Kind::History,
+    Kind::State,
+    Kind::History,
+    Kind::Filter,
+    Kind::History,
+    Kind::Values,
+];
+
+#[derive(Clone, Copy)]
+enum Kind {
+    History,
+    State,
+    Filter,
+    Values,
+}
+
+impl Waiting {
+    /// The next read of the kind whose turn it is, or of the first kind after it with one.
+    fn next_read(&mut self) -> Option<Task> {
+        for _ in TURNS {
+            let kind = TURNS.get(self.turn).copied().unwrap_or(Kind::History);
+            self.turn = (self.turn + 1) % TURNS.len();
+            let task = match kind {
+                Kind::History => self.reads.pop_front().map(Task::Read),
+                Kind::State => self.states.pop_front().map(Task::State),
+                Kind::Filter => self.filters.pop_front().map(Task::Filter),
+                Kind::Values => self.values.pop_front().map(Task::Values),
+            };
+            if task.is_some() {
+                return task;
+            }
+        }
+        None
+    }
 }
 
 impl ReadQueue {
@@ -187,17 +229,8 @@ impl ReadQueue {
                 let count = waiting.loads.len().min(AT_ONCE);
                 return Some(Task::Load(waiting.loads.drain(..count).collect()));
             }
-            if let Some(job) = waiting.reads.pop_front() {
-                return Some(Task::Read(job));
-            }
-            if let Some(job) = waiting.states.pop_front() {
-                return Some(Task::State(job));
-            }
-            if let Some(job) = waiting.filters.pop_front() {
-                return Some(Task::Filter(job));
-            }
-            if let Some(job) = waiting.values.pop_front() {
-                return Some(Task::Values(job));
+            if let Some(read) = waiting.next_read() {
+                return Some(read);
             }
             if waiting.closed {
                 return None;

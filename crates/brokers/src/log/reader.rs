@@ -17,6 +17,7 @@ use super::{
     condition::Condition,
     damage,
     filters::{self, FilterJob, Merges, Progress},
+    kept_states::KeptStates,
     loading::{NOWHERE, load},
     queue::Job,
     read_queue::{Load, ReadJob, StateJob, Task},
@@ -38,6 +39,8 @@ pub(super) struct Reader {
     sweeps: RefCell<Sweeps>,
     /// Readers by filter between two pages.
     merges: RefCell<Merges>,
+    /// States between two pages.
+    states: RefCell<KeptStates>,
     condition: Arc<Condition>,
     /// Called before each page of history is read.
     #[cfg(test)]
@@ -90,6 +93,7 @@ impl Reader {
             store,
             sweeps: RefCell::default(),
             merges: RefCell::new(Merges::new()),
+            states: RefCell::default(),
             #[cfg(test)]
             before_read: super::tests::read_gate(),
             #[cfg(test)]
@@ -157,7 +161,18 @@ impl Reader {
         let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
         let rules = self.shared.hub.rules_of(&job.channel);
         let age = rules.and_then(|rules| rules.state.age);
-        states::of_channel(&self.shared, &store, &job.channel, job.number, age)
+        let reopened = self.shared.reopened();
+        let mut kept = self.states.borrow_mut();
+        if let Some(values) = kept.get(job, reopened) {
+            return Ok(states::not_older(&self.shared, values, age));
+        }
+        #[cfg(test)]
+        if let Some(gate) = &self.before_read {
+            gate();
+        }
+        let values = states::of_channel(&self.shared, &store, &job.channel, job.number, age)?;
+        kept.keep(job, reopened, &values);
+        Ok(values)
     }
 
     /// Does a slice of a read of states: it goes on behind all others.
@@ -224,7 +239,10 @@ impl Reader {
                     unknown.push(loaded);
                 }
                 // A store that panics on a damaged block ends one sweep, not the thread.
-                Load::Sweep => catch_unwind(AssertUnwindSafe(|| self.sweep())).unwrap_or_default(),
+                Load::Sweep => {
+                    self.states.borrow_mut().tick();
+                    catch_unwind(AssertUnwindSafe(|| self.sweep())).unwrap_or_default();
+                }
             }
         }
         self.shared.loaded(unknown.into_iter());

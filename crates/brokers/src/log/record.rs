@@ -236,6 +236,11 @@ pub(super) fn session_key(session: SessionId) -> [u8; 17] {
 /// The prefix of the keys of a state's values in the `node` keyspace.
 const VALUE: u8 = 2;
 
+/// The range of the keys of values.
+pub(super) fn value_keys() -> std::ops::Range<[u8; 1]> {
+    [VALUE]..[VALUE + 1]
+}
+
 /// The key of a value of a channel's state in the `node` keyspace; without a key, the prefix of all
 /// of the channel's values.
 pub(super) fn value_key(channel: u32, key: &str) -> Vec<u8> {
@@ -294,6 +299,11 @@ pub(super) fn read_removal(key: &[u8], value: &[u8]) -> Option<(u32, RangeInclus
 /// The first key of a session, and the first behind all of them.
 pub(super) fn session_keys() -> std::ops::Range<[u8; 1]> {
     [SESSION]..[SESSION + 1]
+}
+
+/// The keys of sessions whose ids begin with this byte or a later one.
+pub(super) fn sessions_from(first: u8) -> std::ops::Range<Vec<u8>> {
+    vec![SESSION, first]..vec![SESSION + 1]
 }
 
 pub(super) fn session_entry(saved: &Saved) -> Vec<u8> {

@@ -111,15 +111,22 @@ pub(super) fn of_channel(
     number: u32,
     age: Option<std::time::Duration>,
 ) -> Result<Vec<Arc<Publication>>, BrokerFailure> {
-    let age = age.map_or(u64::MAX, |age| age.as_millis() as u64);
-    let oldest_kept = shared.hub.bus().now().unix_ms.saturating_sub(age);
     let all = store.values(number, channel);
-    let mut values: Vec<_> = all
-        .map_err(|error| failure_of(&error))?
-        .into_iter()
-        .filter(|value| value.time_ms >= oldest_kept)
-        .map(Arc::new)
-        .collect();
+    let all = all.map_err(|error| failure_of(&error))?;
+    let mut values = not_older(shared, all.into_iter().map(Arc::new), age);
     values.sort_unstable_by_key(|value| value.position.offset);
     Ok(values)
+}
+
+/// The values that are not too old.
+pub(super) fn not_older(
+    shared: &Shared,
+    values: impl Iterator<Item = Arc<Publication>>,
+    age: Option<std::time::Duration>,
+) -> Vec<Arc<Publication>> {
+    let age = age.map_or(u64::MAX, |age| age.as_millis() as u64);
+    let oldest_kept = shared.hub.bus().now().unix_ms.saturating_sub(age);
+    values
+        .filter(|value| value.time_ms >= oldest_kept)
+        .collect()
 }

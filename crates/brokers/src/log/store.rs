@@ -2,7 +2,9 @@
 
 mod compaction;
 mod group;
+mod numbers;
 mod rules;
+mod sessions;
 
 use std::{
     collections::BTreeMap,
@@ -21,24 +23,24 @@ use fjall::{
     AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode,
     compaction::filter::Factory,
 };
-use offhook_engine::{ChannelName, Epoch, Now, Publication, SessionId};
+use offhook_engine::{ChannelName, Epoch, Now, Publication};
 
 use self::compaction::{EndedCursors, OldKeys};
 pub(super) use self::group::Group;
 #[cfg(test)]
 pub(super) use self::group::Size;
+pub(super) use self::numbers::Numbers;
 use super::{
     Durability, LogOptions,
     inventory::store_of,
     manifest::{LogId, Marks},
     record::{
-        log_key, offset_of, read_cursor_entry, read_key_entry, read_removal, read_session,
-        read_value, removal_keys, sequence_of, session_keys, value_key,
+        log_key, offset_of, read_cursor_entry, read_key_entry, read_removal, read_value,
+        removal_keys, sequence_of, value_key,
     },
 };
 use crate::{
     cursors::Cursor,
-    hub::Saved,
     lineage::{Began, Epochs, fresh_epoch},
 };
 
@@ -137,9 +139,14 @@ impl Store {
         })
     }
 
-    /// Starts an epoch, with this batch.
-    pub(super) fn begin_epoch(&self, now: Now, batch: u64) -> fjall::Result<Epochs> {
-        let sequence = self.newest()?.sequence;
+    /// Starts an epoch, with this batch and after these numbers.
+    pub(super) fn begin_epoch(
+        &self,
+        now: Now,
+        batch: u64,
+        numbers: Numbers,
+    ) -> fjall::Result<Epochs> {
+        let Numbers { sequence, channels } = numbers;
         let epochs = match self.epochs()? {
             Some(mut epochs) => {
                 epochs.begin(Began {
@@ -154,6 +161,7 @@ impl Store {
         let mut group = self.db.batch().durability(Some(PersistMode::SyncAll));
         group.insert(&self.node, EPOCHS, epochs.encode());
         group.insert(&self.node, BATCH, newest.encode());
+        group.insert(&self.node, CHANNELS, u64::from(channels).to_be_bytes());
         group.commit()?;
         Ok(epochs)
     }
@@ -337,16 +345,6 @@ impl Store {
             thread::sleep(Duration::from_millis(1));
         }
         Ok(())
-    }
-
-    /// All sessions that were saved.
-    pub(super) fn sessions(&self) -> fjall::Result<Vec<(SessionId, Saved)>> {
-        let mut all = Vec::new();
-        for guard in self.node.range(session_keys()) {
-            let (key, value) = guard.into_inner()?;
-            all.extend(read_session(&key, &value));
-        }
-        Ok(all)
     }
 
     /// Names of channels after this one, in order.

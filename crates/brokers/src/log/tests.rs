@@ -2,6 +2,7 @@
 //! controls, since no file system is slow on demand.
 
 mod damaged;
+mod numbers;
 mod older;
 mod order;
 mod reading;

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use offhook_brokers::{Broker, Health};
+use offhook_brokers::{Broker, Health, Log, LogOptions};
 use offhook_engine::*;
 
 use crate::test_worker::{TestWorker, at, draft, kept, open_log};
@@ -202,4 +202,47 @@ fn what_is_renamed_or_created_is_durable_in_its_directory_before_anything_is_ack
             "nothing changed: {entries:#?}"
         );
     }
+}
+
+#[test]
+fn after_a_disk_lost_acknowledged_publications_nothing_is_stored_until_an_operator_acts() {
+    const NAME: &str =
+        "after_a_disk_lost_acknowledged_publications_nothing_is_stored_until_an_operator_acts";
+    if let Some((step, log, disk)) = step() {
+        let broker: Arc<dyn Broker> = open_log(&log, kept(1_000));
+        let mut worker = TestWorker::new(&broker);
+        worker.publish("a", "one");
+        let earlier: Vec<_> = journals(&log)
+            .into_iter()
+            .map(|journal| (fs::read(&journal).unwrap(), journal))
+            .collect();
+        worker.publish("a", "two");
+        fs::write(disk.join("fail"), "").unwrap();
+        let id = worker.send(draft("a", "three", None));
+        assert!(matches!(worker.answer(id), BrokerEvent::Failed { .. }));
+        for (bytes, journal) in earlier {
+            fs::remove_file(&journal).unwrap();
+            fs::write(&journal, bytes).unwrap();
+        }
+        for second in 1..=5 {
+            broker.tick(at(second * 1_000));
+            let id = worker.send(draft("a", "other two", None));
+            let BrokerEvent::Failed { failure, .. } = worker.answer(id) else {
+                panic!("it was published in second {second}")
+            };
+            assert_eq!(failure, BrokerFailure::StorageCorrupt);
+            let Health::Corrupt(text) = broker.health() else {
+                panic!("{:?}", broker.health())
+            };
+            assert!(text.contains("lost acknowledged publications"), "{text}");
+        }
+        println!("{step} done");
+        std::process::abort();
+    }
+    let (log, disk) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    run(NAME, "all", log.path(), disk.path());
+    let options = LogOptions::new(log.path());
+    let refused = Log::open(options, Arc::new(kept(1_000)), at(0)).err();
+    let text = refused.expect("two is lost").to_string();
+    assert!(text.contains("storage.accept_loss"), "{text}");
 }

@@ -1,5 +1,7 @@
 //! Following and reading by filter: every publication once, in the broker's own order.
 
+mod kills;
+
 use std::sync::Arc;
 
 use offhook_engine::*;
@@ -333,29 +335,6 @@ fn publications_missed_in_memory_are_reported_after_their_channel_was_moved_to_d
 }
 
 /// A copy of a running log is in the same state as the log of a process that was killed.
-#[test]
-fn after_a_kill_a_filter_over_channels_without_history_does_not_diverge() {
-    let directory = tempfile::tempdir().unwrap();
-    let (live, killed) = (directory.path().join("live"), directory.path().join("copy"));
-    let mut worker = TestWorker::new(&open_log(&live, kept(100)));
-    worker.publish("a/1", "x");
-    for _ in 0..3 {
-        worker.publish("flow/1", "x");
-    }
-    let place = worker.follow_filter("#");
-    crate::lineage::copy(&live, &killed);
-    drop(worker);
-    let mut worker = TestWorker::new(&open_log(&killed, kept(100)));
-    for (text, expected) in [
-        ("flow/+", Resolution::Restarted),
-        ("#", Resolution::Diverged),
-    ] {
-        let page = worker.read_filter(text, place, 100);
-        assert_eq!(page.start.resolution, expected, "{text}");
-        assert!(page.publications.is_empty(), "{text}");
-    }
-}
-
 #[test]
 fn after_restoring_an_older_copy_a_reader_by_filter_is_told_where_the_streams_diverged() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,8 +1,9 @@
 //! States of sessions: kept for a limited time while nobody is connected.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use offhook_brokers::{Broker, Log, LogOptions};
 use offhook_engine::*;
 
 use crate::test_worker::{TestWorker, at, every_broker, kept, open_log};
@@ -143,5 +144,62 @@ fn saving_a_session_is_acknowledged_once_it_is_on_disk_without_other_writes() {
             "{answer:?}"
         );
         assert_eq!(worker.load(1).unwrap(), "note");
+    });
+}
+
+/// A moment after the wall clock was stepped forward by some hours.
+fn stepped(ms: u64, hours: u64) -> Now {
+    let Now { instant, unix_ms } = at(ms);
+    Now {
+        instant,
+        unix_ms: unix_ms + hours * 3600 * 1000,
+    }
+}
+
+#[test]
+fn a_session_saved_after_the_clock_was_corrected_survives_a_restart() {
+    const MONTH: u64 = 30 * 24;
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let broker = open_log(directory.path(), kept(10));
+        let worker = TestWorker::new(&broker);
+        broker.tick(stepped(2_000, MONTH));
+        worker.save(1, "eight days", 8 * 24 * 3600);
+    }
+    let options = LogOptions::new(directory.path());
+    let log = Log::open(options, Arc::new(kept(10)), stepped(5_000, MONTH)).unwrap();
+    let broker: Arc<dyn Broker> = Arc::new(log);
+    let mut worker = TestWorker::new(&broker);
+    assert_eq!(worker.load(1).unwrap(), "eight days");
+    // It is not kept for longer, either.
+    broker.tick(stepped(15_000_000, MONTH + 8 * 24 + 1));
+    assert_eq!(worker.load(1), None);
+}
+
+#[test]
+fn keys_and_sessions_age_at_their_own_speed_while_the_clock_catches_up() {
+    let hour = ChannelRules {
+        key_window: Duration::from_secs(3600),
+        history: History::NONE,
+        ..ChannelRules::default()
+    };
+    let mut disk = hour.clone();
+    disk.history = History::default();
+    let rules = RuleBook::new().with("flow/*", hour).with("*", disk);
+    every_broker(&rules, |broker| {
+        let mut worker = TestWorker::new(broker);
+        // The machine slept for eight hours.
+        broker.tick(stepped(1_000, 8));
+        worker.save(1, "an hour", 3600);
+        for name in ["a", "flow/a"] {
+            assert!(!worker.publish_keyed(name, "x", Some("k")).1);
+        }
+        for second in 2..=76 {
+            broker.tick(stepped(second * 1_000, 8));
+        }
+        for name in ["a", "flow/a"] {
+            assert!(worker.publish_keyed(name, "x", Some("k")).1, "{name}");
+        }
+        assert_eq!(worker.load(1).unwrap(), "an hour");
     });
 }

@@ -8,10 +8,10 @@ use std::{
 };
 
 use offhook_http3::{Code, Error, frame, settings::Settings, stream::CONTROL, varint};
-use quinn::{ReadError, RecvStream, SendStream, VarInt};
+use quinn::{ConnectionError, ReadError, RecvStream, SendStream, VarInt};
 use tokio::{
     sync::{Notify, mpsc},
-    task::spawn_local,
+    task::{spawn_local, yield_now},
     time::{Instant, sleep_until, timeout},
 };
 
@@ -115,6 +115,7 @@ pub(super) async fn serve(worker: Rc<Worker>, quic: quinn::Connection, place: Pl
         begun = timeout(within, begin(&connection)) => begun,
         () = stopping.begun() => {
             close(&connection.quic, Code::NO_ERROR, "the server goes away");
+            close_sent(&connection.quic).await;
             return drop(lease);
         }
     };
@@ -131,7 +132,21 @@ pub(super) async fn serve(worker: Rc<Worker>, quic: quinn::Connection, place: Pl
             close(&connection.quic, Code::EXCESSIVE_LOAD, why);
         }
     }
+    close_sent(&connection.quic).await;
     drop(lease);
+}
+
+/// How often other tasks get a turn before a connection is dropped that was closed. 3: quinn's needs one.
+const TURNS: u32 = 3;
+
+/// Lets quinn's task, which is one of this worker, send the packet that ends the connection. If the worker ended
+/// before, the client would learn of the end only by a reset, without the code.
+async fn close_sent(quic: &quinn::Connection) {
+    if matches!(quic.close_reason(), Some(ConnectionError::LocallyClosed)) {
+        for _ in 0..TURNS {
+            yield_now().await;
+        }
+    }
 }
 
 /// RFC 9114 §3.2: each side opens a control stream, and sends its settings first.
@@ -199,7 +214,7 @@ async fn run(connection: &Rc<Connection>, mut control: SendStream) {
 }
 
 impl Connection {
-    fn lost(&self, error: &quinn::ConnectionError) {
+    fn lost(&self, error: &ConnectionError) {
         tracing::debug!(%error, "connection of HTTP/3 lost");
     }
 

@@ -358,15 +358,20 @@ async fn pages_of_channels_do_not_name_channels_of_others() {
     let everything = ApiKey::of_everything(KEY).to_string();
     let (_, hash) = everything.rsplit_once(' ').unwrap();
     for (pattern, next) in [
-        ("acme/*", "acme/a"),
-        ("*e/*", "acme/a"),
-        ("acme/b", "acme/b"),
+        ("chat/acme/*", "chat/acme/a"),
+        ("*e/*", "chat/acme/a"),
+        ("chat/acme/b", "chat/acme/b"),
     ] {
         let mut config = with_tokens(|auth| auth.anonymous = Some(true));
         config.api.keys = vec![format!("read {pattern} {hash}").parse().unwrap()];
         let hall = Hall::open(config).await;
         let mut caller = hall.caller().await;
-        for name in ["aaa/merger", "acme/a", "acme/b", "other/secret"] {
+        for name in [
+            "chat/aaa/merger",
+            "chat/acme/a",
+            "chat/acme/b",
+            "chat/other/secret",
+        ] {
             caller.subscribe(name, json!("now")).await;
         }
         let (mut after, mut listed) = (String::new(), Vec::new());
@@ -384,7 +389,7 @@ async fn pages_of_channels_do_not_name_channels_of_others() {
             after = format!("&after={next}");
         }
         assert_eq!(first.as_deref(), Some(next), "{pattern}");
-        let is_one = pattern == "acme/b";
+        let is_one = pattern == "chat/acme/b";
         assert_eq!(listed.len(), if is_one { 1 } else { 2 }, "{pattern}");
     }
 }

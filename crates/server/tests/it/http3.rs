@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use offhook_engine::{SessionId, Whom};
 use offhook_server::config::{Listen, ListenAt, ResumeKey};
 use quinn::{ConnectionError, TransportConfig, VarInt};
 use serde_json::json;
@@ -201,12 +202,10 @@ async fn an_answer_that_is_complete_but_not_sent_arrives_although_the_server_sto
 async fn a_websocket_that_is_dropped_while_it_writes_is_reset_not_finished() {
     let directory = tempfile::tempdir().unwrap();
     let (mut config, trusted) = with_http3(directory.path());
-    config.keepalive.interval = Some(Duration::from_millis(200));
-    config.keepalive.pong_timeout = Duration::from_millis(200);
+    config.connections.close_timeout = Duration::from_millis(200);
     let hall = Hall::open(config).await;
     let mut transport = TransportConfig::default();
     transport.stream_receive_window(VarInt::from_u32(2 * 1024));
-    transport.keep_alive_interval(Some(Duration::from_millis(50)));
     let peer = Peer::connect_with(hall.address(), &trusted, transport).await;
     let fields = [
         ("sec-websocket-version", "13"),
@@ -215,6 +214,7 @@ async fn a_websocket_that_is_dropped_while_it_writes_is_reset_not_finished() {
     let (answer, mut send, mut reading) = peer.extended("websocket", "/ws", &fields).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let large = "x".repeat(30_000);
+    let mut session = None;
     for (id, message) in [
         json!({"type": "connect", "id": 1}),
         json!({"type": "subscribe", "id": 2, "channel": "chat"}),
@@ -224,18 +224,36 @@ async fn a_websocket_that_is_dropped_while_it_writes_is_reset_not_finished() {
     .enumerate()
     {
         let text = message.to_string();
-        let length = u16::try_from(text.len()).unwrap().to_be_bytes();
         // A masked text frame with the mask 0.
-        let head = [0x81, 0x80 | 126, length[0], length[1], 0, 0, 0, 0];
-        let frame = [&head[..], text.as_bytes()].concat();
+        let mut frame = vec![0x81];
+        match u8::try_from(text.len()) {
+            Ok(length) if length < 126 => frame.push(0x80 | length),
+            _ => {
+                frame.push(0x80 | 126);
+                frame.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
+            }
+        }
+        frame.extend([0; 4]);
+        frame.extend_from_slice(text.as_bytes());
         let mut bytes = Vec::new();
         offhook_http3::frame::write(offhook_http3::frame::DATA, &frame, &mut bytes);
         send.write_all(&bytes).await.unwrap();
         if id == 0 {
-            reading.data().await.expect("a welcome");
+            let welcome = reading.data().await.expect("a welcome");
+            let welcome = String::from_utf8_lossy(&welcome);
+            let (_, name) = welcome.split_once("\"session\":\"").unwrap();
+            let number = u128::from_str_radix(&name[..32], 16).unwrap();
+            session = Some(SessionId::from_bytes(number.to_be_bytes()));
         }
     }
-    // From here on, the client gives no credit and answers no ping.
+    let mut begun = Vec::new();
+    while !String::from_utf8_lossy(&begun).contains("xxx") {
+        let chunk = timeout(NEVER, reading.receive.read_chunk(16, true)).await;
+        begun.extend_from_slice(&chunk.unwrap().unwrap().expect("the message").bytes);
+    }
+    // From here on, the client gives no credit.
+    let whom = Whom::Session(session.unwrap());
+    assert_eq!(hall.sessions().disconnect(whom).await, 1);
     let reset = timeout(NEVER, reading.receive.received_reset()).await;
     let code = reset.unwrap().unwrap().map(VarInt::into_inner);
     assert_eq!(code, Some(0x10c), "H3_REQUEST_CANCELLED");

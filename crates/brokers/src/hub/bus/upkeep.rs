@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use offhook_engine::{ChannelName, RuleBook};
 
 use super::{super::durable::Durable, Bus};
-use crate::lineage::fresh_epoch;
+use crate::lineage::next_epoch;
 
 /// How long an empty stream that had publications is remembered, so that positions in it stay
 /// valid: longer than a client that lost its network takes to reconnect.
@@ -39,7 +39,7 @@ impl Bus {
             {
                 self.forgotten.push(channel, &stream);
             }
-            self.epoch = fresh_epoch(Some(self.epoch), self.now);
+            self.epoch = next_epoch(self.epoch, self.now);
         }
     }
 
@@ -84,7 +84,7 @@ impl Bus {
                 self.forgotten.push(channel, &stream);
                 // The stream may start again later; its new publications are distinguished by their
                 // epoch.
-                self.epoch = fresh_epoch(Some(self.epoch), self.now);
+                self.epoch = next_epoch(self.epoch, self.now);
             }
         }
         shrink(&mut self.streams);

@@ -18,7 +18,7 @@ fn stream(sequence: u64) -> Stream {
         key: None,
         time_ms: 1,
     };
-    stream.publish(draft, sequence, &ChannelRules::default(), 1);
+    stream.publish(draft, sequence, &ChannelRules::default(), (1, 1));
     stream
 }
 

@@ -45,6 +45,14 @@ fn leave(members: &mut Members, n: u8, grace: Duration) -> Option<u32> {
     })
 }
 
+impl Members {
+    /// A tick, with all its slices.
+    fn tick(&mut self, told: Instant) -> Vec<PresenceChange> {
+        self.pass(told);
+        std::iter::from_fn(|| self.tend()).flatten().collect()
+    }
+}
+
 /// Ticks every second from one time to another; returns how many left.
 fn pass(members: &mut Members, seconds: std::ops::RangeInclusive<u64>) -> usize {
     let all = seconds.flat_map(|second| members.tick(at(second * 1_000)));
@@ -265,4 +273,37 @@ fn the_table_of_users_is_freed_after_a_peak() {
         "not more often than necessary"
     );
     assert_eq!(there.users.len(), 10);
+}
+
+#[test]
+fn a_crowd_that_leaves_is_handled_in_slices_between_which_others_get_the_lock() {
+    let start = start();
+    let mut members = Members::new(start);
+    let worker = ONE;
+    let channel = channel();
+    members.renew(worker, Duration::from_secs(3600));
+    let session = |n: usize| SessionId::from_bytes((n as u128).to_be_bytes());
+    for n in 0..3 * SLICE {
+        let member = Arc::new(Member {
+            session: session(n),
+            user: "ann".into(),
+            info: Default::default(),
+        });
+        members.join(worker, &channel, member, 1);
+        members.leave(&channel, session(n), 1, Duration::from_secs(1));
+    }
+    let slices = |members: &mut Members| {
+        let mut slices = Vec::new();
+        while let Some(changes) = members.tend() {
+            slices.push(changes.len());
+        }
+        slices
+    };
+    members.pass(start + Duration::from_secs(1));
+    assert_eq!(slices(&mut members), [0, 0, 0], "their grace begins");
+    members.pass(start + Duration::from_secs(2));
+    assert_eq!(members.tend().unwrap().len(), SLICE);
+    assert_eq!(members.list(&channel, 1).1, 2 * SLICE as u64);
+    assert_eq!(slices(&mut members), [SLICE, SLICE], "each leaves once");
+    assert_eq!(members.weight(), 0);
 }

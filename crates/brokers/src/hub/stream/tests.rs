@@ -51,7 +51,7 @@ fn draft(tag: &str, key: Option<&str>, time_ms: u64) -> Draft {
 fn stream(count: u64, rules: &ChannelRules) -> Stream {
     let mut stream = Stream::new(EPOCH);
     for n in 1..=count {
-        stream.publish(draft("t", None, n), n * 10, rules, n);
+        stream.publish(draft("t", None, n), n * 10, rules, (n, n));
     }
     stream
 }
@@ -90,13 +90,13 @@ fn the_weight_of_a_stream_counts_everything_in_it() {
     let one = weight_of_one() as usize;
     let mut stream = Stream::new(EPOCH);
     assert_eq!(stream.weight(), STREAM);
-    stream.publish(draft("t", Some("1"), 1), 1, &all(), 1);
-    stream.publish(draft("t", Some("2"), 1), 2, &all(), 1);
+    stream.publish(draft("t", Some("1"), 1), 1, &all(), (1, 1));
+    stream.publish(draft("t", Some("2"), 1), 2, &all(), (1, 1));
     let with_value = STREAM + 2 * (one + RETAINED) + 2 * KEY + one + VALUE;
     assert_eq!(stream.weight(), with_value);
     for consumer in ["one", "two", "one"] {
         let key = Key::new(consumer).unwrap();
-        stream.ack("ann", key, Some(at(1)), 1).unwrap();
+        stream.ack("ann", key, Some(at(1)), (1, 1)).unwrap();
     }
     assert_eq!(stream.weight(), with_value + 2 * CURSOR);
     // Keys first, then history, then values.
@@ -123,12 +123,12 @@ fn a_stream_is_bare_only_without_history_state_keys_and_consumers() {
     };
     let mut stream = stream(1, &nothing);
     assert!(stream.is_bare() && !stream.is_empty());
-    stream.publish(draft("t", Some("1"), 1), 2, &nothing, 1);
+    stream.publish(draft("t", Some("1"), 1), 2, &nothing, (1, 1));
     assert!(!stream.is_bare(), "a key");
     stream.tick(&nothing, 5_000);
     assert!(stream.is_bare());
     stream
-        .ack("ann", Key::new("one").unwrap(), Some(at(1)), 1)
+        .ack("ann", Key::new("one").unwrap(), Some(at(1)), (1, 1))
         .unwrap();
     assert!(!stream.is_bare(), "a consumer");
     let mut stream = self::stream(1, &rules(0, 0, None));
@@ -145,7 +145,7 @@ fn a_stream_is_bare_only_without_history_state_keys_and_consumers() {
 fn a_key_is_known_for_its_window_and_the_newest_of_many() {
     let rules = rules(0, 0, None);
     let mut stream = Stream::new(EPOCH);
-    stream.publish(draft("t", Some("1"), 0), 1, &rules, 0);
+    stream.publish(draft("t", Some("1"), 0), 1, &rules, (0, 0));
     let known = |stream: &Stream, key: &str| stream.published_before(&draft("t", Some(key), 0));
     stream.tick(&rules, 1_000);
     assert_eq!(known(&stream, "1"), Some(at(1)));
@@ -153,7 +153,12 @@ fn a_key_is_known_for_its_window_and_the_newest_of_many() {
     stream.tick(&rules, 1_001);
     assert_eq!(known(&stream, "1"), None);
     for n in 0..=MAX_KEYS {
-        stream.publish(draft("t", Some(&n.to_string()), 0), 1, &rules, 2_000);
+        stream.publish(
+            draft("t", Some(&n.to_string()), 0),
+            1,
+            &rules,
+            (2_000, 2_000),
+        );
     }
     assert_eq!(
         (stream.keys.len(), stream.key_times.len()),
@@ -254,7 +259,7 @@ fn consumers_are_positions_in_the_stream_and_limited_for_each_user() {
     let mut stream = stream(10, &all());
     let key = |n: usize| Key::new(&n.to_string()).unwrap();
     let mut ack = |user: &str, n: usize, position: Option<Position>, now_ms: u64| {
-        let acked = stream.ack(user, key(n), position, now_ms);
+        let acked = stream.ack(user, key(n), position, (now_ms, now_ms));
         (acked.map(|at| at.map(|at| at.offset)), stream.consumers)
     };
     let unknown = Err(BrokerFailure::UnknownPosition);
@@ -298,11 +303,15 @@ fn consumers_of_sessions_end_and_are_looked_for_once_an_hour() {
     let week = 7 * 24 * hour;
     let key = || Key::new("one").unwrap();
     for scope in ["\0session", "\0another", "ann"] {
-        stream.ack(scope, key(), Some(at(1)), 1_000).unwrap();
+        stream
+            .ack(scope, key(), Some(at(1)), (1_000, 1_000))
+            .unwrap();
     }
     stream.tick(&all(), 1_000 + week);
     assert_eq!(stream.consumers, 3);
-    stream.ack("\0another", key(), Some(at(1)), week).unwrap();
+    stream
+        .ack("\0another", key(), Some(at(1)), (week, week))
+        .unwrap();
     stream.tick(&all(), 999 + week + hour);
     assert_eq!(stream.consumers, 3, "not looked for yet");
     stream.tick(&all(), 1_000 + week + hour);

@@ -6,6 +6,7 @@ use super::{
     super::shared::{Shared, is_on_disk},
     Merge,
 };
+use crate::hub::ROOM;
 
 /// Resolves a position in the order of all channels, for a reader of some of them.
 ///
@@ -28,6 +29,9 @@ pub(super) fn resolve(
                 false => resolution,
             }
         }
+        // Every batch leaves so many numbers free before its publications: those that follow the
+        // newest one on disk this closely are of publications in memory alone.
+        Resolution::Diverged if asked.offset.saturating_sub(after) <= ROOM => Resolution::Restarted,
         // Only what is on disk can diverge. The numbers of the newest publications in memory are
         // not on disk.
         Resolution::Diverged if !past.had(filter, asked.epoch, Epoch(u64::MAX), is_on_disk) => {

@@ -76,7 +76,7 @@ fn taken(queue: &ReadQueue) -> Vec<String> {
 }
 
 #[test]
-fn loads_come_first_and_reads_that_take_long_last() {
+fn loads_come_first_and_the_kinds_of_reads_take_turns() {
     let queue = ReadQueue::default();
     queue.go_on_with_values(values(1));
     queue.go_on(filter(2));
@@ -86,7 +86,7 @@ fn loads_come_first_and_reads_that_take_long_last() {
         assert!(queue.load(Load::ForBus(channel(n))));
     }
     let expected = [
-        "64 loads", "1 loads", "read 6", "state 5", "filter 2", "filter 4", "values 1", "values 3",
+        "64 loads", "1 loads", "read 6", "state 5", "filter 2", "values 1", "filter 4", "values 3",
     ];
     assert_eq!(taken(&queue), expected);
 }

@@ -128,10 +128,14 @@ impl Shared {
     /// A worker follows a channel no longer, wherever its stream is.
     fn unfollow(&self, worker: WorkerId, channel: ChannelName) {
         let mut bus = self.hub.bus();
-        if let Some(Durable::Loading(waiting)) = bus.durable.get_mut(&channel)
-            && waiting.len() < WAITING
-        {
-            waiting.push_back((worker, BrokerRequest::Unfollow { channel }));
+        if let Some(Durable::Loading(waiting)) = bus.durable.get_mut(&channel) {
+            // It must not overtake a request to follow. If too many wait, no other request joins them,
+            // so that one of each worker is enough.
+            let last = || waiting.iter().rfind(|(of, _)| *of == worker);
+            let ends_so = || matches!(last(), Some((_, BrokerRequest::Unfollow { .. })));
+            if waiting.len() < WAITING || !ends_so() {
+                waiting.push_back((worker, BrokerRequest::Unfollow { channel }));
+            }
             return;
         }
         bus.unfollow(worker, &channel);

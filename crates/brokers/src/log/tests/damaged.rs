@@ -144,6 +144,92 @@ fn a_damaged_block_of_idempotency_keys_never_causes_a_duplicate() {
     assert!(text.contains("the keyspace keys cannot be read"), "{text}");
 }
 
+/// Saves a session without asking for an answer.
+fn save(worker: &TestWorker, session: u16, bytes: bytes::Bytes) {
+    let mut id = [0; 16];
+    id[..2].copy_from_slice(&(session.wrapping_mul(0x9E37)).to_be_bytes());
+    worker.submit(BrokerRequest::SaveSession {
+        id: None,
+        session: SessionId::from_bytes(id),
+        bytes,
+        expiry: std::time::Duration::from_secs(3600),
+    });
+}
+
+fn load(worker: &mut TestWorker, session: u16) -> Option<bytes::Bytes> {
+    let mut of = [0; 16];
+    of[..2].copy_from_slice(&(session.wrapping_mul(0x9E37)).to_be_bytes());
+    let (id, session) = (worker.id(), SessionId::from_bytes(of));
+    worker.submit(BrokerRequest::LoadSession { id, session });
+    let next = worker.next();
+    let BrokerEvent::Session { bytes, .. } = next else {
+        super::no_answer(&next)
+    };
+    bytes
+}
+
+#[test]
+fn a_log_with_damaged_sessions_opens_with_the_others_if_the_loss_is_accepted() {
+    const SESSIONS: u16 = 3_000;
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let worker = TestWorker::new(&open(directory.path()));
+        for n in 0..SESSIONS {
+            save(&worker, n, vec![b'x'; 100].into());
+        }
+    }
+    damage(directory.path(), 5);
+    let mut options = LogOptions::new(directory.path());
+    let rules = Arc::new(RuleBook::everything(ChannelRules::default()));
+    let refused = Log::open(options.clone(), Arc::clone(&rules), now());
+    let text = refused.expect_err("sessions are lost").to_string();
+    assert!(text.contains("states of sessions cannot be read"), "{text}");
+    assert!(text.contains("storage.accept_loss = true"), "{text}");
+    options.accept_loss = true;
+    let log = Arc::new(Log::open(options, rules, now()).unwrap());
+    let text = log.warnings().concat();
+    assert!(text.contains("states of sessions cannot be read"), "{text}");
+    let mut worker = TestWorker::new(&log);
+    let kept = (0..SESSIONS).filter(|n| load(&mut worker, *n).is_some());
+    let kept = kept.count();
+    assert!(kept > SESSIONS as usize / 2, "{kept} of {SESSIONS}");
+}
+
+#[test]
+fn a_session_saved_with_a_batch_that_fails_is_saved_with_a_later_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = bytes::Bytes::from(vec![b'x'; 60_000]);
+    {
+        let mut worker = TestWorker::new(&open(directory.path()));
+        for _ in 0..200 {
+            worker.publish_data("a", data.clone(), None);
+            worker.published().unwrap();
+        }
+    }
+    damage(directory.path(), 1);
+    let mut saved = 0_u64;
+    {
+        let log = open(directory.path());
+        let mut worker = TestWorker::new(&log);
+        let end = std::time::Instant::now() + NEVER;
+        loop {
+            assert!(std::time::Instant::now() < end, "nothing was refused");
+            saved += 1;
+            save(&worker, 1, saved.to_string().into());
+            worker.publish_data("a", data.clone(), None);
+            if worker.published().is_err() {
+                break;
+            }
+        }
+        // The store is opened again, and publishing continues.
+        log.tick(now());
+        worker.publish_data("a", data, None);
+        worker.published().unwrap();
+    }
+    let mut worker = TestWorker::new(&open(directory.path()));
+    assert_eq!(load(&mut worker, 1).unwrap(), saved.to_string());
+}
+
 #[test]
 fn publishing_continues_after_compaction_reports_a_damaged_block() {
     const CHANNELS: u64 = 4;

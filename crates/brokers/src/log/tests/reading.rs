@@ -312,3 +312,125 @@ fn a_channel_that_is_not_on_disk_does_not_wait_for_those_behind_it_that_are() {
         drop(permit);
     }
 }
+
+#[test]
+fn pages_of_a_state_are_read_from_the_disk_once_until_it_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    let reads = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&reads);
+    READ_GATE.set(Some(Arc::new(move || *counted.lock().unwrap() += 1)));
+    let rules = ChannelRules {
+        state: State {
+            count: 100,
+            bytes: 1 << 20,
+            age: None,
+        },
+        ..ChannelRules::default()
+    };
+    let rules = Arc::new(RuleBook::everything(rules));
+    let log = Arc::new(Log::open(LogOptions::new(directory.path()), rules, now()).unwrap());
+    let mut worker = TestWorker::new(&log);
+    let set = |worker: &mut TestWorker, key: &str| {
+        let mut draft = super::plain("a");
+        draft.tags = Tags::new([(CONFLATION_TAG, key)]).unwrap();
+        let id = worker.id();
+        worker.submit(BrokerRequest::Publish { id, draft });
+        worker.published().unwrap();
+    };
+    let state = |worker: &mut TestWorker| {
+        let (id, channel) = (worker.id(), channel("a"));
+        worker.submit(BrokerRequest::State { id, channel });
+        let next = worker.next();
+        let BrokerEvent::State { stream, values, .. } = next else {
+            super::no_answer(&next)
+        };
+        (stream.head.offset, values.len())
+    };
+    set(&mut worker, "one");
+    for _page in 0..3 {
+        assert_eq!(state(&mut worker), (1, 1));
+    }
+    assert_eq!(*reads.lock().unwrap(), 1);
+    set(&mut worker, "two");
+    for _page in 0..3 {
+        assert_eq!(state(&mut worker), (2, 2));
+    }
+    assert_eq!(*reads.lock().unwrap(), 2);
+    // Nobody reads it for some time.
+    for _ in 0..20 {
+        log.tick(now());
+        set(&mut worker, "two");
+    }
+    state(&mut worker);
+    assert_eq!(*reads.lock().unwrap(), 3);
+}
+
+#[test]
+fn reads_of_states_keep_no_other_reads_waiting() {
+    let (held, free) = (Arc::new(Fsyncs::default()), Arc::new(Fsyncs::default()));
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let mut worker = TestWorker::new(&open(directory.path(), 100, &free));
+        for name in ["a", "b"] {
+            worker.publish(name);
+            worker.published().unwrap();
+        }
+    }
+    let log = open(directory.path(), 100, &held);
+    let mut worker = TestWorker::new(&log);
+    assert_eq!(worker.follow("a").offset, 1);
+    held.hold();
+    // The reader is busy with the first, and the others wait.
+    worker.ask_history("a", ReadFrom::Start);
+    held.wait_for_one();
+    let states: Vec<_> = (0..9).map(|_| worker.id()).collect();
+    for id in &states {
+        let (id, channel) = (*id, channel("a"));
+        worker.submit(BrokerRequest::State { id, channel });
+    }
+    let start = Position {
+        epoch: Epoch(0),
+        offset: 0,
+    };
+    let by_filter = worker.ask_filter(start, 10);
+    held.let_go();
+    let mut before = 0;
+    loop {
+        let next = worker.next();
+        if matches!(next, BrokerEvent::FilterHistory { id, .. } if id == by_filter) {
+            break;
+        }
+        before += usize::from(matches!(next, BrokerEvent::State { .. }));
+    }
+    assert!(before < states.len() - 1, "it waited for {before} states");
+}
+
+#[test]
+fn a_worker_that_unfollows_behind_a_full_queue_does_not_follow_when_the_channel_is_loaded() {
+    let directory = tempfile::tempdir().unwrap();
+    let (said, permit) = hold_loads();
+    let log = open(directory.path(), 100, &Arc::new(Fsyncs::default()));
+    let mut worker = TestWorker::new(&log);
+    let follow = |worker: &mut TestWorker| {
+        let (id, channel) = (worker.id(), channel("a"));
+        worker.submit(BrokerRequest::Follow { id, channel });
+    };
+    follow(&mut worker);
+    assert_eq!(said.recv_timeout(NEVER).unwrap(), "a");
+    let mut asked = 1;
+    // Until one is refused.
+    while worker.mailbox.take().is_empty() {
+        follow(&mut worker);
+        asked += 1;
+    }
+    for _ in 0..3 {
+        let channel = channel("a");
+        worker.submit(BrokerRequest::Unfollow { channel });
+    }
+    permit.send(()).unwrap();
+    for _ in 1..asked {
+        assert!(matches!(worker.next(), BrokerEvent::Followed { .. }));
+    }
+    assert!(log.occupied("", None, 10).is_empty(), "nobody follows it");
+    drop(permit);
+}

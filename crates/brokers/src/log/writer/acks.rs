@@ -64,7 +64,7 @@ impl Writer {
                 group.forget_cursor(abandoned(mine.into_iter(), now_ms)?);
             }
         }
-        let time_ms = now_ms;
+        let time_ms = self.stamp_ms;
         group.move_cursor(key, Cursor { position, time_ms });
         Ok(Some(position))
     }

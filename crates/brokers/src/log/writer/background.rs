@@ -100,7 +100,7 @@ impl Writer {
         }
         drop(store);
         self.background.written = 0;
-        let Ok(store) = self.store.reopen(self.batch, false) else {
+        let Some(store) = self.reopen(false) else {
             return;
         };
         // The next write reports its error.
@@ -112,7 +112,7 @@ impl Writer {
             return;
         }
         drop(store);
-        let _told_by_the_next_tick = self.store.reopen(self.batch, true);
+        let _told_by_the_next_tick = self.reopen(true);
     }
 
     fn tell_suspended(&self) {

@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     broker::{Budget, WorkerId},
-    hub::Change,
+    hub::{Change, ROOM},
     lineage::Epochs,
 };
 
@@ -99,8 +99,12 @@ pub(super) struct Writer {
     condition: Arc<Condition>,
     /// Why there is no store, if there is none.
     failure: BrokerFailure,
-    /// The wall-clock time of the latest tick, in milliseconds.
+    /// The disk lost acknowledged publications: nothing is opened until an operator acts.
+    lost: bool,
+    /// The trusted time of the latest tick, in milliseconds.
     now_ms: u64,
+    /// The time with which keys and cursors are marked that this process must not forget too early.
+    stamp_ms: u64,
     /// The number of the newest batch on disk.
     batch: u64,
     /// The number of channels with a number.
@@ -108,6 +112,8 @@ pub(super) struct Writer {
     ticks: u64,
     /// The newest sequence number of a publication on disk.
     sequence: u64,
+    /// The newest one that the latest batch on disk records.
+    recorded: u64,
     /// Sequence numbers left free before each slice of the batch, for publications without history
     /// in the meantime.
     room: u64,
@@ -147,11 +153,14 @@ impl Writer {
             parked: Parked::default(),
             condition,
             failure: BrokerFailure::StorageFailed,
+            lost: false,
             now_ms,
+            stamp_ms: now_ms,
             batch: 0,
             numbered: 0,
             ticks: 0,
             sequence: 0,
+            recorded: 0,
             room: 0,
             staged: 0,
             sessions: BTreeMap::new(),
@@ -180,6 +189,7 @@ impl Writer {
         // All publications of a turn get the same time, the latest known.
         if let Some(now_ms) = jobs.iter().rev().find_map(Job::time) {
             self.now_ms = now_ms;
+            self.stamp_ms = self.shared.hub.stamp_ms().max(now_ms);
         }
         let mut ticked = jobs.iter().any(|job| matches!(job, Job::Tick(_)));
         if ticked && self.store.writable().is_none() {
@@ -236,15 +246,20 @@ impl Writer {
         }
         self.count_parked();
         let last = self.stopping && self.parked.is_empty();
+        let mut saving = false;
         if let Some(group) = &mut group
             && (ticked || last || saves || !group.is_empty())
         {
+            saving = true;
             self.remember_sessions(group);
         }
         if let Some(group) = group.as_mut().filter(|group| !group.is_empty()) {
             self.remove_some(group);
         }
-        self.commit_and_tell(group, answers);
+        let committed = self.commit_and_tell(group, answers);
+        if saving && committed {
+            self.sessions.clear();
+        }
         if new_rules {
             // They are loaded again with the new rules, from what is on disk now.
             self.channels.clear();
@@ -261,9 +276,10 @@ impl Writer {
         !last
     }
 
-    /// Adds sessions to be saved to a group that is written anyway.
-    fn remember_sessions(&mut self, group: &mut Group) {
-        for change in std::mem::take(&mut self.sessions).values() {
+    /// Adds sessions to be saved to a group that is written anyway. They are forgotten once it is
+    /// durable: if it fails, they are saved with a later one.
+    fn remember_sessions(&self, group: &mut Group) {
+        for change in self.sessions.values() {
             group.remember_session(change);
         }
     }
@@ -284,6 +300,15 @@ impl Writer {
         }
     }
 
+    /// Saves the newest sequence number if publications without history got far ahead of it: after a
+    /// kill, a reader's number that is further ahead would look like that of a lost publication.
+    fn keep_up(&mut self) {
+        let newest = self.shared.hub.bus().place().offset;
+        if newest.saturating_sub(self.recorded) >= ROOM / 2 {
+            self.keep_sequence();
+        }
+    }
+
     /// Saves the rules that apply now.
     fn keep_rules(&mut self) {
         if let Some(store) = self.store.writable() {
@@ -294,11 +319,13 @@ impl Writer {
         }
     }
 
-    /// Commits the staged group, and sends the answers.
-    fn commit_and_tell(&mut self, group: Option<Group>, mut answers: Vec<Answer>) {
+    /// Commits the staged group, and sends the answers. Returns whether nothing failed.
+    fn commit_and_tell(&mut self, group: Option<Group>, mut answers: Vec<Answer>) -> bool {
+        let mut committed = true;
         if let Some(group) = group.filter(|group| !group.is_empty())
             && let Err(failure) = self.commit(group)
         {
+            committed = false;
             for answer in &mut answers {
                 if answer.outcome.needs_commit() {
                     answer.outcome = Outcome::Failed(failure);
@@ -306,6 +333,7 @@ impl Writer {
             }
         }
         self.tell(answers);
+        committed
     }
 
     /// Stages what must be durable into the group.
@@ -359,6 +387,7 @@ impl Writer {
             return Err(self.failure);
         }
         self.batch = number;
+        self.recorded = newest.sequence;
         self.background.wrote(bytes);
         if let Err(error) = self.files.witness.write(number) {
             // The batch is durable, but without the witness a later loss may go unnoticed.

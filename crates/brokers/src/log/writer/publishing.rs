@@ -16,7 +16,7 @@ impl Writer {
         group: &mut Group,
         draft: Box<Draft>,
     ) -> Result<Outcome, BrokerFailure> {
-        let now_ms = self.now_ms;
+        let (now_ms, stamp_ms) = (self.now_ms, self.stamp_ms);
         let epochs = Arc::clone(&self.epochs);
         if self.over_budget {
             return Err(BrokerFailure::StorageFull);
@@ -48,7 +48,7 @@ impl Writer {
         group.publish(number, (offset, sequence), &draft, kept);
         let times = (draft.time_ms, sequence);
         if let Some(key) = key {
-            group.remember_key(key, offset, now_ms);
+            group.remember_key(key, offset, stamp_ms);
         }
         let begins = retained.lineage.is_new(epochs.current());
         if begins {

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use offhook_engine::{BrokerEvent, ChannelName};
+use offhook_engine::{BrokerEvent, BrokerFailure, ChannelName};
 
 use super::Writer;
 use crate::{
@@ -22,7 +22,12 @@ const CLOSE_AFTER: u64 = 600;
 
 impl Writer {
     pub(super) fn opened(&mut self, store: &Store) {
-        self.batch = store.newest().map_or(self.batch, |newest| newest.batch);
+        if let Ok(newest) = store.newest() {
+            self.batch = newest.batch;
+            self.recorded = newest.sequence;
+            // A batch may be written before the first publication: it must not record less than this.
+            self.sequence = self.sequence.max(newest.sequence);
+        }
         self.numbered = store.channel_count().unwrap_or(self.numbered);
         let disk = &self.shared.disk;
         disk.channels.store(self.numbered, Ordering::Relaxed);
@@ -49,6 +54,7 @@ impl Writer {
 
     pub(super) fn tick(&mut self) {
         self.ticks += 1;
+        self.keep_up();
         let Some(store) = self.store.writable().or_else(|| self.open_again()) else {
             return;
         };
@@ -75,34 +81,49 @@ impl Writer {
         }
     }
 
-    /// The store was closed because a write failed: tries to open it again.
-    fn open_again(&mut self) -> Option<Arc<Store>> {
-        if self.store.try_disk().is_err() {
-            return None;
-        }
-        let suspended = self.background.is_suspended(self.ticks);
-        let store = match self.store.reopen(self.batch, suspended) {
+    /// Opens the store again, if `quietly` without its background work. None if that fails, or if
+    /// acknowledged publications are missing: then it stays closed until an operator acts, because
+    /// new publications would get the positions of the lost ones.
+    pub(super) fn reopen(&mut self, quietly: bool) -> Option<Arc<Store>> {
+        let store = match self.store.reopen(self.batch, quietly) {
             Ok(store) => store,
             Err(error) => {
                 self.failed("the log cannot be opened again", &error);
                 return None;
             }
         };
+        if store
+            .newest()
+            .is_ok_and(|newest| newest.batch >= self.batch)
+        {
+            return Some(store);
+        }
+        drop(store);
+        self.store.close();
+        self.lost = true;
+        self.failure = BrokerFailure::StorageCorrupt;
+        self.channels.clear();
+        self.upkeep.clear();
+        self.condition.broken(
+            "the disk lost acknowledged publications when it failed; stop the server and \
+             restore the log from a backup, or start it with storage.accept_loss = true"
+                .to_owned(),
+        );
+        None
+    }
+
+    /// The store was closed because a write failed: tries to open it again.
+    fn open_again(&mut self) -> Option<Arc<Store>> {
+        if self.lost || self.store.try_disk().is_err() {
+            return None;
+        }
+        let suspended = self.background.is_suspended(self.ticks);
+        let store = self.reopen(suspended)?;
         self.shared.reopened.fetch_add(1, Ordering::SeqCst);
         // The state that was read does not include the latest writes.
         self.channels.clear();
         self.upkeep.clear();
-        let acknowledged = self.batch;
         self.opened(&store);
-        if acknowledged > self.batch {
-            self.store.close();
-            self.condition.broken(
-                "the disk lost acknowledged publications when it failed; stop the server and \
-                 restore the log from a backup, or start it with storage.accept_loss = true"
-                    .to_owned(),
-            );
-            return None;
-        }
         self.opened_again();
         // Reports whether the store accepts writes again, without waiting for a publication.
         self.commit(store.group()).ok()?;
