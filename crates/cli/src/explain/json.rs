@@ -1,5 +1,7 @@
 //! Pieces as JSON: one object per line.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 
 use super::{Broken, Content, Frame, Head, Part, Piece, Place};
@@ -92,7 +94,21 @@ pub(crate) fn text(piece: &Piece, place: Place) -> String {
         piece,
     };
     // Strings, numbers and lists of them can always be serialised.
-    serde_json::to_string(&placed).unwrap_or_default() + "\n"
+    visible(&serde_json::to_string(&placed).unwrap_or_default()) + "\n"
+}
+
+/// JSON may contain DEL and the control characters from U+0080 to U+009F as they are. A terminal would
+/// obey them.
+fn visible(json: &str) -> String {
+    let mut visible = String::with_capacity(json.len() + 1);
+    for c in json.chars() {
+        if c.is_control() {
+            let _ = write!(visible, "\\u{:04x}", u32::from(c));
+        } else {
+            visible.push(c);
+        }
+    }
+    visible
 }
 
 fn json_frame(frame: &Frame) -> JsonFrame<'_> {

@@ -44,7 +44,7 @@ const HELD: u64 = 16 * 1024;
 /// processor may pass before packets are lost.
 const RECEIVE_BUFFER: usize = 2 << 20;
 
-/// How often a quiet connection is kept alive, at the latest. 10 s: a third of the idle timeout of common clients
+/// How often an idle connection is kept alive, at the latest. 10 s: a third of the idle timeout of common clients
 /// (30 s), the smaller of both sides being the one in effect (RFC 9000 §10.1).
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 

@@ -1,6 +1,7 @@
 //! The state of the engine.
 
 mod audience;
+mod behind;
 mod connection;
 pub(super) mod durable;
 mod feed;
@@ -11,8 +12,9 @@ mod subscription;
 pub(super) mod window;
 
 pub(super) use audience::{Kind, live_place};
+pub(super) use behind::{Behind, Covered, Missing, Waits, Why};
 pub(super) use connection::{Connection, Extra, Subscriptions, Wanted};
 pub(super) use feed::{Feed, Read};
 pub(super) use group::{Group, Shared};
 pub(super) use pending::{Again, Asked, Asker, Item, Opening, Pending};
-pub(super) use subscription::{Behind, Covered, Missing, State, Subscription, Waits, Why};
+pub(super) use subscription::{State, Subscription};
