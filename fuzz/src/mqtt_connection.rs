@@ -145,7 +145,7 @@ impl Talk {
                 Intent::Say(payload) => self.hear(vec![payload]),
                 Intent::Close { .. } => self.has_ended = true,
                 Intent::Command { id, command } => {
-                    if let Command::Remember { note } = &command {
+                    if let Command::Remember { note, .. } = &command {
                         self.note = note.to_vec();
                     }
                     if id != CommandId(0) {

@@ -148,7 +148,7 @@ impl Talk {
                 Intent::Close { .. } => self.has_ended = true,
                 Intent::Consume { id, .. } => self.asked.push((id, None)),
                 Intent::Command { id, command } => {
-                    if let Command::Remember { note } = &command {
+                    if let Command::Remember { note, .. } = &command {
                         self.note = note.to_vec();
                     }
                     if id != CommandId(0) {
