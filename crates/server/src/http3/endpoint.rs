@@ -300,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quiet_connections_are_kept_alive_within_the_idle_timeout_of_common_clients() {
+    fn idle_connections_are_kept_alive_within_the_idle_timeout_of_common_clients() {
         let mut config = Config::default();
         let common = Duration::from_secs(30);
         for interval in [
