@@ -18,8 +18,8 @@ pub(crate) fn explanation(worker: &Worker, origin: &str, host: &str) -> String {
     };
     if origin == "null" {
         return "pages with the origin \"null\" (opened from a file, or in a sandboxed frame) may not \
-                connect here, and cannot be allowed: any page can send this origin; serve the page from \
-                an address; docs/origins.md explains it"
+                connect here, and the setting `origins` cannot allow them, because any page can send this \
+                origin; serve the page from an address; docs/origins.md explains it"
             .to_owned();
     }
     format!(

@@ -11,11 +11,11 @@ use offhook_http3::{Code, Error, frame, settings::Settings, stream::CONTROL, var
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream, VarInt};
 use tokio::{
     sync::{Notify, mpsc},
-    task::{spawn_local, yield_now},
-    time::{Instant, sleep_until, timeout},
+    task::spawn_local,
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
-use super::{stream, unidirectional};
+use super::{endpoint::FAREWELL, stream, unidirectional};
 use crate::{
     door::Place,
     refused::Client,
@@ -136,17 +136,26 @@ pub(super) async fn serve(worker: Rc<Worker>, quic: quinn::Connection, place: Pl
     drop(lease);
 }
 
-/// How often other tasks get a turn before a connection is dropped that was closed. 3: quinn's needs one.
-const TURNS: u32 = 3;
+/// How often to look whether the packet that ends a connection was sent.
+const LOOK: Duration = Duration::from_millis(1);
 
-/// Lets quinn's task, which is one of this worker, send the packet that ends the connection. If the worker ended
-/// before, the client would learn of the end only by a reset, without the code.
+/// Waits until the packet that ends the connection was sent. If the worker ended before, the client would learn of the
+/// end only by a reset, without the code. quinn's pacing and congestion control may delay this packet, by about a round
+/// trip; nothing else is sent on a closed connection.
 async fn close_sent(quic: &quinn::Connection) {
-    if matches!(quic.close_reason(), Some(ConnectionError::LocallyClosed)) {
-        for _ in 0..TURNS {
-            yield_now().await;
-        }
+    if !matches!(quic.close_reason(), Some(ConnectionError::LocallyClosed)) {
+        return;
     }
+    let datagrams = || quic.stats().udp_tx.datagrams;
+    let before = datagrams();
+    let sent = async {
+        while datagrams() == before {
+            sleep(LOOK).await;
+        }
+    };
+    // It may also have been sent already.
+    let within = (quic.rtt() * 3).clamp(LOOK * 10, FAREWELL);
+    let _late = timeout(within, sent).await;
 }
 
 /// RFC 9114 §3.2: each side opens a control stream, and sends its settings first.

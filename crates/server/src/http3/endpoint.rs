@@ -54,7 +54,7 @@ const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How long the end of connections may take after the workers have ended. 1 s: their last packets are lost
 /// otherwise, but clients notice their absence.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the workers need to accept connections.
 #[derive(Debug)]
