@@ -86,7 +86,8 @@ async def recover(at: dict) -> None:
             break
         except Exception as error:  # noqa: BLE001, until the server listens again
             # The server that is being killed may still accept a connection, and reset it.
-            if "Cannot connect" not in str(error) and "reset" not in str(error):
+            gone = ("Cannot connect", "reset", "Can not write")
+            if not any(words in str(error) for words in gone):
                 raise
             await asyncio.sleep(0.1)
     async with Client(transport=WebsocketsTransport(url=WS)) as session:

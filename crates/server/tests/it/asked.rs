@@ -17,7 +17,10 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        Notify,
+        mpsc::{Receiver, Sender, channel},
+    },
     time::timeout,
 };
 
@@ -29,6 +32,8 @@ const SECRET: &str = "a secret of at least thirty-two bytes";
 pub(crate) enum Does {
     /// It answers 200 with this.
     Says(Value),
+    /// The same, once it is told to.
+    SaysWhen(Arc<Notify>, Value),
     /// It writes these bytes, and closes.
     Writes(Vec<u8>),
     /// It never answers.
@@ -133,10 +138,10 @@ async fn serve(stream: TcpStream, heard: Sender<Request>, decide: Decide) {
         let does = (decide.lock().unwrap())(&request);
         heard.send(request).await.unwrap();
         match does {
-            Does::Says(answer) => {
-                let body = answer.to_string();
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-                stream.write_all((head + &body).as_bytes()).await.unwrap();
+            Does::Says(body) => answer(&mut stream, &body).await,
+            Does::SaysWhen(told, body) => {
+                told.notified().await;
+                answer(&mut stream, &body).await;
             }
             Does::Writes(bytes) => {
                 // Whoever does not want all of it closes.
@@ -150,6 +155,12 @@ async fn serve(stream: TcpStream, heard: Sender<Request>, decide: Decide) {
             }
         }
     }
+}
+
+async fn answer(stream: &mut BufReader<TcpStream>, body: &Value) {
+    let body = body.to_string();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all((head + &body).as_bytes()).await.unwrap();
 }
 
 /// None at the end. Panics unless it is signed by the secret.

@@ -1,9 +1,10 @@
 //! A backend that is asked who may do what, answers calls, and is told what happens.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use offhook_engine::Access;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::{
     asked::{Does, Request, TestBackend, asking, impatient},
@@ -84,15 +85,16 @@ async fn the_backend_decides_identity_and_grants_on_connect_but_not_on_resume() 
     assert_eq!(refused["code"], "rejected", "{refused}");
 }
 
-/// In several threads, because the backend waits for the test.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_user_who_is_revoked_while_the_backend_is_asked_begins_no_session() {
-    let (was_asked, mut asked) = tokio::sync::mpsc::channel(1);
-    let (go_on, may_answer) = std::sync::mpsc::sync_channel::<()>(1);
-    let backend = TestBackend::new(move |_| {
-        was_asked.try_send(()).unwrap();
-        may_answer.recv().unwrap();
-        Does::Says(json!({ "allow": true, "user": "ann" }))
+    let go_on = Arc::new(Notify::new());
+    let told = Arc::clone(&go_on);
+    let mut backend = TestBackend::new(move |request| {
+        let says = json!({ "allow": true, "user": "ann" });
+        match request.body["type"] == "connect" {
+            true => Does::SaysWhen(Arc::clone(&told), says),
+            false => allow(),
+        }
     })
     .await;
     let mut config = asking(&backend);
@@ -102,11 +104,11 @@ async fn a_user_who_is_revoked_while_the_backend_is_asked_begins_no_session() {
     let hall = Hall::open(config).await;
     let mut ann = hall.dial().await;
     let revoked = async {
-        asked.recv().await.unwrap();
+        backend.next().await;
         let body = json!({ "user": "ann" }).to_string();
         let (status, _, told) = hall.api(KEY, "POST /api/v1/revoke", &body).await;
         assert_eq!((status, told), (200, json!({ "sessions": 0 })));
-        go_on.send(()).unwrap();
+        go_on.notify_one();
     };
     let connect = json!({ "type": "connect", "token": "opaque" });
     let (refused, ()) = tokio::join!(ann.refused(connect), revoked);
