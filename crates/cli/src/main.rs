@@ -33,7 +33,7 @@ use std::{env, ffi::OsString, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-// With glibc's allocator an idle connection takes an eighth more memory: it wastes much of blocks that
+// With glibc's allocator an idle connection takes a tenth more memory: it wastes much of blocks that
 // are aligned to 128 bytes, as tokio's are.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
