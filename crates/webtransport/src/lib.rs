@@ -15,7 +15,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = offhook_client::Client::over(WebTransport::to("https://example.com/ws")?).connect().await?;
 //! let mut chat = client.subscribe("chat").await?;
-//! while let Some(event) = chat.next().await {
+//! while let Some(event) = chat.next().await? {
 //!     println!("{event:?}");
 //! }
 //! # Ok(())
