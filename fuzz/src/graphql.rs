@@ -187,7 +187,10 @@ impl Talk {
             (None, Command::Subscribe(wish)) => Reply::Subscribed {
                 subscription: wish.name(),
                 position: head,
-                live: true, by_server: false, acknowledged: false, },
+                live: true,
+                by_server: false,
+                acknowledged: false,
+            },
             (None, Command::History { .. } | Command::HistoryBefore { .. }) => Reply::History {
                 channel,
                 head,

@@ -246,7 +246,10 @@ impl Talk {
             (None, Command::Subscribe(wish)) => Reply::Subscribed {
                 subscription: wish.name(),
                 position: Position::new(1, 0),
-                live: true, by_server: false, acknowledged: false, },
+                live: true,
+                by_server: false,
+                acknowledged: false,
+            },
             (None, Command::Values { filter, .. }) => Reply::Values {
                 filter,
                 values: vec![publication(3), publication(4)],

@@ -161,7 +161,10 @@ impl Talk {
             (None, Command::Subscribe(wish)) => Reply::Subscribed {
                 subscription: wish.name(),
                 position: Position::new(1, 0),
-                live: true, by_server: false, acknowledged: false, },
+                live: true,
+                by_server: false,
+                acknowledged: false,
+            },
             (None, _) => Reply::Pong,
         };
         let id = Some(id);

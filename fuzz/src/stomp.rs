@@ -249,7 +249,10 @@ impl Talk {
             (None, Some(Command::Subscribe(wish))) => Reply::Subscribed {
                 subscription: wish.name(),
                 position: Position::new(1, 0),
-                live: true, by_server: false, acknowledged: false, },
+                live: true,
+                by_server: false,
+                acknowledged: false,
+            },
             (None, Some(Command::Remember { .. })) => Reply::Remembered,
             (None, Some(Command::Publish { .. })) => Reply::Published {
                 position: Position::new(1, 1),
