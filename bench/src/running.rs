@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use load::report::Report;
 
 /// How long a server may take to listen; `RabbitMQ` needs ten seconds on an idle machine.
@@ -88,6 +88,18 @@ pub(crate) fn pinned(core: usize, line: &[OsString]) -> Command {
         ])
         .args(line);
     command
+}
+
+/// Moves this process, which measures, away from the server's core.
+pub(crate) fn move_to(core: usize) -> Result<()> {
+    let [core, id] = [core.to_string(), std::process::id().to_string()];
+    let output = Command::new("taskset")
+        .args(["--all-tasks", "--cpu-list", "--pid", &core, &id])
+        .output()
+        .context("taskset (util-linux) is needed")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "taskset: {}", errors.trim());
+    Ok(())
 }
 
 /// A free port on loopback.

@@ -84,8 +84,18 @@ impl Session {
         self.answers(1)
     }
 
+    /// Waits for `count` publications of its subscriptions.
+    pub(super) fn publications(&mut self, count: usize) -> Result<()> {
+        self.messages(count, |message| message["type"] == "message")
+    }
+
     /// Waits for `count` answers. Fails if one of them is an error.
     pub(super) fn answers(&mut self, count: usize) -> Result<()> {
+        self.messages(count, |message| message.get("id").is_some())
+    }
+
+    /// Waits for `count` messages of a kind. Fails if one message is an error.
+    fn messages(&mut self, count: usize, is_awaited: impl Fn(&Value) -> bool) -> Result<()> {
         let mut left = count;
         while left > 0 {
             let message = match self.socket.read() {
@@ -97,9 +107,9 @@ impl Session {
             let Message::Text(text) = message else {
                 continue;
             };
-            let answer: Value = serde_json::from_str(&text)?;
-            ensure!(answer["type"] != "error", "{answer}");
-            left -= usize::from(answer.get("id").is_some());
+            let message: Value = serde_json::from_str(&text)?;
+            ensure!(message["type"] != "error", "{message}");
+            left -= usize::from(is_awaited(&message));
         }
         Ok(())
     }

@@ -108,6 +108,8 @@ pub(crate) struct Worker {
     state: RefCell<State>,
     /// Requests to the broker are gathered, and submitted later.
     gathers: Cell<bool>,
+    /// Held while a connection that was behind is given more.
+    refills: Semaphore,
     refused: RefCell<Refused>,
     phase: watch::Receiver<Phase>,
     /// Wakes the task that takes the broker's events.
@@ -254,6 +256,7 @@ impl Worker {
             }),
             live: RefCell::new(live),
             gathers: Cell::new(false),
+            refills: Semaphore::new(refilling::AT_ONCE),
             settings,
             refused: RefCell::new(Refused::new(now.instant, Arc::clone(&metrics))),
             metrics,

@@ -83,6 +83,7 @@ impl Worker {
         let now = now();
         let mut state = self.state.borrow_mut();
         state.outboxes.set_time(now.unix_ms);
+        state.outboxes.begin_turn();
         for event in events.take(EVENTS) {
             self.count_published(&event);
             state.engine.handle_broker(event, now);

@@ -30,6 +30,10 @@ const WALKS: usize = 8;
 /// building and putting a small message.
 const COPIED: usize = 16 * 1024;
 
+/// Bytes of publications that are put into single outboxes before other tasks run. 256 KiB: half a
+/// millisecond with small messages. The broker may have read for hundreds of connections.
+const SINGLY: usize = 256 * 1024;
+
 /// Walks that have not ended, in order.
 #[derive(Debug, Default)]
 pub(super) struct Broadcasts {
@@ -153,9 +157,15 @@ impl Outboxes {
         });
     }
 
-    /// Whether so much is held that it must be put before more is taken.
+    /// Whether so much is held that it must be put before more is taken, or so much was put that
+    /// other tasks are next.
     pub(in crate::worker) fn holds_much(&self) -> bool {
-        self.broadcasts.walks.len() > WALKS
+        self.broadcasts.walks.len() > WALKS || self.put_singly > SINGLY
+    }
+
+    /// Begins to count what is put into single outboxes.
+    pub(in crate::worker) const fn begin_turn(&mut self) {
+        self.put_singly = 0;
     }
 
     /// Whether anything is held.

@@ -71,6 +71,8 @@ pub(super) struct Outboxes {
     metrics: Arc<WorkerMetrics>,
     /// Connections that were told to reconnect, and when.
     farewells: Vec<(Duration, ConnectionId)>,
+    /// Bytes of publications put into single outboxes in this turn.
+    put_singly: usize,
 }
 
 /// The outbox of one connection. The outlet holds its bytes; this is the additional state.
@@ -129,6 +131,7 @@ impl Outboxes {
             unix_ms: 0,
             metrics,
             farewells: Vec::new(),
+            put_singly: 0,
         }
     }
 
@@ -320,6 +323,7 @@ impl Outboxes {
         self.metrics.deliveries.add(1);
         let bytes = framed.shared.message.as_bytes().len();
         self.metrics.delivered_bytes.add(bytes as u64);
+        self.put_singly += bytes;
         // A closing connection gets nothing more.
         self.note_unsent(connection, unsent.unwrap_or(0));
         self.attend(connection);
