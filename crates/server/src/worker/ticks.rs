@@ -21,7 +21,8 @@ use crate::tokens::Token;
 /// client subscribes to many channels one by one.
 const TICK: Duration = Duration::from_millis(500);
 
-/// The number of tokens sealed before other tasks run. 128: takes about a millisecond.
+/// The number of tokens sealed before other tasks run, fewer if broadcasts have to be put before them.
+/// 128: takes about a millisecond.
 pub(super) const SEALS: usize = 128;
 
 /// The part of the memory budget that members may take: a quarter. With channels, which may take half,
@@ -60,8 +61,9 @@ impl Worker {
             }
             self.mark(look);
             let stale = self.state.borrow_mut().outboxes.take_stale();
-            for part in stale.chunks(SEALS) {
-                self.seal_stale(part);
+            let mut left = &stale[..];
+            while !left.is_empty() {
+                left = self.seal_stale(left);
                 yield_now().await;
             }
             self.keep_unsaved();
@@ -111,15 +113,15 @@ impl Worker {
         }
     }
 
-    /// Sends new tokens to some of the connections whose tokens are outdated.
-    pub(super) fn seal_stale(&self, stale: &[ConnectionId]) {
+    /// Sends new tokens to the first of the connections whose tokens are outdated. Returns the others.
+    pub(super) fn seal_stale<'a>(&self, stale: &'a [ConnectionId]) -> &'a [ConnectionId] {
         let now = now();
         let State {
             engine, outboxes, ..
         } = &mut *self.state.borrow_mut();
-        outboxes.seal_stale(stale, self.seconds(), |connection| {
+        outboxes.seal_stale(stale, SEALS, self.seconds(), |connection| {
             self.seal(&engine.snapshot(connection, now)?)
-        });
+        })
     }
 
     /// Stores what clients have acknowledged at the broker.

@@ -364,8 +364,13 @@ impl Broadcasts {
 
     /// Whether a connection, or an earlier one of the same index, is in the rest of a walk.
     fn lists(&self, connection: ConnectionId) -> bool {
+        self.times_listed(connection) > 0
+    }
+
+    /// How often a connection, or an earlier one of the same index, is in the rest of the walks.
+    pub(super) fn times_listed(&self, connection: ConnectionId) -> usize {
         let listed = self.listed.get(connection.index());
-        listed.is_some_and(|times| *times > 0)
+        listed.map_or(0, |times| *times as usize)
     }
 
     /// A walk has passed a connection.

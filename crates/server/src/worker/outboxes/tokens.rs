@@ -12,6 +12,10 @@ use super::Outboxes;
 /// and more channels.
 const KEPT_A_SECOND: usize = 64 * 1024;
 
+/// How many tokens cost as much as a walk's messages for one connection. 2: such messages are put and
+/// sent in 15 µs.
+const BROADCAST: usize = 2;
+
 /// A token, and what the broker stores for it.
 #[derive(Debug)]
 pub(in crate::worker) struct SealedToken {
@@ -48,14 +52,22 @@ impl Outboxes {
         mem::take(&mut self.stale)
     }
 
-    /// Sends new tokens to these connections, unless they have received one since.
-    pub(in crate::worker) fn seal_stale(
+    /// Sends new tokens to the first of these connections, unless they have received one since.
+    /// Returns the others. The budget is a number of tokens; a connection to which broadcasts are on
+    /// their way gets these first, and costs more.
+    pub(in crate::worker) fn seal_stale<'a>(
         &mut self,
-        stale: &[ConnectionId],
+        stale: &'a [ConnectionId],
+        mut budget: usize,
         now_s: u32,
         mut seal: impl FnMut(ConnectionId) -> Option<SealedToken>,
-    ) {
-        for &connection in stale {
+    ) -> &'a [ConnectionId] {
+        let mut left = stale;
+        while let [connection, others @ ..] = left
+            && budget > 0
+        {
+            let connection = *connection;
+            left = others;
             // Connections that received one since are not stale any more.
             if !self.get(connection).is_some_and(|outbox| outbox.stale) {
                 continue;
@@ -65,8 +77,11 @@ impl Outboxes {
                 self.stale.push(connection);
                 continue;
             }
+            let cost = 1 + self.broadcasts.times_listed(connection) * BROADCAST;
+            budget = budget.saturating_sub(cost);
             self.seal(connection, now_s, || seal(connection));
         }
+        left
     }
 
     /// Sends a new token to a connection, after everything that the token counts as delivered: a

@@ -208,6 +208,53 @@ async fn while_memory_is_short_a_connection_that_does_not_read_gets_no_more_publ
     LocalSet::new().run_until(test).await;
 }
 
+/// Before, sixty of them were served before a ping of another connection was read, which took up to
+/// 30 ms.
+#[tokio::test(flavor = "current_thread")]
+async fn a_crowd_that_is_behind_is_served_in_small_parts() {
+    const CROWD: usize = 100;
+    const COUNT: usize = 100;
+    let test = async {
+        let (worker, _phase) = worker();
+        spawn_local(Rc::clone(&worker).take_mail());
+        let publisher = Rc::new(List::default());
+        let mut publisher = connect(&worker, publisher.outlet());
+        let data = "x".repeat(8 * 1024);
+        for n in 0..COUNT {
+            let publish =
+                format!(r#"{{"type":"publish","id":{n},"channel":"chat","data":"{data}"}}"#);
+            publisher.receive(Incoming::Text(&publish));
+            while worker.state.borrow().engine.unanswered(publisher.id()) > 0 {
+                yield_now().await;
+            }
+        }
+        let half = worker.state.borrow().outboxes.bound() / 2;
+        let lists: Vec<_> = (0..CROWD).map(|_| Rc::new(List::default())).collect();
+        let mut connections: Vec<_> = lists
+            .iter()
+            .map(|list| connect(&worker, list.outlet()))
+            .collect();
+        for connection in &mut connections {
+            connection.receive(Incoming::Text(
+                r#"{"type":"subscribe","id":2,"channel":"chat","since":"start"}"#,
+            ));
+        }
+        let is_message = |text: &&String| text.starts_with(r#"{"type":"message""#);
+        let mut received = [0; CROWD];
+        while received.iter().any(|count| *count < COUNT) {
+            let mut part = 0;
+            for (list, received) in lists.iter().zip(&mut received) {
+                part += list.unsent();
+                *received += list.take().iter().filter(is_message).count();
+            }
+            assert!(part <= 10 * half, "{part} bytes in one part");
+            yield_now().await;
+        }
+        assert_eq!(received, [COUNT; CROWD], "nothing twice");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn a_list_of_members_that_fills_the_outbox_does_not_end_catching_up() {
     let test = async {
