@@ -153,22 +153,11 @@ impl Bus {
         worker
     }
 
+    /// Nothing is delivered to a worker from now on. What it follows is removed by
+    /// [`unfollow_some`](Self::unfollow_some) and
+    /// [`unfollow_some_filters`](Self::unfollow_some_filters).
     pub(crate) fn detach(&mut self, worker: WorkerId) {
         self.mailboxes.remove(&worker);
-        let mut vacated = Vec::new();
-        self.followers.retain(|channel, followers| {
-            let keeps_some = followers.remove(worker);
-            if !keeps_some {
-                vacated.push(channel.clone());
-            }
-            keeps_some
-        });
-        for channel in vacated {
-            self.vacated(channel);
-        }
-        for filter in self.filters_of.remove(&worker).into_iter().flatten() {
-            self.remove_filter(worker, &filter);
-        }
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -282,6 +271,19 @@ impl Bus {
         if mine.remove(filter) {
             self.remove_filter(worker, filter);
         }
+    }
+
+    /// Removes some filters of a worker that is detached. Returns whether it may have more.
+    pub(crate) fn unfollow_some_filters(&mut self, worker: WorkerId) -> bool {
+        for _ in 0..SLICE {
+            let mine = self.filters_of.get_mut(&worker);
+            let Some(filter) = mine.and_then(BTreeSet::pop_first) else {
+                self.filters_of.remove(&worker);
+                return false;
+            };
+            self.remove_filter(worker, &filter);
+        }
+        true
     }
 
     fn remove_filter(&mut self, worker: WorkerId, filter: &Filter) {

@@ -12,6 +12,7 @@ mod page;
 mod questions;
 mod recent;
 mod registry;
+mod saving;
 mod sessions;
 mod sharing;
 mod stream;
@@ -20,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use offhook_engine::{
     BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, ChannelRules, Draft, Epoch, Now,
-    Position, ReadFrom, ReadLimit, Receipts, RequestId, RuleBook, SessionId,
+    Position, ReadFrom, ReadLimit, Receipts, RequestId, RuleBook,
 };
 
 use self::{bus::Published, clock::Clock, questions::Answer};
@@ -29,6 +30,7 @@ pub(crate) use self::{
     durable::{Durable, View},
     page::Page,
     registry::Registry,
+    saving::WrittenSessions,
     sessions::{Change, Saved},
 };
 use crate::{
@@ -115,17 +117,27 @@ impl Hub {
         self.bus().attach(mailbox)
     }
 
-    /// Removes a worker; returns what a durable broker must write.
-    pub(crate) fn detach(&self, worker: WorkerId) -> Vec<Change> {
+    /// Removes a worker.
+    pub(crate) fn detach(&self, worker: WorkerId) {
         let now_ms = self.bus().now().unix_ms;
         let mut registry = self.registry();
         registry.members.lease_ended(worker);
-        let changes = self.shares_without(&mut registry, worker, now_ms);
+        self.shares_without(&mut registry, worker, now_ms);
         let answers = registry.questions.detached(worker);
         let mut bus = self.bus();
         bus.detach(worker);
         give(&bus, answers);
-        changes
+        drop(bus);
+        drop(registry);
+        // It may follow hundreds of thousands of channels: others get the lock in between.
+        while self.bus().unfollow_some_filters(worker) {}
+        let mut reached = None;
+        loop {
+            reached = self.bus().unfollow_some(worker, reached.as_ref());
+            if reached.is_none() {
+                break;
+            }
+        }
     }
 
     /// What is held in memory.
@@ -175,15 +187,11 @@ impl Hub {
                 limit,
             } => self.filter_history(worker, id, &filter, after, limit),
             BrokerRequest::SaveSession { id, .. } => {
-                let _nothing_to_write = self.session(request);
+                self.session(request);
                 self.saved(worker, id);
             }
-            BrokerRequest::DropSession { .. } => {
-                let _nothing_to_write = self.session(request);
-            }
-            BrokerRequest::Share { name, request } => {
-                let _nothing_to_write = self.share(worker, &name, request);
-            }
+            BrokerRequest::DropSession { .. } => self.session(request),
+            BrokerRequest::Share { name, request } => self.share(worker, &name, request),
             BrokerRequest::Values {
                 id,
                 filter,
@@ -251,55 +259,6 @@ impl Hub {
         if let Some(id) = id {
             self.bus().tell(worker, BrokerEvent::SessionSaved { id });
         }
-    }
-
-    /// Stores a session's state; returns what a durable broker must write.
-    pub(crate) fn session(&self, request: BrokerRequest) -> Vec<Change> {
-        let stamp_ms = self.stamp_ms();
-        let sessions = &mut self.registry().sessions;
-        match request {
-            BrokerRequest::SaveSession {
-                id: _,
-                session,
-                bytes,
-                expiry,
-            } => sessions.save(session, bytes, expiry, stamp_ms),
-            BrokerRequest::DropSession { session } => {
-                let dropped = sessions.drop(session).then_some((session, None));
-                dropped.into_iter().collect()
-            }
-            BrokerRequest::Publish { .. }
-            | BrokerRequest::Follow { .. }
-            | BrokerRequest::Unfollow { .. }
-            | BrokerRequest::FollowFilter { .. }
-            | BrokerRequest::UnfollowFilter { .. }
-            | BrokerRequest::FilterHistory { .. }
-            | BrokerRequest::LoadSession { .. }
-            | BrokerRequest::History { .. }
-            | BrokerRequest::State { .. }
-            | BrokerRequest::Values { .. }
-            | BrokerRequest::Join { .. }
-            | BrokerRequest::Leave { .. }
-            | BrokerRequest::Members { .. }
-            | BrokerRequest::Ack { .. }
-            | BrokerRequest::Receipts { .. }
-            | BrokerRequest::Found { .. }
-            | BrokerRequest::Share { .. }
-            | BrokerRequest::Renew { .. } => Vec::new(),
-        }
-    }
-
-    /// Restores saved sessions.
-    pub(crate) fn restore_sessions(&self, all: impl IntoIterator<Item = (SessionId, Saved)>) {
-        let sessions = &mut self.registry().sessions;
-        for (session, saved) in all {
-            sessions.restore(session, saved);
-        }
-    }
-
-    /// Removes expired sessions, and returns them.
-    pub(crate) fn end_sessions(&self, now: Now) -> Vec<Change> {
-        self.registry().sessions.tick(now.unix_ms)
     }
 
     /// The time from which what is saved now is kept: the later of the trusted time and the wall clock.

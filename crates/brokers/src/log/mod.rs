@@ -319,9 +319,7 @@ impl Broker for Log {
     }
 
     fn detach(&self, worker: WorkerId) {
-        for change in self.shared.hub.detach(worker) {
-            self.shared.jobs.put_always(Job::Session(change));
-        }
+        self.shared.hub.detach(worker);
     }
 
     fn submit(&self, worker: WorkerId, request: BrokerRequest) -> Option<BrokerRequest> {
@@ -340,11 +338,8 @@ impl Broker for Log {
     fn tick(&self, now: Now) {
         let now = self.shared.hub.believe(now);
         self.shared.hub.tick(now);
-        let mut changes = self.shared.hub.save_shares();
-        changes.extend(self.shared.hub.end_sessions(now));
-        for change in changes {
-            self.shared.jobs.put_always(Job::Session(change));
-        }
+        self.shared.hub.save_shares();
+        self.shared.hub.end_sessions(now);
         self.shared.jobs.put_always(Job::Tick(now));
         if let Some(ticks) = &self.ticks {
             // A checker still busy with the last tick needs no other one.

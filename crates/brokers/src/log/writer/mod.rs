@@ -9,14 +9,12 @@ mod telling;
 mod upkeep;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::Instant,
 };
 
-use offhook_engine::{
-    BrokerFailure, ChannelName, ChannelRules, Draft, Place, Position, RequestId, SessionId,
-};
+use offhook_engine::{BrokerFailure, ChannelName, ChannelRules, Draft, Place, Position, RequestId};
 
 #[cfg(test)]
 pub(super) use self::removals::A_BATCH;
@@ -35,7 +33,7 @@ use super::{
 };
 use crate::{
     broker::{Budget, WorkerId},
-    hub::{Change, ROOM},
+    hub::{ROOM, WrittenSessions},
     lineage::Epochs,
 };
 
@@ -119,8 +117,6 @@ pub(super) struct Writer {
     room: u64,
     /// Publications of the batch so far.
     staged: usize,
-    /// States of sessions to be saved with the next batch.
-    sessions: BTreeMap<SessionId, Change>,
     /// The log is being dropped.
     stopping: bool,
     removals: Removals,
@@ -163,7 +159,6 @@ impl Writer {
             recorded: 0,
             room: 0,
             staged: 0,
-            sessions: BTreeMap::new(),
             stopping: false,
             removals: Removals::new(),
             background: Background::default(),
@@ -223,9 +218,6 @@ impl Writer {
                         self.trim_swept(group, &channel, *retained);
                     }
                 }
-                Job::Session(change) => {
-                    self.sessions.insert(change.0, change);
-                }
                 Job::Saved { worker, id } => {
                     saves = true;
                     let outcome = match &group {
@@ -246,20 +238,19 @@ impl Writer {
         }
         self.count_parked();
         let last = self.stopping && self.parked.is_empty();
-        let mut saving = false;
+        let mut sessions = WrittenSessions::default();
         if let Some(group) = &mut group
             && (ticked || last || saves || !group.is_empty())
         {
-            saving = true;
-            self.remember_sessions(group);
+            // With a group that is written anyway. If that fails, they are written with a later one.
+            let hub = &self.shared.hub;
+            sessions = hub.write_sessions(|change| group.remember_session(&change));
         }
         if let Some(group) = group.as_mut().filter(|group| !group.is_empty()) {
             self.remove_some(group);
         }
         let committed = self.commit_and_tell(group, answers);
-        if saving && committed {
-            self.sessions.clear();
-        }
+        self.shared.hub.sessions_written(&sessions, committed);
         if new_rules {
             // They are loaded again with the new rules, from what is on disk now.
             self.channels.clear();
@@ -274,14 +265,6 @@ impl Writer {
         }
         // Parked requests arrived before the end, and are published first.
         !last
-    }
-
-    /// Adds sessions to be saved to a group that is written anyway. They are forgotten once it is
-    /// durable: if it fails, they are saved with a later one.
-    fn remember_sessions(&self, group: &mut Group) {
-        for change in self.sessions.values() {
-            group.remember_session(change);
-        }
     }
 
     /// Saves the newest sequence number: publications without history have numbers that no batch
