@@ -1,8 +1,13 @@
 //! Loading a channel from disk.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
-use offhook_engine::{BrokerFailure, CONFLATION_TAG, ChannelName, ChannelRules, Epoch, Position};
+use offhook_engine::{
+    BrokerFailure, CONFLATION_TAG, ChannelName, ChannelRules, Epoch, Position, Publication,
+};
 
 use super::{
     condition::Condition,
@@ -10,6 +15,7 @@ use super::{
     open_error::failure_of,
     record::{decode, offset_of},
     retained::Retained,
+    states::Reading,
     store::Store,
 };
 use crate::lineage::Epochs;
@@ -20,7 +26,55 @@ pub(super) const NOWHERE: Position = Position {
     offset: 0,
 };
 
-/// The retained range of a channel; none if it never had a publication.
+/// A channel that the writer requested and that has a state, whose keys the writer needs too: they are
+/// read a part at a time.
+pub(super) struct StateLoad {
+    pub(super) channel: ChannelName,
+    retained: Retained,
+    /// The value of `Shared::reopened` before it was loaded.
+    pub(super) reopened: u64,
+    reading: Reading,
+}
+
+impl StateLoad {
+    pub(super) fn new(
+        channel: ChannelName,
+        retained: Retained,
+        reopened: u64,
+        store: &Arc<Store>,
+    ) -> Self {
+        let reading = Reading::new(store);
+        Self {
+            channel,
+            retained,
+            reopened,
+            reading,
+        }
+    }
+
+    /// Reads some of the values. Returns the channel once all of them are read.
+    pub(super) fn step(&mut self, store: &Arc<Store>) -> Result<Option<Retained>, BrokerFailure> {
+        let number = self.retained.id;
+        let Some(values) = self.reading.step(store, (number, &self.channel))? else {
+            return Ok(None);
+        };
+        let mut retained = self.retained.clone();
+        for value in &values {
+            set_value(&mut retained, value);
+        }
+        Ok(Some(retained))
+    }
+}
+
+fn set_value(retained: &mut Retained, value: &Publication) {
+    let size = (value.weight() as u64, value.time_ms);
+    if let Some(key) = value.tags.get(CONFLATION_TAG) {
+        let values = retained.values.get_or_insert_default();
+        values.set(value.position.offset, key, size, ());
+    }
+}
+
+/// The retained range of a channel, without the keys of its state; none if it never had a publication.
 pub(super) fn load(
     store: &Store,
     channel: &ChannelName,
@@ -67,15 +121,6 @@ pub(super) fn load(
             None => {
                 retained.head = last;
                 break;
-            }
-        }
-    }
-    if rules.state.is_kept() {
-        for value in store.values(retained.id, channel).map_err(failed)? {
-            let size = (value.weight() as u64, value.time_ms);
-            if let Some(key) = value.tags.get(CONFLATION_TAG) {
-                let values = retained.values.get_or_insert_default();
-                values.set(value.position.offset, key, size, ());
             }
         }
     }
