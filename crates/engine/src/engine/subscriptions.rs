@@ -81,7 +81,10 @@ impl Engine {
             self.may_share(connection, &wish.target, by.vouches())?;
         }
         let feed = match known {
-            Some(feed) => feed,
+            Some(feed) => {
+                self.renew_feed(feed)?;
+                feed
+            }
             None => self.open_feed(wish.target.clone(), Arc::clone(&rules))?,
         };
         let restored = matches!(by, Wished::Restored { .. });
@@ -255,6 +258,7 @@ impl Engine {
     /// Starts a subscription whose stream is known: live at once, or behind with a position to read
     /// from.
     pub(super) fn begin(&mut self, slot: Slot) -> Option<Step> {
+        self.apply_first(slot);
         let s = self.subscriptions.get_mut(slot)?;
         let (connection, feed) = (s.connection, s.feed);
         let f = self.feeds.known(feed)?;
