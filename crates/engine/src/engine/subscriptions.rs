@@ -18,6 +18,7 @@ use super::{
     Engine, Item, Step,
     asks::too_many_questions,
     commands::gone,
+    shrinking::list,
     state::{Asked, Behind, Opening, Shared, State, Subscription, Wanted, Why, window::Window},
 };
 
@@ -132,7 +133,9 @@ impl Engine {
         if let Some(f) = self.feeds.get_mut(feed) {
             f.subscribers += 1;
             if f.tail.is_none() {
-                f.catching_up().opening.push(slot);
+                let most = f.subscribers;
+                let opening = &mut f.catching_up().opening;
+                list(slot, opening, &self.subscriptions, most);
             } else if !asked {
                 self.items.push_back(Item::Begin { subscription: slot });
             }
