@@ -1,6 +1,7 @@
 //! The in-memory part of every broker, in two parts with a lock each: the [`Bus`] and the
 //! [`Registry`]. Code that needs both locks the registry first.
 
+mod ages;
 mod bus;
 mod by_filter;
 mod clock;
@@ -24,8 +25,8 @@ use offhook_engine::{
     Position, ReadFrom, ReadLimit, Receipts, RequestId, RuleBook,
 };
 
-use self::{bus::Published, clock::Clock, questions::Answer};
 pub(crate) use self::{
+    ages::Ages,
     bus::{Bus, ROOM, shrink},
     durable::{Durable, View},
     page::Page,
@@ -33,6 +34,7 @@ pub(crate) use self::{
     saving::WrittenSessions,
     sessions::{Change, Saved},
 };
+use self::{bus::Published, clock::Clock, questions::Answer};
 use crate::{
     broker::{Held, WorkerId},
     mailbox::Mailbox,
@@ -263,14 +265,30 @@ impl Hub {
 
     /// The time from which what is saved now is kept: the later of the trusted time and the wall clock.
     pub(crate) fn stamp_ms(&self) -> u64 {
-        let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        clock.stamp_ms()
+        self.clock().stamp_ms()
     }
 
-    /// The time that applies to retention, given this wall-clock time.
+    /// The time by which things expire, given this wall-clock time.
     pub(crate) fn believe(&self, told: Now) -> Now {
-        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        clock.tell(told)
+        let sequence = self.bus().place().offset;
+        self.clock().tell(told, sequence)
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The clock by which publications become too old.
+    pub(crate) fn ages(&self) -> Arc<Ages> {
+        Arc::clone(self.clock().ages())
+    }
+
+    /// Goes on with the ages of an earlier process.
+    pub(crate) fn restore_ages(&self, saved: Ages) {
+        let mut bus = self.bus();
+        let mut clock = self.clock();
+        clock.restore_ages(saved, bus.place().offset);
+        bus.ages = Arc::clone(clock.ages());
     }
 
     /// Passes the time on; periodic checks are done in slices, so that no request waits long.
@@ -283,6 +301,7 @@ impl Hub {
         let mut bus = self.bus();
         bus.set_now(now);
         bus.stamp(self.stamp_ms());
+        bus.ages = self.ages();
         give(&bus, answers);
         let mut due = bus.due();
         drop(bus);

@@ -30,7 +30,7 @@ use super::{
     states::{self, Reading, ValuesJob},
     store::Store,
 };
-use crate::hub::View;
+use crate::hub::{Ages, View};
 
 /// How many channels one tick searches for old publications.
 const SWEEP: usize = 64;
@@ -285,6 +285,7 @@ impl Reader {
             return;
         };
         let is_applied = sweeps.is_applied(&book);
+        let ages = self.shared.hub.ages();
         sweeps.end(names.last().cloned());
         drop(sweeps);
         for name in names {
@@ -294,17 +295,16 @@ impl Reader {
             let Some(rules) = book.rules(&channel) else {
                 continue;
             };
-            let now_ms = self.shared.hub.bus().now().unix_ms;
             let history = &rules.history;
             let is_kept =
-                || history.age.is_none() || has_nothing_old(&store, &channel, history, now_ms);
+                || history.age.is_none() || has_nothing_old(&store, &channel, history, &ages);
             if is_applied && is_kept() {
                 continue;
             }
             let Ok(Some(retained)) = self.find_guarded(&channel) else {
                 continue;
             };
-            if retained.clone().trim(&rules.history, now_ms).is_some() {
+            if retained.clone().trim(history, ages.now_ms()).is_some() {
                 let retained = Box::new(retained);
                 self.shared
                     .jobs
@@ -335,7 +335,7 @@ impl Reader {
             &store,
             channel,
             &rules,
-            &self.shared.epochs,
+            (&self.shared.epochs, &self.shared.hub.ages()),
             &self.condition,
         )
     }
@@ -395,18 +395,18 @@ impl Reader {
 /// Whether a channel's entry and its oldest publication show that none is too old. Most channels have
 /// none, and to load one means to read everything since its entry was saved: hundreds of
 /// publications. What was saved under other rules may be too much nevertheless.
-fn has_nothing_old(store: &Store, channel: &ChannelName, history: &History, now_ms: u64) -> bool {
+fn has_nothing_old(store: &Store, channel: &ChannelName, history: &History, ages: &Ages) -> bool {
     let oldest = catch_unwind(AssertUnwindSafe(|| {
         let mut saved = Retained::decode(&store.channel(channel).ok()??, Epoch(0))?;
-        if saved.trim(history, now_ms).is_some() {
+        if saved.trim(history, ages.now_ms()).is_some() {
             return None;
         }
         let record = store.record(saved.id, saved.first()).ok()??;
-        Some(decode(channel, (NOWHERE, NOWHERE), &record)?.time_ms)
+        let oldest = decode(channel, (NOWHERE, NOWHERE), &record)?;
+        Some(ages.of(oldest.time_ms, oldest.sequence))
     }));
-    let age = history.age.map_or(u64::MAX, |age| age.as_millis() as u64);
     let oldest = oldest.ok().flatten();
-    oldest.is_some_and(|time_ms| time_ms >= now_ms.saturating_sub(age))
+    oldest.is_some_and(|dated_ms| dated_ms >= ages.oldest_kept(history.age))
 }
 
 /// A part that cannot be read.

@@ -198,9 +198,9 @@ pub(super) fn not_older(
     values: impl Iterator<Item = Arc<Publication>>,
     age: Option<Duration>,
 ) -> Vec<Arc<Publication>> {
-    let age = age.map_or(u64::MAX, |age| age.as_millis() as u64);
-    let oldest_kept = shared.hub.bus().now().unix_ms.saturating_sub(age);
+    let ages = shared.hub.ages();
+    let oldest_kept = ages.oldest_kept(age);
     values
-        .filter(|value| value.time_ms >= oldest_kept)
+        .filter(|value| ages.of(value.time_ms, value.sequence) >= oldest_kept)
         .collect()
 }

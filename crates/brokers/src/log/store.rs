@@ -1,5 +1,6 @@
 //! The embedded store: together with its group of writes, the only place that uses fjall.
 
+mod ages;
 mod compaction;
 mod group;
 mod numbers;
@@ -24,7 +25,7 @@ use fjall::{
     AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode,
     compaction::filter::Factory,
 };
-use offhook_engine::{ChannelName, Epoch, Now, Publication};
+use offhook_engine::{ChannelName, Epoch, Now};
 
 use self::compaction::{EndedCursors, OldKeys};
 pub(super) use self::group::Group;

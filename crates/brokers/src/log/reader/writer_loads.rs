@@ -30,7 +30,7 @@ impl Reader {
     pub(super) fn load_state(&self, mut load: Box<StateLoad>) {
         let found = catch_unwind(AssertUnwindSafe(|| {
             let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
-            load.step(&store)
+            load.step(&store, &self.shared.hub.ages())
         }));
         let found = match found.unwrap_or(Err(BrokerFailure::StorageCorrupt)) {
             Ok(Some(retained)) => Ok(Some(Box::new(retained))),

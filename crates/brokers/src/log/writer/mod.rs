@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     broker::{Budget, WorkerId},
-    hub::{ROOM, WrittenSessions},
+    hub::{Ages, ROOM, WrittenSessions},
     lineage::Epochs,
 };
 
@@ -103,6 +103,9 @@ pub(super) struct Writer {
     now_ms: u64,
     /// The time with which keys and cursors are marked that this process must not forget too early.
     stamp_ms: u64,
+    /// By which publications become too old, as of the latest tick, and as it is on disk.
+    ages: Arc<Ages>,
+    saved_ages: Arc<Ages>,
     /// The number of the newest batch on disk.
     batch: u64,
     /// The number of channels with a number.
@@ -138,7 +141,7 @@ impl Writer {
         budget: Budget,
     ) -> Self {
         let now_ms = shared.hub.bus().now().unix_ms;
-        let epochs = Arc::clone(&shared.epochs);
+        let (epochs, ages) = (Arc::clone(&shared.epochs), shared.hub.ages());
         let mut writer = Self {
             shared,
             store,
@@ -152,6 +155,8 @@ impl Writer {
             lost: false,
             now_ms,
             stamp_ms: now_ms,
+            ages,
+            saved_ages: Arc::default(),
             batch: 0,
             numbered: 0,
             ticks: 0,
@@ -185,6 +190,7 @@ impl Writer {
         if let Some(now_ms) = jobs.iter().rev().find_map(Job::time) {
             self.now_ms = now_ms;
             self.stamp_ms = self.shared.hub.stamp_ms().max(now_ms);
+            self.ages = self.shared.hub.ages();
         }
         let mut ticked = jobs.iter().any(|job| matches!(job, Job::Tick(_)));
         if ticked && self.store.writable().is_none() {
@@ -246,11 +252,17 @@ impl Writer {
             let hub = &self.shared.hub;
             sessions = hub.write_sessions(|change| group.remember_session(&change));
         }
+        if let Some(group) = &mut group {
+            self.remember_ages(group);
+        }
         if let Some(group) = group.as_mut().filter(|group| !group.is_empty()) {
             self.remove_some(group);
         }
         let committed = self.commit_and_tell(group, answers);
         self.shared.hub.sessions_written(&sessions, committed);
+        if !committed {
+            self.saved_ages = Arc::default();
+        }
         if new_rules {
             // They are loaded again with the new rules, from what is on disk now.
             self.channels.clear();
@@ -265,6 +277,15 @@ impl Writer {
         }
         // Parked requests arrived before the end, and are published first.
         !last
+    }
+
+    /// Saves the clock of ages after a step, and now and then with what is written anyway.
+    fn remember_ages(&mut self, group: &mut Group) {
+        let has_stepped = self.ages.has_stepped_since(&self.saved_ages);
+        if has_stepped || !group.is_empty() && self.ages.is_worth_saving(&self.saved_ages) {
+            group.remember_ages(&self.ages);
+            self.saved_ages = Arc::clone(&self.ages);
+        }
     }
 
     /// Saves the newest sequence number: publications without history have numbers that no batch
