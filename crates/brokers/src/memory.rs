@@ -38,7 +38,7 @@ impl Broker for Memory {
     }
 
     fn detach(&self, worker: WorkerId) {
-        let _nothing_to_write = self.0.detach(worker);
+        self.0.detach(worker);
     }
 
     fn submit(&self, worker: WorkerId, request: BrokerRequest) -> Option<BrokerRequest> {
@@ -61,7 +61,8 @@ impl Broker for Memory {
     fn tick(&self, now: Now) {
         let now = self.0.believe(now);
         self.0.tick(now);
-        let _nothing_to_write = (self.0.save_shares(), self.0.end_sessions(now));
+        self.0.save_shares();
+        self.0.end_sessions(now);
     }
 
     fn set_rules(&self, rules: Arc<RuleBook>) {

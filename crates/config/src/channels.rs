@@ -149,7 +149,8 @@ group! {
         /// The history of a thousand chat rooms fits on a small disk.
         bytes => Bytes::new();
 
-        /// The age of the oldest publication.
+        /// The age of the oldest publication. If the wall clock is set, neither the step nor a time in
+        /// which the machine was suspended counts.
         ///
         /// People rarely look for messages older than a week.
         age => Or("none", time());
@@ -172,7 +173,7 @@ group! {
         /// The same as for the history.
         bytes => Bytes::new();
 
-        /// The age of the oldest value.
+        /// The age of the oldest value. Steps of the wall clock count as little as for the history.
         ///
         /// A value is valid until a newer one replaces it.
         age => Or("none", time());

@@ -16,6 +16,9 @@ pub struct Limits {
     /// many end with each [`Engine::leave_on`](crate::Engine::leave_on). Default 256: some hundred
     /// microseconds, including the requests to the broker.
     pub leave_at_once: usize,
+    /// Subscriptions to which replaced rules are applied at once; with more, other work is done in
+    /// between. Default 256: a millisecond or two, if all of them end.
+    pub rules_at_once: usize,
     /// Channels and filters of one worker with subscribers. Default 1,000,000: some 500 MB, and as
     /// many as the maximum number of connections.
     pub channels: usize,
@@ -92,6 +95,7 @@ impl Default for Limits {
             connections: 1_000_000,
             subscriptions: 128,
             leave_at_once: 256,
+            rules_at_once: 256,
             channels: 1_000_000,
             window: 1_024,
             data_bytes: 64 * 1024,

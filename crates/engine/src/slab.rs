@@ -105,6 +105,16 @@ impl<T> Slab<T> {
         self.pages.len() - 1
     }
 
+    /// The generation of the next entry.
+    pub(crate) const fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Beyond all indices in use.
+    pub(crate) fn end(&self) -> u32 {
+        u32::try_from(self.pages.len() * PAGE).unwrap_or(u32::MAX)
+    }
+
     fn place(&self, index: u32) -> Option<&Place<T>> {
         let page = self.pages.get(index as usize / PAGE)?.as_ref()?;
         page.places.get(index as usize % PAGE)

@@ -16,7 +16,7 @@ use offhook_engine::{
     FilterTrie, Key, Now, Position, Publication, ReadFrom, ReadStart, RequestId, StreamState,
 };
 
-use super::{durable::Durable, forgotten::Forgotten, recent::Recent, stream::Stream};
+use super::{ages::Ages, durable::Durable, forgotten::Forgotten, recent::Recent, stream::Stream};
 use crate::{broker::WorkerId, changes::Changes, lineage::fresh_epoch, mailbox::Mailbox};
 
 use self::followers::Followers;
@@ -73,6 +73,8 @@ pub(crate) struct Bus {
     now: Now,
     /// The time from which keys and cursors are kept: see [`Clock`](super::clock::Clock).
     stamp_ms: u64,
+    /// By which publications become too old.
+    pub(super) ages: Arc<Ages>,
     /// Bytes of memory that channels may take, and about how many the streams in memory do.
     budget: usize,
     held: usize,
@@ -105,6 +107,7 @@ impl Bus {
             durable: HashMap::new(),
             now,
             stamp_ms: now.unix_ms,
+            ages: Arc::new(Ages::at(now.unix_ms)),
             budget,
             held: 0,
         }
@@ -153,22 +156,11 @@ impl Bus {
         worker
     }
 
+    /// Nothing is delivered to a worker from now on. What it follows is removed by
+    /// [`unfollow_some`](Self::unfollow_some) and
+    /// [`unfollow_some_filters`](Self::unfollow_some_filters).
     pub(crate) fn detach(&mut self, worker: WorkerId) {
         self.mailboxes.remove(&worker);
-        let mut vacated = Vec::new();
-        self.followers.retain(|channel, followers| {
-            let keeps_some = followers.remove(worker);
-            if !keeps_some {
-                vacated.push(channel.clone());
-            }
-            keeps_some
-        });
-        for channel in vacated {
-            self.vacated(channel);
-        }
-        for filter in self.filters_of.remove(&worker).into_iter().flatten() {
-            self.remove_filter(worker, &filter);
-        }
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -282,6 +274,19 @@ impl Bus {
         if mine.remove(filter) {
             self.remove_filter(worker, filter);
         }
+    }
+
+    /// Removes some filters of a worker that is detached. Returns whether it may have more.
+    pub(crate) fn unfollow_some_filters(&mut self, worker: WorkerId) -> bool {
+        for _ in 0..SLICE {
+            let mine = self.filters_of.get_mut(&worker);
+            let Some(filter) = mine.and_then(BTreeSet::pop_first) else {
+                self.filters_of.remove(&worker);
+                return false;
+            };
+            self.remove_filter(worker, &filter);
+        }
+        true
     }
 
     fn remove_filter(&mut self, worker: WorkerId, filter: &Filter) {
@@ -401,8 +406,9 @@ impl Bus {
         }
         // Under the lock, so that it rises with the offset.
         let sequence = self.next_sequence()?;
-        let stream = self.begin(&channel)?;
-        let publication = stream.publish(draft, sequence, rules, times);
+        let stream = self.streams.get_mut(&channel);
+        let stream = stream.ok_or(BrokerFailure::TooManyChannels)?;
+        let publication = stream.publish(draft, sequence, rules, (times, &self.ages));
         if stream.has_values() {
             self.with_values.insert(channel.clone());
         }
@@ -465,14 +471,6 @@ impl Bus {
     pub(crate) fn nothing(&self, from: ReadFrom) -> (StreamState, ReadStart) {
         let empty = Stream::new(self.epoch);
         (empty.state(), empty.start(from))
-    }
-
-    /// Adds a stream on disk to those that upkeep examines.
-    pub(crate) fn tend_later(&mut self, channel: &ChannelName) {
-        if let Some(Durable::Open(view)) = self.durable.get_mut(channel) {
-            view.used_ms = self.now.unix_ms;
-            self.upkeep.push_back(channel.clone());
-        }
     }
 
     pub(crate) fn set_now(&mut self, now: Now) {

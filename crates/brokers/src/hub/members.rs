@@ -9,20 +9,22 @@
 //!    └───────────────┴──────┴◀─────────────────────────────┘
 //!      "left" is told once                       grace is over
 //! ```
-//! When a worker's lease ends, all its members are awaited without a grace period.
+//! When a worker's lease ends, all its members are awaited without a grace period. They are searched
+//! for a slice at a time. A worker that renews its lease meanwhile claims all of its members again, so
+//! that the search for them ends.
 //!
 //! Time is counted in ticks: a late tick, because the process was stopped or starved, counts for at
 //! most [`MAX_STEP`]. A pause of the whole process therefore removes no members.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    ops::Bound,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use offhook_engine::{ChannelName, Member, PresenceChange, SessionId};
 
-use super::shrink;
 use crate::broker::WorkerId;
 
 /// The maximum time that one tick counts for. Ticks happen about once a second.
@@ -101,12 +103,16 @@ impl Present {
 
 #[derive(Debug)]
 pub(crate) struct Members {
-    channels: HashMap<ChannelName, Present>,
+    /// Ordered, so that a search can continue where it stopped.
+    channels: BTreeMap<ChannelName, Present>,
     /// Members with an `awaited_until`, ordered by it.
     awaited: BTreeSet<(Instant, ChannelName, SessionId)>,
     leases: BTreeMap<WorkerId, Lease>,
     /// Workers whose lease ended and that may not know it.
     ended: BTreeSet<WorkerId>,
+    /// Workers whose members are to be awaited, and after which member the search for them continues.
+    searched: BTreeSet<WorkerId>,
+    searched_to: Option<(ChannelName, Option<SessionId>)>,
     /// Members whose grace period starts with the next tick: until then the current time is not
     /// known exactly, and a grace period must not be shortened.
     leaving: VecDeque<(ChannelName, SessionId, Duration)>,
@@ -131,12 +137,14 @@ struct Lease {
 
 impl Members {
     pub(crate) fn new(now: Instant) -> Self {
-        let (channels, awaited, leases) = (HashMap::new(), BTreeSet::new(), BTreeMap::new());
+        let (channels, awaited, leases) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
         Self {
             channels,
             awaited,
             leases,
             ended: BTreeSet::new(),
+            searched: BTreeSet::new(),
+            searched_to: None,
             leaving: VecDeque::new(),
             changed: BTreeSet::new(),
             due: (0, 0),
@@ -251,7 +259,6 @@ impl Members {
         self.info_bytes -= claim.member.info.len();
         if there.claims.is_empty() {
             self.channels.remove(channel);
-            shrink(&mut self.channels);
         }
         if let Some(until) = claim.awaited_until {
             self.awaited.remove(&(until, channel.clone(), session));
@@ -270,6 +277,7 @@ impl Members {
         let until = self.now + lease;
         let missed = 0;
         let before = self.leases.insert(worker, Lease { until, missed });
+        self.searched.remove(&worker);
         before.is_some() || !self.ended.remove(&worker)
     }
 
@@ -301,7 +309,8 @@ impl Members {
         for worker in ended {
             self.leases.remove(&worker);
             self.ended.insert(worker);
-            self.await_all_of(worker);
+            self.searched.insert(worker);
+            self.searched_to = None;
         }
     }
 
@@ -313,6 +322,9 @@ impl Members {
             self.due.1 -= 1;
             done += 1;
             changes.extend(self.next_changed());
+        }
+        while done < SLICE && !self.searched.is_empty() {
+            done += self.search(SLICE - done);
         }
         while done < SLICE
             && let Some((until, channel, session)) = self.awaited.first().cloned()
@@ -337,15 +349,35 @@ impl Members {
         })
     }
 
-    fn await_all_of(&mut self, worker: WorkerId) {
-        for (channel, there) in &mut self.channels {
-            for (session, claim) in &mut there.claims {
-                if claim.worker == worker && claim.awaited_until.is_none() {
+    /// Searches some members for those of workers whose lease has ended, which are awaited from then
+    /// on. Returns how many it looked at; a channel counts as one more.
+    fn search(&mut self, most: usize) -> usize {
+        let reached = self.searched_to.take();
+        let first = reached.as_ref().map(|(channel, _)| channel);
+        let first = first.map_or(Bound::Unbounded, Bound::Included);
+        let mut done = 0;
+        let rest = (first, Bound::Unbounded);
+        for (channel, there) in self.channels.range_mut::<ChannelName, _>(rest) {
+            done += 1;
+            let mut last = match &reached {
+                Some((reached, last)) if reached == channel => *last,
+                _ => None,
+            };
+            let after = last.map_or(Bound::Unbounded, Bound::Excluded);
+            for (session, claim) in there.claims.range_mut((after, Bound::Unbounded)) {
+                if done >= most {
+                    self.searched_to = Some((channel.clone(), last));
+                    return done;
+                }
+                (done, last) = (done + 1, Some(*session));
+                if self.searched.contains(&claim.worker) && claim.awaited_until.is_none() {
                     claim.awaited_until = Some(self.now);
                     self.awaited.insert((self.now, channel.clone(), *session));
                 }
             }
         }
+        self.searched.clear();
+        done.max(1)
     }
 
     pub(crate) fn count(&self, channel: &ChannelName) -> u64 {

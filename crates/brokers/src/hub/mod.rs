@@ -1,6 +1,7 @@
 //! The in-memory part of every broker, in two parts with a lock each: the [`Bus`] and the
 //! [`Registry`]. Code that needs both locks the registry first.
 
+mod ages;
 mod bus;
 mod by_filter;
 mod clock;
@@ -12,6 +13,7 @@ mod page;
 mod questions;
 mod recent;
 mod registry;
+mod saving;
 mod sessions;
 mod sharing;
 mod stream;
@@ -20,17 +22,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use offhook_engine::{
     BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, ChannelRules, Draft, Epoch, Now,
-    Position, ReadFrom, ReadLimit, Receipts, RequestId, RuleBook, SessionId,
+    Position, ReadFrom, ReadLimit, Receipts, RequestId, RuleBook,
 };
 
-use self::{bus::Published, clock::Clock, questions::Answer};
 pub(crate) use self::{
+    ages::Ages,
     bus::{Bus, ROOM, shrink},
     durable::{Durable, View},
     page::Page,
     registry::Registry,
+    saving::WrittenSessions,
     sessions::{Change, Saved},
 };
+use self::{bus::Published, clock::Clock, questions::Answer};
 use crate::{
     broker::{Held, WorkerId},
     mailbox::Mailbox,
@@ -115,17 +119,27 @@ impl Hub {
         self.bus().attach(mailbox)
     }
 
-    /// Removes a worker; returns what a durable broker must write.
-    pub(crate) fn detach(&self, worker: WorkerId) -> Vec<Change> {
+    /// Removes a worker.
+    pub(crate) fn detach(&self, worker: WorkerId) {
         let now_ms = self.bus().now().unix_ms;
         let mut registry = self.registry();
         registry.members.lease_ended(worker);
-        let changes = self.shares_without(&mut registry, worker, now_ms);
+        self.shares_without(&mut registry, worker, now_ms);
         let answers = registry.questions.detached(worker);
         let mut bus = self.bus();
         bus.detach(worker);
         give(&bus, answers);
-        changes
+        drop(bus);
+        drop(registry);
+        // It may follow hundreds of thousands of channels: others get the lock in between.
+        while self.bus().unfollow_some_filters(worker) {}
+        let mut reached = None;
+        loop {
+            reached = self.bus().unfollow_some(worker, reached.as_ref());
+            if reached.is_none() {
+                break;
+            }
+        }
     }
 
     /// What is held in memory.
@@ -175,15 +189,11 @@ impl Hub {
                 limit,
             } => self.filter_history(worker, id, &filter, after, limit),
             BrokerRequest::SaveSession { id, .. } => {
-                let _nothing_to_write = self.session(request);
+                self.session(request);
                 self.saved(worker, id);
             }
-            BrokerRequest::DropSession { .. } => {
-                let _nothing_to_write = self.session(request);
-            }
-            BrokerRequest::Share { name, request } => {
-                let _nothing_to_write = self.share(worker, &name, request);
-            }
+            BrokerRequest::DropSession { .. } => self.session(request),
+            BrokerRequest::Share { name, request } => self.share(worker, &name, request),
             BrokerRequest::Values {
                 id,
                 filter,
@@ -253,65 +263,32 @@ impl Hub {
         }
     }
 
-    /// Stores a session's state; returns what a durable broker must write.
-    pub(crate) fn session(&self, request: BrokerRequest) -> Vec<Change> {
-        let stamp_ms = self.stamp_ms();
-        let sessions = &mut self.registry().sessions;
-        match request {
-            BrokerRequest::SaveSession {
-                id: _,
-                session,
-                bytes,
-                expiry,
-            } => sessions.save(session, bytes, expiry, stamp_ms),
-            BrokerRequest::DropSession { session } => {
-                let dropped = sessions.drop(session).then_some((session, None));
-                dropped.into_iter().collect()
-            }
-            BrokerRequest::Publish { .. }
-            | BrokerRequest::Follow { .. }
-            | BrokerRequest::Unfollow { .. }
-            | BrokerRequest::FollowFilter { .. }
-            | BrokerRequest::UnfollowFilter { .. }
-            | BrokerRequest::FilterHistory { .. }
-            | BrokerRequest::LoadSession { .. }
-            | BrokerRequest::History { .. }
-            | BrokerRequest::State { .. }
-            | BrokerRequest::Values { .. }
-            | BrokerRequest::Join { .. }
-            | BrokerRequest::Leave { .. }
-            | BrokerRequest::Members { .. }
-            | BrokerRequest::Ack { .. }
-            | BrokerRequest::Receipts { .. }
-            | BrokerRequest::Found { .. }
-            | BrokerRequest::Share { .. }
-            | BrokerRequest::Renew { .. } => Vec::new(),
-        }
-    }
-
-    /// Restores saved sessions.
-    pub(crate) fn restore_sessions(&self, all: impl IntoIterator<Item = (SessionId, Saved)>) {
-        let sessions = &mut self.registry().sessions;
-        for (session, saved) in all {
-            sessions.restore(session, saved);
-        }
-    }
-
-    /// Removes expired sessions, and returns them.
-    pub(crate) fn end_sessions(&self, now: Now) -> Vec<Change> {
-        self.registry().sessions.tick(now.unix_ms)
-    }
-
     /// The time from which what is saved now is kept: the later of the trusted time and the wall clock.
     pub(crate) fn stamp_ms(&self) -> u64 {
-        let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        clock.stamp_ms()
+        self.clock().stamp_ms()
     }
 
-    /// The time that applies to retention, given this wall-clock time.
+    /// The time by which things expire, given this wall-clock time.
     pub(crate) fn believe(&self, told: Now) -> Now {
-        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        clock.tell(told)
+        let sequence = self.bus().place().offset;
+        self.clock().tell(told, sequence)
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The clock by which publications become too old.
+    pub(crate) fn ages(&self) -> Arc<Ages> {
+        Arc::clone(self.clock().ages())
+    }
+
+    /// Goes on with the ages of an earlier process.
+    pub(crate) fn restore_ages(&self, saved: Ages) {
+        let mut bus = self.bus();
+        let mut clock = self.clock();
+        clock.restore_ages(saved, bus.place().offset);
+        bus.ages = Arc::clone(clock.ages());
     }
 
     /// Passes the time on; periodic checks are done in slices, so that no request waits long.
@@ -324,6 +301,7 @@ impl Hub {
         let mut bus = self.bus();
         bus.set_now(now);
         bus.stamp(self.stamp_ms());
+        bus.ages = self.ages();
         give(&bus, answers);
         let mut due = bus.due();
         drop(bus);

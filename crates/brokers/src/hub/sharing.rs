@@ -4,17 +4,12 @@ use offhook_engine::{
     BrokerEvent, BrokerFailure, SavedShare, ShareName, ShareRequest, Shares, Woken,
 };
 
-use super::{Hub, registry::Registry, sessions::Change};
+use super::{Hub, registry::Registry};
 use crate::broker::WorkerId;
 
 impl Hub {
-    /// Handles a request about a group; returns what a durable broker must write.
-    pub(crate) fn share(
-        &self,
-        worker: WorkerId,
-        name: &ShareName,
-        request: ShareRequest,
-    ) -> Vec<Change> {
+    /// Handles a request about a group.
+    pub(crate) fn share(&self, worker: WorkerId, name: &ShareName, request: ShareRequest) {
         let now_ms = self.bus().now().unix_ms;
         let mut registry = self.registry();
         let registry = &mut *registry;
@@ -40,7 +35,6 @@ impl Hub {
                     }
                     Err(_too_many) => bus.tell_failed(worker, id, BrokerFailure::TooManyGroups),
                 }
-                Vec::new()
             }
             ShareRequest::Claim { id, after, places } => {
                 let claimed = shares.claim(name, worker, after, &places);
@@ -51,52 +45,44 @@ impl Hub {
                     full: claimed.full,
                 };
                 self.bus().tell(worker, event);
-                Vec::new()
             }
             ShareRequest::Done { places } => {
                 let woken = shares.done(name, worker, &places);
                 self.wake(name, woken);
-                Vec::new()
             }
             ShareRequest::Return { places, delivered } => {
                 let woken = shares.give_back(name, worker, &places, delivered);
                 self.wake(name, woken);
-                Vec::new()
             }
             ShareRequest::Leave { keep } => {
                 let (woken, saved) = shares.leave(name, worker, keep, now_ms);
                 self.wake(name, woken);
-                let stamp_ms = self.stamp_ms();
-                saved.map_or_else(Vec::new, |saved| save(registry, saved, stamp_ms))
+                if let Some(saved) = saved {
+                    save(registry, saved, self.stamp_ms());
+                }
             }
         }
     }
 
     /// A worker is gone: what it had claimed returns.
-    pub(super) fn shares_without(
-        &self,
-        registry: &mut Registry,
-        worker: WorkerId,
-        now_ms: u64,
-    ) -> Vec<Change> {
+    pub(super) fn shares_without(&self, registry: &mut Registry, worker: WorkerId, now_ms: u64) {
         let (woken, saved) = registry.shares.worker_gone(worker, now_ms);
         for (name, woken) in woken {
             self.wake(&name, woken);
         }
-        let (saved, stamp_ms) = (saved.into_iter(), self.stamp_ms());
-        saved
-            .flat_map(|saved| save(registry, saved, stamp_ms))
-            .collect()
+        let stamp_ms = self.stamp_ms();
+        for saved in saved {
+            save(registry, saved, stamp_ms);
+        }
     }
 
-    /// Saves the groups that need it; returns what a durable broker must write.
-    pub(crate) fn save_shares(&self) -> Vec<Change> {
+    /// Saves the groups that need it.
+    pub(crate) fn save_shares(&self) {
         let (now_ms, stamp_ms) = (self.bus().now().unix_ms, self.stamp_ms());
         let mut registry = self.registry();
-        let saved = registry.shares.unsaved(now_ms).into_iter();
-        saved
-            .flat_map(|saved| save(&mut registry, saved, stamp_ms))
-            .collect()
+        for saved in registry.shares.unsaved(now_ms) {
+            save(&mut registry, saved, stamp_ms);
+        }
     }
 
     fn wake(&self, name: &ShareName, woken: Woken<WorkerId>) {
@@ -109,13 +95,12 @@ impl Hub {
 }
 
 /// Stores a group's state, as that of a session.
-fn save(registry: &mut Registry, saved: SavedShare, stamp_ms: u64) -> Vec<Change> {
+fn save(registry: &mut Registry, saved: SavedShare, stamp_ms: u64) {
     let SavedShare { id, state } = saved;
-    let Some((bytes, keep)) = state else {
-        let dropped = registry.sessions.drop(id).then_some((id, None));
-        return dropped.into_iter().collect();
-    };
-    registry.sessions.save(id, bytes, keep, stamp_ms)
+    match state {
+        Some((bytes, keep)) => registry.sessions.save(id, bytes, keep, stamp_ms),
+        None => registry.sessions.drop(id),
+    }
 }
 
 /// The groups of a registry.

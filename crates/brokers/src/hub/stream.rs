@@ -11,6 +11,7 @@ use offhook_engine::{
     Position, Publication, ReadFrom, ReadLimit, ReadStart, Resolution, StreamState, Trimmed,
 };
 
+use super::ages::Ages;
 use crate::{
     cursors::{Cursor, MAX_CONSUMERS, abandoned, is_of_session},
     lineage::backward,
@@ -162,7 +163,7 @@ impl Stream {
         draft: Draft,
         sequence: u64,
         rules: &ChannelRules,
-        (now_ms, stamp_ms): (u64, u64),
+        ((now_ms, stamp_ms), ages): ((u64, u64), &Ages),
     ) -> Arc<Publication> {
         let place = Place::after(self.at(self.head), sequence);
         self.head += 1;
@@ -175,11 +176,12 @@ impl Stream {
         let removes = draft.removes_state();
         let publication = Arc::new(draft.at(place));
         if rules.state.is_kept() {
-            self.set(&publication, removes);
+            let time_ms = ages.of(publication.time_ms, sequence);
+            self.set(&publication, removes, time_ms);
         }
         self.bytes += publication.weight() as u64;
         self.retained.push_back(Arc::clone(&publication));
-        self.tick(rules, now_ms);
+        self.tick(rules, now_ms, ages);
         publication
     }
 
@@ -212,25 +214,21 @@ impl Stream {
     }
 
     /// Removes what the rules no longer retain.
-    pub(crate) fn tick(&mut self, rules: &ChannelRules, now_ms: u64) {
+    pub(crate) fn tick(&mut self, rules: &ChannelRules, now_ms: u64, ages: &Ages) {
         let (count, bytes) = (rules.history.count, rules.history.bytes);
         while self.retained.len() as u64 > count || self.bytes > bytes {
             self.drop_oldest(Trimmed::BySize);
         }
-        let age = rules
-            .history
-            .age
-            .map_or(u64::MAX, |age| age.as_millis() as u64);
-        let oldest_kept = now_ms.saturating_sub(age);
+        let oldest_kept = ages.oldest_kept(rules.history.age);
         while self
             .retained
             .front()
-            .is_some_and(|oldest| oldest.time_ms < oldest_kept)
+            .is_some_and(|oldest| ages.of(oldest.time_ms, oldest.sequence) < oldest_kept)
         {
             self.drop_oldest(Trimmed::ByAge);
         }
         if let Some(values) = &mut self.values {
-            values.trim(&rules.state, now_ms);
+            values.trim(&rules.state, ages.now_ms());
         }
         self.end_consumers(now_ms);
         let window = rules.key_window.as_millis() as u64;
@@ -318,7 +316,7 @@ impl Stream {
         (Resolution::Continuous, position.offset)
     }
 
-    fn set(&mut self, publication: &Arc<Publication>, removes: bool) {
+    fn set(&mut self, publication: &Arc<Publication>, removes: bool, time_ms: u64) {
         let Some(key) = publication.tags.get(CONFLATION_TAG) else {
             return;
         };
@@ -327,7 +325,7 @@ impl Stream {
             values.remove(key);
             return;
         }
-        let size = (publication.weight() as u64, publication.time_ms);
+        let size = (publication.weight() as u64, time_ms);
         let value = Arc::clone(publication);
         values.set(publication.position.offset, key, size, value);
     }

@@ -1,8 +1,13 @@
 //! Loading a channel from disk.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
-use offhook_engine::{BrokerFailure, CONFLATION_TAG, ChannelName, ChannelRules, Epoch, Position};
+use offhook_engine::{
+    BrokerFailure, CONFLATION_TAG, ChannelName, ChannelRules, Epoch, Position, Publication,
+};
 
 use super::{
     condition::Condition,
@@ -10,9 +15,10 @@ use super::{
     open_error::failure_of,
     record::{decode, offset_of},
     retained::Retained,
+    states::Reading,
     store::Store,
 };
-use crate::lineage::Epochs;
+use crate::{hub::Ages, lineage::Epochs};
 
 /// For data that is only counted.
 pub(super) const NOWHERE: Position = Position {
@@ -20,12 +26,65 @@ pub(super) const NOWHERE: Position = Position {
     offset: 0,
 };
 
-/// The retained range of a channel; none if it never had a publication.
+/// A channel that the writer requested and that has a state, whose keys the writer needs too: they are
+/// read a part at a time.
+pub(super) struct StateLoad {
+    pub(super) channel: ChannelName,
+    retained: Retained,
+    /// The value of `Shared::reopened` before it was loaded.
+    pub(super) reopened: u64,
+    reading: Reading,
+}
+
+impl StateLoad {
+    pub(super) fn new(
+        channel: ChannelName,
+        retained: Retained,
+        reopened: u64,
+        store: &Arc<Store>,
+    ) -> Self {
+        let reading = Reading::new(store);
+        Self {
+            channel,
+            retained,
+            reopened,
+            reading,
+        }
+    }
+
+    /// Reads some of the values. Returns the channel once all of them are read.
+    pub(super) fn step(
+        &mut self,
+        store: &Arc<Store>,
+        ages: &Ages,
+    ) -> Result<Option<Retained>, BrokerFailure> {
+        let number = self.retained.id;
+        let Some(values) = self.reading.step(store, (number, &self.channel))? else {
+            return Ok(None);
+        };
+        let mut retained = self.retained.clone();
+        for value in &values {
+            set_value(&mut retained, value, ages);
+        }
+        Ok(Some(retained))
+    }
+}
+
+fn set_value(retained: &mut Retained, value: &Publication, ages: &Ages) {
+    let dated_ms = ages.of(value.time_ms, value.sequence);
+    let size = (value.weight() as u64, dated_ms);
+    if let Some(key) = value.tags.get(CONFLATION_TAG) {
+        let values = retained.values.get_or_insert_default();
+        values.set(value.position.offset, key, size, ());
+    }
+}
+
+/// The retained range of a channel, without the keys of its state; none if it never had a publication.
 pub(super) fn load(
     store: &Store,
     channel: &ChannelName,
     rules: &ChannelRules,
-    epochs: &Epochs,
+    (epochs, ages): (&Epochs, &Ages),
     condition: &Condition,
 ) -> Result<Option<Retained>, BrokerFailure> {
     let failed = |error: fjall::Error| {
@@ -48,7 +107,7 @@ pub(super) fn load(
     let known = retained.head;
     let mut next = retained.unsealed_from();
     loop {
-        let scanned = scan(store, channel, rules, &mut retained, &mut next);
+        let scanned = scan(store, channel, (rules, ages), &mut retained, &mut next);
         match scanned {
             Err(failure) if failure != BrokerFailure::StorageCorrupt => return Err(failure),
             Ok(()) if next > known => break,
@@ -56,7 +115,7 @@ pub(super) fn load(
         }
         if first_now(store, channel) > Some(next) {
             // The writer has trimmed it meanwhile: that is no damage.
-            return load(store, channel, rules, epochs, condition);
+            return load(store, channel, rules, (epochs, ages), condition);
         }
         // Publications continue after the damaged ones, at an offset that was never used.
         condition.damaged(channel, format!("damaged at offset {next}"));
@@ -67,15 +126,6 @@ pub(super) fn load(
             None => {
                 retained.head = last;
                 break;
-            }
-        }
-    }
-    if rules.state.is_kept() {
-        for value in store.values(retained.id, channel).map_err(failed)? {
-            let size = (value.weight() as u64, value.time_ms);
-            if let Some(key) = value.tags.get(CONFLATION_TAG) {
-                let values = retained.values.get_or_insert_default();
-                values.set(value.position.offset, key, size, ());
             }
         }
     }
@@ -99,7 +149,7 @@ fn last_offset(store: &Store, number: u32) -> Option<u64> {
 fn scan(
     store: &Store,
     channel: &ChannelName,
-    rules: &ChannelRules,
+    (rules, ages): (&ChannelRules, &Ages),
     retained: &mut Retained,
     next: &mut u64,
 ) -> Result<(), BrokerFailure> {
@@ -114,10 +164,11 @@ fn scan(
             return false;
         };
         let weight = publication.weight() as u64;
+        let dated_ms = ages.of(publication.time_ms, publication.sequence);
         retained.push(
             offset,
             weight,
-            (publication.time_ms, publication.sequence),
+            (dated_ms, publication.sequence),
             &rules.history,
         );
         *next += 1;

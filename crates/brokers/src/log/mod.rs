@@ -29,7 +29,7 @@
 //! | `keys` | channel number, user, idempotency key | offset, time |
 //! | `cursors` | channel number, user, consumer | epoch, offset, time |
 //! | `channels` | channel name | number, head, what is retained |
-//! | `node` | `epochs`, `batch`, `channels`, `rules` | this log's epochs, its newest batch, how many channels, which are on disk |
+//! | `node` | `epochs`, `batch`, `channels`, `rules`, `clock` | this log's epochs, its newest batch, how many channels, which are on disk, steps of the wall clock |
 //!
 //! Every start of a log begins a new epoch in all its channels, at the next offset of each; the
 //! list of epochs is kept. A position of an older epoch is therefore valid up to where that epoch
@@ -233,6 +233,10 @@ impl Log {
         let memory = options.budget.memory_bytes;
         let hub = Hub::new(rules, epochs.current(), newest.sequence, memory, now);
         hub.restore_sessions(sessions_of(&store, &options, &mut warnings)?);
+        let ages = store.ages().map_err(|error| OpenError::of(&path, error))?;
+        if let Some(ages) = ages {
+            hub.restore_ages(ages);
+        }
         let shared = Arc::new(Shared {
             hub,
             jobs: JobQueue::new(options.queue_count, options.queue_bytes),
@@ -319,9 +323,7 @@ impl Broker for Log {
     }
 
     fn detach(&self, worker: WorkerId) {
-        for change in self.shared.hub.detach(worker) {
-            self.shared.jobs.put_always(Job::Session(change));
-        }
+        self.shared.hub.detach(worker);
     }
 
     fn submit(&self, worker: WorkerId, request: BrokerRequest) -> Option<BrokerRequest> {
@@ -340,11 +342,8 @@ impl Broker for Log {
     fn tick(&self, now: Now) {
         let now = self.shared.hub.believe(now);
         self.shared.hub.tick(now);
-        let mut changes = self.shared.hub.save_shares();
-        changes.extend(self.shared.hub.end_sessions(now));
-        for change in changes {
-            self.shared.jobs.put_always(Job::Session(change));
-        }
+        self.shared.hub.save_shares();
+        self.shared.hub.end_sessions(now);
         self.shared.jobs.put_always(Job::Tick(now));
         if let Some(ticks) = &self.ticks {
             // A checker still busy with the last tick needs no other one.

@@ -8,7 +8,7 @@ use std::{
 use offhook_engine::{BrokerFailure, ChannelName, Now, RequestId};
 
 use super::{retained::Retained, write::Write};
-use crate::{broker::WorkerId, hub::Change};
+use crate::broker::WorkerId;
 
 /// The most requests that the writer takes at once, covered by one fsync.
 const BATCH: usize = 8192;
@@ -32,9 +32,7 @@ pub(super) enum Job {
         channel: ChannelName,
         retained: Box<Retained>,
     },
-    /// A session to be saved with the next batch.
-    Session(Change),
-    /// All sessions queued before this must become durable, and then the worker is notified.
+    /// All sessions saved before this must become durable, and then the worker is notified.
     Saved {
         worker: WorkerId,
         id: RequestId,
@@ -53,7 +51,6 @@ impl Job {
             Self::Write { .. }
             | Self::Loaded { .. }
             | Self::Swept { .. }
-            | Self::Session(_)
             | Self::Saved { .. }
             | Self::NewRules
             | Self::Stop => None,
@@ -70,7 +67,6 @@ impl Job {
             Self::Write { write, .. } => write.bytes(),
             Self::Loaded { .. }
             | Self::Swept { .. }
-            | Self::Session(_)
             | Self::Saved { .. }
             | Self::Tick(_)
             | Self::NewRules
@@ -170,6 +166,12 @@ impl JobQueue {
         let bytes: usize = taken.iter().map(Job::bytes).sum();
         jobs.bytes = jobs.bytes.saturating_sub(bytes);
         taken
+    }
+
+    /// How many jobs wait.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.lock().waiting.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Jobs> {

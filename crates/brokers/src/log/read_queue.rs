@@ -10,7 +10,11 @@ use std::{
 
 use offhook_engine::{ChannelName, ReadLimit, ReadStart, RequestId, StreamState};
 
-use super::{filters::FilterJob, states::ValuesJob};
+use super::{
+    filters::FilterJob,
+    loading::StateLoad,
+    states::{Reading, ValuesJob},
+};
 use crate::{
     lineage::{Epochs, Lineage},
     mailbox::Mailbox,
@@ -46,6 +50,8 @@ pub(super) struct StateJob {
     pub(super) channel: ChannelName,
     pub(super) number: u32,
     pub(super) stream: StreamState,
+    /// Present once some of it was read.
+    pub(super) reading: Option<Reading>,
 }
 
 /// Something to load from disk.
@@ -76,6 +82,8 @@ struct Waiting {
     filters: VecDeque<FilterJob>,
     states: VecDeque<StateJob>,
     values: VecDeque<ValuesJob>,
+    /// Channels of which the writer needs the keys of the state; limited by its own queue.
+    state_loads: VecDeque<Box<StateLoad>>,
     /// The kind whose turn it is.
     turn: usize,
     closed: bool,
@@ -87,17 +95,20 @@ pub(super) enum Task {
     Filter(FilterJob),
     State(StateJob),
     Values(ValuesJob),
+    StateLoad(Box<StateLoad>),
 }
 
 /// The kinds of reads in the order of their turns. History is read in small pages, and most often:
 /// it has every other turn.
-const TURNS: [Kind; 6] = [
+const TURNS: [Kind; 8] = [
     Kind::History,
     Kind::State,
     Kind::History,
     Kind::Filter,
     Kind::History,
     Kind::Values,
+    Kind::History,
+    Kind::StateLoad,
 ];
 
 #[derive(Clone, Copy)]
@@ -106,6 +117,7 @@ enum Kind {
     State,
     Filter,
     Values,
+    StateLoad,
 }
 
 impl Waiting {
@@ -119,6 +131,7 @@ impl Waiting {
                 Kind::State => self.states.pop_front().map(Task::State),
                 Kind::Filter => self.filters.pop_front().map(Task::Filter),
                 Kind::Values => self.values.pop_front().map(Task::Values),
+                Kind::StateLoad => self.state_loads.pop_front().map(Task::StateLoad),
             };
             if task.is_some() {
                 return task;
@@ -204,6 +217,16 @@ impl ReadQueue {
         drop(waiting);
         self.filled.notify_one();
         true
+    }
+
+    /// Takes back a read of a state of which a slice was done.
+    pub(super) fn go_on_with_state(&self, job: StateJob) {
+        self.lock().states.push_back(job);
+    }
+
+    /// Takes a load of which a slice is to be done, or was done.
+    pub(super) fn load_state(&self, load: Box<StateLoad>) {
+        self.lock().state_loads.push_back(load);
     }
 
     /// Takes back a read of states of which a slice was done.

@@ -1,6 +1,8 @@
 //! The thread that reads history and channels that were not in use, so that neither delays an
 //! fsync.
 
+mod writer_loads;
+
 use std::{
     cell::RefCell,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -25,10 +27,10 @@ use super::{
     retained::Retained,
     shared::{Loaded, Shared},
     shared_store::SharedStore,
-    states::{self, ValuesJob},
+    states::{self, Reading, ValuesJob},
     store::Store,
 };
-use crate::hub::View;
+use crate::hub::{Ages, View};
 
 /// How many channels one tick searches for old publications.
 const SWEEP: usize = 64;
@@ -109,8 +111,9 @@ impl Reader {
                 Task::Load(loads) => self.load_all(loads),
                 Task::Read(job) => self.answer(&job),
                 Task::Filter(job) => self.answer_filter(job),
-                Task::State(job) => self.answer_state(&job),
+                Task::State(job) => self.answer_state(job),
                 Task::Values(job) => self.answer_values(job),
+                Task::StateLoad(load) => self.load_state(load),
             }
         }
     }
@@ -133,12 +136,13 @@ impl Reader {
         job.mailbox.put(event);
     }
 
-    fn answer_state(&self, job: &StateJob) {
-        let found = catch_unwind(AssertUnwindSafe(|| self.values(job)));
+    /// Does a slice of a read of a state: it goes on behind all others.
+    fn answer_state(&self, mut job: StateJob) {
+        let found = catch_unwind(AssertUnwindSafe(|| self.values(&mut job)));
         let found = found.unwrap_or(Err(BrokerFailure::StorageCorrupt));
         let id = job.id;
-        job.mailbox.put(match found {
-            Ok(values) => {
+        let event = match found {
+            Ok(Some(values)) => {
                 // Publications made since the job was queued are in the values, and therefore in
                 // the head.
                 let newest = values.last().map(|newest| newest.position);
@@ -149,30 +153,39 @@ impl Reader {
                 };
                 BrokerEvent::State { id, stream, values }
             }
+            Ok(None) => return self.shared.reads.go_on_with_state(job),
             Err(failure) => BrokerEvent::Failed { id, failure },
-        });
+        };
+        job.mailbox.put(event);
     }
 
-    fn values(&self, job: &StateJob) -> Result<Vec<Arc<Publication>>, BrokerFailure> {
+    /// Reads some of a state. Returns its values once all of them are read.
+    fn values(&self, job: &mut StateJob) -> Result<Option<Vec<Arc<Publication>>>, BrokerFailure> {
         if job.stream.head.offset == 0 {
             // The channel has no number yet.
-            return Ok(Vec::new());
+            return Ok(Some(Vec::new()));
         }
         let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
         let rules = self.shared.hub.rules_of(&job.channel);
         let age = rules.and_then(|rules| rules.state.age);
         let reopened = self.shared.reopened();
         let mut kept = self.states.borrow_mut();
+        // Another job may have read it in the meantime.
         if let Some(values) = kept.get(job, reopened) {
-            return Ok(states::not_older(&self.shared, values, age));
+            return Ok(Some(states::not_older(&self.shared, values, age)));
         }
         #[cfg(test)]
         if let Some(gate) = &self.before_read {
             gate();
         }
-        let values = states::of_channel(&self.shared, &store, &job.channel, job.number, age)?;
+        let mut reading = job.reading.take().unwrap_or_else(|| Reading::new(&store));
+        let Some(values) = reading.step(&store, (job.number, &job.channel))? else {
+            job.reading = Some(reading);
+            return Ok(None);
+        };
+        let values = states::not_older(&self.shared, values.into_iter(), age);
         kept.keep(job, reopened, &values);
-        Ok(values)
+        Ok(Some(values))
     }
 
     /// Does a slice of a read of states: it goes on behind all others.
@@ -217,16 +230,7 @@ impl Reader {
                 self.shared.loaded(unknown.drain(..));
             }
             match load {
-                Load::ForWriter(channel) => {
-                    let reopened = self.shared.reopened();
-                    let found = self.find_guarded(&channel);
-                    let found = found.map(|found| found.map(Box::new));
-                    self.shared.jobs.put_always(Job::Loaded {
-                        channel,
-                        found,
-                        reopened,
-                    });
-                }
+                Load::ForWriter(channel) => self.load_for_writer(channel),
                 Load::ForBus(channel) => {
                     let reopened = self.shared.reopened();
                     let found = self.find_guarded(&channel);
@@ -281,6 +285,7 @@ impl Reader {
             return;
         };
         let is_applied = sweeps.is_applied(&book);
+        let ages = self.shared.hub.ages();
         sweeps.end(names.last().cloned());
         drop(sweeps);
         for name in names {
@@ -290,17 +295,16 @@ impl Reader {
             let Some(rules) = book.rules(&channel) else {
                 continue;
             };
-            let now_ms = self.shared.hub.bus().now().unix_ms;
             let history = &rules.history;
             let is_kept =
-                || history.age.is_none() || has_nothing_old(&store, &channel, history, now_ms);
+                || history.age.is_none() || has_nothing_old(&store, &channel, history, &ages);
             if is_applied && is_kept() {
                 continue;
             }
             let Ok(Some(retained)) = self.find_guarded(&channel) else {
                 continue;
             };
-            if retained.clone().trim(&rules.history, now_ms).is_some() {
+            if retained.clone().trim(history, ages.now_ms()).is_some() {
                 let retained = Box::new(retained);
                 self.shared
                     .jobs
@@ -331,7 +335,7 @@ impl Reader {
             &store,
             channel,
             &rules,
-            &self.shared.epochs,
+            (&self.shared.epochs, &self.shared.hub.ages()),
             &self.condition,
         )
     }
@@ -391,18 +395,18 @@ impl Reader {
 /// Whether a channel's entry and its oldest publication show that none is too old. Most channels have
 /// none, and to load one means to read everything since its entry was saved: hundreds of
 /// publications. What was saved under other rules may be too much nevertheless.
-fn has_nothing_old(store: &Store, channel: &ChannelName, history: &History, now_ms: u64) -> bool {
+fn has_nothing_old(store: &Store, channel: &ChannelName, history: &History, ages: &Ages) -> bool {
     let oldest = catch_unwind(AssertUnwindSafe(|| {
         let mut saved = Retained::decode(&store.channel(channel).ok()??, Epoch(0))?;
-        if saved.trim(history, now_ms).is_some() {
+        if saved.trim(history, ages.now_ms()).is_some() {
             return None;
         }
         let record = store.record(saved.id, saved.first()).ok()??;
-        Some(decode(channel, (NOWHERE, NOWHERE), &record)?.time_ms)
+        let oldest = decode(channel, (NOWHERE, NOWHERE), &record)?;
+        Some(ages.of(oldest.time_ms, oldest.sequence))
     }));
-    let age = history.age.map_or(u64::MAX, |age| age.as_millis() as u64);
     let oldest = oldest.ok().flatten();
-    oldest.is_some_and(|time_ms| time_ms >= now_ms.saturating_sub(age))
+    oldest.is_some_and(|dated_ms| dated_ms >= ages.oldest_kept(history.age))
 }
 
 /// A part that cannot be read.

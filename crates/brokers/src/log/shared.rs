@@ -155,6 +155,8 @@ impl Shared {
     fn answer(&self, bus: &mut Bus, worker: WorkerId, request: BrokerRequest) {
         let now_ms = bus.now().unix_ms;
         match request {
+            // A worker that was detached while the channel was loaded follows nothing any more.
+            BrokerRequest::Follow { .. } if bus.mailbox(worker).is_none() => {}
             BrokerRequest::Follow { id, channel } => {
                 let Some(Durable::Open(view)) = bus.durable.get_mut(&channel) else {
                     return;
@@ -208,6 +210,7 @@ impl Shared {
                     number: view.number,
                     stream: view.stream,
                     channel,
+                    reading: None,
                 };
                 if !self.reads.state(job) {
                     bus.tell_failed(worker, id, BrokerFailure::Busy);

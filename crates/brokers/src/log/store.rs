@@ -1,10 +1,12 @@
 //! The embedded store: together with its group of writes, the only place that uses fjall.
 
+mod ages;
 mod compaction;
 mod group;
 mod numbers;
 mod rules;
 mod sessions;
+mod values;
 
 use std::{
     collections::BTreeMap,
@@ -23,20 +25,21 @@ use fjall::{
     AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode,
     compaction::filter::Factory,
 };
-use offhook_engine::{ChannelName, Epoch, Now, Publication};
+use offhook_engine::{ChannelName, Epoch, Now};
 
 use self::compaction::{EndedCursors, OldKeys};
 pub(super) use self::group::Group;
 #[cfg(test)]
 pub(super) use self::group::Size;
 pub(super) use self::numbers::Numbers;
+pub(super) use self::values::Moment;
 use super::{
     Durability, LogOptions,
     inventory::store_of,
     manifest::{LogId, Marks},
     record::{
-        log_key, offset_of, read_cursor_entry, read_key_entry, read_removal, read_value,
-        removal_keys, sequence_of, value_key,
+        log_key, offset_of, read_cursor_entry, read_key_entry, read_removal, removal_keys,
+        sequence_of,
     },
 };
 use crate::{
@@ -295,20 +298,6 @@ impl Store {
     pub(super) fn sequence_at(&self, channel: u32, offset: u64) -> fjall::Result<Option<u64>> {
         let record = self.log.get(log_key(channel, offset))?;
         Ok(record.and_then(|record| sequence_of(&record)))
-    }
-
-    /// The values of a channel's state, in the order of their keys.
-    pub(super) fn values(
-        &self,
-        number: u32,
-        channel: &ChannelName,
-    ) -> fjall::Result<Vec<Publication>> {
-        let mut all = Vec::new();
-        for guard in self.node.prefix(value_key(number, "")) {
-            let (_, value) = guard.into_inner()?;
-            all.extend(read_value(channel, &value));
-        }
-        Ok(all)
     }
 
     /// Offsets to be removed, by channel.

@@ -1,11 +1,12 @@
-//! Tests what waits for an fsync and what does not, with a gate before the fsync that the test
-//! controls, since no file system is slow on demand.
+//! What waits for an fsync, with a gate before it, since no file system is slow on demand.
 
 mod damaged;
 mod numbers;
 mod older;
 mod order;
 mod reading;
+mod sessions;
+mod states;
 mod trimming;
 
 use std::{

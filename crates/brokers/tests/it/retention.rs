@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
 
-use offhook_brokers::Broker;
+use offhook_brokers::{Broker, Log, LogOptions};
 use offhook_engine::*;
 
 use crate::test_worker::{START_MS, TestWorker, at, draft, kept, memory, open_log};
@@ -257,10 +257,142 @@ fn used(path: &Path) -> u64 {
     bytes
 }
 
+const WEEK_MS: u64 = 7 * 24 * 3600 * 1000;
+const MONTH_MS: u64 = 30 * 24 * 3600 * 1000;
+
+/// A moment on a wall clock that is wrong by so much.
+fn wrong(ms: u64, by_ms: i64) -> Now {
+    let Now { instant, unix_ms } = at(ms);
+    let unix_ms = unix_ms.saturating_add_signed(by_ms);
+    Now { instant, unix_ms }
+}
+
+impl TestWorker {
+    /// Publishes with the time that the wall clock shows.
+    fn publish_at(&mut self, name: &str, now: Now) {
+        let mut draft = draft(name, "x", None);
+        draft.time_ms = now.unix_ms;
+        let id = self.send(draft);
+        self.answer(id);
+    }
+
+    /// Ticks once, and some times more so that every channel is looked at.
+    fn tick_until(&mut self, now: Now, name: &str, kept: usize) {
+        for _ in 0..100_000 {
+            let broker = Arc::clone(&self.broker);
+            broker.tick(now);
+            self.writer_barrier();
+            if self.history(name, ReadFrom::Start, 10).1.len() == kept {
+                return;
+            }
+        }
+        panic!("there are not {kept}");
+    }
+}
+
+/// With a clock that was corrected by a month, the history of a week was gone after hours, or stayed for
+/// a month.
+#[test]
+fn a_wall_clock_that_is_corrected_lets_history_neither_go_early_nor_stay() {
+    let age = Some(Duration::from_millis(WEEK_MS));
+    let hour = 3_600_000;
+    for by in [MONTH_MS as i64, -(MONTH_MS as i64)] {
+        every_broker(&History { age, ..UNBOUNDED }, |broker| {
+            let mut worker = TestWorker::new(broker);
+            worker.publish_at("a", at(0));
+            broker.tick(wrong(1_000, by));
+            worker.writer_barrier();
+            worker.publish_at("a", wrong(1_500, by));
+            // A day in which the broker would have believed a whole month.
+            for ticks in 1..=24 {
+                broker.tick(wrong(ticks * hour, by));
+                worker.writer_barrier();
+            }
+            assert_eq!(worker.all("a").len(), 2);
+            // The rest of the week but a minute, and a minute more than a week.
+            broker.tick(wrong(WEEK_MS - 60_000, by));
+            worker.writer_barrier();
+            assert_eq!(worker.all("a").len(), 2);
+            worker.tick_until(wrong(WEEK_MS + 60_000, by), "a", 0);
+        });
+    }
+}
+
+#[test]
+fn history_of_before_a_step_of_the_clock_has_its_age_also_after_a_restart() {
+    let age = Some(Duration::from_millis(WEEK_MS));
+    let rules = RuleBook::everything(ChannelRules {
+        history: History { age, ..UNBOUNDED },
+        ..ChannelRules::default()
+    });
+    for by in [MONTH_MS as i64, -(MONTH_MS as i64)] {
+        let directory = tempfile::tempdir().unwrap();
+        {
+            let broker = open_log(directory.path(), rules.clone());
+            let mut worker = TestWorker::new(&broker);
+            worker.publish_at("a", at(0));
+            broker.tick(wrong(1_000, by));
+            worker.writer_barrier();
+        }
+        let open = |now| -> Arc<dyn Broker> {
+            let options = LogOptions::new(directory.path());
+            Arc::new(Log::open(options, Arc::new(rules.clone()), now).unwrap())
+        };
+        let broker = open(wrong(10_000, by));
+        let mut worker = TestWorker::new(&broker);
+        broker.tick(wrong(WEEK_MS - 60_000, by));
+        worker.writer_barrier();
+        assert_eq!(worker.all("a").len(), 1, "{by}");
+        worker.tick_until(wrong(WEEK_MS + 60_000, by), "a", 0);
+    }
+}
+
+#[test]
+fn values_of_a_state_have_their_age_whatever_becomes_of_the_clock() {
+    let rules = RuleBook::everything(ChannelRules {
+        state: State {
+            count: 10,
+            bytes: 1 << 20,
+            age: Some(Duration::from_millis(WEEK_MS)),
+        },
+        ..ChannelRules::default()
+    });
+    let values = |worker: &mut TestWorker| {
+        let id = worker.id();
+        let channel = crate::test_worker::channel("a");
+        worker.submit(BrokerRequest::State { id, channel });
+        match worker.answer(id) {
+            BrokerEvent::State { values, .. } => values.len(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for by in [MONTH_MS as i64, -(MONTH_MS as i64)] {
+        let directory = tempfile::tempdir().unwrap();
+        for broker in [
+            memory(rules.clone()),
+            open_log(directory.path(), rules.clone()),
+        ] {
+            let mut worker = TestWorker::new(&broker);
+            let mut draft = draft("a", "x", None);
+            draft.tags = Tags::new([(CONFLATION_TAG, "k")]).unwrap();
+            let id = worker.send(draft);
+            worker.answer(id);
+            broker.tick(wrong(1_000, by));
+            broker.tick(wrong(WEEK_MS - 60_000, by));
+            worker.writer_barrier();
+            assert_eq!(values(&mut worker), 1, "{by}");
+            for _ in 0..20 {
+                broker.tick(wrong(WEEK_MS + 60_000, by));
+                worker.writer_barrier();
+            }
+            assert_eq!(values(&mut worker), 0, "{by}");
+        }
+    }
+}
+
 /// A clock that is wrong for a moment took a week's history of every channel, and all keys.
 #[test]
 fn a_wall_clock_that_steps_forward_removes_neither_history_nor_keys() {
-    const MONTH_MS: u64 = 30 * 24 * 3600 * 1000;
     let age = Some(Duration::from_secs(7 * 24 * 3600));
     every_broker(&History { age, ..UNBOUNDED }, |broker| {
         let mut worker = TestWorker::new(broker);

@@ -111,7 +111,10 @@ fn every_limit_of_the_engine_is_a_setting_or_follows_from_one() {
         let is_setting = settings.contains(&format!("limits.{name}"));
         assert_eq!(
             is_setting,
-            !matches!(&*name, "connections" | "outbox_bytes" | "leave_at_once"),
+            !matches!(
+                &*name,
+                "connections" | "outbox_bytes" | "leave_at_once" | "rules_at_once"
+            ),
             "{name}"
         );
     }

@@ -41,6 +41,7 @@ enum Move {
 
 impl Engine {
     pub(super) fn advance(&mut self, slot: Slot) -> Option<Step> {
+        self.apply_first(slot);
         let s = self.subscriptions.get_mut(slot)?;
         let connection = self.connections.get(s.connection.into())?;
         let feed = s.feed;

@@ -14,6 +14,7 @@ use crate::{
 
 use super::{
     Engine, Step,
+    shrinking::list,
     state::{Again, Asker, Missing, Pending, Subscription, Waits, Why},
 };
 
@@ -65,9 +66,11 @@ impl Engine {
             debug_assert!(false, "a filter has no state");
             return;
         };
+        let most = f.subscribers;
         let waiting = &mut f.catching_up().awaits_state;
-        waiting.push(slot);
-        if waiting.len() > 1 {
+        let is_first = waiting.is_empty();
+        list(slot, waiting, &self.subscriptions, most);
+        if !is_first {
             return;
         }
         let id = self.request(Pending::ReadState { feed });

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::{
     broker::StreamState,
     channel_name::ChannelName,
-    grant::Verbs,
     position::Position,
     publication::Publication,
     rules::{Access, SlowPolicy},
@@ -105,7 +104,7 @@ impl Engine {
             self.underway = Some(Underway {
                 feed,
                 publisher: publisher.and_then(|by| self.to_be_told_apart(by.session)),
-                restricted: is_filter && self.is_restricted(&publication),
+                restricted: self.is_applying() || is_filter && self.is_restricted(&publication),
                 before: tail,
                 audience: 0,
                 told: 0,
@@ -133,14 +132,14 @@ impl Engine {
         let Ok(rules) = self.rules_of(channel) else {
             return false;
         };
-        if rules.subscribe == Access::Asked {
-            return s.is_vouched();
+        self.may_see_by(rules.subscribe, s, channel)
+    }
+
+    /// The rules were replaced: the remaining recipients of the broadcast in progress are checked.
+    pub(super) fn check_each_recipient(&mut self) {
+        if let Some(underway) = &mut self.underway {
+            underway.restricted = true;
         }
-        let Some(connection) = self.connections.get(s.connection.into()) else {
-            return false;
-        };
-        let verb = Verbs::SUBSCRIBE;
-        connection.identity.may(rules.subscribe, verb, channel)
     }
 
     /// The next part of the broadcast in progress, with at most this many recipients. The last part
@@ -202,7 +201,7 @@ impl Engine {
                 return true;
             }
             let s = self.subscriptions.at(audience.places()[*at]);
-            underway.restricted && !s.is_some_and(|(_, s)| self.may_see(s, channel))
+            underway.restricted && !s.is_some_and(|(slot, s)| self.may_get(slot, s, channel))
         };
         (told..until).find(is_exception).unwrap_or(until)
     }

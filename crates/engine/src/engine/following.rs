@@ -32,7 +32,9 @@ impl Engine {
                 format!("this worker has {limit} channels with subscribers, which is the limit");
             return Err(Refusal::new(ErrorCode::TooManyChannels, detail));
         }
-        let slot = self.feeds.insert(Feed::new(target.clone(), rules));
+        let slot = self
+            .feeds
+            .insert(Feed::new(target.clone(), rules, self.book));
         match &target {
             Target::Channel(channel) => drop(self.names.insert(channel.clone(), slot)),
             Target::Filter(filter) => drop(self.filters.insert(filter, slot)),

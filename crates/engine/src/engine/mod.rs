@@ -2,6 +2,7 @@
 
 mod acknowledging;
 mod admitting;
+mod applying;
 mod asks;
 mod calling;
 mod catch_up;
@@ -55,6 +56,7 @@ use crate::{
     subscription::SubscriptionName,
 };
 
+use applying::Applying;
 use asks::Asks;
 use fan_out::Underway;
 use identities::{RecentGrants, Users};
@@ -74,7 +76,7 @@ use state::{Again, Connection, Feed, Group, Item, Subscription};
 ///   [`handle_full`](Self::handle_full), [`handle_writable`](Self::handle_writable),
 ///   [`handle_receipt`](Self::handle_receipt), [`handle_connection_lost`](Self::handle_connection_lost),
 ///   [`handle_connection_closed`](Self::handle_connection_closed), [`handle_timeout`](Self::handle_timeout),
-///   [`leave_on`](Self::leave_on), [`handle_drain`](Self::handle_drain), [`admit_command`](Self::admit_command).
+///   [`leave_on`](Self::leave_on), [`apply_on`](Self::apply_on), [`handle_drain`](Self::handle_drain), [`admit_command`](Self::admit_command).
 /// - Actions of the server on sessions: [`subscribe_for`](Self::subscribe_for), [`tell`](Self::tell),
 ///   [`unsubscribe_for`](Self::unsubscribe_for), [`disconnect`](Self::disconnect),
 ///   [`replace_identity`](Self::replace_identity), [`set_durable`](Self::set_durable),
@@ -97,6 +99,9 @@ use state::{Again, Connection, Feed, Group, Item, Subscription};
 pub struct Engine {
     limits: Limits,
     rules: Arc<RuleBook>,
+    /// The number of the rules, wrapping: how often they were replaced.
+    book: u32,
+    applying: Option<Box<Applying>>,
     /// The rules before, if others could read by them.
     earlier_rules: Option<permissions::Earlier>,
     /// The rules of filters: the channels that they match have their own.
@@ -163,6 +168,8 @@ impl Engine {
         Self {
             limits,
             rules,
+            book: 0,
+            applying: None,
             earlier_rules: None,
             filter_rules: Arc::new(ChannelRules::of_filters()),
             connections: Slab::new(),
@@ -317,7 +324,7 @@ impl Engine {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let again = self.again.front().map(|(at, _)| *at);
         let (answers, verdicts) = (self.requests.deadline(), self.asks.deadline());
-        let leaving = self.is_leaving().then_some(self.now);
+        let in_parts = (self.is_leaving() || self.is_applying()).then_some(self.now);
         let all = [
             self.renew_at,
             again,
@@ -325,7 +332,7 @@ impl Engine {
             verdicts,
             self.save_at,
             self.refresh_at,
-            leaving,
+            in_parts,
         ];
         all.into_iter().flatten().min()
     }
@@ -335,6 +342,7 @@ impl Engine {
         self.set_now(now);
         self.renew_lease();
         self.leave_on();
+        self.apply_on(now);
         self.save_due_sessions();
         while let Some((_, again)) = self.again.pop_front_if(|(at, _)| *at <= now.instant) {
             match again {

@@ -24,7 +24,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Earlier {
     rules: Arc<RuleBook>,
-    /// When they were replaced, in milliseconds since 1970.
+    /// When the others applied to every subscription, in milliseconds since 1970.
     until_ms: u64,
 }
 
@@ -34,7 +34,8 @@ impl Engine {
             .names
             .get(channel)
             .and_then(|slot| self.feeds.get(*slot));
-        if let Some(open) = open {
+        // One that does not have the present rules yet does not count.
+        if let Some(open) = open.filter(|open| open.book == self.book) {
             return Ok(&open.rules);
         }
         self.rules.rules(channel).ok_or_else(|| {
@@ -128,29 +129,35 @@ impl Engine {
         }
     }
 
-    /// The rules were replaced: the same for everybody who could not read everything by these.
-    pub(super) fn rules_changed(&mut self, old: Arc<RuleBook>) {
-        if old.reads_alike(&self.rules) {
+    /// The rules were replaced: the same for a subscription of one that could not read everything by the
+    /// old ones.
+    pub(super) fn rules_changed(&mut self, slot: Slot, old: &RuleBook) {
+        let Some((filter, vouched)) = self.filter_of(slot) else {
             return;
+        };
+        let s = self.subscriptions.get(slot);
+        let c = s.and_then(|s| self.connections.get(s.connection.into()));
+        let may_read_more = |identity: &Identity| {
+            is_withheld_no_longer((old, &self.rules), &filter, identity, vouched)
+        };
+        if c.is_some_and(|c| may_read_more(&c.identity)) {
+            self.regained(slot);
         }
-        let all: Vec<Slot> = self.subscriptions.iter().map(|(slot, _)| slot).collect();
-        for slot in all {
-            let Some((filter, vouched)) = self.filter_of(slot) else {
-                continue;
-            };
-            let s = self.subscriptions.get(slot);
-            let c = s.and_then(|s| self.connections.get(s.connection.into()));
-            let may_read_more = |identity: &Identity| {
-                is_withheld_no_longer((&old, &self.rules), &filter, identity, vouched)
-            };
-            if c.is_some_and(|c| may_read_more(&c.identity)) {
-                self.regained(slot);
-            }
-        }
+    }
+
+    /// Keeps the rules that were replaced, for sessions that resume.
+    pub(super) fn note_earlier_rules(&mut self, old: Arc<RuleBook>) {
         self.earlier_rules = Some(Earlier {
             rules: old,
-            until_ms: self.now_unix_ms,
+            until_ms: u64::MAX,
         });
+    }
+
+    /// The new rules apply to every subscription, and what they withheld before was announced.
+    pub(super) fn rules_are_applied(&mut self) {
+        if let Some(earlier) = &mut self.earlier_rules {
+            earlier.until_ms = earlier.until_ms.min(self.now_unix_ms);
+        }
     }
 
     /// Whether a session that resumes with this identity may read channels of a filter that it could

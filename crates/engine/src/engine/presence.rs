@@ -209,7 +209,7 @@ impl Engine {
     /// The next part of the join or leave in progress, with at most this many recipients.
     pub(super) fn next_watchers(&mut self, limit: usize) -> Option<Step> {
         loop {
-            let telling = self.telling.as_mut()?;
+            let telling = self.telling.as_ref()?;
             let watchers = self
                 .feeds
                 .get(telling.feed)
@@ -220,10 +220,24 @@ impl Engine {
             };
             let (audience, told) = (telling.audience, telling.told);
             if told >= next.len() {
+                let telling = self.telling.as_mut()?;
                 (telling.audience, telling.told) = (audience + 1, 0);
                 continue;
             }
-            let until = next.len().min(told.saturating_add(limit.max(1)));
+            let mut until = next.len().min(told.saturating_add(limit.max(1)));
+            if self.applying.is_some() {
+                let channel = &telling.change.channel;
+                let may_get = |at: &usize| {
+                    let found = self.subscriptions.at(next.places()[*at]);
+                    found.is_some_and(|(slot, s)| self.may_get(slot, s, channel))
+                };
+                until = (told..until).find(|at| !may_get(at)).unwrap_or(until);
+            }
+            let telling = self.telling.as_mut()?;
+            if until == told {
+                telling.told += 1;
+                continue;
+            }
             telling.told = until;
             return Some(Step::Presence {
                 feed: telling.feed,
@@ -442,6 +456,7 @@ impl Engine {
         members: Vec<Arc<Member>>,
         total: u64,
     ) {
+        self.apply_first(subscription);
         let channel = self.presence_channel(subscription);
         let id = self.subscriptions.get(subscription).map(Subscription::id);
         let Some(c) = self.connections.get_mut(connection.into()) else {

@@ -18,6 +18,7 @@ use crate::{
 
 use super::{
     Engine, Step,
+    shrinking::list,
     state::{Again, Covered, Feed, Pending, Read, Waits},
 };
 
@@ -54,14 +55,19 @@ impl Engine {
         let Some(f) = self.feeds.known_mut(feed) else {
             return;
         };
+        let most = f.subscribers;
         let reads = &mut f.catching_up().reads;
         // Clients that return with the same position share one read.
         if let Some(same) = reads.iter_mut().find(|read| read.after == after) {
-            same.waiters.push(slot);
+            list(slot, &mut same.waiters, &self.subscriptions, most);
             return;
         }
         if self.reads >= self.limits.reads {
             self.reads_waiting.push_back(slot);
+            if self.reads_waiting.len() > 2 * self.subscriptions.len() + 16 {
+                let all = &self.subscriptions;
+                self.reads_waiting.retain(|slot| all.get(*slot).is_some());
+            }
             return;
         }
         self.reads += 1;

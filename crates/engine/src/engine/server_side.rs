@@ -3,7 +3,7 @@
 //! Each function acts on the sessions on this worker and returns how many there were, so that a
 //! caller who asks every worker knows whether there was any.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -14,7 +14,6 @@ use crate::{
     error::{ErrorCode, Refusal},
     limits::Limits,
     publication::Format,
-    rules::RuleBook,
     session::{Identity, SessionId},
     slab::Slot,
     subscription::{Subscribe, SubscriptionKey, Target},
@@ -143,7 +142,7 @@ impl Engine {
         connections.len()
     }
 
-    fn end_if_forbidden(&mut self, slot: Slot, why: &str) {
+    pub(super) fn end_if_forbidden(&mut self, slot: Slot, why: &str) {
         let Some(s) = self.subscriptions.get(slot) else {
             return;
         };
@@ -170,41 +169,10 @@ impl Engine {
             .map(|_rules_and_asked| ())
     }
 
-    /// Replaces the rules. Open channels follow the new ones at once: channels that no rule allows
-    /// any more end, as do subscriptions that are no longer allowed. Where the outside decides from
-    /// now on ([`Access::Asked`](crate::Access)), it is asked about the subscriptions that there are.
-    pub fn set_rules(&mut self, rules: Arc<RuleBook>, now: Now) {
-        self.set_now(now);
-        let old = std::mem::replace(&mut self.rules, rules);
-        let asked_about = self.asks.subscriptions();
-        let mut by_feed: HashMap<Slot, Vec<Slot>> = HashMap::new();
-        for (slot, s) in self.subscriptions.iter() {
-            by_feed.entry(s.feed).or_default().push(slot);
-        }
-        for (feed, slots) in by_feed {
-            let Some(target) = self.feeds.get(feed).map(|f| f.target.clone()) else {
-                continue;
-            };
-            if let Target::Channel(channel) = &target
-                && !self.apply_rules(feed, channel, &slots)
-            {
-                continue;
-            }
-            for slot in slots {
-                self.end_if_forbidden(slot, "the server's rules have changed");
-                // A question under way decides by the new rules as well.
-                if !asked_about.contains(&slot) {
-                    self.ask_if_required(slot);
-                }
-            }
-        }
-        self.rules_changed(old);
-    }
-
     /// Asks outside whether an existing subscription is allowed, because the rules now require it.
     /// The subscription continues until the answer arrives; without an answer, the rule for that
     /// case applies.
-    fn ask_if_required(&mut self, slot: Slot) {
+    pub(super) fn ask_if_required(&mut self, slot: Slot) {
         let Some(s) = self.subscriptions.get(slot).filter(|s| !s.is_vouched()) else {
             return;
         };
@@ -231,40 +199,6 @@ impl Engine {
         if let Some(State::Opening(opening)) = s.map(|s| &mut s.state) {
             opening.asked = Some(ask);
         }
-    }
-
-    /// `false` if the channel no longer exists.
-    fn apply_rules(&mut self, feed: Slot, channel: &crate::ChannelName, slots: &[Slot]) -> bool {
-        let Some(new) = self.rules.rules(channel).cloned() else {
-            let detail =
-                format!("no rule of the server's configuration allows channel {channel} any more");
-            for slot in slots {
-                let refusal = Refusal::new(ErrorCode::UnknownChannel, detail.clone());
-                self.end_unasked(*slot, refusal);
-            }
-            return false;
-        };
-        let had_presence = self.feeds.get(feed).is_some_and(|f| f.rules.presence);
-        if had_presence && !new.presence {
-            for slot in slots {
-                self.leave(*slot, Duration::ZERO);
-                self.stop_watching(*slot);
-            }
-        }
-        let joins = !had_presence && new.presence;
-        if let Some(f) = self.feeds.get_mut(feed) {
-            f.rules = new;
-        }
-        if joins {
-            for slot in slots {
-                let s = self.subscriptions.get(*slot);
-                if s.is_some_and(|s| !matches!(s.state, State::Opening(_) | State::Ended)) {
-                    self.join(*slot);
-                    self.watch_again(*slot);
-                }
-            }
-        }
-        true
     }
 
     /// Whether members take as much memory as they may. While they do, subscriptions of clients that

@@ -2,10 +2,24 @@
 
 use std::{collections::HashMap, hash::Hash};
 
+use crate::slab::{Slab, Slot};
+
+use super::state::Subscription;
+
 /// Frees most of a table that was large once: it keeps room for twice its entries.
 pub(super) fn shrink<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
     if table.len() < table.capacity() / 8 {
         table.shrink_to(table.len() * 2);
+    }
+}
+
+/// Adds a subscription to a list of those that wait for the broker. One that ends stays listed until
+/// more are listed than can be there: clients that subscribe and unsubscribe while the broker does not
+/// answer would make the list grow otherwise.
+pub(super) fn list(slot: Slot, waiting: &mut Vec<Slot>, all: &Slab<Subscription>, most: u32) {
+    waiting.push(slot);
+    if waiting.len() > 2 * most as usize + 16 {
+        waiting.retain(|slot| all.get(*slot).is_some());
     }
 }
 

@@ -18,6 +18,7 @@ use super::{
     Engine, Item, Step,
     asks::too_many_questions,
     commands::gone,
+    shrinking::list,
     state::{Asked, Behind, Opening, Shared, State, Subscription, Wanted, Why, window::Window},
 };
 
@@ -81,7 +82,10 @@ impl Engine {
             self.may_share(connection, &wish.target, by.vouches())?;
         }
         let feed = match known {
-            Some(feed) => feed,
+            Some(feed) => {
+                self.renew_feed(feed)?;
+                feed
+            }
             None => self.open_feed(wish.target.clone(), Arc::clone(&rules))?,
         };
         let restored = matches!(by, Wished::Restored { .. });
@@ -129,7 +133,9 @@ impl Engine {
         if let Some(f) = self.feeds.get_mut(feed) {
             f.subscribers += 1;
             if f.tail.is_none() {
-                f.catching_up().opening.push(slot);
+                let most = f.subscribers;
+                let opening = &mut f.catching_up().opening;
+                list(slot, opening, &self.subscriptions, most);
             } else if !asked {
                 self.items.push_back(Item::Begin { subscription: slot });
             }
@@ -255,6 +261,7 @@ impl Engine {
     /// Starts a subscription whose stream is known: live at once, or behind with a position to read
     /// from.
     pub(super) fn begin(&mut self, slot: Slot) -> Option<Step> {
+        self.apply_first(slot);
         let s = self.subscriptions.get_mut(slot)?;
         let (connection, feed) = (s.connection, s.feed);
         let f = self.feeds.known(feed)?;

@@ -5,6 +5,7 @@
     reason = "in a test a panic is the report, and one variant is what it is about"
 )]
 
+mod applying;
 mod asking;
 mod channel_state;
 mod classes;

@@ -262,3 +262,76 @@ fn a_broadcast_to_a_thousand_connections_allocates_nothing_for_any_of_them() {
     assert_eq!(reached, 1_000);
     assert_eq!(fan_out.count_total, 0);
 }
+
+/// An engine with a subscriber of channel `a` that stays, and the connection of another.
+fn with_a_subscriber_that_stays() -> (Engine, ConnectionId, Now) {
+    let limits = Limits {
+        commands_per_second: 1_000_000,
+        command_burst: 1_000_000,
+        ..Limits::default()
+    };
+    let rules = Arc::new(RuleBook::everything(ChannelRules::default()));
+    let now = bare::now();
+    let mut engine = Engine::new(limits, rules, now);
+    let mut open = |n| {
+        let arrival = Arrival::new(bare::session(n), bare::identity());
+        engine.handle_connection_opened(arrival, now).unwrap()
+    };
+    let (stays, other) = (open(1), open(2));
+    subscribe_to_a(&mut engine, stays, Since::Now, now);
+    (engine, other, now)
+}
+
+fn subscribe_to_a(engine: &mut Engine, connection: ConnectionId, since: Since, now: Now) {
+    let wish = Subscribe::new(ChannelName::new("a").unwrap(), since);
+    engine.handle_command(connection, CommandId(1), Command::Subscribe(wish), now);
+}
+
+/// The bytes that an engine has more after a client subscribed and unsubscribed often.
+fn after_many_came_and_went(
+    engine: &mut Engine,
+    connection: ConnectionId,
+    since: Since,
+    now: Now,
+) -> i64 {
+    let mut come_and_go = |times: u32| {
+        for _ in 0..times {
+            subscribe_to_a(engine, connection, since, now);
+            while engine.poll_delivery().is_some() {}
+            let subscription = ChannelName::new("a").unwrap().into();
+            let unsubscribe = Command::Unsubscribe { subscription };
+            engine.handle_command(connection, CommandId(2), unsubscribe, now);
+            while engine.poll_delivery().is_some() {}
+            while engine.poll_broker_request().is_some() {}
+        }
+        assert_eq!(engine.subscriptions(), 1);
+    };
+    come_and_go(100);
+    allocation_counter::measure(|| come_and_go(20_000)).bytes_current
+}
+
+#[test]
+fn clients_that_come_and_go_while_a_channel_is_not_open_leave_nothing() {
+    let (mut engine, other, now) = with_a_subscriber_that_stays();
+    let grown = after_many_came_and_went(&mut engine, other, Since::Now, now);
+    assert!(grown < 2_048, "{grown} bytes");
+}
+
+#[test]
+fn clients_that_come_and_go_while_history_is_not_read_leave_nothing() {
+    let (mut engine, other, now) = with_a_subscriber_that_stays();
+    while engine.poll_delivery().is_some() {}
+    while let Some(request) = engine.poll_broker_request() {
+        if let BrokerRequest::Follow { id, .. } = request {
+            let stream = StreamState {
+                head: Position::new(1, 5),
+                first: 1,
+                trimmed: Trimmed::BySize,
+            };
+            engine.handle_broker(BrokerEvent::Followed { id, stream }, now);
+        }
+    }
+    while engine.poll_delivery().is_some() {}
+    let grown = after_many_came_and_went(&mut engine, other, Since::Start, now);
+    assert!(grown < 2_048, "{grown} bytes");
+}

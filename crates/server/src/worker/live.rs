@@ -4,6 +4,10 @@ use std::{rc::Rc, sync::Arc};
 
 use offhook::protocol::{deflate::DeflateConfig, handshake::ServerConfig};
 use offhook_engine::{Limits, RuleBook};
+use tokio::{
+    sync::oneshot,
+    task::{spawn_local, yield_now},
+};
 
 use super::Worker;
 use crate::{config::Config, door::rooms};
@@ -73,8 +77,9 @@ impl Worker {
     }
 
     /// Applies other settings. Open connections stay open; the new rules and limits apply to their
-    /// next commands.
-    pub(super) fn renew(self: &Rc<Self>, live: Arc<Live>) {
+    /// next commands. What subscriptions there are is adjusted in parts, between which other work is
+    /// done, and then it is reported.
+    pub(super) fn renew(self: &Rc<Self>, live: Arc<Live>, done: oneshot::Sender<()>) {
         let (rules, limits) = (Arc::clone(&live.rules), live.limits());
         self.shared.set_rooms(rooms(&live.config));
         self.live.replace(live);
@@ -82,5 +87,19 @@ impl Worker {
             engine.set_limits(limits);
             engine.set_rules(rules, now);
         });
+        let worker = Rc::clone(self);
+        spawn_local(async move {
+            while worker.apply_on() {
+                yield_now().await;
+            }
+            // A caller that no longer waits is not told.
+            let _gone = done.send(());
+        });
+    }
+
+    /// Adjusts some more subscriptions to new rules. Returns whether there are more.
+    fn apply_on(self: &Rc<Self>) -> bool {
+        let is_applying = self.state.borrow().engine.is_applying();
+        is_applying && self.turn(|engine, now| engine.apply_on(now))
     }
 }

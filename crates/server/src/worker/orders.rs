@@ -183,10 +183,7 @@ impl Worker {
                     Order::Top { limit, done } => {
                         let _gone = done.send(self.top(limit));
                     }
-                    Order::Apply { live, done } => {
-                        self.renew(live);
-                        let _gone = done.send(());
-                    }
+                    Order::Apply { live, done } => self.renew(live, done),
                     Order::Run { whom, errand, done } => {
                         // A caller that no longer waits is not told.
                         let _gone = done.send(self.run_errand(&whom, &errand));

@@ -5,7 +5,7 @@ use std::{collections::hash_map::Entry, ops::Bound, slice, sync::Arc};
 
 use offhook_engine::ChannelName;
 
-use super::Bus;
+use super::{Bus, SLICE};
 use crate::{
     broker::WorkerId,
     changes::{Changes, ChannelChange},
@@ -108,6 +108,24 @@ impl Bus {
         {
             self.vacated(channel);
         }
+    }
+
+    /// Looks at some channels after a name, and removes a worker that is detached from their followers.
+    /// Returns the last name that was looked at; none at the end.
+    pub(crate) fn unfollow_some(
+        &mut self,
+        worker: WorkerId,
+        after: Option<&ChannelName>,
+    ) -> Option<ChannelName> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let names = self
+            .followed
+            .range::<ChannelName, _>((from, Bound::Unbounded));
+        let names: Vec<_> = names.take(SLICE).cloned().collect();
+        for channel in &names {
+            self.unfollow(worker, channel);
+        }
+        names.into_iter().next_back()
     }
 
     /// Whether a worker follows this channel.

@@ -177,6 +177,8 @@ fn a_worker_that_ended_follows_nothing_and_others_go_on() {
     }
     bus.follow(workers[0], channel("b"));
     bus.detach(workers[0]);
+    while bus.unfollow_some_filters(workers[0]) {}
+    assert_eq!(bus.unfollow_some(workers[0], None), Some(channel("b")));
     assert_eq!(bus.followers(&channel("a")), &workers[1..]);
     assert!(bus.followers(&channel("b")).is_empty());
     assert_eq!(bus.followed("", None, 9), [channel("a")]);
@@ -456,4 +458,37 @@ fn above_the_budget_a_stream_gives_up_its_oldest_publications_for_new_ones() {
         assert!(bus.held() <= 3_000);
     }
     assert!(bus.held() > 2_500);
+}
+
+#[test]
+fn what_a_detached_worker_follows_is_removed_in_slices() {
+    let mut bus = bus(usize::MAX);
+    let mailboxes = [(); 2].map(|()| Arc::new(Mailbox::new(1 << 20, || {})));
+    let [gone, other] = mailboxes.map(|mailbox| bus.attach(mailbox));
+    let count = 2 * SLICE + 1;
+    for n in 0..count {
+        bus.follow(gone, channel(&format!("a/{n}")));
+        bus.follow_filter(gone, &filter(&format!("{n}/#"))).unwrap();
+    }
+    bus.follow(other, channel("a/0"));
+    bus.follow_filter(other, &filter("0/#")).unwrap();
+    bus.detach(gone);
+    assert_eq!(bus.followers.len(), count, "that takes no time");
+    let mut slices = 1;
+    while bus.unfollow_some_filters(gone) {
+        slices += 1;
+    }
+    let (mut reached, mut left) = (None, count);
+    loop {
+        reached = bus.unfollow_some(gone, reached.as_ref());
+        assert!(left - bus.followers.len() <= SLICE);
+        left = bus.followers.len();
+        if reached.is_none() {
+            break;
+        }
+        slices += 1;
+    }
+    assert_eq!((left, bus.followed.len(), slices), (1, 1, 6));
+    assert!(bus.is_followed(&channel("0/x")) && !bus.is_followed(&channel("1/x")));
+    assert!(!bus.filters_of.contains_key(&gone));
 }

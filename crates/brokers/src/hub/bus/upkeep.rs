@@ -63,6 +63,14 @@ impl Bus {
         self.upkeep.retain(|name| streams.contains_key(name));
     }
 
+    /// Adds a stream on disk to those that upkeep examines.
+    pub(crate) fn tend_later(&mut self, channel: &ChannelName) {
+        if let Some(Durable::Open(view)) = self.durable.get_mut(channel) {
+            view.used_ms = self.now.unix_ms;
+            self.upkeep.push_back(channel.clone());
+        }
+    }
+
     /// The number of streams that one tick checks.
     pub(crate) fn due(&self) -> usize {
         self.upkeep.len().div_ceil(ROUND)
@@ -113,7 +121,7 @@ impl Bus {
         else {
             return false;
         };
-        stream.tick(rules, self.now.unix_ms);
+        stream.tick(rules, self.now.unix_ms, &self.ages);
         if over > 0 {
             stream.shed(over.min(stream.weight() / SHED));
         }

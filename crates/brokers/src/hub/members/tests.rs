@@ -307,3 +307,72 @@ fn a_crowd_that_leaves_is_handled_in_slices_between_which_others_get_the_lock() 
     assert_eq!(slices(&mut members), [SLICE, SLICE], "each leaves once");
     assert_eq!(members.weight(), 0);
 }
+
+#[test]
+fn the_members_of_a_worker_that_ended_are_searched_for_in_slices() {
+    let start = start();
+    let mut members = Members::new(start);
+    members.renew(ONE, LEASE);
+    members.renew(TWO, LEASE);
+    let session = |n: usize| SessionId::from_bytes((n as u128).to_be_bytes());
+    let name = |n: usize| ChannelName::new(&format!("a/{}", n % 3)).unwrap();
+    let join = |members: &mut Members, worker, n| {
+        let member = Arc::new(Member {
+            session: session(n),
+            user: "ann".into(),
+            info: Default::default(),
+        });
+        members.join(worker, &name(n), member, 1)
+    };
+    // Most are of another worker, so that there is little to tell.
+    let all = 3 * SLICE;
+    for n in 0..all {
+        join(&mut members, if n % 10 == 0 { ONE } else { TWO }, n);
+    }
+    members.lease_ended(ONE);
+    members.pass(start + Duration::from_secs(1));
+    assert_eq!(members.awaited.len(), 0, "the search has not begun");
+    let (mut slices, mut left) = (0, 0);
+    loop {
+        let before = members.awaited.len();
+        let Some(changes) = members.tend() else {
+            break;
+        };
+        slices += 1;
+        left += changes.len();
+        assert!(members.awaited.len() <= before + SLICE / 10 + 2);
+    }
+    assert_eq!((left, members.claims), (all.div_ceil(10), all - left));
+    assert!((3..=5).contains(&slices), "{slices}");
+    members.pass(start + Duration::from_secs(2));
+    assert!(members.tend().is_none(), "the search is over");
+}
+
+#[test]
+fn a_worker_that_renews_its_lease_during_the_search_keeps_the_members_that_it_claims_again() {
+    let start = start();
+    let mut members = Members::new(start);
+    members.renew(ONE, LEASE);
+    let session = |n: usize| SessionId::from_bytes((n as u128).to_be_bytes());
+    let join_all = |members: &mut Members, generation| {
+        for n in 0..2 * SLICE {
+            let member = Arc::new(Member {
+                session: session(n),
+                user: "ann".into(),
+                info: Default::default(),
+            });
+            members.join(ONE, &channel(), member, generation);
+        }
+    };
+    join_all(&mut members, 1);
+    members.lease_ended(ONE);
+    members.pass(start + Duration::from_secs(1));
+    assert!(members.tend().is_some(), "a part was looked at");
+    assert!(members.awaited.len() < 2 * SLICE);
+    assert!(!members.renew(ONE, LEASE), "it is told");
+    join_all(&mut members, 2);
+    while members.tend().is_some() {}
+    members.pass(start + Duration::from_secs(2));
+    while members.tend().is_some() {}
+    assert_eq!(members.count(&channel()), 2 * SLICE as u64);
+}

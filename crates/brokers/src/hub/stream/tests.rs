@@ -48,10 +48,24 @@ fn draft(tag: &str, key: Option<&str>, time_ms: u64) -> Draft {
 
 /// A stream with so many publications, one each millisecond, whose sequence numbers are ten times their
 /// offsets.
+fn tick(stream: &mut Stream, rules: &ChannelRules, now_ms: u64) {
+    stream.tick(rules, now_ms, &Ages::at(now_ms));
+}
+
+fn publish(
+    stream: &mut Stream,
+    draft: Draft,
+    sequence: u64,
+    rules: &ChannelRules,
+    times: (u64, u64),
+) {
+    stream.publish(draft, sequence, rules, (times, &Ages::at(times.0)));
+}
+
 fn stream(count: u64, rules: &ChannelRules) -> Stream {
     let mut stream = Stream::new(EPOCH);
     for n in 1..=count {
-        stream.publish(draft("t", None, n), n * 10, rules, (n, n));
+        publish(&mut stream, draft("t", None, n), n * 10, rules, (n, n));
     }
     stream
 }
@@ -80,7 +94,7 @@ fn a_stream_keeps_what_its_rules_say_and_not_less() {
         assert_eq!(stream.dropped_sequence(), (10 - kept) * 10);
         let by_age = rules.history.age.is_some();
         assert_eq!(stream.trimmed == Trimmed::ByAge, by_age);
-        stream.tick(&rules, 10);
+        tick(&mut stream, &rules, 10);
         assert_eq!(first(&stream), 11 - kept, "nothing has changed");
     }
 }
@@ -90,8 +104,8 @@ fn the_weight_of_a_stream_counts_everything_in_it() {
     let one = weight_of_one() as usize;
     let mut stream = Stream::new(EPOCH);
     assert_eq!(stream.weight(), STREAM);
-    stream.publish(draft("t", Some("1"), 1), 1, &all(), (1, 1));
-    stream.publish(draft("t", Some("2"), 1), 2, &all(), (1, 1));
+    publish(&mut stream, draft("t", Some("1"), 1), 1, &all(), (1, 1));
+    publish(&mut stream, draft("t", Some("2"), 1), 2, &all(), (1, 1));
     let with_value = STREAM + 2 * (one + RETAINED) + 2 * KEY + one + VALUE;
     assert_eq!(stream.weight(), with_value);
     for consumer in ["one", "two", "one"] {
@@ -123,9 +137,9 @@ fn a_stream_is_bare_only_without_history_state_keys_and_consumers() {
     };
     let mut stream = stream(1, &nothing);
     assert!(stream.is_bare() && !stream.is_empty());
-    stream.publish(draft("t", Some("1"), 1), 2, &nothing, (1, 1));
+    publish(&mut stream, draft("t", Some("1"), 1), 2, &nothing, (1, 1));
     assert!(!stream.is_bare(), "a key");
-    stream.tick(&nothing, 5_000);
+    tick(&mut stream, &nothing, 5_000);
     assert!(stream.is_bare());
     stream
         .ack("ann", Key::new("one").unwrap(), Some(at(1)), (1, 1))
@@ -145,15 +159,16 @@ fn a_stream_is_bare_only_without_history_state_keys_and_consumers() {
 fn a_key_is_known_for_its_window_and_the_newest_of_many() {
     let rules = rules(0, 0, None);
     let mut stream = Stream::new(EPOCH);
-    stream.publish(draft("t", Some("1"), 0), 1, &rules, (0, 0));
+    publish(&mut stream, draft("t", Some("1"), 0), 1, &rules, (0, 0));
     let known = |stream: &Stream, key: &str| stream.published_before(&draft("t", Some(key), 0));
-    stream.tick(&rules, 1_000);
+    tick(&mut stream, &rules, 1_000);
     assert_eq!(known(&stream, "1"), Some(at(1)));
     assert_eq!(known(&stream, "2"), None);
-    stream.tick(&rules, 1_001);
+    tick(&mut stream, &rules, 1_001);
     assert_eq!(known(&stream, "1"), None);
     for n in 0..=MAX_KEYS {
-        stream.publish(
+        publish(
+            &mut stream,
             draft("t", Some(&n.to_string()), 0),
             1,
             &rules,
@@ -167,7 +182,7 @@ fn a_key_is_known_for_its_window_and_the_newest_of_many() {
     assert_eq!(known(&stream, "0"), None);
     assert!(known(&stream, "1").is_some());
     let peak = (stream.keys.capacity(), stream.key_times.capacity());
-    stream.tick(&rules, 9_000);
+    tick(&mut stream, &rules, 9_000);
     assert!(stream.keys.capacity() < peak.0 / 4 && stream.key_times.capacity() < peak.1 / 4);
 }
 
@@ -175,9 +190,9 @@ fn a_key_is_known_for_its_window_and_the_newest_of_many() {
 fn history_is_freed_after_a_peak() {
     let mut stream = stream(1_000, &all());
     let peak = stream.retained.capacity();
-    stream.tick(&rules(peak as u64 / 4, u64::MAX, None), 1_000);
+    tick(&mut stream, &rules(peak as u64 / 4, u64::MAX, None), 1_000);
     assert_eq!(stream.retained.capacity(), peak, "a quarter is used");
-    stream.tick(&rules(20, u64::MAX, None), 1_000);
+    tick(&mut stream, &rules(20, u64::MAX, None), 1_000);
     assert!(stream.retained.capacity() < 64);
 }
 
@@ -307,13 +322,13 @@ fn consumers_of_sessions_end_and_are_looked_for_once_an_hour() {
             .ack(scope, key(), Some(at(1)), (1_000, 1_000))
             .unwrap();
     }
-    stream.tick(&all(), 1_000 + week);
+    tick(&mut stream, &all(), 1_000 + week);
     assert_eq!(stream.consumers, 3);
     stream
         .ack("\0another", key(), Some(at(1)), (week, week))
         .unwrap();
-    stream.tick(&all(), 999 + week + hour);
+    tick(&mut stream, &all(), 999 + week + hour);
     assert_eq!(stream.consumers, 3, "not looked for yet");
-    stream.tick(&all(), 1_000 + week + hour);
+    tick(&mut stream, &all(), 1_000 + week + hour);
     assert_eq!((stream.consumers, stream.cursors.len()), (2, 2));
 }

@@ -42,6 +42,7 @@ fn state(id: u64) -> StateJob {
         channel: channel(1),
         number: 1,
         stream: stream(),
+        reading: None,
     }
 }
 
@@ -71,6 +72,7 @@ fn taken(queue: &ReadQueue) -> Vec<String> {
         Task::State(job) => format!("state {}", job.id.0),
         Task::Filter(job) => format!("filter {}", job.id.0),
         Task::Values(job) => format!("values {}", job.id.0),
+        Task::StateLoad(load) => format!("state of {}", load.channel),
     });
     names.collect()
 }

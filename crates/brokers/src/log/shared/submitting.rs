@@ -179,23 +179,13 @@ impl Shared {
                 self.hub.handle(worker, request);
             }
             BrokerRequest::SaveSession { id, .. } => {
-                for change in self.hub.session(request) {
-                    self.jobs.put_always(Job::Session(change));
-                }
+                self.hub.session(request);
                 if let Some(id) = id {
                     self.jobs.put_always(Job::Saved { worker, id });
                 }
             }
-            BrokerRequest::DropSession { .. } => {
-                for change in self.hub.session(request) {
-                    self.jobs.put_always(Job::Session(change));
-                }
-            }
-            BrokerRequest::Share { name, request } => {
-                for change in self.hub.share(worker, &name, request) {
-                    self.jobs.put_always(Job::Session(change));
-                }
-            }
+            BrokerRequest::DropSession { .. } => self.hub.session(request),
+            BrokerRequest::Share { name, request } => self.hub.share(worker, &name, request),
             BrokerRequest::Values {
                 id,
                 filter,

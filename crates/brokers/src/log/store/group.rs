@@ -14,9 +14,13 @@ use super::{
         retained::Retained,
     },
     BATCH, CHANNELS, Newest, Store,
+    ages::CLOCK,
     rules::RULES,
 };
-use crate::{cursors::Cursor, hub::Change};
+use crate::{
+    cursors::Cursor,
+    hub::{Ages, Change},
+};
 
 /// The writes that one fsync will cover, as a whole or not at all.
 pub(in crate::log) struct Group {
@@ -161,6 +165,10 @@ impl Group {
     pub(in crate::log) fn remember_channel_count(&mut self, count: u32) {
         self.batch
             .insert(&self.store.node, CHANNELS, u64::from(count).to_be_bytes());
+    }
+
+    pub(in crate::log) fn remember_ages(&mut self, ages: &Ages) {
+        self.batch.insert(&self.store.node, CLOCK, ages.encode());
     }
 
     pub(in crate::log) fn remove(&mut self, channel: u32, offsets: RangeInclusive<u64>) {

@@ -9,14 +9,12 @@ mod telling;
 mod upkeep;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::Instant,
 };
 
-use offhook_engine::{
-    BrokerFailure, ChannelName, ChannelRules, Draft, Place, Position, RequestId, SessionId,
-};
+use offhook_engine::{BrokerFailure, ChannelName, ChannelRules, Draft, Place, Position, RequestId};
 
 #[cfg(test)]
 pub(super) use self::removals::A_BATCH;
@@ -35,7 +33,7 @@ use super::{
 };
 use crate::{
     broker::{Budget, WorkerId},
-    hub::{Change, ROOM},
+    hub::{Ages, ROOM, WrittenSessions},
     lineage::Epochs,
 };
 
@@ -105,6 +103,9 @@ pub(super) struct Writer {
     now_ms: u64,
     /// The time with which keys and cursors are marked that this process must not forget too early.
     stamp_ms: u64,
+    /// By which publications become too old, as of the latest tick, and as it is on disk.
+    ages: Arc<Ages>,
+    saved_ages: Arc<Ages>,
     /// The number of the newest batch on disk.
     batch: u64,
     /// The number of channels with a number.
@@ -119,8 +120,6 @@ pub(super) struct Writer {
     room: u64,
     /// Publications of the batch so far.
     staged: usize,
-    /// States of sessions to be saved with the next batch.
-    sessions: BTreeMap<SessionId, Change>,
     /// The log is being dropped.
     stopping: bool,
     removals: Removals,
@@ -142,7 +141,7 @@ impl Writer {
         budget: Budget,
     ) -> Self {
         let now_ms = shared.hub.bus().now().unix_ms;
-        let epochs = Arc::clone(&shared.epochs);
+        let (epochs, ages) = (Arc::clone(&shared.epochs), shared.hub.ages());
         let mut writer = Self {
             shared,
             store,
@@ -156,6 +155,8 @@ impl Writer {
             lost: false,
             now_ms,
             stamp_ms: now_ms,
+            ages,
+            saved_ages: Arc::default(),
             batch: 0,
             numbered: 0,
             ticks: 0,
@@ -163,7 +164,6 @@ impl Writer {
             recorded: 0,
             room: 0,
             staged: 0,
-            sessions: BTreeMap::new(),
             stopping: false,
             removals: Removals::new(),
             background: Background::default(),
@@ -190,6 +190,7 @@ impl Writer {
         if let Some(now_ms) = jobs.iter().rev().find_map(Job::time) {
             self.now_ms = now_ms;
             self.stamp_ms = self.shared.hub.stamp_ms().max(now_ms);
+            self.ages = self.shared.hub.ages();
         }
         let mut ticked = jobs.iter().any(|job| matches!(job, Job::Tick(_)));
         if ticked && self.store.writable().is_none() {
@@ -223,9 +224,6 @@ impl Writer {
                         self.trim_swept(group, &channel, *retained);
                     }
                 }
-                Job::Session(change) => {
-                    self.sessions.insert(change.0, change);
-                }
                 Job::Saved { worker, id } => {
                     saves = true;
                     let outcome = match &group {
@@ -246,19 +244,24 @@ impl Writer {
         }
         self.count_parked();
         let last = self.stopping && self.parked.is_empty();
-        let mut saving = false;
+        let mut sessions = WrittenSessions::default();
         if let Some(group) = &mut group
             && (ticked || last || saves || !group.is_empty())
         {
-            saving = true;
-            self.remember_sessions(group);
+            // With a group that is written anyway. If that fails, they are written with a later one.
+            let hub = &self.shared.hub;
+            sessions = hub.write_sessions(|change| group.remember_session(&change));
+        }
+        if let Some(group) = &mut group {
+            self.remember_ages(group);
         }
         if let Some(group) = group.as_mut().filter(|group| !group.is_empty()) {
             self.remove_some(group);
         }
         let committed = self.commit_and_tell(group, answers);
-        if saving && committed {
-            self.sessions.clear();
+        self.shared.hub.sessions_written(&sessions, committed);
+        if !committed {
+            self.saved_ages = Arc::default();
         }
         if new_rules {
             // They are loaded again with the new rules, from what is on disk now.
@@ -276,11 +279,12 @@ impl Writer {
         !last
     }
 
-    /// Adds sessions to be saved to a group that is written anyway. They are forgotten once it is
-    /// durable: if it fails, they are saved with a later one.
-    fn remember_sessions(&self, group: &mut Group) {
-        for change in self.sessions.values() {
-            group.remember_session(change);
+    /// Saves the clock of ages after a step, and now and then with what is written anyway.
+    fn remember_ages(&mut self, group: &mut Group) {
+        let has_stepped = self.ages.has_stepped_since(&self.saved_ages);
+        if has_stepped || !group.is_empty() && self.ages.is_worth_saving(&self.saved_ages) {
+            group.remember_ages(&self.ages);
+            self.saved_ages = Arc::clone(&self.ages);
         }
     }
 

@@ -27,6 +27,7 @@ impl Writer {
         let next_number = self.numbered;
         let most_channels = self.budget.channels;
         let sequence = self.next_sequence();
+        let (dated_ms, aged_ms) = (self.ages.of(draft.time_ms, sequence), self.ages.now_ms());
         let shared = Arc::clone(&self.shared);
         let channel = self.channel(&draft.channel)?;
         let number = channel.retained.id;
@@ -46,7 +47,6 @@ impl Writer {
         let history = &channel.rules.history;
         let kept = history.is_kept();
         group.publish(number, (offset, sequence), &draft, kept);
-        let times = (draft.time_ms, sequence);
         if let Some(key) = key {
             group.remember_key(key, offset, stamp_ms);
         }
@@ -55,12 +55,13 @@ impl Writer {
             Arc::make_mut(&mut retained.lineage).publish(epochs.current(), offset);
         }
         let sealed = if kept {
-            retained.push(offset, draft.weight() as u64, times, history)
+            let weight = draft.weight() as u64;
+            retained.push(offset, weight, (dated_ms, sequence), history)
         } else {
             retained.pass(offset, sequence);
             true
         };
-        let old = sealed.then(|| retained.trim(history, now_ms)).flatten();
+        let old = sealed.then(|| retained.trim(history, aged_ms)).flatten();
         if old.is_some() {
             // Before it goes: who finds it gone is to know why.
             shared.trimmed(&draft.channel, retained, history);
@@ -74,7 +75,8 @@ impl Writer {
             sequence,
         };
         if channel.rules.state.is_kept() {
-            set_value(group, retained, &channel.rules.state, &draft, place, now_ms);
+            let times = (dated_ms, aged_ms);
+            set_value(group, retained, &channel.rules.state, &draft, place, times);
         }
         if sealed || begins {
             group.remember(&draft.channel, retained);
@@ -110,7 +112,7 @@ fn set_value(
     rule: &State,
     draft: &Draft,
     place: Place,
-    now_ms: u64,
+    (dated_ms, now_ms): (u64, u64),
 ) {
     let number = retained.id;
     let key = draft.state_key();
@@ -125,7 +127,7 @@ fn set_value(
         }
         Some(_) if draft.removes_state() => {}
         Some(key) => {
-            let size = (draft.weight() as u64, draft.time_ms);
+            let size = (draft.weight() as u64, dated_ms);
             values.set(place.position.offset, key, size, ());
             group.set_value(number, key, place);
         }

@@ -155,7 +155,7 @@ impl Writer {
                 continue;
             }
             let history = &channel.rules.history;
-            let old = channel.retained.trim(history, self.now_ms);
+            let old = channel.retained.trim(history, self.ages.now_ms());
             if old.is_some() || idle {
                 group.remember(&name, &channel.retained);
                 channel.remembered = channel.retained.head;
@@ -186,7 +186,7 @@ impl Writer {
         let Some(rules) = rules.filter(|_| !self.channels.contains_key(name)) else {
             return;
         };
-        if let Some(old) = retained.trim(&rules.history, self.now_ms) {
+        if let Some(old) = retained.trim(&rules.history, self.ages.now_ms()) {
             self.remove_later(group, retained.id, old);
             group.remember(name, &retained);
             self.shared.trimmed(name, &retained, &rules.history);

@@ -13,6 +13,8 @@ use super::{super::recent::Recent, audience::Audiences};
 pub(in crate::engine) struct Feed {
     pub(in crate::engine) target: Target,
     pub(in crate::engine) rules: Arc<ChannelRules>,
+    /// Of which rule book they are: `Engine::book`.
+    pub(in crate::engine) book: u32,
     /// The position up to which this worker handed out the stream; none until the broker answered
     /// the first `Follow`. For a filter the offset is the broker's sequence.
     pub(in crate::engine) tail: Option<Position>,
@@ -57,10 +59,11 @@ pub(in crate::engine) struct Read {
 }
 
 impl Feed {
-    pub(in crate::engine) fn new(target: Target, rules: Arc<ChannelRules>) -> Self {
+    pub(in crate::engine) fn new(target: Target, rules: Arc<ChannelRules>, book: u32) -> Self {
         Self {
             target,
             rules,
+            book,
             tail: None,
             live: Audiences::default(),
             watchers: None,

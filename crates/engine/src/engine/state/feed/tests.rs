@@ -3,7 +3,7 @@ use crate::channel_name::ChannelName;
 
 fn feed() -> Feed {
     let name = ChannelName::new("a").unwrap();
-    Feed::new(name.into(), Arc::new(ChannelRules::default()))
+    Feed::new(name.into(), Arc::new(ChannelRules::default()), 0)
 }
 
 fn slot(index: u32) -> Slot {
