@@ -161,6 +161,7 @@ impl Client {
             | Intent::Settle { .. }
             | Intent::Quit { .. }
             | Intent::Channels { .. }
+            | Intent::Report(_)
             | Intent::Keep(_)) => self.others.push(other),
         }
     }

@@ -48,6 +48,7 @@ fn settings(prefix: &str) -> Settings {
         }),
         activity_timeout: Duration::from_secs(120),
         client_events: true,
+        reports: false,
     }
 }
 
@@ -134,6 +135,7 @@ impl Client {
             | Intent::Channels { .. }
             | Intent::Say(_)
             | Intent::Leave
+            | Intent::Report(_)
             | Intent::Keep(_)) => panic!("{other:?}"),
         }
     }
