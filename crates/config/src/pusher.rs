@@ -36,7 +36,7 @@ group! {
         /// The default of the original service; the clocks of some backends are minutes off.
         signature_window: Duration = Duration::from_secs(600) => time();
 
-        /// Whether subscribers are told how many connections subscribe to their channel, by the event
+        /// Whether subscribers are told how many sessions subscribe to their channel, by the event
         /// `pusher_internal:subscription_count`: at once up to 100, and every 5 seconds beyond. Presence
         /// channels have no such event.
         ///
