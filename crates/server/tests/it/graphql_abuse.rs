@@ -130,40 +130,36 @@ async fn absurd_requests_are_refused_as_a_whole_and_the_next_one_is_answered() {
     let hall = Hall::open(config()).await;
     let query = json!({"query": "{ __typename }"});
     let nested = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
-    let (deep_open, deep_close) = ("{\"a\":".repeat(20_000), "}".repeat(20_000));
-    let variables =
-        format!("{{\"query\":\"{{ __typename }}\",\"variables\":{deep_open}1{deep_close}}}");
-    for (what, body, statuses) in [
+    let deep = format!("{}1{}", "{\"a\":".repeat(20_000), "}".repeat(20_000));
+    let publish = "mutation($d: JSON!) { publish(channel: \\\"chat\\\", data: $d) { offset } }";
+    let variables = format!("{{\"query\":\"{publish}\",\"variables\":{{\"d\":{deep}}}}}");
+    for (what, body) in [
         (
-            "a batch of 30,000",
-            Value::from(vec![query.clone(); 30_000]).to_string(),
-            [400, 413],
+            "a batch of 8,000",
+            Value::from(vec![query.clone(); 8_000]).to_string(),
         ),
         (
-            "a batch beyond the limit",
+            "a batch of one too many",
             Value::from(vec![query.clone(); 17]).to_string(),
-            [400, 400],
         ),
-        ("an empty batch", "[]".to_owned(), [400, 400]),
-        ("arrays in arrays", nested, [400, 400]),
-        ("variables in variables", variables, [400, 400]),
-        ("a number", "7".to_owned(), [400, 400]),
-        ("half an object", "{\"query\":".to_owned(), [400, 400]),
-        (
-            "more than a body may have",
-            format!("\"{}\"", "x".repeat(2 << 20)),
-            [400, 413],
-        ),
+        ("an empty batch", "[]".to_owned()),
+        ("arrays in arrays", nested),
+        ("objects in objects", variables),
+        ("a number", "7".to_owned()),
+        ("half an object", "{\"query\":".to_owned()),
     ] {
         let (status, _, answer) = request(&hall, "POST", "/graphql", JSON, &body).await;
-        assert!(statuses.contains(&status), "{what}: {status} {answer}");
+        assert!(matches!(status, 200 | 400), "{what}: {status} {answer}");
+        let first = answer.get(0).unwrap_or(&answer);
+        assert!(first["errors"].is_array(), "{what}: {answer}");
+        assert!(
+            first.get("data").is_none_or(Value::is_null),
+            "{what}: {answer}"
+        );
         let (status, _, answer) =
             request(&hall, "POST", "/graphql", JSON, &query.to_string()).await;
-        assert_eq!(
-            (status, &answer["data"]["__typename"]),
-            (200, &json!("Query")),
-            "after {what}"
-        );
+        let data = &answer["data"]["__typename"];
+        assert_eq!((status, data), (200, &json!("Query")), "after {what}");
     }
     hall.close().await;
 }
