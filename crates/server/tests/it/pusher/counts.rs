@@ -32,8 +32,9 @@ async fn subscribers_of_all_dialects_and_workers_are_counted() {
     assert_eq!(one.hear_count("chat").await, 1);
     let mut two = Client::open(&hall).await;
     two.subscribe("chat").await;
-    assert_eq!(two.hear_count("chat").await, 2);
-    assert_eq!(one.hear_count("chat").await, 2);
+    // Another worker may be told an earlier count a moment later.
+    two.hear_count_of("chat", 2).await;
+    one.hear_count_of("chat", 2).await;
     let mut native = hall.caller().await;
     native.subscribe("chat", json!("now")).await;
     one.hear_count_of("chat", 3).await;
