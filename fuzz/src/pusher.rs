@@ -8,7 +8,7 @@ use std::{
 
 use offhook_dialects::{
     Dialect, Head, Incoming, Intent, Payload, Recipient, Welcome,
-    pusher::{App, Kind, Pusher, Settings, Signing, kind_of, name_of},
+    pusher::{App, Kind, Pusher, Report, Settings, Signing, kind_of, name_of},
 };
 use offhook_engine::{
     ChannelName, Command, CommandId, Draft, ErrorCode, Format, Member, Notice, Place, Position,
@@ -62,6 +62,7 @@ impl Talk {
             }),
             activity_timeout: Duration::from_secs(120),
             client_events: true,
+            reports: true,
         });
         let mut out = Vec::new();
         pusher.opened("id", &mut out);
@@ -146,6 +147,9 @@ impl Talk {
                     self.hear(out);
                 }
                 Intent::Close { .. } => self.has_ended = true,
+                Intent::Report(report) => {
+                    assert!(matches!(*report, Report::CacheMiss { .. }), "{report:?}");
+                }
                 other => panic!("{other:?}"),
             }
         }

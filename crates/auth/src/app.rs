@@ -65,7 +65,7 @@ impl AppKey {
     /// Signs a text, as a backend does for its clients: `KEY:SIGNATURE`.
     #[must_use]
     pub fn sign(&self, text: &str) -> String {
-        format!("{}:{}", self.key, self.signature(text))
+        format!("{}:{}", self.key, self.signature(text.as_bytes()))
     }
 
     /// Signs a request, as a backend does, and returns the query. The parameters are not
@@ -96,7 +96,7 @@ impl AppKey {
             query: &query,
             body,
         };
-        let signature = self.signature(&request.signed_text());
+        let signature = self.signature(request.signed_text().as_bytes());
         query.push(own("auth_signature", &signature));
         let pairs: Vec<_> = query
             .iter()
@@ -105,9 +105,11 @@ impl AppKey {
         pairs.join("&")
     }
 
-    fn signature(&self, text: &str) -> String {
+    /// The signature of a text without the key, as webhooks carry it: the HMAC-SHA256 in hexadecimal.
+    #[must_use]
+    pub fn signature(&self, text: &[u8]) -> String {
         let secret = hmac::Key::new(hmac::HMAC_SHA256, &self.secret);
-        HEXLOWER.encode(hmac::sign(&secret, text.as_bytes()).as_ref())
+        HEXLOWER.encode(hmac::sign(&secret, text).as_ref())
     }
 }
 

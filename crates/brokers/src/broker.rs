@@ -151,8 +151,8 @@ pub trait Broker: Send + Sync + Debug {
     /// How the broker is, for health checks and for people.
     fn health(&self) -> Health;
 
-    /// Puts what happens to channels into this queue from now on, in the order in which it happens in
-    /// each channel. It replaces an earlier queue.
+    /// Puts what happens to channels into this queue, too, from now on, in the order in which it happens in
+    /// each channel. Earlier queues are kept.
     fn observe(&self, changes: Arc<Changes>);
 
     /// The channels that somebody subscribes to and whose names start with a prefix, in the order of

@@ -16,7 +16,12 @@ pub enum ChannelChange {
     /// The channel has lost its last subscriber.
     Vacated(ChannelName),
     /// A member has joined or left, or changed its info, which is reported as another join.
-    Member(Arc<PresenceChange>),
+    Member {
+        /// The change.
+        change: Arc<PresenceChange>,
+        /// The number of the channel's members after it. If several changed at once, after all of them.
+        members: u64,
+    },
 }
 
 impl ChannelChange {
@@ -25,7 +30,7 @@ impl ChannelChange {
     pub fn channel(&self) -> &ChannelName {
         match self {
             Self::Occupied(channel) | Self::Vacated(channel) => channel,
-            Self::Member(change) => &change.channel,
+            Self::Member { change, .. } => &change.channel,
         }
     }
 }

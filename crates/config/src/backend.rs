@@ -92,8 +92,8 @@ group! {
         /// At 1 ms each, all of them are sent within the timeout.
         queue: usize = 4_096 => some();
 
-        /// How many events may wait to be sent. Beyond that, the oldest events are dropped, and the
-        /// next request contains the number of dropped events.
+        /// How many events may wait to be sent; together, they may have 16 MiB. Beyond that, the oldest
+        /// events are dropped, and the next request contains the number of dropped events.
         ///
         /// About a minute's events of a busy server, in a few megabytes.
         events: usize = 16_384 => some();

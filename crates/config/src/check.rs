@@ -11,6 +11,7 @@ use super::given::Place;
 use super::listen::ClientCerts;
 use super::load::Loaded;
 use super::problem::Problem;
+use super::pusher::PusherWebhook;
 use super::running::TlsFiles;
 
 /// How much a publication's data grows in base64, and the maximum size of the rest of the message.
@@ -19,7 +20,7 @@ const AROUND: usize = 16 * 1024;
 
 /// Settings that contradict each other. A setting that already `failed` is not reported again.
 pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Problem> {
-    let checks: [(&[&str], Check); 14] = [
+    let checks: [(&[&str], Check); 15] = [
         (
             &["tls.cert", "tls.key", "tls.more_certs", "tls.more_keys"],
             tls,
@@ -53,6 +54,7 @@ pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Proble
         (&["channels"], unreachable),
         (&["channels"], rooms),
         (&["pusher.apps"], apps),
+        (&["pusher.apps", "pusher.webhooks"], webhooks_of_apps),
         (
             &["backend.url", "backend.secrets", "backend.plain_http"],
             backend,
@@ -192,6 +194,21 @@ fn apps(loaded: &Loaded) -> Vec<Problem> {
     let place = loaded.place("pusher.apps");
     let problem = |message| Problem::new(place.clone(), message);
     messages.into_iter().map(problem).collect()
+}
+
+/// A webhook is signed with the key of its app.
+fn webhooks_of_apps(loaded: &Loaded) -> Vec<Problem> {
+    let pusher = &loaded.config.pusher;
+    let has_app = |id: &str| pusher.apps.iter().any(|entry| entry.id() == id);
+    let without = pusher.webhooks.iter().filter(|hook| !has_app(&hook.app));
+    let problem = |hook: &PusherWebhook| {
+        let message = format!(
+            "pusher.webhooks: no app has the id {:?}; add it to pusher.apps, or correct the id",
+            hook.app
+        );
+        Problem::new(loaded.place("pusher.webhooks"), message)
+    };
+    without.map(problem).collect()
 }
 
 fn longest_message(loaded: &Loaded) -> Vec<Problem> {

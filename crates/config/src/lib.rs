@@ -82,7 +82,7 @@ pub use self::mqtt::Mqtt;
 pub use self::page::{example, reference};
 pub use self::problem::{Problem, Problems};
 pub use self::proxies::{Network, Proxies};
-pub use self::pusher::Pusher;
+pub use self::pusher::{Pusher, PusherEvent, PusherWebhook};
 pub use self::recorder::Recorder;
 pub use self::rooms::{RoomNamedBy, Rooms};
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};

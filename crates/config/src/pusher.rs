@@ -1,11 +1,12 @@
 //! Settings of the Pusher protocol.
 
-use std::time::Duration;
+use std::{fmt, str::FromStr, time::Duration};
 
 use offhook_auth::AppKey;
 
 use super::group::group;
 use super::kind::{Many, Parsed, Switch, time};
+use super::url::HttpUrl;
 
 group! {
     /// The Pusher protocol, version 7: clients at `/app/KEY`, and the signed HTTP API below
@@ -34,5 +35,119 @@ group! {
         ///
         /// The default of the original service; the clocks of some backends are minutes off.
         signature_window: Duration = Duration::from_secs(600) => time();
+
+        /// Whether subscribers are told how many sessions subscribe to their channel, by the event
+        /// `pusher_internal:subscription_count`: at once up to 100, and every 5 seconds beyond. Presence
+        /// channels have no such event.
+        ///
+        /// The default of the original service: a message to all for each that comes and goes.
+        subscription_count: bool = false => Switch;
+
+        /// Webhooks in the form of Pusher: the id of an app, a URL and the events that are sent there, with
+        /// spaces between them. The events are `channel_occupied`, `channel_vacated`, `member_added`,
+        /// `member_removed`, `client_event`, `cache_miss` and `subscription_count`. Requests are signed with
+        /// the first key of the app. `backend.timeout`, `backend.events` and `backend.ca_file` apply to
+        /// each webhook.
+        ///
+        /// Nothing is sent anywhere unless you say where.
+        webhooks: Vec<PusherWebhook> = Vec::new() => Many(Parsed::new("an entry like \"1 https://app.example.com/pusher channel_occupied channel_vacated\"", "WEBHOOK"));
+    }
+}
+
+/// An event that webhooks of the Pusher protocol report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PusherEvent {
+    /// A channel has its first subscriber.
+    ChannelOccupied,
+    /// A channel has lost its last subscriber.
+    ChannelVacated,
+    /// A user has come to a presence channel.
+    MemberAdded,
+    /// A user has left a presence channel.
+    MemberRemoved,
+    /// A client has sent an event.
+    ClientEvent,
+    /// A client has subscribed to a cache channel that has no last event.
+    CacheMiss,
+    /// The number of subscribers of a channel has changed.
+    SubscriptionCount,
+}
+
+impl PusherEvent {
+    const ALL: [Self; 7] = [
+        Self::ChannelOccupied,
+        Self::ChannelVacated,
+        Self::MemberAdded,
+        Self::MemberRemoved,
+        Self::ClientEvent,
+        Self::CacheMiss,
+        Self::SubscriptionCount,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ChannelOccupied => "channel_occupied",
+            Self::ChannelVacated => "channel_vacated",
+            Self::MemberAdded => "member_added",
+            Self::MemberRemoved => "member_removed",
+            Self::ClientEvent => "client_event",
+            Self::CacheMiss => "cache_miss",
+            Self::SubscriptionCount => "subscription_count",
+        }
+    }
+}
+
+/// A webhook in the form of Pusher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PusherWebhook {
+    /// The id of the app.
+    pub app: Box<str>,
+    /// Where requests are sent.
+    pub url: HttpUrl,
+    /// The events that are sent there.
+    pub events: Vec<PusherEvent>,
+}
+
+impl FromStr for PusherWebhook {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut words = text.split_whitespace();
+        let (Some(app), Some(url)) = (words.next(), words.next()) else {
+            return Err(
+                "expected the id of an app, a URL and events, separated by spaces".to_owned(),
+            );
+        };
+        let events: Vec<PusherEvent> = words.map(event).collect::<Result<_, _>>()?;
+        if events.is_empty() {
+            let names = PusherEvent::ALL.map(PusherEvent::name).join(", ");
+            return Err(format!("no events after the URL; there are {names}"));
+        }
+        Ok(Self {
+            app: app.into(),
+            url: url.parse()?,
+            events,
+        })
+    }
+}
+
+fn event(name: &str) -> Result<PusherEvent, String> {
+    let found = PusherEvent::ALL
+        .into_iter()
+        .find(|event| event.name() == name);
+    found.ok_or_else(|| {
+        let names = PusherEvent::ALL.map(PusherEvent::name).join(", ");
+        format!("{name:?} is not an event; there are {names}")
+    })
+}
+
+impl fmt::Display for PusherWebhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.app, self.url)?;
+        self.events
+            .iter()
+            .try_for_each(|event| write!(f, " {}", event.name()))
     }
 }

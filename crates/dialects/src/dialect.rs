@@ -12,6 +12,7 @@ use offhook_engine::{
 };
 
 pub use crate::identity::{Connect, Known, Named, Welcome, Will};
+use crate::pusher::Report;
 
 /// Data received by a transport: a whole message or, on a byte stream, the bytes of one read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +152,8 @@ pub enum Intent {
     /// Sets how long the session that the client named outlives the connection; none: it ends with
     /// the connection.
     Keep(Option<Duration>),
+    /// Something that the dialect's own webhooks report. It is not answered.
+    Report(Box<Report>),
     /// Close the connection.
     Close {
         /// A code as returned by [`Dialect::close_code`].
@@ -321,6 +324,11 @@ pub trait Encoding: fmt::Debug + Send + Sync {
 
     /// Encodes a member joining or leaving; `None` if the dialect has no such message.
     fn presence(&self, change: &PresenceChange) -> Option<Shared>;
+
+    /// Whether connections are told how many members their channels have: see [`Dialect::counted`].
+    fn is_counted(&self) -> bool {
+        false
+    }
 }
 
 /// The protocol of one connection: a translator with the state of that connection and without I/O.
@@ -441,6 +449,10 @@ pub trait Dialect: fmt::Debug {
         _out: &mut Vec<Payload>,
     ) {
     }
+
+    /// The number of members of a channel has changed. Called for subscribers that are not behind, if
+    /// [`Encoding::is_counted`].
+    fn counted(&mut self, _channel: &ChannelName, _members: u64, _out: &mut Vec<Payload>) {}
 
     /// The code and the reason with which a connection is closed whose client has not identified
     /// itself in time.

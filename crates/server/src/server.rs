@@ -157,8 +157,8 @@ struct Threads {
     certificates: Option<JoinHandle<()>>,
     /// Receives the packets of QUIC, if HTTP/3 is enabled.
     quic: Option<QuicThread>,
-    /// Asks the backend, if there is one.
-    backend: Option<backend::Running>,
+    /// Send requests to the backend, if there is one.
+    backend: Vec<backend::Running>,
     /// Dropping the last reference completes what the log has queued.
     broker: Option<Arc<dyn Broker>>,
 }
@@ -328,9 +328,7 @@ impl Threads {
             quic.end();
         }
         // After the workers, because they report the ends of their connections.
-        if let Some(backend) = self.backend.take() {
-            backend.end();
-        }
+        backend::Running::end(mem::take(&mut self.backend));
         self.broker = None;
     }
 }
@@ -389,14 +387,7 @@ pub(crate) fn start(prepared: Prepared) -> Result<Running, StartError> {
     let broker = data::open_broker(&config, &rules)?;
     let sealer = Arc::new(Sealer::new(&keys, config.resume.expiry));
     let orders = Arc::new(Orders::new(config.workers.get()));
-    let started = backend::start(&config, &rules, Arc::clone(&orders))?;
-    let (backend, link) = match started {
-        Some(started) => {
-            broker.observe(started.changes);
-            (Some(started.running), Some(started.link))
-        }
-        None => (None, None),
-    };
+    let (backend, links) = backend::start(&config, &rules, &orders, &broker)?;
     let (phase, serving) = watch::channel(Phase::Open);
     let quic = http3::start(
         &config,
@@ -412,7 +403,7 @@ pub(crate) fn start(prepared: Prepared) -> Result<Running, StartError> {
         Arc::clone(&sealer),
         Arc::clone(&auth),
         Arc::clone(&orders),
-        link,
+        links,
         quic,
         routes,
     ));

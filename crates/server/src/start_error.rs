@@ -91,6 +91,11 @@ pub enum StartError {
         /// What cannot be changed.
         reason: &'static str,
     },
+    /// A webhook belongs to no app.
+    NoSuchApp {
+        /// The id that it names.
+        app: String,
+    },
     /// A secret for signing tokens cannot be used.
     Secret(String),
     /// The certificate and key cannot be used.
@@ -108,6 +113,10 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoAddress => f.write_str("listen: no address is configured"),
+            Self::NoSuchApp { app } => write!(
+                f,
+                "pusher.webhooks: no app has the id {app:?}; add it to pusher.apps, or correct the id"
+            ),
             Self::NoCertificate { setting } => write!(
                 f,
                 "{setting}: there is no certificate; set tls.cert and tls.key"

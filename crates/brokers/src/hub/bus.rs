@@ -45,7 +45,7 @@ pub(crate) struct Bus {
     followers: HashMap<ChannelName, Followers>,
     /// The same names in order, for lists of them.
     followed: BTreeSet<ChannelName>,
-    observer: Option<Arc<Changes>>,
+    observers: Vec<Arc<Changes>>,
     filters: FilterTrie<Vec<WorkerId>>,
     /// The filters that each worker follows.
     filters_of: BTreeMap<WorkerId, BTreeSet<Filter>>,
@@ -91,7 +91,7 @@ impl Bus {
             next_worker: 1,
             followers: HashMap::new(),
             followed: BTreeSet::new(),
-            observer: None,
+            observers: Vec::new(),
             streams: HashMap::new(),
             with_values: BTreeSet::new(),
             upkeep: VecDeque::new(),

@@ -222,7 +222,7 @@ impl Hub {
             } => {
                 let mut registry = self.registry();
                 let joined = registry.members.join(worker, &channel, member, generation);
-                self.tell_changes(joined);
+                self.tell_changes(&registry.members, joined);
             }
             BrokerRequest::Leave {
                 channel,
@@ -232,7 +232,7 @@ impl Hub {
             } => {
                 let mut registry = self.registry();
                 let left = registry.members.leave(&channel, session, generation, grace);
-                self.tell_changes(left);
+                self.tell_changes(&registry.members, left);
             }
             BrokerRequest::Members { id, channel, limit } => {
                 let (members, total) = self.registry().members.list(&channel, limit);
@@ -320,7 +320,7 @@ impl Hub {
             let Some(changes) = registry.members.tend() else {
                 return;
             };
-            self.tell_changes(changes);
+            self.tell_changes(&registry.members, changes);
         }
     }
 

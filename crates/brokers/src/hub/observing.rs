@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use offhook_engine::{BrokerEvent, PresenceChange};
 
-use super::Hub;
+use super::{Hub, members::Members};
 use crate::{
     broker::Occupied,
     changes::{Changes, ChannelChange},
@@ -32,13 +32,20 @@ impl Hub {
     }
 
     /// Called with the registry's lock held, so that joins and leaves are delivered in order.
-    pub(super) fn tell_changes(&self, changes: impl IntoIterator<Item = PresenceChange>) {
+    pub(super) fn tell_changes(
+        &self,
+        all: &Members,
+        changes: impl IntoIterator<Item = PresenceChange>,
+    ) {
         for change in changes {
             let channel = change.channel.clone();
             let change = Arc::new(change);
             let event = BrokerEvent::Presence(Arc::clone(&change));
             let bus = self.bus();
-            bus.tell_observer(ChannelChange::Member(change));
+            bus.tell_observers(|| ChannelChange::Member {
+                change,
+                members: all.count(&channel),
+            });
             bus.tell_followers(&channel, &event);
         }
     }

@@ -20,9 +20,10 @@ fn heard(changes: &Changes) -> Vec<String> {
     let shown = all.iter().map(|change| match change {
         ChannelChange::Occupied(channel) => format!("{channel} occupied"),
         ChannelChange::Vacated(channel) => format!("{channel} vacated"),
-        ChannelChange::Member(change) => {
+        ChannelChange::Member { change, members } => {
             let what = if change.joined { "joined" } else { "left" };
-            format!("{} {what} {}", change.member.user, change.channel)
+            let (user, channel) = (&change.member.user, &change.channel);
+            format!("{user} {what} {channel}, {members} now")
         }
     });
     shown.collect()
@@ -75,7 +76,7 @@ fn joins_and_leaves_are_reported_in_order() {
         });
         assert_eq!(
             heard(&changes),
-            ["a occupied", "ann joined a", "ann left a"]
+            ["a occupied", "ann joined a, 1 now", "ann left a, 0 now"]
         );
     });
 }
@@ -120,5 +121,19 @@ fn occupied_channels_are_listed_by_prefix_in_pages() {
         });
         assert_eq!(page("h", None, 10), Vec::<String>::new());
         broker.tick(at(1_000));
+    });
+}
+
+#[test]
+fn every_observer_hears_of_the_channels_that_it_wants() {
+    every_broker(&kept(10), |broker| {
+        let all = observed(broker, 100);
+        let other = Arc::new(Changes::new(100, |name| name.as_str() == "b", || {}));
+        broker.observe(Arc::clone(&other));
+        let mut worker = TestWorker::new(broker);
+        worker.follow("a");
+        worker.follow("b");
+        assert_eq!(heard(&all), ["a occupied", "b occupied"]);
+        assert_eq!(heard(&other), ["b occupied"]);
     });
 }

@@ -97,3 +97,36 @@ fn another_secret_of_an_app_is_a_change() {
     assert_eq!(keys, [("pusher.apps", false)]);
     assert!(!format!("{changed:?}").contains("secret-of-20"));
 }
+
+fn webhook(entry: &str) -> Given {
+    file(&format!(
+        "[pusher]\napps = [\"1 key a-secret-of-20-bytes\"]\nwebhooks = [{entry:?}]"
+    ))
+}
+
+#[test]
+fn a_webhook_is_an_app_a_url_and_events() {
+    let entry = "1 https://app.example.com/pusher channel_occupied client_event";
+    let loaded = webhook(entry).good();
+    let hook = &loaded.config.pusher.webhooks[0];
+    let events = [PusherEvent::ChannelOccupied, PusherEvent::ClientEvent];
+    assert_eq!((&*hook.app, &hook.events[..]), ("1", &events[..]));
+    assert!(loaded.effective().contains(entry));
+}
+
+#[test]
+fn a_webhook_of_an_unknown_app_or_without_known_events_is_refused() {
+    for (entry, why) in [
+        ("2 https://a.example/ cache_miss", "no app has the id"),
+        ("1 https://a.example/", "no events after the URL"),
+        ("1 https://a.example/ cache_hit", "is not an event"),
+        (
+            "1 ftp://a.example/ cache_miss",
+            "expected https://host/path",
+        ),
+        ("1", "expected the id of an app, a URL and events"),
+    ] {
+        let wrong = webhook(entry).wrong();
+        assert!(wrong.contains(why), "{entry}: {wrong}");
+    }
+}

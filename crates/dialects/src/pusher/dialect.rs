@@ -16,7 +16,8 @@ use super::{
     event::{self, Prefixed, Same},
     members,
     message::{self, Said, bad},
-    names::name_of,
+    names::{Kind, kind_of, name_of},
+    report::Report,
     subscribing::Subscription,
 };
 use crate::{
@@ -74,7 +75,8 @@ pub(super) enum Purpose {
     NotSubscribed(String),
     /// It is not answered.
     Silent,
-    Event,
+    /// A client event, with what is reported of it once it is published.
+    Event(Option<Box<Report>>),
     SignIn {
         user: String,
         user_data: String,
@@ -197,7 +199,7 @@ impl Pusher {
                 data,
             } => {
                 if let Err(refusal) = self.send(&name, &channel, data) {
-                    self.refuse(Purpose::Event, refusal);
+                    self.refuse(Purpose::Event(None), refusal);
                 }
             }
         }
@@ -213,7 +215,10 @@ impl Pusher {
             None
         };
         match (purpose, refusal) {
-            (Purpose::Connect | Purpose::Silent, _) | (Purpose::Event, None) => {}
+            (Purpose::Connect | Purpose::Silent, _) => {}
+            (Purpose::Event(report), None) => {
+                self.queue.extend(report.map(Intent::Report));
+            }
             (Purpose::Ping, None) => out.push(event::bare("pusher:pong", None)),
             (
                 Purpose::Subscribe {
@@ -234,7 +239,7 @@ impl Pusher {
                 out.push(event::error(Some(UNAUTHORIZED), &refusal.detail));
                 self.end(UNAUTHORIZED, "the signature of the user is invalid");
             }
-            (Purpose::Event, Some(refusal)) => {
+            (Purpose::Event(_), Some(refusal)) => {
                 let code = (refusal.code == ErrorCode::RateLimited).then_some(EVENT_REJECTED);
                 out.push(event::error(code, &refusal.detail));
             }
@@ -410,6 +415,19 @@ impl Dialect for Pusher {
         }
     }
 
+    fn counted(&mut self, channel: &ChannelName, members: u64, out: &mut Vec<Payload>) {
+        let subscription = self.subscriptions.get(channel);
+        if !subscription.is_some_and(Subscription::has_begun) {
+            return;
+        }
+        if let Some(name) = self.wire_name(channel)
+            && kind_of(&name) != Kind::Presence
+        {
+            let data = Object::part().raw("subscription_count", members).end();
+            out.push(event::internal("subscription_count", &name, &data).into());
+        }
+    }
+
     fn notice(&mut self, notice: &Notice, out: &mut Vec<Payload>) {
         match notice {
             Notice::Reply {
@@ -484,7 +502,7 @@ impl Pusher {
         let succeeded = event::internal("subscription_succeeded", &name, &list);
         out.push(succeeded.into());
         if is_missed {
-            out.push(event::bare("pusher:cache_miss", Some(&name)));
+            self.missed(channel, &name, out);
         }
     }
 }

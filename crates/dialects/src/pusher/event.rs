@@ -7,7 +7,7 @@ use data_encoding::BASE64;
 use offhook_engine::{ErrorCode, Format, PresenceChange, Publication, Refusal};
 
 use super::{
-    members::{added, removed},
+    members::{added, removed, user_came},
     names::{Kind, kind_of, name_of},
 };
 use crate::{
@@ -110,6 +110,10 @@ impl Encoding for Same {
         presence("", change).map(Shared::whole)
     }
 
+    fn is_counted(&self) -> bool {
+        true
+    }
+
     fn has_presence_heads(&self) -> bool {
         // A client is not told that it joined itself.
         true
@@ -144,6 +148,10 @@ impl Encoding for Prefixed {
     fn presence(&self, change: &PresenceChange) -> Option<Shared> {
         presence("", change).map(Shared::whole)
     }
+
+    fn is_counted(&self) -> bool {
+        true
+    }
 }
 
 /// The part of an event that differs between apps: the channel and the publisher.
@@ -162,10 +170,9 @@ fn message(publication: &Publication, own_part: &str) -> String {
 /// The event for a user that joined or left; none if the user has other sessions in the channel.
 pub(super) fn presence(prefix: &str, change: &PresenceChange) -> Option<String> {
     let channel = name_of(prefix, change.channel.as_str())?;
-    let (event, data) = match (change.joined, change.user_sessions) {
-        (true, 0 | 1) => ("member_added", added(prefix, &change.member)),
-        (false, 0) => ("member_removed", removed(prefix, &change.member)),
-        (true | false, _) => return None,
+    let (event, data) = match user_came(change)? {
+        true => ("member_added", added(prefix, &change.member)),
+        false => ("member_removed", removed(prefix, &change.member)),
     };
     Some(internal(event, &channel, &data))
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use offhook_engine::Member;
+use offhook_engine::{Member, PresenceChange};
 
 use crate::json::{Object, json};
 
@@ -33,6 +33,17 @@ pub fn users_of<'a>(prefix: &str, members: &'a [Arc<Member>]) -> BTreeMap<String
             .or_insert(&**member);
     }
     users
+}
+
+/// Whether a change is one of the member's user: the first of the user's sessions came, or the last one
+/// left. None if the user has other sessions in the channel.
+#[must_use]
+pub const fn user_came(change: &PresenceChange) -> Option<bool> {
+    match (change.joined, change.user_sessions) {
+        (true, 0 | 1) => Some(true),
+        (false, 0) => Some(false),
+        (true | false, _) => None,
+    }
 }
 
 /// The list of members for a new subscriber: `{"presence": {…}}`. Members that are not listed are

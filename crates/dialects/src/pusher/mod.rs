@@ -11,6 +11,7 @@ mod event;
 mod members;
 mod message;
 mod names;
+mod report;
 mod sending;
 mod subscribing;
 
@@ -21,8 +22,9 @@ use offhook_engine::{ErrorCode, Refusal};
 pub use self::{
     dialect::Pusher,
     event::{CACHE_KEY, EVENT_TAG, MAX_EVENT_NAME, check_event, data_of},
-    members::{users_of, visible_user},
+    members::{user_came, users_of, visible_user},
     names::{Kind, channel_of, is_cache, kind_of, name_of},
+    report::{ClientEvent, Report},
 };
 
 /// Verifies signatures with an app's secrets.
@@ -73,6 +75,8 @@ pub struct Settings {
     pub activity_timeout: Duration,
     /// Whether clients may send events.
     pub client_events: bool,
+    /// Whether client events and misses of the cache are reported.
+    pub reports: bool,
 }
 
 /// Why a connection is refused immediately, with the codes of the protocol. Clients do not retry

@@ -8,7 +8,7 @@ use super::{
     event::{self, CACHE_KEY, EVENT_TAG},
     message::{self, SignIn, bad},
     names::{Kind, USER, channel_of, is_cache, kind_of},
-    subscribing::Subscription,
+    report::{ClientEvent, Report},
 };
 use crate::dialect::Intent;
 
@@ -64,15 +64,25 @@ impl Pusher {
         event::check_event(event)?;
         let channel = channel_of(self.prefix(), name)?;
         let subscription = self.subscriptions.get(&channel);
-        if !subscription.is_some_and(Subscription::has_begun) {
+        let subscription = subscription.filter(|subscription| subscription.has_begun());
+        let Some(subscription) = subscription else {
             let detail =
                 "client events can be sent only to channels that the client is subscribed to";
             return Err(Refusal::new(ErrorCode::NotSubscribed, detail));
-        }
+        };
         let tags = [(EVENT_TAG, event), ("key", CACHE_KEY)];
         let count = if is_cache(name) { 2 } else { 1 };
         let tags = Tags::new(tags.into_iter().take(count))?;
-        let id = self.number(Purpose::Event);
+        let report = self.settings.reports.then(|| {
+            Box::new(Report::ClientEvent(ClientEvent {
+                channel: channel.clone(),
+                event: event.to_owned(),
+                data: data.clone(),
+                socket_id: self.socket_id.clone(),
+                user: subscription.member(),
+            }))
+        });
+        let id = self.number(Purpose::Event(report));
         let command = Command::Publish {
             channel,
             data,

@@ -10,16 +10,19 @@ use super::{
     event,
     message::{self, bad},
     names::{Kind, channel_of, is_cache, kind_of},
+    report::Report,
 };
 use crate::dialect::{Intent, Payload};
 
 /// A subscription of the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Subscription {
     /// The command that requested it.
     by: CommandId,
     progress: Progress,
     cached: Cached,
+    /// The id of the member, in a presence channel.
+    member: Option<Box<str>>,
 }
 
 /// ```text
@@ -54,6 +57,11 @@ impl Subscription {
     /// Whether the client has received the list of members.
     pub(super) fn knows_members(&self) -> bool {
         self.progress == Progress::Begun
+    }
+
+    /// The id of the member, in a presence channel.
+    pub(super) fn member(&self) -> Option<Box<str>> {
+        self.member.clone()
     }
 
     /// Records that the channel's last event is being delivered.
@@ -185,6 +193,10 @@ impl Pusher {
                 true => Cached::Awaited,
                 false => Cached::Settled,
             },
+            member: wish.face.as_ref().and_then(|face| {
+                let id = face.user.strip_prefix(self.prefix())?;
+                Some(id.into())
+            }),
         };
         self.subscriptions.insert(channel, subscription);
         let command = Command::Subscribe(wish);
@@ -244,7 +256,7 @@ impl Pusher {
         }
         out.push(event::internal("subscription_succeeded", &name, "{}").into());
         if is_missed {
-            out.push(event::bare("pusher:cache_miss", Some(&name)));
+            self.missed(channel, &name, out);
         }
     }
 
@@ -275,7 +287,17 @@ impl Pusher {
             return;
         }
         subscription.cached = Cached::Settled;
-        out.push(event::bare("pusher:cache_miss", Some(&name)));
+        self.missed(channel, &name, out);
+    }
+
+    /// Says that a cache channel has no last event.
+    pub(super) fn missed(&mut self, channel: &ChannelName, name: &str, out: &mut Vec<Payload>) {
+        out.push(event::bare("pusher:cache_miss", Some(name)));
+        if self.settings.reports {
+            let channel = channel.clone();
+            let report = Box::new(Report::CacheMiss { channel });
+            self.queue.push_back(Intent::Report(report));
+        }
     }
 
     /// Handles a subscription that the server ended.

@@ -138,6 +138,7 @@ impl OverWebTransport {
                 | Intent::Identify { .. }
                 | Intent::Channels { .. }
                 | Intent::Leave
+                | Intent::Report(_)
                 | Intent::Keep(_)
                 | Intent::Close { .. } => {}
             }

@@ -67,6 +67,7 @@ impl Client {
                 Intent::Permitted { .. }
                 | Intent::Identify { .. }
                 | Intent::Leave
+                | Intent::Report(_)
                 | Intent::Keep(_)
                 | Intent::Consume { .. }
                 | Intent::Settle { .. }

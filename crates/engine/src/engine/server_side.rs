@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     ask::{Whom, Wish},
+    channel_name::ChannelName,
     command::Now,
     delivery::{CloseReason, ConnectionId, Notice},
     error::{ErrorCode, Refusal},
@@ -16,7 +17,7 @@ use crate::{
     publication::Format,
     session::{Identity, SessionId},
     slab::Slot,
-    subscription::{Subscribe, SubscriptionKey, Target},
+    subscription::{Class, Subscribe, SubscriptionKey, Target},
 };
 
 use super::{
@@ -40,6 +41,21 @@ impl Engine {
                 .is_some_and(|c| !c.closing)
         };
         found.into_iter().filter(is_open).collect()
+    }
+
+    /// The connections that subscribe to a channel and are not behind, of the classes that `wanted`
+    /// names. A connection with several such subscriptions is listed several times.
+    pub fn live_on(
+        &self,
+        channel: &ChannelName,
+        wanted: impl Fn(Class) -> bool,
+    ) -> Vec<ConnectionId> {
+        let feed = self.names.get(channel);
+        let feed = feed.and_then(|feed| self.feeds.get(*feed));
+        let audiences = feed.into_iter().flat_map(|feed| feed.live.iter());
+        let audiences = audiences.filter(|audience| wanted(audience.kind.class));
+        let connections = audiences.flat_map(|audience| audience.connections());
+        connections.copied().collect()
     }
 
     /// The sessions that are on a connection here.

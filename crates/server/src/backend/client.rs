@@ -34,7 +34,7 @@ use tokio_rustls::{
 };
 use tower_service::Service;
 
-use super::signing::Signer;
+use super::signing::Signing;
 use crate::{
     auth::tls_client,
     config::{Backend, HttpUrl},
@@ -91,7 +91,7 @@ impl fmt::Display for RequestError {
             Self::Http(error) => write!(f, "the request failed: {error}"),
             Self::Status(status) if status.is_redirection() => write!(
                 f,
-                "the answer is {status}; redirects are not followed, set backend.url to the final URL"
+                "the answer is {status}; redirects are not followed, set the final URL"
             ),
             Self::Status(status) => write!(f, "the answer is {status}; expected 200"),
             Self::TooLarge(limit) => {
@@ -112,12 +112,16 @@ impl fmt::Display for RequestError {
 pub(super) struct Client {
     pool: Pool<Connector, Full<Bytes>>,
     uri: Uri,
-    signer: Signer,
+    signing: Signing,
     max_answer: usize,
 }
 
 impl Client {
-    pub(super) fn new(url: &HttpUrl, settings: &Backend) -> Result<Self, StartError> {
+    pub(super) fn new(
+        url: &HttpUrl,
+        settings: &Backend,
+        signing: Signing,
+    ) -> Result<Self, StartError> {
         let roots = settings.ca_file.as_deref().map(roots).transpose()?;
         let tls = url.tls.then(|| tls(url, roots.unwrap_or_default()));
         let tls = tls.transpose().map_err(StartError::System)?;
@@ -139,20 +143,20 @@ impl Client {
                 .pool_max_idle_per_host(settings.concurrency)
                 .build(connector),
             uri,
-            signer: Signer::new(&settings.secrets),
+            signing,
             max_answer: settings.max_answer,
         })
     }
 
     /// Sends a request and returns the body of the answer.
     pub(super) async fn request(&self, id: &str, body: Bytes) -> Result<Bytes, RequestError> {
-        let timestamp = now().unix_ms / 1_000;
-        let request = Request::post(self.uri.clone())
+        let mut request = Request::post(self.uri.clone())
             .header(CONTENT_TYPE, "application/json")
-            .header(USER_AGENT, concat!("offhook/", env!("CARGO_PKG_VERSION")))
-            .header("webhook-id", id)
-            .header("webhook-timestamp", timestamp)
-            .header("webhook-signature", self.signer.sign(id, timestamp, &body))
+            .header(USER_AGENT, concat!("offhook/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in self.signing.headers(id, now().unix_ms / 1_000, &body) {
+            request = request.header(name, value);
+        }
+        let request = request
             .body(Full::new(body))
             .map_err(|error| RequestError::Http(error.to_string()))?;
         let answer = self.pool.request(request).await;

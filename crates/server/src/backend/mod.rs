@@ -3,27 +3,32 @@
 //!
 //! A worker passes a question of its engine to [`BackendLink::ask`] and continues. The verdict
 //! comes back as an [`Order`]. Events are queued, and sent one batch after the other.
+//!
+//! Webhooks in the form of Pusher, in [`pusher`], are sent by a thread of their own.
 
 mod answer;
 mod breaker;
 mod client;
 mod events;
+mod pusher;
 mod question;
+mod queue;
+mod receiver;
 mod signing;
 mod statistics;
 
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use offhook_brokers::Changes;
+use offhook_brokers::{Broker, Changes};
 use offhook_engine::{
     Ask, ChannelName, ErrorCode, Identity, NoAnswer, Refusal, RuleBook, SessionId, Verdict,
     VerdictId, Wish,
@@ -31,29 +36,22 @@ use offhook_engine::{
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::{LocalSet, spawn_local},
-    time::{sleep, timeout, timeout_at},
+    time::{sleep, timeout},
 };
 
+pub(crate) use self::pusher::PusherLink;
 use self::{
-    breaker::{Breaker, Turn},
-    client::{Client, RequestError},
-    events::{Batch, Events},
+    client::RequestError,
+    queue::EventQueue,
+    receiver::{AGAIN, Receiver, jittered},
+    signing::{Signer, Signing},
 };
 use crate::{
     auth::Classes,
-    config::{Backend, Config},
+    config::{Backend, Config, HttpUrl},
     start_error::StartError,
-    tokens::random_bytes,
     worker::{Order, Orders, now},
 };
-
-/// The pause before the first retry; it doubles with each. 100 ms: long enough for a load balancer
-/// to notice a restarting process, and short enough for two retries within the timeout.
-const AGAIN: Duration = Duration::from_millis(100);
-
-/// The longest pause between two attempts to deliver events. 30 s: the same as that of the circuit
-/// breaker.
-const LONGEST: Duration = Duration::from_secs(30);
 
 /// How long the last events may take when the server stops. 2 s: less than supervisors wait before
 /// they kill a process.
@@ -74,13 +72,12 @@ struct Question {
 pub(crate) struct BackendLink {
     settings: Backend,
     questions: mpsc::Sender<Question>,
-    events: Events,
-    /// Wakes the task that delivers events.
-    wake: Arc<Notify>,
-    breaker: Mutex<Breaker>,
+    events: Arc<EventQueue>,
+    /// Changes of channels reported by the broker.
+    changes: Arc<Changes>,
+    receiver: Receiver,
     counts: Counts,
-    ends: Notify,
-    closing: AtomicBool,
+    ends: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -88,21 +85,40 @@ struct Counts {
     asked: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
-    told: AtomicU64,
 }
 
-/// The thread that serves a [`BackendLink`].
+/// A thread that sends requests.
 pub(crate) struct Running {
-    link: Arc<BackendLink>,
+    ends: Arc<Notify>,
     thread: JoinHandle<()>,
 }
 
 impl Running {
-    /// Tries to deliver the remaining events within [`GOODBYE`], and ends the thread.
-    pub(crate) fn end(self) {
-        self.link.ends.notify_one();
-        if self.thread.join().is_err() {
-            tracing::error!("the thread that asks the backend has panicked");
+    /// Runs this task in a thread with this name until `ends` is notified.
+    fn start<F: Future<Output = ()>>(
+        name: &str,
+        ends: Arc<Notify>,
+        task: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<Self, StartError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(StartError::System)?;
+        let run = move || runtime.block_on(LocalSet::new().run_until(task()));
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        let thread = thread.spawn(run).map_err(StartError::System)?;
+        Ok(Self { ends, thread })
+    }
+
+    /// Lets the threads try to deliver the remaining events within [`GOODBYE`], and ends them.
+    pub(crate) fn end(all: Vec<Self>) {
+        for one in &all {
+            one.ends.notify_one();
+        }
+        for one in all {
+            if one.thread.join().is_err() {
+                tracing::error!("a thread that sends requests to the backend has panicked");
+            }
         }
     }
 }
@@ -113,43 +129,59 @@ impl fmt::Debug for Running {
     }
 }
 
-/// A started link, and the queue into which the broker must put changes of channels.
-pub(crate) struct Started {
-    pub(crate) running: Running,
-    pub(crate) link: Arc<BackendLink>,
-    pub(crate) changes: Arc<Changes>,
+/// The connections of all workers to the threads.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    /// None without a backend.
+    pub(crate) backend: Option<Arc<BackendLink>>,
+    /// None without webhooks in the form of Pusher, and without counts of subscribers.
+    pub(crate) pusher: Option<Arc<PusherLink>>,
 }
 
-/// Starts the link; none if no backend is configured.
+/// Starts the threads that the configuration needs.
 pub(crate) fn start(
     config: &Config,
     rules: &Arc<RuleBook>,
+    orders: &Arc<Orders>,
+    broker: &Arc<dyn Broker>,
+) -> Result<(Vec<Running>, Links), StartError> {
+    let (mut threads, mut links) = (Vec::new(), Links::default());
+    if let Some(url) = &config.backend.url {
+        let (thread, link) = start_link(config, url, rules, Arc::clone(orders))?;
+        broker.observe(Arc::clone(&link.changes));
+        threads.push(thread);
+        links.backend = Some(link);
+    }
+    if let Some((thread, link)) = pusher::start(config, orders)? {
+        broker.observe(Arc::clone(link.changes()));
+        threads.push(thread);
+        links.pusher = Some(link);
+    }
+    Ok((threads, links))
+}
+
+fn start_link(
+    config: &Config,
+    url: &HttpUrl,
+    rules: &Arc<RuleBook>,
     orders: Arc<Orders>,
-) -> Result<Option<Started>, StartError> {
+) -> Result<(Running, Arc<BackendLink>), StartError> {
     let settings = config.backend.clone();
-    let Some(url) = settings.url.clone() else {
-        return Ok(None);
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(StartError::System)?;
-    let client = Client::new(&url, &settings)?;
+    let signing = Signing::Standard(Signer::new(&settings.secrets));
+    let receiver = Receiver::new(url, &settings, signing)?;
     let (questions, asked) = mpsc::channel(settings.queue);
-    let wake = Arc::new(Notify::new());
     let rules = Arc::clone(rules);
     let wanted = move |channel: &ChannelName| rules.rules(channel).is_some_and(|of| of.notify);
-    let waker = Arc::clone(&wake);
-    let changes = Changes::new(settings.events, wanted, move || waker.notify_one());
-    let changes = Arc::new(changes);
+    let events = Arc::new(EventQueue::new(settings.events));
+    let woken = Arc::clone(&events);
+    let changes = Changes::new(settings.events, wanted, move || woken.wake());
     let link = Arc::new(BackendLink {
-        events: Events::new(settings.events, Arc::clone(&wake), Arc::clone(&changes)),
-        wake,
+        events,
+        changes: Arc::new(changes),
+        receiver,
         questions,
-        breaker: Mutex::default(),
         counts: Counts::default(),
-        ends: Notify::new(),
-        closing: AtomicBool::new(false),
+        ends: Arc::default(),
         settings,
     });
     if link.tells(config) {
@@ -157,27 +189,13 @@ pub(crate) fn start(
     }
     let asking = Asking {
         link: Arc::clone(&link),
-        client: Arc::new(client),
         orders,
         of_users: config.auth.grants.clone().into(),
         classes: Classes::of(&config.limits),
-        place: url.without_query().into(),
     };
-    let run = move || {
-        let local = LocalSet::new();
-        runtime.block_on(local.run_until(asking.run(asked)));
-    };
-    let thread = std::thread::Builder::new().name("offhook-backend".to_owned());
-    let thread = thread.spawn(run).map_err(StartError::System)?;
-    let running = Running {
-        link: Arc::clone(&link),
-        thread,
-    };
-    Ok(Some(Started {
-        running,
-        link,
-        changes,
-    }))
+    let ends = Arc::clone(&link.ends);
+    let thread = Running::start("offhook-backend", ends, move || asking.run(asked))?;
+    Ok((thread, link))
 }
 
 impl BackendLink {
@@ -233,11 +251,6 @@ impl BackendLink {
             self.events.put(event);
         }
     }
-
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        // Each change is whole before anything that could panic.
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl fmt::Debug for BackendLink {
@@ -250,17 +263,18 @@ impl fmt::Debug for BackendLink {
 #[derive(Clone)]
 struct Asking {
     link: Arc<BackendLink>,
-    client: Arc<Client>,
     orders: Arc<Orders>,
     of_users: Arc<[offhook_auth::UserGrant]>,
     classes: Classes,
-    /// The backend's URL in logs.
-    place: Arc<str>,
 }
 
 impl Asking {
     async fn run(self, mut asked: mpsc::Receiver<Question>) {
-        let telling = spawn_local(self.clone().tell_events());
+        let link = Arc::clone(&self.link);
+        let telling = spawn_local(async move {
+            let next = || events::next(&link.events, &link.changes, now().unix_ms);
+            link.events.deliver(&link.receiver, next).await;
+        });
         let free = Arc::new(Semaphore::new(self.link.settings.concurrency));
         loop {
             let next = async {
@@ -281,8 +295,7 @@ impl Asking {
                 drop(permit);
             });
         }
-        self.link.closing.store(true, Ordering::Relaxed);
-        self.link.wake.notify_one();
+        self.link.events.close();
         let _late = timeout(GOODBYE, telling).await;
     }
 
@@ -297,7 +310,8 @@ impl Asking {
             Err(error) => {
                 counts.failed.fetch_add(1, Ordering::Relaxed);
                 if let Some(error) = error {
-                    let (kind, place) = (question::kind(&question.wish), &self.place);
+                    let kind = question::kind(&question.wish);
+                    let place = &self.link.receiver.place;
                     tracing::debug!(kind, %place, %error, "the backend gave no answer that can be used");
                 }
                 self.without_answer(&question.wish)
@@ -342,15 +356,12 @@ impl Asking {
         };
         let mut pause = AGAIN;
         loop {
-            if !self.link.breaker().lets_through(Instant::now()) {
+            let receiver = &self.link.receiver;
+            if !receiver.lets_through() {
                 return Err(None);
             }
             let given = question.until.saturating_duration_since(Instant::now());
-            let request = timeout_at(
-                question.until.into(),
-                self.client.request(&id, body.clone()),
-            );
-            let answer = request.await.unwrap_or(Err(RequestError::TimedOut));
+            let answer = receiver.request(&id, body.clone(), given).await;
             let verdict = answer.and_then(|body| {
                 let now_ms = now().unix_ms;
                 let settings = (&*self.of_users, &self.classes);
@@ -359,11 +370,11 @@ impl Asking {
             });
             match verdict {
                 Ok(verdict) => {
-                    self.succeeded();
+                    receiver.succeeded();
                     return Ok(verdict);
                 }
                 Err(error) => {
-                    self.failed_within(&error, given);
+                    receiver.failed_within(&error, given);
                     let again = Instant::now() + pause;
                     if left == 0 || !error.is_temporary() || again >= question.until {
                         return Err(Some(error));
@@ -374,108 +385,4 @@ impl Asking {
             (left, pause) = (left - 1, pause * 2);
         }
     }
-
-    fn succeeded(&self) {
-        if self.link.breaker().succeeded() == Some(Turn::Closed) {
-            tracing::info!(backend = %self.place, "the backend answers again");
-        }
-    }
-
-    /// Records a request that got no usable answer within this time.
-    fn failed_within(&self, error: &RequestError, given: Duration) {
-        let is_hasty = given < self.link.settings.timeout / 2;
-        if matches!(error, RequestError::TimedOut) && is_hasty {
-            // The caller did not wait long enough, which says nothing about the backend. It must
-            // not keep others from using it.
-            self.link.breaker().gave_up();
-        } else if error.is_answer() {
-            self.succeeded();
-        } else {
-            self.failed(error);
-        }
-    }
-
-    fn failed(&self, error: &RequestError) {
-        if self.link.breaker().failed(Instant::now()) == Some(Turn::Opened) {
-            tracing::warn!(
-                backend = %self.place, %error,
-                "the backend fails repeatedly; no requests are made for a while"
-            );
-        }
-    }
-
-    /// Delivers batch after batch, and repeats each until the backend accepts it. Ends after the
-    /// last batch when the server stops.
-    async fn tell_events(self) {
-        loop {
-            while let Some(batch) = self.link.events.batch(now().unix_ms) {
-                self.tell(batch).await;
-            }
-            if self.link.closing.load(Ordering::Relaxed) {
-                return;
-            }
-            self.link.wake.notified().await;
-        }
-    }
-
-    async fn tell(&self, batch: Batch) {
-        let Batch { body, count } = batch;
-        let (id, body) = (question::fresh_id(), Bytes::from(body));
-        let mut pause = AGAIN;
-        loop {
-            let closed = self.link.breaker().pause(Instant::now());
-            if let Some(closed) = closed {
-                sleep(closed).await;
-            }
-            if self.link.breaker().lets_through(Instant::now()) {
-                match self.tell_once(&id, &body).await {
-                    Ok(()) => return self.note_told(count),
-                    Err(error)
-                        if error.is_temporary() || matches!(error, RequestError::TimedOut) =>
-                    {
-                        self.failed(&error);
-                    }
-                    Err(error) => {
-                        // It would be refused again, and block all later events forever.
-                        tracing::warn!(backend = %self.place, %error, "the backend refused events; they are dropped");
-                        self.link.events.refused(count);
-                        return self.succeeded();
-                    }
-                }
-            }
-            sleep(jittered(pause)).await;
-            pause = (pause * 2).min(LONGEST);
-        }
-    }
-
-    async fn tell_once(&self, id: &str, body: &Bytes) -> Result<(), RequestError> {
-        let request = timeout(
-            self.link.settings.timeout,
-            self.client.request(id, body.clone()),
-        );
-        let answer = request.await.unwrap_or(Err(RequestError::TimedOut));
-        match answer {
-            // The body of the answer is ignored.
-            Ok(_)
-            | Err(
-                RequestError::TooLarge(_) | RequestError::Status(hyper::StatusCode::NO_CONTENT),
-            ) => {
-                self.succeeded();
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn note_told(&self, count: usize) {
-        let many = u64::try_from(count).unwrap_or(u64::MAX);
-        self.link.counts.told.fetch_add(many, Ordering::Relaxed);
-    }
-}
-
-/// A random duration between half of `pause` and all of it, so that requests that failed at the
-/// same time are not repeated at the same time.
-fn jittered(pause: Duration) -> Duration {
-    let random = random_bytes().map_or(u32::MAX, u32::from_be_bytes);
-    pause.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
 }

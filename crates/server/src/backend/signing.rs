@@ -1,11 +1,41 @@
-//! Signatures of requests according to the Standard Webhooks specification.
+//! Signatures of requests: according to the Standard Webhooks specification, or in the form of Pusher.
 
 use std::fmt::Write;
 
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 use data_encoding::BASE64;
+use offhook_auth::AppKey;
 
 use crate::config::SigningSecret;
+
+/// How requests are signed.
+pub(super) enum Signing {
+    Standard(Signer),
+    /// By this key of an app.
+    Pusher(AppKey),
+}
+
+impl Signing {
+    /// The headers that sign a request.
+    pub(super) fn headers(
+        &self,
+        id: &str,
+        timestamp: u64,
+        body: &[u8],
+    ) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Standard(signer) => vec![
+                ("webhook-id", id.to_owned()),
+                ("webhook-timestamp", timestamp.to_string()),
+                ("webhook-signature", signer.sign(id, timestamp, body)),
+            ],
+            Self::Pusher(key) => vec![
+                ("x-pusher-key", key.key().to_owned()),
+                ("x-pusher-signature", key.signature(body)),
+            ],
+        }
+    }
+}
 
 /// Signs requests with every secret.
 pub(super) struct Signer(Vec<Key>);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
-use super::BackendLink;
+use super::{BackendLink, queue::EventQueue, receiver::Receiver};
 
 /// Counters of requests to the backend.
 #[derive(Clone, Copy, Debug)]
@@ -13,12 +13,49 @@ pub(crate) struct Numbers {
     pub(crate) asked: u64,
     pub(crate) answered: u64,
     pub(crate) failed: u64,
+    pub(crate) events: Delivered,
+}
+
+/// Counters of events.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Delivered {
     /// Events that the backend accepted.
     pub(crate) told: u64,
     pub(crate) waiting: usize,
     pub(crate) dropped: u64,
     /// Whether requests are paused because the backend did not answer.
     pub(crate) away: bool,
+}
+
+impl Delivered {
+    pub(super) fn of(queue: &EventQueue, receiver: &Receiver) -> Self {
+        Self {
+            told: queue.told(),
+            waiting: queue.waiting(),
+            dropped: queue.all_dropped(),
+            away: receiver.is_away(),
+        }
+    }
+
+    /// For the statistics of the API.
+    pub(crate) fn stats(self) -> Value {
+        json!({
+            "events_told": self.told,
+            "events_waiting": self.waiting,
+            "events_dropped": self.dropped,
+            "away": self.away,
+        })
+    }
+
+    /// The counters of several receivers together. `away` is whether one of them is.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            told: self.told + other.told,
+            waiting: self.waiting + other.waiting,
+            dropped: self.dropped + other.dropped,
+            away: self.away || other.away,
+        }
+    }
 }
 
 impl BackendLink {
@@ -29,10 +66,7 @@ impl BackendLink {
             asked: count(&self.counts.asked),
             answered: count(&self.counts.answered),
             failed: count(&self.counts.failed),
-            told: count(&self.counts.told),
-            waiting: self.events.waiting(),
-            dropped: self.events.all_dropped(),
-            away: self.breaker().is_open(),
+            events: Delivered::of(&self.events, &self.receiver),
         }
     }
 
@@ -43,10 +77,10 @@ impl BackendLink {
             "asked": numbers.asked,
             "answered": numbers.answered,
             "failed": numbers.failed,
-            "events_told": numbers.told,
-            "events_waiting": numbers.waiting,
-            "events_dropped": numbers.dropped,
-            "away": numbers.away,
+            "events_told": numbers.events.told,
+            "events_waiting": numbers.events.waiting,
+            "events_dropped": numbers.events.dropped,
+            "away": numbers.events.away,
         })
     }
 }

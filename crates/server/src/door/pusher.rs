@@ -58,10 +58,15 @@ impl Apps {
     /// Whether the name of a channel or a user belongs to this app, and not to another one whose
     /// prefix begins with this app's.
     pub(crate) fn is_of(&self, app: &App, name: &str) -> bool {
-        let found = self.0.iter().find(|(known, _)| known.id() == app.id());
-        let others = found.map(|(_, app)| &app.others);
-        let is_of_another = |others: &[Box<str>]| others.iter().any(|it| name.starts_with(&**it));
-        name.starts_with(app.prefix()) && !others.is_some_and(|others| is_of_another(others))
+        let owner = self.owner(name);
+        owner.is_some_and(|owner| owner.id() == app.id())
+    }
+
+    /// The app to which the name of a channel or a user belongs: the one with the longest prefix.
+    pub(crate) fn owner(&self, name: &str) -> Option<&App> {
+        let apps = self.0.iter().map(|(app, _)| &**app);
+        let apps = apps.filter(|app| name.starts_with(app.prefix()));
+        apps.max_by_key(|app| app.prefix().len())
     }
 
     fn by_key(&self, key: &str) -> Option<&pusher::App> {
@@ -73,8 +78,10 @@ impl Apps {
 /// The state of a new connection.
 pub(super) fn speak(shared: &Shared, request: &Request) -> Speaker {
     let config = &shared.config.pusher;
+    let app = app(&shared.apps, request);
     let settings = Settings {
-        app: app(&shared.apps, request),
+        reports: !config.webhooks.is_empty(),
+        app,
         activity_timeout: config.activity_timeout,
         client_events: config.client_events,
     };

@@ -12,13 +12,11 @@ use offhook_dialects::graphql::{Once, Unexecuted, status_of};
 use super::{
     Answer, Received,
     api::{Body, Problem, Query, json_answer},
-    checked, client_of, cors, events, is_handshake,
+    checked, client_of, cors, is_handshake, once,
 };
 use crate::{
-    auth::Places,
-    door::{Place, admit_request, approach, graphql_settings},
-    refused::Client,
-    worker::{Guest, Speaker, Worker},
+    door::{Place, graphql_settings},
+    worker::Worker,
 };
 
 /// The methods, and the header fields that a page's request may have.
@@ -44,15 +42,7 @@ pub(super) async fn serve(
     let (peer, path) = (client_of(&request).peer, request.uri().path().to_owned());
     let mut answer = match handle(worker, request, place).await {
         Ok(answer) => answer,
-        Err(problem) => {
-            let client = Client {
-                peer,
-                path: Some(&path),
-                ..Client::default()
-            };
-            worker.note_refusal("request", &problem, client);
-            problem.answer()
-        }
+        Err(problem) => problem.logged(worker, "request", (peer, &path)),
     };
     cors::let_read(origin.as_ref(), answer.headers_mut());
     answer
@@ -70,38 +60,13 @@ async fn handle(
     if !METHODS.contains(request.method()) {
         return Err(Problem::method(&METHODS));
     }
-    let Some(mut taken) = place.take() else {
-        return Err(Problem::bad("this connection is already a WebSocket"));
-    };
-    let peer = taken.peer();
-    let admitted = admit_request(worker, decision.request(), &mut taken);
-    let approach = approach(worker, decision.request(), &taken, Places::Request);
-    place.set(Some(taken));
-    let identity = admitted.map_err(events::turned_away)?;
-    let is_known = identity.is_some() || approach.is_some();
-    if !is_known && !worker.shared.auth.allows_anonymous() {
-        let detail = "a token is missing: send it as Authorization: Bearer";
-        let status = StatusCode::UNAUTHORIZED;
-        return Err(Problem::new(status, "unauthenticated", detail));
-    }
+    let admitted = once::admit(worker, &decision, place)?;
     let kind = Kind::wanted(request.headers());
-    let once = match read(worker, request).await? {
+    let dialect = match read(worker, request).await? {
         Ok(once) => once,
         Err(unexecuted) => return Ok(kind.unexecuted(unexecuted)),
     };
-    let guest = Guest {
-        speaker: Speaker::Other(Box::new(Box::new(once))),
-        identity,
-        approach,
-        peer: Some(peer),
-        upgrades: None,
-    };
-    let mut stream = Box::pin(worker.stream(guest)).await;
-    let mut answer = Vec::new();
-    while let Some(piece) = stream.take().await {
-        answer.extend_from_slice(&piece);
-    }
-    stream.leave();
+    let (answer, stream) = once::ask(worker, admitted, dialect).await;
     if answer.is_empty() && stream.is_connected() {
         // Without Retry-After: a client that repeats it could publish twice.
         let detail = "the server ended the connection before the request was answered; it may have been \
@@ -117,9 +82,8 @@ async fn handle(
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail);
         return Err(problem.after(Some(Duration::from_secs(1))));
     }
-    let text = String::from_utf8_lossy(&answer).into_owned();
-    let status = StatusCode::from_u16(status_of(&text)).unwrap_or(StatusCode::OK);
-    Ok(kind.answer(status, text))
+    let status = StatusCode::from_u16(status_of(&answer)).unwrap_or(StatusCode::OK);
+    Ok(kind.answer(status, answer))
 }
 
 /// Reads the operations of a request.

@@ -15,6 +15,7 @@ mod files;
 mod graphql;
 mod health;
 mod metrics;
+mod once;
 mod pusher;
 mod received;
 mod rpc;

@@ -9,14 +9,9 @@ use offhook_dialects::jsonrpc::Once;
 use super::{
     Answer, Received,
     api::{Body, Problem, json_answer},
-    checked, client_of, cors, events, is_handshake,
+    checked, client_of, cors, is_handshake, once,
 };
-use crate::{
-    auth::Places,
-    door::{Place, admit_request, approach},
-    refused::Client,
-    worker::{Guest, Speaker, Worker},
-};
+use crate::{door::Place, worker::Worker};
 
 /// The header fields that a page's request may have.
 const FIELDS: &str = "Authorization, Content-Type";
@@ -39,15 +34,7 @@ pub(super) async fn serve(
     let (peer, path) = (client_of(&request).peer, request.uri().path().to_owned());
     let mut answer = match handle(worker, request, place).await {
         Ok(answer) => answer,
-        Err(problem) => {
-            let client = Client {
-                peer,
-                path: Some(&path),
-                ..Client::default()
-            };
-            worker.note_refusal("request", &problem, client);
-            problem.answer()
-        }
+        Err(problem) => problem.logged(worker, "request", (peer, &path)),
     };
     cors::let_read(origin.as_ref(), answer.headers_mut());
     answer
@@ -62,23 +49,7 @@ async fn handle(
     if cors::is_preflight(&request) {
         return Ok(cors::preflight(&[Method::POST], FIELDS));
     }
-    let Some(mut taken) = place.take() else {
-        return Err(Problem::bad("this connection is already a WebSocket"));
-    };
-    let peer = taken.peer();
-    let admitted = admit_request(worker, decision.request(), &mut taken);
-    let approach = approach(worker, decision.request(), &taken, Places::Request);
-    place.set(Some(taken));
-    let identity = admitted.map_err(events::turned_away)?;
-    let is_known = identity.is_some() || approach.is_some();
-    if !is_known && !worker.shared.auth.allows_anonymous() {
-        let detail = "a token is missing: send it as Authorization: Bearer";
-        return Err(Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "unauthenticated",
-            detail,
-        ));
-    }
+    let admitted = once::admit(worker, &decision, place)?;
     let config = &worker.shared.config;
     let limit = (config.messages.max_bytes, "messages.max_bytes");
     let body = Body::read(
@@ -90,19 +61,7 @@ async fn handle(
     .await?;
     // A body that is not UTF-8 is not JSON either.
     let message = String::from_utf8_lossy(&body.bytes).into_owned();
-    let guest = Guest {
-        speaker: Speaker::Other(Box::new(Box::new(Once::new(message)))),
-        identity,
-        approach,
-        peer: Some(peer),
-        upgrades: None,
-    };
-    let mut stream = Box::pin(worker.stream(guest)).await;
-    let mut answer = Vec::new();
-    while let Some(piece) = stream.take().await {
-        answer.extend_from_slice(&piece);
-    }
-    stream.leave();
+    let (answer, stream) = once::ask(worker, admitted, Once::new(message)).await;
     if answer.is_empty() && !stream.is_answered() {
         let detail = match stream.is_connected() {
             false => "the server does not accept requests at the moment; try again",
@@ -120,6 +79,5 @@ async fn handle(
         *answer.body_mut() = bytes::Bytes::new().into();
         return Ok(answer);
     }
-    let text = String::from_utf8_lossy(&answer).into_owned();
-    Ok(json_answer(StatusCode::OK, text))
+    Ok(json_answer(StatusCode::OK, answer))
 }

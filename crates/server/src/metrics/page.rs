@@ -27,6 +27,7 @@ pub(crate) fn page(shared: &Shared) -> Page {
     storage(&mut text, shared);
     latencies(&mut text, shared);
     backend(&mut text, shared);
+    pusher(&mut text, shared);
     process::write(&mut text, shared.started_at);
     Page {
         media_type: MEDIA_TYPE,
@@ -286,10 +287,34 @@ fn backend(text: &mut Text, shared: &Shared) {
         "offhook_backend_events",
         "Events for the backend, by outcome.",
         "outcome",
-        [("told", numbers.told), ("dropped", numbers.dropped)],
+        [
+            ("told", numbers.events.told),
+            ("dropped", numbers.events.dropped),
+        ],
     );
     let help = "Events queued for the backend.";
-    text.gauge("offhook_backend_events_waiting", help, numbers.waiting);
+    text.gauge(
+        "offhook_backend_events_waiting",
+        help,
+        numbers.events.waiting,
+    );
     let help = "1 while requests to the backend are paused because it did not answer.";
-    text.gauge("offhook_backend_away", help, u8::from(numbers.away));
+    text.gauge("offhook_backend_away", help, u8::from(numbers.events.away));
+}
+
+fn pusher(text: &mut Text, shared: &Shared) {
+    let Some(pusher) = &shared.pusher else {
+        return;
+    };
+    let events = pusher.delivered();
+    text.counters(
+        "offhook_pusher_events",
+        "Events for webhooks in the form of Pusher, by outcome.",
+        "outcome",
+        [("told", events.told), ("dropped", events.dropped)],
+    );
+    let help = "Events queued for webhooks in the form of Pusher.";
+    text.gauge("offhook_pusher_events_waiting", help, events.waiting);
+    let help = "1 while requests to such a webhook are paused because it did not answer.";
+    text.gauge("offhook_pusher_away", help, u8::from(events.away));
 }

@@ -268,7 +268,11 @@ impl Connecting {
                     continue;
                 }
                 Intent::Consume { id, .. } => (Some(id), bad("send connect first")),
-                Intent::Leave | Intent::Keep(_) | Intent::Settle { .. } | Intent::Quit { .. } => {
+                Intent::Leave
+                | Intent::Keep(_)
+                | Intent::Report(_)
+                | Intent::Settle { .. }
+                | Intent::Quit { .. } => {
                     return Err(Ended::Lost);
                 }
                 Intent::Close { code, reason } => {

@@ -273,6 +273,7 @@ impl Worker {
             // Forgets the connection, since its transport has ended.
             Intent::Leave => {}
             Intent::Keep(expiry) => self.keep_session(connection, expiry),
+            Intent::Report(report) => self.report(&report),
             Intent::Close { code, reason } => {
                 let mut state = self.state.borrow_mut();
                 state.outboxes.close(connection, code, reason);

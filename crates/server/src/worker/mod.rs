@@ -8,6 +8,7 @@ mod callers;
 mod carried;
 mod connecting;
 mod connection;
+mod counting;
 mod expiring;
 mod explaining;
 mod listing;

@@ -11,7 +11,10 @@ use offhook_engine::{
     ChannelName, CloseReason, ConnectionId, Format, Notice, Refusal, SessionId, Subscribe,
     SubscriptionKey, Verdict, VerdictId, Whom,
 };
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::spawn_local,
+};
 
 use super::{
     CarriedId, Carry, Known, Live, Question, State, Top, Worker,
@@ -55,6 +58,11 @@ pub(crate) enum Order {
     /// Apply other settings, and report that.
     Apply {
         live: Arc<Live>,
+        done: oneshot::Sender<()>,
+    },
+    /// Tell subscribers how many their channels have, and report that.
+    Counted {
+        counts: Arc<[(ChannelName, u64)]>,
         done: oneshot::Sender<()>,
     },
     /// Act on sessions, and report how many there were.
@@ -184,6 +192,9 @@ impl Worker {
                         let _gone = done.send(self.top(limit));
                     }
                     Order::Apply { live, done } => self.renew(live, done),
+                    Order::Counted { counts, done } => {
+                        spawn_local(Rc::clone(&self).tell_counts(counts, done));
+                    }
                     Order::Run { whom, errand, done } => {
                         // A caller that no longer waits is not told.
                         let _gone = done.send(self.run_errand(&whom, &errand));

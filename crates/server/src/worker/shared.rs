@@ -14,7 +14,7 @@ use offhook_dialects::socketio::Rooms;
 
 use crate::{
     auth::Authenticator,
-    backend::BackendLink,
+    backend::{self, BackendLink, PusherLink},
     config::Config,
     directory::Directory,
     door::{Admission, Apps, Routes, rooms},
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) orders: Arc<Orders>,
     /// The backend that is asked, if there is one.
     pub(crate) backend: Option<Arc<BackendLink>>,
+    /// Webhooks in the form of Pusher, if there are any.
+    pub(crate) pusher: Option<Arc<PusherLink>>,
     pub(crate) memory: Memory,
     pub(crate) wills: DelayedWills,
     /// HTTP/3, if it is enabled.
@@ -63,16 +65,18 @@ impl Shared {
         sealer: Arc<Sealer>,
         auth: Arc<Authenticator>,
         orders: Arc<Orders>,
-        backend: Option<Arc<BackendLink>>,
+        links: backend::Links,
         quic: Option<Quic>,
         routes: Routes,
     ) -> Self {
+        let backend::Links { backend, pusher } = links;
         let started = Instant::now();
         Self {
             admission: Admission::new(&config.connections, started),
             directory: Arc::default(),
             orders,
             backend,
+            pusher,
             apps: Apps::of(&config.pusher.apps),
             memory: Memory::new(config.memory.bytes, config.workers.get()),
             rooms: Mutex::new(Arc::new(rooms(&config))),

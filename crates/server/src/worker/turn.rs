@@ -208,6 +208,7 @@ impl Worker {
                 self.list_channels(engine, outboxes, connection, (id, &listing));
             }
             Intent::Close { code, reason } => outboxes.close(connection, code, reason),
+            Intent::Report(report) => self.report(&report),
             Intent::Keep(expiry) => engine.set_durable(connection, self.longest(expiry)),
             Intent::Consume { .. } | Intent::Settle { .. } | Intent::Quit { .. } => {
                 self.ask_queue(connection, intent);

@@ -1,4 +1,5 @@
-//! A backend for one test: an HTTP server on a real socket, which checks every signature.
+//! A backend for one test: an HTTP server on a real socket, which checks every signature: those of the
+//! server's own webhooks, and those in the form of Pusher.
 
 use std::{
     net::SocketAddr,
@@ -11,6 +12,7 @@ use std::{
 
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, verify};
 use data_encoding::BASE64;
+use offhook_auth::AppKey;
 use offhook_engine::{Access, ChannelRules};
 use offhook_server::{Config, config::ChannelRule};
 use serde_json::Value;
@@ -27,6 +29,8 @@ use tokio::{
 use crate::hall::{NEVER, config};
 
 const SECRET: &str = "a secret of at least thirty-two bytes";
+/// The app whose webhooks are received in the form of Pusher.
+pub(crate) const PUSHER: &str = "1 app-key a-secret-of-20-bytes";
 
 /// What the backend does with a request.
 pub(crate) enum Does {
@@ -43,7 +47,10 @@ pub(crate) enum Does {
 /// A request as the backend gets it.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
+    /// Empty in the form of Pusher.
     pub(crate) id: String,
+    /// The key of the app, in the form of Pusher.
+    pub(crate) pusher_key: Option<String>,
     pub(crate) body: Value,
 }
 
@@ -105,7 +112,7 @@ impl TestBackend {
         }
     }
 
-    async fn next_of_all(&mut self) -> Request {
+    pub(crate) async fn next_of_all(&mut self) -> Request {
         let request = timeout(NEVER, self.requests.recv()).await;
         request.expect("the backend is asked").unwrap()
     }
@@ -182,24 +189,33 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
         "{headers:?}"
     );
     let header = |name: &str| {
-        let found = headers.iter().find_map(|line| {
+        headers.iter().find_map(|line| {
             let (own, value) = line.split_once(": ")?;
             own.eq_ignore_ascii_case(name).then(|| value.to_owned())
-        });
-        found.unwrap_or_else(|| panic!("no {name} in {headers:?}"))
+        })
     };
-    let mut body = vec![0; header("content-length").parse().unwrap()];
+    let needed = |name| header(name).unwrap_or_else(|| panic!("no {name} in {headers:?}"));
+    let mut body = vec![0; needed("content-length").parse().unwrap()];
     stream.read_exact(&mut body).await.ok()?;
-    let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp"));
+    let request = |id, pusher_key| Request {
+        id,
+        pusher_key,
+        body: serde_json::from_slice(&body).unwrap(),
+    };
+    if let Some(key) = header("x-pusher-key") {
+        let app: AppKey = PUSHER.parse().unwrap();
+        assert_eq!(needed("x-pusher-signature"), app.signature(&body));
+        return Some(request(String::new(), Some(key)));
+    }
+    let (id, timestamp) = (needed("webhook-id"), needed("webhook-timestamp"));
     let signed = [format!("{id}.{timestamp}.").as_bytes(), &body].concat();
-    let signature = header("webhook-signature");
+    let signature = needed("webhook-signature");
     let signature = BASE64
         .decode(signature.strip_prefix("v1,").unwrap().as_bytes())
         .unwrap();
     let key = Key::new(HMAC_SHA256, SECRET.as_bytes());
     verify(&key, &signed, &signature).expect("the request is signed");
-    let body = serde_json::from_slice(&body).unwrap();
-    Some(Request { id, body })
+    Some(request(id, None))
 }
 
 /// A server that asks this backend about everything below `asked/`.

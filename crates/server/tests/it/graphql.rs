@@ -13,7 +13,7 @@ use crate::{
     issuer::{of, token, with_tokens},
 };
 
-async fn dial(hall: &Hall) -> WebSocket {
+pub(crate) async fn dial(hall: &Hall) -> WebSocket {
     let connect = hall.number_at("/graphql");
     connect
         .subprotocol("graphql-transport-ws")
@@ -22,11 +22,11 @@ async fn dial(hall: &Hall) -> WebSocket {
         .unwrap()
 }
 
-async fn send(socket: &mut WebSocket, message: Value) {
+pub(crate) async fn send(socket: &mut WebSocket, message: Value) {
     socket.send(message.to_string()).await.unwrap();
 }
 
-async fn next(socket: &mut WebSocket) -> Value {
+pub(crate) async fn next(socket: &mut WebSocket) -> Value {
     let message = timeout(NEVER, socket.recv()).await.unwrap().unwrap();
     let message = message.expect("the connection is open");
     serde_json::from_str(message.as_text().unwrap()).unwrap()
@@ -39,7 +39,7 @@ async fn closed(socket: &mut WebSocket) -> u16 {
 }
 
 /// A connection that is acknowledged.
-async fn open(hall: &Hall, payload: Value) -> WebSocket {
+pub(crate) async fn open(hall: &Hall, payload: Value) -> WebSocket {
     let mut socket = dial(hall).await;
     send(
         &mut socket,
@@ -50,7 +50,7 @@ async fn open(hall: &Hall, payload: Value) -> WebSocket {
     socket
 }
 
-async fn subscribe(socket: &mut WebSocket, id: &str, query: &str, variables: Value) {
+pub(crate) async fn subscribe(socket: &mut WebSocket, id: &str, query: &str, variables: Value) {
     let payload = json!({"query": query, "variables": variables});
     send(
         socket,
@@ -60,7 +60,7 @@ async fn subscribe(socket: &mut WebSocket, id: &str, query: &str, variables: Val
 }
 
 /// The result of a query or a mutation; other operations may send something before it.
-async fn ask(socket: &mut WebSocket, query: &str) -> Value {
+pub(crate) async fn ask(socket: &mut WebSocket, query: &str) -> Value {
     subscribe(socket, "ask", query, Value::Null).await;
     loop {
         let message = next(socket).await;
@@ -80,7 +80,7 @@ async fn heard(socket: &mut WebSocket) -> Value {
 }
 
 /// A request over HTTP: status, head in lower case, and body.
-async fn request(
+pub(crate) async fn request(
     hall: &Hall,
     method: &str,
     path: &str,
@@ -99,7 +99,7 @@ async fn request(
     )
 }
 
-const JSON: &str = "Content-Type: application/json\r\n";
+pub(crate) const JSON: &str = "Content-Type: application/json\r\n";
 
 async fn post(hall: &Hall, fields: &str, query: &str) -> (u16, String, Value) {
     let fields = format!("{JSON}{fields}");

@@ -23,6 +23,7 @@ mod disk_full;
 mod echo;
 mod explain;
 mod graphql;
+mod graphql_abuse;
 mod hall;
 mod hand_over;
 mod http;

@@ -267,12 +267,15 @@ async fn every_metric_is_documented_and_every_documented_metric_exists() {
     let text = text(&hall).await;
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let mut served: Vec<&str> = types.map(|line| line.split(' ').next().unwrap()).collect();
-    // Only a server with a backend has these.
+    // Only a server with a backend or with webhooks in the form of Pusher has these.
     served.extend([
         "offhook_backend_answers",
         "offhook_backend_events",
         "offhook_backend_events_waiting",
         "offhook_backend_away",
+        "offhook_pusher_events",
+        "offhook_pusher_events_waiting",
+        "offhook_pusher_away",
     ]);
     let page = include_str!("../../../../docs/metrics.md");
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));

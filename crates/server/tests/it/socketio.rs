@@ -238,6 +238,40 @@ async fn a_program_with_rooms_runs_with_its_logic_in_the_backend() {
     hall.close().await;
 }
 
+/// Like the original server, rooms are sets: it does not matter how often a client has joined.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_was_joined_twice_is_left_once_also_by_events_that_wait_for_no_answer() {
+    let backend = TestBackend::new(|_| Does::Says(json!({ "allow": true }))).await;
+    let hall = Hall::open(with_rooms(asking(&backend))).await;
+    let mut ann = Client::plain(&hall).await;
+    let mut bob = Client::plain(&hall).await;
+    bob.emit("join", json!("7")).await;
+    for (events, is_in) in [
+        (&["join", "join", "leave"][..], false),
+        (&["join", "leave", "join"], true),
+        (&["join", "leave"], false),
+        (&["leave", "join", "join"], true),
+    ] {
+        for event in events {
+            ann.send(&format!("42{}", json!([event, "7"]))).await;
+        }
+        // The lobby comes last.
+        let expected = match is_in {
+            true => vec![json!(["chat message", "hi"]), json!(["hello", 1])],
+            false => vec![json!(["hello", 1])],
+        };
+        ann.emit("hello", json!(0)).await;
+        assert_eq!(ann.event().await, json!(["hello", 0]));
+        bob.emit("chat message", json!("hi")).await;
+        bob.emit("hello", json!(1)).await;
+        for event in expected {
+            assert_eq!(ann.event().await, event, "{events:?}");
+        }
+    }
+    drop((ann, bob));
+    hall.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_is_recovered_and_its_sender_does_not_get_its_own_broadcast_again() {
     let directory = tempfile::tempdir().unwrap();

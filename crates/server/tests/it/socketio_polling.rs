@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, num::NonZeroUsize};
 
 use offhook::{OriginPolicy, WebSocket};
-use offhook_server::Config;
+use offhook_server::{
+    Config,
+    config::{ChannelRule, Rooms},
+};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -422,4 +425,43 @@ async fn an_answer_to_a_poll_has_at_most_16_packets() {
         answers.extend(records);
     }
     assert!(answers.iter().all(|answer| answer.starts_with("43")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_post_may_join_a_room_leave_it_and_join_it_again() {
+    let mut config = config();
+    let names = |name: &str| vec![name.to_owned()];
+    config.channels.insert(
+        0,
+        ChannelRule {
+            pattern: "room/*".to_owned(),
+            rooms: Rooms {
+                join: names("join"),
+                leave: names("leave"),
+                events: names("chat message"),
+                ..Rooms::default()
+            },
+            ..ChannelRule::default()
+        },
+    );
+    let hall = Hall::open(config).await;
+    let mut client = Polled::connected(&hall).await;
+    let (join, leave) = (r#"42["join","7"]"#, r#"42["leave","7"]"#);
+    client.post(&[join, join, leave, join].join("\u{1e}")).await;
+    client.post(r#"421["chat message","hi"]"#).await;
+    let (first, second) = (client.record().await, client.record().await);
+    assert!(
+        first.starts_with("431[") || second.starts_with("431["),
+        "{first} {second}"
+    );
+    let message = r#"42["chat message","hi"]"#;
+    assert!(first == message || second == message, "{first} {second}");
+    client.post(&[join, leave].join("\u{1e}")).await;
+    client.post(r#"422["chat message","alone"]"#).await;
+    let refused = client.record().await;
+    assert!(
+        refused.starts_with("432[") && refused.contains("not_subscribed"),
+        "{refused}"
+    );
+    hall.close().await;
 }

@@ -495,6 +495,47 @@ async fn a_client_with_an_id_makes_its_subscriptions_again_after_every_reconnect
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_subscriptions_to_a_topic_receive_each_message_twice_until_one_of_them_ends() {
+    let hall = Hall::open(with_stomp(config())).await;
+    let mut client = Client::open(&hall).await;
+    let mut sender = Client::open(&hall).await;
+    let subscribe = |id: &str| frame("SUBSCRIBE", &[("id", id), ("destination", "/topic/chat")]);
+    let unsubscribe = |id: &str| frame("UNSUBSCRIBE", &[("id", id)]);
+    let subscriptions = |messages: Vec<Frame>| {
+        let ids = messages
+            .iter()
+            .map(|message| message.header("subscription").unwrap().to_owned());
+        let mut ids: Vec<_> = ids.collect();
+        ids.sort_unstable();
+        ids
+    };
+    client.ask(subscribe("0")).await;
+    client.ask(subscribe("1")).await;
+    sender.publish("/topic/chat", "for both").await;
+    let heard = vec![client.message().await, client.message().await];
+    assert_eq!(subscriptions(heard), ["0", "1"]);
+    client.ask(unsubscribe("0")).await;
+    sender.publish("/topic/chat", "for one").await;
+    assert_eq!(subscriptions(vec![client.message().await]), ["1"]);
+    // Without waiting for receipts, as the stock clients do.
+    for frame in [
+        unsubscribe("1"),
+        subscribe("1"),
+        unsubscribe("1"),
+        subscribe("1"),
+        subscribe("2"),
+    ] {
+        client.send(&frame).await;
+    }
+    client.ask(unsubscribe("2")).await;
+    sender.publish("/topic/chat", "for one again").await;
+    assert_eq!(subscriptions(vec![client.message().await]), ["1"]);
+    // The same id twice is an error, as with other brokers.
+    client.send(&subscribe("1")).await;
+    assert_eq!(client.error().await, "subscription exists");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_is_published_in_order_when_it_is_committed() {
     let hall = Hall::open(with_stomp(config())).await;
     let mut reader = Client::open(&hall).await;

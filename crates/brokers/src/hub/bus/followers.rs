@@ -63,24 +63,29 @@ impl Bus {
                 let channel = first.key().clone();
                 first.insert(Followers::One(worker));
                 self.followed.insert(channel.clone());
-                self.tell_observer(ChannelChange::Occupied(channel));
+                self.tell_observers(|| ChannelChange::Occupied(channel));
             }
         }
     }
 
     pub(crate) fn observe(&mut self, changes: Arc<Changes>) {
-        self.observer = Some(changes);
+        self.observers.push(changes);
     }
 
-    pub(crate) fn tell_observer(&self, change: ChannelChange) {
-        if let Some(observer) = &self.observer {
-            observer.put(change);
+    pub(crate) fn tell_observers(&self, change: impl FnOnce() -> ChannelChange) {
+        let Some((last, others)) = self.observers.split_last() else {
+            return;
+        };
+        let change = change();
+        for observer in others {
+            observer.put(change.clone());
         }
+        last.put(change);
     }
 
     pub(super) fn vacated(&mut self, channel: ChannelName) {
         self.followed.remove(&channel);
-        self.tell_observer(ChannelChange::Vacated(channel));
+        self.tell_observers(|| ChannelChange::Vacated(channel));
     }
 
     /// Names that are followed and start with a prefix, after a name, in order.

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use offhook_dialects::{
     Connect, Dialect, Head, Incoming, Intent, Payload, Recipient, Welcome,
-    pusher::{App, CACHE_KEY, Pusher, Refused, Settings, Signing, check_event, data_of, users_of},
+    pusher::{
+        App, CACHE_KEY, ClientEvent, Pusher, Refused, Report, Settings, Signing, check_event,
+        data_of, users_of,
+    },
 };
 use offhook_engine::*;
 use proptest::prelude::*;
@@ -15,6 +18,7 @@ use crate::native_encode::sometime;
 mod channels;
 mod connecting;
 mod events;
+mod reports;
 
 /// A signature is the text itself.
 #[derive(Debug)]
@@ -35,6 +39,7 @@ struct Client {
     asked: Vec<(CommandId, Command)>,
     permitted: Vec<(CommandId, Command)>,
     identified: Vec<(CommandId, String)>,
+    reported: Vec<Report>,
     heard: Vec<Value>,
     closed: Option<u16>,
 }
@@ -48,6 +53,7 @@ fn settings(prefix: &str) -> Settings {
         }),
         activity_timeout: Duration::from_secs(120),
         client_events: true,
+        reports: false,
     }
 }
 
@@ -59,6 +65,7 @@ impl Client {
             asked: Vec::new(),
             permitted: Vec::new(),
             identified: Vec::new(),
+            reported: Vec::new(),
             heard: Vec::new(),
             closed: None,
         };
@@ -74,7 +81,11 @@ impl Client {
     }
 
     fn connected_to(prefix: &str) -> Self {
-        let mut client = Self::of(settings(prefix));
+        Self::connected_with(settings(prefix))
+    }
+
+    fn connected_with(settings: Settings) -> Self {
+        let mut client = Self::of(settings);
         let welcome = Welcome {
             id: client.connects[0].id,
             session: SessionId::from_bytes([1; 16]),
@@ -126,6 +137,7 @@ impl Client {
                 self.notice(&Notice::Reply { id, reply });
             }
             Intent::Close { code, .. } => self.closed = Some(code),
+            Intent::Report(report) => self.reported.push(*report),
             other @ (Intent::Granted { .. }
             | Intent::Refresh { .. }
             | Intent::Consume { .. }

@@ -19,6 +19,7 @@ pub(super) fn stats(call: &Call<'_>) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "ws_path": shared.config.ws_path,
         "backend": shared.backend.as_ref().map(|backend| backend.stats()),
+        "pusher": shared.pusher.as_ref().map(|pusher| pusher.delivered().stats()),
     })
 }
 

@@ -25,7 +25,7 @@ use offhook_auth::{ApiKey, ApiKeys, Scope};
 use serde_json::Value;
 
 use super::{Answer, Received, checked, client_of, cors};
-use crate::{refused::Client, worker::Worker};
+use crate::worker::Worker;
 pub(super) use body::Body;
 pub(super) use fields::{Query, percent_decoded};
 pub(super) use problem::Problem;
@@ -137,17 +137,10 @@ pub(super) async fn serve(worker: &Rc<Worker>, request: Request<Received>) -> An
         None if cors::is_preflight(&request) => cors::preflight(&METHODS, FIELDS),
         None => match handle(worker, request).await {
             Ok(answer) => answer,
-            Err(problem) => {
-                if problem.is_worth_a_log() {
-                    let client = Client {
-                        peer,
-                        path: Some(&path),
-                        ..Client::default()
-                    };
-                    worker.note_refusal("api", &problem, client);
-                }
-                problem.answer()
+            Err(problem) if problem.is_worth_a_log() => {
+                problem.logged(worker, "api", (peer, &path))
             }
+            Err(problem) => problem.answer(),
         },
     };
     cors::let_read(origin.as_ref(), answer.headers_mut());

@@ -11,6 +11,7 @@ use offhook_engine::{ErrorCode, Refusal};
 use serde_json::{Value, json};
 
 use super::{Answer, json_answer};
+use crate::{door::Peer, refused::Client, worker::Worker};
 
 /// An error of the API.
 #[derive(Debug)]
@@ -89,6 +90,22 @@ impl Problem {
     /// concern.
     pub(in crate::http) fn is_worth_a_log(&self) -> bool {
         self.status == StatusCode::UNAUTHORIZED || self.status == StatusCode::REQUEST_TIMEOUT
+    }
+
+    /// Logs the refusal of a request to this path, and answers it.
+    pub(in crate::http) fn logged(
+        &self,
+        worker: &Worker,
+        kind: &'static str,
+        (peer, path): (Option<Peer>, &str),
+    ) -> Answer {
+        let client = Client {
+            peer,
+            path: Some(path),
+            ..Client::default()
+        };
+        worker.note_refusal(kind, self, client);
+        self.answer()
     }
 
     /// The problem as JSON, for the body of an answer and for a result in a batch.

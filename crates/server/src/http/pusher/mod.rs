@@ -21,7 +21,6 @@ use super::{
     client_of,
 };
 use crate::{
-    refused::Client,
     sessions::Sessions,
     worker::{Worker, now},
 };
@@ -93,15 +92,10 @@ pub(super) async fn serve(worker: &Rc<Worker>, request: Request<Received>) -> An
     match handle(worker, request).await {
         Ok(value) => json_answer(StatusCode::OK, value.to_string()),
         Err(problem) => {
-            if problem.is_worth_a_log() {
-                let client = Client {
-                    peer,
-                    path: Some(&path),
-                    ..Client::default()
-                };
-                worker.note_refusal("pusher", &problem, client);
-            }
-            let mut answer = problem.answer();
+            let mut answer = match problem.is_worth_a_log() {
+                true => problem.logged(worker, "pusher", (peer, &path)),
+                false => problem.answer(),
+            };
             if let Some(challenge) = answer.headers_mut().get_mut(WWW_AUTHENTICATE) {
                 *challenge = HeaderValue::from_static("Pusher");
             }

@@ -63,6 +63,12 @@ impl Framing {
         entry.map_or("", |entry| entry.encoding.name())
     }
 
+    /// Whether connections of a class are told how many subscribers their channels have.
+    pub(super) fn is_counted(&self, class: Class) -> bool {
+        let entry = self.classes.get(usize::from(class.0));
+        entry.is_some_and(|entry| entry.encoding.is_counted())
+    }
+
     /// Whether each copy of a publication has its own head in this class.
     pub(super) fn has_heads(&self, class: Class) -> bool {
         let entry = self.classes.get(usize::from(class.0));

@@ -155,6 +155,11 @@ impl Outboxes {
         self.framing.name(class)
     }
 
+    /// Whether connections of a class are told how many subscribers their channels have.
+    pub(super) fn is_counted(&self, class: Class) -> bool {
+        self.framing.is_counted(class)
+    }
+
     /// Adds a connection; its token was sealed just now.
     pub(super) fn add(
         &mut self,

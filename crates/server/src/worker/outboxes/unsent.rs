@@ -1,6 +1,6 @@
 //! The total of unsent bytes over all outboxes: counted where it matters, and limited.
 
-use offhook_engine::ConnectionId;
+use offhook_engine::{ChannelName, ConnectionId};
 
 use super::{super::memory::Pressure, Outboxes};
 
@@ -68,6 +68,20 @@ impl Outboxes {
     pub(in crate::worker) fn unsent_of(&mut self, connection: ConnectionId) -> usize {
         let outbox = self.get(connection);
         outbox.map_or(0, |outbox| outbox.outlet.unsent())
+    }
+
+    /// Tells a subscriber how many its channel has, unless much is unsent: a later count follows.
+    pub(in crate::worker) fn count(
+        &mut self,
+        connection: ConnectionId,
+        channel: &ChannelName,
+        members: u64,
+    ) {
+        if self.unsent_of(connection) <= HEAVY {
+            self.say(connection, |dialect, out| {
+                dialect.counted(channel, members, out);
+            });
+        }
     }
 
     /// The connections with the most unsent bytes, at most this many, with these bytes.
