@@ -19,6 +19,9 @@ const MOST_BUFFERED = 256 * 1024;
 /** The least pause after the server closed the connection because of too many messages. 30 s: its rate limits have recovered by then. */
 const AFTER_FLOOD = 30_000;
 
+const NONE = { size: 0 };
+const utf8 = new TextEncoder();
+
 /** Opens a connection and keeps it open. */
 export function connect(url, options) {
   return new Client(url, options);
@@ -44,8 +47,10 @@ export class Client extends Emitter {
   #closing;
   // The ping in flight: its `id`, and when it was sent.
   #pinged;
-  // Settles when the messages so far were read, once there was one with bytes: the first waits until CBOR is loaded.
+  // Settles when CBOR is loaded, once there was a message with bytes: it and all that follow wait for that, in order.
   #reading;
+  // The largest message of this connection: its `id`, and its size in bytes.
+  #largest = NONE;
   /** `{ name }`: `connecting`, `open`, `waiting` or `offline` (until `retryAt`), or `closed` (with its `error`). */
   state = { name: 'connecting', attempt: 1 };
   /** The name that other members see. It stays the same when the next connection resumes the session. */
@@ -125,8 +130,9 @@ export class Client extends Emitter {
 
   /** Replaces what other members see of this session. */
   async setInfo(info) {
-    this.#info = info;
     await this.#ask({ type: 'presence_update', info });
+    // Not before: each `connect` with an info that the server refuses would be refused, too.
+    this.#info = info;
   }
 
   async receipts(channel, position) {
@@ -215,6 +221,8 @@ export class Client extends Emitter {
     this.#nextId += ids;
     const message = { type, id, ...rest };
     const data = cbor?.encode(message, this.#connection.socket) ?? JSON.stringify(message);
+    const size = isText(data) ? utf8.encode(data).length : data.length;
+    if (size > this.#largest.size) this.#largest = { id, size };
     this.#frame('out', data);
     this.#connection.send(data);
     return id;
@@ -232,13 +240,14 @@ export class Client extends Emitter {
 
   /** In order. The first message with bytes waits until CBOR is loaded. */
   async #readLater(data, socket) {
-    await (this.#reading = Promise.all([loadCbor(), this.#reading]));
+    await (this.#reading ??= loadCbor());
     // If the connection was lost, what it brought comes again.
     if (socket !== this.#connection.socket) return;
     if (cbor) this.#parse(data);
     else {
       // Perhaps a newer version of the page has replaced its files: go on with base64.
       PROTOCOLS.splice(0, PROTOCOLS.length - 1);
+      this.#reading = undefined;
       this.#connection.abandon('no cbor.js');
     }
   }
@@ -255,7 +264,10 @@ export class Client extends Emitter {
   #take(message) {
     switch (message.type) {
       case 'welcome': this.#welcomed(message); break;
-      case 'token': this.#keepToken(message.resume); break;
+      case 'token':
+        this.#resume = message.resume;
+        this.#subscriptions.seal();
+        break;
       case 'pong': this.#ponged(message.id); break;
       case 'error': this.#refused(message); break;
       case 'reconnect': this.#advised(message.after_ms); break;
@@ -287,11 +299,6 @@ export class Client extends Emitter {
   async #refresh() {
     this.#token = await current(this.#options.token);
     await this.#ask({ type: 'refresh', token: this.#token });
-  }
-
-  #keepToken(resume) {
-    this.#resume = resume;
-    this.#subscriptions.seal();
   }
 
   #ponged(id) {
@@ -332,28 +339,37 @@ export class Client extends Emitter {
 
   #ended(end) {
     const { code } = end;
-    const [advice, closing] = [this.#advice, this.#closing];
+    const [advice, closing, isOpen] = [this.#advice, this.#closing, this.#isOpen];
     // WebSockets may be blocked: loads the other transports, which decide about the next attempt.
-    if (!this.#isOpen) this.#environment.fallBack?.(end, this);
-    // RFC 6455 §7.4.1: 1009, message too big. Sent again it would end the next connection too.
-    const dropped = code === 1009 && this.#outbox.dropLargest();
+    if (!isOpen) this.#environment.fallBack?.(end, this);
+    if (code === 1009) this.#refuseLargest();
     this.#lost();
     // The token has expired, and with it what resumes the session.
     if (code === 4003) this.#resume = undefined;
     if (advice) return { retry: true, after: Math.max(0, advice.at - this.#environment.now()) };
     if (closing === 'flood') return { retry: true, atLeast: AFTER_FLOOD };
     const isRenewed = code === 4003 && typeof this.#options.token === 'function';
-    return { retry: dropped || isRenewed || closing === 'too_slow' || undefined };
+    // 1008 before the `welcome`: the `connect` came too late, because the page was frozen.
+    const isLate = code === 1008 && !isOpen;
+    return { retry: code === 1009 || isRenewed || isLate || closing === 'too_slow' || undefined };
+  }
+
+  /** RFC 6455 §7.4.1: 1009, message too big. Sent again it would end the next connection, too. */
+  #refuseLargest() {
+    const { id, size } = this.#largest;
+    this.#refused({ type: 'error', id, code: 'too_large', message: `${size} bytes: larger than the server accepts` });
   }
 
   #lost() {
-    this.#advice?.cancel();
-    this.#isOpen = false;
-    this.#advice = this.#closing = this.#connecting = this.#pinged = undefined;
-    this.#heartbeat.stop();
+    // First, because listeners may use the client.
     this.#outbox.lost();
     this.#questions.lost();
     this.#subscriptions.lost();
+    this.#advice?.cancel();
+    this.#isOpen = false;
+    this.#advice = this.#closing = this.#connecting = this.#pinged = undefined;
+    this.#largest = NONE;
+    this.#heartbeat.stop();
   }
 
   #connectionChanged(state) {

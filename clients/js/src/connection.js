@@ -12,6 +12,9 @@ import { BACKOFF, isTemporary, pause } from './backoff.js';
 /** The limit for opening a socket. 10 s: a handshake takes two round trips, three with TLS, even on the slowest networks. */
 export const OPEN_WITHIN = 10_000;
 
+/** RFC 6455 §5.5: a reason has at most 123 bytes; these are at most 120. It may be a server's code. */
+const LONGEST_REASON = 40;
+
 export class Connection {
   #environment;
   #settings;
@@ -59,47 +62,46 @@ export class Connection {
     this.#attempt();
   }
 
+  /** Without a socket, in a callback about its loss, the owner sends it again over the next one. */
   send(data) {
-    this.#socket.send(data);
+    this.#socket?.send(data);
   }
 
   /** An attempt may succeed now: ends a wait, or checks that an open connection is still alive. */
   hurry() {
     if (this.#state.name === 'open') this.#owner.woke?.();
-    // Otherwise the wait ends at `#notBefore` by itself.
-    else if (this.#isWaiting() && this.#environment.now() >= this.#notBefore) this.#attempt();
+    // Otherwise the wait ends at `#notBefore` by itself. Only the states of a wait have a `retryAt`.
+    else if (this.#state.retryAt && this.#environment.now() >= this.#notBefore) this.#attempt();
   }
 
-  /** Drops this socket, because it is silent or because the server asked for a new connection, and opens the next after a pause. */
+  /**
+   * Drops this socket, because it does not open, is silent, or the server asked for a new connection, and opens the next after a pause.
+   */
   abandon(reason, after) {
-    const socket = this.#letGo();
     // Do not wait for the closing handshake: over a dead network it would run into the browser's own long timeout.
     // Not 1000, which would end the session.
-    socket.close(4000, reason);
+    this.#letGo()?.close(4000, reason.slice(0, LONGEST_REASON));
     this.#lost({ code: 1006, reason, wasClean: false }, after);
   }
 
   /** For good. */
-  stop(code = 1000, reason = '') {
+  stop() {
     const socket = this.#letGo();
-    this.#end({ code, reason, wasClean: true });
-    socket?.close(code, reason);
-  }
-
-  #isWaiting() {
-    return this.#state.name === 'waiting' || this.#state.name === 'offline';
+    this.#end({ code: 1000, reason: '', wasClean: true });
+    socket?.close(1000);
   }
 
   #attempt() {
     this.#cancel();
     const turn = (this.#turn += 1);
     this.#attempts += 1;
-    this.#change({ name: 'connecting', attempt: this.#attempts });
-    this.#cancel = this.#environment.later(() => this.#failed('it took too long'), this.#settings.openWithin);
+    this.#cancel = this.#environment.later(() => this.abandon('it took too long'), this.#settings.openWithin);
     this.#settings.url().then(
       (address) => this.#turn === turn && this.#open(address),
-      (error) => this.#turn === turn && this.#failed(`no address: ${error?.message ?? error}`),
+      (error) => this.#turn === turn && this.abandon(`no address: ${error?.message ?? error}`),
     );
+    // Last, because a listener may close the client.
+    this.#change({ name: 'connecting', attempt: this.#attempts });
   }
 
   #open(url) {
@@ -128,11 +130,6 @@ export class Connection {
     this.#openedAt = this.#environment.now();
     this.#change({ name: 'open' });
     this.#owner.opened();
-  }
-
-  #failed(reason) {
-    this.#letGo()?.close();
-    this.#lost({ code: 1006, reason, wasClean: false });
   }
 
   /** Detaches the socket; its events are ignored from now on. */
@@ -165,7 +162,7 @@ export class Connection {
     this.#notBefore = now + (advised ?? verdict.atLeast ?? 0);
     const name = this.#environment.isOnline() ? 'waiting' : 'offline';
     this.#cancel = this.#environment.later(() => this.#attempt(), wait);
-    this.#change({ name, retryAt: now + wait, attempt: this.#attempts, end });
+    this.#change({ name, retryAt: this.#environment.date() + wait, attempt: this.#attempts, end });
   }
 
   #networkFound() {
@@ -178,7 +175,7 @@ export class Connection {
   }
 
   #networkLost() {
-    if (this.#isWaiting()) this.#change({ ...this.#state, name: 'offline' });
+    if (this.#state.retryAt) this.#change({ ...this.#state, name: 'offline' });
     // Another network interface may have gone down: check whether this connection is still alive.
     else if (this.#state.name === 'open') this.#owner.woke?.();
   }

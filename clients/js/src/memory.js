@@ -20,6 +20,7 @@ class Memory {
   #unsent = () => [];
   // What has to be written.
   #changed = new Set();
+  #cancel = () => {};
 
   /** @param complain is called with the error when the store cannot be read or written; the client goes on without it */
   constructor(store, keepsUnsent, name, environment, complain) {
@@ -76,6 +77,7 @@ class Memory {
   }
 
   flush() {
+    this.#cancel();
     const changed = [...this.#changed];
     this.#changed.clear();
     if (changed.includes('positions')) this.#write('positions', Object.fromEntries(this.#positions));
@@ -86,7 +88,7 @@ class Memory {
   }
 
   #writeSoon(what) {
-    if (this.#changed.size === 0) this.#environment.later(() => this.flush(), WRITE_AFTER);
+    if (this.#changed.size === 0) this.#cancel = this.#environment.later(() => this.flush(), WRITE_AFTER);
     this.#changed.add(what);
   }
 

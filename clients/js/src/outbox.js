@@ -48,12 +48,14 @@ export class Outbox {
   /** Queues a message. The promise resolves once the server has stored it, and rejects when the server refuses it for good. */
   add(message, { sentAt, isUnordered } = {}) {
     const { base64, ...rest } = message;
-    const size = JSON.stringify(rest).length + (base64?.length ?? 0);
+    const text = JSON.stringify(rest);
+    const size = text.length + (base64?.length ?? 0);
     if (this.#entries.length >= this.#limits.count || this.#size + size > this.#limits.size) {
       const detail = `${this.#entries.length} publications are queued`;
       return Promise.reject(new OffhookError('queue_full', detail, { retry: 'later' }));
     }
-    const entry = this.#put({ message, size, sentAt, isUnordered });
+    // A copy: the caller may change its own.
+    const entry = this.#put({ message: { ...JSON.parse(text), base64 }, size, sentAt, isUnordered });
     this.pump();
     return entry.answer;
   }
@@ -114,13 +116,14 @@ export class Outbox {
 
   /** Whether the socket had room. */
   #send(entry, now) {
+    entry.isSent = true;
     const id = this.#owner.send(entry.message);
     if (id === undefined) {
+      entry.isSent = false;
       // There is no event for a socket that has room again.
       this.#pumpLater(50);
       return false;
     }
-    entry.isSent = true;
     entry.sentAt ??= now;
     this.#inFlight.set(id, entry);
     return true;
@@ -139,14 +142,6 @@ export class Outbox {
       this.#owner.published(entry, published);
     }
     this.pump();
-    return true;
-  }
-
-  /** The server closed the connection because a message was too large: reject the largest one in flight. */
-  dropLargest() {
-    const [largest] = [...this.#inFlight.values()].sort((a, b) => b.size - a.size);
-    if (!largest) return false;
-    this.#reject(largest, new OffhookError('too_large', 'larger than the server accepts'));
     return true;
   }
 

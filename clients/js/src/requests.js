@@ -30,12 +30,15 @@ export class Requests {
   #base;
   #opening;
   #queue = [];
+  // Characters of messages that are sent together.
+  #most = BATCH;
   #number = 0;
   #isSending = false;
   #isProven = false;
   // The client has closed the connection, but earlier messages are still being sent.
   #isLeaving = false;
   #whenSent = () => {};
+  // Requests and pauses, which end with the connection.
   #underWay = new Set();
 
   /** @param {string} url the address of the WebSocket, next to which the server has `connection` */
@@ -131,7 +134,16 @@ export class Requests {
   }
 
   pause(attempt) {
-    return new Promise((resolve) => this.environment.later(resolve, 100 * 2 ** attempt));
+    return new Promise((resolve) => {
+      const abort = () => {
+        cancel();
+        this.#underWay.delete(waiting);
+        resolve();
+      };
+      const waiting = { abort };
+      const cancel = this.environment.later(abort, 100 * 2 ** attempt);
+      this.#underWay.add(waiting);
+    });
   }
 
   /** Repeats a request as long as its failures are temporary. Resolves to the answer, or to nothing if the connection has ended.
@@ -215,6 +227,13 @@ export class Requests {
       this.#number += 1;
       const answer = await this.persist((attempt) => this.#post(body, attempt), (failure) => this.repeating(failure));
       if (!answer) break;
+      if (answer.status === 413 && batch.length > 1) {
+        // Only one of them may be too large. The number was not used up.
+        this.#most = 0;
+        this.#number -= 1;
+        this.#queue.unshift(...batch);
+        continue;
+      }
       if (answer.status !== 204) {
         this.#refused(answer);
         break;
@@ -237,7 +256,7 @@ export class Requests {
   #nextBatch() {
     let size = this.#queue[0].length;
     let count = 1;
-    while (count < this.#queue.length && size + this.#queue[count].length < BATCH) {
+    while (count < this.#queue.length && size + this.#queue[count].length < this.#most) {
       size += this.#queue[count].length;
       count += 1;
     }

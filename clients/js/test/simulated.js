@@ -5,6 +5,8 @@ import assert from 'node:assert/strict';
 
 export class World {
   now = 1_700_000_000_000;
+  /** What the system's clock shows, compared with `now`: it may be set. */
+  clockIsAhead = 0;
   sockets = [];
   isOnline = true;
   #timers = [];
@@ -14,6 +16,7 @@ export class World {
   constructor({ random = () => 0.5 } = {}) {
     this.environment = {
       now: () => this.now,
+      date: () => this.now + this.clockIsAhead,
       random,
       uuid: () => `key-${(this.#uuids += 1)}`,
       open: (url, protocols) => {
