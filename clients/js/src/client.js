@@ -193,7 +193,7 @@ export class Client extends Emitter {
     this.#resume = session?.resume;
     this.#subscriptions.sealed = session?.channels ?? [];
     // The page that had these promises is gone: the events `published` and `refused` report the answers.
-    for (const { message, sentAt } of this.#memory?.unsent() ?? []) this.#outbox.add(message, { sentAt }).catch(() => {});
+    for (const { message, sentAt } of this.#memory?.unsent() ?? []) this.#outbox.add(message, { sentAt, isStored: true }).catch(() => {});
     // Later in this task, so that the caller can add listeners first.
     queueMicrotask(() => this.state.name !== 'closed' && this.#connection.start());
   }

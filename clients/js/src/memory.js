@@ -49,7 +49,10 @@ class Memory {
 
   unsent() {
     const entries = this.#keepsUnsent && this.#read('unsent');
-    return Array.isArray(entries) ? entries : [];
+    if (!Array.isArray(entries)) return [];
+    const now = this.#environment.now();
+    // The system's time may have been set back since: they are given up no later than if they had been sent now.
+    return entries.filter((entry) => entry?.message?.channel).map(({ message, sentAt }) => ({ message, sentAt: sentAt > now ? now : sentAt }));
   }
 
   /** A publication was queued; `get` returns all of them. Written in the same task, before the page can be unloaded. */
@@ -69,7 +72,7 @@ class Memory {
   takeSession() {
     const session = this.#read('session');
     this.#write('session');
-    return session;
+    return Array.isArray(session?.channels) ? session : undefined;
   }
 
   leaveSession(session) {

@@ -46,11 +46,13 @@ export class Outbox {
   }
 
   /** Queues a message. The promise resolves once the server has stored it, and rejects when the server refuses it for good. */
-  add(message, { sentAt, isUnordered } = {}) {
+  add(message, { sentAt, isUnordered, isStored } = {}) {
     const { base64, ...rest } = message;
     const text = JSON.stringify(rest);
     const size = text.length + (base64?.length ?? 0);
-    if (this.#entries.length >= this.#limits.count || this.#size + size > this.#limits.size) {
+    const isFull = this.#entries.length >= this.#limits.count || this.#size + size > this.#limits.size;
+    // What was accepted by an earlier page is kept, whatever the limits are now.
+    if (isFull && !isStored) {
       const detail = `${this.#entries.length} publications are queued`;
       return Promise.reject(new OffhookError('queue_full', detail, { retry: 'later' }));
     }

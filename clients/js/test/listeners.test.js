@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { connect, ReconnectingWebSocket } from '../src/index.js';
+import { loadCbor } from '../src/payload.js';
 import { at, lose, newClient, openClient, URL, welcome } from './conversation.js';
 import { settled, World } from './simulated.js';
 
@@ -11,6 +12,7 @@ const published = ({ id }) => ({ type: 'published', id, position: at(1) });
 
 /** A client with a publication in flight whose refusal, at the loss of the connection, calls the listener. */
 async function refusing(listener) {
+  await loadCbor();
   const { client, world } = await openClient();
   client.publish('chat', 'once', { queue: false }).catch(() => {});
   await settled();
@@ -30,7 +32,7 @@ test('a listener of a refusal may reconnect: nothing is sent to the lost socket,
 test('a listener of a refusal may ask, subscribe and publish: all of it goes over the next connection', async () => {
   const asked = [];
   const { world } = await refusing((client) => () => {
-    asked.push(client.history('chat'), client.publish('chat', 'again', { key: 'k' }));
+    asked.push(client.history('chat'), client.publish('chat', Uint8Array.of(1), { key: 'k' }));
     client.subscribe('news');
   });
   await lose(world);

@@ -130,6 +130,32 @@ for (const [name, open] of [['polling', polling], ['a stream', streaming]]) {
     }
   });
 
+  test(`${name}: if several messages together are too large, each is sent alone, and only one that is too large itself ends it`, async () => {
+    const { http, socket, seen } = await open();
+    for (const text of ['a', 'b', 'c', 'd']) socket.send(text);
+    await http.find('POST').answer(204);
+    const together = http.find('POST');
+    assert.deepEqual([together.url, together.body], [`${BASE}/c1?n=2`, 'b\nc\nd']);
+    await together.answer(413);
+    for (const [n, body] of [[2, 'b'], [3, 'c']]) {
+      const alone = http.find('POST');
+      assert.deepEqual([alone.url, alone.body], [`${BASE}/c1?n=${n}`, body]);
+      await alone.answer(204);
+    }
+    assert.equal(socket.bufferedAmount, 1);
+    await http.find(`POST ${BASE}/c1?n=4`).answer(413);
+    assert.deepEqual(seen.map(({ code }) => code), [1009]);
+  });
+
+  test(`${name}: a connection that has ended waits for nothing`, async () => {
+    const { world, http, socket } = await open();
+    socket.send('a');
+    await http.find('POST').answer(503);
+    socket.close(4000);
+    await settledAll();
+    assert.deepEqual([http.lines, world.timers], [[], 0]);
+  });
+
   test(`${name}: who leaves for good says so, and nothing else is under way`, async () => {
     const { http, socket } = await open();
     socket.close(1000, '');
