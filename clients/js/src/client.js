@@ -19,7 +19,6 @@ const MOST_BUFFERED = 256 * 1024;
 /** The least pause after the server closed the connection because of too many messages. 30 s: its rate limits have recovered by then. */
 const AFTER_FLOOD = 30_000;
 
-const NONE = { size: 0 };
 const utf8 = new TextEncoder();
 
 /** Opens a connection and keeps it open. */
@@ -50,7 +49,7 @@ export class Client extends Emitter {
   // Settles when CBOR is loaded, once there was a message with bytes: it and all that follow wait for that, in order.
   #reading;
   // The largest message of this connection: its `id`, and its size in bytes.
-  #largest = NONE;
+  #largest = {};
   /** `{ name }`: `connecting`, `open`, `waiting` or `offline` (until `retryAt`), or `closed` (with its `error`). */
   state = { name: 'connecting', attempt: 1 };
   /** The name that other members see. It stays the same when the next connection resumes the session. */
@@ -202,6 +201,7 @@ export class Client extends Emitter {
     const resume = this.#resume || undefined;
     const positions = resume && this.#subscriptions.positions();
     this.#connecting = { resume };
+    this.#largest = { size: 0 };
     this.#connecting.id = this.#send({ type: 'connect', token: this.#token, info: this.#info, resume, ...positions, lineage: true });
     this.#expectPong(this.#connecting.id);
   }
@@ -333,7 +333,7 @@ export class Client extends Emitter {
   #advised(ms) {
     this.#advice?.cancel();
     const at = this.#environment.now() + ms;
-    const cancel = this.#environment.later(() => this.#connection.abandon('going away', 0), ms);
+    const cancel = this.#environment.later(() => this.#connection.abandon('going away'), ms);
     this.#advice = { at, cancel };
   }
 
@@ -346,7 +346,7 @@ export class Client extends Emitter {
     this.#lost();
     // The token has expired, and with it what resumes the session.
     if (code === 4003) this.#resume = undefined;
-    if (advice) return { retry: true, after: Math.max(0, advice.at - this.#environment.now()) };
+    if (advice) return { retry: true, after: advice.at - this.#environment.now() };
     if (closing === 'flood') return { retry: true, atLeast: AFTER_FLOOD };
     const isRenewed = code === 4003 && typeof this.#options.token === 'function';
     // 1008 before the `welcome`: the `connect` came too late, because the page was frozen.
@@ -368,7 +368,6 @@ export class Client extends Emitter {
     this.#advice?.cancel();
     this.#isOpen = false;
     this.#advice = this.#closing = this.#connecting = this.#pinged = undefined;
-    this.#largest = NONE;
     this.#heartbeat.stop();
   }
 

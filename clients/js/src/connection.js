@@ -38,9 +38,9 @@ export class Connection {
    *   `failed(event)`, `shown()`, `hidden()`, `leaving()`. `ended` may return `{ retry: boolean, after: ms, atLeast: ms }`, which takes
    *   precedence over the close code
    */
-  constructor(environment, { url, protocols, backoff = {}, openWithin = OPEN_WITHIN }, owner) {
+  constructor(environment, { backoff, openWithin = OPEN_WITHIN, ...settings }, owner) {
     this.#environment = environment;
-    this.#settings = { url, protocols, openWithin, backoff: { ...BACKOFF, ...backoff } };
+    this.#settings = { ...settings, openWithin, backoff: { ...BACKOFF, ...backoff } };
     this.#owner = owner;
   }
 
@@ -49,15 +49,16 @@ export class Connection {
   }
 
   start() {
+    const { hidden, leaving } = this.#owner;
     this.#unwatch = this.#environment.watch({
+      hidden,
+      leaving,
       online: () => this.#networkFound(),
       offline: () => this.#networkLost(),
       shown: () => {
         this.#owner.shown?.();
         this.hurry();
       },
-      hidden: () => this.#owner.hidden?.(),
-      leaving: () => this.#owner.leaving?.(),
     });
     this.#attempt();
   }

@@ -67,7 +67,7 @@ function uuid() {
 function watch({ online, offline, shown, hidden, leaving }) {
   const { document } = globalThis;
   if (!globalThis.addEventListener) return () => {};
-  const visibility = () => (document.hidden ? hidden() : shown());
+  const visibility = () => (document.hidden ? hidden?.() : shown());
   const listening = new AbortController();
   const listen = (target, listeners) => {
     for (const type in listeners) target?.addEventListener(type, listeners[type], listening);

@@ -149,8 +149,7 @@ export class Outbox {
 
   /** The client is closed. The publications stay in the store. */
   close(error) {
-    for (const entry of [...this.#entries]) this.#reject(entry, error, true);
-    this.#entries = [];
+    for (const entry of this.#entries.splice(0)) this.#end(entry, error);
   }
 
   #refused(entry, error) {
@@ -164,15 +163,19 @@ export class Outbox {
   }
 
   #giveUp(now) {
-    // Never sent: not a number, and no comparison with it holds.
-    const old = (entry) => now - entry.sentAt > this.#limits.giveUpAfter;
-    for (const entry of this.#entries.filter((entry) => !entry.isSent && old(entry))) {
-      this.#reject(entry, new OffhookError('timed_out', 'no answer in time; it may have been done'));
+    for (const entry of [...this.#entries]) {
+      // Never sent: not a number, and no comparison with it holds.
+      const isOld = now - entry.sentAt > this.#limits.giveUpAfter;
+      if (isOld && !entry.isSent) this.#reject(entry, new OffhookError('timed_out', 'no answer in time; it may have been done'));
     }
   }
 
-  #reject(entry, error, isKept) {
-    if (!isKept) this.#remove(entry);
+  #reject(entry, error) {
+    this.#remove(entry);
+    this.#end(entry, error);
+  }
+
+  #end(entry, error) {
     entry.reject(error);
     this.#owner.refused(entry, error);
   }
