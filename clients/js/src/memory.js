@@ -18,6 +18,7 @@ class Memory {
   #complain;
   #positions;
   #unsent = () => [];
+  #isFailing = false;
   // What has to be written.
   #changed = new Set();
   #cancel = () => {};
@@ -108,8 +109,11 @@ class Memory {
     try {
       if (value === undefined) this.#store.removeItem(`${this.#name}:${what}`);
       else this.#store.setItem(`${this.#name}:${what}`, JSON.stringify(value));
+      this.#isFailing = false;
     } catch (error) {
-      this.#complain(error);
+      // A full store stays full: it is said once.
+      if (!this.#isFailing) this.#complain(error);
+      this.#isFailing = true;
     }
   }
 }

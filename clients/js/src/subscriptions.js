@@ -114,6 +114,7 @@ export class Subscriptions {
 
   close(error) {
     for (const subscription of this.#byKey.values()) subscription.end(error);
+    this.#byKey.clear();
   }
 
   #in(...phases) {

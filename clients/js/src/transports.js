@@ -156,12 +156,21 @@ class Transports {
 
   /** Whether the server can be reached with an ordinary request, and its answer. */
   async #reach(url) {
-    let cancel;
-    const late = new Promise((resolve) => { cancel = this.#environment.later(() => resolve({ isLate: true }), REACHED_WITHIN); });
+    // A request that is never answered would occupy one of the connections that a browser opens to one host.
+    const controller = new AbortController();
+    let isLate = false;
+    const cancel = this.#environment.later(() => {
+      isLate = true;
+      controller.abort();
+    }, REACHED_WITHIN);
     try {
-      return await Promise.race([explain(url, this.#environment.globals).catch(() => ({})), late]);
+      return await explain(url, this.#environment.globals, controller.signal);
+    } catch {
+      return { isLate };
     } finally {
       cancel();
+      // Also what was not read of the answer.
+      controller.abort();
     }
   }
 
@@ -187,8 +196,14 @@ class Transports {
   }
 
   /** Whether messages get through in both directions. Before `connect`, a ping is answered with an error, which suffices. */
-  #isAnswered(index, url, protocols) {
-    const socket = this.#make(index, url, protocols);
+  async #isAnswered(index, url, protocols) {
+    let socket;
+    try {
+      socket = this.#make(index, url, protocols);
+    } catch {
+      // A policy of the page forbids it.
+      return false;
+    }
     return new Promise((resolve) => {
       const settle = (isAnswered) => {
         cancel();

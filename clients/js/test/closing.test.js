@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { persist } from '../src/index.js';
+import { connect, persist } from '../src/index.js';
 import { at, liveSubscription, lose, message, openClient, welcome } from './conversation.js';
-import { settled, SimulatedStore } from './simulated.js';
+import { settled, SimulatedStore, World } from './simulated.js';
 
 const busy = ({ id }, after = 30_000) => ({ type: 'error', id, code: 'busy', message: 'later', retry: 'later', retry_after_ms: after });
 
@@ -64,4 +64,30 @@ test('a closed client has written its positions, and leaves no timer for that', 
   await world.socket.says(message(8));
   client.close();
   assert.deepEqual([world.timers, store.getItem('test:positions')], [0, JSON.stringify({ chat: at(8) })]);
+});
+
+test('a request that is refused again waits for its own time only', async () => {
+  const { client, world } = await openClient();
+  client.subscribe('chat');
+  client.presence('chat').catch(() => {});
+  await settled();
+  for (const asked of world.socket.take()) await world.socket.says(busy(asked, 5_000));
+  await lose(world);
+  await welcome(world);
+  for (const asked of world.socket.take()) await world.socket.says(busy(asked, 10_000));
+  await world.pass(9_000);
+  assert.deepEqual(world.socket.take(), []);
+  await world.pass(1_000);
+  assert.deepEqual(world.socket.take().map(({ type }) => type).sort(), ['presence', 'subscribe']);
+});
+
+test('an address that is found after the client was closed is not opened', async () => {
+  const world = new World();
+  let found;
+  const client = connect(() => new Promise((resolve) => { found = resolve; }), { environment: world.environment });
+  await settled();
+  client.close();
+  found('ws://a/');
+  await settled();
+  assert.deepEqual([world.sockets.length, world.timers], [0, 0]);
 });

@@ -46,9 +46,12 @@ test('a listener of a refusal may ask, subscribe and publish: all of it goes ove
 
 test('a listener of a refusal may close the client', async () => {
   const { client, world } = await refusing((client) => () => client.close());
+  const subscription = client.subscribe('chat');
   await world.socket.ends();
   await world.pass(60_000);
   assert.deepEqual([client.state.name, world.sockets.length, world.timers, world.watchers], ['closed', 1, 0, 0]);
+  assert.equal(subscription.state, 'ended');
+  subscription.unsubscribe();
 });
 
 test('a listener may close the client when an attempt begins', async () => {

@@ -52,6 +52,17 @@ test('a store that throws causes a warning and nothing else', async () => {
   await world.socket.says(message(8));
   await world.pass(1_000);
   assert.deepEqual([warnings, events.map(({ data }) => data)], [['full'], ['m8']]);
+  await world.socket.says(message(9));
+  await world.pass(1_000);
+  assert.deepEqual(warnings, ['full'], 'it is said once');
+  const { setItem } = store;
+  store.setItem = () => {};
+  await world.socket.says(message(10));
+  await world.pass(1_000);
+  store.setItem = setItem;
+  await world.socket.says(message(11));
+  await world.pass(1_000);
+  assert.deepEqual(warnings, ['full', 'full'], 'and again if it was writable in between');
 });
 
 test('the store’s keys start with `offhook ` and the address, or a given name', async () => {

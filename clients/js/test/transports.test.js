@@ -21,7 +21,14 @@ async function begin({ found, ...options } = {}) {
   const http = new Http(world);
   const storage = new SimulatedStore();
   if (found) storage.setItem(KEY, JSON.stringify(found));
-  world.environment.storage = storage;
+  const policy = { forbids: false, asked: 0 };
+  const { open } = world.environment;
+  const mayOpen = (...given) => {
+    policy.asked += 1;
+    if (policy.forbids) throw new DOMException('the policy forbids it', 'SecurityError');
+    return open(...given);
+  };
+  Object.assign(world.environment, { storage, open: mayOpen });
   install(world.environment);
   const client = connect(URL, { environment: world.environment, ...options });
   const warnings = [];
@@ -31,7 +38,7 @@ async function begin({ found, ...options } = {}) {
     await settledAll();
   };
   await settledAll();
-  return { world, http, storage, client, warnings, pass };
+  return { world, http, storage, client, warnings, pass, policy };
 }
 
 /** The WebSocket is refused, the server answers over HTTP with this status, and the next attempt begins. */
@@ -333,6 +340,42 @@ test('a closed client tries no other transport', async () => {
   await all.http.find(`DELETE ${BASE}/c1`).answer(204);
   await all.pass(3_600_000);
   assert.deepEqual([all.world.sockets.length, all.http.lines, all.world.timers], [sockets, [], 0]);
+});
+
+test('a question why a WebSocket fails that is not answered is given up, so that it occupies no connection', async () => {
+  const all = await begin();
+  for (let turn = 0; turn < 5; turn += 1) {
+    await all.world.socket.ends();
+    await settledAll();
+    assert.deepEqual(all.http.lines, ['GET http://example.test/ws']);
+    await all.pass(3_000);
+    assert.deepEqual(all.http.lines, []);
+    await all.pass(10_000);
+  }
+  assert.equal(all.warnings.length, 0);
+});
+
+test('what was not read of an answer is discarded', async () => {
+  const all = await begin();
+  const { fetch } = all.world.environment.globals;
+  const signals = [];
+  all.world.environment.globals.fetch = (url, init) => {
+    signals.push(init.signal);
+    return fetch(url, init);
+  };
+  await refused(all);
+  assert.deepEqual(signals.map(({ aborted }) => aborted), [true]);
+});
+
+test('a transport that the page may not open is tried again later, like one that does not get through', async () => {
+  const all = await begin({ found: { 'example.test': 'sse' }, ...QUIET });
+  await streams(all);
+  all.policy.forbids = true;
+  for (const [wait, asked] of [[5_000, 1], [60_000, 2], [120_000, 3]]) {
+    await all.pass(wait);
+    assert.equal(all.policy.asked, asked);
+  }
+  assert.deepEqual([all.client.state.name, all.client.transport], ['open', 'sse']);
 });
 
 test('only the transports in the option are used', async () => {
