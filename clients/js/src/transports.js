@@ -81,7 +81,7 @@ class Transports {
     const isThere = (name) => name !== 'webtransport' || hasWebTransport(this.#environment, url);
     this.#allowed = BEST_FIRST.filter((name) => allowed.some((one) => one === name || one[name]) && isThere(name));
     const found = this.#allowed.indexOf(remembered(this.#environment, url));
-    if (found < 0) return;
+    if (found <= 0) return;
     this.#current = found;
     this.#trialAfter = TRIAL.soon;
   }
@@ -103,8 +103,8 @@ class Transports {
   /** The first message arrived: the `welcome`, or one that precedes it. */
   #works(name, url, protocols, socket) {
     this.#refusals = 0;
-    if (this.#client) this.#client.transport = name;
-    if (name !== 'websocket' || this.#current > 0) this.#remember(url, name);
+    this.#client.transport = name;
+    this.#remember(url, name);
     if (this.#current > 0) this.#tryBetter(url, protocols, socket);
   }
 
@@ -115,7 +115,6 @@ class Transports {
 
   /** A connection ended before its `welcome`. Warns once, if the server gives a reason. */
   async failed({ url, code, reason }, client) {
-    this.#client = client;
     // Other codes come from the server, which shows that the transport works.
     if (code !== 1006 || !isTransport(reason) || this.#environment.now() < this.#askAfter) return;
     // Attempts may fail faster than the server answers.
@@ -207,8 +206,6 @@ class Transports {
     return new Promise((resolve) => {
       const settle = (isAnswered) => {
         cancel();
-        socket.onopen = socket.onmessage = socket.onclose = null;
-        socket.onerror = () => {};
         socket.close(1000);
         resolve(isAnswered);
       };
@@ -237,7 +234,7 @@ class Replaceable {
     const socket = this.#socket;
     socket.close(4000, 'a better transport gets through');
     // The closing handshake would delay the next connection by a round trip.
-    socket.onclose?.({ type: 'close', code: 1012, reason: 'a better transport gets through', wasClean: true });
+    socket.onclose?.({ code: 1012, reason: 'a better transport gets through', wasClean: true });
   }
 }
 
@@ -261,6 +258,7 @@ function remembered(environment, url) {
 
 function remember(environment, url, name) {
   const { [new URL(url).host]: before, ...others } = kept(environment);
+  if (name === before) return;
   const now = name ? { ...others, [new URL(url).host]: name } : others;
   try {
     const storage = environment.storage ?? globalThis.localStorage;

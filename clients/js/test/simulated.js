@@ -124,10 +124,10 @@ export class SimulatedSocket {
     if (this.readyState < 2) this.readyState = 2;
   }
 
-  /** For `message`, once. */
-  addEventListener(type, listener) {
+  /** For `message`. */
+  addEventListener(type, listener, { once } = {}) {
     assert.equal(type, 'message');
-    this.#listeners.push(listener);
+    this.#listeners.push({ listener, once });
   }
 
   /** The handshake went well. */
@@ -139,7 +139,9 @@ export class SimulatedSocket {
 
   /** The server says something. */
   async says(message) {
-    for (const listener of this.#listeners.splice(0)) listener();
+    const listeners = this.#listeners;
+    this.#listeners = listeners.filter(({ once }) => !once);
+    for (const { listener } of listeners) listener();
     const isWire = typeof message === 'string' || message instanceof ArrayBuffer;
     this.onmessage?.({ data: isWire ? message : JSON.stringify(message) });
     await settled();
