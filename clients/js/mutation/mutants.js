@@ -96,7 +96,7 @@ function mutate(node, { replace, skip }) {
       if (node.expression.kind !== Kind.StringLiteral && !isSuperCall(node.expression)) skip(node);
       break;
     case Kind.ReturnStatement:
-      if (node.expression && node.parent.kind === Kind.Block) replace(node.expression, 'undefined');
+      if (node.expression && text(node.expression) !== 'undefined' && node.parent.kind === Kind.Block) replace(node.expression, 'undefined');
       break;
     case Kind.BreakStatement:
       break;

@@ -84,7 +84,7 @@ export class Requests {
     this.#isLeaving = false;
     if (!this.#end()) return;
     this.#abort();
-    this.onclose?.({ type: 'close', code, reason, wasClean: code !== 1006 });
+    this.onclose?.({ code, reason, wasClean: code !== 1006 });
   }
 
   /** The server has closed the connection. If it has not received even the first messages, a proxy held them back. */
@@ -97,14 +97,14 @@ export class Requests {
     if (typeof id !== 'string' || this.readyState !== 0) return;
     this.#id = id;
     this.readyState = 1;
-    this.onopen?.({ type: 'open' });
+    this.onopen?.();
   }
 
   received(data) {
     if (!this.isOpen) return;
     if (!this.#isProven) this.onworks?.();
     this.#isProven = true;
-    this.onmessage?.({ type: 'message', data });
+    this.onmessage?.({ data });
   }
 
   /** Opens the connection. @param path what follows the address, once the connection has an id */
@@ -113,7 +113,7 @@ export class Requests {
     return this.during(controller, within, async () => {
       const answer = await this.#fetch(address, { ...init, signal: controller.signal });
       return { status: answer.status, text: await answer.text() };
-    }).catch(() => ({ status: 0, text: '' }));
+    }).catch(() => ({ status: 0 }));
   }
 
   /** Requests the stream of events. */
@@ -134,16 +134,9 @@ export class Requests {
   }
 
   pause(attempt) {
-    return new Promise((resolve) => {
-      const abort = () => {
-        cancel();
-        this.#underWay.delete(waiting);
-        resolve();
-      };
-      const waiting = { abort };
-      const cancel = this.environment.later(abort, 100 * 2 ** attempt);
-      this.#underWay.add(waiting);
-    });
+    const controller = new AbortController();
+    const ended = () => new Promise((resolve) => controller.signal.addEventListener('abort', resolve));
+    return this.during(controller, 100 * 2 ** attempt, ended);
   }
 
   /** Repeats a request as long as its failures are temporary. Resolves to the answer, or to nothing if the connection has ended.

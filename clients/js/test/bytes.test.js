@@ -56,10 +56,12 @@ test('a binary message of a connection that was lost meanwhile is left to the ne
   const { client, world } = await binaryClient();
   const { subscription, events } = await liveSubscription(client, world);
   await loadCbor();
+  const frames = [];
+  client.on('frame', ({ direction }) => frames.push(direction));
   world.socket.says(EIGHTH);
   await world.socket.ends();
   await world.pass(10_000);
-  assert.deepEqual([events, subscription.received], [[], at(7)]);
+  assert.deepEqual([events, subscription.received, frames], [[], at(7), []]);
 });
 
 test('bytes are sent in a binary message once CBOR is loaded', async () => {

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { loadCbor } from '../src/payload.js';
 import { at, liveSubscription, lose, newClient, openClient, record, welcome } from './conversation.js';
 import { settled } from './simulated.js';
 
@@ -38,6 +39,20 @@ test('the largest is the one with the most bytes on the wire, not with the most 
   await welcome(world);
   await world.socket.says(published(world.socket.takeOne('publish')));
   await inCharacters;
+});
+
+test('binary messages count by their bytes, too', async () => {
+  await loadCbor();
+  const { client, world } = await newClient();
+  world.socket.protocol = 'offhook.v1.cbor';
+  await welcome(world);
+  const binary = client.publish('a', new Uint8Array(100));
+  const text = client.publish('b', 'x'.repeat(200));
+  await settled();
+  await lose(world, 1009);
+  await assert.rejects(text, TOO_LARGE);
+  client.close();
+  await assert.rejects(binary, { code: 'closed' });
 });
 
 test('a publication that is sent only once is found, too', async () => {
