@@ -179,7 +179,7 @@ export class Client extends Emitter {
       opened: () => this.#heartbeat.start(),
       received: (data) => this.#received(data),
       ended: (end) => this.#ended(end),
-      changed: (state) => this.#connectionChanged(state),
+      changed: (state) => (state.name === 'closed' ? this.#closeWith(closedBy(state.end)) : this.#changeState(state)),
       woke: () => this.#heartbeat.ask(),
       shown: () => this.#memory?.takeSession(),
       hidden: () => this.#memory?.flush(),
@@ -369,13 +369,6 @@ export class Client extends Emitter {
     this.#isOpen = false;
     this.#advice = this.#closing = this.#connecting = this.#pinged = undefined;
     this.#heartbeat.stop();
-  }
-
-  #connectionChanged(state) {
-    // The client is open once the server has sent `welcome`.
-    if (state.name === 'open') return;
-    if (state.name === 'closed') this.#closeWith(closedBy(state.end));
-    else this.#changeState(state);
   }
 
   #closeWith(error) {

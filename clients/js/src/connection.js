@@ -34,7 +34,7 @@ export class Connection {
   /**
    * @param environment time, randomness, sockets and network events
    * @param settings `url` (an asynchronous function that is called for each attempt), `protocols`, `backoff`, `openWithin`
-   * @param owner callbacks `opened()`, `received(data)`, `ended(end)`, `changed(state)`; optionally `created(socket)`, `woke()`,
+   * @param owner callbacks `opened()`, `received(data)`, `ended(end)`, `changed(state)` with every other state; optionally `created(socket)`, `woke()`,
    *   `failed(event)`, `shown()`, `hidden()`, `leaving()`. `ended` may return `{ retry: boolean, after: ms, atLeast: ms }`, which takes
    *   precedence over the close code
    */
@@ -93,8 +93,8 @@ export class Connection {
   }
 
   #attempt() {
-    this.#cancel();
-    const turn = (this.#turn += 1);
+    this.#letGo()?.close();
+    const turn = this.#turn;
     this.#attempts += 1;
     this.#cancel = this.#environment.later(() => this.abandon('it took too long'), this.#settings.openWithin);
     this.#settings.url().then(
@@ -108,8 +108,8 @@ export class Connection {
   #open(url) {
     let socket;
     try {
-      this.#url = String(url);
-      socket = this.#environment.open(this.#url, this.#settings.protocols);
+      this.#url = url;
+      socket = this.#environment.open(url, this.#settings.protocols);
     } catch (error) {
       // A SyntaxError: the address is invalid and stays so.
       this.#end({ code: 1006, reason: error.message });
@@ -129,7 +129,7 @@ export class Connection {
   #opened() {
     this.#cancel();
     this.#openedAt = this.#environment.now();
-    this.#change({ name: 'open' });
+    this.#state = { name: 'open' };
     this.#owner.opened();
   }
 
@@ -149,7 +149,8 @@ export class Connection {
 
   #lost(end, after) {
     const now = this.#environment.now();
-    if (this.#openedAt !== undefined && now - this.#openedAt >= this.#settings.backoff.stable) this.#attempts = 0;
+    // Not a number if it was not opened, which no comparison holds for.
+    if (now - this.#openedAt >= this.#settings.backoff.stable) this.#attempts = 0;
     this.#openedAt = undefined;
     const verdict = this.#owner.ended({ ...end, url: this.#url }) ?? {};
     if (this.#state.name === 'closed') return;
@@ -159,8 +160,9 @@ export class Connection {
     }
     const drawn = pause(this.#attempts, this.#environment.random, this.#settings.backoff);
     const advised = after ?? verdict.after;
-    const wait = advised ?? Math.max(drawn, verdict.atLeast ?? 0);
-    this.#notBefore = now + (advised ?? verdict.atLeast ?? 0);
+    const least = advised ?? verdict.atLeast ?? 0;
+    const wait = advised ?? Math.max(drawn, least);
+    this.#notBefore = now + least;
     const name = this.#environment.isOnline() ? 'waiting' : 'offline';
     this.#cancel = this.#environment.later(() => this.#attempt(), wait);
     this.#change({ name, retryAt: this.#environment.date() + wait, attempt: this.#attempts, end });
@@ -168,11 +170,8 @@ export class Connection {
 
   #networkFound() {
     // An attempt that began without a network retransmits at growing intervals; a new attempt succeeds sooner.
-    if (this.#state.name !== 'connecting') this.hurry();
-    else {
-      this.#letGo()?.close();
-      this.#attempt();
-    }
+    if (this.#state.name === 'connecting') this.#attempt();
+    else this.hurry();
   }
 
   #networkLost() {
