@@ -225,6 +225,7 @@ impl std::error::Error for StartError {
             | Self::Keys { .. }
             | Self::ApiKeys { .. }
             | Self::NeedsRestart { .. }
+            | Self::NoSuchApp { .. }
             | Self::Secret(_)
             | Self::Tls { .. } => None,
         }

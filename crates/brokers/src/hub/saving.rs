@@ -67,7 +67,7 @@ impl Hub {
         for slice in all.chunks(SESSIONS_AT_ONCE) {
             let states: Vec<_> = {
                 let mut registry = self.registry();
-                let write = |session: &SessionId| registry.sessions.to_write(*session);
+                let write = |session: &SessionId| registry.sessions.next_write(*session);
                 slice.iter().map(write).collect()
             };
             for change in states {

@@ -173,7 +173,7 @@ impl Sessions {
     }
 
     /// The present state of a session that is being written.
-    pub(crate) fn to_write(&mut self, session: SessionId) -> Change {
+    pub(crate) fn next_write(&mut self, session: SessionId) -> Change {
         let saved = self.saved(session).cloned();
         if saved.is_some()
             && let Some(unwritten) = &mut self.unwritten

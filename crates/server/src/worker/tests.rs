@@ -27,6 +27,7 @@ use super::{
 use crate::{
     Config,
     auth::Authenticator,
+    backend::Links,
     door::Routes,
     tokens::{Sealer, fresh_key},
 };
@@ -50,7 +51,8 @@ fn worker() -> (Rc<Worker>, watch::Sender<Phase>) {
     let routes = Routes::new(&config);
     let auth = Arc::new(Authenticator::open(&config).unwrap());
     let orders = Arc::new(super::Orders::new(config.workers.get()));
-    let shared = Shared::new(config, broker, sealer, auth, orders, None, None, routes);
+    let links = Links::default();
+    let shared = Shared::new(config, broker, sealer, auth, orders, links, None, routes);
     let shared = Arc::new(shared);
     let (phase, serving) = watch::channel(Phase::Open);
     let mail = Arc::new(Notify::new());

@@ -70,7 +70,7 @@ fn a_session_ends_when_its_time_is_over_and_not_before() {
 fn written(sessions: &mut Sessions) -> Vec<Change> {
     let mut all: Vec<_> = sessions.take_changed();
     all.sort_unstable();
-    all.into_iter().map(|id| sessions.to_write(id)).collect()
+    all.into_iter().map(|id| sessions.next_write(id)).collect()
 }
 
 #[test]
