@@ -159,6 +159,7 @@ impl Shared {
                 let Some(Durable::Open(view)) = bus.durable.get_mut(&channel) else {
                     return;
                 };
+                view.used_ms = now_ms;
                 let stream = view.stream;
                 bus.follow(worker, channel);
                 bus.tell(worker, BrokerEvent::Followed { id, stream });
@@ -347,3 +348,6 @@ fn answered(request: &BrokerRequest) -> Option<RequestId> {
         BrokerRequest::Share { request, .. } => request.id(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,13 @@
 //! Tests what waits for an fsync and what does not, with a gate before the fsync that the test
 //! controls, since no file system is slow on demand.
 
-mod damaged;
+pub(super) mod damaged;
 mod numbers;
 mod older;
 mod order;
 mod reading;
 mod trimming;
+pub(super) mod written;
 
 use std::{
     cell::RefCell,
