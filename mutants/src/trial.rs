@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,9 +19,9 @@ use crate::list::Mutant;
 /// multiplied by the first value, plus the second: they may never end.
 const MORE: (u32, Duration) = (3, Duration::from_secs(3));
 
-/// The same limit for elapsed time, for tests that wait. It is much higher, because other programs
-/// slow down the tests, and lower than the minute after which a test itself gives up: many mutants
-/// leave a test waiting for an answer.
+/// The same limit for the time that one test takes, for tests that wait. It is much higher, because
+/// other programs slow down the tests, and lower than the minute after which a test itself gives up:
+/// many mutants leave a test waiting for an answer.
 const PATIENCE: (u32, Duration) = (20, Duration::from_secs(6));
 
 /// How many of the most specific tests run in the first process. 4: they catch most mutants.
@@ -137,7 +138,8 @@ fn attempt(programs: &[Program], tests: &[Test], order: &[usize], mutant: usize)
                 .env("OFFHOOK_MUTANT", mutant.to_string())
                 .arg("--exact")
                 .args(here.iter().map(|test| &test.name));
-            match wait(command, took * PATIENCE.0 + PATIENCE.1) {
+            let longest = here.iter().map(|test| test.took).max().unwrap_or_default();
+            match wait(command, longest * PATIENCE.0 + PATIENCE.1) {
                 Some(true) => {}
                 Some(false) => return Outcome::Caught,
                 None => return Outcome::TimedOut,
@@ -158,7 +160,7 @@ fn command(program: &Program, time: Option<Duration>) -> Command {
         .arg(&program.path);
     command
         .current_dir(&program.folder)
-        .args(["--test-threads", "1", "--quiet"])
+        .args(["--test-threads", "1"])
         .env("PROPTEST_RNG_SEED", "6455")
         .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1")
         .env("RUST_BACKTRACE", "0")
@@ -168,21 +170,36 @@ fn command(program: &Program, time: Option<Duration>) -> Command {
     command
 }
 
-/// Whether the command succeeded; `None` if it took too long.
+/// Whether all tests of the command succeeded; `None` if one of them took too long. It ends with the
+/// first test that fails: the others might wait for a minute each.
 fn wait(mut command: Command, limit: Duration) -> Option<bool> {
-    let mut child = command.spawn().ok()?;
-    let deadline = Instant::now() + limit;
-    let mut pause = Duration::from_millis(1);
+    let mut child = command.stdout(Stdio::piped()).spawn().ok()?;
+    let output = child.stdout.take()?;
+    let (told, lines) = mpsc::sync_channel(1);
+    // Ends with the child.
+    thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n') {
+            let Ok(line) = line else { break };
+            if told.send(line.ends_with(b"FAILED")).is_err() {
+                break;
+            }
+        }
+    });
     loop {
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(status.success());
+        match lines.recv_timeout(limit) {
+            Ok(false) => {}
+            Ok(true) => {
+                end(&mut child);
+                return Some(false);
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                end(&mut child);
+                return None;
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                return Some(child.wait().ok()?.success());
+            }
         }
-        if Instant::now() > deadline {
-            end(&mut child);
-            return None;
-        }
-        thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(20));
     }
 }
 

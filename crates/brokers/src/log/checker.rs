@@ -186,3 +186,6 @@ fn entry(store: &Store, name: &ChannelName) -> Option<Retained> {
     let bytes = catch_unwind(AssertUnwindSafe(|| store.channel(name)));
     Retained::decode(&bytes.ok()?.ok()??, Epoch(0))
 }
+
+#[cfg(test)]
+mod tests;

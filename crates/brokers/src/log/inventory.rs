@@ -263,6 +263,8 @@ pub(super) struct Inventory {
     manifest: Manifest,
     /// The newest entries at the last check: they are in journals up to `manifest.journal`.
     newest: Marks,
+    /// Whether the manifest on disk is an older one, because it could not be written.
+    is_outdated: bool,
 }
 
 impl Inventory {
@@ -292,6 +294,7 @@ impl Inventory {
             directory: directory.to_owned(),
             manifest,
             newest: store.newest_entries(),
+            is_outdated: false,
         })
     }
 
@@ -326,9 +329,11 @@ impl Inventory {
         if newest < self.manifest.journal {
             missing = Some(self.manifest.journal);
         }
-        if self.manifest != before {
+        self.is_outdated |= self.manifest != before;
+        if self.is_outdated {
             let written = self.manifest.write(&self.directory);
             written.map_err(|error| format!("the manifest cannot be written: {error}"))?;
+            self.is_outdated = false;
         }
         match missing {
             Some(journal) => Err(format!(
@@ -339,3 +344,6 @@ impl Inventory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

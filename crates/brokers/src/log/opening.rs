@@ -300,3 +300,6 @@ fn open_store(options: &LogOptions, testimony: Option<Testimony>) -> Result<Stor
     copy_forward::copy_journals(directory).map_err(|error| failed(error.into()))?;
     Store::open(options).map_err(failed)
 }
+
+#[cfg(test)]
+mod tests;

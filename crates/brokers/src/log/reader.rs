@@ -469,3 +469,6 @@ fn read_page(store: &Store, job: &ReadJob, from: u64) -> Page {
     }
     page
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,6 +161,7 @@ impl Shared {
                 let Some(Durable::Open(view)) = bus.durable.get_mut(&channel) else {
                     return;
                 };
+                view.used_ms = now_ms;
                 let stream = view.stream;
                 bus.follow(worker, channel);
                 bus.tell(worker, BrokerEvent::Followed { id, stream });
@@ -350,3 +351,6 @@ fn answered(request: &BrokerRequest) -> Option<RequestId> {
         BrokerRequest::Share { request, .. } => request.id(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,9 +105,10 @@ impl Snapshot {
                 return Err(SnapshotError::Failed(log.to_owned(), why));
             }
             match opening::lock(log) {
+                // Nobody else can answer: if the disk is full, there is no room for an answer.
                 Ok(_lock) => {
-                    answer(log, &snapshot.path);
-                    continue;
+                    make(log, &snapshot.path).map_err(failed)?;
+                    break;
                 }
                 Err(OpenError::InUse { .. }) => {}
                 Err(error) => return Err(SnapshotError::Log(error)),
@@ -239,6 +240,11 @@ fn answer(log: &Path, snapshot: &Path) {
 
 fn make(log: &Path, snapshot: &Path) -> io::Result<()> {
     let (from, to) = (store_of(log), store_of(snapshot));
+    // What an attempt before has linked belongs to the log, too: it must not be written to.
+    match fs::remove_dir_all(&to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
     private::make_directory(&to)?;
     // Journals first: data flushed in the meantime is then in both places, and not in neither.
     let journals = journals(log)?;
@@ -305,6 +311,8 @@ fn try_link_keyspace(from: &Path, to: &Path) -> io::Result<bool> {
 fn link(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+        // It may be a link to the same file, and to write into it would destroy both.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
         Err(_) => copy_bytes(from, to).map(drop),
         Ok(()) => Ok(()),
     }
@@ -324,3 +332,6 @@ fn copy_links(snapshot: &Path) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

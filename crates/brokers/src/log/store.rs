@@ -483,3 +483,6 @@ fn owner(id: LogId) -> [u8; 32] {
     tail.copy_from_slice(&id.to_bytes());
     value
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! What waits for an fsync, with a gate before it, since no file system is slow on demand.
 
-mod damaged;
+pub(super) mod damaged;
 mod numbers;
 mod older;
 mod order;
@@ -8,6 +8,7 @@ mod reading;
 mod sessions;
 mod states;
 mod trimming;
+pub(super) mod written;
 
 use std::{
     cell::RefCell,

@@ -252,3 +252,6 @@ impl LogView {
         report
     }
 }
+
+#[cfg(test)]
+mod tests;

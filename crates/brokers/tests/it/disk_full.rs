@@ -1,9 +1,9 @@
 //! A full disk: publishers are told to retry, nothing acknowledged is lost, and it continues by
 //! itself when there is room. The test uses a small tmpfs of its own, which needs root.
 
-use std::{fs, path::Path, process::Command, sync::Arc};
+use std::{fs, io::Write as _, path::Path, process::Command, sync::Arc, time::Duration};
 
-use offhook_brokers::{Broker, Health};
+use offhook_brokers::{Broker, Health, Snapshot};
 use offhook_engine::*;
 
 use crate::test_worker::{TestWorker, at, draft, kept, open_log};
@@ -136,5 +136,27 @@ fn a_full_disk_loses_nothing_acknowledged_and_publishing_continues_once_there_is
     assert!(
         found >= acknowledged,
         "{acknowledged} were acknowledged, {found} are there"
+    );
+}
+
+/// Before, the requester tried again and again to write down why it failed.
+#[test]
+fn a_snapshot_for_which_the_disk_has_no_room_fails_and_leaves_nothing() {
+    let Some(disk) = SmallDisk::mount(8) else {
+        assert!(std::env::var_os("CI").is_none(), "this test must run in CI");
+        return;
+    };
+    let log = disk.path().join("log");
+    TestWorker::new(&open_log(&log, kept(100))).publish("a", "x");
+    let mut ballast = fs::File::create(disk.path().join("ballast")).unwrap();
+    while ballast.write_all(&[1; 4096]).is_ok() {}
+    let failed = Snapshot::take(&log, Duration::from_secs(60)).unwrap_err();
+    let text = failed.to_string();
+    assert!(text.contains("No space left on device"), "{text}");
+    assert!(text.ends_with("check permissions and free space"), "{text}");
+    assert_eq!(fs::read_dir(log.join("snapshots")).unwrap().count(), 0);
+    assert_eq!(
+        TestWorker::new(&open_log(&log, kept(100))).texts("a"),
+        ["x"]
     );
 }

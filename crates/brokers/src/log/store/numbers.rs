@@ -146,3 +146,6 @@ fn after(number: u32) -> u32 {
 pub(super) fn guarded<Found>(read: impl FnOnce() -> fjall::Result<Found>) -> fjall::Result<Found> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or(Err(fjall::Error::Unrecoverable))
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,7 @@ fn open(path: &Path) -> Arc<Log> {
 }
 
 /// Writes the memory of a closed log into tables, and flips a bit in each table of a keyspace.
-fn damage(path: &Path, keyspace: u64) {
+pub(in crate::log) fn damage(path: &Path, keyspace: u64) {
     let store = Store::open(&LogOptions::new(path)).unwrap();
     for keyspace in store.keyspaces() {
         keyspace.rotate_memtable_and_wait().unwrap();
