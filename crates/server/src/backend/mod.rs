@@ -8,6 +8,7 @@ mod answer;
 mod breaker;
 mod client;
 mod events;
+mod failures;
 mod question;
 mod signing;
 mod statistics;
@@ -38,6 +39,7 @@ use self::{
     breaker::{Breaker, Turn},
     client::{Client, RequestError},
     events::{Batch, Events},
+    failures::Failures,
 };
 use crate::{
     auth::Classes,
@@ -79,6 +81,7 @@ pub(crate) struct BackendLink {
     wake: Arc<Notify>,
     breaker: Mutex<Breaker>,
     counts: Counts,
+    failures: Failures,
     ends: Notify,
     closing: AtomicBool,
 }
@@ -148,6 +151,7 @@ pub(crate) fn start(
         questions,
         breaker: Mutex::default(),
         counts: Counts::default(),
+        failures: Failures::default(),
         ends: Notify::new(),
         closing: AtomicBool::new(false),
         settings,
@@ -290,16 +294,12 @@ impl Asking {
         let asked = self.ask_until_answered(&question).await;
         let counts = &self.link.counts;
         let verdict = match asked {
-            Ok(verdict) => {
+            Some(verdict) => {
                 counts.answered.fetch_add(1, Ordering::Relaxed);
                 verdict
             }
-            Err(error) => {
+            None => {
                 counts.failed.fetch_add(1, Ordering::Relaxed);
-                if let Some(error) = error {
-                    let (kind, place) = (question::kind(&question.wish), &self.place);
-                    tracing::debug!(kind, %place, %error, "the backend gave no answer that can be used");
-                }
                 self.without_answer(&question.wish)
             }
         };
@@ -319,11 +319,8 @@ impl Asking {
         }
     }
 
-    /// `Err(None)` means that the circuit breaker is open, and no request was made.
-    async fn ask_until_answered(
-        &self,
-        question: &Question,
-    ) -> Result<Verdict, Option<RequestError>> {
+    /// The verdict; none if no request had a usable answer, or the circuit breaker is open.
+    async fn ask_until_answered(&self, question: &Question) -> Option<Verdict> {
         let Question {
             wish,
             identity,
@@ -343,7 +340,7 @@ impl Asking {
         let mut pause = AGAIN;
         loop {
             if !self.link.breaker().lets_through(Instant::now()) {
-                return Err(None);
+                return None;
             }
             let given = question.until.saturating_duration_since(Instant::now());
             let request = timeout_at(
@@ -360,13 +357,14 @@ impl Asking {
             match verdict {
                 Ok(verdict) => {
                     self.succeeded();
-                    return Ok(verdict);
+                    return Some(verdict);
                 }
                 Err(error) => {
+                    self.note_failure(question::kind(wish), &error);
                     self.failed_within(&error, given);
                     let again = Instant::now() + pause;
                     if left == 0 || !error.is_temporary() || again >= question.until {
-                        return Err(Some(error));
+                        return None;
                     }
                 }
             }
@@ -428,16 +426,19 @@ impl Asking {
                 sleep(closed).await;
             }
             if self.link.breaker().lets_through(Instant::now()) {
-                match self.tell_once(&id, &body).await {
+                let told = self.tell_once(&id, &body).await;
+                if let Err(error) = &told {
+                    self.note_failure("events", error);
+                }
+                match told {
                     Ok(()) => return self.note_told(count),
                     Err(error)
                         if error.is_temporary() || matches!(error, RequestError::TimedOut) =>
                     {
                         self.failed(&error);
                     }
-                    Err(error) => {
+                    Err(_) => {
                         // It would be refused again, and block all later events forever.
-                        tracing::warn!(backend = %self.place, %error, "the backend refused events; they are dropped");
                         self.link.events.refused(count);
                         return self.succeeded();
                     }
@@ -465,6 +466,11 @@ impl Asking {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn note_failure(&self, kind: &'static str, error: &RequestError) {
+        let failures = &self.link.failures;
+        failures.note(kind, error, &self.place, Instant::now());
     }
 
     fn note_told(&self, count: usize) {

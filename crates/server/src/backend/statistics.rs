@@ -1,10 +1,13 @@
 //! Statistics about requests to the backend.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use serde_json::{Value, json};
 
-use super::BackendLink;
+use super::{BackendLink, failures::REASONS};
 
 /// Counters of requests to the backend.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +16,8 @@ pub(crate) struct Numbers {
     pub(crate) asked: u64,
     pub(crate) answered: u64,
     pub(crate) failed: u64,
+    /// Requests without a usable answer, also of events and with every retry, by reason.
+    pub(crate) failures: [(&'static str, u64); REASONS.len()],
     /// Events that the backend accepted.
     pub(crate) told: u64,
     pub(crate) waiting: usize,
@@ -29,11 +34,20 @@ impl BackendLink {
             asked: count(&self.counts.asked),
             answered: count(&self.counts.answered),
             failed: count(&self.counts.failed),
+            failures: self.failures(),
             told: count(&self.counts.told),
             waiting: self.events.waiting(),
             dropped: self.events.all_dropped(),
             away: self.breaker().is_open(),
         }
+    }
+
+    fn failures(&self) -> [(&'static str, u64); REASONS.len()] {
+        let mut reasons = REASONS.map(|reason| (reason, 0));
+        for (one, number) in reasons.iter_mut().zip(self.failures.numbers()) {
+            one.1 = number;
+        }
+        reasons
     }
 
     /// For the statistics of the API.
@@ -43,6 +57,7 @@ impl BackendLink {
             "asked": numbers.asked,
             "answered": numbers.answered,
             "failed": numbers.failed,
+            "failures": numbers.failures.into_iter().collect::<BTreeMap<_, _>>(),
             "events_told": numbers.told,
             "events_waiting": numbers.waiting,
             "events_dropped": numbers.dropped,

@@ -283,6 +283,12 @@ fn backend(text: &mut Text, shared: &Shared) {
         [("answered", numbers.answered), ("failed", numbers.failed)],
     );
     text.counters(
+    text.counters(
+        "offhook_backend_failures",
+        "Requests to the backend without a usable answer, by reason, with retries.",
+        "reason",
+        numbers.failures,
+    );
         "offhook_backend_events",
         "Events for the backend, by outcome.",
         "outcome",
