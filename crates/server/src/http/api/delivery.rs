@@ -45,7 +45,7 @@ pub(super) async fn delivery(call: &Call<'_>) -> Answer {
     let subject = subject(call)?;
     let channel = channel(call.query.need("channel")?, call.key)?;
     let found = match (call.query.get("position")?, call.query.get("key")?) {
-        (Some(at), None) => at_position(call, &channel, position(at)?).await?,
+        (Some(at), None) => at_position(call, &channel, position("position", at)?).await?,
         (None, Some(key)) => with_key(call, &channel, &Key::new(key)?).await?,
         (Some(_), Some(_)) => {
             return Err(Problem::bad(
