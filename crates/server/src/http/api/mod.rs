@@ -5,6 +5,7 @@ mod body;
 mod delivery;
 mod explain;
 mod fields;
+mod in_all;
 mod problem;
 mod publishing;
 mod reading;
@@ -172,8 +173,8 @@ const ROUTES: &[Route] = &[
         "explain/connection",
         Scope::Admin,
         Action::Connection,
-    ),
         CONNECTION,
+    ),
     get("top", Scope::Admin, Action::Top, &["limit"]),
 ];
 
@@ -251,8 +252,8 @@ async fn handle(worker: &Rc<Worker>, request: Request<Received>) -> Result<Answe
         return Err(Problem::scope(route.scope));
     }
     let query = Query::of(request.uri().query())?;
-    let config = &worker.shared.config.api;
     query.allow(route.parameters)?;
+    let config = &worker.shared.config.api;
     let limit = (config.max_body, "api.max_body");
     let body = Body::read(request, &worker.shared.memory, limit, config.body_timeout).await?;
     let call = Call {
