@@ -108,9 +108,14 @@ impl Which {
     /// A snapshot, opened.
     fn view(&self) -> Result<(Snapshot, LogView), Failure> {
         let snapshot = self.snapshot()?;
-        let view = LogView::open(snapshot.path()).map_err(|error| Failure::failed(&error))?;
+        let view = open(&snapshot, &self.log()?)?;
         Ok((snapshot, view))
     }
+}
+
+/// Opens a snapshot. Errors name the log it was taken of: the snapshot is removed with this command.
+fn open(snapshot: &Snapshot, log: &Path) -> Result<LogView, Failure> {
+    LogView::open(snapshot.path()).map_err(|error| Failure::failed(&error.about(log)))
 }
 
 /// A data directory contains a log; a backup is one.

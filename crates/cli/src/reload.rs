@@ -37,16 +37,16 @@ impl Reload {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let config = self.flags.load()?.config;
         let pid = match self.pid {
-            Some(pid) => pid,
+            Some(pid) if pid <= 0 => None,
+            Some(pid) => Pid::from_raw(pid),
             None if config.in_memory => {
                 return Err(Failure::usage(
                     "a server with in_memory has no data directory; give its process id with --pid",
                 ));
             }
-            None => running(&config.data)?,
+            None => Some(running(&config.data)?),
         };
-        let pid =
-            Pid::from_raw(pid).ok_or_else(|| Failure::usage("--pid: expected a number above 0"))?;
+        let pid = pid.ok_or_else(|| Failure::usage("--pid: expected a number above 0"))?;
         kill_process(pid, Signal::HUP).map_err(|error| {
             Failure::Failed(format!(
                 "process {} cannot be signalled: {error}",
@@ -61,10 +61,9 @@ impl Reload {
     }
 }
 
-fn running(data: &Path) -> Result<i32, Failure> {
+fn running(data: &Path) -> Result<Pid, Failure> {
     let found = PidFile::read(data).map_err(|error| Failure::failed(&error))?;
-    let found = found.and_then(|found| i32::try_from(found.id).ok());
-    found.ok_or_else(|| {
+    found.map(|found| found.id).ok_or_else(|| {
         let data = data.display();
         Failure::Failed(format!(
             "no running server uses {data}; give its --config or --data, or its --pid"

@@ -37,6 +37,8 @@ use crate::{
 };
 use dev_tls::DevTls;
 use logs::Logs;
+#[cfg(unix)]
+pub(crate) use pid_file::Found;
 pub(crate) use pid_file::PidFile;
 #[cfg(unix)]
 pub(crate) use upgrading::FAILED as UPGRADE_FAILED;

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::{
     failure::Failure,
     screen,
-    serve::{PidFile, UPGRADE_FAILED},
+    serve::{Found, PidFile, UPGRADE_FAILED},
     settings::Flags,
 };
 
@@ -58,29 +58,28 @@ impl Upgrade {
         }
         let data = &config.data;
         let before = PidFile::read(data).map_err(|error| Failure::failed(&error))?;
-        let process = before
-            .as_ref()
-            .and_then(|found| i32::try_from(found.id).ok());
-        let (Some(before), Some(process)) = (before, process.and_then(Pid::from_raw)) else {
+        let Some(before) = before else {
             let data = data.display();
             return Err(Failure::Failed(format!(
                 "no running server uses {data}; give its --config or --data"
             )));
         };
-        kill_process(process, Signal::USR2).map_err(|error| {
-            let id = before.id;
+        kill_process(before.id, Signal::USR2).map_err(|error| {
+            let id = before.id.as_raw_nonzero();
             Failure::Failed(format!("process {id} cannot be signalled: {error}"))
         })?;
         let now = outcome(data, before.id, &before.upgrade)?;
         Ok(screen::print(&format!(
             "process {} has taken over from process {}; {}\n",
-            now.0, before.id, now.1
+            now.id.as_raw_nonzero(),
+            before.id.as_raw_nonzero(),
+            now.upgrade
         ))?)
     }
 }
 
 /// The process that serves now, and what its file says.
-fn outcome(data: &Path, id: u32, note: &str) -> Result<(u32, String), Failure> {
+fn outcome(data: &Path, id: Pid, note: &str) -> Result<Found, Failure> {
     let end = Instant::now() + WITHIN;
     while Instant::now() < end {
         let found = PidFile::read(data).map_err(|error| Failure::failed(&error))?;
@@ -88,12 +87,13 @@ fn outcome(data: &Path, id: u32, note: &str) -> Result<(u32, String), Failure> {
         if let Some(found) = found {
             // The note is written after the id.
             if found.id != id && !found.upgrade.is_empty() {
-                return Ok((found.id, found.upgrade));
+                return Ok(found);
             }
             if found.upgrade != note
                 && let Some(reason) = found.upgrade.strip_prefix(UPGRADE_FAILED)
             {
                 let (_, reason) = reason.split_once(": ").unwrap_or(("", reason));
+                let id = id.as_raw_nonzero();
                 return Err(Failure::Failed(format!(
                     "the upgrade has failed, and process {id} continues: {reason}"
                 )));

@@ -9,10 +9,11 @@ group! {
     /// The budget for the memory that clients can make the process use. The log's queues and cache
     /// (`storage`) and the cost of idle connections are additional.
     pub struct Memory {
-        /// The total of unsent output, of incomplete messages from clients, and of what is held for
-        /// channels in memory. From half of it on, connections fall back to reading from the log
+        /// The total of unsent output, of incomplete messages from clients, of data of HTTP/2 that was
+        /// received and not read, and of what is held for channels in memory. From half of it on, connections fall back to reading from the log
         /// earlier; from three quarters on, new connections are refused; beyond it, the connections
-        /// with the largest incomplete messages are closed, then the slowest ones, and can resume.
+        /// with the largest incomplete messages, and the connections of HTTP/2 with the most unread
+        /// data, are closed, then the slowest ones, and can resume.
         /// Channels in memory take at most half of it: their oldest idempotency keys are removed
         /// first, then their oldest history, and then new channels are refused.
         ///

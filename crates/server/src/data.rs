@@ -16,9 +16,11 @@ use crate::{
 const LOG: &str = "log";
 
 /// What a server has in its data directory.
-const OWN_FILES: [&str; 5] = [
+const OWN_FILES: [&str; 6] = [
     LOG,
     "dev-tls",
+    // Left by a restore of a backup that was killed.
+    "log.restoring",
     "offhook.pid",
     "resume.key",
     "resume.unfinished",

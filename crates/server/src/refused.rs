@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long repeated refusals are only counted before they are logged together.
-const INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 
 /// The maximum number of characters that are logged of a text from a client. 200: longer than
 /// ordinary origins and paths.
@@ -143,9 +143,9 @@ impl Refused {
     }
 }
 
-/// A text from a client, truncated, and with control characters escaped, which could manipulate a
+/// A text from a client or a backend, truncated, and with control characters escaped, which could manipulate a
 /// terminal.
-struct Shown<'a>(&'a str);
+pub(crate) struct Shown<'a>(pub(crate) &'a str);
 
 impl Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

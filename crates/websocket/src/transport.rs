@@ -50,6 +50,19 @@ impl Transport {
         Self::boxed(crate::http2::H2Stream::new(send, receive))
     }
 
+    /// Like [`http2`](Self::http2), and drops `held` together with the stream: for servers that keep
+    /// account of the streams of a connection.
+    #[cfg(feature = "http2")]
+    #[must_use]
+    pub fn http2_holding(
+        send: h2::SendStream<bytes::Bytes>,
+        receive: h2::RecvStream,
+        held: impl Send + 'static,
+    ) -> Self {
+        let stream = crate::http2::H2Stream::new(send, receive);
+        Self::boxed(stream.holding(Box::new(held)))
+    }
+
     /// Sets the peer's address, for [`peer_addr`](Self::peer_addr). Ignored for sockets, which know
     /// it themselves.
     #[must_use]

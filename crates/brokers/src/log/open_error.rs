@@ -68,6 +68,19 @@ impl OpenError {
         }
     }
 
+    /// The same error, about this directory: of a copy, the user knows only the original.
+    #[must_use]
+    pub fn about(mut self, directory: &Path) -> Self {
+        let (Self::InUse { path }
+        | Self::Io { path, .. }
+        | Self::Corrupt { path, .. }
+        | Self::Missing { path, .. }
+        | Self::Foreign { path, .. }
+        | Self::LostAcknowledged { path, .. }) = &mut self;
+        directory.clone_into(path);
+        self
+    }
+
     pub(super) fn of(path: &Path, error: fjall::Error) -> Self {
         let path = path.to_owned();
         if let fjall::Error::Io(error) = error {

@@ -150,7 +150,7 @@ impl Snapshot {
     /// valid log before. Returns the number of bytes copied.
     ///
     /// # Errors
-    /// The system's error, or `AlreadyExists` if the directory is not empty.
+    /// The system's error with the name of the file, or `AlreadyExists` if the directory is not empty.
     pub fn copy_to(&self, directory: &Path) -> io::Result<u64> {
         copy_log(&self.path, directory)
     }
@@ -172,35 +172,51 @@ fn copy_log(from: &Path, to: &Path) -> io::Result<u64> {
         let what = "the directory is not empty; name an empty or new one";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
     }
-    let mut bytes = copy_directory(&store_of(from), &store_of(to))?;
+    let copy = Copy { from, to };
+    let mut bytes = copy.directory(&store_of(Path::new("")))?;
     // Without its manifest it is not a valid log.
     for file in [witness::FILE, manifest::FILE] {
-        bytes += copy_one(&from.join(file), &to.join(file))?;
+        bytes += copy.file(Path::new(file))?;
         private::sync_directory(to)?;
     }
     Ok(bytes)
 }
 
-fn copy_directory(from: &Path, to: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    private::private_directory(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let (here, there) = (entry.path(), to.join(entry.file_name()));
-        bytes += if entry.file_type()?.is_dir() {
-            copy_directory(&here, &there)?
-        } else {
-            copy_one(&here, &there)?
-        };
-    }
-    private::sync_directory(to)?;
-    Ok(bytes)
+/// A log that is being copied. Errors name the file by its place in the log.
+struct Copy<'a> {
+    from: &'a Path,
+    to: &'a Path,
 }
 
-fn copy_one(from: &Path, to: &Path) -> io::Result<u64> {
-    copy_file(from, to)?;
-    // Journals end with zeros that take no space.
-    Ok(fs::metadata(to)?.blocks() * 512)
+impl Copy<'_> {
+    fn directory(&self, name: &Path) -> io::Result<u64> {
+        let (from, to) = (self.from.join(name), self.to.join(name));
+        let mut bytes = 0;
+        private::private_directory(&to).map_err(|error| naming(name, &error))?;
+        for entry in fs::read_dir(from).map_err(|error| naming(name, &error))? {
+            let entry = entry.map_err(|error| naming(name, &error))?;
+            let name = name.join(entry.file_name());
+            bytes += if entry.file_type()?.is_dir() {
+                self.directory(&name)?
+            } else {
+                self.file(&name)?
+            };
+        }
+        private::sync_directory(&to)?;
+        Ok(bytes)
+    }
+
+    fn file(&self, name: &Path) -> io::Result<u64> {
+        let (from, to) = (self.from.join(name), self.to.join(name));
+        copy_file(&from, &to).map_err(|error| naming(name, &error))?;
+        // Journals end with zeros that take no space.
+        Ok(fs::metadata(to)?.blocks() * 512)
+    }
+}
+
+/// An error of the system with the name of the file.
+fn naming(name: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", name.display()))
 }
 
 /// Answers requests for a snapshot, and removes snapshots that are no longer needed. Called only
@@ -247,25 +263,25 @@ fn make(log: &Path, snapshot: &Path) -> io::Result<()> {
     }
     private::make_directory(&to)?;
     // Journals first: data flushed in the meantime is then in both places, and not in neither.
-    let journals = journals(log)?;
+    let journals = journals(log).map_err(|error| naming(&from, &error))?;
     for number in &journals {
         let journal = from.join(format!("{number}.jnl"));
         if Some(number) == journals.last() {
-            copy_bytes(&journal, &to.join(format!("{number}.jnl")))?;
+            copy(&journal, &to.join(format!("{number}.jnl")))?;
         } else {
             link(&journal, &to.join(format!("{number}.link")))?;
         }
     }
-    for keyspace in fs::read_dir(from.join(KEYSPACES))? {
+    for keyspace in read_directory(&from.join(KEYSPACES))? {
         let keyspace = keyspace?;
         let name = Path::new(KEYSPACES).join(keyspace.file_name());
         if keyspace.file_type()?.is_dir() {
             link_keyspace(&keyspace.path(), &to.join(name))?;
         }
     }
-    copy_bytes(&from.join("version"), &to.join("version"))?;
+    copy(&from.join("version"), &to.join("version"))?;
     for file in [witness::FILE, manifest::FILE] {
-        copy_bytes(&log.join(file), &snapshot.join(file))?;
+        copy(&log.join(file), &snapshot.join(file))?;
     }
     Ok(())
 }
@@ -286,22 +302,25 @@ fn link_keyspace(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 fn try_link_keyspace(from: &Path, to: &Path) -> io::Result<bool> {
-    let current = fs::read(from.join("current"))?;
+    let current = read(&from.join("current"))?;
     let (tables, links) = (from.join("tables"), to.join("tables"));
     private::make_directory(&links)?;
     let version = current.first_chunk().copied().map(u64::from_le_bytes);
-    let version = version.ok_or(io::ErrorKind::InvalidData)?;
+    let version = version.ok_or_else(|| {
+        let found = io::Error::new(io::ErrorKind::InvalidData, "it is too short");
+        naming(&from.join("current"), &found)
+    })?;
     let version = format!("v{version}");
     link(&from.join(&version), &to.join(&version))?;
-    for table in fs::read_dir(&tables)? {
+    for table in read_directory(&tables)? {
         let name = table?.file_name();
         link(&tables.join(&name), &links.join(&name))?;
     }
-    if fs::read(from.join("current"))? != current {
+    if read(&from.join("current"))? != current {
         return Ok(false);
     }
     for name in ["current", OWNER] {
-        copy_bytes(&from.join(name), &to.join(name))?;
+        copy(&from.join(name), &to.join(name))?;
     }
     Ok(true)
 }
@@ -310,12 +329,25 @@ fn try_link_keyspace(from: &Path, to: &Path) -> io::Result<bool> {
 /// links.
 fn link(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(naming(from, &error)),
         // It may be a link to the same file, and to write into it would destroy both.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
         Err(_) => copy_bytes(from, to).map(drop),
         Ok(()) => Ok(()),
     }
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let copied = copy_bytes(from, to);
+    copied.map(drop).map_err(|error| naming(from, &error))
+}
+
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    fs::read(file).map_err(|error| naming(file, &error))
+}
+
+fn read_directory(directory: &Path) -> io::Result<fs::ReadDir> {
+    fs::read_dir(directory).map_err(|error| naming(directory, &error))
 }
 
 /// Copies journals that are only linked, because opening a log truncates them.

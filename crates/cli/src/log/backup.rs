@@ -1,6 +1,10 @@
 //! `offhook log backup`.
 
-use std::path::PathBuf;
+use std::{
+    ffi::OsStr,
+    io,
+    path::{Component, Path, PathBuf},
+};
 
 use clap::Args;
 use offhook_brokers::LogView;
@@ -26,11 +30,20 @@ pub(crate) struct Backup {
 
 impl Backup {
     pub(crate) fn run(self) -> Result<(), Failure> {
+        let log = self.which.log()?;
+        if is_within(&self.destination, &log) {
+            let what = format!(
+                "{}: this is inside the log itself, {}",
+                self.destination.display(),
+                log.display()
+            );
+            return Err(Failure::usage(what).hint("name a directory outside of it"));
+        }
         let snapshot = self.which.snapshot()?;
         let copied = snapshot.copy_to(&self.destination);
         let bytes = copied.map_err(|error| {
-            let failure = Failure::failed(&error);
-            failure.hint(format!(
+            let place = self.destination.display();
+            Failure::Failed(format!("{place}: the backup failed: {error}")).hint(format!(
                 "{} is not a complete backup",
                 self.destination.display()
             ))
@@ -42,5 +55,38 @@ impl Backup {
         let place = self.destination.display();
         screen::print(&format!("{place}: {bytes} bytes copied; {summary}\n"))?;
         check::verdict(&report)
+    }
+}
+
+/// Whether a path, which need not exist, leads into this directory.
+fn is_within(path: &Path, directory: &Path) -> bool {
+    let directory = directory.canonicalize();
+    matches!((resolved(path), directory), (Ok(path), Ok(directory)) if path.starts_with(&directory))
+}
+
+/// The path without links and dots: of the part that exists, as the system resolves it.
+fn resolved(path: &Path) -> io::Result<PathBuf> {
+    let mut missing: Vec<&OsStr> = Vec::new();
+    let mut exists = path;
+    loop {
+        match exists.canonicalize() {
+            Ok(mut found) => {
+                found.extend(missing.iter().rev());
+                return Ok(found);
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(_) => {}
+        }
+        match exists.components().next_back() {
+            Some(Component::Normal(name)) => missing.push(name),
+            // `x/..` of an `x` that does not exist: it cannot be created either.
+            _ => return Err(io::ErrorKind::NotFound.into()),
+        }
+        let parent = exists.parent().unwrap_or(Path::new(""));
+        exists = if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        };
     }
 }

@@ -1,8 +1,14 @@
 //! The file with the id of the running process in the data directory, for `offhook reload` and
 //! `offhook upgrade`.
+//!
+//! The process has a lock of POSIX on the file, so the system itself says which process uses the data
+//! directory, and in this one's numbering of processes. The id in the file may be that of another
+//! process: after a crash, or outside of a container.
 
+#[cfg(unix)]
+use std::io::Read as _;
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions},
     io::{self, Seek as _, Write as _},
     path::{Path, PathBuf},
 };
@@ -19,10 +25,11 @@ pub(crate) struct PidFile {
 }
 
 /// What the file of a running process says.
+#[cfg(unix)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     /// The process's id.
-    pub(crate) id: u32,
+    pub(crate) id: rustix::process::Pid,
     /// How the last upgrade ended; empty if there was none.
     pub(crate) upgrade: String,
 }
@@ -31,12 +38,19 @@ impl PidFile {
     /// Writes this process's id into a data directory.
     pub(crate) fn write(data: &Path) -> io::Result<Self> {
         let path = data.join(NAME);
-        let locked = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)?;
-        locked.lock()?;
+        let locked = loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)?;
+            lock(&file)?;
+            // The process that had it may have removed it meanwhile.
+            if is_still(&file, &path)? {
+                break file;
+            }
+        };
         let mut file = Self { path, locked };
         file.fill("")?;
         Ok(file)
@@ -59,26 +73,69 @@ impl PidFile {
 
     /// What the file of the process that uses a data directory says; none if no process does. A
     /// process that was killed leaves its file behind, but not the lock on it.
+    ///
+    /// # Errors
+    /// The system's error, or the process cannot be signalled from here.
+    #[cfg(unix)]
     pub(crate) fn read(data: &Path) -> io::Result<Option<Found>> {
+        use rustix::process::{Flock, FlockType, fcntl_getlk};
+
         let path = data.join(NAME);
-        let file = match File::open(&path) {
+        let error = |what: &str| io::Error::other(format!("{}: {what}", path.display()));
+        let mut file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+            Err(cause) => return Err(error(&cause.to_string())),
         };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => Ok(found(&fs::read_to_string(&path)?)),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        let Some(held) = fcntl_getlk(&file, &Flock::from(FlockType::ReadLock))? else {
+            return Ok(None);
+        };
+        // The system gives no id for a process of another PID namespace.
+        let Some(id) = held.pid.filter(|id| id.as_raw_nonzero().get() > 0) else {
+            return Err(error(
+                "it is locked by a process that cannot be signalled from here, probably in a \
+                 container or on another machine; run the command there",
+            ));
+        };
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        let upgrade = text.lines().nth(1).unwrap_or_default().to_owned();
+        Ok(Some(Found { id, upgrade }))
     }
 }
 
-fn found(text: &str) -> Option<Found> {
-    let mut lines = text.lines();
-    let id = lines.next()?.trim().parse().ok()?;
-    let upgrade = lines.next().unwrap_or_default().to_owned();
-    Some(Found { id, upgrade })
+/// Waits for the lock. It ends with the process, or when any of its descriptors of the file is closed:
+/// the server opens it only once.
+#[cfg(unix)]
+fn lock(file: &File) -> io::Result<()> {
+    use rustix::{fs, io::retry_on_intr};
+
+    Ok(retry_on_intr(|| {
+        fs::fcntl_lock(file, fs::FlockOperation::LockExclusive)
+    })?)
+}
+
+#[cfg(not(unix))]
+fn lock(file: &File) -> io::Result<()> {
+    file.lock()
+}
+
+/// Whether the path leads to this file.
+#[cfg(unix)]
+fn is_still(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(not(unix))]
+fn is_still(_file: &File, path: &Path) -> io::Result<bool> {
+    path.try_exists()
 }
 
 impl Drop for PidFile {

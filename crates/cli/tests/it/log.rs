@@ -331,18 +331,7 @@ fn check_exits_with_1_for_a_damaged_log_and_the_rest_can_be_read() {
     let noise = |n: u32| format!("{n} {}", "x".repeat(30_000));
     publish(&address, "chat", (0..700).map(noise));
     stop(running);
-    let tables = PathBuf::from(data.path("data/log/store/keyspaces/1/tables"));
-    let mut damaged = 0;
-    for (table, length) in files(&tables) {
-        let file = fs::OpenOptions::new().read(true).write(true).open(table);
-        let file = file.expect("opened");
-        let mut byte = [0];
-        file.read_exact_at(&mut byte, length / 3).expect("read");
-        file.write_all_at(&[byte[0] ^ 16], length / 3)
-            .expect("written");
-        damaged += 1;
-    }
-    assert!(damaged > 0, "no table was written");
+    damage(Path::new(&data.path("data/log/store/keyspaces/1/tables")));
     let check = data.log(&["check", "--json"]);
     assert_eq!(check.code, Some(1), "{}", check.stdout);
     let report: Value = serde_json::from_str(&check.stdout).expect("JSON");
@@ -359,6 +348,105 @@ fn check_exits_with_1_for_a_damaged_log_and_the_rest_can_be_read() {
         .lines()
         .filter(|line| line.contains(r#""data""#));
     assert_eq!(lines.count() as u64, good);
+}
+
+#[test]
+fn a_backup_with_missing_files_is_named_and_leaves_nothing_in_the_data_directory() {
+    let data = Data::new();
+    let (running, address) = data.serve();
+    publish(&address, "chat", numbers(60));
+    stop(running);
+    let keyspaces = "store/keyspaces/1";
+    for file in ["witness", "store/version", &format!("{keyspaces}/owner")] {
+        let copy = data.path("monday");
+        is_good(&data.log(&["backup", &copy]));
+        fs::remove_file(Path::new(&copy).join(file)).expect("removed");
+        let restored = data.path("restored");
+        let ended = offhook(&["log", "restore", &copy, "--data", &restored]).run();
+        assert_eq!(ended.code, Some(1), "{file}: {}", ended.stdout);
+        let told = &ended.stderr;
+        let name = Path::new(file).file_name().expect("a name");
+        assert!(told.contains(&format!("{copy}:")), "{file}: {told}");
+        assert!(told.contains(name.to_str().expect("UTF-8")), "{told}");
+        assert!(!told.contains("snapshots"), "{file}: {told}");
+        assert!(!Path::new(&restored).exists(), "{file}: {told}");
+        fs::remove_dir_all(&copy).expect("removed");
+    }
+}
+
+#[test]
+fn a_damaged_backup_is_restored_only_if_the_damage_is_accepted() {
+    let data = Data::new();
+    let (running, address) = data.serve();
+    let noise = |n: u32| format!("{n} {}", "x".repeat(30_000));
+    publish(&address, "chat", (0..700).map(noise));
+    stop(running);
+    let copy = data.path("monday");
+    is_good(&data.log(&["backup", &copy]));
+    damage(&Path::new(&copy).join("store/keyspaces/1/tables"));
+    let restored = data.path("restored");
+    fs::create_dir(&restored).expect("created");
+    // Left by an earlier restore that was killed.
+    fs::create_dir_all(Path::new(&restored).join("log.restoring/store")).expect("created");
+    let restore = ["log", "restore", &copy, "--data", &restored];
+    let ended = offhook(&restore).run();
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    let told = &ended.stderr;
+    assert!(told.contains(&format!("{copy}: the backup is damaged")));
+    assert!(told.contains("messages cannot be read"), "{told}");
+    assert!(told.contains("--accept-damage"), "{told}");
+    assert_eq!(fs::read_dir(&restored).expect("there").count(), 0);
+
+    let ended = offhook(&[&restore[..], &["--accept-damage"]].concat()).run();
+    is_good(&ended);
+    assert!(ended.stdout.contains("messages cannot be read"));
+    let names = fs::read_dir(&restored).expect("there").flatten();
+    let names: Vec<_> = names.map(|entry| entry.file_name()).collect();
+    assert_eq!(names, ["log"]);
+    let check = offhook(&["log", "check", "--data", &restored]).run();
+    assert!(check.stdout.contains("damaged: channel chat"));
+}
+
+/// Changes a byte of each file.
+fn damage(tables: &Path) {
+    let found = files(tables);
+    assert!(!found.is_empty(), "no table was written");
+    for (table, length) in found {
+        let file = fs::OpenOptions::new().read(true).write(true).open(table);
+        let file = file.expect("opened");
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, length / 3).expect("read");
+        file.write_all_at(&[byte[0] ^ 16], length / 3)
+            .expect("written");
+    }
+}
+
+#[test]
+fn a_backup_into_the_log_itself_and_a_second_restore_at_once_are_refused() {
+    let data = Data::new();
+    let (running, address) = data.serve();
+    publish(&address, "chat", numbers(3));
+    let link = data.path("link");
+    std::os::unix::fs::symlink(data.path("data/log"), &link).expect("linked");
+    for inside in ["data/log", "data/log/store/monday", "data/../link/a/b"] {
+        let ended = data.log(&["backup", &data.path(inside)]);
+        assert_eq!(ended.code, Some(2), "{inside}: {}", ended.stdout);
+        assert!(ended.stderr.contains("inside the log"), "{}", ended.stderr);
+    }
+    assert!(!Path::new(&data.path("data/log/store/monday")).exists());
+    let copy = data.path("new/monday");
+    is_good(&data.log(&["backup", &copy]));
+    stop(running);
+
+    let restored = data.path("restored");
+    let unfinished = data.path("restored/log.restoring");
+    fs::create_dir_all(&unfinished).expect("created");
+    let other = fs::File::open(&unfinished).expect("opened");
+    other.lock().expect("locked");
+    let ended = offhook(&["log", "restore", &copy, "--data", &restored]).run();
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    assert!(ended.stderr.contains("another process"), "{}", ended.stderr);
+    assert!(Path::new(&unfinished).exists());
 }
 
 #[test]

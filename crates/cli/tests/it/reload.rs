@@ -134,3 +134,39 @@ fn offhook_reload_signals_no_process_if_no_server_runs() {
         ended.stderr
     );
 }
+
+#[test]
+fn the_server_is_found_by_its_lock_and_not_by_the_id_in_the_file() {
+    let text = "listen = \"0\"\ndata = \"offhook-data\"\n";
+    let (mut running, _, file) = with_file(text);
+    let config = file.display().to_string();
+    let pid = file.with_file_name("offhook-data/offhook.pid");
+    assert_eq!(
+        fs::read_to_string(&pid).expect("there"),
+        format!("{}\n\n", running.id())
+    );
+    // In a container, the server's id is that of another process outside of it. SIGHUP would end
+    // this one.
+    fs::write(&pid, format!("{}\n\n", std::process::id())).expect("written");
+    let ended = offhook(&["reload", "--config", &config]).run();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains(&running.id().to_string()));
+    running.error_line_with("the configuration was read again");
+    running.signal(Signal::TERM);
+    assert_eq!(running.end().code, Some(0));
+    assert!(!pid.exists(), "it is removed at the end");
+}
+
+#[test]
+fn a_file_locked_by_another_program_s_flock_is_not_taken_for_a_server_s() {
+    let program = offhook(&["reload"]);
+    let data = program.directory.path().join("offhook-data");
+    fs::create_dir(&data).expect("created");
+    let pid = data.join("offhook.pid");
+    fs::write(&pid, format!("{}\n\n", std::process::id())).expect("written");
+    let file = fs::File::open(&pid).expect("opened");
+    file.lock().expect("locked");
+    let ended = program.run();
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    assert!(ended.stderr.contains("no running server uses"));
+}

@@ -30,9 +30,7 @@ impl Destination {
         let Some(name) = text.strip_prefix(TOPIC) else {
             return Err(unknown(text));
         };
-        // Names may contain these characters: as in filters, they are wildcards only as a whole
-        // level.
-        if name.split('/').any(|level| matches!(level, "+" | "#")) {
+        if has_wildcard(name) {
             let filter = Filter::new(name).map(Target::Filter);
             return filter.map(Self::Topic).map_err(|no| bad(&no.detail));
         }
@@ -73,8 +71,21 @@ pub(super) fn topic_of(channel: &ChannelName) -> String {
     [TOPIC, channel.as_str()].concat()
 }
 
-/// The channel to which a client sends.
+/// Names may contain these characters: as in filters, they are wildcards only as a whole level.
+fn has_wildcard(name: &str) -> bool {
+    name.split('/').any(|level| matches!(level, "+" | "#"))
+}
+
+/// The one channel of a destination: to which a client sends, or whose queue it consumes.
 pub(super) fn channel_of(text: &str) -> Result<ChannelName, Invalid> {
+    // As the name of a channel it would be taken literally, and no subscriber would be reached.
+    if has_wildcard(text) {
+        let shown: String = text.chars().take(60).collect();
+        return Err(bad(&format!(
+            "{shown:?} has a wildcard; send to one /topic/NAME or /queue/NAME: only a SUBSCRIBE to \
+             /topic/ may contain + and # as whole levels"
+        )));
+    }
     let name = if let Some(name) = text.strip_prefix(TOPIC) {
         ChannelName::new(name)
     } else if let Some(name) = text.strip_prefix(QUEUE) {
@@ -85,7 +96,15 @@ pub(super) fn channel_of(text: &str) -> Result<ChannelName, Invalid> {
     } else {
         return Err(unknown(text));
     };
-    name.map_err(|no| bad(&no.detail))
+    name.map_err(|no| {
+        // The wildcards of other brokers.
+        let hint = if text.contains('*') {
+            "; the wildcards of a SUBSCRIBE to /topic/ are + and # as whole levels"
+        } else {
+            ""
+        };
+        bad(&format!("{}{hint}", no.detail))
+    })
 }
 
 fn bad(detail: &str) -> Invalid {
@@ -139,6 +158,7 @@ mod tests {
             "/queue/",
             "/topic/a*",
             "/exchange/a",
+            "/queue/jobs/+",
         ] {
             let refused = Destination::new(text).unwrap_err();
             assert_eq!(refused.message, "bad destination", "{text}");

@@ -10,6 +10,7 @@ mod answer;
 mod breaker;
 mod client;
 mod events;
+mod failures;
 mod pusher;
 mod question;
 mod queue;
@@ -303,17 +304,12 @@ impl Asking {
         let asked = self.ask_until_answered(&question).await;
         let counts = &self.link.counts;
         let verdict = match asked {
-            Ok(verdict) => {
+            Some(verdict) => {
                 counts.answered.fetch_add(1, Ordering::Relaxed);
                 verdict
             }
-            Err(error) => {
+            None => {
                 counts.failed.fetch_add(1, Ordering::Relaxed);
-                if let Some(error) = error {
-                    let kind = question::kind(&question.wish);
-                    let place = &self.link.receiver.place;
-                    tracing::debug!(kind, %place, %error, "the backend gave no answer that can be used");
-                }
                 self.without_answer(&question.wish)
             }
         };
@@ -333,11 +329,8 @@ impl Asking {
         }
     }
 
-    /// `Err(None)` means that the circuit breaker is open, and no request was made.
-    async fn ask_until_answered(
-        &self,
-        question: &Question,
-    ) -> Result<Verdict, Option<RequestError>> {
+    /// The verdict; none if no request had a usable answer, or the circuit breaker is open.
+    async fn ask_until_answered(&self, question: &Question) -> Option<Verdict> {
         let Question {
             wish,
             identity,
@@ -358,7 +351,7 @@ impl Asking {
         loop {
             let receiver = &self.link.receiver;
             if !receiver.lets_through() {
-                return Err(None);
+                return None;
             }
             let given = question.until.saturating_duration_since(Instant::now());
             let answer = receiver.request(&id, body.clone(), given).await;
@@ -371,13 +364,14 @@ impl Asking {
             match verdict {
                 Ok(verdict) => {
                     receiver.succeeded();
-                    return Ok(verdict);
+                    return Some(verdict);
                 }
                 Err(error) => {
+                    receiver.note_failure(question::kind(wish), &error);
                     receiver.failed_within(&error, given);
                     let again = Instant::now() + pause;
                     if left == 0 || !error.is_temporary() || again >= question.until {
-                        return Err(Some(error));
+                        return None;
                     }
                 }
             }

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     breaker::{Breaker, Turn},
     client::{Client, RequestError},
+    failures::Failures,
     question::fresh_id,
     signing::Signing,
 };
@@ -33,8 +34,9 @@ pub(super) struct Receiver {
     client: Client,
     breaker: Mutex<Breaker>,
     timeout: Duration,
+    pub(super) failures: Failures,
     /// The URL in logs.
-    pub(super) place: Box<str>,
+    place: Box<str>,
 }
 
 impl Receiver {
@@ -47,6 +49,7 @@ impl Receiver {
             client: Client::new(url, settings, signing)?,
             breaker: Mutex::default(),
             timeout: settings.timeout,
+            failures: Failures::default(),
             place: url.without_query().into(),
         })
     }
@@ -97,6 +100,11 @@ impl Receiver {
         }
     }
 
+    /// Counts a request without a usable answer, and logs it at a limited rate.
+    pub(super) fn note_failure(&self, kind: &'static str, error: &RequestError) {
+        self.failures.note(kind, error, &self.place, Instant::now());
+    }
+
     fn failed(&self, error: &RequestError) {
         if self.breaker().failed(Instant::now()) == Some(Turn::Opened) {
             tracing::warn!(
@@ -117,7 +125,11 @@ impl Receiver {
                 sleep(closed).await;
             }
             if self.lets_through() {
-                match self.deliver_once(&id, &body).await {
+                let delivered = self.deliver_once(&id, &body).await;
+                if let Err(error) = &delivered {
+                    self.note_failure("events", error);
+                }
+                match delivered {
                     Ok(()) => {
                         self.succeeded();
                         return true;
@@ -127,9 +139,8 @@ impl Receiver {
                     {
                         self.failed(&error);
                     }
-                    Err(error) => {
+                    Err(_) => {
                         // It would be refused again, and block all later events forever.
-                        tracing::warn!(backend = %self.place, %error, "the backend refused events; they are dropped");
                         self.succeeded();
                         return false;
                     }

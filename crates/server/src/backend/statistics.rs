@@ -1,10 +1,13 @@
 //! Statistics about requests to the backend.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use serde_json::{Value, json};
 
-use super::{BackendLink, queue::EventQueue, receiver::Receiver};
+use super::{BackendLink, failures::REASONS, queue::EventQueue, receiver::Receiver};
 
 /// Counters of requests to the backend.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +16,8 @@ pub(crate) struct Numbers {
     pub(crate) asked: u64,
     pub(crate) answered: u64,
     pub(crate) failed: u64,
+    /// Requests without a usable answer, also of events and with every retry, by reason.
+    pub(crate) failures: [(&'static str, u64); REASONS.len()],
     pub(crate) events: Delivered,
 }
 
@@ -66,8 +71,17 @@ impl BackendLink {
             asked: count(&self.counts.asked),
             answered: count(&self.counts.answered),
             failed: count(&self.counts.failed),
+            failures: self.failures(),
             events: Delivered::of(&self.events, &self.receiver),
         }
+    }
+
+    fn failures(&self) -> [(&'static str, u64); REASONS.len()] {
+        let mut reasons = REASONS.map(|reason| (reason, 0));
+        for (one, number) in reasons.iter_mut().zip(self.receiver.failures.numbers()) {
+            one.1 = number;
+        }
+        reasons
     }
 
     /// For the statistics of the API.
@@ -77,6 +91,7 @@ impl BackendLink {
             "asked": numbers.asked,
             "answered": numbers.answered,
             "failed": numbers.failed,
+            "failures": numbers.failures.into_iter().collect::<BTreeMap<_, _>>(),
             "events_told": numbers.events.told,
             "events_waiting": numbers.events.waiting,
             "events_dropped": numbers.events.dropped,

@@ -27,7 +27,7 @@ use super::request;
 use crate::{
     door::Place,
     http::{self, Answer, Streamed},
-    worker::{Streaming, Worker},
+    worker::{Held, Streaming, Worker},
 };
 
 /// The maximum number of bytes passed to h2 before the client's windows have room for more. 16 KiB: the largest
@@ -64,14 +64,14 @@ impl fmt::Display for Unsent {
 /// Answers one request. The place is that of its stream.
 pub(super) async fn serve(
     worker: Rc<Worker>,
-    request: Request<RecvStream>,
+    (request, held): (Request<RecvStream>, Held),
     mut respond: SendResponse<Bytes>,
     from_proxy: bool,
     place: Place,
 ) {
     let is_head = *request.method() == Method::HEAD;
     let place = Cell::new(Some(place));
-    let answer = match request::received(request) {
+    let answer = match request::received(request, held) {
         Ok(request) => {
             // Boxed, so that a stream of events does not reserve room for it.
             let mut answering = Box::pin(http::answer(&worker, request, from_proxy, &place));

@@ -6,6 +6,7 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -25,6 +26,7 @@ use super::{
 use crate::{
     config::{Config, Http2},
     door::Rewound,
+    worker::Unread,
 };
 
 /// How much of one stream is queued inside h2, in addition to a connection's own outbox, and without
@@ -58,6 +60,7 @@ pub(super) type Stream = (Request<RecvStream>, SendResponse<Bytes>);
 pub(super) struct Connection {
     h2: h2::server::Connection<Watched, Bytes>,
     state: State,
+    unread: Arc<Unread>,
     /// Set by what reads the socket.
     flood: Rc<Cell<Option<Flood>>>,
     timer: Pin<Box<Sleep>>,
@@ -71,7 +74,7 @@ pub(super) struct Connection {
 /// Open ───────────────────────────▶ Leaving ─────────────────────────────────────▶ (dropped)
 ///   │                                  │
 ///   └────────────┬─────────────────────┘
-///             a flood                         GOAWAY was written, or time is up
+///    a flood, or no memory                     GOAWAY was written, or time is up
 ///                └────────────────▶ Refused ─────────────────────────────────────▶ (dropped)
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +91,8 @@ enum State {
 pub(super) enum End {
     /// The client has sent too many frames that cost it nothing.
     Flood(Flood),
+    /// The server is short of memory, and holds much that was received here and not read.
+    Cut,
     /// The connection was lost, or the client violated the protocol.
     Lost(h2::Error),
 }
@@ -99,6 +104,7 @@ impl Connection {
         config: &Config,
         stream: Rewound,
         from_proxy: bool,
+        unread: Arc<Unread>,
     ) -> io::Result<Self> {
         let limits = &config.http2;
         let flood = Rc::default();
@@ -109,12 +115,18 @@ impl Connection {
         Ok(Self {
             h2,
             state: State::Open,
+            unread,
             flood,
             // The first request has the same deadline as a handshake.
             timer: Box::pin(sleep(within)),
             is_used: false,
             idle_timeout: limits.idle_timeout,
         })
+    }
+
+    /// The account of what its streams hold.
+    pub(super) const fn unread(&self) -> &Arc<Unread> {
+        &self.unread
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -137,7 +149,12 @@ impl Connection {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Stream>, End>> {
         loop {
             if let Some(flood) = self.flood.take() {
-                return Poll::Ready(Err(self.refuse(flood)));
+                self.refuse();
+                return Poll::Ready(Err(End::Flood(flood)));
+            }
+            if self.state != State::Refused && self.unread.poll_cut(cx).is_ready() {
+                self.refuse();
+                return Poll::Ready(Err(End::Cut));
             }
             if self.poll_time(cx).is_ready() {
                 return Poll::Ready(Ok(None));
@@ -160,11 +177,10 @@ impl Connection {
     }
 
     /// RFC 9113 §10.5: suspicious activity may be treated as a connection error with this code.
-    fn refuse(&mut self, flood: Flood) -> End {
+    fn refuse(&mut self) {
         self.state = State::Refused;
         self.h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         self.set_timer(FAREWELL);
-        End::Flood(flood)
     }
 
     /// Ready when the connection has no more time.
@@ -189,8 +205,8 @@ impl Connection {
 
 fn builder(limits: &Http2, from_proxy: bool) -> Builder {
     let window = limits.window.clamp(1, LARGEST_WINDOW);
-    // Received data that was not read is outside of the memory budget, so a client may make the server
-    // hold little of it. The clients of a proxy must not stop each other.
+    // Received data that was not read counts towards the memory budget, but is measured only now and
+    // then, so a client may make the server hold little of it. The clients of a proxy must not stop each other.
     let (full, small_frames) = match from_proxy {
         true => (limits.streams, SMALL_FRAMES_OF_PROXY),
         false => (limits.streams.min(FULL_WINDOWS), SMALL_FRAMES),

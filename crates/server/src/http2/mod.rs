@@ -32,14 +32,15 @@ pub(crate) use request::{join_cookies, name_host};
 use crate::{
     door::{Place, Rewound},
     refused::Client,
-    worker::{Lease, Worker},
+    worker::{Held, Lease, Worker},
 };
 use connection::{Connection, End, Stream};
 
 /// Serves one connection until it ends. `from_proxy`: a trusted proxy is at the other end.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, from_proxy: bool, place: Place) {
     let lease = Lease::new(&worker);
-    match Connection::begin(&worker.shared.config, stream, from_proxy).await {
+    let (config, unread) = (&worker.shared.config, worker.unread.enter());
+    match Connection::begin(config, stream, from_proxy, unread).await {
         Ok(connection) => serve_streams(&worker, connection, from_proxy, &place).await,
         Err(error) => tracing::debug!(%error, "lost before HTTP/2 was agreed on"),
     }
@@ -63,12 +64,17 @@ async fn serve_streams(
             next = connection.next() => next,
         };
         match next {
-            Ok(Some(stream)) => begin(worker, stream, from_proxy, place),
+            Ok(Some((mut request, respond))) => {
+                let held = connection.unread().hold(request.body_mut());
+                begin(worker, (request, respond), held, from_proxy, place);
+            }
             Ok(None) => return,
             // The connection tells the client why, and ends then.
             Err(End::Flood(flood)) => {
                 worker.note_refusal("http2", flood, Client::at(place.peer()));
             }
+            // What was cut is counted and logged where memory is measured.
+            Err(End::Cut) => {}
             Err(End::Lost(error)) => {
                 if is_abuse(&error) {
                     worker.note_refusal("http2", &error, Client::at(place.peer()));
@@ -81,7 +87,13 @@ async fn serve_streams(
 }
 
 /// Starts to serve a client's request on a stream.
-fn begin(worker: &Rc<Worker>, (request, mut respond): Stream, from_proxy: bool, place: &Place) {
+fn begin(
+    worker: &Rc<Worker>,
+    (request, mut respond): Stream,
+    held: Held,
+    from_proxy: bool,
+    place: &Place,
+) {
     let Some(place) = place.another() else {
         // As a connection that is not even read: there are too many to answer. RFC 9113 §8.7: a request
         // that was refused in this way was not processed, and can be repeated.
@@ -89,11 +101,15 @@ fn begin(worker: &Rc<Worker>, (request, mut respond): Stream, from_proxy: bool, 
         return respond.send_reset(Reason::REFUSED_STREAM);
     };
     if *request.method() == Method::CONNECT {
-        return websocket::open(worker, request, respond, from_proxy, place);
+        return websocket::open(worker, (request, held), respond, from_proxy, place);
     }
     let worker = Rc::clone(worker);
     drop(spawn_local(answer::serve(
-        worker, request, respond, from_proxy, place,
+        worker,
+        (request, held),
+        respond,
+        from_proxy,
+        place,
     )));
 }
 

@@ -6,11 +6,14 @@ use hyper::{
     header::{CONTENT_LENGTH, COOKIE, HOST, HeaderValue},
 };
 
-use crate::http::Received;
+use crate::{http::Received, worker::Held};
 
 /// Converts a request: the authority becomes `Host`, the target is path and query, and there is one
 /// field with cookies. If that is impossible, the answer is 400, with this sentence.
-pub(super) fn received(request: Request<RecvStream>) -> Result<Request<Received>, &'static str> {
+pub(super) fn received(
+    request: Request<RecvStream>,
+    held: Held,
+) -> Result<Request<Received>, &'static str> {
     let (mut head, stream) = request.into_parts();
     name_host(&head.uri, &mut head.headers)?;
     join_cookies(&mut head.headers);
@@ -23,7 +26,11 @@ pub(super) fn received(request: Request<RecvStream>) -> Result<Request<Received>
     // Only bodies of POST are read. Any other body would fill the windows until the request is answered,
     // which can take a minute for a poll.
     let body = match head.method {
-        Method::POST => Received::Http2 { stream, length },
+        Method::POST => Received::Http2 {
+            stream,
+            length,
+            _held: held,
+        },
         _ => Received::Discarded,
     };
     Ok(Request::from_parts(head, body))

@@ -25,14 +25,14 @@ use crate::{
     http::{Answer, converted},
     metrics::Answered,
     refused::Client,
-    worker::Worker,
+    worker::{Held, Worker},
 };
 
 /// Opens the WebSocket that an extended CONNECT requests, or answers with the refusal. The place is that of its
 /// stream.
 pub(super) fn open(
     worker: &Rc<Worker>,
-    request: Request<RecvStream>,
+    (request, held): (Request<RecvStream>, Held),
     mut respond: SendResponse<Bytes>,
     from_proxy: bool,
     mut place: Place,
@@ -67,7 +67,7 @@ pub(super) fn open(
                 negotiated,
                 unread: Vec::new(),
             };
-            let stream = Transport::http2(send, receive);
+            let stream = Transport::http2_holding(send, receive, held);
             worker.open(way.into_socket(stream, &worker.settings), guest, place);
         }
         Err(error) => tracing::debug!(%error, "lost before the WebSocket was open"),

@@ -224,7 +224,8 @@ fn storage(text: &mut Text, shared: &Shared) {
     } = shared.broker.held();
     let help = "Unsent output of connections that have more than 16 KiB of it.";
     text.gauge("offhook_unsent_bytes", help, memory.unsent);
-    let help = "Incomplete messages from clients.";
+    let help =
+        "Incomplete messages from clients, and data of HTTP/2 that was received and not read.";
     text.gauge("offhook_unfinished_bytes", help, memory.unfinished);
     let help = "Memory used by channels: names, members, and history and state in memory.";
     text.gauge("offhook_channel_bytes", help, memory_bytes);
@@ -282,6 +283,12 @@ fn backend(text: &mut Text, shared: &Shared) {
         "Requests with a question to the backend, by outcome.",
         "outcome",
         [("answered", numbers.answered), ("failed", numbers.failed)],
+    );
+    text.counters(
+        "offhook_backend_failures",
+        "Requests to the backend without a usable answer, by reason, with retries.",
+        "reason",
+        numbers.failures,
     );
     text.counters(
         "offhook_backend_events",

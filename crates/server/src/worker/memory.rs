@@ -11,7 +11,8 @@
 //!    read must not keep everybody else out.
 //! 3. Beyond it, the connections with the largest incomplete messages are closed; they resume, and
 //!    send the message again. What a dialect keeps for its client counts as such: open transactions and
-//!    unacknowledged messages of STOMP.
+//!    unacknowledged messages of STOMP. So does data of HTTP/2 that was received and not read, because the
+//!    client does not read either: the connections of HTTP/2 that hold most of it are closed.
 //! 4. Then the connections with the most unsent bytes are closed, whatever unsent output takes.
 //!
 //! Channels in memory may take half of the budget; within that, the broker decides what to free
@@ -50,7 +51,7 @@ struct Part {
 pub(crate) struct Connections {
     /// Unsent output.
     pub(crate) unsent: usize,
-    /// Incomplete messages.
+    /// Incomplete messages, and data of HTTP/2 that was not read.
     pub(crate) unfinished: usize,
 }
 
@@ -170,8 +171,8 @@ impl Drop for Incomplete<'_> {
     }
 }
 
-/// The part of `too_much` that a worker with `held` of `all` has to free.
-fn part(too_much: usize, held: usize, all: usize) -> usize {
+/// The part of `too_much` that one with `held` of `all` has to free.
+pub(super) fn part(too_much: usize, held: usize, all: usize) -> usize {
     let part = too_much as u128 * held as u128 / all.max(1) as u128;
     usize::try_from(part).unwrap_or(usize::MAX)
 }

@@ -33,6 +33,7 @@ mod ticks;
 mod top;
 mod turn;
 mod unfinished;
+mod unread;
 mod websocket;
 mod webtransport;
 mod wills;
@@ -88,6 +89,7 @@ use strangers::Strangers;
 pub(crate) use streaming::Streaming;
 pub(crate) use top::{Slow, Top};
 use unfinished::Unfinished;
+pub(crate) use unread::{AllUnread, Held, Unread};
 pub(crate) use webtransport::{Ended, Farewell, Session};
 pub(crate) use wills::DelayedWills;
 use wills::Wills;
@@ -117,6 +119,8 @@ pub(crate) struct Worker {
     mail: Arc<Notify>,
     unfinished: Unfinished,
     strangers: Strangers,
+    /// Streams of HTTP/2 with data that nobody has read.
+    pub(crate) unread: AllUnread,
     carried: AllCarried,
     queues: Queues,
     /// Tasks that serve a connection.
@@ -265,6 +269,7 @@ impl Worker {
             mail: Arc::clone(mail),
             unfinished: Unfinished::default(),
             strangers: Strangers::default(),
+            unread: AllUnread::default(),
             carried: AllCarried::default(),
             queues: Queues::default(),
             connections: Cell::new(0),

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     State, Worker,
-    memory::Connections,
+    memory::{Connections, part},
     now,
     outboxes::{Outboxes, SealedToken},
 };
@@ -167,7 +167,8 @@ impl Worker {
             let outboxes = &mut self.state.borrow_mut().outboxes;
             let (of_dialects, mut slowest) = outboxes.count_partial(now, within);
             let unsent = outboxes.count_unsent();
-            let unfinished = of_sockets + of_dialects + self.strangers.count();
+            let of_streams = self.unread.count();
+            let unfinished = of_sockets + of_dialects + self.strangers.count() + of_streams;
             let too_much = memory.note(self.number, Connections { unsent, unfinished });
             outboxes.set_pressure(memory.pressure());
             // First those whose clients nobody knows.
@@ -176,6 +177,12 @@ impl Worker {
                 self.note_refused("memory", format_args!("{cut} unfinished first packets"));
             }
             let too_many = too_much.unfinished.saturating_sub(freed);
+            let (freed, cut) = self.unread.shed(part(too_many, of_streams, unfinished));
+            if cut > 0 {
+                let what = "connections of HTTP/2 with data that was received and not read";
+                self.note_refused("memory", format_args!("{cut} {what}"));
+            }
+            let too_many = too_many.saturating_sub(freed);
             let (largest, freed) = outboxes.largest_partial(too_many);
             slowest.extend(largest);
             slowest.extend(outboxes.slowest(too_much.unsent));

@@ -12,16 +12,16 @@ use crate::{
     issuer::{of, with_tokens},
 };
 
-const KEY: &str = "ohk_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
+pub(crate) const KEY: &str = "ohk_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
 
-async fn hall() -> Hall {
+pub(crate) async fn hall() -> Hall {
     let mut config = with_tokens(|auth| auth.anonymous = Some(true));
     config.workers = NonZeroUsize::new(2).unwrap();
     config.api.keys = vec![ApiKey::of_everything(KEY)];
     Hall::open(config).await
 }
 
-async fn post(hall: &Hall, path: &str, body: Value) -> Value {
+pub(crate) async fn post(hall: &Hall, path: &str, body: Value) -> Value {
     let (status, _, answer) = hall
         .api(KEY, &format!("POST /api/v1/{path}"), &body.to_string())
         .await;
@@ -29,7 +29,7 @@ async fn post(hall: &Hall, path: &str, body: Value) -> Value {
     answer
 }
 
-async fn get(hall: &Hall, path: &str) -> Value {
+pub(crate) async fn get(hall: &Hall, path: &str) -> Value {
     let (status, _, answer) = hall.api(KEY, &format!("GET /api/v1/{path}"), "").await;
     assert_eq!(status, 200, "{answer}");
     answer

@@ -533,11 +533,42 @@ async fn a_user_with_two_sessions_gets_the_best_verdict_and_both_sessions() {
     let at = publish(&hall, "chat", json!(1)).await;
     phone.hear_a("message").await;
     let answer = why(&hall, "user=ann", "chat", &at).await;
-    says(&answer, "delivered", &["of 2 sessions", &phone.session]);
+    let others = "other sessions: 1 never_subscribed";
+    says(
+        &answer,
+        "delivered",
+        &["of 2 sessions", &phone.session, others],
+    );
     let verdicts = answer["connections"].as_array().unwrap().iter();
     let mut verdicts: Vec<_> = verdicts.map(|one| one["verdict"].clone()).collect();
     verdicts.sort_by_key(ToString::to_string);
     assert_eq!(verdicts, ["delivered", "never_subscribed"]);
+}
+
+#[tokio::test]
+async fn another_session_of_the_user_is_not_taken_for_the_return_of_an_ended_one() {
+    let hall = hall().await;
+    let (mut phone, laptop) = (ann(&hall).await, ann(&hall).await);
+    phone.subscribe("chat", json!("now")).await;
+    let at = publish(&hall, "chat", json!(1)).await;
+    phone.hear_a("message").await;
+    let session = phone.session.clone();
+    phone.cut();
+    loop {
+        let path = format!("explain/connection?session={session}");
+        if get(&hall, &path).await["connections"][0]["open"] == false {
+            break;
+        }
+    }
+    let answer = why(&hall, "user=ann", "chat", &at).await;
+    let others = "has not come back; other sessions: 1 never_subscribed";
+    says(&answer, "delivered", &[&session, others]);
+    let sentence = answer["sentence"].as_str().unwrap();
+    assert!(!sentence.contains("has come back"), "{sentence}");
+    let connections = answer["connections"].as_array().unwrap();
+    let open: Vec<_> = connections.iter().map(|one| &one["open"]).collect();
+    assert_eq!(open, [true, false]);
+    assert_eq!(connections[0]["session"], laptop.session.as_str());
 }
 
 #[tokio::test]

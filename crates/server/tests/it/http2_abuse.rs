@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use h2::{RecvStream, SendStream};
 use hyper::Method;
 use offhook_auth::ApiKey;
 use offhook_server::Config;
@@ -162,6 +164,71 @@ async fn what_a_client_may_send_unread_is_limited_for_each_connection() {
     let mut raw = Raw::new(&hall).await;
     let grown = raw.a(WINDOW_UPDATE).await;
     assert_eq!((grown.stream, number(&grown.payload)), (0, 99 * 65_535));
+}
+
+/// A command of the native dialect as a WebSocket frame with a mask of zeros.
+const COMMAND: &[u8] = b"\x81\x96\0\0\0\0{\"type\":\"ping\",\"id\":1}";
+
+/// A client whose WebSockets send commands and do not read the answers.
+async fn reads_nothing(
+    hall: &Hall,
+    sockets: usize,
+) -> (Peer, Vec<(SendStream<Bytes>, RecvStream)>) {
+    let peer = Peer::with(hall, |client| {
+        client.initial_window_size(1_000);
+    })
+    .await;
+    let mut open = Vec::new();
+    for _ in 0..sockets {
+        open.push(peer.websocket().await);
+    }
+    for (send, _) in &mut open {
+        let connect = b"\x81\x99\0\0\0\0{\"type\":\"connect\",\"id\":0}";
+        send.send_data(connect.as_slice().into(), false).unwrap();
+        // As much as the server's window has room for is sent, and the rest waits in the client.
+        let commands = COMMAND.repeat(20_000);
+        send.send_data(commands.into(), false).unwrap();
+    }
+    (peer, open)
+}
+
+/// Asks for the health until it is so.
+async fn until(hall: &Hall, is_so: impl Fn(&serde_json::Value) -> bool) {
+    loop {
+        let (_, health) = hall.health().await;
+        if is_so(&health) {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn unread_data_counts_towards_the_memory_and_the_connections_with_most_of_it_are_closed() {
+    let mut tight = config();
+    tight.messages.outbox_bytes = 16 << 10;
+    tight.limits.commands_per_second = 1_000_000;
+    tight.limits.command_burst = 1_000_000;
+    let unread = |health: &serde_json::Value| health["unfinished_bytes"].as_u64().unwrap();
+    // With enough memory, it is only counted: almost the windows of both streams.
+    let hall = Hall::open(tight.clone()).await;
+    let client = reads_nothing(&hall, 2).await;
+    until(&hall, |health| unread(health) > 100_000).await;
+    assert!(!client.0.ended.is_finished());
+    drop(client);
+    until(&hall, |health| unread(health) == 0).await;
+
+    tight.memory.bytes = 512 << 10;
+    let hall = Hall::open(tight).await;
+    let (mut peer, _open) = reads_nothing(&hall, 12).await;
+    let ended = (&mut peer.ended).await.unwrap().unwrap_err();
+    assert_eq!(ended.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM));
+    until(&hall, |health| {
+        unread(health) == 0 && health["memory"] == "low"
+    })
+    .await;
+    // Others are served.
+    assert_eq!(Peer::new(&hall).await.get("/healthz").await.status, 200);
 }
 
 /// A WebSocket frame of a client with a mask of zeros: a ping without content.

@@ -7,6 +7,7 @@
 
 mod admission;
 mod api;
+mod api_fields;
 mod asked;
 mod attacks;
 mod authentication;

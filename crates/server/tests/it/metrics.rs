@@ -270,6 +270,7 @@ async fn every_metric_is_documented_and_every_documented_metric_exists() {
     // Only a server with a backend or with webhooks in the form of Pusher has these.
     served.extend([
         "offhook_backend_answers",
+        "offhook_backend_failures",
         "offhook_backend_events",
         "offhook_backend_events_waiting",
         "offhook_backend_away",

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use offhook_auth::ApiKey;
 use offhook_engine::NoAnswer;
 use serde_json::{Value, json};
 
 use crate::{
     asked::{Does, TestBackend, asking, impatient},
     hall::Hall,
+    logged::journal,
 };
 
 fn allow() -> Does {
@@ -226,4 +228,51 @@ async fn a_backend_that_refuses_requests_is_not_taken_for_one_that_is_away() {
         );
     }
     assert_eq!(caller.ask(call("sum")).await["data"], 3);
+}
+
+#[tokio::test]
+async fn answers_that_cannot_be_used_are_logged_once_with_the_reason_and_counted() {
+    let journal = journal();
+    let backend = TestBackend::new(|request| match request.body["method"].as_str() {
+        Some("lost") => Does::Writes(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n".to_vec()),
+        Some(_) => Does::Says(json!({ "base64": "%" })),
+        None => Does::Says(json!({ "allow": "true\u{1b}[31m" })),
+    })
+    .await;
+    let key = "ohk_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
+    let mut config = impatient(&backend);
+    config.api.keys = vec![ApiKey::of_everything(key)];
+    let hall = Hall::open(config).await;
+    let mut caller = hall.caller().await;
+    for _ in 0..30 {
+        caller.refused(call("sum")).await;
+        caller.refused(call("lost")).await;
+        let publish = json!({ "type": "publish", "channel": "asked/a", "data": 1 });
+        caller.refused(publish).await;
+    }
+    let place = backend.url();
+    let place = place.split_once("://").expect("a URL").1;
+    let place = place.split('/').next().expect("host and port");
+    let lines = journal.lines();
+    let told: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains(place) && line.starts_with("WARN"))
+        .collect();
+    // At most one line for each interval of ten seconds.
+    for (kind, reason) in [
+        ("call", "base64"),
+        ("call", "404"),
+        ("publish", "expected a boolean"),
+    ] {
+        let with = |line: &&&String| line.contains(kind) && line.contains(reason);
+        let count = told.iter().filter(with).count();
+        assert!((1..=3).contains(&count), "{kind} {reason}: {told:?}");
+    }
+    assert!(told.iter().all(|line| !line.contains('\u{1b}')), "{told:?}");
+
+    let (_, _, stats) = hall.api(key, "GET /api/v1/stats", "").await;
+    assert_eq!(
+        stats["backend"]["failures"],
+        json!({ "connection": 0, "invalid": 60, "status": 30, "timed_out": 0, "too_large": 0 })
+    );
 }

@@ -1,5 +1,6 @@
 //! An HTTP/2 stream as a stream of bytes.
 
+use std::any::Any;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -39,6 +40,8 @@ struct Halves {
     ended: bool,
     /// The permit it holds on a client's connection.
     place: Option<OwnedSemaphorePermit>,
+    /// What a server wants to be dropped together with the stream.
+    held: Option<Box<dyn Any + Send>>,
 }
 
 impl H2Stream {
@@ -50,6 +53,7 @@ impl H2Stream {
                 unread: Bytes::new(),
                 ended: false,
                 place: None,
+                held: None,
             }),
         }
     }
@@ -58,6 +62,14 @@ impl H2Stream {
     pub(crate) fn in_place(mut self, place: OwnedSemaphorePermit) -> Self {
         if let Some(halves) = &mut self.halves {
             halves.place = Some(place);
+        }
+        self
+    }
+
+    /// Holds this until the stream is gone.
+    pub(crate) fn holding(mut self, held: Box<dyn Any + Send>) -> Self {
+        if let Some(halves) = &mut self.halves {
+            halves.held = Some(held);
         }
         self
     }

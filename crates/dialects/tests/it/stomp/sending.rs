@@ -38,6 +38,26 @@ fn a_refused_message_ends_the_connection_with_its_receipt() {
 }
 
 #[test]
+fn a_message_to_a_wildcard_ends_the_connection_and_the_error_says_what_is_allowed() {
+    for destination in ["/topic/a/+", "/topic/#", "/topic/+/b", "/queue/jobs/#"] {
+        let mut client = Client::of(Version::V12);
+        client.send(&send(destination).with("receipt", "r"));
+        let (message, body) = client.error();
+        assert_eq!(message, "bad destination", "{destination}");
+        assert!(body.contains(&format!("{destination:?}")), "{body}");
+        assert!(body.contains("one /topic/NAME or /queue/NAME"), "{body}");
+        assert!(client.asked.is_empty(), "nothing is published");
+    }
+    let mut client = Client::of(Version::V12);
+    client.send(&subscribe("/topic/a/*", "auto"));
+    assert!(client.error().1.contains("+ and # as whole levels"));
+    // Within a level, these characters are ordinary ones.
+    let mut client = Client::of(Version::V12);
+    client.send(&send("/topic/c#/a+b"));
+    assert_eq!(client.asked.len(), 1);
+}
+
+#[test]
 fn messages_refused_for_their_rate_are_published_later_in_order() {
     let mut client = Client::of(Version::V12);
     for name in ["1", "2", "3"] {

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::{
     Call, Outcome as Answer,
     fields::{channel, position, session_id},
+    in_all::in_all,
     problem::Problem,
     reading::unexpected,
     recorded,
@@ -45,7 +46,7 @@ pub(super) async fn delivery(call: &Call<'_>) -> Answer {
     let subject = subject(call)?;
     let channel = channel(call.query.need("channel")?, call.key)?;
     let found = match (call.query.get("position")?, call.query.get("key")?) {
-        (Some(at), None) => at_position(call, &channel, position(at)?).await?,
+        (Some(at), None) => at_position(call, &channel, position("position", at)?).await?,
         (None, Some(key)) => with_key(call, &channel, &Key::new(key)?).await?,
         (Some(_), Some(_)) => {
             return Err(Problem::bad(
@@ -432,49 +433,4 @@ fn answer(call: &Call<'_>, about: &Publication, state: &str, known: &Known) -> V
         answer["behind_by"] = count.into();
     }
     answer
-}
-
-/// Combines the verdicts about all connections: the best one, and what happened to the other
-/// connections.
-fn in_all(judged: &[(&Sighting, &Verdict)], known: &Known) -> Verdict {
-    let Some((seen, best)) = judged.iter().min_by_key(|(_, verdict)| verdict.kind) else {
-        let mut text =
-            "no connection is known: none is open, and no ended one is recorded".to_owned();
-        if known.is_off {
-            text.push_str("; the recorder is switched off (recorder.bytes)");
-        } else if known.forgotten_ms > 0 {
-            let until = shown(known.forgotten_ms);
-            text.push_str(&format!(
-                "; records up to {until} were discarded (recorder.bytes)"
-            ));
-        }
-        return Verdict::new(Kind::NotConnected, text);
-    };
-    let mut whole = (*best).clone();
-    let sessions = sessions(judged);
-    if sessions.len() > 1 {
-        let count = sessions.len();
-        whole.sentence = format!("of {count} sessions, {}: {}", seen.session, whole.sentence);
-    }
-    if seen.ended.is_some() {
-        let back = judged.iter().find(|(other, _)| other.ended.is_none());
-        whole.sentence.push_str(&match back {
-            Some((other, verdict)) => {
-                let number = other.number.unwrap_or(0);
-                format!(
-                    "; it has come back on connection {number}: {}",
-                    verdict.sentence
-                )
-            }
-            None => "; it has not come back".to_owned(),
-        });
-    }
-    whole
-}
-
-fn sessions(judged: &[(&Sighting, &Verdict)]) -> Vec<SessionId> {
-    let mut sessions: Vec<SessionId> = judged.iter().map(|(seen, _)| seen.session).collect();
-    sessions.sort_unstable();
-    sessions.dedup();
-    sessions
 }

@@ -34,6 +34,23 @@ impl Query {
         })
     }
 
+    /// Refuses every parameter with another name: a misspelt one would change the meaning of the request
+    /// silently.
+    pub(super) fn allow(&self, names: &[&str]) -> Result<(), Problem> {
+        let unknown = self.0.iter().find(|(own, _)| !names.contains(&&**own));
+        let Some((unknown, _)) = unknown else {
+            return Ok(());
+        };
+        let shown: String = unknown.chars().take(60).collect();
+        let known = match names {
+            [] => "this request has no parameters in its query".to_owned(),
+            names => format!("this request has {}", names.join(", ")),
+        };
+        Err(Problem::bad(format!(
+            "{shown:?}: no such parameter; {known}"
+        )))
+    }
+
     /// A parameter; a repeated one is an error, since it is unclear which one counts.
     pub(in crate::http) fn get(&self, name: &str) -> Result<Option<&str>, Problem> {
         let mut values = self.0.iter().filter(|(own, _)| own == name);
@@ -103,28 +120,48 @@ pub(super) fn channel(name: &str, key: &ApiKey) -> Result<ChannelName, Problem> 
     Ok(channel)
 }
 
-/// A position, `now`, `start`, or nothing.
-pub(super) fn since(text: Option<&str>, without: Since) -> Result<Since, Problem> {
-    Ok(match text {
-        None => without,
-        Some("now") => Since::Now,
-        Some("start") => Since::Start,
-        Some("state") => Since::State,
-        Some(text) => Since::Position(position(text)?),
+/// `now`, `start`, `state`, `last:50`, or a position: `EPOCH.OFFSET` or `EPOCH:OFFSET`.
+pub(in crate::http) fn since(text: &str) -> Result<Since, Problem> {
+    let wrong = || {
+        let shown: String = text.chars().take(60).collect();
+        Problem::bad(format!(
+            "since: is {shown:?}; expected now, start, state, last: and a number as in last:50, or a \
+             position like 1700000000000000.42"
+        ))
+    };
+    match text {
+        "now" => return Ok(Since::Now),
+        "start" => return Ok(Since::Start),
+        "state" => return Ok(Since::State),
+        _ => {}
+    }
+    if let Some(count) = text.strip_prefix("last:") {
+        let digits = count.bytes().all(|byte| byte.is_ascii_digit());
+        let count = count.parse().ok().filter(|_| digits);
+        return count.map(Since::Last).ok_or_else(wrong);
+    }
+    let position = text.replacen(':', ".", 1).parse::<Position>();
+    Ok(Since::Position(position.map_err(|_| wrong())?))
+}
+
+/// The position in a parameter.
+pub(super) fn position(name: &str, text: &str) -> Result<Position, Problem> {
+    text.parse::<Position>().map_err(|refusal| {
+        let shown: String = text.chars().take(60).collect();
+        Problem::bad(format!("{name}: is {shown:?}; {}", refusal.detail))
     })
 }
 
-pub(super) fn position(text: &str) -> Result<Position, Problem> {
-    Ok(text.parse::<Position>()?)
-}
-
-/// The user or session that a request concerns.
-#[derive(Deserialize)]
-pub(super) struct About {
-    #[serde(default, deserialize_with = "given")]
-    pub(super) user: Option<String>,
-    #[serde(default, deserialize_with = "given")]
-    pub(super) session: Option<String>,
+/// The user or session that a request concerns: the fields `user` and `session` of its body.
+pub(super) fn whom(user: Option<&str>, session: Option<&str>) -> Result<Whom, Problem> {
+    match (user, session) {
+        (Some(user), None) if !user.is_empty() => Ok(Whom::User(user.into())),
+        (None, Some(session)) => Ok(Whom::Session(session_id(session)?)),
+        (Some(_), Some(_)) => Err(Problem::bad(
+            "user and session: only one of them is allowed",
+        )),
+        (Some(_) | None, None) => Err(Problem::bad("user or session: is missing")),
+    }
 }
 
 /// A field that may be missing but, according to the specification, not `null`.
@@ -134,19 +171,6 @@ where
     D: serde::Deserializer<'de>,
 {
     T::deserialize(from).map(Some)
-}
-
-impl About {
-    pub(super) fn whom(&self) -> Result<Whom, Problem> {
-        match (&self.user, &self.session) {
-            (Some(user), None) if !user.is_empty() => Ok(Whom::User(user.as_str().into())),
-            (None, Some(session)) => Ok(Whom::Session(session_id(session)?)),
-            (Some(_), Some(_)) => Err(Problem::bad(
-                "user and session: only one of them is allowed",
-            )),
-            (Some(_) | None, None) => Err(Problem::bad("user or session: is missing")),
-        }
-    }
 }
 
 pub(super) fn session_id(text: &str) -> Result<SessionId, Problem> {

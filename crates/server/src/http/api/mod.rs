@@ -5,6 +5,7 @@ mod body;
 mod delivery;
 mod explain;
 mod fields;
+mod in_all;
 mod problem;
 mod publishing;
 mod reading;
@@ -27,7 +28,7 @@ use serde_json::Value;
 use super::{Answer, Received, checked, client_of, cors};
 use crate::worker::Worker;
 pub(super) use body::Body;
-pub(super) use fields::{Query, percent_decoded};
+pub(super) use fields::{Query, percent_decoded, since};
 pub(super) use problem::Problem;
 
 /// The path prefix of the API.
@@ -66,53 +67,115 @@ enum Action {
     Top,
 }
 
-/// Path, method, scope that a key needs, and handler.
-const ROUTES: &[(&str, Method, Scope, Action)] = &[
-    ("publish", Method::POST, Scope::Publish, Action::Publish),
-    ("batch", Method::POST, Scope::Publish, Action::Batch),
-    ("history", Method::GET, Scope::Read, Action::History),
-    ("state", Method::GET, Scope::Read, Action::State),
-    ("presence", Method::GET, Scope::Read, Action::Presence),
-    ("channels", Method::GET, Scope::Read, Action::Channels),
-    ("receipts", Method::GET, Scope::Read, Action::Receipts),
-    ("cursor", Method::GET, Scope::Read, Action::Cursor),
-    ("sessions", Method::GET, Scope::Sessions, Action::Sessions),
-    ("send", Method::POST, Scope::Sessions, Action::Send),
-    (
-        "subscribe",
-        Method::POST,
-        Scope::Sessions,
-        Action::Subscribe,
+/// A route, the scope that a key needs for it, and the parameters that its query may have.
+struct Route {
+    path: &'static str,
+    method: Method,
+    scope: Scope,
+    action: Action,
+    parameters: &'static [&'static str],
+}
+
+const fn get(
+    path: &'static str,
+    scope: Scope,
+    action: Action,
+    parameters: &'static [&'static str],
+) -> Route {
+    let method = Method::GET;
+    Route {
+        path,
+        method,
+        scope,
+        action,
+        parameters,
+    }
+}
+
+const fn post(
+    path: &'static str,
+    scope: Scope,
+    action: Action,
+    parameters: &'static [&'static str],
+) -> Route {
+    let method = Method::POST;
+    Route {
+        path,
+        method,
+        scope,
+        action,
+        parameters,
+    }
+}
+
+/// Whom a request of `explain` is about, and then what it is about.
+const CONNECTION: &[&str] = &["user", "session", "connection"];
+const DELIVERY: &[&str] = &[
+    "user",
+    "session",
+    "connection",
+    "channel",
+    "position",
+    "key",
+];
+
+const ROUTES: &[Route] = &[
+    // The channel of a body that is not JSON.
+    post("publish", Scope::Publish, Action::Publish, &["channel"]),
+    post("batch", Scope::Publish, Action::Batch, &[]),
+    get(
+        "history",
+        Scope::Read,
+        Action::History,
+        &["channel", "since", "before", "limit"],
     ),
-    (
-        "unsubscribe",
-        Method::POST,
-        Scope::Sessions,
-        Action::Unsubscribe,
+    get(
+        "state",
+        Scope::Read,
+        Action::State,
+        &["channel", "after", "limit"],
     ),
-    (
-        "disconnect",
-        Method::POST,
-        Scope::Sessions,
-        Action::Disconnect,
+    get("presence", Scope::Read, Action::Presence, &["channel"]),
+    get(
+        "channels",
+        Scope::Read,
+        Action::Channels,
+        &["prefix", "after", "limit"],
     ),
-    ("revoke", Method::POST, Scope::Sessions, Action::Revoke),
-    ("stats", Method::GET, Scope::Admin, Action::Stats),
-    ("rules", Method::GET, Scope::Admin, Action::Rules),
-    ("explain", Method::GET, Scope::Admin, Action::Explain),
-    (
-        "explain/delivery",
-        Method::GET,
+    get(
+        "receipts",
+        Scope::Read,
+        Action::Receipts,
+        &["channel", "position"],
+    ),
+    get(
+        "cursor",
+        Scope::Read,
+        Action::Cursor,
+        &["channel", "consumer"],
+    ),
+    get("sessions", Scope::Sessions, Action::Sessions, &["user"]),
+    post("send", Scope::Sessions, Action::Send, &[]),
+    post("subscribe", Scope::Sessions, Action::Subscribe, &[]),
+    post("unsubscribe", Scope::Sessions, Action::Unsubscribe, &[]),
+    post("disconnect", Scope::Sessions, Action::Disconnect, &[]),
+    post("revoke", Scope::Sessions, Action::Revoke, &[]),
+    get("stats", Scope::Admin, Action::Stats, &[]),
+    get("rules", Scope::Admin, Action::Rules, &[]),
+    get(
+        "explain",
         Scope::Admin,
-        Action::Delivery,
+        Action::Explain,
+        &["channel", "method", "verb", "user"],
     ),
-    (
+    get("explain/delivery", Scope::Admin, Action::Delivery, DELIVERY),
+    get(
         "explain/connection",
-        Method::GET,
         Scope::Admin,
         Action::Connection,
+        CONNECTION,
     ),
-    ("top", Method::GET, Scope::Admin, Action::Top),
+    get("top", Scope::Admin, Action::Top, &["limit"]),
 ];
 
 /// One authorised request.
@@ -167,21 +230,22 @@ async fn handle(worker: &Rc<Worker>, request: Request<Received>) -> Result<Answe
     }
     // The key is checked first, so that the answer reveals nothing about the path.
     let key = key_of(&keys, &request)?;
-    let at_path = ROUTES.iter().filter(|(route, ..)| *route == path);
-    let mut methods = at_path.clone().map(|(_, method, ..)| method.clone());
+    let at_path = ROUTES.iter().filter(|route| route.path == path);
+    let mut methods = at_path.clone().map(|route| route.method.clone());
     let route = at_path
         .clone()
-        .find(|(_, method, ..)| method == request.method());
-    let Some((_, _, scope, action)) = route else {
+        .find(|route| route.method == *request.method());
+    let Some(route) = route else {
         return Err(match methods.next() {
             Some(method) => Problem::method(&[method]),
             None => Problem::no_route(path),
         });
     };
-    if !key.is_for(*scope) {
-        return Err(Problem::scope(*scope));
+    if !key.is_for(route.scope) {
+        return Err(Problem::scope(route.scope));
     }
     let query = Query::of(request.uri().query())?;
+    query.allow(route.parameters)?;
     let config = &worker.shared.config.api;
     let limit = (config.max_body, "api.max_body");
     let body = Body::read(request, &worker.shared.memory, limit, config.body_timeout).await?;
@@ -191,7 +255,7 @@ async fn handle(worker: &Rc<Worker>, request: Request<Received>) -> Result<Answe
         query,
         body,
     };
-    let body = match action {
+    let body = match route.action {
         Action::Publish => publishing::publish(&call).await?.to_string(),
         Action::Batch => publishing::batch(&call).await?,
         Action::History => reading::history(&call).await?.text(),
@@ -257,18 +321,27 @@ mod tests {
         let openapi: Value = serde_json::from_str(OPENAPI).unwrap();
         assert_eq!(openapi["openapi"], "3.1.0");
         let paths = openapi["paths"].as_object().unwrap();
-        let mut specified: Vec<(String, String)> = paths
+        let in_query = |parameter: &&Value| parameter["in"] == "query";
+        let mut specified: Vec<(String, String, Vec<&str>)> = paths
             .iter()
             .flat_map(|(path, methods)| {
-                let methods = methods.as_object().unwrap().keys();
-                methods.map(move |method| (path[1..].to_owned(), method.to_uppercase()))
+                let methods = methods.as_object().unwrap().iter();
+                methods.map(move |(method, operation)| {
+                    let parameters = operation["parameters"].as_array();
+                    let parameters = parameters.into_iter().flatten().filter(in_query);
+                    let names = parameters.map(|one| one["name"].as_str().unwrap());
+                    (path[1..].to_owned(), method.to_uppercase(), names.collect())
+                })
             })
-            .filter(|(path, _)| path != "openapi.json")
+            .filter(|(path, ..)| path != "openapi.json")
             .collect();
         specified.sort();
         let routes = ROUTES.iter();
         let mut served: Vec<_> = routes
-            .map(|(path, method, ..)| ((*path).to_owned(), method.to_string()))
+            .map(|route| {
+                let (path, method) = (route.path.to_owned(), route.method.to_string());
+                (path, method, route.parameters.to_vec())
+            })
             .collect();
         served.sort();
         assert_eq!(specified, served);

@@ -94,6 +94,10 @@ fn answer(reply: Reply) -> Outcome {
 pub(super) async fn publish(call: &Call<'_>) -> Outcome {
     let key = call.body.idempotency_key.as_deref();
     let command = if call.body.is_json {
+        if call.query.get("channel")?.is_some() {
+            let detail = "channel: is for bodies that are not JSON; put it into the body";
+            return Err(Problem::bad(detail));
+        }
         command(call, &call.body.json()?, key)?
     } else {
         Command::Publish {

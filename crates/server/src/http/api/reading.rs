@@ -44,12 +44,12 @@ pub(super) async fn history(call: &Call<'_>) -> Published {
         }
         (None, Some(before)) => Command::HistoryBefore {
             channel,
-            before: position(before)?,
+            before: position("before", before)?,
             limit,
         },
         (since_text, None) => Command::History {
             channel,
-            since: since(since_text, Since::Last(limit))?,
+            since: since_text.map_or(Ok(Since::Last(limit)), since)?,
             limit,
         },
     };
@@ -76,7 +76,8 @@ pub(super) async fn history(call: &Call<'_>) -> Published {
 }
 
 pub(super) async fn state(call: &Call<'_>) -> Published {
-    let after = call.query.get("after")?.map(position).transpose()?;
+    let after = call.query.get("after")?;
+    let after = after.map(|after| position("after", after)).transpose()?;
     let command = Command::State {
         channel: channel(call.query.need("channel")?, call.key)?,
         after,
@@ -177,7 +178,7 @@ fn longer<'a>(one: &'a str, other: &'a str) -> Option<&'a str> {
 pub(super) async fn receipts(call: &Call<'_>) -> Outcome {
     let command = Command::Receipts {
         channel: channel(call.query.need("channel")?, call.key)?,
-        position: position(call.query.need("position")?)?,
+        position: position("position", call.query.need("position")?)?,
     };
     let reply = ask(call, command).await?;
     let Reply::Receipts { receipts, .. } = &reply else {

@@ -8,7 +8,7 @@ use serde_json::{json, value::RawValue};
 
 use super::{
     Call, Outcome,
-    fields::{About, channel, data, given, since},
+    fields::{channel, data, given, since, whom},
     problem::Problem,
 };
 use crate::{sessions::Sessions, worker::now};
@@ -29,13 +29,14 @@ fn handle(call: &Call<'_>) -> Result<Sessions, Problem> {
 }
 
 #[derive(Deserialize)]
-struct Told {
-    #[serde(flatten)]
-    about: About,
-}
-
-#[derive(Deserialize)]
-struct ToldData {
+#[serde(deny_unknown_fields)]
+struct Send {
+    #[serde(default, deserialize_with = "given")]
+    user: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    session: Option<String>,
+    /// `null` can be sent, too.
+    #[serde(default, deserialize_with = "given")]
     data: Option<Box<RawValue>>,
     #[serde(default, deserialize_with = "given")]
     base64: Option<String>,
@@ -51,24 +52,40 @@ const FREE_CODES: RangeInclusive<u16> = 4100..=4999;
 const MAX_REASON: usize = 123;
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Disconnect {
+    #[serde(default, deserialize_with = "given")]
+    user: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    session: Option<String>,
     #[serde(default, deserialize_with = "given")]
     code: Option<u16>,
     #[serde(default, deserialize_with = "given")]
     reason: Option<String>,
-    #[serde(flatten)]
-    about: About,
 }
 
 #[derive(Deserialize)]
-struct OnChannel {
+#[serde(deny_unknown_fields)]
+struct Wish {
+    #[serde(default, deserialize_with = "given")]
+    user: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    session: Option<String>,
     channel: String,
     #[serde(default, deserialize_with = "given")]
     since: Option<String>,
     #[serde(default)]
     presence: bool,
-    #[serde(flatten)]
-    about: About,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unsubscribe {
+    #[serde(default, deserialize_with = "given")]
+    user: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    session: Option<String>,
+    channel: String,
 }
 
 #[derive(Deserialize)]
@@ -85,37 +102,39 @@ pub(super) async fn list(call: &Call<'_>) -> Outcome {
 }
 
 pub(super) async fn send(call: &Call<'_>) -> Outcome {
-    let Told { about } = call.body.json()?;
-    // A separate struct: raw JSON cannot be used together with flattened fields.
-    let given: ToldData = call.body.json()?;
+    let given: Send = call.body.json()?;
     let (data, format) = data(given.data.as_deref(), given.base64.as_deref())?;
-    let count = handle(call)?.tell(about.whom()?, data, format).await;
+    let whom = whom(given.user.as_deref(), given.session.as_deref())?;
+    let count = handle(call)?.tell(whom, data, format).await;
     Ok(json!({ "sessions": count }))
 }
 
 pub(super) async fn subscribe(call: &Call<'_>) -> Outcome {
-    let given: OnChannel = call.body.json()?;
+    let given: Wish = call.body.json()?;
     let channel = channel(&given.channel, call.key)?;
-    let mut wish = Subscribe::new(channel, since(given.since.as_deref(), Since::Now)?);
+    let start = given.since.as_deref().map_or(Ok(Since::Now), since)?;
+    let mut wish = Subscribe::new(channel, start);
     wish.presence = given.presence;
-    let count = handle(call)?.subscribe(given.about.whom()?, wish).await;
+    let whom = whom(given.user.as_deref(), given.session.as_deref())?;
+    let count = handle(call)?.subscribe(whom, wish).await;
     Ok(json!({ "sessions": count }))
 }
 
 pub(super) async fn unsubscribe(call: &Call<'_>) -> Outcome {
-    let given: OnChannel = call.body.json()?;
+    let given: Unsubscribe = call.body.json()?;
     let channel = channel(&given.channel, call.key)?;
     let detail = "the server ended the subscription";
     let why = Refusal::new(ErrorCode::Forbidden, detail);
     let key = SubscriptionKey::from(channel);
-    let sessions = handle(call)?;
-    let count = sessions.unsubscribe(given.about.whom()?, key, why).await;
+    let whom = whom(given.user.as_deref(), given.session.as_deref())?;
+    let count = handle(call)?.unsubscribe(whom, key, why).await;
     Ok(json!({ "sessions": count }))
 }
 
 pub(super) async fn disconnect(call: &Call<'_>) -> Outcome {
     let given: Disconnect = call.body.json()?;
-    let (sessions, whom) = (handle(call)?, given.about.whom()?);
+    let whom = whom(given.user.as_deref(), given.session.as_deref())?;
+    let sessions = handle(call)?;
     let count = match (given.code, given.reason) {
         (None, None) => sessions.disconnect(whom).await,
         (Some(code), _) if !FREE_CODES.contains(&code) => {

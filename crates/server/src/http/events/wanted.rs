@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use hyper::{HeaderMap, StatusCode};
 use offhook_dialects::sse::{MAX_PADDING, MAX_TARGETS, Wanted};
-use offhook_engine::{ChannelName, Filter, Position, Since, Target};
+use offhook_engine::{ChannelName, Filter, Since, Target};
 
 use crate::{
-    http::api::{Problem, Query},
+    http::api::{Problem, Query, since},
     tokens::random_bytes,
     worker::Worker,
 };
@@ -84,26 +84,6 @@ fn last_event_id(query: &Query, headers: &HeaderMap) -> Result<Option<String>, P
         None => query.get("last_event_id")?.map(str::to_owned),
     };
     Ok(id.filter(|id| !id.is_empty()))
-}
-
-/// `now`, `start`, `state`, `last:50`, or a position: `EPOCH:OFFSET` or `EPOCH.OFFSET`.
-fn since(text: &str) -> Result<Since, Problem> {
-    let wrong = || {
-        Problem::bad(
-            "since: expected now, start, state, last:50, or a position like 1700000000000000:42",
-        )
-    };
-    match text {
-        "now" => return Ok(Since::Now),
-        "start" => return Ok(Since::Start),
-        "state" => return Ok(Since::State),
-        _ => {}
-    }
-    if let Some(count) = text.strip_prefix("last:") {
-        return Ok(Since::Last(count.parse().map_err(|_| wrong())?));
-    }
-    let position = text.replacen(':', ".", 1).parse::<Position>();
-    Ok(Since::Position(position.map_err(|_| wrong())?))
 }
 
 fn switch(query: &Query, name: &str) -> Result<bool, Problem> {
