@@ -328,6 +328,7 @@ impl Dialect for Mqtt {
 
     fn handle_timeout(&mut self, now: Instant, intents: &mut Vec<Intent>) {
         self.handle_time(now);
+        self.keep_note();
         intents.extend(self.queue.drain(..));
     }
 
