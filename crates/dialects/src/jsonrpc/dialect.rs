@@ -13,7 +13,7 @@ use offhook_engine::{
 use super::{
     answer::{self, Failure},
     message::{self, Invalid, Message, Request},
-    methods::{self, Ask, Event},
+    methods::{self, Ask, Event, MAX_EVENTS},
     notification::{live_at_once, named, push},
     pending::{BatchId, CallId, Pending, Purpose},
 };
@@ -33,10 +33,12 @@ pub struct Rpc {
     pending: Pending,
     /// The number of the next subscription.
     next_subscription: u32,
-    /// Channels subscribed by `rpc.on`, and the numbers of their subscriptions.
+    /// Channels that `rpc.on` has asked for, and the numbers of their subscriptions.
     events: HashMap<ChannelName, u32>,
-    /// The same, by number.
+    /// The same, by number, and also those that `rpc.off` is ending.
     channels: HashMap<u32, ChannelName>,
+    /// Further requests for a channel that `rpc.on` is still asking for, by number.
+    joined: HashMap<u32, Vec<CallId>>,
     /// Its messages are single requests: methods that need a connection are refused.
     over_requests: bool,
 }
@@ -323,11 +325,24 @@ impl Rpc {
                 self.pending.noted(call, name, false);
                 continue;
             };
-            if self.events.contains_key(&channel) {
-                self.pending.noted(call, name, true);
+            if let Some(number) = self.events.get(&channel) {
+                let Some(joined) = self.joined.get_mut(number) else {
+                    self.pending.noted(call, name, true);
+                    continue;
+                };
+                if joined.len() < MAX_EVENTS {
+                    joined.push(call);
+                    self.pending.joins(call);
+                    is_answered = false;
+                } else {
+                    self.pending.noted(call, name, false);
+                }
                 continue;
             }
             let number = self.number();
+            self.events.insert(channel.clone(), number);
+            self.channels.insert(number, channel.clone());
+            self.joined.insert(number, Vec::new());
             let wish = Subscribe::new(channel.clone(), Since::Now).numbered(number);
             let purpose = Purpose::On(channel, number);
             self.command(call, Command::Subscribe(wish), purpose, intents);
@@ -343,7 +358,8 @@ impl Rpc {
                 self.pending.noted(call, name, false);
                 continue;
             };
-            let Some(&number) = self.events.get(&channel) else {
+            // From now on, `rpc.on` asks for it again.
+            let Some(number) = self.events.remove(&channel) else {
                 self.pending.noted(call, name, true);
                 continue;
             };
@@ -393,11 +409,14 @@ impl Rpc {
                 }
             }
             Purpose::On(channel, number) => {
-                if is_done {
-                    self.events.insert(channel.clone(), number);
-                    self.channels.insert(number, channel.clone());
+                if !is_done {
+                    self.forget(Some(SubscriptionId(number)));
                 }
-                return self.pending.event(call, channel.as_str(), is_done, out);
+                let joined = self.joined.remove(&number).unwrap_or_default();
+                for call in [call].into_iter().chain(joined) {
+                    self.pending.event(call, channel.as_str(), is_done, out);
+                }
+                return;
             }
             Purpose::Off(channel, number) => {
                 self.forget(Some(SubscriptionId(number)));
@@ -437,8 +456,12 @@ impl Rpc {
     }
 
     fn forget(&mut self, id: Option<SubscriptionId>) {
-        let channel = id.and_then(|SubscriptionId(number)| self.channels.remove(&number));
-        if let Some(channel) = channel {
+        let Some(SubscriptionId(number)) = id else {
+            return;
+        };
+        if let Some(channel) = self.channels.remove(&number)
+            && self.events.get(&channel) == Some(&number)
+        {
             self.events.remove(&channel);
         }
     }

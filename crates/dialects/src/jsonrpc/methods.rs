@@ -266,11 +266,15 @@ fn events(params: &Params<'_>) -> Result<Vec<Event>, Failure> {
         let detail = format!("params: {count} channels; the limit is 1 to {MAX_EVENTS}");
         return Err(Failure::invalid_params(detail));
     }
-    let names = events.iter().map(|raw| {
+    let mut names: Vec<Event> = Vec::with_capacity(events.len());
+    for raw in events {
         let name: Cow<'_, str> = parsed(raw, "params")?;
-        Ok(((&*name).into(), ChannelName::new(&name).ok()))
-    });
-    names.collect()
+        // A channel that is named twice is one channel.
+        if !names.iter().any(|(known, _)| **known == *name) {
+            names.push(((&*name).into(), ChannelName::new(&name).ok()));
+        }
+    }
+    Ok(names)
 }
 
 fn channel(params: &Params<'_>) -> Result<ChannelName, Failure> {

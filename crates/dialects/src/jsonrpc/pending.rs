@@ -112,6 +112,13 @@ impl Pending {
         id
     }
 
+    /// A request waits for a channel that another one has asked for: see [`event`](Self::event).
+    pub(super) fn joins(&mut self, call: CallId) {
+        if let Some(call) = self.calls.get_mut(&call) {
+            call.left = call.left.saturating_add(1);
+        }
+    }
+
     /// The number of a command whose reply is ignored.
     pub(super) fn unanswered(&mut self) -> CommandId {
         CommandId(self.number())

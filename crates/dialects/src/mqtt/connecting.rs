@@ -13,7 +13,7 @@ use super::{
     },
     topics,
 };
-use crate::dialect::{Connect, Intent, Named, Welcome, Will};
+use crate::dialect::{Connect, Intent, Known, Named, Welcome, Will};
 
 /// The longest client id in bytes. 256: client libraries generate ids of about thirty.
 const CLIENT_ID: usize = 256;
@@ -168,8 +168,10 @@ impl Mqtt {
         }))
     }
 
-    pub(super) fn greeting(&self, welcome: &Welcome<'_>) -> Packet {
+    pub(super) fn greeting(&self, welcome: &Welcome<'_>, is_resumed: bool) -> Packet {
         let named = welcome.named.as_ref();
+        // A session that has stored nothing has nothing that could be lost.
+        let is_whole = |named: &Known<'_>| named.resumed && (is_resumed || named.note.is_empty());
         let properties = (self.client.version == Version::V5).then(|| {
             let kept = named.map_or(0, |named| whole_seconds(named.expiry));
             let name = named
@@ -187,7 +189,7 @@ impl Mqtt {
             })
         });
         Packet::ConnAck(ConnAck {
-            session_present: named.is_some_and(|named| named.resumed),
+            session_present: named.is_some_and(is_whole),
             reason: Reason::SUCCESS,
             properties,
         })

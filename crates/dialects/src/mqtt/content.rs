@@ -23,7 +23,7 @@ const CORRELATION_DATA: &str = "correlation-data";
 const EXPIRY: &str = "expiry";
 
 /// Tag names that do not stand for user properties. A user property with such a name is prefixed
-/// with `~`.
+/// with `~`, as is one named like the tag of the channel's state in a message that is not retained.
 const RESERVED: &[&str] = &[
     MESSAGE,
     CONTENT_TYPE,
@@ -93,7 +93,9 @@ pub(super) fn content(
             tag(EXPIRY, seconds.to_string());
         }
         for (name, value) in &given.user {
-            let tilde = if is_reserved(name) { "~" } else { "" };
+            // 5.0 §3.3.1.3: without the flag, nothing is retained.
+            let is_key = &**name == CONFLATION_TAG && !retain;
+            let tilde = if is_key || is_reserved(name) { "~" } else { "" };
             tag(&format!("{tilde}{name}"), value.to_string());
         }
     }
@@ -161,13 +163,14 @@ pub(super) fn expires(publication: &Publication) -> bool {
     publication.tags.get(EXPIRY).is_some()
 }
 
-/// Seconds until a message expires; none if it has expired.
+/// Seconds until a message expires; none if it has expired. One that expires at once is delivered to those
+/// who are there.
 fn left_of(seconds: u32, since_ms: u64, now_ms: u64) -> Option<u32> {
     let past_ms = now_ms.saturating_sub(since_ms);
     let left_ms = u64::from(seconds)
         .saturating_mul(1000)
         .checked_sub(past_ms)?;
-    if left_ms == 0 {
+    if left_ms == 0 && past_ms > 0 {
         return None;
     }
     u32::try_from(left_ms.div_ceil(1000)).ok()
@@ -259,6 +262,21 @@ mod tests {
             ..given
         };
         assert_eq!(message.publish.properties.as_deref(), Some(&expected));
+    }
+
+    #[test]
+    fn a_message_without_the_retain_flag_is_not_retained_whatever_its_user_properties_are() {
+        let given = Properties {
+            user: vec![("key".into(), "a".into())],
+            ..Properties::default()
+        };
+        let content = |retain| content(Qos::ExactlyOnce, retain, &"x".into(), Some(&given));
+        assert_eq!(content(true).unwrap().tags.get(CONFLATION_TAG), Some("a"));
+        let plain = content(false).unwrap();
+        assert_eq!(plain.tags.get(CONFLATION_TAG), None);
+        let message = message(&published(plain), Version::V5, 10_000).unwrap();
+        assert!(!message.publish.retain);
+        assert_eq!(message.publish.properties.as_deref(), Some(&given));
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::{
     time::Instant,
 };
 
-use offhook_engine::{CloseReason, Command, CommandId, Notice, Refusal, SessionId, SubscriptionId};
+use offhook_engine::{
+    CloseReason, Command, CommandId, Notice, Refusal, SessionId, SubscriptionId,
+    SubscriptionSnapshot,
+};
 
 use super::{
     Reason,
@@ -55,9 +58,10 @@ pub struct Mqtt {
     pub(super) session: Session,
     /// Whether the session's note has changed and must be stored.
     pub(super) changed: bool,
-    /// Whether the note contains exchanges that the client has completed since. Their PUBRELs would be
-    /// repeated on the next connection, which rumqttc takes for an error.
-    pub(super) has_completed: bool,
+    /// Whether the note contains exchanges that the client has completed since, or lacks that a message
+    /// was published. On the next connection, PUBRELs of the former would be repeated, which rumqttc takes
+    /// for an error, and the latter would be published again if the broker has forgotten its key.
+    pub(super) note_is_old: bool,
     /// Packets that are sent once the note is stored.
     pub(super) after_note: Vec<Vec<u8>>,
     /// The last command that stores a note.
@@ -139,7 +143,7 @@ impl Mqtt {
             is_durable: false,
             session: Session::default(),
             changed: false,
-            has_completed: false,
+            note_is_old: false,
             after_note: Vec::new(),
             last_note: None,
             pending: HashMap::new(),
@@ -324,6 +328,7 @@ impl Dialect for Mqtt {
 
     fn handle_timeout(&mut self, now: Instant, intents: &mut Vec<Intent>) {
         self.handle_time(now);
+        self.keep_note();
         intents.extend(self.queue.drain(..));
     }
 
@@ -349,6 +354,13 @@ impl Dialect for Mqtt {
             Some(bytes) => Head::Whole(Payload::Binary(bytes)),
             None => Head::Nothing,
         }
+    }
+
+    fn select_restored(&self, note: &[u8], subscriptions: &mut Vec<SubscriptionSnapshot>) {
+        // A subscription that the note does not know was made before a crash, and not granted.
+        let session = Session::from_note(note).unwrap_or_default();
+        let is_known = |SubscriptionId(number)| session.subscriptions.contains_key(&number);
+        subscriptions.retain(|kept| kept.id.is_some_and(is_known));
     }
 
     fn has_tokens(&self) -> bool {
@@ -379,7 +391,7 @@ impl Dialect for Mqtt {
         }
         self.look_at = self.silent_at();
         let version = self.client.version;
-        let greeting = self.greeting(welcome).encode(version);
+        let greeting = self.greeting(welcome, is_resumed).encode(version);
         if greeting.len() > self.client.packet_size {
             return self.end(Reason::PACKET_TOO_LARGE, TOO_LARGE);
         }

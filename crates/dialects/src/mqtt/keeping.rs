@@ -14,9 +14,9 @@ impl Mqtt {
     /// in the note, so that no message is published under a key that is not stored yet.
     pub(super) fn keep_note(&mut self) {
         let packets = std::mem::take(&mut self.after_note);
-        let has_completed = std::mem::take(&mut self.has_completed);
+        let note_is_old = std::mem::take(&mut self.note_is_old);
         if !std::mem::take(&mut self.changed) || !self.is_durable {
-            if has_completed && self.is_durable {
+            if note_is_old && self.is_durable {
                 // Nothing relies on it, so that it need not be saved at once.
                 let note = Bytes::from(self.session.note());
                 let at_once = false;

@@ -13,9 +13,11 @@ use super::{
 };
 
 /// The version of this format.
-const FORM: u8 = 3;
+const FORM: u8 = 4;
 /// The version without groups, which is still read.
 const WITHOUT_GROUPS: u8 = 2;
+/// The version without the contents of received messages, which is still read.
+const WITHOUT_CONTENTS: u8 = 3;
 
 impl Session {
     /// The session as bytes.
@@ -51,6 +53,9 @@ impl Session {
         for (id, received) in &self.received {
             w.extend(id.to_be_bytes());
             w.extend(received.key.to_be_bytes());
+            w.extend(received.content.to_be_bytes());
+            let is_taken = matches!(received.state, Taking::Taken | Taking::TakenBefore);
+            w.push(is_taken.into());
         }
         w
     }
@@ -59,7 +64,7 @@ impl Session {
     pub(super) fn from_note(note: &[u8]) -> Option<Self> {
         let mut r = note;
         let form = u8::from_be_bytes(take(&mut r)?);
-        if ![FORM, WITHOUT_GROUPS].contains(&form) {
+        if ![FORM, WITHOUT_CONTENTS, WITHOUT_GROUPS].contains(&form) {
             return None;
         }
         let mut session = Self {
@@ -103,11 +108,13 @@ impl Session {
             let id = u16::from_be_bytes(take(&mut r)?);
             let subscription = u32::from_be_bytes(take(&mut r)?);
             let origin = read_origin(&mut r)?;
+            // The engine delivers the messages of a subscription that continues once more.
+            let continues = session.subscriptions.contains_key(&subscription);
             let message = InFlight {
                 subscription,
                 origin,
                 stage: Exchange::Released {
-                    delivered: origin.live_offset().is_none(),
+                    delivered: origin.live_offset().is_none() || !continues,
                 },
                 release: session.next_release(),
             };
@@ -116,8 +123,22 @@ impl Session {
         for _ in 0..u32::from_be_bytes(take(&mut r)?) {
             let id = u16::from_be_bytes(take(&mut r)?);
             let key = u64::from_be_bytes(take(&mut r)?);
-            let state = Taking::Unknown;
-            session.received.insert(id, Received { key, state });
+            let (content, state) = match form {
+                FORM => {
+                    let content = u64::from_be_bytes(take(&mut r)?);
+                    match take(&mut r)? {
+                        [0] => (content, Taking::Unknown),
+                        [_] => (content, Taking::TakenBefore),
+                    }
+                }
+                _ => (0, Taking::Unknown),
+            };
+            let received = Received {
+                key,
+                content,
+                state,
+            };
+            session.received.insert(id, received);
         }
         Some(session)
     }
@@ -264,8 +285,15 @@ mod tests {
             };
             session.in_flight.insert(id, message);
         }
-        let (key, state) = (8, Taking::Unknown);
-        session.received.insert(4, Received { key, state });
+        let (key, content) = (8, 9);
+        for (id, state) in [(4, Taking::Unknown), (5, Taking::TakenBefore)] {
+            let received = Received {
+                key,
+                content,
+                state,
+            };
+            session.received.insert(id, received);
+        }
         session
     }
 
@@ -280,11 +308,32 @@ mod tests {
         let mut old = session();
         old.subscriptions.clear();
         old.numbers.clear();
+        old.received.clear();
+        // Nothing continues without its subscription.
+        old.in_flight.values_mut().for_each(|message| {
+            message.stage = Exchange::Released { delivered: true };
+        });
         let mut note = old.note();
-        assert_eq!(
-            note.first_mut().map(|form| std::mem::replace(form, 2)),
-            Some(3)
-        );
+        for form in [WITHOUT_GROUPS, WITHOUT_CONTENTS] {
+            *note.first_mut().unwrap() = form;
+            assert_eq!(Session::from_note(&note), Some(old.clone()));
+        }
+    }
+
+    #[test]
+    fn a_note_of_a_version_without_contents_is_still_read() {
+        let mut old = session();
+        old.received.clear();
+        let mut note = old.note();
+        assert_eq!(note.drain(note.len() - 4..).collect::<Vec<_>>(), [0; 4]);
+        *note.first_mut().unwrap() = WITHOUT_CONTENTS;
+        note.extend([0, 0, 0, 1, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8]);
+        let received = Received {
+            key: 8,
+            content: 0,
+            state: Taking::Unknown,
+        };
+        old.received.insert(4, received);
         assert_eq!(Session::from_note(&note), Some(old));
     }
 

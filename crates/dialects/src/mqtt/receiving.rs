@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use offhook_engine::{Command, ErrorCode, Key, Refusal, Reply};
+use offhook_engine::{Command, ErrorCode, Key, MAX_CHANNEL_NAME, Refusal, Reply};
 
 use super::{
     Reason,
@@ -52,10 +52,13 @@ impl Mqtt {
         };
         let key = match qos {
             Qos::AtMostOnce | Qos::AtLeastOnce => None,
-            Qos::ExactlyOnce => match self.first_seen(&publish) {
-                Some(number) => self.key(number, &publish),
-                None => return,
-            },
+            Qos::ExactlyOnce => {
+                let content = self.content_of(&publish);
+                match self.first_seen(publish.packet_id, content) {
+                    Some(number) => self.key(number, content),
+                    None => return,
+                }
+            }
         };
         match command(&publish, key) {
             Ok(command) => self.publish_as(command, publishing),
@@ -92,33 +95,34 @@ impl Mqtt {
             let why = "the topic alias is not defined";
             publish.topic = known.ok_or(Invalid::new(Reason::TOPIC_ALIAS_INVALID, why))?;
         } else {
-            aliases.insert(alias, publish.topic.clone());
+            aliases.insert(alias, kept(&publish.topic).into());
         }
         Ok(())
     }
 
     /// The number of the idempotency key with which to publish a message of QoS 2; none if the
     /// message must not be published.
-    fn first_seen(&mut self, publish: &Publish) -> Option<u64> {
-        let id = publish.packet_id;
+    fn first_seen(&mut self, id: u16, content: u64) -> Option<u64> {
         match self.session.received.get_mut(&id) {
             // It is being published, and the PUBREC follows.
             Some(Received {
                 state: Taking::Pending,
                 ..
             }) => return None,
-            // §4.3.3: until the PUBREL, the same identifier is the same message.
-            Some(Received {
-                state: Taking::Taken,
-                ..
-            }) => {
+            // §4.3.3: until the PUBREL, the same identifier is the same message. On another connection, a
+            // client may have lost its state.
+            Some(received)
+                if received.state == Taking::Taken
+                    || (received.state == Taking::TakenBefore && received.content == content) =>
+            {
+                received.state = Taking::Taken;
                 self.say(&Packet::PubRec(Ack::new(id, Reason::SUCCESS)));
                 return None;
             }
             // An earlier connection started to publish it. The same key publishes it only if that
             // did not succeed. MQTT.js repeats messages without the DUP flag.
             Some(received) => {
-                received.state = Taking::Pending;
+                (received.state, received.content) = (Taking::Pending, content);
                 return Some(received.key);
             }
             None => {}
@@ -135,17 +139,30 @@ impl Mqtt {
         let key = self.session.next_key;
         self.session.next_key = key.wrapping_add(1);
         let state = Taking::Pending;
-        self.session.received.insert(id, Received { key, state });
+        let received = Received {
+            key,
+            content,
+            state,
+        };
+        self.session.received.insert(id, received);
         self.changed = true;
         Some(key)
     }
 
+    /// What distinguishes a message from others of the same identifier, if the session outlives its
+    /// connection: a client that has lost its state uses an unreleased identifier for a different message,
+    /// which is published.
+    fn content_of(&self, publish: &Publish) -> u64 {
+        match self.is_durable {
+            true => digest(&[publish.topic.as_bytes(), &[0], &publish.payload]),
+            false => 0,
+        }
+    }
+
     /// The idempotency key with this number; none if the session ends with its connection, because
-    /// nothing is published twice within one connection. It depends on the content: a client that
-    /// has lost its state uses an unreleased identifier for a different message, which is published.
-    fn key(&self, number: u64, publish: &Publish) -> Option<Key> {
+    /// nothing is published twice within one connection.
+    fn key(&self, number: u64, content: u64) -> Option<Key> {
         let name = self.name.filter(|_| self.is_durable)?;
-        let content = digest(&[publish.topic.as_bytes(), &[0], &publish.payload]);
         Key::new(&format!("mqtt/{name}/{number}/{content:x}")).ok()
     }
 
@@ -177,6 +194,7 @@ impl Mqtt {
                 Qos::ExactlyOnce => {
                     if let Some(received) = self.session.received.get_mut(&packet_id) {
                         received.state = Taking::Taken;
+                        self.note_is_old = true;
                     }
                     self.say(&Packet::PubRec(ack));
                 }
@@ -253,6 +271,13 @@ impl Mqtt {
     }
 }
 
+/// The topic of an alias, as far as it is kept. A longer one names no channel, also without its end, so
+/// that messages with its alias are refused. It may have 64 KiB.
+fn kept(topic: &str) -> &str {
+    let most = topic.floor_char_boundary(MAX_CHANNEL_NAME.saturating_add(4));
+    topic.get(..most).unwrap_or(topic)
+}
+
 /// FNV-1a with 64 bits. A client can only make messages of its own collide.
 fn digest(parts: &[&[u8]]) -> u64 {
     const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
@@ -283,4 +308,19 @@ fn command(publish: &Publish, key: Option<Key>) -> Result<Command, Unpublished> 
         tags: content.tags,
         key,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_keeps_a_topic_only_as_far_as_it_may_name_a_channel() {
+        assert_eq!(kept("a/b"), "a/b");
+        for topic in ["x".repeat(65_535), "ü".repeat(32_767), "*".repeat(65_535)] {
+            let kept = kept(&topic);
+            assert!(kept.len() <= 204, "{}", kept.len());
+            assert!(topics::channel_of(kept).is_err());
+        }
+    }
 }

@@ -59,6 +59,7 @@ impl Mqtt {
             let known = self.session.subscriptions.get(&number);
             let Some(known) = known.filter(|known| !known.begun) else {
                 // The client has subscribed or unsubscribed by itself.
+                self.has_begun(number);
                 continue;
             };
             let numbered = known.is_shared() || self.is_numbered(known.options, known.identifier);
@@ -83,6 +84,7 @@ impl Mqtt {
         }
         if self.session.remove(number).is_none() {
             // The client has unsubscribed.
+            self.has_begun(number);
             return self.restore_some();
         }
         self.changed = true;

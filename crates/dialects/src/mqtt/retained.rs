@@ -11,6 +11,7 @@ use super::{
     sending::Queued,
     session::Origin,
 };
+use crate::dialect::{Intent, Payload};
 
 /// How many retained messages are requested at a time. 32: enough to keep the connection busy while
 /// the next page is read.
@@ -106,8 +107,12 @@ impl Mqtt {
         let Some(subscription) = self.session.subscriptions.get_mut(&number) else {
             return;
         };
-        let is_acknowledged = subscription.options.qos != Qos::AtMostOnce;
-        if is_acknowledged && self.is_durable && !values.is_empty() {
+        if subscription.options.qos == Qos::AtMostOnce {
+            // At once: newer messages of the same topics do not wait for acknowledgements either, and must
+            // not overtake these.
+            return self.say_page(number, values);
+        }
+        if self.is_durable && !values.is_empty() {
             // From now on, the next connection continues.
             self.changed |= subscription.retained.is_none();
             subscription.retained.get_or_insert_default();
@@ -123,6 +128,16 @@ impl Mqtt {
             again: false,
         });
         self.sending.held.extend(held);
+    }
+
+    fn say_page(&mut self, number: u32, values: &[Arc<Publication>]) {
+        let now_ms = self.unix_ms();
+        for value in values {
+            let origin = Origin::Retained(value.sequence);
+            if let Some(bytes) = self.deliver(number, origin, value, false, now_ms) {
+                self.queue.push_back(Intent::Say(Payload::Binary(bytes)));
+            }
+        }
     }
 
     /// The client has a retained message.

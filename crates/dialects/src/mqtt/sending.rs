@@ -249,7 +249,7 @@ impl Mqtt {
             !completed
         });
         self.sending.has_earlier = more;
-        self.has_completed = true;
+        self.note_is_old = true;
     }
 
     /// Marks a message as done: it needs no further delivery.
@@ -277,7 +277,7 @@ impl Mqtt {
 
     fn ends(&mut self, packet_id: u16) {
         if let Some(message) = self.session.in_flight.remove(&packet_id) {
-            self.has_completed |= !matches!(message.stage, Exchange::Sent(_));
+            self.note_is_old |= !matches!(message.stage, Exchange::Sent(_));
             self.is_done(message.subscription, message.origin);
             self.send_held();
         }

@@ -133,6 +133,8 @@ pub(super) enum Exchange {
 pub(super) struct Received {
     /// The number in its idempotency key.
     pub(super) key: u64,
+    /// What distinguishes its content from another message's, if the session outlives its connection.
+    pub(super) content: u64,
     pub(super) state: Taking,
 }
 
@@ -144,6 +146,8 @@ pub(super) enum Taking {
     Taken,
     /// An earlier connection started to publish it; the result is unknown.
     Unknown,
+    /// An earlier connection published it.
+    TakenBefore,
 }
 
 /// The state of a session.
@@ -198,9 +202,21 @@ impl Session {
         released
     }
 
-    /// Removes a subscription.
+    /// Removes a subscription. The engine does not deliver its messages any more, so that the client's
+    /// PUBCOMP ends those that it has.
     pub(super) fn remove(&mut self, number: u32) -> Option<Subscription> {
         let removed = self.subscriptions.remove(&number)?;
+        self.in_flight.retain(|_, message| {
+            let is_of_it = message.subscription == number;
+            match &mut message.stage {
+                Exchange::Completed => !is_of_it,
+                Exchange::Released { delivered } => {
+                    *delivered |= is_of_it;
+                    true
+                }
+                Exchange::Sent(_) => true,
+            }
+        });
         if self.numbers.get(&removed.wanted) == Some(&number) {
             self.numbers.remove(&removed.wanted);
         }

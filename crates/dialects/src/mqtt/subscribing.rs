@@ -28,7 +28,8 @@ const FILTERS: usize = 1_024;
 pub(super) struct Batches {
     all: HashMap<u32, Batch>,
     next: u32,
-    /// Filters that the client subscribes to again before the engine has answered the first time.
+    /// Filters that the client subscribes to again before the engine has answered the first time. At
+    /// most [`FILTERS`]: the engine does not count them as commands, and may take long to answer.
     joined: Vec<(Asked, Options, u32)>,
 }
 
@@ -55,6 +56,8 @@ pub(super) struct Asked {
     number: u32,
     /// Whether the client had no subscription to it before.
     is_new: bool,
+    /// What is granted if the client ends or replaces the subscription before the engine answers.
+    qos: Qos,
     retain_handling: RetainHandling,
 }
 
@@ -113,6 +116,7 @@ impl Mqtt {
             place,
             number,
             is_new: old.is_none(),
+            qos: options.qos,
             retain_handling: options.retain_handling,
         };
         let numbered = is_shared || self.is_numbered(options, identifier);
@@ -126,6 +130,9 @@ impl Mqtt {
                     && known.options.no_local == options.no_local
                     && known.numbered == numbered);
             if same_flow && !known.begun {
+                if self.batches.joined.len() >= FILTERS {
+                    return self.answer(place, Reason::QUOTA_EXCEEDED);
+                }
                 let joins = (asked(number), options, identifier);
                 return self.batches.joined.push(joins);
             }
@@ -265,6 +272,11 @@ impl Mqtt {
             return self.has_begun(number);
         };
         let known = self.session.subscriptions.get(&number);
+        if known.is_none() && refusal.code == ErrorCode::NotSubscribed {
+            // The client has ended or replaced it before it began.
+            self.is_subscribed(asked);
+            return self.has_begun(number);
+        }
         let is_shared = known.is_some_and(Subscription::is_shared);
         if refusal.code == ErrorCode::NoHistory
             && let Some(known) = known.filter(|_| !is_shared)
@@ -298,7 +310,7 @@ impl Mqtt {
         of_this.collect()
     }
 
-    /// The engine has confirmed a subscription.
+    /// The engine has confirmed a subscription, or the client has ended it before that.
     pub(super) fn has_begun(&mut self, number: u32) {
         if let Some(subscription) = self.session.subscriptions.get_mut(&number) {
             subscription.begun = true;
@@ -322,8 +334,8 @@ impl Mqtt {
 
     fn is_subscribed(&mut self, asked: Asked) {
         let Some(subscription) = self.session.subscriptions.get(&asked.number) else {
-            // It was removed before the engine answered.
-            return self.answer(asked.place, Reason::UNSPECIFIED);
+            // §3.9.3: the client has had it until it ended or replaced it. No other code says that.
+            return self.answer(asked.place, Reason(asked.qos.number()));
         };
         let granted = Reason(subscription.options.qos.number());
         let is_shared = subscription.is_shared();

@@ -65,7 +65,9 @@ impl SocketIo {
             let refusal = bad("the namespace is already connected");
             return self.refuse_entry(namespace, refusal);
         }
-        if self.spaces.are_full() {
+        let entering = self.pending.values();
+        let entering = entering.filter(|purpose| matches!(purpose, Purpose::Enter(_)));
+        if self.spaces.are_full(entering.count()) {
             let refusal = bad(format!(
                 "the connection already has {MAX_SPACES} namespaces, which is the limit"
             ));

@@ -1,14 +1,14 @@
 //! The state of one connection that speaks Socket.IO.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use offhook_engine::{
     CloseReason, Command, CommandId, Notice, Position, Refusal, Reply, SessionId, SubscriptionId,
-    SubscriptionKey,
+    SubscriptionKey, SubscriptionSnapshot,
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     engine_io::{Due, EngineIo},
     packet::{Decoder, Invalid, MAIN},
     publication::{Own, form, is_own_broadcast, own},
-    recovery::Brought,
+    recovery::{Brought, Note},
     spaces::Spaces,
     subscribing::{Deferred, Notes, Waiting},
 };
@@ -229,6 +229,16 @@ impl Dialect for SocketIo {
             }
             None => {}
         }
+    }
+
+    fn select_restored(&self, note: &[u8], subscriptions: &mut Vec<SubscriptionSnapshot>) {
+        // Others would be delivered to a client that does not know them, and keep their numbers.
+        let known = self.brought.as_ref().zip(Note::read(note));
+        let known = known.filter(|(brought, note)| brought.stamp == note.stamp);
+        let numbers = known.iter().flat_map(|(_, note)| &note.subscriptions);
+        let numbers: HashSet<u32> = numbers.map(|kept| kept.number).collect();
+        let is_known = |id: SubscriptionId| numbers.contains(&id.0);
+        subscriptions.retain(|kept| kept.id.is_some_and(is_known));
     }
 
     fn has_tokens(&self) -> bool {

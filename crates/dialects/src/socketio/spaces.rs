@@ -1,7 +1,7 @@
 //! The namespaces of a connection, and the subscriptions in each.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -22,6 +22,9 @@ pub(super) struct Spaces {
     /// The subscriptions of each namespace with their numbers. A plain subscription, whose messages
     /// are the same for all recipients, has no number.
     by_target: HashMap<(Arc<str>, Target), Option<u32>>,
+    /// The targets of plain subscriptions whose end the engine has not confirmed. Until then, another
+    /// subscription to one of them has a number, by which the two are told apart.
+    ending: HashSet<Target>,
     by_number: BTreeMap<u32, Subscription>,
     /// The number of the latest subscription.
     latest: u32,
@@ -107,8 +110,9 @@ impl Spaces {
         self.entered.is_empty()
     }
 
-    pub(super) fn are_full(&self) -> bool {
-        self.entered.len() >= MAX_SPACES
+    /// Whether no more namespaces may be entered than those that are being entered already.
+    pub(super) fn are_full(&self, entering: usize) -> bool {
+        self.entered.len().saturating_add(entering) >= MAX_SPACES
     }
 
     /// The namespace for events that concern no subscription: the main one, if the client is
@@ -147,11 +151,38 @@ impl Spaces {
         theirs.filter_map(|(_, target)| target.channel())
     }
 
-    /// The namespace's subscription to `target`.
-    pub(super) fn key_of(&self, namespace: &Arc<str>, target: &Target) -> Option<SubscriptionKey> {
+    /// Begins to end the namespace's subscription to `target`. From now on, the namespace has none, so that
+    /// the client can subscribe again before the engine has confirmed the end.
+    pub(super) fn end(&mut self, namespace: &Arc<str>, target: &Target) -> Option<SubscriptionKey> {
         let of = (Arc::clone(namespace), target.clone());
-        let number = self.by_target.get(&of)?;
-        Some(key(target, *number))
+        let number = self.by_target.remove(&of)?;
+        if number.is_none() {
+            self.ending.insert(target.clone());
+        }
+        Some(key(target, number))
+    }
+
+    /// The engine did not end a subscription.
+    pub(super) fn not_ended(&mut self, namespace: &Arc<str>, subscription: &SubscriptionKey) {
+        let (target, number) = match subscription {
+            SubscriptionKey::Id(SubscriptionId(number)) => match self.by_number.get(number) {
+                Some(subscription) => (subscription.target.clone(), Some(*number)),
+                None => return,
+            },
+            SubscriptionKey::Target(target) => {
+                self.ending.remove(target);
+                (target.clone(), None)
+            }
+        };
+        if self.entered.contains(namespace) {
+            let of = (Arc::clone(namespace), target);
+            self.by_target.entry(of).or_insert(number);
+        }
+    }
+
+    /// Whether a plain subscription to `target` is ending.
+    pub(super) fn is_ending(&self, target: &Target) -> bool {
+        self.ending.contains(target)
     }
 
     /// Adds a plain subscription, whose messages are the same for all recipients.
@@ -197,10 +228,16 @@ impl Spaces {
         match subscription {
             SubscriptionKey::Id(SubscriptionId(number)) => {
                 if let Some(removed) = self.by_number.remove(number) {
-                    self.by_target.remove(&(removed.namespace, removed.target));
+                    let key = (removed.namespace, removed.target);
+                    if self.by_target.get(&key) == Some(&Some(*number)) {
+                        self.by_target.remove(&key);
+                    }
                 }
             }
             SubscriptionKey::Target(target) => {
+                if self.ending.remove(target) {
+                    return;
+                }
                 let key = (Arc::from(MAIN), target.clone());
                 if self.by_target.get(&key) == Some(&None) {
                     self.by_target.remove(&key);

@@ -70,7 +70,8 @@ impl SocketIo {
         let is_plain = *namespace == *MAIN
             && self.recovery.is_none()
             && subscription.window.is_none()
-            && wish.target.channel().is_some();
+            && wish.target.channel().is_some()
+            && !self.spaces.is_ending(&wish.target);
         let wish = if is_plain {
             self.spaces.add_plain(&namespace, &wish.target);
             wish
@@ -209,7 +210,7 @@ impl SocketIo {
     }
 
     pub(super) fn unsubscribe(&mut self, call: Call, target: &Target) {
-        let Some(subscription) = self.spaces.key_of(&call.namespace, target) else {
+        let Some(subscription) = self.spaces.end(&call.namespace, target) else {
             let detail = format!("{target}: this namespace is not subscribed to it");
             let refusal = Refusal::new(ErrorCode::NotSubscribed, detail);
             return self.refuse(call, refusal);
@@ -230,6 +231,7 @@ impl SocketIo {
         if let Reply::Refused(refusal) = reply
             && refusal.code != ErrorCode::NotSubscribed
         {
+            self.spaces.not_ended(&call.namespace, key);
             return self.answer(&call, Err(refusal.clone()), out);
         }
         self.forget(key, out);

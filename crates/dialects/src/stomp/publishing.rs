@@ -114,8 +114,9 @@ impl Stomp {
             After::Nothing => {}
             After::Receipt(receipt) => self.give_receipt(Some(&receipt)),
             After::Commit(commit) => {
-                let receipt = self.transactions.published(commit);
-                self.give_receipt(receipt.as_deref());
+                if let Some(commit) = self.transactions.published(commit) {
+                    self.committed(commit);
+                }
             }
         }
         self.publish_some();

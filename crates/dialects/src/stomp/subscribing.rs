@@ -266,9 +266,11 @@ impl Stomp {
             return Err(Invalid::new("not subscribed", detail));
         };
         let receipt = frame.header("receipt");
-        let Some(subscription) = self.subscriptions.get(&number) else {
+        let Some(subscription) = self.subscriptions.get_mut(&number) else {
             return Ok(());
         };
+        // The SUBSCRIBE was processed, even if it is not answered yet.
+        self.after_note.extend(subscription.receipt.take());
         // Without the header, messages are kept until the client subscribes again.
         if subscription.durable.is_some() && name.is_none() {
             self.detach(number);

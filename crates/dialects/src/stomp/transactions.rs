@@ -1,5 +1,5 @@
-//! BEGIN, COMMIT and ABORT. The frames of a transaction are held until its COMMIT, and then
-//! executed in order.
+//! BEGIN, COMMIT and ABORT. The frames of a transaction are held until its COMMIT. Then its messages
+//! are published in order, and what it acknowledges takes effect once all of them are published.
 
 use std::collections::HashMap;
 
@@ -67,9 +67,12 @@ impl Step {
 }
 
 #[derive(Debug)]
-struct Commit {
+pub(super) struct Commit {
     /// The number of messages that have not been published yet.
     left: usize,
+    /// What the client has acknowledged. It takes effect once all messages are published: if one of them
+    /// is not, what the client has processed to make them is delivered again.
+    settles: Vec<(u64, Verdict)>,
     receipt: Option<Box<str>>,
 }
 
@@ -116,15 +119,14 @@ impl Transactions {
         Ok(steps)
     }
 
-    /// Notes that a message of a transaction was published. Returns the receipt of the COMMIT after
-    /// the last message.
-    pub(super) fn published(&mut self, id: CommitId) -> Option<Box<str>> {
+    /// Notes that a message of a transaction was published. Returns what follows the last message.
+    pub(super) fn published(&mut self, id: CommitId) -> Option<Commit> {
         let commit = self.commits.get_mut(&id)?;
         commit.left = commit.left.saturating_sub(1);
         if commit.left > 0 {
             return None;
         }
-        self.commits.remove(&id)?.receipt
+        self.commits.remove(&id)
     }
 
     /// The receipt that a COMMIT requested.
@@ -162,27 +164,38 @@ impl Stomp {
         let steps = self.transactions.take(required(frame, "transaction")?)?;
         let id = CommitId(self.transactions.next);
         self.transactions.next = id.0.wrapping_add(1);
-        let sends = steps.iter().filter(|step| matches!(step, Step::Send(_)));
-        let commit = Commit {
-            left: sends.count(),
+        let mut commit = Commit {
+            left: 0,
+            settles: Vec::new(),
             receipt: frame.header("receipt").map(Into::into),
         };
-        match commit.left {
-            0 => self.give_receipt(commit.receipt.as_deref()),
-            _ => drop(self.transactions.commits.insert(id, commit)),
-        }
         for step in steps {
             match step {
-                Step::Send(command) => self.outgoing.push_back(Sending {
-                    number: 0,
-                    command,
-                    after: After::Commit(id),
-                }),
-                Step::Settle(ack, verdict) => self.settle(ack, verdict),
+                Step::Send(command) => {
+                    commit.left = commit.left.saturating_add(1);
+                    self.outgoing.push_back(Sending {
+                        number: 0,
+                        command,
+                        after: After::Commit(id),
+                    });
+                }
+                Step::Settle(ack, verdict) => commit.settles.push((ack, verdict)),
             }
+        }
+        match commit.left {
+            0 => self.committed(commit),
+            _ => drop(self.transactions.commits.insert(id, commit)),
         }
         self.publish_some();
         Ok(())
+    }
+
+    /// All messages of a transaction are published.
+    pub(super) fn committed(&mut self, commit: Commit) {
+        for (ack, verdict) in commit.settles {
+            self.settle(ack, verdict);
+        }
+        self.give_receipt(commit.receipt.as_deref());
     }
 
     pub(super) fn abort(&mut self, frame: &Frame) -> Result<(), Invalid> {

@@ -671,3 +671,84 @@ fn the_error_of_the_backend_is_passed_on_to_the_client_unchanged() {
     );
     assert!(heard.contains("\"message\":\"no such order\""), "{heard}");
 }
+
+fn begins(client: &mut Client) {
+    let Some((_, Command::Subscribe(wish))) = client.asked.first() else {
+        panic!("{:?}", client.asked);
+    };
+    let subscription = wish.name();
+    client.reply(Reply::Subscribed {
+        subscription,
+        position: Position::new(17, 3),
+        live: true,
+        by_server: false,
+        acknowledged: false,
+    });
+}
+
+#[test]
+fn a_channel_named_twice_by_rpc_on_is_subscribed_to_once() {
+    let mut client = Client::connected();
+    client.send(r#"{"jsonrpc":"2.0","id":1,"method":"rpc.on","params":["chat","chat"]}"#);
+    client.send(r#"{"jsonrpc":"2.0","id":2,"method":"rpc.on","params":["chat"]}"#);
+    assert_eq!(client.asked.len(), 1, "{:?}", client.asked);
+    assert!(client.heard.is_empty(), "nothing has begun yet");
+    begins(&mut client);
+    assert_eq!(
+        client.heard,
+        [
+            r#"{"jsonrpc":"2.0","result":{"chat":"ok"},"id":1}"#,
+            r#"{"jsonrpc":"2.0","result":{"chat":"ok"},"id":2}"#
+        ]
+    );
+}
+
+#[test]
+fn a_refused_channel_of_rpc_on_is_refused_to_all_who_asked_for_it() {
+    let mut client = Client::connected();
+    for id in [1, 2] {
+        client.send(&format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"rpc.on","params":["chat"]}}"#
+        ));
+    }
+    client.reply(Reply::Refused(Refusal::new(ErrorCode::Forbidden, "no")));
+    assert_eq!(
+        client.heard,
+        [
+            r#"{"jsonrpc":"2.0","result":{"chat":"refused"},"id":1}"#,
+            r#"{"jsonrpc":"2.0","result":{"chat":"refused"},"id":2}"#
+        ]
+    );
+    client.heard.clear();
+    client.send(r#"{"jsonrpc":"2.0","id":3,"method":"rpc.on","params":["chat"]}"#);
+    assert_eq!(client.asked.len(), 1, "it can be asked for again");
+}
+
+#[test]
+fn rpc_off_ends_what_rpc_on_is_still_asking_for() {
+    let mut client = Client::connected();
+    client.send(r#"{"jsonrpc":"2.0","id":1,"method":"rpc.on","params":["chat"]}"#);
+    client.send(r#"{"jsonrpc":"2.0","id":2,"method":"rpc.off","params":["chat"]}"#);
+    let ends = client.asked.iter();
+    let ends = ends.filter(|(_, command)| matches!(command, Command::Unsubscribe { .. }));
+    assert_eq!(ends.count(), 1, "{:?}", client.asked);
+    // The engine ends it before it began, or afterwards: the answers are the same.
+    client.reply(Reply::Refused(Refusal::new(
+        ErrorCode::NotSubscribed,
+        "unsubscribed before the subscription began",
+    )));
+    client.reply(Reply::Unsubscribed {
+        subscription: ChannelName::new("chat").unwrap().into(),
+    });
+    assert_eq!(
+        client.heard[1],
+        r#"{"jsonrpc":"2.0","result":{"chat":"ok"},"id":2}"#
+    );
+    client.heard.clear();
+    client.send(r#"{"jsonrpc":"2.0","id":3,"method":"rpc.on","params":["chat"]}"#);
+    begins(&mut client);
+    assert_eq!(
+        client.takes(),
+        r#"{"jsonrpc":"2.0","result":{"chat":"ok"},"id":3}"#
+    );
+}

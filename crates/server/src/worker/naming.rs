@@ -69,7 +69,7 @@ impl Worker {
         };
         let session = session_of(&identity.user, &name);
         while let Some(older) = self.shared.directory.find(session) {
-            if !self.take_over(session, older).await {
+            if !self.take_over(session, older, named.fresh).await {
                 break;
             }
         }
@@ -119,10 +119,13 @@ impl Worker {
         expiry.map(|expiry| expiry.min(longest))
     }
 
-    /// Closes the older connection of a session, and waits until the session is saved. Returns
-    /// `false` if the worker in the directory no longer has that connection.
-    async fn take_over(self: &Rc<Self>, session: SessionId, older: Place) -> bool {
+    /// Closes the older connection of a session, which `ends` or is taken over, and waits until the session
+    /// is saved. Returns `false` if the worker in the directory no longer has that connection.
+    async fn take_over(self: &Rc<Self>, session: SessionId, older: Place, ends: bool) -> bool {
         if older.worker == self.number {
+            if ends {
+                self.hasten_will(older.connection);
+            }
             self.close_connection(older.connection, CloseReason::Replaced);
             self.shared.directory.left(session, older);
             return true;
@@ -130,7 +133,7 @@ impl Worker {
         let (done, closed) = oneshot::channel();
         let order = Order::Run {
             whom: Whom::Session(session),
-            errand: Errand::Replace,
+            errand: Errand::Replace { ends },
             done,
         };
         self.shared.orders.give(older.worker, order);

@@ -87,8 +87,10 @@ pub(crate) enum Errand {
     },
     /// With a code and a reason of the backend's own, or with those of `disconnected`.
     Disconnect(Option<Goodbye>),
-    /// The session moves to another connection.
-    Replace,
+    /// The session moves to another connection, or ends because the client starts a new one.
+    Replace {
+        ends: bool,
+    },
 }
 
 /// A code and a reason with which the server's side closes connections.
@@ -213,6 +215,12 @@ impl Worker {
                 outboxes.set_goodbye(connection, goodbye.clone());
             }
         }
+        if let Errand::Replace { ends: true } = errand {
+            let connections = self.state.borrow().engine.connections_of(whom);
+            for connection in connections {
+                self.hasten_will(connection);
+            }
+        }
         self.turn(|engine, now| match errand {
             Errand::Tell { data, format } => engine.tell(whom, data, *format, now),
             Errand::Subscribe(wish) => engine.subscribe_for(whom, wish, now),
@@ -220,7 +228,7 @@ impl Worker {
                 engine.unsubscribe_for(whom, subscription, why, now)
             }
             Errand::Disconnect(_) => engine.disconnect(whom, CloseReason::Disconnected, now),
-            Errand::Replace => engine.disconnect(whom, CloseReason::Replaced, now),
+            Errand::Replace { .. } => engine.disconnect(whom, CloseReason::Replaced, now),
         })
     }
 

@@ -102,6 +102,14 @@ impl Worker {
         }
     }
 
+    /// A connection is about to be closed together with its session: its will is published then, because
+    /// its client cannot return to the session (MQTT 5.0 §3.1.4).
+    pub(super) fn hasten_will(&self, connection: ConnectionId) {
+        if let Some(bequest) = self.state.borrow_mut().wills.get_mut(&connection) {
+            bequest.will.delay = Duration::ZERO;
+        }
+    }
+
     /// Publishes the delayed will of a session that ends now.
     pub(super) fn end_delayed_will(self: &Rc<Self>, session: SessionId) {
         if let Some(bequest) = self.shared.wills.take(session) {

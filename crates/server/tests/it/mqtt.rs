@@ -6,7 +6,7 @@ use offhook_dialects::mqtt::{
     Reason,
     packet::{
         Ack, ConnAck, Connect, Decoder, Options, Packet, Properties, Publish, Qos, Reasoned,
-        Subscribe, Version, Will,
+        Subscribe, Unsubscribe, Version, Will,
     },
 };
 use offhook_engine::{ChannelRules, State};
@@ -312,6 +312,69 @@ async fn a_will_is_published_when_its_client_is_lost_but_not_when_it_disconnects
     let (returns, _) = Client::open(&hall, connect("returns", 1000)).await;
     assert_eq!(watcher.text().await, "late");
     returns.leave().await;
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_start_publishes_the_delayed_will_of_the_connection_whose_session_it_ends() {
+    let hall = Hall::open(with_mqtt(config())).await;
+    let mut watcher = Client::named(&hall, "watcher").await;
+    watcher.subscribe("gone", Qos::AtLeastOnce).await;
+    // The connections are distributed over the workers.
+    for n in 0..6 {
+        let will = |payload: String| Will {
+            topic: "gone".into(),
+            payload: payload.into(),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            properties: Some(Box::new(Properties {
+                will_delay: Some(1000),
+                ..Properties::default()
+            })),
+        };
+        let mut older = connect("device", 1000);
+        older.will = Some(will(format!("{n}")));
+        let (mut older, _) = Client::open(&hall, older).await;
+        let mut newer = connect("device", 1000);
+        newer.clean = true;
+        let (newer, connack) = Client::open(&hall, newer).await;
+        assert!(!connack.session_present);
+        let Packet::Disconnect(disconnect) = older.next().await else {
+            panic!("no DISCONNECT");
+        };
+        assert_eq!(disconnect.reason, Reason::SESSION_TAKEN_OVER);
+        assert_eq!(watcher.text().await, format!("{n}"));
+        newer.leave().await;
+    }
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_is_ended_in_the_same_packet_of_tcp_is_granted_first() {
+    let hall = Hall::open(with_mqtt(config())).await;
+    let mut client = Client::named(&hall, "device").await;
+    let both = [
+        Packet::Subscribe(Subscribe {
+            packet_id: 1,
+            properties: None,
+            filters: vec![("b".into(), Options::default())],
+        })
+        .encode(Version::V5),
+        Packet::Unsubscribe(Unsubscribe {
+            packet_id: 2,
+            properties: None,
+            filters: vec!["b".into()],
+        })
+        .encode(Version::V5),
+    ];
+    client.stream.write_all(&both.concat()).await.unwrap();
+    let mut answers = [client.next().await, client.next().await];
+    answers.sort_unstable_by_key(|packet| matches!(packet, Packet::UnsubAck(_)));
+    let [Packet::SubAck(granted), Packet::UnsubAck(ended)] = &answers else {
+        panic!("{answers:?}");
+    };
+    assert_eq!(granted.reasons, [Reason::SUCCESS]);
+    assert_eq!(ended.reasons, [Reason::SUCCESS]);
     hall.close().await;
 }
 

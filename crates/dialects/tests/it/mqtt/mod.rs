@@ -26,6 +26,7 @@ use offhook_dialects::{
 use offhook_engine::*;
 
 mod connecting;
+mod ending;
 mod in_flight;
 mod publishing;
 mod sharing;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::native_encode::sometime;
 
+mod again;
 mod connecting;
 mod events;
 mod recovery;

@@ -148,10 +148,10 @@ fn a_transaction_publishes_and_acknowledges_when_it_is_committed() {
     client.send(&of(ack("ACK", &message)));
     assert!(client.asked.is_empty() && client.told.is_empty());
     client.send(&of(Frame::new("COMMIT")).with("receipt", "committed"));
+    client.answer(PUBLISHED);
+    assert!(client.frames.is_empty() && client.told.is_empty());
+    client.answer(PUBLISHED);
     assert_eq!(client.done(), [1]);
-    client.answer(PUBLISHED);
-    assert!(client.frames.is_empty());
-    client.answer(PUBLISHED);
     assert_eq!(client.receipt(), "committed");
 }
 
@@ -208,4 +208,93 @@ fn the_headers_of_held_frames_count_against_the_limit_of_transactions() {
     assert!(held < (1 << 20) / 6_000, "{held}");
     assert!(client.error().1.contains("1048576 bytes"));
     assert_eq!(client.stomp.unfinished().bytes, 0);
+}
+
+#[test]
+fn a_transaction_acknowledges_only_once_all_of_its_messages_are_published() {
+    let begun = || {
+        let mut client = Client::of(Version::V12);
+        let id = client.subscribe(subscribe("/queue/jobs", "client-individual"));
+        let message = client.queued(id, 1, 0).unwrap();
+        let of = |frame: Frame| frame.with("transaction", "t");
+        client.send(&of(Frame::new("BEGIN")));
+        client.send(&of(send("/topic/b")));
+        client.send(&of(ack("ACK", &message)));
+        client.send(&of(Frame::new("COMMIT")).with("receipt", "committed"));
+        client
+    };
+    // The work is done again by another consumer, because its result was not published.
+    let mut client = begun();
+    assert_eq!(client.settled(), [], "the result is not published yet");
+    client.refuse(ErrorCode::TooLarge);
+    assert_eq!(client.error().0, "too_large");
+    assert_eq!(client.settled(), []);
+
+    let mut client = begun();
+    client.refuse(ErrorCode::RateLimited);
+    assert_eq!(client.settled(), []);
+    client.passes(Duration::from_secs(1));
+    client.answer(PUBLISHED);
+    assert_eq!(client.settled(), [(1, true)]);
+    assert_eq!(client.receipt(), "committed");
+}
+
+#[test]
+fn a_client_that_leaves_after_a_commit_has_acknowledged_before_it_is_gone() {
+    let mut client = Client::of(Version::V12);
+    let id = client.subscribe(subscribe("/queue/jobs", "client-individual"));
+    let message = client.queued(id, 1, 0).unwrap();
+    let of = |frame: Frame| frame.with("transaction", "t");
+    client.send(&of(Frame::new("BEGIN")));
+    client.send(&of(send("/topic/b")));
+    client.send(&of(ack("ACK", &message)));
+    client.send(&of(Frame::new("COMMIT")));
+    client.send(&Frame::new("DISCONNECT").with("receipt", "gone"));
+    assert_eq!(client.closed, None);
+    client.answer(PUBLISHED);
+    assert_eq!(client.settled(), [(1, true)]);
+    assert_eq!(client.receipt(), "gone");
+    assert_eq!(client.closed, Some(1000));
+}
+
+#[test]
+fn the_receipt_of_a_subscribe_is_sent_even_if_the_client_unsubscribes_before() {
+    for durable in [false, true] {
+        let mut client = match durable {
+            false => Client::of(Version::V12),
+            true => Client::durable(&[], false),
+        };
+        let mut frame = subscribe("/topic/a", "client").with("receipt", "1");
+        if durable {
+            frame = frame.with("durable", "true");
+        }
+        client.send(&frame);
+        let end = Frame::new("UNSUBSCRIBE")
+            .with("id", "s")
+            .with("receipt", "2");
+        client.send(&match durable {
+            false => end,
+            true => end.with("durable", "true"),
+        });
+        client.answer(Reply::Refused(Refusal::new(
+            ErrorCode::NotSubscribed,
+            "unsubscribed before it began",
+        )));
+        while let Some((_, command)) = client.asked.first() {
+            let reply = match command {
+                Command::Unsubscribe { .. } => Reply::Unsubscribed {
+                    subscription: ChannelName::new("a").unwrap().into(),
+                },
+                _ => Reply::Remembered,
+            };
+            client.answer(reply);
+        }
+        let receipts = client
+            .frames
+            .iter()
+            .map(|f| f.header("receipt-id").unwrap());
+        let mut receipts: Vec<_> = receipts.collect();
+        receipts.sort_unstable();
+        assert_eq!(receipts, ["1", "2"], "durable: {durable}");
+    }
 }
