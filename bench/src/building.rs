@@ -166,7 +166,7 @@ pub(crate) fn node_package(places: &Places, build: bool, package: &str) -> Resul
     }
     ensure!(
         is_current(),
-        "`npm install` in bench/peers/node is still to be done"
+        "not installed; run bench/peers/install"
     );
     Command::new("node")
         .arg("--version")
@@ -177,14 +177,14 @@ pub(crate) fn node_package(places: &Places, build: bool, package: &str) -> Resul
 
 fn npm_install(folder: &Path) -> Result<()> {
     let output = Command::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--no-package-lock"])
+        .args(["ci", "--no-audit", "--no-fund"])
         .current_dir(folder)
         .output()
         .context("npm")?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),
-        "npm install: {}",
+        "npm ci: {}",
         errors.lines().last().unwrap_or("?")
     );
     Ok(())

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use anyhow::{Context as _, Result, bail, ensure};
 use socket2::SockRef;
 
-use crate::dialects::{Framing, Part, Unit, Word};
+use crate::dialects::{Framing, Part, Polling, Unit, Word};
 use crate::ring::Ring;
 use crate::transport::{Dialer, Transport, not_now};
 use crate::upgrade;
@@ -49,6 +49,9 @@ pub struct Connection {
     unread: Vec<u8>,
     fragments: Vec<u8>,
     unsent: Vec<u8>,
+    /// Acknowledgements of the publications of one read, which leave in one write.
+    acknowledgements: Vec<u8>,
+    polling: Polling,
     /// The offset of a publication within its unit, which is usually the same in every unit.
     from_end: usize,
 }
@@ -68,6 +71,8 @@ impl Connection {
             unread: Vec::new(),
             fragments: Vec::new(),
             unsent: part.greeting(),
+            acknowledgements: Vec::new(),
+            polling: Polling::default(),
             from_end: 0,
             part,
         })
@@ -165,14 +170,54 @@ impl Connection {
         }
         while let Some(unit) = self.framing.next(&bytes[used..])? {
             used += unit.length;
-            if self.is_expected(unit.body, ring) {
-                self.heard += 1;
-                hear(self, Heard::Publication)?;
-            } else {
-                self.take_unit(&unit, ring, hear)?;
+            match self.framing {
+                Framing::Responses => self.take_response(&unit, ring, hear)?,
+                _ => self.take_one(&unit, ring, hear)?,
             }
         }
+        if !self.acknowledgements.is_empty() {
+            let acknowledgements = std::mem::take(&mut self.acknowledgements);
+            self.say(&acknowledgements)?;
+        }
         Ok(used)
+    }
+
+    /// Takes every packet of a response, and sends the next request.
+    fn take_response(
+        &mut self,
+        response: &Unit<'_>,
+        ring: &Ring,
+        hear: &mut impl FnMut(&mut Self, Heard) -> Result<()>,
+    ) -> Result<()> {
+        for body in self.polling.packets(response.body) {
+            self.take_one(&Unit { body, ..*response }, ring, hear)?;
+        }
+        let request = self.polling.request();
+        self.say(&request)
+    }
+
+    fn take_one(
+        &mut self,
+        unit: &Unit<'_>,
+        ring: &Ring,
+        hear: &mut impl FnMut(&mut Self, Heard) -> Result<()>,
+    ) -> Result<()> {
+        match self.is_expected(unit.body, ring) {
+            true => self.count(unit, hear),
+            false => self.take_unit(unit, ring, hear),
+        }
+    }
+
+    /// Counts the expected publication.
+    fn count(
+        &mut self,
+        unit: &Unit<'_>,
+        hear: &mut impl FnMut(&mut Self, Heard) -> Result<()>,
+    ) -> Result<()> {
+        self.heard += 1;
+        self.acknowledgements
+            .extend(self.part.acknowledgement(unit).into_iter().flatten());
+        hear(self, Heard::Publication)
     }
 
     /// Whether the next publication is at the same offset as the previous ones.
@@ -219,12 +264,15 @@ impl Connection {
     ) -> Result<()> {
         let heard = match word {
             Word::Nothing => return Ok(()),
+            Word::Say(packet) if self.framing == Framing::Responses => {
+                self.polling.queue(&packet);
+                return Ok(());
+            }
             Word::Say(bytes) => return self.say(&bytes),
             Word::Refused(reason) => bail!("the server said: {reason}"),
             Word::Publication => {
                 self.learn(unit.body, ring)?;
-                self.heard += 1;
-                Heard::Publication
+                return self.count(unit, hear);
             }
             Word::Taken(number) => {
                 self.last_taken.clear();

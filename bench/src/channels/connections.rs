@@ -10,7 +10,7 @@ use load::process;
 
 use super::holders::{Holders, Said};
 use super::servers::{ChannelServer, POLLED};
-use super::{Common, For, print_skipped, ratio, start};
+use super::{Common, For, goals, print_skipped, ratio, start};
 use crate::building::Places;
 use crate::results::median;
 use crate::running::Running;
@@ -79,6 +79,9 @@ impl Connections {
         }
         println!("{connections} idle connections to one process, one subscription each\n");
         print!("{}", table(&servers, &costs));
+        if self.dialects {
+            print!("{}", goals(&servers, &costs));
+        }
         print_skipped(&skipped);
         Ok(())
     }
@@ -142,6 +145,19 @@ fn look(running: &Running) -> Result<(u64, u64)> {
     let slab = all.lines().find_map(|line| line.strip_prefix("Slab:"));
     let slab = slab.context(path)?.trim().trim_end_matches(" kB");
     Ok((process::anonymous_kib(running.id())?, slab.parse()?))
+}
+
+fn goals(servers: &[ChannelServer], costs: &[Vec<Result<Costs>>]) -> String {
+    let bytes = |name: &str| {
+        let place = servers.iter().position(|server| server.name == name)?;
+        let rounds: Option<Vec<f64>> = costs[place]
+            .iter()
+            .map(|round| round.as_ref().ok().map(|costs| costs.server))
+            .collect();
+        Some(vec![median(rounds?.into_iter())])
+    };
+    let columns = ["measured"];
+    goals::table("idle connection", &columns, &goals::CONNECTIONS, bytes)
 }
 
 fn table(servers: &[ChannelServer], costs: &[Vec<Result<Costs>>]) -> String {

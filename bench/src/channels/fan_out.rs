@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use load::report::{self, Rate, Report};
 
-use super::{Common, For, Measured, print_skipped, ratio};
+use super::{Common, For, Measured, goals, print_skipped, ratio};
 use crate::results::{RateSummary, median, summarise};
 use crate::table::short;
 use crate::words;
@@ -52,6 +52,9 @@ impl FanOut {
             "{subscribers} subscribers, {size} B; p50 and p99 at {rate} publications a second\n"
         );
         print!("{}", table(&measured));
+        if self.dialects {
+            print!("{}", goals(&measured));
+        }
         print_skipped(&skipped);
         Ok(())
     }
@@ -73,6 +76,32 @@ fn table(measured: &[Measured]) -> String {
         out += &format!("| {} | {cells} |\n", server.title());
     }
     out
+}
+
+fn goals(measured: &[Measured]) -> String {
+    let figure = |name: &str, figure: fn(&RateSummary) -> f64| {
+        let server = measured.iter().find(|server| server.name == name)?;
+        let rounds = server.all(fan_out).ok()?;
+        let part = |part: fn(&report::FanOut) -> &Rate| {
+            figure(&summarise(
+                &rounds.iter().map(|round| part(round)).collect::<Vec<_>>(),
+            ))
+        };
+        Some(vec![part(|it| &it.eight), part(|it| &it.one)])
+    };
+    let columns = ["8 in flight", "1 in flight"];
+    let rates = |name: &str| figure(name, |rate| rate.per_second);
+    let times = |name: &str| figure(name, |rate| rate.total_us);
+    [
+        goals::table("deliveries/s", &columns, &goals::DELIVERIES, rates),
+        goals::table(
+            "processor time per delivery",
+            &columns,
+            &goals::TIMES,
+            times,
+        ),
+    ]
+    .concat()
 }
 
 fn fan_out(report: &Report) -> Option<&report::FanOut> {

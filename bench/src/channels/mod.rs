@@ -4,6 +4,7 @@ mod backend;
 mod connections;
 mod fan_out;
 mod figures;
+mod goals;
 mod holders;
 mod one_port;
 mod publishing;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use load::report::{Rate, Report};
 
-use super::{Common, For, Measured, print_skipped, ratio};
+use super::{Common, For, Measured, goals, print_skipped, ratio};
 use crate::results::summarise;
 use crate::table::short;
 use crate::words;
@@ -62,6 +62,9 @@ impl Publish {
                 "{publishers} publishers, {in_flight} in flight on each, {channels} channels, {size} B\n"
             );
             println!("{}", table(&measured, "acknowledged/s", "publication"));
+            if self.mqtt {
+                println!("{}", goals(&measured));
+            }
             skipped = missing;
         }
         if self.only != Some(Only::Publish) && !self.mqtt {
@@ -116,6 +119,16 @@ fn table(measured: &[Measured], counted: &str, timed: &str) -> String {
         out += &format!("| {} | {cells} |\n", server.title());
     }
     out
+}
+
+fn goals(measured: &[Measured]) -> String {
+    let rates = |name: &str| {
+        let server = measured.iter().find(|server| server.name == name)?;
+        let rounds = server.all(rate).ok()?;
+        Some(vec![summarise(&rounds).per_second])
+    };
+    let columns = ["measured"];
+    goals::table("acknowledged/s", &columns, &goals::PUBLICATIONS, rates)
 }
 
 fn rate(report: &Report) -> Option<&Rate> {

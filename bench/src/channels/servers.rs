@@ -210,11 +210,17 @@ pub(crate) fn all(
             live("offhook", "native"),
             live("offhook-sse", "events"),
             live("offhook-socketio", "socket-io-channels"),
+            live("offhook-socketio-polling", "socket-io-channels-polling"),
             live("offhook-mqtt", "mqtt"),
             live("offhook-stomp", "stomp"),
             live("offhook-rpc", "json-rpc"),
             live("offhook-graphql", "graph-ql"),
         ]
+    };
+    // Without history, there is no QoS 1.
+    let acknowledged = |settings: &[&str]| {
+        let settings = [settings, &[HISTORY]].concat();
+        ours_with("offhook-mqtt-qos1", "mqtt-acknowledged", &settings)
     };
     let mut servers = match purpose {
         For::FanOut => vec![
@@ -222,16 +228,16 @@ pub(crate) fn all(
             ours("offhook-history", &[IN_MEMORY, HISTORY]),
             ours("offhook-log", &[HISTORY]),
         ],
-        For::Dialects => dialects(),
+        For::Dialects => dialects()
+            .into_iter()
+            .chain([acknowledged(&[IN_MEMORY])])
+            .collect(),
         For::IdleDialects => {
             // Sessions that are never polled again do not end during the measurement.
             let polls = ours_with("offhook-polls", POLLED, &[IN_MEMORY, PATIENT, EPHEMERAL]);
             dialects().into_iter().chain([polls]).collect()
         }
-        For::PublishingMqtt => vec![
-            ours("offhook-log", &[HISTORY]),
-            ours_with("offhook-mqtt", "mqtt-acknowledged", &[HISTORY]),
-        ],
+        For::PublishingMqtt => vec![ours("offhook-log", &[HISTORY]), acknowledged(&[])],
         For::Publishing => vec![
             ours("offhook-log", &[HISTORY]),
             ours("offhook-log-fast", &["durability = \"fast\"\n", HISTORY]),
@@ -265,20 +271,30 @@ fn peers(places: &Places, build: bool, purpose: For) -> Vec<Found> {
         For::FanOut | For::Connections => vec![
             ("uwebsockets", uwebsockets()),
             ("nats-server", nats()),
-            ("mosquitto", mosquitto("mqtt", IN_MOSQUITTO)),
+            ("mosquitto", mosquitto("mosquitto", "mqtt", IN_MOSQUITTO)),
             ("socket.io", node(places, build, "socket.io", "socket-io")),
         ],
-        For::Dialects | For::IdleDialects => vec![
-            ("socket.io", node(places, build, "socket.io", "socket-io")),
-            ("mosquitto", mosquitto("mqtt", IN_MOSQUITTO)),
-            ("rabbitmq", rabbitmq()),
-            (
-                "rpc-websockets",
-                node(places, build, "rpc-websockets", "json-rpc"),
-            ),
-            ("graphql-ws", node(places, build, "graphql-ws", "graph-ql")),
-        ],
-        For::PublishingMqtt => vec![("mosquitto", mosquitto("mqtt-acknowledged", DISK))],
+        For::Dialects | For::IdleDialects => {
+            let mut peers = vec![
+                ("socket.io", socketio(places, build)),
+                ("mosquitto", mosquitto("mosquitto", "mqtt", IN_MOSQUITTO)),
+                ("rabbitmq", rabbitmq()),
+                (
+                    "rpc-websockets",
+                    node(places, build, "rpc-websockets", "json-rpc"),
+                ),
+                ("graphql-ws", node(places, build, "graphql-ws", "graph-ql")),
+            ];
+            if purpose == For::Dialects {
+                let name = "mosquitto-qos1";
+                peers.push((name, mosquitto(name, "mqtt-acknowledged", IN_MOSQUITTO)));
+            }
+            peers
+        }
+        For::PublishingMqtt => vec![(
+            "mosquitto",
+            mosquitto("mosquitto", "mqtt-acknowledged", DISK),
+        )],
         For::Publishing => vec![("jetstream", jetstream())],
         // For reading history, it does not matter how it was written.
         For::Reading => vec![(
@@ -324,10 +340,22 @@ fn node(
     Ok(peer(package, &version, dialect, launch))
 }
 
+/// With subscribers over WebSocket, and with ones that poll.
+fn socketio(places: &Places, build: bool) -> Result<Vec<ChannelServer>> {
+    let mut both = node(places, build, "socket.io", "socket-io")?;
+    let polling = ChannelServer {
+        name: "socket.io-polling".into(),
+        dialect: "socket-io-polling",
+        ..both[0].clone()
+    };
+    both.push(polling);
+    Ok(both)
+}
+
 fn rabbitmq() -> Result<Vec<ChannelServer>> {
     // The one in the path changes the user, and with it the process.
     let program = PathBuf::from("/usr/lib/rabbitmq/bin/rabbitmq-server");
-    let missing = "not installed; run `apt-get install rabbitmq-server`";
+    let missing = "not installed; run bench/peers/install";
     ensure!(program.exists(), missing);
     Ok(peer(
         "rabbitmq",
@@ -364,7 +392,7 @@ fn rabbit(program: &Path, port: u16, data: &Path) -> Result<Vec<OsString>> {
     ])
 }
 
-fn mosquitto(dialect: &'static str, settings: &str) -> Result<Vec<ChannelServer>> {
+fn mosquitto(name: &str, dialect: &'static str, settings: &str) -> Result<Vec<ChannelServer>> {
     let program = installed("mosquitto")?;
     // It prints its version with its help, and exits with a failure.
     let help = Command::new(&program).arg("-h").output()?;
@@ -373,7 +401,7 @@ fn mosquitto(dialect: &'static str, settings: &str) -> Result<Vec<ChannelServer>
     let version = version.rsplit(' ').next().unwrap_or_default();
     let settings = settings.into();
     let launch = Launch::Mosquitto { program, settings };
-    Ok(peer("mosquitto", version, dialect, launch))
+    Ok(peer(name, version, dialect, launch))
 }
 
 fn nats() -> Result<Vec<ChannelServer>> {

@@ -19,12 +19,14 @@ pub enum Framing {
     /// An HTTP response with server-sent events. The units are its head and the events; the marks of
     /// chunks are part of the units around them.
     Events,
+    /// HTTP responses, each with the length of its body.
+    Responses,
 }
 
-/// One unit: a frame, a line, a packet or an event.
+/// One unit: a frame, a line, a packet, an event or a response.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unit<'a> {
-    /// The first byte of a frame or packet, or a NATS line without its end.
+    /// The first byte of a frame or packet, a NATS line or status line without its end.
     pub head: &'a [u8],
     /// The payload.
     pub body: &'a [u8],
@@ -49,6 +51,7 @@ impl Framing {
             Self::Nats => nats(bytes),
             Self::Mqtt => mqtt(bytes),
             Self::Events => Ok(events(bytes)),
+            Self::Responses => response(bytes),
         }
     }
 }
@@ -117,6 +120,25 @@ fn events(bytes: &[u8]) -> Option<Unit<'_>> {
             length: body.len(),
         })
     })
+}
+
+fn response(bytes: &[u8]) -> Result<Option<Unit<'_>>> {
+    let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
+        ensure!(
+            bytes.len() < LONGEST_LINE,
+            "a response's head longer than {LONGEST_LINE} bytes"
+        );
+        return Ok(None);
+    };
+    let mut lines = str::from_utf8(&bytes[..end])?.split("\r\n");
+    let status = lines.next().unwrap_or_default();
+    let size = lines.find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length")
+            .then_some(value.trim())
+    });
+    let size = size.context("a response without content-length")?.parse()?;
+    Ok(unit(bytes, status.len(), end + 4, size, 0))
 }
 
 fn unit(bytes: &[u8], head: usize, start: usize, size: usize, after: usize) -> Option<Unit<'_>> {

@@ -16,6 +16,7 @@ use clap::ValueEnum;
 
 pub use self::framing::{Framing, Unit};
 pub(crate) use self::native::epoch;
+pub(crate) use self::socketio::Polling;
 use crate::ring::push_frame;
 use crate::upgrade;
 
@@ -35,6 +36,10 @@ pub enum Dialect {
     SocketIo,
     /// Socket.IO with the events of docs/dialects/socketio.md.
     SocketIoChannels,
+    /// Subscribers poll `peers/node/socket.io.js`; the publisher uses WebSocket.
+    SocketIoPolling,
+    /// The same with the events of docs/dialects/socketio.md.
+    SocketIoChannelsPolling,
     /// STOMP 1.2 over WebSocket, at `/stomp`.
     Stomp,
     /// STOMP 1.2 over WebSocket, at `/ws` and with the user `guest`, as `RabbitMQ` has it.
@@ -53,7 +58,7 @@ pub enum Dialect {
     JetStreams,
     /// MQTT 3.1.1 over TCP, `QoS` 0.
     Mqtt,
-    /// MQTT 3.1.1 over TCP; publications have `QoS` 1.
+    /// MQTT 3.1.1 over TCP; publications and subscriptions have `QoS` 1.
     MqttAcknowledged,
 }
 
@@ -112,6 +117,7 @@ impl Dialect {
             Self::Nats | Self::JetStream | Self::JetStreams => Framing::Nats,
             Self::Mqtt | Self::MqttAcknowledged => Framing::Mqtt,
             Self::Events => Framing::Events,
+            Self::SocketIoPolling | Self::SocketIoChannelsPolling => Framing::Responses,
         }
     }
 
@@ -129,8 +135,8 @@ impl Dialect {
             | Self::GraphQl => frame(9, b""),
             Self::Nats | Self::JetStream | Self::JetStreams => b"PING\r\n".to_vec(),
             Self::Mqtt | Self::MqttAcknowledged => mqtt::PING.to_vec(),
-            // A stream of events has no way back.
-            Self::Events => Vec::new(),
+            // A stream of events has no way back, and a client of Engine.IO does not ping.
+            Self::Events | Self::SocketIoPolling | Self::SocketIoChannelsPolling => Vec::new(),
         }
     }
 }
@@ -142,10 +148,12 @@ impl Part {
         self.spoken().framing()
     }
 
-    /// The dialect of this connection: whoever publishes to readers of events uses the native one.
+    /// The dialect of this connection: whoever publishes uses WebSocket.
     fn spoken(&self) -> Dialect {
         match self.dialect {
             Dialect::Events if !self.subscribes => Dialect::Native,
+            Dialect::SocketIoPolling if !self.subscribes => Dialect::SocketIo,
+            Dialect::SocketIoChannelsPolling if !self.subscribes => Dialect::SocketIoChannels,
             dialect => dialect,
         }
     }
@@ -159,7 +167,7 @@ impl Part {
             Dialect::Plain if self.subscribes => request("/", None),
             Dialect::Plain => request("/publish", None),
             Dialect::SocketIo | Dialect::SocketIoChannels => {
-                request(&socketio::path(self.subscribes), None)
+                request(&socketio::target("websocket", self.subscribes), None)
             }
             Dialect::Stomp => request("/stomp", Some("v12.stomp")),
             Dialect::RabbitStomp => request("/ws", Some("v12.stomp")),
@@ -168,6 +176,7 @@ impl Part {
             Dialect::Nats | Dialect::JetStream | Dialect::JetStreams => Vec::new(),
             Dialect::Mqtt | Dialect::MqttAcknowledged => mqtt::connect(),
             Dialect::Events => events::request(&self.channel),
+            Dialect::SocketIoPolling | Dialect::SocketIoChannelsPolling => Polling::open(self),
         }
     }
 
@@ -179,8 +188,10 @@ impl Part {
         match self.spoken() {
             Dialect::Native => native::publication(channel, number, payload),
             Dialect::Plain => frame(1, payload),
-            Dialect::SocketIo => socketio::publication(payload),
-            Dialect::SocketIoChannels => socketio::channel_publication(channel, payload),
+            Dialect::SocketIo => frame(1, &socketio::publication(payload)),
+            Dialect::SocketIoChannels => {
+                frame(1, &socketio::channel_publication(channel, payload))
+            }
             Dialect::Stomp | Dialect::RabbitStomp => stomp::publication(channel, payload),
             Dialect::JsonRpc => jsonrpc::publication(channel, payload),
             Dialect::GraphQl => graphql::publication(channel, number, payload),
@@ -190,8 +201,19 @@ impl Part {
             }
             Dialect::Mqtt => mqtt::publication(channel, payload),
             Dialect::MqttAcknowledged => mqtt::acknowledged(channel, number, payload),
-            // `spoken` is the native dialect then.
-            Dialect::Events => Vec::new(),
+            // `spoken` is never one of these then.
+            Dialect::Events | Dialect::SocketIoPolling | Dialect::SocketIoChannelsPolling => {
+                Vec::new()
+            }
+        }
+    }
+
+    /// The acknowledgement of a publication, where a subscriber owes one for each.
+    #[must_use]
+    pub fn acknowledgement(&self, unit: &Unit<'_>) -> Option<Vec<u8>> {
+        match self.spoken() {
+            Dialect::MqttAcknowledged => mqtt::acknowledgement(unit),
+            _ => None,
         }
     }
 
@@ -232,8 +254,16 @@ impl Part {
         match self.spoken() {
             Dialect::Native => native::hear(self, unit.body),
             Dialect::Plain => Ok(Word::Publication),
-            Dialect::SocketIo => Ok(socketio::hear(unit.body)),
-            Dialect::SocketIoChannels => Ok(socketio::hear_channels(self, unit.body)),
+            Dialect::SocketIo => Ok(framed(socketio::hear(unit.body))),
+            Dialect::SocketIoChannels => Ok(framed(socketio::hear_channels(self, unit.body))),
+            Dialect::SocketIoPolling => {
+                let answer = socketio::hear_answer(unit.head, unit.body, socketio::hear);
+                Ok(answer)
+            }
+            Dialect::SocketIoChannelsPolling => {
+                let hear = |packet: &[u8]| socketio::hear_channels(self, packet);
+                Ok(socketio::hear_answer(unit.head, unit.body, hear))
+            }
             Dialect::Stomp | Dialect::RabbitStomp => Ok(stomp::hear(self, unit.body)),
             Dialect::JsonRpc => Ok(jsonrpc::hear(unit.body)),
             Dialect::GraphQl => graphql::hear(self, unit.body),
@@ -241,6 +271,14 @@ impl Part {
             Dialect::Nats | Dialect::JetStream | Dialect::JetStreams => nats::hear(self, unit),
             Dialect::Mqtt | Dialect::MqttAcknowledged => Ok(mqtt::hear(self, unit)),
         }
+    }
+}
+
+/// The answer as a WebSocket message.
+fn framed(word: Word) -> Word {
+    match word {
+        Word::Say(text) => Word::Say(frame(1, &text)),
+        word => word,
     }
 }
 

@@ -1,6 +1,6 @@
-//! MQTT 3.1.1: subscribers get messages at most once (`QoS` 0).
+//! MQTT 3.1.1, with `QoS` 0 or 1.
 
-use super::{Part, Unit, Word};
+use super::{Dialect, Part, Unit, Word};
 
 /// MQTT 3.1.1 §3.12.
 pub(super) const PING: [u8; 2] = [0xC0, 0];
@@ -21,13 +21,26 @@ pub(super) fn acknowledged(channel: &str, number: usize, payload: &[u8]) -> Vec<
     packet(0x32, &[&text(channel)[..], &identifier, payload].concat())
 }
 
+/// MQTT 3.1.1 §3.4: the PUBACK of a PUBLISH with `QoS` 1.
+pub(super) fn acknowledgement(unit: &Unit<'_>) -> Option<Vec<u8>> {
+    if unit.head[0] & 0xF6 != 0x32 {
+        return None;
+    }
+    let (length, rest) = unit.body.split_first_chunk()?;
+    let rest = rest.get(usize::from(u16::from_be_bytes(*length))..)?;
+    let identifier: &[u8; 2] = rest.first_chunk()?;
+    Some(packet(0x40, identifier))
+}
+
 pub(super) fn hear(part: &Part, unit: &Unit<'_>) -> Word {
+    let qos = u8::from(part.dialect == Dialect::MqttAcknowledged);
     match (unit.head[0] & 0xF0, unit.body) {
         (0x20, [_, 0]) if part.subscribes => {
             let filter = text(&part.channel);
-            Word::Say(packet(0x82, &[&[0, 1][..], &filter[..], &[0]].concat()))
+            Word::Say(packet(0x82, &[&[0, 1][..], &filter[..], &[qos]].concat()))
         }
-        (0x20, [_, 0]) | (0x90, [0, 1, 0]) => Word::Ready,
+        (0x20, [_, 0]) => Word::Ready,
+        (0x90, [0, 1, granted]) if *granted == qos => Word::Ready,
         (0x30, _) => Word::Publication,
         (0x40, [a, b]) => Word::Taken(usize::from(u16::from_be_bytes([*a, *b])).wrapping_sub(1)),
         (0xD0, _) => Word::Pong,

@@ -1,8 +1,8 @@
 //! Channel servers: their units are separated and interpreted correctly, and a missing, late or
 //! repeated publication is detected.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::thread;
 
@@ -216,6 +216,133 @@ fn an_acknowledged_publication_over_mqtt_has_the_number_of_its_acknowledgement()
     let sent = publisher.publication(6, b"x");
     assert_eq!(sent, b"\x32\x0c\0\x07bench.0\0\x07x");
     assert_eq!(words(&publisher, &[0x40, 2, 0, 7]), [Word::Taken(6)]);
+}
+
+#[test]
+fn a_subscriber_with_qos_1_acknowledges_each_publication_and_accepts_no_lower_qos() {
+    let subscriber = part(Dialect::MqttAcknowledged, true);
+    let said = words(&subscriber, &[0x20, 2, 0, 0, 0x90, 3, 0, 1, 1]);
+    let Word::Say(subscribe) = &said[0] else {
+        panic!("{said:?}");
+    };
+    assert_eq!(subscribe, b"\x82\x0c\0\x01\0\x07bench.0\x01");
+    assert_eq!(said[1], Word::Ready);
+    let lower = words(&subscriber, &[0x90, 3, 0, 1, 0]);
+    assert!(matches!(&lower[..], [Word::Refused(_)]), "{lower:?}");
+    let publish = b"\x32\x0c\0\x07bench.0\x01\x02x";
+    let unit = Framing::Mqtt.next(publish).unwrap().unwrap();
+    let acknowledgement = subscriber.acknowledgement(&unit);
+    assert_eq!(acknowledgement.as_deref(), Some(&[0x40, 2, 1, 2][..]));
+    let at_most_once = b"\x30\x0a\0\x07bench.0x";
+    let unit = Framing::Mqtt.next(at_most_once).unwrap().unwrap();
+    assert_eq!(subscriber.acknowledgement(&unit), None);
+}
+
+fn response(body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+#[test]
+fn responses_end_where_their_head_says_and_must_succeed() {
+    let two = [response("ok"), response("2")].concat();
+    let status = b"HTTP/1.1 200 OK".to_vec();
+    let expected = [(status.clone(), b"ok".to_vec()), (status, b"2".to_vec())];
+    assert_eq!(units(Framing::Responses, &two), expected);
+    for end in 0..two.len() / 2 {
+        assert!(Framing::Responses.next(&two[..end]).unwrap().is_none());
+    }
+    let endless = b"HTTP/1.1 200 OK\r\n\r\n";
+    assert!(Framing::Responses.next(endless).is_err());
+    let reader = part(Dialect::SocketIoPolling, true);
+    let said = words(&reader, b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\nok");
+    assert!(matches!(&said[..], [Word::Refused(_)]), "{said:?}");
+}
+
+/// A server of Engine.IO that answers the requests of one connection in turn with these bodies, and returns the
+/// requests.
+fn answering(bodies: &'static [&'static str]) -> (SocketAddr, thread::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let (socket, _) = listener.accept().unwrap();
+        let mut requests = Vec::new();
+        let mut reader = BufReader::new(socket);
+        for body in bodies {
+            requests.push(request(&mut reader));
+            reader.get_mut().write_all(&response(body)).unwrap();
+        }
+        requests.push(request(&mut reader));
+        requests
+    });
+    (address, server)
+}
+
+/// The method, the transport's session, and the body.
+fn request(reader: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    let mut words = line.split([' ', '&']);
+    let method = words.next().unwrap().to_owned();
+    let session = words.find(|word| word.starts_with("sid=")).unwrap_or("-").to_owned();
+    let mut body = Vec::new();
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).unwrap();
+        if let Some(length) = header.strip_prefix("Content-Length: ") {
+            body.resize(length.trim().parse().unwrap(), 0);
+        }
+        if header == "\r\n" {
+            break;
+        }
+    }
+    reader.read_exact(&mut body).unwrap();
+    format!("{method} {session} {}", String::from_utf8(body).unwrap())
+}
+
+#[test]
+fn a_polled_subscriber_opens_subscribes_answers_pings_and_polls_again() {
+    let ring = Ring::always(b"news".to_vec());
+    let (address, server) = answering(&[
+        "0{\"sid\":\"abc\",\"upgrades\":[]}",
+        "ok",
+        "40{\"sid\":\"x\"}",
+        "ok",
+        "431[{\"offset\":0}]",
+        "42[\"publication\",{\"data\":\"news\"}]\u{1e}42[\"publication\",{\"data\":\"news\"}]\u{1e}2",
+        "ok",
+    ]);
+    let dialer = Dialer::new(address, None).unwrap();
+    let mut crowd = Crowd::new().unwrap();
+    let subscriber = Rc::new(part(Dialect::SocketIoChannelsPolling, true));
+    crowd
+        .open(&dialer, [subscriber].into_iter(), |_| {})
+        .unwrap();
+    let mut count = 0;
+    // The server's end of the connection is the end of the conversation.
+    let end = loop {
+        let turn = crowd.turn(&ring, None, |_, _, heard| {
+            count += u64::from(heard == Heard::Publication);
+            Ok(())
+        });
+        if let Err(error) = turn {
+            break format!("{error:#}");
+        }
+    };
+    assert!(end.contains("closed the connection"), "{end}");
+    assert_eq!(count, 2);
+    let requests = server.join().unwrap();
+    let expected = [
+        "GET - ",
+        "POST sid=abc 40",
+        "GET sid=abc ",
+        "POST sid=abc 421[\"subscribe\",{\"channel\":\"bench.0\"}]",
+        "GET sid=abc ",
+        "GET sid=abc ",
+        "POST sid=abc 3",
+        "GET sid=abc ",
+    ];
+    assert_eq!(requests, expected);
 }
 
 /// A server that speaks NATS to one subscriber and delivers these publications.
