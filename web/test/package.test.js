@@ -48,7 +48,7 @@ async function weight(contents) {
   return gzipSync(entry.text, { level: 9 }).length;
 }
 
-test('the client is at most 8.25 KB, and the raw socket at most 3.5 KB', async (t) => {
+test('the client is at most 8.4 KB, and the raw socket at most 3.5 KB', async (t) => {
   const sizes = {
     client: await weight("export { connect } from '@offhook/client'"),
     persist: await weight("export { persist } from '@offhook/client'"),
@@ -56,7 +56,7 @@ test('the client is at most 8.25 KB, and the raw socket at most 3.5 KB', async (
     react: await weight("export * from '@offhook/client/react'"),
   };
   t.diagnostic(JSON.stringify(sizes));
-  assert.ok(sizes.client <= 8_448, `${sizes.client}`);
+  assert.ok(sizes.client <= 8_576, `${sizes.client}`);
   assert.ok(sizes.raw <= 3_584, `${sizes.raw}`);
   assert.ok(sizes.persist <= 768, `${sizes.persist}`);
   assert.ok(sizes.react - sizes.client <= 1_024, `the hooks add ${sizes.react - sizes.client}`);

@@ -11,10 +11,10 @@ const BREAK = 0xff;
 const JSON_FIELDS = new Set(['data', 'info', 'backend']);
 
 /** Encodes a message with bytes for a socket that takes them. They come last, so that they are copied once. */
-export function encode({ base64, ...fields }, { protocol }) {
-  // Those from a store are base64.
+export function encode({ base64, ...fields }, socket) {
+  // Those from a store are base64. There is no socket if the connection was just lost.
   const bytes = base64?.bytes;
-  if (!bytes || protocol !== 'offhook.v1.cbor') return undefined;
+  if (!bytes || socket?.protocol !== 'offhook.v1.cbor') return undefined;
   const out = [];
   putMap(out, fields);
   out.pop();

@@ -19,6 +19,8 @@ const MOST_BUFFERED = 256 * 1024;
 /** The least pause after the server closed the connection because of too many messages. 30 s: its rate limits have recovered by then. */
 const AFTER_FLOOD = 30_000;
 
+const utf8 = new TextEncoder();
+
 /** Opens a connection and keeps it open. */
 export function connect(url, options) {
   return new Client(url, options);
@@ -44,8 +46,10 @@ export class Client extends Emitter {
   #closing;
   // The ping in flight: its `id`, and when it was sent.
   #pinged;
-  // Settles when the messages so far were read, once there was one with bytes: the first waits until CBOR is loaded.
+  // Settles when CBOR is loaded, once there was a message with bytes: it and all that follow wait for that, in order.
   #reading;
+  // The largest message of this connection: its `id`, and its size in bytes.
+  #largest = {};
   /** `{ name }`: `connecting`, `open`, `waiting` or `offline` (until `retryAt`), or `closed` (with its `error`). */
   state = { name: 'connecting', attempt: 1 };
   /** The name that other members see. It stays the same when the next connection resumes the session. */
@@ -125,8 +129,9 @@ export class Client extends Emitter {
 
   /** Replaces what other members see of this session. */
   async setInfo(info) {
-    this.#info = info;
     await this.#ask({ type: 'presence_update', info });
+    // Not before: each `connect` with an info that the server refuses would be refused, too.
+    this.#info = info;
   }
 
   async receipts(channel, position) {
@@ -174,7 +179,7 @@ export class Client extends Emitter {
       opened: () => this.#heartbeat.start(),
       received: (data) => this.#received(data),
       ended: (end) => this.#ended(end),
-      changed: (state) => this.#connectionChanged(state),
+      changed: (state) => (state.name === 'closed' ? this.#closeWith(closedBy(state.end)) : this.#changeState(state)),
       woke: () => this.#heartbeat.ask(),
       shown: () => this.#memory?.takeSession(),
       hidden: () => this.#memory?.flush(),
@@ -187,7 +192,7 @@ export class Client extends Emitter {
     this.#resume = session?.resume;
     this.#subscriptions.sealed = session?.channels ?? [];
     // The page that had these promises is gone: the events `published` and `refused` report the answers.
-    for (const { message, sentAt } of this.#memory?.unsent() ?? []) this.#outbox.add(message, { sentAt }).catch(() => {});
+    for (const { message, sentAt } of this.#memory?.unsent() ?? []) this.#outbox.add(message, { sentAt, isStored: true }).catch(() => {});
     // Later in this task, so that the caller can add listeners first.
     queueMicrotask(() => this.state.name !== 'closed' && this.#connection.start());
   }
@@ -196,6 +201,7 @@ export class Client extends Emitter {
     const resume = this.#resume || undefined;
     const positions = resume && this.#subscriptions.positions();
     this.#connecting = { resume };
+    this.#largest = { size: 0 };
     this.#connecting.id = this.#send({ type: 'connect', token: this.#token, info: this.#info, resume, ...positions, lineage: true });
     this.#expectPong(this.#connecting.id);
   }
@@ -215,6 +221,8 @@ export class Client extends Emitter {
     this.#nextId += ids;
     const message = { type, id, ...rest };
     const data = cbor?.encode(message, this.#connection.socket) ?? JSON.stringify(message);
+    const size = isText(data) ? utf8.encode(data).length : data.length;
+    if (size > this.#largest.size) this.#largest = { id, size };
     this.#frame('out', data);
     this.#connection.send(data);
     return id;
@@ -232,13 +240,14 @@ export class Client extends Emitter {
 
   /** In order. The first message with bytes waits until CBOR is loaded. */
   async #readLater(data, socket) {
-    await (this.#reading = Promise.all([loadCbor(), this.#reading]));
+    await (this.#reading ??= loadCbor());
     // If the connection was lost, what it brought comes again.
     if (socket !== this.#connection.socket) return;
     if (cbor) this.#parse(data);
     else {
       // Perhaps a newer version of the page has replaced its files: go on with base64.
       PROTOCOLS.splice(0, PROTOCOLS.length - 1);
+      this.#reading = undefined;
       this.#connection.abandon('no cbor.js');
     }
   }
@@ -255,7 +264,10 @@ export class Client extends Emitter {
   #take(message) {
     switch (message.type) {
       case 'welcome': this.#welcomed(message); break;
-      case 'token': this.#keepToken(message.resume); break;
+      case 'token':
+        this.#resume = message.resume;
+        this.#subscriptions.seal();
+        break;
       case 'pong': this.#ponged(message.id); break;
       case 'error': this.#refused(message); break;
       case 'reconnect': this.#advised(message.after_ms); break;
@@ -287,11 +299,6 @@ export class Client extends Emitter {
   async #refresh() {
     this.#token = await current(this.#options.token);
     await this.#ask({ type: 'refresh', token: this.#token });
-  }
-
-  #keepToken(resume) {
-    this.#resume = resume;
-    this.#subscriptions.seal();
   }
 
   #ponged(id) {
@@ -326,41 +333,42 @@ export class Client extends Emitter {
   #advised(ms) {
     this.#advice?.cancel();
     const at = this.#environment.now() + ms;
-    const cancel = this.#environment.later(() => this.#connection.abandon('going away', 0), ms);
+    const cancel = this.#environment.later(() => this.#connection.abandon('going away'), ms);
     this.#advice = { at, cancel };
   }
 
   #ended(end) {
     const { code } = end;
-    const [advice, closing] = [this.#advice, this.#closing];
+    const [advice, closing, isOpen] = [this.#advice, this.#closing, this.#isOpen];
     // WebSockets may be blocked: loads the other transports, which decide about the next attempt.
-    if (!this.#isOpen) this.#environment.fallBack?.(end, this);
-    // RFC 6455 §7.4.1: 1009, message too big. Sent again it would end the next connection too.
-    const dropped = code === 1009 && this.#outbox.dropLargest();
+    if (!isOpen) this.#environment.fallBack?.(end, this);
+    if (code === 1009) this.#refuseLargest();
     this.#lost();
     // The token has expired, and with it what resumes the session.
     if (code === 4003) this.#resume = undefined;
-    if (advice) return { retry: true, after: Math.max(0, advice.at - this.#environment.now()) };
+    if (advice) return { retry: true, after: advice.at - this.#environment.now() };
     if (closing === 'flood') return { retry: true, atLeast: AFTER_FLOOD };
     const isRenewed = code === 4003 && typeof this.#options.token === 'function';
-    return { retry: dropped || isRenewed || closing === 'too_slow' || undefined };
+    // 1008 before the `welcome`: the `connect` came too late, because the page was frozen.
+    const isLate = code === 1008 && !isOpen;
+    return { retry: code === 1009 || isRenewed || isLate || closing === 'too_slow' || undefined };
+  }
+
+  /** RFC 6455 §7.4.1: 1009, message too big. Sent again it would end the next connection, too. */
+  #refuseLargest() {
+    const { id, size } = this.#largest;
+    this.#refused({ type: 'error', id, code: 'too_large', message: `${size} bytes: larger than the server accepts` });
   }
 
   #lost() {
+    // First, because listeners may use the client.
+    this.#outbox.lost();
+    this.#questions.lost();
+    this.#subscriptions.lost();
     this.#advice?.cancel();
     this.#isOpen = false;
     this.#advice = this.#closing = this.#connecting = this.#pinged = undefined;
     this.#heartbeat.stop();
-    this.#outbox.lost();
-    this.#questions.lost();
-    this.#subscriptions.lost();
-  }
-
-  #connectionChanged(state) {
-    // The client is open once the server has sent `welcome`.
-    if (state.name === 'open') return;
-    if (state.name === 'closed') this.#closeWith(closedBy(state.end));
-    else this.#changeState(state);
   }
 
   #closeWith(error) {

@@ -14,8 +14,8 @@ export function ownEnvironment(WebSocketClass = globalThis.WebSocket) {
     throw new TypeError('no WebSocket here; pass { WebSocket } of ws');
   }
   const environment = {
-    // Not performance.now(): on some systems it stops while the machine sleeps, and sleep has to be noticed.
-    now: () => Date.now(),
+    now: clock(),
+    date: Date.now,
     random: () => Math.random(),
     uuid,
     open: (url, protocols) => new WebSocketClass(url, protocols),
@@ -37,6 +37,22 @@ export function ownEnvironment(WebSocketClass = globalThis.WebSocket) {
   return environment;
 }
 
+/**
+ * Milliseconds that no change of the system's time makes fewer. `performance.now` alone may stop while the machine sleeps, so a second
+ * or more by which the system's time gains on it is counted, too: that was sleep, or at least looks like it.
+ */
+function clock() {
+  let ahead = Date.now() - performance.now();
+  let slept = ahead;
+  return () => {
+    const steady = performance.now();
+    const gained = Date.now() - steady - ahead;
+    ahead += gained;
+    if (gained > 1_000) slept += gained;
+    return Math.round(steady + slept);
+  };
+}
+
 // crypto.randomUUID exists on secure origins only, and Node 18 has no global crypto at all. The key has to be unique, not secret.
 function uuid() {
   const bytes = new Uint8Array(16).map(() => Math.random() * 256);
@@ -51,7 +67,7 @@ function uuid() {
 function watch({ online, offline, shown, hidden, leaving }) {
   const { document } = globalThis;
   if (!globalThis.addEventListener) return () => {};
-  const visibility = () => (document.hidden ? hidden() : shown());
+  const visibility = () => (document.hidden ? hidden?.() : shown());
   const listening = new AbortController();
   const listen = (target, listeners) => {
     for (const type in listeners) target?.addEventListener(type, listeners[type], listening);

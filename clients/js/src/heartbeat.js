@@ -44,10 +44,10 @@ export class Heartbeat {
     this.#isAwaiting = false;
   }
 
-  /** Asks now. */
-  ask(within = this.#settings.withinAfterWaking) {
+  /** Asks now. @param isRepeated it was asked after sleep before */
+  ask(within = this.#settings.withinAfterWaking, isRepeated) {
     this.#isAwaiting = true;
-    this.#at(within, () => (this.#isAwaiting ? this.#owner.dead() : this.#listen()));
+    this.#at(within, () => (this.#isAwaiting ? this.#owner.dead() : this.#listen()), isRepeated);
     this.#owner.ask();
   }
 
@@ -57,10 +57,17 @@ export class Heartbeat {
     else this.#at(left, () => this.#listen());
   }
 
-  /** After sleep it asks instead: nothing can have been received meanwhile. */
-  #at(ms, callback) {
+  /**
+   * After sleep it asks instead: nothing can have been received meanwhile. But only once without an answer, because every timer of a
+   * hidden page may be late.
+   */
+  #at(ms, callback, isRepeated) {
     this.#cancel();
     const due = this.#environment.now() + ms;
-    this.#cancel = this.#environment.later(() => (this.#environment.now() - due > SLEPT ? this.ask() : callback()), ms);
+    this.#cancel = this.#environment.later(() => {
+      const isLate = this.#environment.now() - due > SLEPT;
+      if (isLate && !(isRepeated && this.#isAwaiting)) this.ask(undefined, true);
+      else callback();
+    }, ms);
   }
 }

@@ -18,8 +18,10 @@ class Memory {
   #complain;
   #positions;
   #unsent = () => [];
+  #isFailing = false;
   // What has to be written.
   #changed = new Set();
+  #cancel = () => {};
 
   /** @param complain is called with the error when the store cannot be read or written; the client goes on without it */
   constructor(store, keepsUnsent, name, environment, complain) {
@@ -48,7 +50,10 @@ class Memory {
 
   unsent() {
     const entries = this.#keepsUnsent && this.#read('unsent');
-    return Array.isArray(entries) ? entries : [];
+    if (!Array.isArray(entries)) return [];
+    const now = this.#environment.now();
+    // The system's time may have been set back since: they are given up no later than if they had been sent now.
+    return entries.filter((entry) => entry?.message?.channel).map(({ message, sentAt }) => ({ message, sentAt: sentAt > now ? now : sentAt }));
   }
 
   /** A publication was queued; `get` returns all of them. Written in the same task, before the page can be unloaded. */
@@ -68,7 +73,7 @@ class Memory {
   takeSession() {
     const session = this.#read('session');
     this.#write('session');
-    return session;
+    return Array.isArray(session?.channels) ? session : undefined;
   }
 
   leaveSession(session) {
@@ -76,6 +81,7 @@ class Memory {
   }
 
   flush() {
+    this.#cancel();
     const changed = [...this.#changed];
     this.#changed.clear();
     if (changed.includes('positions')) this.#write('positions', Object.fromEntries(this.#positions));
@@ -86,7 +92,7 @@ class Memory {
   }
 
   #writeSoon(what) {
-    if (this.#changed.size === 0) this.#environment.later(() => this.flush(), WRITE_AFTER);
+    if (this.#changed.size === 0) this.#cancel = this.#environment.later(() => this.flush(), WRITE_AFTER);
     this.#changed.add(what);
   }
 
@@ -103,8 +109,11 @@ class Memory {
     try {
       if (value === undefined) this.#store.removeItem(`${this.#name}:${what}`);
       else this.#store.setItem(`${this.#name}:${what}`, JSON.stringify(value));
+      this.#isFailing = false;
     } catch (error) {
-      this.#complain(error);
+      // A full store stays full: it is said once.
+      if (!this.#isFailing) this.#complain(error);
+      this.#isFailing = true;
     }
   }
 }

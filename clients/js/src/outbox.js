@@ -46,14 +46,18 @@ export class Outbox {
   }
 
   /** Queues a message. The promise resolves once the server has stored it, and rejects when the server refuses it for good. */
-  add(message, { sentAt, isUnordered } = {}) {
+  add(message, { sentAt, isUnordered, isStored } = {}) {
     const { base64, ...rest } = message;
-    const size = JSON.stringify(rest).length + (base64?.length ?? 0);
-    if (this.#entries.length >= this.#limits.count || this.#size + size > this.#limits.size) {
+    const text = JSON.stringify(rest);
+    const size = text.length + (base64?.length ?? 0);
+    const isFull = this.#entries.length >= this.#limits.count || this.#size + size > this.#limits.size;
+    // What was accepted by an earlier page is kept, whatever the limits are now.
+    if (isFull && !isStored) {
       const detail = `${this.#entries.length} publications are queued`;
       return Promise.reject(new OffhookError('queue_full', detail, { retry: 'later' }));
     }
-    const entry = this.#put({ message, size, sentAt, isUnordered });
+    // A copy: the caller may change its own.
+    const entry = this.#put({ message: { ...JSON.parse(text), base64 }, size, sentAt, isUnordered });
     this.pump();
     return entry.answer;
   }
@@ -114,13 +118,14 @@ export class Outbox {
 
   /** Whether the socket had room. */
   #send(entry, now) {
+    entry.isSent = true;
     const id = this.#owner.send(entry.message);
     if (id === undefined) {
+      entry.isSent = false;
       // There is no event for a socket that has room again.
       this.#pumpLater(50);
       return false;
     }
-    entry.isSent = true;
     entry.sentAt ??= now;
     this.#inFlight.set(id, entry);
     return true;
@@ -142,18 +147,9 @@ export class Outbox {
     return true;
   }
 
-  /** The server closed the connection because a message was too large: reject the largest one in flight. */
-  dropLargest() {
-    const [largest] = [...this.#inFlight.values()].sort((a, b) => b.size - a.size);
-    if (!largest) return false;
-    this.#reject(largest, new OffhookError('too_large', 'larger than the server accepts'));
-    return true;
-  }
-
   /** The client is closed. The publications stay in the store. */
   close(error) {
-    for (const entry of [...this.#entries]) this.#reject(entry, error, true);
-    this.#entries = [];
+    for (const entry of this.#entries.splice(0)) this.#end(entry, error);
   }
 
   #refused(entry, error) {
@@ -167,15 +163,19 @@ export class Outbox {
   }
 
   #giveUp(now) {
-    // Never sent: not a number, and no comparison with it holds.
-    const old = (entry) => now - entry.sentAt > this.#limits.giveUpAfter;
-    for (const entry of this.#entries.filter((entry) => !entry.isSent && old(entry))) {
-      this.#reject(entry, new OffhookError('timed_out', 'no answer in time; it may have been done'));
+    for (const entry of [...this.#entries]) {
+      // Never sent: not a number, and no comparison with it holds.
+      const isOld = now - entry.sentAt > this.#limits.giveUpAfter;
+      if (isOld && !entry.isSent) this.#reject(entry, new OffhookError('timed_out', 'no answer in time; it may have been done'));
     }
   }
 
-  #reject(entry, error, isKept) {
-    if (!isKept) this.#remove(entry);
+  #reject(entry, error) {
+    this.#remove(entry);
+    this.#end(entry, error);
+  }
+
+  #end(entry, error) {
     entry.reject(error);
     this.#owner.refused(entry, error);
   }

@@ -67,7 +67,7 @@ export class Questions {
     const error = OffhookError.from(answer);
     // What may be done only once is not sent again. For `reconnect`, the rest is sent again on the next connection.
     if (question.once && !question.isBounded) this.#reject(question, error);
-    else if (error.retry === 'later') this.#environment.later(() => this.#ask(question), error.retryAfter ?? 1_000);
+    else if (error.retry === 'later') question.cancelRetry = this.#environment.later(() => this.#ask(question), error.retryAfter ?? 1_000);
     else if (error.retry !== 'reconnect') this.#reject(question, error);
     return true;
   }
@@ -77,8 +77,8 @@ export class Questions {
   }
 
   #ask(question) {
-    if (!this.#isOpen || !this.#open.has(question)) return;
-    this.#byId.set(this.#send(question.message), question);
+    question.cancelRetry?.();
+    if (this.#isOpen) this.#byId.set(this.#send(question.message), question);
   }
 
   #reject(question, error) {
@@ -88,6 +88,7 @@ export class Questions {
 
   #close(question) {
     question.cancel();
+    question.cancelRetry?.();
     this.#open.delete(question);
   }
 }

@@ -110,14 +110,13 @@ export class ReconnectingWebSocket extends EventTarget {
   close(code, reason) {
     if (this.#readyState >= this.CLOSING) return;
     checkClose(code);
+    const isOpen = this.#readyState === this.OPEN;
+    // Throws if the reason is too long.
+    if (isOpen) this.#connection.socket.close(code, reason);
     this.#closedByUser = true;
-    if (this.#readyState !== this.OPEN) {
-      this.#connection.stop();
-      return;
-    }
     // The socket's `close` event ends it, as with a WebSocket.
-    this.#readyState = this.CLOSING;
-    this.#connection.socket.close(code, reason);
+    if (isOpen) this.#readyState = this.CLOSING;
+    else this.#connection.stop();
   }
 
   /** Ends a wait; checks that an open connection is still alive. */
@@ -153,7 +152,8 @@ export class ReconnectingWebSocket extends EventTarget {
     const wasOpen = this.#readyState === this.OPEN;
     this.#readyState = this.CONNECTING;
     if (wasOpen) this.dispatchEvent(closeEvent(end));
-    this.dispatchEvent(Object.assign(new Event('waiting'), until));
+    // A listener of `close` may have closed it for good.
+    if (this.#readyState !== this.CLOSED) this.dispatchEvent(Object.assign(new Event('waiting'), until));
   }
 
   #over(end) {

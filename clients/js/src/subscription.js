@@ -27,6 +27,8 @@ export class Subscription extends Emitter {
   received;
   /** The `id` of the `subscribe` in flight. */
   asked;
+  /** Ends the wait before the next `subscribe`. */
+  cancelRetry;
 
   /**
    * @param target `{ channel }` or `{ filter }`; with `subscription`, the number that names it on the wire
@@ -112,6 +114,7 @@ export class Subscription extends Emitter {
   end(error) {
     if (this.phase === 'ended') return;
     this.phase = 'ended';
+    this.cancelRetry?.();
     this.emit('ended', { type: 'ended', channel: this.channel, error });
     this.#inbox?.end(error);
   }

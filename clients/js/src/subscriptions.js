@@ -114,6 +114,7 @@ export class Subscriptions {
 
   close(error) {
     for (const subscription of this.#byKey.values()) subscription.end(error);
+    this.#byKey.clear();
   }
 
   #in(...phases) {
@@ -126,11 +127,13 @@ export class Subscriptions {
     const groups = new Map();
     for (const subscription of subscriptions) {
       const { since, fields, token } = subscription;
+      subscription.cancelRetry?.();
       if (token) {
         // Also one that was expected: the token is for it as long as it waits.
         subscription.phase = 'waiting';
         const send = (fetched) => this.#isOpen && this.#askTogether([subscription], fetched);
-        import('./tokens.js').then(({ ask }) => ask(subscription, send, (error) => this.#tryAgainOrEnd(subscription, error)));
+        const refuse = (error) => this.#tryAgainOrEnd(subscription, error);
+        import('./tokens.js').then(({ ask }) => ask(subscription, send, refuse), () => subscription.phase === 'waiting' && refuse({ retry: 'later' }));
       } else {
         const alike = subscription.subscription ?? JSON.stringify([since, fields]);
         const group = groups.get(alike) ?? [];
@@ -188,7 +191,7 @@ export class Subscriptions {
     subscription.phase = 'waiting';
     if (error.retry !== 'reconnect') {
       const ask = () => subscription.phase === 'waiting' && this.#ask([subscription]);
-      this.#environment.later(ask, error.retryAfter ?? LATER);
+      subscription.cancelRetry = this.#environment.later(ask, error.retryAfter ?? LATER);
     }
   }
 

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { at, lose, openClient, record, welcome } from './conversation.js';
+import { at, lose, newClient, openClient, record, welcome } from './conversation.js';
 import { settled } from './simulated.js';
 
 test('a channel’s state is read once', async () => {
@@ -127,4 +127,21 @@ test('closing rejects unanswered requests', async () => {
   client.close();
   await assert.rejects(open, { code: 'closed' });
   await assert.rejects(client.presence('chat'), { code: 'closed' });
+});
+
+test('nothing is shown as sent while there is no connection', async () => {
+  const frames = [];
+  const { client, world } = await newClient();
+  client.on('frame', ({ text }) => frames.push(JSON.parse(text).type));
+  const asked = client.presence('chat');
+  await settled();
+  assert.deepEqual([client.transport, frames], ['websocket', []]);
+  await welcome(world);
+  assert.deepEqual(frames.splice(0), ['connect', 'welcome', 'presence']);
+  await world.socket.ends();
+  client.history('chat').catch(() => {});
+  await settled();
+  assert.deepEqual(frames, []);
+  client.close();
+  await assert.rejects(asked, { code: 'closed' });
 });

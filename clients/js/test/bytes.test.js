@@ -1,13 +1,19 @@
 // Bytes travel as they are where the server takes binary messages, and as base64 elsewhere.
 
 import assert from 'node:assert/strict';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 
 import { decode, encode } from '../src/cbor.js';
 import { encode as encodeData, loadCbor } from '../src/payload.js';
 import { persist } from '../src/index.js';
 import { at, liveSubscription, message, newClient, openClient, welcome } from './conversation.js';
-import { settled, SimulatedStore } from './simulated.js';
+import { settled, SimulatedStore, World } from './simulated.js';
 
 const CBOR = 'offhook.v1.cbor';
 
@@ -50,10 +56,12 @@ test('a binary message of a connection that was lost meanwhile is left to the ne
   const { client, world } = await binaryClient();
   const { subscription, events } = await liveSubscription(client, world);
   await loadCbor();
+  const frames = [];
+  client.on('frame', ({ direction }) => frames.push(direction));
   world.socket.says(EIGHTH);
   await world.socket.ends();
   await world.pass(10_000);
-  assert.deepEqual([events, subscription.received], [[], at(7)]);
+  assert.deepEqual([events, subscription.received, frames], [[], at(7), []]);
 });
 
 test('bytes are sent in a binary message once CBOR is loaded', async () => {
@@ -165,4 +173,52 @@ test('tags of a wrong type are sent as they are, so that the server refuses them
   const tags = { a: 1.5, b: null, c: true, d: -1, e: 2 ** 33, f: 70_000, g: 300 };
   const written = encode({ type: 'publish', tags, ...encodeData(new ArrayBuffer(1)) }, { protocol: CBOR });
   assert.deepEqual(decode(written.buffer).tags, tags);
+});
+
+test('reading after a binary message keeps nothing of the messages before', async () => {
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc');
+  const { client, world } = await binaryClient();
+  const seen = next(client, 'told');
+  world.socket.says(fromHex('bf 64 74797065 64 746f6c64 64 64617461 41 01 ff'));
+  await seen;
+  const used = async () => {
+    await new Promise(setImmediate);
+    gc();
+    return process.memoryUsage().heapUsed;
+  };
+  const growth = [];
+  for (let round = 0; round < 3; round += 1) {
+    const before = await used();
+    for (let count = 0; count < 20_000; count += 1) world.socket.onmessage({ data: '{"type":"told","data":1}' });
+    growth.push((await used() - before) / 20_000);
+  }
+  // The test runner's own records of promises take up to 80 bytes.
+  assert.ok(Math.min(...growth) < 120, `${growth} bytes for each message`);
+});
+
+test('if cbor.js is missing, the client connects again without binary messages, and reads those', async (t) => {
+  // The modules of a page whose files were replaced.
+  const directory = mkdtempSync(join(tmpdir(), 'offhook-client-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  cpSync(fileURLToPath(new URL('../src', import.meta.url)), directory, { recursive: true });
+  cpSync(fileURLToPath(new URL('../package.json', import.meta.url)), join(directory, 'package.json'));
+  rmSync(join(directory, 'cbor.js'));
+  const { connect } = await import(pathToFileURL(join(directory, 'client.js')).href);
+  const world = new World();
+  const client = connect('ws://example.test/ws', { environment: world.environment });
+  await settled();
+  assert.deepEqual(world.socket.protocols, ['offhook.v1.cbor', 'offhook.v1.json']);
+  await welcome(world);
+  const lost = new Promise((resolve) => client.on('state', resolve));
+  world.socket.says(EIGHTH);
+  assert.equal((await lost).name, 'waiting');
+  await world.pass(500);
+  assert.deepEqual(world.socket.protocols, ['offhook.v1.json']);
+  await welcome(world);
+  const told = next(client, 'told');
+  await world.socket.says({ type: 'told', base64: 'AQI=' });
+  assert.deepEqual(await told, Uint8Array.of(1, 2));
+  assert.equal(world.sockets.length, 2);
+  client.close();
 });

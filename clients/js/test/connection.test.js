@@ -246,7 +246,7 @@ test('a connect that is refused permanently closes the client', async () => {
   await world.socket.says({ type: 'error', id, code: 'bad_token', message: 'expired', retry: 'never' });
   assert.equal(states.at(-1).name, 'closed');
   assert.equal(states.at(-1).error.code, 'bad_token');
-  assert.deepEqual(world.socket.closedWith, { code: 1000, reason: '' });
+  assert.deepEqual(world.socket.closedWith, { code: 1000, reason: undefined });
 });
 
 test('an address can be computed for each attempt, which may fail', async () => {
@@ -290,7 +290,7 @@ test('closing sends 1000 and ends subscriptions', async () => {
   const { client, world } = await openClient();
   const room = client.subscribe('chat');
   client.close();
-  assert.deepEqual([world.socket.closedWith, world.watchers], [{ code: 1000, reason: '' }, 0]);
+  assert.deepEqual([world.socket.closedWith, world.watchers], [{ code: 1000, reason: undefined }, 0]);
   assert.equal(room.state, 'ended');
   for await (const event of room) assert.fail(event.type);
   assert.throws(() => client.subscribe('chat'), { code: 'closed' });

@@ -105,11 +105,8 @@ test('timers fire, can be cancelled, and do not overflow', (t) => {
   assert.equal(set[0], 'cleared');
 });
 
-test('the clock also advances while the machine sleeps, and random numbers are between 0 and 1', (t) => {
-  t.mock?.method(Date, 'now', () => 42);
-  const { now, random } = ownEnvironment(Socket);
-  if (t.mock) assert.equal(now(), 42);
-  const drawn = Array.from({ length: 100 }, random);
+test('random numbers are between 0 and 1', () => {
+  const drawn = Array.from({ length: 100 }, ownEnvironment(Socket).random);
   assert.ok(drawn.every((value) => value >= 0 && value < 1) && new Set(drawn).size > 1);
 });
 

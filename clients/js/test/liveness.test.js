@@ -153,3 +153,29 @@ test('repeated checks leave one timer', async () => {
   }
   assert.equal(world.timers, timers);
 });
+
+test('in a hidden page, whose timers fire once a minute, a dead connection is noticed, and one that answers is kept', async () => {
+  const { client, world } = await openClient();
+  for (let minute = 0; minute < 5; minute += 1) {
+    await world.sleep(60_000);
+    await world.socket.says({ type: 'pong', id: world.socket.takeOne('ping').id });
+  }
+  assert.equal(world.sockets[0].closedWith, undefined);
+  await world.sleep(60_000);
+  world.socket.takeOne('ping');
+  await world.sleep(60_000);
+  assert.ok(world.sockets[0].closedWith);
+  assert.equal(client.state.name, 'waiting');
+});
+
+test('a new connection may be slept through once, too', async () => {
+  const { world } = await openClient();
+  for (let minute = 0; minute < 2; minute += 1) await world.sleep(60_000);
+  await world.pass(500);
+  await world.socket.opens();
+  world.socket.takeOne('connect');
+  await world.sleep(60_000);
+  assert.equal(world.socket.closedWith, undefined);
+  await world.pass(4_000);
+  assert.ok(world.sockets[1].closedWith);
+});

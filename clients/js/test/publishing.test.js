@@ -282,17 +282,6 @@ test('a publication whose key may have expired is given up; one that was never s
   await waiting;
 });
 
-test('1009 drops the largest in flight, and reconnects for the others', async () => {
-  const { client, world } = await openClient();
-  const large = client.publish('chat', 'x'.repeat(1_000));
-  publishApart(client, 'a');
-  await settled();
-  await lose(world, 1009);
-  await assert.rejects(large, { code: 'too_large' });
-  await welcome(world);
-  assert.deepEqual(texts(world.socket.take()), ['a']);
-});
-
 test('unsent publications survive the page, and their answers are events', async () => {
   const store = new SimulatedStore();
   const { client } = await newClient({ store: persist(store, { unsent: true }) });
@@ -363,21 +352,6 @@ test('a publication in flight for exactly the limit is not given up yet', async 
   await world.happens('shown');
   await welcome(world);
   assert.deepEqual(texts(world.socket.take()), ['a']);
-});
-
-test('1009 drops the largest, in any order, and none if nothing was in flight', async () => {
-  const { client, world } = await openClient();
-  const [small, large, middle] = publishApart(client, 'a', 'x'.repeat(1_000), 'y'.repeat(100));
-  await settled();
-  await lose(world, 1009);
-  await assert.rejects(large, { code: 'too_large', retry: 'never' });
-  await welcome(world);
-  const again = world.socket.take();
-  assert.deepEqual(texts(again), ['a', 'y'.repeat(100)]);
-  for (const message of again) await world.socket.says(published(message));
-  await Promise.all([small, middle]);
-  await world.socket.ends(1009);
-  assert.equal(client.state.name, 'closed');
 });
 
 test('answers to an earlier connection are ignored', async () => {

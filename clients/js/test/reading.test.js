@@ -327,3 +327,14 @@ test('each ping measures the round-trip time, and only its own pong counts', asy
   await world.socket.says({ type: 'pong', id });
   assert.deepEqual([seen, client.latency], [[30], 30]);
 });
+
+test('messages about subscriptions and requests that do not exist are ignored without a warning', async () => {
+  const { client, world } = await openClient();
+  client.on('warning', (warning) => assert.fail(warning.message));
+  const foreign = { channel: 'foreign', position: at(7) };
+  for (const message of [
+    { type: 'message', ...foreign, data: 1 }, { type: 'subscribed', id: 99, ...foreign, live: true }, { type: 'unsubscribed', ...foreign, code: 'x', message: '', retry: 'never' },
+    { type: 'unsubscribed', id: 98, ...foreign }, { type: 'welcome', id: 97 }, { type: 'published', id: 96, ...foreign }, { type: 'pong', id: 95 }, { type: 'of a newer server' },
+  ]) await world.socket.says(message);
+  assert.deepEqual([client.state.name, world.socket.take()], ['open', []]);
+});

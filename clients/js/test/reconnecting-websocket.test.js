@@ -173,7 +173,7 @@ test('close() before it opens: 1006, not clean', async () => {
   socket.close();
   await settled();
   assert.deepEqual([socket.readyState, events.map(({ type, code, wasClean }) => [type, code, wasClean])], [3, [['close', 1006, false]]]);
-  assert.deepEqual(world.socket.closedWith, { code: 1000, reason: '' });
+  assert.deepEqual(world.socket.closedWith, { code: 1000, reason: undefined });
   socket.send('into the void');
   socket.close(3000);
   await settled();

@@ -407,3 +407,27 @@ test('a removed listener of a subscription is not called', async () => {
   await world.socket.says(message(9));
   assert.deepEqual(seen, ['m8']);
 });
+
+test('a page that was frozen before it could say connect comes back, although the server closed with 1008', async () => {
+  const { client, world } = await newClient();
+  await world.socket.opens();
+  await world.socket.ends(1008, 'no connect came in time');
+  assert.equal(client.state.name, 'waiting');
+  await world.pass(500);
+  await welcome(world);
+  assert.equal(client.state.name, 'open');
+});
+
+test('a server whose reasons are longer than a close frame carries is left all the same', async () => {
+  const { client, world } = await newClient();
+  await world.socket.opens();
+  const [socket] = world.sockets;
+  const close = socket.close.bind(socket);
+  // As browsers do.
+  socket.close = (code, reason) => {
+    if (new TextEncoder().encode(reason).length > 123) throw new DOMException('the reason is too long', 'SyntaxError');
+    close(code, reason);
+  };
+  await socket.says({ type: 'error', id: socket.takeOne('connect').id, code: '語'.repeat(200), message: 'later', retry: 'later' });
+  assert.deepEqual([client.state.name, socket.closedWith.code], ['waiting', 4000]);
+});

@@ -5,6 +5,8 @@ import assert from 'node:assert/strict';
 
 export class World {
   now = 1_700_000_000_000;
+  /** What the system's clock shows, compared with `now`: it may be set. */
+  clockIsAhead = 0;
   sockets = [];
   isOnline = true;
   #timers = [];
@@ -14,6 +16,7 @@ export class World {
   constructor({ random = () => 0.5 } = {}) {
     this.environment = {
       now: () => this.now,
+      date: () => this.now + this.clockIsAhead,
       random,
       uuid: () => `key-${(this.#uuids += 1)}`,
       open: (url, protocols) => {
@@ -121,10 +124,10 @@ export class SimulatedSocket {
     if (this.readyState < 2) this.readyState = 2;
   }
 
-  /** For `message`, once. */
-  addEventListener(type, listener) {
+  /** For `message`. */
+  addEventListener(type, listener, { once } = {}) {
     assert.equal(type, 'message');
-    this.#listeners.push(listener);
+    this.#listeners.push({ listener, once });
   }
 
   /** The handshake went well. */
@@ -136,7 +139,9 @@ export class SimulatedSocket {
 
   /** The server says something. */
   async says(message) {
-    for (const listener of this.#listeners.splice(0)) listener();
+    const listeners = this.#listeners;
+    this.#listeners = listeners.filter(({ once }) => !once);
+    for (const { listener } of listeners) listener();
     const isWire = typeof message === 'string' || message instanceof ArrayBuffer;
     this.onmessage?.({ data: isWire ? message : JSON.stringify(message) });
     await settled();

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { at, liveSubscription, message, newClient, openClient, welcome } from './conversation.js';
+import { at, liveSubscription, lose, message, newClient, openClient, welcome } from './conversation.js';
 import { connect, persist } from '../src/index.js';
 import { settled, SimulatedStore, World } from './simulated.js';
 
@@ -52,6 +52,17 @@ test('a store that throws causes a warning and nothing else', async () => {
   await world.socket.says(message(8));
   await world.pass(1_000);
   assert.deepEqual([warnings, events.map(({ data }) => data)], [['full'], ['m8']]);
+  await world.socket.says(message(9));
+  await world.pass(1_000);
+  assert.deepEqual(warnings, ['full'], 'it is said once');
+  const { setItem } = store;
+  store.setItem = () => {};
+  await world.socket.says(message(10));
+  await world.pass(1_000);
+  store.setItem = setItem;
+  await world.socket.says(message(11));
+  await world.pass(1_000);
+  assert.deepEqual(warnings, ['full', 'full'], 'and again if it was writable in between');
 });
 
 test('the store’s keys start with `offhook ` and the address, or a given name', async () => {
@@ -174,4 +185,44 @@ test('of several subscriptions on a channel, the first has its position in the s
   assert.equal(store.getItem('test:positions'), JSON.stringify({ chat: at(7) }));
   const third = client.subscribe('chat');
   assert.equal(third.position, undefined);
+});
+
+test('a store with something else in it is ignored, and what is in order is used', async () => {
+  for (const [what, value] of [['session', '7'], ['session', '{"resume":"v1.x"}'], ['session', '{"resume":"v1.x","channels":3}'], ['unsent', '[null,3,{},{"message":null},{"message":{"data":1}}]'], ['unsent', '{}'], ['positions', '7'], ['positions', '{']]) {
+    const store = new SimulatedStore();
+    store.setItem(`test:${what}`, value);
+    const { client, world } = await newClient({ store: persist(store, { unsent: true }), name: 'test' });
+    client.subscribe('chat');
+    assert.equal((await welcome(world)).resume, undefined, value);
+    assert.deepEqual(world.socket.take().map(({ type, since }) => [type, since]), [['subscribe', 'now']], value);
+  }
+});
+
+test('what an earlier page had not sent is kept, whatever the limits of this page are', async () => {
+  const store = new SimulatedStore();
+  const first = await newClient({ store: persist(store, { unsent: true }) });
+  for (const text of ['a', 'b', 'c']) first.client.publish('chat', text).catch(() => {});
+  await settled();
+  const { client } = await newClient({ store: persist(store, { unsent: true }), outbox: { count: 1, size: 10 } });
+  assert.deepEqual(client.unsent.map(({ data }) => data), ['a', 'b', 'c']);
+  await assert.rejects(client.publish('chat', 'd'), { code: 'queue_full' });
+});
+
+test('if the system’s time was set back since, a stored publication is given up 50 minutes from now', async () => {
+  const store = new SimulatedStore();
+  const first = await openClient({ store: persist(store, { unsent: true }) });
+  first.client.publish('chat', 'a').catch(() => {});
+  await settled();
+  await first.world.happens('hidden');
+  const world = new World();
+  world.now = first.world.now - 3_600_000;
+  const { client } = await newClient({ store: persist(store, { unsent: true }) }, world);
+  const refused = [];
+  client.on('refused', ({ error }) => refused.push(error.code));
+  for (const [minutes, expected] of [[0, []], [49, []], [2, ['timed_out']]]) {
+    world.now += minutes * 60_000;
+    if (minutes > 0) await lose(world);
+    await welcome(world);
+    assert.deepEqual(refused, expected);
+  }
 });

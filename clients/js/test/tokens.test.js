@@ -1,9 +1,14 @@
 // Subscription tokens: a new one for each `subscribe`, from a function.
 
 import assert from 'node:assert/strict';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 
 import { at, lose, message, openClient, record, welcome } from './conversation.js';
+import { World } from './simulated.js';
 
 /** Lets what was begun come in: the module with tokens is loaded when it is needed. */
 const settled = () => new Promise((resolve) => setImmediate(resolve));
@@ -129,4 +134,33 @@ test('a subscription with a token that the resume did not restore is requested',
   await world.socket.says(subscribed(second));
   await world.socket.says(message(8, 'm8', 'private/1'));
   assert.deepEqual(events.filter(({ type }) => type === 'message').map(({ data }) => data), ['m8']);
+});
+
+test('while tokens.js cannot be loaded, a subscription waits, and other subscriptions go on', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'offhook-client-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  cpSync(fileURLToPath(new URL('../src', import.meta.url)), directory, { recursive: true });
+  cpSync(fileURLToPath(new URL('../package.json', import.meta.url)), join(directory, 'package.json'));
+  rmSync(join(directory, 'tokens.js'));
+  const { connect } = await import(pathToFileURL(join(directory, 'client.js')).href);
+  const world = new World();
+  const client = connect('ws://example.test/ws', { environment: world.environment });
+  await settled();
+  await welcome(world);
+  const { timers } = world;
+  const subscription = client.subscribe('private/1', { token: 'mine' });
+  client.subscribe('public/1');
+  assert.deepEqual(world.socket.take().map(({ channel }) => channel), ['public/1']);
+  for (let turn = 0; world.timers === timers; turn += 1) {
+    assert.ok(turn < 10_000, 'it does not try again');
+    await settled();
+  }
+  assert.equal(subscription.state, 'waiting');
+  subscription.unsubscribe();
+  assert.equal(world.timers, timers);
+  const gone = client.subscribe('private/1', { token: 'mine' });
+  gone.unsubscribe();
+  for (let turn = 0; turn < 50; turn += 1) await settled();
+  assert.deepEqual([gone.state, world.timers], ['ended', timers]);
+  client.close();
 });
