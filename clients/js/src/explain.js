@@ -5,8 +5,8 @@
 const SILENT = new Set([426, 429, 503]);
 
 /** The status, and `why`: the server's reason, also logged to the console; `undefined` when HTTP says nothing useful. */
-export async function explain(url, { fetch, console } = globalThis) {
-  const answer = await fetch(url.replace(/^ws/, 'http'), { credentials: 'omit', cache: 'no-store' });
+export async function explain(url, { fetch, console } = globalThis, signal) {
+  const answer = await fetch(url.replace(/^ws/, 'http'), { credentials: 'omit', cache: 'no-store', signal });
   const isText = answer.headers.get('content-type')?.startsWith('text/plain');
   const { status } = answer;
   if (status < 400 || SILENT.has(status)) return { status };

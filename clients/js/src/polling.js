@@ -103,7 +103,6 @@ export class Polling extends Requests {
     // The limit is longer than the wait, so that the server's answer arrives first.
     const within = (wait + 10) * 1_000;
     const answer = await this.request(`?after=${this.#after}&wait=${wait}`, { within, controller });
-    this.#poll = undefined;
     const waited = (this.environment.now() - began) / 1_000;
     if (answer.status === 0 && controller.signal.aborted && waited < within / 1_000) return { ...answer, status: 200, isGivenUp: true };
     const isCut = answer.status === 0 || answer.status >= 500;

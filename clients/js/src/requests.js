@@ -30,12 +30,15 @@ export class Requests {
   #base;
   #opening;
   #queue = [];
+  // Characters of messages that are sent together.
+  #most = BATCH;
   #number = 0;
   #isSending = false;
   #isProven = false;
   // The client has closed the connection, but earlier messages are still being sent.
   #isLeaving = false;
   #whenSent = () => {};
+  // Requests and pauses, which end with the connection.
   #underWay = new Set();
 
   /** @param {string} url the address of the WebSocket, next to which the server has `connection` */
@@ -81,7 +84,7 @@ export class Requests {
     this.#isLeaving = false;
     if (!this.#end()) return;
     this.#abort();
-    this.onclose?.({ type: 'close', code, reason, wasClean: code !== 1006 });
+    this.onclose?.({ code, reason, wasClean: code !== 1006 });
   }
 
   /** The server has closed the connection. If it has not received even the first messages, a proxy held them back. */
@@ -94,14 +97,14 @@ export class Requests {
     if (typeof id !== 'string' || this.readyState !== 0) return;
     this.#id = id;
     this.readyState = 1;
-    this.onopen?.({ type: 'open' });
+    this.onopen?.();
   }
 
   received(data) {
     if (!this.isOpen) return;
     if (!this.#isProven) this.onworks?.();
     this.#isProven = true;
-    this.onmessage?.({ type: 'message', data });
+    this.onmessage?.({ data });
   }
 
   /** Opens the connection. @param path what follows the address, once the connection has an id */
@@ -110,7 +113,7 @@ export class Requests {
     return this.during(controller, within, async () => {
       const answer = await this.#fetch(address, { ...init, signal: controller.signal });
       return { status: answer.status, text: await answer.text() };
-    }).catch(() => ({ status: 0, text: '' }));
+    }).catch(() => ({ status: 0 }));
   }
 
   /** Requests the stream of events. */
@@ -131,7 +134,9 @@ export class Requests {
   }
 
   pause(attempt) {
-    return new Promise((resolve) => this.environment.later(resolve, 100 * 2 ** attempt));
+    const controller = new AbortController();
+    const ended = () => new Promise((resolve) => controller.signal.addEventListener('abort', resolve));
+    return this.during(controller, 100 * 2 ** attempt, ended);
   }
 
   /** Repeats a request as long as its failures are temporary. Resolves to the answer, or to nothing if the connection has ended.
@@ -215,6 +220,13 @@ export class Requests {
       this.#number += 1;
       const answer = await this.persist((attempt) => this.#post(body, attempt), (failure) => this.repeating(failure));
       if (!answer) break;
+      if (answer.status === 413 && batch.length > 1) {
+        // Only one of them may be too large. The number was not used up.
+        this.#most = 0;
+        this.#number -= 1;
+        this.#queue.unshift(...batch);
+        continue;
+      }
       if (answer.status !== 204) {
         this.#refused(answer);
         break;
@@ -237,7 +249,7 @@ export class Requests {
   #nextBatch() {
     let size = this.#queue[0].length;
     let count = 1;
-    while (count < this.#queue.length && size + this.#queue[count].length < BATCH) {
+    while (count < this.#queue.length && size + this.#queue[count].length < this.#most) {
       size += this.#queue[count].length;
       count += 1;
     }

@@ -81,7 +81,7 @@ class Transports {
     const isThere = (name) => name !== 'webtransport' || hasWebTransport(this.#environment, url);
     this.#allowed = BEST_FIRST.filter((name) => allowed.some((one) => one === name || one[name]) && isThere(name));
     const found = this.#allowed.indexOf(remembered(this.#environment, url));
-    if (found < 0) return;
+    if (found <= 0) return;
     this.#current = found;
     this.#trialAfter = TRIAL.soon;
   }
@@ -103,8 +103,8 @@ class Transports {
   /** The first message arrived: the `welcome`, or one that precedes it. */
   #works(name, url, protocols, socket) {
     this.#refusals = 0;
-    if (this.#client) this.#client.transport = name;
-    if (name !== 'websocket' || this.#current > 0) this.#remember(url, name);
+    this.#client.transport = name;
+    this.#remember(url, name);
     if (this.#current > 0) this.#tryBetter(url, protocols, socket);
   }
 
@@ -115,7 +115,6 @@ class Transports {
 
   /** A connection ended before its `welcome`. Warns once, if the server gives a reason. */
   async failed({ url, code, reason }, client) {
-    this.#client = client;
     // Other codes come from the server, which shows that the transport works.
     if (code !== 1006 || !isTransport(reason) || this.#environment.now() < this.#askAfter) return;
     // Attempts may fail faster than the server answers.
@@ -156,12 +155,21 @@ class Transports {
 
   /** Whether the server can be reached with an ordinary request, and its answer. */
   async #reach(url) {
-    let cancel;
-    const late = new Promise((resolve) => { cancel = this.#environment.later(() => resolve({ isLate: true }), REACHED_WITHIN); });
+    // A request that is never answered would occupy one of the connections that a browser opens to one host.
+    const controller = new AbortController();
+    let isLate = false;
+    const cancel = this.#environment.later(() => {
+      isLate = true;
+      controller.abort();
+    }, REACHED_WITHIN);
     try {
-      return await Promise.race([explain(url, this.#environment.globals).catch(() => ({})), late]);
+      return await explain(url, this.#environment.globals, controller.signal);
+    } catch {
+      return { isLate };
     } finally {
       cancel();
+      // Also what was not read of the answer.
+      controller.abort();
     }
   }
 
@@ -187,13 +195,17 @@ class Transports {
   }
 
   /** Whether messages get through in both directions. Before `connect`, a ping is answered with an error, which suffices. */
-  #isAnswered(index, url, protocols) {
-    const socket = this.#make(index, url, protocols);
+  async #isAnswered(index, url, protocols) {
+    let socket;
+    try {
+      socket = this.#make(index, url, protocols);
+    } catch {
+      // A policy of the page forbids it.
+      return false;
+    }
     return new Promise((resolve) => {
       const settle = (isAnswered) => {
         cancel();
-        socket.onopen = socket.onmessage = socket.onclose = null;
-        socket.onerror = () => {};
         socket.close(1000);
         resolve(isAnswered);
       };
@@ -222,7 +234,7 @@ class Replaceable {
     const socket = this.#socket;
     socket.close(4000, 'a better transport gets through');
     // The closing handshake would delay the next connection by a round trip.
-    socket.onclose?.({ type: 'close', code: 1012, reason: 'a better transport gets through', wasClean: true });
+    socket.onclose?.({ code: 1012, reason: 'a better transport gets through', wasClean: true });
   }
 }
 
@@ -246,6 +258,7 @@ function remembered(environment, url) {
 
 function remember(environment, url, name) {
   const { [new URL(url).host]: before, ...others } = kept(environment);
+  if (name === before) return;
   const now = name ? { ...others, [new URL(url).host]: name } : others;
   try {
     const storage = environment.storage ?? globalThis.localStorage;

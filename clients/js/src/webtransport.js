@@ -85,7 +85,7 @@ export class WebTransportSocket {
       if (this.readyState !== 0) return;
       this.#writer = control.writable.getWriter();
       this.readyState = 1;
-      this.onopen?.({ type: 'open' });
+      this.onopen?.();
       this.#readStreams();
       this.#readDatagrams();
       await this.#read(new Bytes(control.readable), (text) => this.#control(text));
@@ -157,7 +157,7 @@ export class WebTransportSocket {
   }
 
   #give(data) {
-    if (data && this.readyState === 1) this.onmessage?.({ type: 'message', data });
+    if (data && this.readyState === 1) this.onmessage?.({ data });
   }
 
   async #readDatagrams() {
@@ -227,7 +227,7 @@ export class WebTransportSocket {
   #lost(reason, code = 1006) {
     if (!this.#end()) return;
     this.#close({ closeCode: 4000, reason: '' });
-    this.onclose?.({ type: 'close', code, reason, wasClean: code !== 1006 });
+    this.onclose?.({ code, reason, wasClean: code !== 1006 });
   }
 
   #end() {

@@ -14,12 +14,13 @@ function world(status, text = '', { type = 'text/plain; charset=utf-8', statusTe
 }
 
 test('the server’s own words are the reason, and are logged', async () => {
+  const { signal } = new AbortController();
   const refused = world(403, 'origin http://localhost:3000 may not connect; add it to `origins`\n');
-  const { status, why } = await explain('wss://example.test/ws', refused);
+  const { status, why } = await explain('wss://example.test/ws', refused, signal);
   assert.equal(status, 403);
   assert.equal(why, 'wss://example.test/ws refused the WebSocket: HTTP 403: origin http://localhost:3000 may not connect; add it to `origins`');
   assert.deepEqual(refused.logged, [why]);
-  assert.deepEqual(refused.asked, [['https://example.test/ws', { credentials: 'omit', cache: 'no-store' }]]);
+  assert.deepEqual(refused.asked, [['https://example.test/ws', { credentials: 'omit', cache: 'no-store', signal }]]);
 });
 
 test('an HTML page is not quoted, and long words are truncated', async () => {

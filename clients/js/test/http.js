@@ -11,8 +11,8 @@ class Request {
   #reject;
   #controller;
 
-  constructor(url, { method = 'GET', body, signal, keepalive } = {}, resolve, reject) {
-    Object.assign(this, { url, method, body, keepalive });
+  constructor(url, { method = 'GET', body, signal, keepalive, cache } = {}, resolve, reject) {
+    Object.assign(this, { url, method, body, keepalive, cache, signal });
     this.#resolve = resolve;
     this.#reject = reject;
     signal?.addEventListener('abort', () => this.fail('aborted'));

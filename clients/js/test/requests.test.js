@@ -5,45 +5,8 @@ import { test } from 'node:test';
 
 import { EventStream } from '../src/event-stream.js';
 import { Polling } from '../src/polling.js';
-import { Http, settledAll } from './http.js';
-import { World } from './simulated.js';
-
-const URL = 'wss://example.test/app/ws?token=t';
-const BASE = 'https://example.test/app/connection';
-
-/** One of the transports, and the events that it reported. */
-async function begin(Class) {
-  const world = new World();
-  const http = new Http(world);
-  const socket = new Class(URL, world.environment);
-  const seen = [];
-  socket.onopen = () => seen.push('open');
-  socket.onworks = () => seen.push('works');
-  socket.onmessage = ({ data }) => seen.push(JSON.parse(data));
-  socket.onclose = ({ code, reason, wasClean }) => seen.push({ code, reason, wasClean });
-  await settledAll();
-  const pass = async (ms) => {
-    await world.pass(ms);
-    await settledAll();
-  };
-  return { world, http, socket, seen, pass };
-}
-
-async function polling() {
-  const all = await begin(Polling);
-  await all.http.find(`POST ${BASE}?token=t`).answer(201, { connection: 'c1' });
-  assert.deepEqual(all.seen.splice(0), ['open']);
-  return all;
-}
-
-async function streaming() {
-  const all = await begin(EventStream);
-  const stream = all.http.find(`GET ${BASE}?token=t`);
-  await stream.streams();
-  await stream.writes('event: open\ndata: {"connection":"c1"}\n\n');
-  assert.deepEqual(all.seen.splice(0), ['open']);
-  return { ...all, stream };
-}
+import { settledAll } from './http.js';
+import { BASE, begin, polling, streaming } from './requests.js';
 
 for (const [name, open] of [['polling', polling], ['a stream', streaming]]) {
   test(`${name}: messages go one request after the other, those that wait together`, async () => {
@@ -128,6 +91,32 @@ for (const [name, open] of [['polling', polling], ['a stream', streaming]]) {
       await http.find('POST').answer(status);
       assert.equal(seen[0].code, code);
     }
+  });
+
+  test(`${name}: if several messages together are too large, each is sent alone, and only one that is too large itself ends it`, async () => {
+    const { http, socket, seen } = await open();
+    for (const text of ['a', 'b', 'c', 'd']) socket.send(text);
+    await http.find('POST').answer(204);
+    const together = http.find('POST');
+    assert.deepEqual([together.url, together.body], [`${BASE}/c1?n=2`, 'b\nc\nd']);
+    await together.answer(413);
+    for (const [n, body] of [[2, 'b'], [3, 'c']]) {
+      const alone = http.find('POST');
+      assert.deepEqual([alone.url, alone.body], [`${BASE}/c1?n=${n}`, body]);
+      await alone.answer(204);
+    }
+    assert.equal(socket.bufferedAmount, 1);
+    await http.find(`POST ${BASE}/c1?n=4`).answer(413);
+    assert.deepEqual(seen.map(({ code }) => code), [1009]);
+  });
+
+  test(`${name}: a connection that has ended waits for nothing`, async () => {
+    const { world, http, socket } = await open();
+    socket.send('a');
+    await http.find('POST').answer(503);
+    socket.close(4000);
+    await settledAll();
+    assert.deepEqual([http.lines, world.timers], [[], 0]);
   });
 
   test(`${name}: who leaves for good says so, and nothing else is under way`, async () => {

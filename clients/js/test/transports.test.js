@@ -3,98 +3,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { connect } from '../src/index.js';
 import { install } from '../src/transports.js';
 import { URL, welcome } from './conversation.js';
-import { Http, settledAll } from './http.js';
-import { SimulatedStore, World } from './simulated.js';
-
-const BASE = 'http://example.test/connection';
-const KEY = 'offhook';
-
-/** No request is sent in the meantime. */
-const QUIET = { heartbeat: { every: 10_000_000 } };
-
-/** A client with all transports, which has begun its first attempt. */
-async function begin({ found, ...options } = {}) {
-  const world = new World();
-  const http = new Http(world);
-  const storage = new SimulatedStore();
-  if (found) storage.setItem(KEY, JSON.stringify(found));
-  world.environment.storage = storage;
-  install(world.environment);
-  const client = connect(URL, { environment: world.environment, ...options });
-  const warnings = [];
-  client.on('warning', (warning) => warnings.push(warning));
-  const pass = async (ms) => {
-    await world.pass(ms);
-    await settledAll();
-  };
-  await settledAll();
-  return { world, http, storage, client, warnings, pass };
-}
-
-/** The WebSocket is refused, the server answers over HTTP with this status, and the next attempt begins. */
-async function refused({ world, http, pass }, status = 426, body = '') {
-  const sockets = world.sockets.length;
-  await world.socket.ends();
-  await settledAll();
-  if (http.underWay.length > 0) await http.find('GET http://example.test/ws').answer(status, body);
-  await next({ world, http, pass });
-  return world.sockets.length > sockets ? 'websocket' : 'other';
-}
-
-/** Waits until the next attempt has begun. */
-async function next({ world, http, pass }) {
-  const [sockets, requests] = [world.sockets.length, http.requests.length];
-  for (let turn = 0; world.sockets.length === sockets && http.requests.length === requests; turn += 1) {
-    assert.ok(turn < 200, 'there is no further attempt');
-    await pass(100);
-  }
-}
-
-/** A client over a stream of events. */
-async function overStream(options) {
-  const all = await begin(options);
-  await refused(all);
-  await refused(all);
-  return { ...all, ...(await streams(all)) };
-}
-
-async function streams({ http, client, pass }) {
-  const stream = http.find(`GET ${BASE}`);
-  await stream.streams();
-  await stream.writes('event: open\ndata: {"connection":"c1"}\n\n');
-  const post = http.find(`POST ${BASE}/c1?n=1`);
-  const { id } = JSON.parse(post.body);
-  await post.answer(204);
-  const says = (message) => stream.writes(`data: ${JSON.stringify(message)}\n\n`);
-  await says({ type: 'welcome', id, session: 's1', resume: 'v1.first' });
-  assert.deepEqual([client.state.name, client.transport], ['open', 'sse']);
-  return { stream, says, pass };
-}
-
-async function overPolling(options) {
-  const all = await begin(options);
-  await refused(all);
-  await refused(all);
-  for (let attempt = 0; attempt < 2; attempt += 1) {
-    await all.http.find(`GET ${BASE}`).answer(404);
-    await all.http.find('GET http://example.test/ws').answer(426);
-    await next(all);
-  }
-  await polls(all);
-  return all;
-}
-
-async function polls({ http, client }) {
-  await http.find(`POST ${BASE}`).answer(201, { connection: 'p1' });
-  const post = http.find(`POST ${BASE}/p1?n=1`);
-  const { id } = JSON.parse(post.body);
-  await post.answer(204);
-  await http.find(`GET ${BASE}/p1?after=0`).answer(200, { first: 1, messages: [{ type: 'welcome', id, session: 's1', resume: 'v1.first' }] });
-  assert.deepEqual([client.state.name, client.transport], ['open', 'polling']);
-}
+import { settledAll } from './http.js';
+import { BASE, begin, KEY, next, overPolling, overStream, polls, QUIET, refused, streams } from './transports.js';
 
 test('if a WebSocket works, no HTTP request is sent', async () => {
   const { client, world, http, storage } = await begin();
@@ -133,6 +45,7 @@ for (const status of [429, 500, 502, 503, 504]) {
   test(`a server that answers ${status} is busy or away, and the WebSocket is tried again`, async () => {
     const all = await begin();
     for (let turn = 0; turn < 4; turn += 1) assert.equal(await refused(all, status), 'websocket');
+    assert.deepEqual([all.http.requests.length, all.warnings.length], [4, status === 429 || status === 503 ? 0 : 1]);
   });
 }
 
@@ -151,7 +64,125 @@ test('a refusal that the server explains is reported once, and the server is not
   const all = await begin();
   for (let turn = 0; turn < 4; turn += 1) assert.equal(await refused(all, 403, 'add it to `origins`'), 'websocket');
   assert.deepEqual(all.warnings.map(({ code, message }) => [code, message]), [['unreachable', `${URL} refused the WebSocket: HTTP 403: add it to \`origins\``]]);
+  assert.deepEqual([all.http.requests.length, all.warnings[0].retry], [1, 'never']);
+});
+
+test('after 30 s the server is asked again, and its reason is not reported again', async () => {
+  const all = await begin();
+  const [from] = [all.world.now];
+  await refused(all, 403, 'add it to `origins`');
+  await all.pass(from + 29_999 - all.world.now);
+  await all.world.socket.ends();
   assert.equal(all.http.requests.length, 1);
+  await all.pass(1);
+  // The next attempt has begun by then.
+  await next(all);
+  assert.equal(await refused(all, 403, 'add it to `origins`'), 'websocket');
+  assert.deepEqual([all.http.requests.length, all.warnings.length], [2, 1]);
+});
+
+test('refusals without a reason are no warnings, and ends that the server explains by a code are not asked about', async () => {
+  const all = await begin();
+  assert.equal(await refused(all), 'websocket');
+  assert.equal(all.warnings.length, 0);
+  const ended = await begin();
+  await ended.world.socket.opens();
+  await ended.world.socket.ends(1011);
+  await settledAll();
+  assert.equal(ended.http.requests.length, 0);
+  const busy = await begin();
+  await busy.world.socket.opens();
+  await busy.world.socket.says({ type: 'error', id: busy.world.socket.takeOne('connect').id, code: 'busy', message: 'later', retry: 'later' });
+  await settledAll();
+  assert.deepEqual([busy.client.state.name, busy.http.requests.length], ['waiting', 0]);
+});
+
+test('a WebSocket that transmits nothing is tried again if nothing else is answered either', async () => {
+  const all = await begin();
+  for (let turn = 1; turn < 4; turn += 1) {
+    await all.world.socket.opens();
+    await all.pass(10_000);
+    await all.pass(3_000);
+    assert.equal(all.world.sockets.length, turn + 1);
+  }
+});
+
+test('the next page begins anew with what works if the transport of the page before fails', async () => {
+  const all = await begin({ found: { 'example.test': 'polling' } });
+  for (let turn = 0; turn < 2; turn += 1) {
+    await all.http.find(`POST ${BASE}`).answer(404);
+    await all.http.find('GET http://example.test/ws').answer(426);
+    await next(all);
+  }
+  assert.equal(all.world.sockets.length, 1);
+  await all.world.socket.ends();
+  await all.http.find('GET http://example.test/ws').fail();
+  await next(all);
+  assert.equal(all.world.sockets.length, 2);
+  await welcome(all.world);
+  assert.deepEqual([all.client.transport, all.storage.entries.size], ['websocket', 0]);
+});
+
+test('if the best of the allowed transports fails, it is tried again after a minute, although an earlier page had found it', async () => {
+  const all = await begin({ found: { 'example.test': 'sse' }, transports: ['sse', 'polling'] });
+  for (let turn = 0; turn < 2; turn += 1) {
+    await all.http.find(`GET ${BASE}`).answer(404);
+    await all.http.find('GET http://example.test/ws').answer(426);
+    await next(all);
+  }
+  await polls(all);
+  await all.pass(20_000);
+  assert.equal(all.http.requests.filter(({ method, url }) => method === 'GET' && url === BASE).length, 2);
+});
+
+test('a question that was answered leaves no timer', async () => {
+  const all = await begin();
+  await all.world.socket.ends();
+  await settledAll();
+  await all.http.find('GET http://example.test/ws').answer(426);
+  assert.equal(all.world.timers, 1, 'the wait before the next attempt');
+});
+
+test('a trial that was answered, or refused, leaves no timer, and after a refusal nothing else is tried', async () => {
+  const all = await overStream(QUIET);
+  await all.pass(59_999);
+  const { timers } = all.world;
+  await all.pass(1);
+  const requests = all.http.requests.length;
+  await all.world.socket.ends();
+  await settledAll();
+  assert.deepEqual([all.world.timers, all.http.requests.length], [timers, requests]);
+  await all.pass(120_000);
+  await all.world.socket.opens();
+  await all.world.socket.says({ type: 'error', id: 1, code: 'bad_request', message: 'send connect first' });
+  assert.equal(all.world.timers, 1, 'the wait before the next attempt');
+});
+
+test('if the connection ends during a trial, the trial decides nothing', async () => {
+  const all = await overStream(QUIET);
+  await all.pass(60_000);
+  const trial = all.world.socket;
+  await all.stream.ends();
+  await trial.opens();
+  await trial.says({ type: 'error', id: 1, code: 'bad_request', message: 'send connect first' });
+  const sockets = all.world.sockets.length;
+  await next(all);
+  assert.equal(all.world.sockets.length, sockets);
+  await streams(all);
+});
+
+test('a connection that has ended tries no other transport, and leaves no timer', async () => {
+  const all = await overStream(QUIET);
+  await all.stream.ends();
+  assert.deepEqual([all.client.state.name, all.world.timers], ['waiting', 1]);
+});
+
+test('without a readable storage every transport works', async () => {
+  const all = await begin();
+  all.storage.getItem = () => '{';
+  await refused(all);
+  await refused(all);
+  await streams(all);
 });
 
 test('only one question is in progress at a time, however fast attempts fail', async () => {
@@ -333,6 +364,42 @@ test('a closed client tries no other transport', async () => {
   await all.http.find(`DELETE ${BASE}/c1`).answer(204);
   await all.pass(3_600_000);
   assert.deepEqual([all.world.sockets.length, all.http.lines, all.world.timers], [sockets, [], 0]);
+});
+
+test('a question why a WebSocket fails that is not answered is given up, so that it occupies no connection', async () => {
+  const all = await begin();
+  for (let turn = 0; turn < 5; turn += 1) {
+    await all.world.socket.ends();
+    await settledAll();
+    assert.deepEqual(all.http.lines, ['GET http://example.test/ws']);
+    await all.pass(3_000);
+    assert.deepEqual(all.http.lines, []);
+    await all.pass(10_000);
+  }
+  assert.equal(all.warnings.length, 0);
+});
+
+test('what was not read of an answer is discarded', async () => {
+  const all = await begin();
+  const { fetch } = all.world.environment.globals;
+  const signals = [];
+  all.world.environment.globals.fetch = (url, init) => {
+    signals.push(init.signal);
+    return fetch(url, init);
+  };
+  await refused(all);
+  assert.deepEqual(signals.map(({ aborted }) => aborted), [true]);
+});
+
+test('a transport that the page may not open is tried again later, like one that does not get through', async () => {
+  const all = await begin({ found: { 'example.test': 'sse' }, ...QUIET });
+  await streams(all);
+  all.policy.forbids = true;
+  for (const [wait, asked] of [[5_000, 1], [60_000, 2], [120_000, 3]]) {
+    await all.pass(wait);
+    assert.equal(all.policy.asked, asked);
+  }
+  assert.deepEqual([all.client.state.name, all.client.transport], ['open', 'sse']);
 });
 
 test('only the transports in the option are used', async () => {
