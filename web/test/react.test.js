@@ -113,6 +113,18 @@ test('another channel starts empty, and unmounting closes the client', async (t)
   assert.equal(world.socket.closedWith.code, 1000);
 });
 
+test('members of the channel before, whose list comes late, are not shown', async (t) => {
+  const scene = await rendered(t, { name: 'chat' });
+  const { world, tree, act, shown } = scene;
+  await open(scene);
+  const { id } = world.socket.takeOne('subscribe');
+  await act(() => world.socket.says({ type: 'subscribed', id, channel: 'chat', position: at(9), live: true }));
+  const asked = world.socket.takeOne('presence');
+  await act(() => tree.update(all.createElement(Room, { url: 'ws://react.test/', options: {}, name: 'other' })));
+  await act(() => world.socket.says({ type: 'members', id: asked.id, channel: 'chat', members: [{ session: 's9' }], total: 1 }));
+  assert.deepEqual([shown().members, shown().state], [[], 'waiting']);
+});
+
 test('on a server there is no client, and nothing fails', () => {
   const html = all.renderToString(all.createElement(Room, { url: '/ws', name: 'chat' }));
   assert.match(html, /connecting.*waiting/);

@@ -41,7 +41,9 @@ export function useChannel(client, channel, { since, presence, echo, keep = 100 
     if (!client || client.state.name === 'closed') return undefined;
     const subscription = client.subscribe(channel, { since: from && JSON.parse(from), presence, echo });
     let [messages, members] = [NOTHING, NOTHING];
-    const show = () => setSeen({ state: subscription.state, messages, members });
+    // An answer may come after the cleanup, when another subscription is shown.
+    let isOver = false;
+    const show = () => isOver || setSeen({ state: subscription.state, messages, members });
     const add = (event) => {
       messages = [...messages, event].slice(-keep);
       show();
@@ -68,7 +70,10 @@ export function useChannel(client, channel, { since, presence, echo, keep = 100 
     };
     for (const [type, listener] of Object.entries(listeners)) subscription.on(type, listener);
     show();
-    return () => subscription.unsubscribe();
+    return () => {
+      isOver = true;
+      subscription.unsubscribe();
+    };
   }, [client, channel, from, presence, echo, keep]);
   return { state: seen.state ?? 'waiting', messages: seen.messages ?? NOTHING, members: seen.members ?? NOTHING };
 }
