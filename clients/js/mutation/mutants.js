@@ -13,8 +13,9 @@ const OPERATORS = {
 const ASSIGNMENTS = { '+=': '-=', '-=': '+=', '??=': '=' };
 const CALLS = { min: 'max', max: 'min', some: 'every', every: 'some' };
 
-/** The source with all mutants in it, numbered from `first`, and what they are: `{ number, file, line, original, replacement }`. */
+/** The source with all mutants in it, numbered from `first`, and what they are: `{ number, file, line, code, original, replacement }`. */
 export function mutants(source, file, first) {
+  const lines = source.split('\n');
   const tree = ts.createSourceFile(file, source, ts.ScriptTarget.ES2022, true, ts.ScriptKind.JS);
   const found = [];
   const edits = []; // `{ at, text }`: text to insert before the character `at`.
@@ -22,7 +23,7 @@ export function mutants(source, file, first) {
   const note = (node, replacement) => {
     const number = first + found.length;
     const line = tree.getLineAndCharacterOfPosition(node.getStart()).line + 1;
-    found.push({ number, file, line, original: short(node.getText()), replacement: short(replacement) });
+    found.push({ number, file, line, code: lines[line - 1].trim(), original: short(node.getText()), replacement: short(replacement) });
     return number;
   };
   const wrap = (node, before, after) => edits.push({ at: node.getStart(), text: before, order: -node.getWidth() }, { at: node.getEnd(), text: after, order: node.getWidth() });
@@ -95,7 +96,7 @@ function mutate(node, { replace, skip }) {
       if (node.expression.kind !== Kind.StringLiteral && !isSuperCall(node.expression)) skip(node);
       break;
     case Kind.ReturnStatement:
-      if (node.expression && node.parent.kind === Kind.Block) replace(node.expression, 'undefined');
+      if (node.expression && text(node.expression) !== 'undefined' && node.parent.kind === Kind.Block) replace(node.expression, 'undefined');
       break;
     case Kind.BreakStatement:
       break;

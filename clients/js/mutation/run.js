@@ -98,8 +98,14 @@ function processorTime() {
 
 function report(list, survivors) {
   const equivalent = JSON.parse(readFileSync(new URL('equivalent.json', import.meta.url), 'utf8'));
-  const isKnown = ({ file, original, replacement }) => equivalent.some((one) => one.file === file && one.original === original && one.replacement === replacement);
-  const unknown = survivors.filter((one) => !isKnown(one));
+  const is = (one) => (other) => ['file', 'code', 'original', 'replacement'].every((field) => one[field] === other[field]);
+  const unknown = survivors.filter((one) => !equivalent.some(is(one)));
+  for (const one of equivalent.filter((one) => list.some(is(one)) && !survivors.some(is(one)))) {
+    console.log(`${one.file}: ${one.original}  →  ${one.replacement}: listed as equivalent, but noticed`);
+  }
+  for (const one of equivalent.filter((one) => !all.some(is(one)))) {
+    console.log(`${one.file}: ${one.original}  →  ${one.replacement}: listed as equivalent, but no mutant`);
+  }
   for (const { file, line, original, replacement } of unknown) console.log(`${file}:${line}: ${original}  →  ${replacement}`);
   const rows = [...new Set(list.map(({ file }) => file))].map((file) => {
     const of = (some) => some.filter((one) => one.file === file).length;
