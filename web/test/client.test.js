@@ -123,6 +123,10 @@ test('bytes, tags, history, presence, receipts and a consumer’s position, agai
   assert.equal(await one.ack('chat', 'billing', head), head);
   await assert.rejects(one.publish('a*b', 1), { code: 'bad_channel_name', retry: 'never' });
   await assert.rejects(one.publish('chat', 'x'.repeat(100_000)), { code: 'too_large' });
+  // Larger than a message may be: the server closes with 1009.
+  await assert.rejects(one.publish('chat', 'x'.repeat(300_000)), { code: 'too_large' });
+  await assert.rejects(one.setInfo({ name: 'x'.repeat(300_000) }), { code: 'too_large' });
+  await one.publish('chat', 'after');
 });
 
 test('bytes travel in binary messages in both directions, also over a cut and a kill', async (t) => {

@@ -115,6 +115,8 @@ class Transports {
 
   /** A connection ended before its `welcome`. Warns once, if the server gives a reason. */
   async failed({ url, code, reason }, client) {
+    // This module may be loaded between the `recall` of an attempt and its `open`.
+    this.#client = client;
     // Other codes come from the server, which shows that the transport works.
     if (code !== 1006 || !isTransport(reason) || this.#environment.now() < this.#askAfter) return;
     // Attempts may fail faster than the server answers.

@@ -3,9 +3,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { connect } from '../src/index.js';
 import { install } from '../src/transports.js';
 import { URL, welcome } from './conversation.js';
-import { settledAll } from './http.js';
+import { Http, settledAll } from './http.js';
+import { SimulatedStore, World } from './simulated.js';
 import { BASE, begin, KEY, next, overPolling, overStream, polls, QUIET, refused, streams } from './transports.js';
 
 test('if a WebSocket works, no HTTP request is sent', async () => {
@@ -418,4 +420,28 @@ test('the transports are installed once', async () => {
   const { open } = world.environment;
   assert.equal(install(world.environment).open, open);
   assert.equal(http.requests.length, 0);
+});
+
+test('the other transports may be loaded while an attempt is under way', async () => {
+  const world = new World();
+  const http = new Http(world);
+  world.environment.storage = new SimulatedStore();
+  const failed = [];
+  world.environment.fallBack = (...given) => failed.push(given);
+  const found = [];
+  const client = connect(() => new Promise((resolve) => found.push(resolve)), { environment: world.environment });
+  await settledAll();
+  found[0](URL);
+  await settledAll();
+  await world.socket.ends();
+  await world.pass(500);
+  // The next attempt waits for its address, and has asked for no transport.
+  install(world.environment);
+  world.environment.fallBack(...failed[0]);
+  found[1](URL);
+  await settledAll();
+  await http.find('GET http://example.test/ws').answer(426);
+  client.transport = undefined;
+  await welcome(world);
+  assert.deepEqual([client.state.name, client.transport], ['open', 'websocket']);
 });
