@@ -4,7 +4,7 @@
 use std::{rc::Rc, sync::Arc};
 
 use offhook_dialects::pusher::Report;
-use offhook_engine::ChannelName;
+use offhook_engine::{ChannelName, ConnectionId};
 use tokio::{sync::oneshot, task::yield_now};
 
 use super::{State, Worker, turn::DELIVERIES};
@@ -25,15 +25,18 @@ impl Worker {
                 engine.live_on(channel, |class| outboxes.is_counted(class))
             };
             for some in subscribers.chunks(DELIVERIES) {
-                let mut state = self.state.borrow_mut();
-                for connection in some {
-                    state.outboxes.count(*connection, channel, *count);
-                }
-                drop(state);
+                self.tell_count(some, channel, *count);
                 yield_now().await;
             }
         }
         let _gone = done.send(());
+    }
+
+    fn tell_count(&self, connections: &[ConnectionId], channel: &ChannelName, count: u64) {
+        let outboxes = &mut self.state.borrow_mut().outboxes;
+        for connection in connections {
+            outboxes.count(*connection, channel, count);
+        }
     }
 
     /// Passes on what a connection reports, if somebody wants it.

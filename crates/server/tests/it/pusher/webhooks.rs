@@ -160,9 +160,8 @@ async fn a_client_event_that_is_refused_is_not_reported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_repeated_until_the_webhook_accepts_them() {
-    let (mut fails, mut count) = (vec!["429 Later", "503 No", "408 Late"], 0);
+    let mut fails = vec!["429 Later", "503 No", "408 Late"];
     let mut backend = TestBackend::new(move |_| {
-        count += 1;
         fails.pop().map_or_else(|| writes("204 Fine"), writes)
     })
     .await;
