@@ -17,6 +17,7 @@ mod naming;
 mod orders;
 mod outboxes;
 mod outlet;
+mod pauses;
 mod queues;
 mod quick_hash;
 mod recorder;
