@@ -12,6 +12,7 @@ mod documented;
 mod explain;
 mod log;
 mod manual;
+mod paused;
 mod peer;
 mod program;
 #[cfg(unix)]

@@ -1,13 +1,14 @@
 //! Ids of events: the positions of all channels of a stream, in a few characters.
 //!
 //! Of one channel or filter it is its position, `1700000000000000.42`, or `-` before there is one.
-//! Of several it is `CHECK~EPOCH.OFFSET.OFFSET~EPOCH.OFFSET`, in base 36, in the order of the
-//! request: an epoch applies to all offsets up to the next epoch, an empty offset means that there
-//! is no position yet, and the check identifies streams of the same channels.
+//! Of several it is `CHECK~EPOCH.OFFSET.OFFSET~EPOCH.OFFSET_0OFFSET`, in base 36, in the order of the
+//! request: an epoch applies to all offsets up to the next epoch, and `_0` repeats the first epoch of
+//! the id, `_1` the second. An empty offset means that there is no position yet, and the check
+//! identifies streams of the same channels.
 
 use std::fmt::Write;
 
-use offhook_engine::{Position, Target};
+use offhook_engine::{Epoch, Position, Target};
 
 /// The maximum length of an id in bytes. For longer ones in `Last-Event-ID`, browsers send a CORS
 /// preflight. Only letters, digits and `-._~` are used, which no proxy objects to.
@@ -57,23 +58,20 @@ impl Ids {
             return position.map_or_else(|| NONE_YET.to_owned(), |p| p.to_string());
         };
         let mut id = check.clone();
-        let mut epoch = None;
+        let mut epochs = Epochs::default();
         for position in positions {
-            match position {
-                Some(position) if epoch != Some(position.epoch) => {
-                    epoch = Some(position.epoch);
-                    let (epoch, offset) = (base36(position.epoch.0), base36(position.offset));
-                    // Writing to a string cannot fail.
-                    let _infallible = write!(id, "~{epoch}.{offset}");
-                }
-                Some(position) => {
-                    id.push('.');
-                    id.push_str(&base36(position.offset));
-                }
+            let Some(Position { epoch, offset }) = position else {
                 // Nothing precedes the first epoch, so it needs no separator.
-                None if epoch.is_none() => id.push('~'),
-                None => id.push('.'),
-            }
+                id.push(if epochs.current.is_none() { '~' } else { '.' });
+                continue;
+            };
+            let offset = base36(*offset);
+            // Writing to a string cannot fail.
+            let _infallible = match epochs.switch_to(*epoch) {
+                Switch::Same => write!(id, ".{offset}"),
+                Switch::Earlier(index) => write!(id, "_{}{offset}", base36(index)),
+                Switch::New => write!(id, "~{}.{offset}", base36(epoch.0)),
+            };
         }
         if id.len() > LONGEST {
             return TOO_LONG.to_owned();
@@ -92,32 +90,86 @@ impl Ids {
         if id.len() > LONGEST {
             return None;
         }
-        let rest = id.strip_prefix(check.as_str())?;
+        let mut rest = id.strip_prefix(check.as_str())?;
         let mut positions = Vec::with_capacity(self.targets);
-        for section in rest.strip_prefix('~')?.split('~') {
-            let mut parts = section.split('.');
-            let epoch = parts.next().unwrap_or_default();
-            if epoch.is_empty() {
-                if parts.next().is_some() {
-                    return None;
+        let mut epochs = Epochs::default();
+        let mut is_new = false;
+        while let Some(separator) = rest.chars().next() {
+            let after = rest.strip_prefix(separator)?;
+            let end = after.find(SEPARATORS).unwrap_or(after.len());
+            let (part, next) = after.split_at_checked(end)?;
+            rest = next;
+            match (separator, part) {
+                ('~', _) if is_new => return None,
+                ('~', "") if epochs.current.is_none() => positions.push(None),
+                ('~', epoch) => {
+                    epochs.switch_to(Epoch(number(epoch)?));
+                    is_new = true;
                 }
-                positions.push(None);
-                continue;
-            }
-            let epoch = number(epoch)?;
-            let mut any = false;
-            for offset in parts {
-                any = true;
-                positions.push(match offset {
-                    "" => None,
-                    offset => Some(Position::new(epoch, number(offset)?)),
-                });
-            }
-            if !any {
-                return None;
+                ('.', "") => {
+                    epochs.current?;
+                    positions.push(None);
+                    is_new = false;
+                }
+                ('.', offset) => {
+                    positions.push(Some(epochs.at(offset)?));
+                    is_new = false;
+                }
+                ('_', part) if !is_new => {
+                    let (index, offset) = part.split_at_checked(1)?;
+                    epochs.back_to(number(index)?)?;
+                    positions.push(Some(epochs.at(offset)?));
+                }
+                _ => return None,
             }
         }
-        (positions.len() == self.targets).then_some(positions)
+        (positions.len() == self.targets && !is_new).then_some(positions)
+    }
+}
+
+const SEPARATORS: [char; 3] = ['~', '.', '_'];
+
+/// The epochs of an id, in the order in which they first occur.
+#[derive(Debug, Default)]
+struct Epochs {
+    known: Vec<Epoch>,
+    current: Option<Epoch>,
+}
+
+/// How an id names the epoch of a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Switch {
+    /// It is that of the position before.
+    Same,
+    /// It occurred before. The index is a single digit in base 36: an id of more epochs is too long.
+    Earlier(u64),
+    New,
+}
+
+impl Epochs {
+    fn switch_to(&mut self, epoch: Epoch) -> Switch {
+        if self.current == Some(epoch) {
+            return Switch::Same;
+        }
+        self.current = Some(epoch);
+        let mut known = (0..BASE).zip(&self.known);
+        if let Some((index, _)) = known.find(|(_, known)| **known == epoch) {
+            return Switch::Earlier(index);
+        }
+        self.known.push(epoch);
+        Switch::New
+    }
+
+    fn back_to(&mut self, index: u64) -> Option<()> {
+        let known = self.known.get(usize::try_from(index).ok()?)?;
+        self.current = Some(*known);
+        Some(())
+    }
+
+    /// The position with this offset in the current epoch.
+    fn at(&self, offset: &str) -> Option<Position> {
+        let (epoch, offset) = (self.current?, number(offset)?);
+        Some(Position { epoch, offset })
     }
 }
 
@@ -176,6 +228,7 @@ mod tests {
             [at(1, 2), at(1, 3), at(1, 0), at(1, 5), at(1, 6)],
             [None, None, at(7, 1), None, at(7, 9)],
             [at(1, 1), at(2, 1), None, at(1, 1), None],
+            [at(1, 1), at(2, 1), at(1, 70), at(2, 3), at(3, 1)],
         ] {
             let id = ids.write(&positions);
             assert_eq!(ids.read(&id), Some(positions.to_vec()), "{id}");
@@ -205,6 +258,15 @@ mod tests {
             &format!("{id}.1"),
             &format!("{id}~"),
             "00000~1.1.2",
+            &id.replace('.', "_0"),
+            &id.replace('.', "_1"),
+            &format!("{}~1_01_02", &id[..id.find('~').unwrap()]),
+            &format!("{}~1.1_", &id[..id.find('~').unwrap()]),
+            &format!("{}~1.1_0", &id[..id.find('~').unwrap()]),
+            &format!("{}~1.1_12", &id[..id.find('~').unwrap()]),
+            &format!("{}~1.1.2~1", &id[..id.find('~').unwrap()]),
+            &format!("{}_01.2", &id[..id.find('~').unwrap()]),
+            &format!("{}.1.2", &id[..id.find('~').unwrap()]),
         ] {
             assert_eq!(first.read(wrong), None, "{wrong}");
         }
@@ -227,5 +289,30 @@ mod tests {
         let epochs = (1_700_000_000_000_000..).map(|epoch| Some(Position::new(epoch, 1)));
         let many: Vec<_> = epochs.take(16).collect();
         assert_eq!(ids.read(&ids.write(&many)), None);
+    }
+
+    #[test]
+    fn sixteen_channels_fit_although_only_some_were_published_to_after_a_restart() {
+        let names: Vec<_> = (0..16).map(|n| n.to_string()).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let ids = ids(&names);
+        let epochs = [1_796_097_292_479_571, 1_796_097_355_941_707];
+        let alternating = epochs.into_iter().cycle().take(16);
+        let positions: Vec<_> = alternating
+            .map(|epoch| Some(Position::new(epoch, 1_000_000)))
+            .collect();
+        let id = ids.write(&positions);
+        assert!(id.len() <= LONGEST, "{} bytes: {id}", id.len());
+        assert_eq!(ids.read(&id), Some(positions));
+    }
+
+    #[test]
+    fn an_id_of_an_earlier_version_which_repeats_epochs_is_read() {
+        let ids = ids(&["a", "b", "c"]);
+        let at = |epoch, offset| Some(Position::new(epoch, offset));
+        let positions = vec![at(1, 1), at(2, 2), at(1, 3)];
+        let id = ids.write(&positions);
+        assert!(id.ends_with("~1.1~2.2_03"), "{id}");
+        assert_eq!(ids.read(&id.replace("_03", "~1.3")), Some(positions));
     }
 }

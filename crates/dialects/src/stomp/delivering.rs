@@ -6,10 +6,10 @@ use offhook_engine::{
 
 use super::{
     destination::topic_of,
-    dialect::Stomp,
+    dialect::{Phase, Stomp},
     frame::Frame,
     message::{self, Envelope},
-    subscription::{AckMode, Delivered, SubscriptionState, Unacknowledged},
+    subscription::{AckMode, Delivered, Gap, Held, SubscriptionState, Unacknowledged},
 };
 use crate::dialect::Payload;
 
@@ -20,7 +20,7 @@ impl Stomp {
         let subscription = self.subscriptions.get_mut(&number)?;
         if subscription.stage == SubscriptionState::Detached {
             self.held_bytes = self.held_bytes.saturating_add(message.bytes());
-            subscription.held.push_back(message);
+            subscription.held.push_back(Held::Message(message));
             return None;
         }
         let ack = match subscription.mode {
@@ -67,38 +67,56 @@ impl Stomp {
         }
     }
 
-    /// Handles missing messages. If the subscription requested this, they are reported by a MESSAGE
-    /// without content.
+    /// Handles missing messages. What reports them goes out before any later message.
     pub(super) fn skipped(
         &mut self,
         name: &SubscriptionName,
         channel: Option<&ChannelName>,
         (from, to): (Position, Position),
         reason: GapReason,
-    ) {
-        let Some(SubscriptionId(number)) = name.id else {
-            return;
+    ) -> Option<Payload> {
+        let SubscriptionId(number) = name.id?;
+        let channel = channel.cloned();
+        let gap = Gap {
+            channel,
+            from,
+            to,
+            reason,
         };
-        let Some(subscription) = self.subscriptions.get(&number) else {
-            return;
-        };
-        if !subscription.wants_gaps || subscription.stage == SubscriptionState::Detached {
-            return;
+        self.report(number, gap)
+    }
+
+    /// The MESSAGE without content that reports missing messages, if the client requested that. While
+    /// the client is not subscribed, the gap is held: only its next SUBSCRIBE says whether it wants to
+    /// be told.
+    pub(super) fn report(&mut self, number: u32, gap: Gap) -> Option<Payload> {
+        if self.phase == Phase::Ended {
+            return None;
         }
-        let destination = match (channel, name.target.channel()) {
-            (Some(channel), _) | (None, Some(channel)) => topic_of(channel),
-            (None, None) => subscription.destination.text(),
+        let subscription = self.subscriptions.get_mut(&number)?;
+        if subscription.stage == SubscriptionState::Detached {
+            let gap = Held::Gap(gap);
+            self.held_bytes = self.held_bytes.saturating_add(gap.bytes());
+            subscription.held.push_back(gap);
+            return None;
+        }
+        if !subscription.wants_gaps {
+            return None;
+        }
+        let destination = match &gap.channel {
+            Some(channel) => topic_of(channel),
+            None => subscription.destination.text(),
         };
         let mut frame = Frame::new("MESSAGE");
         if subscription.has_id {
             frame = frame.with("subscription", &subscription.id);
         }
         let frame = frame
-            .with("message-id", &format!("gap-{to}"))
+            .with("message-id", &format!("gap-{}", gap.to))
             .with("destination", &destination)
-            .with("gap", reason.name())
-            .with("from", &from.to_string())
-            .with("position", &to.to_string());
-        self.say(&frame);
+            .with("gap", gap.reason.name())
+            .with("from", &gap.from.to_string())
+            .with("position", &gap.to.to_string());
+        Some(message::payload(frame.encode(self.client.version)))
     }
 }

@@ -397,14 +397,14 @@ impl Dialect for Stomp {
                 to,
                 reason,
                 ..
-            } => self.skipped(subscription, None, (*from, *to), *reason),
+            } => out.extend(self.skipped(subscription, None, (*from, *to), *reason)),
             Notice::ChannelGap {
                 subscription,
                 channel,
                 from,
                 to,
                 reason,
-            } => self.skipped(subscription, Some(channel), (*from, *to), *reason),
+            } => out.extend(self.skipped(subscription, Some(channel), (*from, *to), *reason)),
             Notice::Close { reason } => {
                 if self.phase != Phase::Ended {
                     let error = error(reason.name(), "the server ends this connection", None);

@@ -13,7 +13,7 @@ use super::{
     frame::{Frame, Invalid, Version},
     publishing::{Again, required},
     refusals,
-    subscription::{AckMode, Delivered, Subscription, SubscriptionState},
+    subscription::{AckMode, Held, Subscription, SubscriptionState},
 };
 use crate::dialect::Intent;
 
@@ -243,10 +243,12 @@ impl Stomp {
         };
         self.give_receipt(receipt.as_deref());
         self.no_longer_held(&held);
-        for message in held {
-            if let Some(payload) = self.deliver(number, message) {
-                self.queue.push_back(Intent::Say(payload));
-            }
+        for held in held {
+            let payload = match held {
+                Held::Message(message) => self.deliver(number, message),
+                Held::Gap(gap) => self.report(number, gap),
+            };
+            self.queue.extend(payload.map(Intent::Say));
         }
         Ok(())
     }
@@ -305,8 +307,8 @@ impl Stomp {
         self.after_note.extend(ending.receipt);
     }
 
-    fn no_longer_held(&mut self, messages: &VecDeque<Delivered>) {
-        let bytes = messages.iter().map(Delivered::bytes);
+    fn no_longer_held(&mut self, held: &VecDeque<Held>) {
+        let bytes = held.iter().map(Held::bytes);
         let bytes = bytes.fold(0, usize::saturating_add);
         self.held_bytes = self.held_bytes.saturating_sub(bytes);
     }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use offhook_engine::{Position, Publication, Since};
+use offhook_engine::{ChannelName, GapReason, Position, Publication, Since};
 
 use super::destination::Destination;
 
@@ -58,8 +58,9 @@ pub(super) struct Subscription {
     pub(super) wants_gaps: bool,
     /// The receipt that is due once the subscription is live.
     pub(super) receipt: Option<Box<str>>,
-    /// Messages that wait for the client to subscribe again; at most `window`.
-    pub(super) held: VecDeque<Delivered>,
+    /// What waits for the client to subscribe again, in order: at most `window` messages, and the gaps
+    /// before and between them.
+    pub(super) held: VecDeque<Held>,
 }
 
 impl Subscription {
@@ -77,6 +78,23 @@ pub(super) struct Delivered {
     pub(super) earlier: u16,
 }
 
+/// Missing messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Gap {
+    /// The channel, if the gap of a filter is about one channel.
+    pub(super) channel: Option<ChannelName>,
+    pub(super) from: Position,
+    pub(super) to: Position,
+    pub(super) reason: GapReason,
+}
+
+/// What a subscription keeps while its client is not subscribed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    Message(Delivered),
+    Gap(Gap),
+}
+
 /// A message that the client has not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unacknowledged {
@@ -91,6 +109,21 @@ pub(super) struct Unacknowledged {
 impl Delivered {
     pub(super) fn bytes(&self) -> usize {
         self.publication.weight()
+    }
+}
+
+impl Held {
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Message(message) => message.bytes(),
+            Self::Gap(gap) => {
+                let name = gap
+                    .channel
+                    .as_ref()
+                    .map_or(0, |channel| channel.as_str().len());
+                name.saturating_add(size_of::<Self>())
+            }
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod naming;
 mod orders;
 mod outboxes;
 mod outlet;
+mod pauses;
 mod queues;
 mod quick_hash;
 mod recorder;

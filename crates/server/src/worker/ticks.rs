@@ -14,6 +14,7 @@ use super::{
     memory::{Connections, part},
     now,
     outboxes::{Outboxes, SealedToken},
+    pauses::Pauses,
 };
 use crate::tokens::Token;
 
@@ -76,11 +77,16 @@ impl Worker {
 
     /// Calls dialects whose timeouts have expired.
     pub(super) async fn tick_dialects(self: Rc<Self>) {
-        let mut ticks = interval(dialect_tick(self.shared.config.socketio.ping_timeout));
+        let period = dialect_tick(self.shared.config.socketio.ping_timeout);
+        let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pauses = Pauses::new(now().instant);
         loop {
             ticks.tick().await;
-            self.keep_dialects_time(now());
+            let now = now();
+            if pauses.tick(now.instant, period) {
+                self.keep_dialects_time(now);
+            }
         }
     }
 

@@ -453,6 +453,76 @@ async fn a_durable_subscription_gets_its_messages_after_a_restart() {
     hall.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn gaps_are_reported_before_the_messages_that_follow_them() {
+    let mut config = with_stomp(config());
+    let brief = History {
+        count: 2,
+        ..History::default()
+    };
+    let rules = ChannelRules {
+        history: brief,
+        ..ChannelRules::default()
+    };
+    let pattern = "brief/*".to_owned();
+    let rule = ChannelRule {
+        pattern,
+        rules,
+        ..ChannelRule::default()
+    };
+    config.channels.insert(0, rule);
+    let hall = Hall::open(config).await;
+    let mut sender = Client::open(&hall).await;
+    let me = [("client-id", "me")];
+    let mut durable = Client::with(&hall, &me).await;
+    let mut reader = Client::open(&hall).await;
+    let headers = [("durable", "true"), ("gaps", "true")];
+    durable
+        .subscribe_as("/topic/brief/a", "client", &headers)
+        .await;
+    reader.subscribe("/topic/brief/a", "auto").await;
+    sender.publish("/topic/brief/a", "1").await;
+    let first = durable.message().await;
+    durable.settle("ACK", &first).await;
+    durable.leave().await;
+    let position = reader
+        .message()
+        .await
+        .header("position")
+        .unwrap()
+        .to_owned();
+    reader.leave().await;
+    for text in ["2", "3", "4", "5"] {
+        sender.publish("/topic/brief/a", text).await;
+    }
+
+    let subscribe = frame(
+        "SUBSCRIBE",
+        &[
+            ("id", "/topic/brief/a"),
+            ("destination", "/topic/brief/a"),
+            ("ack", "client"),
+            ("gaps", "true"),
+        ],
+    );
+    let mut reader = Client::open(&hall).await;
+    reader
+        .send(&subscribe.clone().with("since", &position))
+        .await;
+    let mut durable = Client::with(&hall, &me).await;
+    durable
+        .send(&subscribe.clone().with("durable", "true"))
+        .await;
+    for client in [&mut reader, &mut durable] {
+        let gap = client.message().await;
+        assert_eq!(gap.header("gap"), Some("evicted_by_size"), "{gap:?}");
+        assert_eq!(gap.header("from"), Some(&*position));
+        assert_eq!(client.text().await, "4");
+        assert_eq!(client.text().await, "5");
+    }
+    hall.close().await;
+}
+
 /// Many clients send `client-id` in every CONNECT. The session then outlives the connection, but the
 /// client makes its subscriptions again.
 #[tokio::test(flavor = "multi_thread")]

@@ -229,6 +229,75 @@ fn a_subscription_may_start_from_a_position_and_be_told_of_gaps() {
     assert_eq!(gap.header("position"), Some("1.8"));
 }
 
+fn gap_of(id: SubscriptionId, channel: &str, (from, to): (u64, u64)) -> Notice {
+    Notice::Gap {
+        subscription: SubscriptionName {
+            target: ChannelName::new(channel).unwrap().into(),
+            id: Some(id),
+        },
+        from: Position::new(1, from),
+        to: Position::new(1, to),
+        reason: GapReason::EvictedBySize,
+        agreed: None,
+    }
+}
+
+#[test]
+fn a_gap_is_sent_at_once_and_not_after_the_messages_that_follow_it() {
+    let mut client = Client::of(Version::V12);
+    let id = client.subscribe(subscribe("/topic/a", "auto").with("gaps", "true"));
+    let mut out = Vec::new();
+    client.stomp.notice(&gap_of(id, "a", (0, 4)), &mut out);
+    // What is queued is sent after everything that the engine delivers in the same turn.
+    client.hear(out);
+    assert_eq!(client.frame().header("position"), Some("1.4"));
+    client.poll();
+    assert!(client.frames.is_empty(), "{:?}", client.frames);
+}
+
+#[test]
+fn a_gap_of_a_durable_subscription_waits_for_its_client_in_its_place() {
+    for wants_gaps in [true, false] {
+        let mut client = Client::durable(b"", false);
+        let mut durable = subscribe("/topic/a", "client").with("durable", "true");
+        if wants_gaps {
+            durable = durable.with("gaps", "true");
+        }
+        let id = client.subscribe(durable.clone());
+        let note = client.note.clone();
+
+        let mut client = Client::durable(&note, true);
+        client.notice(&gap_of(id, "a", (0, 4)));
+        assert_eq!(client.deliver(id, "a", 5), None);
+        client.notice(&gap_of(id, "a", (5, 6)));
+        assert_eq!(client.deliver(id, "a", 7), None);
+        assert!(client.frames.is_empty(), "{:?}", client.frames);
+        client.send(&durable);
+        let sent: Vec<_> = client
+            .frames
+            .iter()
+            .map(|frame| (frame.header("gap"), frame.header("position").unwrap()))
+            .collect();
+        let gap = Some("evicted_by_size");
+        let all = [(gap, "1.4"), (None, "1.5"), (gap, "1.6"), (None, "1.7")];
+        let expected: Vec<_> = all
+            .into_iter()
+            .filter(|(gap, _)| wants_gaps || gap.is_none())
+            .collect();
+        assert_eq!(sent, expected);
+    }
+}
+
+#[test]
+fn nothing_is_sent_about_a_gap_after_the_end_of_the_connection() {
+    let mut client = Client::of(Version::V12);
+    let id = client.subscribe(subscribe("/topic/a", "auto").with("gaps", "true"));
+    client.send(&send("/exchange/a"));
+    assert!(client.closed.is_some());
+    client.frames.clear();
+    client.notice(&gap_of(id, "a", (0, 4)));
+}
+
 #[test]
 fn a_subscription_that_the_server_ends_ends_the_connection() {
     let mut client = Client::of(Version::V12);
