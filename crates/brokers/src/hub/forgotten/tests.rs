@@ -1,6 +1,7 @@
 use offhook_engine::{ChannelRules, Draft, Epoch, Format, Tags};
 
 use super::*;
+use crate::hub::Ages;
 
 fn name(n: usize) -> ChannelName {
     ChannelName::new(&n.to_string()).unwrap()
@@ -18,7 +19,12 @@ fn stream(sequence: u64) -> Stream {
         key: None,
         time_ms: 1,
     };
-    stream.publish(draft, sequence, &ChannelRules::default(), (1, 1));
+    stream.publish(
+        draft,
+        sequence,
+        &ChannelRules::default(),
+        ((1, 1), &Ages::at(1)),
+    );
     stream
 }
 

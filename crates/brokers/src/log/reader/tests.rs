@@ -1,3 +1,5 @@
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test matches one variant")]
+
 mod sweeping;
 
 use std::sync::{
@@ -270,11 +272,12 @@ fn the_answer_to_a_read_is_what_was_found_or_why_not() {
             head: Position::new(1, head),
             ..stream
         },
+        reading: None,
     };
-    alone.reader.answer_state(&state(2));
+    alone.reader.answer_state(state(2));
     assert_eq!(alone.one_event(), failed);
     // A channel without publications has no state.
-    alone.reader.answer_state(&state(0));
+    alone.reader.answer_state(state(0));
     assert!(matches!(alone.one_event(), BrokerEvent::State { values, .. } if values.is_empty()));
     let filter = Filter::new("#").unwrap();
     let mailbox = || Arc::clone(&alone.mailbox);
@@ -311,12 +314,13 @@ fn a_state_with_publications_after_the_known_head_says_so() {
     let mut stream = alone.job(1, 1, 0, LIMIT).stream;
     for (known, told) in [(1, 4), (4, 4), (9, 9)] {
         stream.head.offset = known;
-        alone.reader.answer_state(&StateJob {
+        alone.reader.answer_state(StateJob {
             mailbox: Arc::clone(&alone.mailbox),
             id: RequestId(1),
             channel: channel("a"),
             number: 0,
             stream,
+            reading: None,
         });
         let BrokerEvent::State { stream, values, .. } = alone.one_event() else {
             panic!("no state")

@@ -1,3 +1,5 @@
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test matches one variant")]
+
 mod waiting;
 
 use std::time::Duration;
@@ -136,6 +138,7 @@ impl Alone {
             Some(Task::State(job)) => format!("state {}", job.id.0),
             Some(Task::Filter(job)) => format!("filter {}", job.id.0),
             Some(Task::Values(job)) => format!("values {}", job.id.0),
+            Some(Task::StateLoad(_)) => "a state".to_owned(),
         }
     }
 }

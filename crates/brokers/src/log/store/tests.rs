@@ -361,13 +361,15 @@ fn values_removals_and_sessions_are_stored_apart_from_each_other() {
         }
     });
     let values = |number, name: &str| {
-        let all = store.values(number, &channel(name)).unwrap();
-        let of = |value: Publication| {
+        let (moment, all) = (store.moment(), (usize::MAX, usize::MAX));
+        let some = store.values_after(&moment, (number, &channel(name)), None, all);
+        let of = |value: offhook_engine::Publication| {
             (
                 value.tags.get(CONFLATION_TAG).unwrap().to_owned(),
                 value.position.offset,
             )
         };
+        let all = some.unwrap().values;
         all.into_iter().map(of).collect::<Vec<_>>()
     };
     assert_eq!(values(3, "a"), [("a".to_owned(), 2), ("b".to_owned(), 1)]);

@@ -1,4 +1,5 @@
 //! States of sessions while a disk stalls, and workers that go while a channel is loaded for them.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test matches one variant")]
 
 use std::{
     sync::{

@@ -161,10 +161,8 @@ async fn a_client_event_that_is_refused_is_not_reported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_repeated_until_the_webhook_accepts_them() {
     let mut fails = vec!["429 Later", "503 No", "408 Late"];
-    let mut backend = TestBackend::new(move |_| {
-        fails.pop().map_or_else(|| writes("204 Fine"), writes)
-    })
-    .await;
+    let mut backend =
+        TestBackend::new(move |_| fails.pop().map_or_else(|| writes("204 Fine"), writes)).await;
     let hall = Hall::open(with_webhook("1 channel_occupied", &backend)).await;
     let mut client = Client::open(&hall).await;
     client.subscribe("chat").await;

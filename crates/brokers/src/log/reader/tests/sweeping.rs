@@ -77,8 +77,9 @@ fn a_channel_has_nothing_old_if_its_entry_and_its_oldest_publication_say_so() {
     let store = open(directory.path());
     // Their times are 1 to 4.
     fill(&store, "a", 0, 4);
-    let has_nothing_old =
-        |name, history: &History, now_ms| has_nothing_old(&store, &channel(name), history, now_ms);
+    let has_nothing_old = |name, history: &History, now_ms| {
+        has_nothing_old(&store, &channel(name), history, &Ages::at(now_ms))
+    };
     let ten = keeping(100, Some(10));
     assert!(has_nothing_old("a", &ten, 5) && has_nothing_old("a", &ten, 11));
     assert!(!has_nothing_old("a", &ten, 12));
