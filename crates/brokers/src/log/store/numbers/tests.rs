@@ -1,4 +1,4 @@
-use offhook_engine::{Format, Key, Place, Position, SessionId};
+use offhook_engine::{Key, Place, Position, SessionId};
 
 use super::*;
 use crate::{
@@ -110,38 +110,4 @@ fn without_a_count_and_with_a_damaged_list_the_channels_that_can_be_read_count_i
         group.remember_removal(4_000, Some(&(1..=2)))
     });
     assert_eq!(store.numbers(true).unwrap().channels, 4_001);
-}
-
-#[test]
-fn a_channel_whose_newest_publication_cannot_be_read_is_passed_in_the_search_for_the_newest() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path());
-    // The damage is at a third of the table: in the third channel. Each has a block of its own, and a
-    // search that ends in the damaged block does not find what stands directly before it.
-    let channels = [
-        (0_u32, 1 << 13, 500),
-        (1, 1 << 13, 400),
-        (2, 1 << 20, 900),
-        (3, 3 << 19, 300),
-    ];
-    for (number, size, sequence) in channels {
-        let mut state = number;
-        let noise = std::iter::repeat_with(|| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8
-        });
-        let mut draft = draft("a", "", 1);
-        draft.data = noise.take(size).collect::<Vec<_>>().into();
-        draft.format = Format::Binary;
-        let mut record = Vec::new();
-        encode(&draft, sequence, &mut record);
-        store.log.insert(log_key(number, 1), &*record).unwrap();
-    }
-    assert_eq!(store.newest_published(4), 900);
-    assert_eq!(store.newest_published(1), 500);
-    assert_eq!(store.newest_published(0), 0);
-    drop(store);
-    damage(directory.path(), 1);
-    let store = open(directory.path());
-    assert_eq!(store.newest_published(4), 500);
 }
