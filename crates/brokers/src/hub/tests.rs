@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use offhook_engine::{Key, Member, ShareName, ShareRequest};
+use offhook_engine::{Key, Member, SessionId, ShareName, ShareRequest};
 
 use super::*;
 
