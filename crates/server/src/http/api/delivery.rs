@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use offhook_engine::{
     Access, ChannelName, Command, ErrorCode, GapReason, Identity, Key, Pattern, Position, Refusal,
-    Reply, SessionId, Since, Verbs, Whom,
+    Reply, Since, Verbs, Whom,
 };
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
