@@ -14,7 +14,6 @@ use offhook_engine::{
 use super::{
     Settings,
     event::{self, Prefixed, Same},
-    members,
     message::{self, Said, bad},
     names::{Kind, kind_of, name_of},
     report::Report,
@@ -475,34 +474,6 @@ impl Dialect for Pusher {
             CloseReason::TooSlow | CloseReason::Flood => OVER_CAPACITY,
             CloseReason::Replaced | CloseReason::Expired => RECONNECT,
             CloseReason::Disconnected => UNAUTHORIZED,
-        }
-    }
-}
-
-impl Pusher {
-    /// Handles a list of members, for a new subscription or after changes could not be delivered.
-    fn unasked(&mut self, reply: &Reply, out: &mut Vec<Payload>) {
-        let Reply::Members {
-            channel,
-            members,
-            total,
-            ..
-        } = reply
-        else {
-            return;
-        };
-        let Some(name) = self.wire_name(channel) else {
-            return;
-        };
-        let list = members::list(self.prefix(), members, *total);
-        let Some(subscription) = self.subscriptions.get_mut(channel) else {
-            return;
-        };
-        let is_missed = subscription.members_came();
-        let succeeded = event::internal("subscription_succeeded", &name, &list);
-        out.push(succeeded.into());
-        if is_missed {
-            self.missed(channel, &name, out);
         }
     }
 }

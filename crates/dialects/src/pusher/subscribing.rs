@@ -7,7 +7,7 @@ use offhook_engine::{
 
 use super::{
     dialect::{Purpose, Pusher},
-    event,
+    event, members,
     message::{self, bad},
     names::{Kind, channel_of, is_cache, kind_of},
     report::Report,
@@ -314,6 +314,32 @@ impl Pusher {
             && let Some(name) = self.wire_name(channel)
         {
             out.push(event::subscription_error(&name, refusal));
+        }
+    }
+
+    /// Handles a list of members, for a new subscription or after changes could not be delivered.
+    pub(super) fn unasked(&mut self, reply: &Reply, out: &mut Vec<Payload>) {
+        let Reply::Members {
+            channel,
+            members,
+            total,
+            ..
+        } = reply
+        else {
+            return;
+        };
+        let Some(name) = self.wire_name(channel) else {
+            return;
+        };
+        let list = members::list(self.prefix(), members, *total);
+        let Some(subscription) = self.subscriptions.get_mut(channel) else {
+            return;
+        };
+        let is_missed = subscription.members_came();
+        let succeeded = event::internal("subscription_succeeded", &name, &list);
+        out.push(succeeded.into());
+        if is_missed {
+            self.missed(channel, &name, out);
         }
     }
 }
