@@ -164,10 +164,7 @@ pub(crate) fn node_package(places: &Places, build: bool, package: &str) -> Resul
     if build && !is_current() {
         npm_install(&folder)?;
     }
-    ensure!(
-        is_current(),
-        "not installed; run bench/peers/install"
-    );
+    ensure!(is_current(), "not installed; run bench/peers/install");
     Command::new("node")
         .arg("--version")
         .output()

@@ -255,7 +255,10 @@ fn responses_end_where_their_head_says_and_must_succeed() {
     let endless = b"HTTP/1.1 200 OK\r\n\r\n";
     assert!(Framing::Responses.next(endless).is_err());
     let reader = part(Dialect::SocketIoPolling, true);
-    let said = words(&reader, b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\nok");
+    let said = words(
+        &reader,
+        b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\nok",
+    );
     assert!(matches!(&said[..], [Word::Refused(_)]), "{said:?}");
 }
 
@@ -284,7 +287,10 @@ fn request(reader: &mut BufReader<TcpStream>) -> String {
     reader.read_line(&mut line).unwrap();
     let mut words = line.split([' ', '&']);
     let method = words.next().unwrap().to_owned();
-    let session = words.find(|word| word.starts_with("sid=")).unwrap_or("-").to_owned();
+    let session = words
+        .find(|word| word.starts_with("sid="))
+        .unwrap_or("-")
+        .to_owned();
     let mut body = Vec::new();
     loop {
         let mut header = String::new();
