@@ -189,9 +189,7 @@ impl Part {
             Dialect::Native => native::publication(channel, number, payload),
             Dialect::Plain => frame(1, payload),
             Dialect::SocketIo => frame(1, &socketio::publication(payload)),
-            Dialect::SocketIoChannels => {
-                frame(1, &socketio::channel_publication(channel, payload))
-            }
+            Dialect::SocketIoChannels => frame(1, &socketio::channel_publication(channel, payload)),
             Dialect::Stomp | Dialect::RabbitStomp => stomp::publication(channel, payload),
             Dialect::JsonRpc => jsonrpc::publication(channel, payload),
             Dialect::GraphQl => graphql::publication(channel, number, payload),

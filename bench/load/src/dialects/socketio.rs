@@ -73,7 +73,10 @@ impl Polling {
     }
 
     /// The packets of an answer.
-    pub(crate) fn packets<'a>(&mut self, body: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    pub(crate) fn packets<'a>(
+        &mut self,
+        body: &'a [u8],
+    ) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         const SESSION: &[u8] = br#"0{"sid":""#;
         if let Some(rest) = body.strip_prefix(SESSION) {
             let end = memchr::memchr(b'"', rest).unwrap_or(rest.len());
