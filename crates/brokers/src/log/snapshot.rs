@@ -289,16 +289,20 @@ fn make(log: &Path, snapshot: &Path) -> io::Result<()> {
 /// Compactions continue in the meantime: the tables of a version exist as long as it is the current
 /// one.
 fn link_keyspace(from: &Path, to: &Path) -> io::Result<()> {
+    let mut missing = None;
     for _ in 0..TRIES {
         match try_link_keyspace(from, to) {
             Ok(true) => return Ok(()),
             Ok(false) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => missing = Some(error),
             Err(error) => return Err(error),
         }
         fs::remove_dir_all(to)?;
     }
-    Err(io::Error::other("the log changes too fast"))
+    Err(io::Error::other(match missing {
+        Some(missing) => format!("{missing}, or the log changes too fast"),
+        None => "the log changes too fast".to_owned(),
+    }))
 }
 
 fn try_link_keyspace(from: &Path, to: &Path) -> io::Result<bool> {
