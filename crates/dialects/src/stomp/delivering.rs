@@ -9,7 +9,7 @@ use super::{
     dialect::{Phase, Stomp},
     frame::Frame,
     message::{self, Envelope},
-    subscription::{AckMode, Delivered, Gap, Held, SubscriptionState, Unacknowledged},
+    subscription::{AckMode, Delivered, Early, Gap, SubscriptionState, Unacknowledged},
 };
 use crate::dialect::Payload;
 
@@ -20,7 +20,7 @@ impl Stomp {
         let subscription = self.subscriptions.get_mut(&number)?;
         if subscription.stage == SubscriptionState::Detached {
             self.held_bytes = self.held_bytes.saturating_add(message.bytes());
-            subscription.held.push_back(Held::Message(message));
+            subscription.held.push_back(Early::Message(message));
             return None;
         }
         let ack = match subscription.mode {
@@ -95,7 +95,7 @@ impl Stomp {
         }
         let subscription = self.subscriptions.get_mut(&number)?;
         if subscription.stage == SubscriptionState::Detached {
-            let gap = Held::Gap(gap);
+            let gap = Early::Gap(gap);
             self.held_bytes = self.held_bytes.saturating_add(gap.bytes());
             subscription.held.push_back(gap);
             return None;

@@ -9,7 +9,7 @@ use super::{
     frame::Invalid,
     note,
     subscribing::NUMBERS,
-    subscription::{Held, SubscriptionState},
+    subscription::{Early, SubscriptionState},
 };
 use bytes::Bytes;
 
@@ -54,7 +54,7 @@ impl Stomp {
                 continue;
             };
             self.held_bytes = self.held_bytes.saturating_add(message.bytes());
-            subscription.held.push_back(Held::Message(message));
+            subscription.held.push_back(Early::Message(message));
         }
     }
 

@@ -13,7 +13,7 @@ use super::{
     frame::{Frame, Invalid, Version},
     publishing::{Again, required},
     refusals,
-    subscription::{AckMode, Held, Subscription, SubscriptionState},
+    subscription::{AckMode, Early, Subscription, SubscriptionState},
 };
 use crate::dialect::Intent;
 
@@ -245,8 +245,8 @@ impl Stomp {
         self.no_longer_held(&held);
         for held in held {
             let payload = match held {
-                Held::Message(message) => self.deliver(number, message),
-                Held::Gap(gap) => self.report(number, gap),
+                Early::Message(message) => self.deliver(number, message),
+                Early::Gap(gap) => self.report(number, gap),
             };
             self.queue.extend(payload.map(Intent::Say));
         }
@@ -307,8 +307,8 @@ impl Stomp {
         self.after_note.extend(ending.receipt);
     }
 
-    fn no_longer_held(&mut self, held: &VecDeque<Held>) {
-        let bytes = held.iter().map(Held::bytes);
+    fn no_longer_held(&mut self, held: &VecDeque<Early>) {
+        let bytes = held.iter().map(Early::bytes);
         let bytes = bytes.fold(0, usize::saturating_add);
         self.held_bytes = self.held_bytes.saturating_sub(bytes);
     }

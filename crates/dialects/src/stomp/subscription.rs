@@ -60,7 +60,7 @@ pub(super) struct Subscription {
     pub(super) receipt: Option<Box<str>>,
     /// What waits for the client to subscribe again, in order: at most `window` messages, and the gaps
     /// before and between them.
-    pub(super) held: VecDeque<Held>,
+    pub(super) held: VecDeque<Early>,
 }
 
 impl Subscription {
@@ -90,7 +90,7 @@ pub(super) struct Gap {
 
 /// What a subscription keeps while its client is not subscribed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Held {
+pub(super) enum Early {
     Message(Delivered),
     Gap(Gap),
 }
@@ -112,7 +112,7 @@ impl Delivered {
     }
 }
 
-impl Held {
+impl Early {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Message(message) => message.bytes(),

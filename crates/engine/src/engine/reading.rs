@@ -25,13 +25,13 @@ use super::{
 /// The smallest read in bytes: small outboxes must not cause a read for each publication.
 const SMALLEST_READ: usize = 4096;
 
-/// The bytes that one page may become for all subscriptions that get it at once. 1 MiB: takes about
-/// two milliseconds. After a page of 128 KiB was read for eight, reading it again costs little beside
-/// sending it.
-const HANDED_OUT: usize = 1024 * 1024;
+/// The bytes that one page may become for all subscriptions that get it at once. 512 KiB: takes about a
+/// millisecond. After a page of 128 KiB was read for four, reading it again costs little beside sending
+/// it.
+const HANDED_OUT: usize = 512 * 1024;
 
 /// What a page costs for a subscription apart from its publications, in bytes. 1 KiB: an empty one ends
-/// in the message `live`, for at most a thousand at once.
+/// in the message `live`, for at most 512 at once.
 const FOR_EACH: usize = 1024;
 
 impl Engine {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use crate::{http3, worker::Held};
+use crate::{http3, worker::CountedStream};
 
 /// The body of a request that is being received.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) enum Received {
     Http2 {
         stream: RecvStream,
         length: Option<u64>,
-        _held: Held,
+        _held: CountedStream,
     },
     /// Over HTTP/3. Boxed, because it is much larger than the others.
     Http3(Box<http3::Body>),

@@ -27,7 +27,7 @@ use super::request;
 use crate::{
     door::Place,
     http::{self, Answer, Streamed},
-    worker::{Held, Streaming, Worker},
+    worker::{CountedStream, Streaming, Worker},
 };
 
 /// The maximum number of bytes passed to h2 before the client's windows have room for more. 16 KiB: the largest
@@ -64,7 +64,7 @@ impl fmt::Display for Unsent {
 /// Answers one request. The place is that of its stream.
 pub(super) async fn serve(
     worker: Rc<Worker>,
-    (request, held): (Request<RecvStream>, Held),
+    (request, held): (Request<RecvStream>, CountedStream),
     mut respond: SendResponse<Bytes>,
     from_proxy: bool,
     place: Place,

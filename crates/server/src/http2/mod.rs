@@ -32,7 +32,7 @@ pub(crate) use request::{join_cookies, name_host};
 use crate::{
     door::{Place, Rewound},
     refused::Client,
-    worker::{Held, Lease, Worker},
+    worker::{CountedStream, Lease, Worker},
 };
 use connection::{Connection, End, Stream};
 
@@ -90,7 +90,7 @@ async fn serve_streams(
 fn begin(
     worker: &Rc<Worker>,
     (request, mut respond): Stream,
-    held: Held,
+    held: CountedStream,
     from_proxy: bool,
     place: &Place,
 ) {

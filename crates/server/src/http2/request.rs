@@ -6,13 +6,13 @@ use hyper::{
     header::{CONTENT_LENGTH, COOKIE, HOST, HeaderValue},
 };
 
-use crate::{http::Received, worker::Held};
+use crate::{http::Received, worker::CountedStream};
 
 /// Converts a request: the authority becomes `Host`, the target is path and query, and there is one
 /// field with cookies. If that is impossible, the answer is 400, with this sentence.
 pub(super) fn received(
     request: Request<RecvStream>,
-    held: Held,
+    held: CountedStream,
 ) -> Result<Request<Received>, &'static str> {
     let (mut head, stream) = request.into_parts();
     name_host(&head.uri, &mut head.headers)?;

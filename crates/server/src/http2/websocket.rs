@@ -25,14 +25,14 @@ use crate::{
     http::{Answer, converted},
     metrics::Answered,
     refused::Client,
-    worker::{Held, Worker},
+    worker::{CountedStream, Worker},
 };
 
 /// Opens the WebSocket that an extended CONNECT requests, or answers with the refusal. The place is that of its
 /// stream.
 pub(super) fn open(
     worker: &Rc<Worker>,
-    (request, held): (Request<RecvStream>, Held),
+    (request, held): (Request<RecvStream>, CountedStream),
     mut respond: SendResponse<Bytes>,
     from_proxy: bool,
     mut place: Place,

@@ -90,7 +90,7 @@ use strangers::Strangers;
 pub(crate) use streaming::Streaming;
 pub(crate) use top::{Slow, Top};
 use unfinished::Unfinished;
-pub(crate) use unread::{AllUnread, Held, Unread};
+pub(crate) use unread::{AllUnread, CountedStream, Unread};
 pub(crate) use webtransport::{Ended, Farewell, Session};
 pub(crate) use wills::DelayedWills;
 use wills::Wills;

@@ -34,7 +34,7 @@ pub(crate) struct Unread {
 /// A stream that is counted until this is dropped, which must be together with the stream: it keeps
 /// h2 from resetting a stream that nobody uses any more.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct CountedStream {
     connection: Arc<Unread>,
     stream: u32,
 }
@@ -46,11 +46,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Unread {
     /// Counts what this stream receives.
-    pub(crate) fn hold(self: &Arc<Self>, receive: &mut RecvStream) -> Held {
+    pub(crate) fn hold(self: &Arc<Self>, receive: &mut RecvStream) -> CountedStream {
         let stream = receive.stream_id().as_u32();
         let flow = receive.flow_control().clone();
         locked(&self.streams).insert(stream, flow);
-        Held {
+        CountedStream {
             connection: Arc::clone(self),
             stream,
         }
@@ -80,7 +80,7 @@ impl Unread {
     }
 }
 
-impl Drop for Held {
+impl Drop for CountedStream {
     fn drop(&mut self) {
         // Dropped when the lock is free: h2 may end the stream then.
         let flow = locked(&self.connection.streams).remove(&self.stream);

@@ -22,8 +22,8 @@ fn key(text: &str) -> Key {
 
 #[test]
 fn the_next_channel_gets_a_number_above_those_of_everything_stored() {
-    type Stage = fn(&mut Group);
-    let stages: [Stage; 5] = [
+    type Addition = fn(&mut Group);
+    let stages: [Addition; 5] = [
         |group| group.publish(8, (1, 1), &draft("a", "x", 1), true),
         |group| group.remember_key(idempotency_key(8, "ann", &key("one")), 1, 1),
         |group| {
