@@ -99,6 +99,12 @@ impl SocketIo {
     ) {
         let Reply::Subscribed { position, live, .. } = reply else {
             self.spaces.remove(&key);
+            // The client has ended it itself, and expects no event about that.
+            let is_ended =
+                matches!(reply, Reply::Refused(why) if why.code == ErrorCode::NotSubscribed);
+            if is_ended && call.ack.is_none() {
+                return;
+            }
             return self.answer(&call, answer::result(reply), out);
         };
         if let SubscriptionKey::Id(SubscriptionId(number)) = key

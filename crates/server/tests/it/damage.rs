@@ -5,7 +5,8 @@ use std::{
     os::unix::fs::FileExt,
     path::Path,
     sync::{Arc, mpsc::sync_channel},
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 
 use offhook_brokers::{Broker, Log, LogOptions, Mailbox};
@@ -62,8 +63,14 @@ fn damaged_log(data: &Path) {
         let is_published = |event: &&BrokerEvent| matches!(event, BrokerEvent::Published { .. });
         published += events.iter().filter(is_published).count() as u64;
     }
+    let tables = path.join("store/keyspaces/1/tables");
+    // Written in the background.
+    let begin = Instant::now();
+    while fs::read_dir(&tables).map_or(0, Iterator::count) == 0 && begin.elapsed() < NEVER {
+        thread::sleep(Duration::from_millis(10));
+    }
     drop(log);
-    let tables = fs::read_dir(path.join("store/keyspaces/1/tables")).unwrap();
+    let tables = fs::read_dir(tables).unwrap();
     let mut damaged = 0;
     for table in tables.flatten() {
         let file = OpenOptions::new()

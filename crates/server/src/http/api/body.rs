@@ -81,9 +81,14 @@ impl Body {
         })
     }
 
+    /// Whether it begins as a JSON object does.
+    pub(super) fn looks_like_json(&self) -> bool {
+        self.bytes.trim_ascii_start().starts_with(b"{")
+    }
+
     /// Parses a JSON body. The result may borrow from it.
     pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Problem> {
-        let is_object = self.bytes.trim_ascii_start().starts_with(b"{");
+        let is_object = self.looks_like_json();
         if !self.is_json {
             let detail = "expected a body of Content-Type: application/json";
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;

@@ -100,6 +100,12 @@ pub(super) async fn publish(call: &Call<'_>) -> Outcome {
         }
         command(call, &call.body.json()?, key)?
     } else {
+        // What curl -d and many libraries send without being told the type.
+        if call.query.get("channel")?.is_none() && call.body.looks_like_json() {
+            let detail = "channel: is missing in the query; if the body is JSON that names it, send \
+                          Content-Type: application/json";
+            return Err(Problem::bad(detail));
+        }
         Command::Publish {
             channel: channel(call.query.need("channel")?, call.key)?,
             data: call.body.bytes.clone(),
