@@ -22,6 +22,7 @@ const OWN_FILES: [&str; 6] = [
     // Left by a restore of a backup that was killed.
     "log.restoring",
     "offhook.pid",
+    "offhook.upgrade",
     "resume.key",
     "resume.unfinished",
 ];

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    io,
+    fs, io,
     path::{Component, Path, PathBuf},
 };
 
@@ -40,13 +40,17 @@ impl Backup {
             return Err(Failure::usage(what).hint("name a directory outside of it"));
         }
         let snapshot = self.which.snapshot()?;
+        let was_empty =
+            fs::read_dir(&self.destination).map_or(true, |mut all| all.next().is_none());
         let copied = snapshot.copy_to(&self.destination);
         let bytes = copied.map_err(|error| {
             let place = self.destination.display();
-            Failure::Failed(format!("{place}: the backup failed: {error}")).hint(format!(
-                "{} is not a complete backup",
-                self.destination.display()
-            ))
+            let failure = Failure::Failed(format!("{place}: the backup failed: {error}"));
+            match was_empty {
+                true => failure.hint(format!("{place} is not a complete backup")),
+                // What was there is another backup, perhaps, and was not changed.
+                false => failure,
+            }
         })?;
         drop(snapshot);
         let view = LogView::open(&self.destination).map_err(|error| Failure::failed(&error))?;

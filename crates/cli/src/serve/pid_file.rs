@@ -5,8 +5,6 @@
 //! directory, and in this one's numbering of processes. The id in the file may be that of another
 //! process: after a crash, or outside of a container.
 
-#[cfg(unix)]
-use std::io::Read as _;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Seek as _, Write as _},
@@ -15,9 +13,11 @@ use std::{
 
 /// The file's name.
 const NAME: &str = "offhook.pid";
+/// A file beside it tells how the last upgrade ended. The file with the id contains nothing else, for
+/// `kill $(cat offhook.pid)`.
+const UPGRADE: &str = "offhook.upgrade";
 
-/// The file, locked as long as the process runs, and removed at its end. Its first line is the id of
-/// the process; the second tells how the last upgrade ended.
+/// The file, locked as long as the process runs, and removed at its end.
 #[derive(Debug)]
 pub(crate) struct PidFile {
     path: PathBuf,
@@ -52,23 +52,24 @@ impl PidFile {
             }
         };
         let mut file = Self { path, locked };
-        file.fill("")?;
+        file.forget_upgrade();
+        file.locked.rewind()?;
+        file.locked.set_len(0)?;
+        writeln!(file.locked, "{}", std::process::id())?;
         Ok(file)
     }
 
     /// Notes how an upgrade has ended. An error is only logged: the server works without the file.
     pub(crate) fn note(&mut self, upgrade: &str) {
         let line = upgrade.replace('\n', " ");
-        if let Err(error) = self.fill(&line) {
-            tracing::warn!(%error, "the file with the process id cannot be written");
+        if let Err(error) = fs::write(self.path.with_file_name(UPGRADE), line) {
+            tracing::warn!(%error, "how the upgrade ended cannot be written to {UPGRADE}");
         }
     }
 
-    fn fill(&mut self, upgrade: &str) -> io::Result<()> {
-        let text = format!("{}\n{upgrade}\n", std::process::id());
-        self.locked.rewind()?;
-        self.locked.set_len(0)?;
-        self.locked.write_all(text.as_bytes())
+    fn forget_upgrade(&self) {
+        // Usually there is none. One that cannot be removed is overwritten by the next upgrade.
+        let _ = fs::remove_file(self.path.with_file_name(UPGRADE));
     }
 
     /// What the file of the process that uses a data directory says; none if no process does. A
@@ -82,7 +83,7 @@ impl PidFile {
 
         let path = data.join(NAME);
         let error = |what: &str| io::Error::other(format!("{}: {what}", path.display()));
-        let mut file = match File::open(&path) {
+        let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(cause) => return Err(error(&cause.to_string())),
@@ -97,9 +98,10 @@ impl PidFile {
                  container or on another machine; run the command there",
             ));
         };
-        let mut text = String::new();
-        file.read_to_string(&mut text)?;
-        let upgrade = text.lines().nth(1).unwrap_or_default().to_owned();
+        let upgrade = match fs::read_to_string(data.join(UPGRADE)) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+            upgrade => upgrade.unwrap_or_default(),
+        };
         Ok(Some(Found { id, upgrade }))
     }
 }
@@ -140,6 +142,7 @@ fn is_still(_file: &File, path: &Path) -> io::Result<bool> {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
+        self.forget_upgrade();
         // A file that cannot be removed is overwritten at the next start.
         let _ = fs::remove_file(&self.path);
     }

@@ -436,6 +436,12 @@ fn a_backup_into_the_log_itself_and_a_second_restore_at_once_are_refused() {
     assert!(!Path::new(&data.path("data/log/store/monday")).exists());
     let copy = data.path("new/monday");
     is_good(&data.log(&["backup", &copy]));
+    // The backup that is there is said to be nothing bad.
+    let ended = data.log(&["backup", &copy]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    let told = &ended.stderr;
+    assert!(told.contains("name an empty or new one"), "{told}");
+    assert!(!told.contains("not a complete backup"), "{told}");
     stop(running);
 
     let restored = data.path("restored");

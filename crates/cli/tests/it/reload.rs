@@ -143,11 +143,11 @@ fn the_server_is_found_by_its_lock_and_not_by_the_id_in_the_file() {
     let pid = file.with_file_name("offhook-data/offhook.pid");
     assert_eq!(
         fs::read_to_string(&pid).expect("there"),
-        format!("{}\n\n", running.id())
+        format!("{}\n", running.id())
     );
     // In a container, the server's id is that of another process outside of it. SIGHUP would end
     // this one.
-    fs::write(&pid, format!("{}\n\n", std::process::id())).expect("written");
+    fs::write(&pid, format!("{}\n", std::process::id())).expect("written");
     let ended = offhook(&["reload", "--config", &config]).run();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stdout.contains(&running.id().to_string()));
@@ -163,7 +163,7 @@ fn a_file_locked_by_another_program_s_flock_is_not_taken_for_a_server_s() {
     let data = program.directory.path().join("offhook-data");
     fs::create_dir(&data).expect("created");
     let pid = data.join("offhook.pid");
-    fs::write(&pid, format!("{}\n\n", std::process::id())).expect("written");
+    fs::write(&pid, format!("{}\n", std::process::id())).expect("written");
     let file = fs::File::open(&pid).expect("opened");
     file.lock().expect("locked");
     let ended = program.run();

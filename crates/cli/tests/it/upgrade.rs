@@ -54,7 +54,8 @@ impl Server {
     /// The process that serves now.
     fn process(&self) -> Pid {
         let text = fs::read_to_string(self.data.join("offhook.pid")).expect("a process serves");
-        let id = text.lines().next().and_then(|id| id.parse().ok());
+        // Nothing but the id, for kill $(cat offhook.pid).
+        let id = text.trim_end().parse().ok();
         Pid::from_raw(id.expect("an id")).expect("an id")
     }
 
