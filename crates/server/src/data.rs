@@ -16,7 +16,7 @@ use crate::{
 const LOG: &str = "log";
 
 /// What a server has in its data directory.
-const OWN_FILES: [&str; 6] = [
+const OWN_FILES: [&str; 7] = [
     LOG,
     "dev-tls",
     // Left by a restore of a backup that was killed.
