@@ -70,8 +70,9 @@ export class Tab {
   }
 
   /** Waits for the state of the newest of one's own messages: `pending`, `kept`, `reached`. */
-  async tick(state) {
-    await this.until((wanted) => [...document.querySelectorAll('.mine')].at(-1)?.dataset.state === wanted, state, () => `ticks ${state}`);
+  async tick(state, options = undefined) {
+    const isIt = (wanted) => [...document.querySelectorAll('.mine')].at(-1)?.dataset.state === wanted;
+    await this.until(isIt, state, () => `ticks ${state}`, options);
   }
 
   /** Waits for the names of those who are here, the own one apart. */
@@ -90,9 +91,9 @@ export class Tab {
     return this.page.textContent('#me-name');
   }
 
-  async until(condition, argument, failure) {
+  async until(condition, argument, failure, options = undefined) {
     try {
-      await this.page.waitForFunction(condition, argument);
+      await this.page.waitForFunction(condition, argument, options);
     } catch (error) {
       assert.fail(`${await failure()}: ${error.message}`);
     }
