@@ -70,9 +70,8 @@ export class Tab {
   }
 
   /** Waits for the state of the newest of one's own messages: `pending`, `kept`, `reached`. */
-  async tick(state, options = undefined) {
-    const isIt = (wanted) => [...document.querySelectorAll('.mine')].at(-1)?.dataset.state === wanted;
-    await this.until(isIt, state, () => `ticks ${state}`, options);
+  async tick(state) {
+    await this.until((wanted) => [...document.querySelectorAll('.mine')].at(-1)?.dataset.state === wanted, state, () => `ticks ${state}`);
   }
 
   /** Waits for the names of those who are here, the own one apart. */
@@ -91,9 +90,9 @@ export class Tab {
     return this.page.textContent('#me-name');
   }
 
-  async until(condition, argument, failure, options = undefined) {
+  async until(condition, argument, failure) {
     try {
-      await this.page.waitForFunction(condition, argument, options);
+      await this.page.waitForFunction(condition, argument);
     } catch (error) {
       assert.fail(`${await failure()}: ${error.message}`);
     }
