@@ -30,10 +30,9 @@ pub(super) async fn refill(worker: Rc<Worker>, connection: ConnectionId, outlet:
         let unsent = outlet.unsent();
         if unsent > half {
             drop(permit);
-            if unsent <= worker.shared.config.messages.outbox_bytes / 2 {
-                // There is room by the configured limit, but not by the present one.
-                sleep(WHILE_MEMORY_IS_SHORT).await;
-            }
+            // There is room by the configured limit, but not by the present one; or other messages have
+            // taken the room while this waited for its turn.
+            sleep(WHILE_MEMORY_IS_SHORT).await;
             continue;
         }
         let grant = (half - unsent).max(half / 4);
